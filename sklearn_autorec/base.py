@@ -1,0 +1,122 @@
+"""The two kinds of object a user hands to an estimator: a network, and a search method."""
+
+from sklearn.base import BaseEstimator
+
+__all__ = ["Network", "SearchMethod", "register_network", "resolve_network"]
+
+SLOTS = ("gate", "embedding", "interaction", "head", "loss")
+
+_NETWORKS: dict[str, type] = {}
+
+
+class Network(BaseEstimator):
+    """A network family with its sizes; the constructor stores parameters, ``build`` makes the module.
+
+    Attributes
+    ----------
+    slots : tuple of str
+        The slots whose parts ``build`` accepts. "embedding", "gate" and "loss" need no code of the
+        network; "interaction" and "head" are wired by its module.
+    """
+
+    slots: tuple[str, ...] = ("gate", "embedding", "loss")
+
+    def build(self, context, parts):
+        """Make the module.
+
+        Parameters
+        ----------
+        context : sklearn_autorec.nn.BuildContext
+        parts : dict of str to torch.nn.Module
+            Modules that stand in some of ``slots``; the network makes the others itself.
+
+        Returns
+        -------
+        torch.nn.Module
+            ids, numeric, sequences -> logits (B, C).
+        """
+        raise NotImplementedError
+
+
+def register_network(name):
+    """Class decorator: make a network available under ``network=name``."""
+
+    def register(cls):
+        _NETWORKS[name] = cls
+        return cls
+
+    return register
+
+
+def resolve_network(network):
+    """A name or a `Network` object to a `Network` object.
+
+    Raises
+    ------
+    ValueError
+        If a name is not registered.
+    TypeError
+        If it is neither a name nor a `Network`.
+    """
+    if isinstance(network, str):
+        if network not in _NETWORKS:
+            raise ValueError(f"network={network!r} is not known; choose one of {sorted(_NETWORKS)} or a Network object.")
+        return _NETWORKS[network]()
+    if not isinstance(network, Network):
+        raise TypeError(f"network must be a str or a Network object such as DeepFM(), got {network!r}.")
+    return network
+
+
+class SearchMethod(BaseEstimator):
+    """One paper: how a part of a network is made searchable, searched and turned into a concrete part.
+
+    The constructor only stores the paper's parameters. Everything that the engine needs is here or a
+    hook of the searchable module; the engine never asks which method it runs.
+
+    Attributes
+    ----------
+    slot : str
+        The slot it searches: "gate", "embedding", "interaction", "head" or "loss".
+    retrain : {"scratch", "rewind", "keep"}
+        Weights with which the found network starts: new ones, those with which the search started, or
+        those with which it ended.
+
+    Notes
+    -----
+    The module returned by ``build`` may have these hooks:
+
+    - ``arch_parameters()``: the architecture parameters; all others are ordinary weights.
+    - ``arch_optimizer(lr, n_steps)``: an optimiser for them (default: Adam).
+    - ``set_progress(t)``: called before each training step with t in [0, 1].
+    - ``penalty()``: a scalar tensor added to the task loss.
+    - ``after_step()``: called after each update (proximal steps, clamps).
+    - ``observe(inputs, per_sample_loss)``: called after each backward pass (counters, histories).
+    - ``summary()``: dict of JSON-able numbers for ``search_history_``, asked once an epoch.
+    """
+
+    slot: str = "interaction"
+    retrain: str = "scratch"
+
+    def build(self, context):
+        """The searchable module that stands in the slot during the search."""
+        raise NotImplementedError
+
+    def derive(self, module, context):
+        """Read the architecture, a plain dict, off the searched module."""
+        raise NotImplementedError
+
+    def realise(self, architecture, context):
+        """The concrete module of an architecture: physically small, no gates left over."""
+        raise NotImplementedError
+
+    def search(self, problem):
+        """Find the architecture; returns a dict. The default is one gradient search over all epochs.
+
+        Parameters
+        ----------
+        problem : sklearn_autorec.search.SearchProblem
+            Builds and trains searchable networks on the training rows.
+        """
+        module = self.build(problem.context)
+        problem.train(module)
+        return self.derive(module, problem.context)

@@ -1,0 +1,17 @@
+"""Errors and warnings that users may want to catch by name."""
+
+from sklearn.exceptions import ConvergenceWarning
+
+__all__ = ["ConvergenceWarning", "DataTypeDriftWarning", "NonFiniteLossError", "UnknownCategoryWarning"]
+
+
+class NonFiniteLossError(ArithmeticError, ValueError):
+    """The training loss became NaN or infinite before a single usable epoch was finished."""
+
+
+class DataTypeDriftWarning(UserWarning):
+    """A column has another kind of value (say strings) than the one seen in ``fit`` (say integers)."""
+
+
+class UnknownCategoryWarning(UserWarning):
+    """Most of the values of a column were never seen in ``fit``."""

@@ -1,0 +1,30 @@
+"""Tensor-only building blocks: embeddings, gates, interactions, blocks, losses.
+
+Symbols used in every docstring here: B rows of a batch, F fields, d embedding dimension, P pairs of
+fields, C outputs (1 for binary clicks and ratings, the number of classes otherwise).
+"""
+
+from ._blocks import MLP, ReLUDropout, linear
+from ._context import BuildContext, Inputs
+from ._embeddings import FieldEmbedding, FieldLinear
+from ._interactions import BiInteraction, PairProducts, pair_index
+from ._network import FieldNetwork, SumPool
+from ._losses import BinaryLogLoss, MulticlassLogLoss, SquaredError
+
+__all__ = [
+    "MLP",
+    "BiInteraction",
+    "BinaryLogLoss",
+    "BuildContext",
+    "FieldEmbedding",
+    "FieldLinear",
+    "FieldNetwork",
+    "Inputs",
+    "MulticlassLogLoss",
+    "PairProducts",
+    "ReLUDropout",
+    "SquaredError",
+    "SumPool",
+    "linear",
+    "pair_index",
+]

@@ -1,0 +1,68 @@
+"""What a module needs to know about the table, and what a batch of it looks like."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+
+class Inputs(NamedTuple):
+    """One batch of the encoded table.
+
+    ids : int32 (B, F_cat), local to each field: 0 missing, 1 unknown or rare, 2.. by frequency
+    numeric : float32 (B, 2 * F_num), scaled values (0 where missing), then 0/1 missing indicators
+    sequences : int32 (B, sum of lengths), items of all sequence columns side by side, 0 is padding
+    """
+
+    ids: torch.Tensor
+    numeric: torch.Tensor
+    sequences: torch.Tensor
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """The facts about a table and a task from which networks and searchable parts are built.
+
+    Parameters
+    ----------
+    field_names : tuple of str, length F
+        Categorical fields first, then numeric, then sequence fields: the order of the F axis.
+    n_ids : tuple of int, length F_cat
+        Number of ids per categorical field, the missing and the unknown id included.
+    n_numeric : int
+        Number of numeric fields, F_num.
+    sequences : tuple of (int, int)
+        Number of ids and length of each sequence field.
+    embedding_dim : int
+        d, the width of an embedding.
+    n_outputs : int
+        C, the number of logits per row.
+    generator : torch.Generator
+        The only source of initial weights; lives on the CPU.
+    counts : tuple of ndarray of shape (n_ids,)
+        Training rows per id of each categorical field.
+    output_bias : tuple of float, length C
+        Logits of the base rate (the mean rating in regression), where the output bias starts.
+    sparse_gradients : bool
+        Whether embedding tables hand row-wise gradients to the optimiser.
+    embedding_init : float
+        Standard deviation of initial embeddings.
+    """
+
+    field_names: tuple[str, ...]
+    n_ids: tuple[int, ...]
+    n_numeric: int = 0
+    sequences: tuple[tuple[int, int], ...] = ()
+    embedding_dim: int = 16
+    n_outputs: int = 1
+    generator: torch.Generator = field(default_factory=torch.Generator, repr=False, compare=False)
+    counts: tuple[np.ndarray, ...] = field(default=(), repr=False, compare=False)
+    output_bias: tuple[float, ...] = ()
+    sparse_gradients: bool = False
+    embedding_init: float = 0.01
+
+    @property
+    def n_fields(self):
+        """F: every categorical, numeric and sequence field."""
+        return len(self.n_ids) + self.n_numeric + len(self.sequences)

@@ -1,0 +1,71 @@
+"""From ids and numbers to vectors: the embedding slot and the first-order term."""
+
+import torch
+from torch import nn
+
+from ._context import BuildContext, Inputs
+
+
+class _FieldTable(nn.Module):
+    """One table for all fields, found through field offsets; (B, ...) inputs to (B, F, width).
+
+    Numeric field j with scaled value x and missing indicator m gives x * v_j + m * u_j + b_j; a
+    sequence field gives the mean over its items (zeros where there is none).
+    """
+
+    def __init__(self, context: BuildContext, width: int, std: float):
+        super().__init__()
+        self.sparse = context.sparse_gradients
+        sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
+        offsets = torch.tensor([0, *sizes]).cumsum(0)[:-1].to(torch.int32)
+        n_categorical = len(context.n_ids)
+        self.register_buffer("offsets", offsets[:n_categorical], persistent=False)
+        self.sequence_offsets = offsets[n_categorical:].tolist()
+        self.sequence_lengths = [length for _, length in context.sequences]
+        self.n_numeric = context.n_numeric
+
+        def normal(*shape):
+            return nn.Parameter(torch.empty(shape).normal_(0.0, std, generator=context.generator) if std else torch.zeros(shape))
+
+        self.weight = normal(sum(sizes), width)
+        if self.n_numeric:
+            self.numeric_weight = normal(3, self.n_numeric, width)
+
+    def forward(self, inputs: Inputs):
+        parts = []
+        if self.offsets.numel():
+            parts.append(self._rows(inputs.ids + self.offsets))
+        if self.n_numeric:
+            values, missing = inputs.numeric.unsqueeze(-1).split(self.n_numeric, 1)
+            by_value, by_missing, constant = self.numeric_weight
+            parts.append(values * by_value + missing * by_missing + constant)
+        if self.sequence_lengths:
+            for items, offset in zip(inputs.sequences.split(self.sequence_lengths, 1), self.sequence_offsets, strict=True):
+                present = (items > 0).unsqueeze(-1).to(self.weight.dtype)
+                total = (self._rows(items + offset) * present).sum(1)
+                parts.append((total / present.sum(1).clamp_(min=1)).unsqueeze(1))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def _rows(self, ids):
+        return nn.functional.embedding(ids, self.weight, sparse=self.sparse)
+
+
+class FieldEmbedding(_FieldTable):
+    """The plain embedding slot: every field has d dimensions; (B, ...) inputs to (B, F, d)."""
+
+    def __init__(self, context: BuildContext):
+        super().__init__(context, context.embedding_dim, context.embedding_init)
+
+
+class FieldLinear(_FieldTable):
+    """First-order term, one weight per value and output; inputs to logits (B, C), bias included.
+
+    The bias starts at the base rate's logit, so that training does not spend its first steps on it.
+    """
+
+    def __init__(self, context: BuildContext):
+        super().__init__(context, context.n_outputs, 0.0)
+        self.bias = nn.Parameter(torch.tensor(context.output_bias or (0.0,) * context.n_outputs, dtype=torch.float32))
+
+    def forward(self, inputs: Inputs):
+        return super().forward(inputs).sum(1) + self.bias

@@ -1,0 +1,1 @@
+"""Helpers shared by the whole package; nothing here imports from the rest of it."""

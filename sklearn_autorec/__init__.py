@@ -2,5 +2,6 @@
 
 from . import networks  # noqa: F401  (fills the registry of network names)
 from ._version import __version__
+from .estimators import CTRClassifier, RatingRegressor
 
-__all__ = ["__version__"]
+__all__ = ["CTRClassifier", "RatingRegressor", "__version__"]

@@ -2,7 +2,7 @@
 
 from sklearn.base import BaseEstimator
 
-__all__ = ["Network", "SearchMethod", "register_network", "resolve_network"]
+__all__ = ["Network", "SearchMethod", "networks_with_slot", "register_network", "resolve_network"]
 
 SLOTS = ("gate", "embedding", "interaction", "head", "loss")
 
@@ -65,6 +65,11 @@ def resolve_network(network):
     if not isinstance(network, Network):
         raise TypeError(f"network must be a str or a Network object such as DeepFM(), got {network!r}.")
     return network
+
+
+def networks_with_slot(slot):
+    """Names of the registered networks that have a slot."""
+    return sorted(name for name, cls in _NETWORKS.items() if slot in cls.slots)
 
 
 class SearchMethod(BaseEstimator):

@@ -46,6 +46,14 @@ class _FieldTable(nn.Module):
                 parts.append((total / present.sum(1).clamp_(min=1)).unsqueeze(1))
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
+    def embedding_parameters(self):
+        """The parameters that the embedding's L2 decay applies to."""
+        return [self.weight, self.numeric_weight] if self.n_numeric else [self.weight]
+
+    def sparse_parameters(self):
+        """The parameters with row-wise gradients."""
+        return [self.weight] if self.sparse else []
+
     def _rows(self, ids):
         return nn.functional.embedding(ids, self.weight, sparse=self.sparse)
 

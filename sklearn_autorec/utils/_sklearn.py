@@ -1,8 +1,53 @@
 """The only door to scikit-learn names that are private or newer than the oldest supported release."""
 
-from sklearn.utils._param_validation import Interval, Options, StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions, validate_parameter_constraints
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from sklearn.utils.validation import _check_y
 
-__all__ = ["Interval", "Options", "StrOptions", "validate_parameters"]
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn < 1.9 has no callbacks: fit runs the same, unobserved
+
+    class _NoCallbackContext:
+        def subcontext(self, *args, **kwargs):
+            return self
+
+        def call_on_fit_task_begin(self, **kwargs):
+            return self
+
+        def call_on_fit_task_end(self, **kwargs):
+            return False
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]  # stands in for the class that is not there
+        """Does nothing on a scikit-learn without callbacks."""
+
+        def _init_callback_context(self, **kwargs):
+            return _NoCallbackContext()
+
+    def with_callbacks(method):
+        return method
+
+
+__all__ = [
+    "CallbackSupportMixin",
+    "HasMethods",
+    "Interval",
+    "Options",
+    "StrOptions",
+    "check_sample_weight",
+    "check_y",
+    "validate_parameters",
+    "with_callbacks",
+]
+
+
+def check_y(y, estimator, y_numeric=False):
+    """A target as a finite 1-D array, with scikit-learn's stock messages for everything else."""
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
+        )
+    return _check_y(y, y_numeric=y_numeric, estimator=estimator)
 
 
 def validate_parameters(estimator):

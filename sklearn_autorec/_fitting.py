@@ -1,0 +1,498 @@
+"""What the two estimators share: encode, search, derive, realise, retrain, compact, predict."""
+
+import copy
+import dataclasses
+import pickle
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from .base import SearchMethod, networks_with_slot, resolve_network
+from .nn import BuildContext
+from .preprocessing import FieldEncoder
+from .search import EncodedTensors, FieldNet, SearchProblem, TrainingPlan, forward_in_chunks, train
+from .utils._sklearn import (
+    CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_sample_weight,
+    validate_parameters,
+)
+
+EARLY_STOPPING_ROWS = 10_000  # early_stopping="auto" needs so many
+LAZY_TABLE_FACTOR = 8  # tables this many times larger than a batch's ids get row-wise updates
+
+
+class FieldEstimator(CallbackSupportMixin, BaseEstimator):
+    """Base of `CTRClassifier` and `RatingRegressor`: everything but labels, loss and outputs."""
+
+    _parameter_constraints: dict = {
+        "network": [str, HasMethods("build")],
+        "search": [None, list, tuple, HasMethods(["build", "realise", "search"])],
+        "encoder": [None, HasMethods(["fit", "encode"])],
+        "embedding_dim": [Interval(Integral, 1, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "embedding_l2": [Interval(Real, 0, None, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "embedding_init": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "search_epochs": [None, Interval(Integral, 1, None, closed="left")],
+        "early_stopping": [StrOptions({"auto"}), "boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "monitor": [StrOptions({"loss", "auc"})],
+        "lr_schedule": [StrOptions({"constant", "plateau", "cosine"})],
+        "averaging": [Interval(Real, 0, 1, closed="left")],
+        "id_dropout": [Interval(Real, 0, 1, closed="left")],
+        "warm_start": ["boolean"],
+        "device": [str, torch.device],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        network,
+        search,
+        encoder,
+        embedding_dim,
+        lr,
+        embedding_l2,
+        weight_decay,
+        embedding_init,
+        batch_size,
+        max_epochs,
+        search_epochs,
+        early_stopping,
+        validation_fraction,
+        patience,
+        monitor,
+        lr_schedule,
+        averaging,
+        id_dropout,
+        warm_start,
+        device,
+        random_state,
+        verbose,
+    ):
+        self.network = network
+        self.search = search
+        self.encoder = encoder
+        self.embedding_dim = embedding_dim
+        self.lr = lr
+        self.embedding_l2 = embedding_l2
+        self.weight_decay = weight_decay
+        self.embedding_init = embedding_init
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.search_epochs = search_epochs
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.monitor = monitor
+        self.lr_schedule = lr_schedule
+        self.averaging = averaging
+        self.id_dropout = id_dropout
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # What a subclass supplies ------------------------------------------------------------------------
+
+    def _encode_target(self, y, classes=None):
+        """Learn the labels (or the scale) and return y as the loss wants it, (n_rows,)."""
+        raise NotImplementedError
+
+    def _transform_target(self, y):
+        """y as the loss wants it, by the labels (or the scale) already learned."""
+        raise NotImplementedError
+
+    def _loss(self):
+        raise NotImplementedError
+
+    def _n_outputs(self):
+        raise NotImplementedError
+
+    def _output_bias(self, target, weight):
+        raise NotImplementedError
+
+    def _row_weight(self, y, sample_weight):
+        return sample_weight
+
+    def _stratify(self, target):
+        return None
+
+    def _monitor(self):
+        return None
+
+    # fit ---------------------------------------------------------------------------------------------
+
+    def _fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
+        validate_parameters(self)
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val must be given together.")
+        network, methods, device = resolve_network(self.network), self._search_methods(), _resolve_device(self.device)
+        self._check_components(network, methods)
+        warm = self.warm_start and hasattr(self, "net_") and self.net_ is not None
+        encoder, table = self._fit_encoder(X, warm)
+        check_consistent_length(X if hasattr(X, "__len__") else table, y)
+        target = self._transform_target(y) if warm else self._encode_target(y)
+        weight = self._row_weight(y, check_sample_weight(sample_weight, table.ids, ensure_non_negative=True) if sample_weight is not None else None)
+        if weight is not None and not (weight > 0).all():
+            kept = np.flatnonzero(weight > 0)
+            if not len(kept):
+                raise ValueError("sample_weight must have at least one positive value, got only zeros.")
+            table, target, weight = table.take(kept), target[kept], weight[kept]
+        seeds = _Seeds(self.random_state)
+        if self._n_outputs() == 0:  # a single class: nothing to learn
+            self._publish(encoder, None, {}, [], [], 0, device)
+            return self
+        data, valid = self._split(table, target, weight, X_val, y_val, encoder, device, seeds)
+        plan = self._plan(len(data), seeds)
+        context = self._context(encoder, plan, np.asarray(target), weight)
+        loss = self._loss()
+        progress = _EpochReporter(self, X, y, n_tasks=len(methods) + 1)
+        search_history, problem = [], None
+        architecture = dict(self.architecture_) if warm else {}
+        if not warm:
+            for method in methods:
+                search_epochs = self.search_epochs or self.max_epochs
+                problem = SearchProblem(
+                    network,
+                    seeds.fresh(context),
+                    method.slot,
+                    lambda: self._realise(methods, architecture, seeds.fresh(context)),
+                    loss,
+                    data,
+                    dataclasses.replace(plan, epochs=search_epochs, lr_schedule="constant", averaging=0.0),
+                    device,
+                    progress.begin(f"search-{type(method).__name__}", search_epochs),
+                )
+                architecture[method.slot] = method.search(problem)
+                progress.end()
+                search_history += problem.history
+                if problem.interrupted:
+                    break
+        final = seeds.fresh(context)
+        if warm:
+            module = self.net_.module_.to(device)
+            plan = dataclasses.replace(plan, epochs=max(self.max_epochs - self.n_iter_, 0))
+        else:
+            module = network.build(final, self._realise(methods, architecture, final))
+            if problem is not None:
+                _transfer(module, problem, "keep" if problem.interrupted else methods[-1].retrain)
+            module.to(device)
+        history, n_iter, interrupted = [], self.n_iter_ if warm else 0, problem is not None and problem.interrupted
+        if plan.epochs and not interrupted:
+            net = FieldNet(module, loss, lr=plan.lr, embedding_l2=plan.embedding_l2, weight_decay=plan.weight_decay)
+
+            def current():
+                return {"encoder_": encoder, "net_": net, "n_features_in_": encoder.n_features_in_}
+
+            result = train(net, data, plan, valid, progress.begin("train", plan.epochs, current))
+            history, interrupted = result.history, result.interrupted
+            n_iter += result.best_epoch
+            progress.end()
+        progress.close()
+        if interrupted:
+            warnings.warn(
+                f"Training was interrupted; the model keeps the weights of epoch {n_iter}.", UserWarning, stacklevel=3
+            )
+        if warm:
+            history = self.history_ + history
+            search_history = self.search_history_
+        self._publish(encoder, _serving_net(module, loss), architecture, search_history, history, n_iter, device)
+        return self
+
+    def _partial_fit(self, X, y, sample_weight=None, classes=None):
+        first = not hasattr(self, "encoder_")
+        if first:
+            validate_parameters(self)
+            if self.search is not None:
+                raise ValueError(
+                    f"partial_fit cannot start with search={self.search!r}: a search needs all its rows. Call fit first "
+                    "(partial_fit then goes on training the network it found), or set search=None."
+                )
+            network, device = resolve_network(self.network), _resolve_device(self.device)
+            self._check_components(network, [])
+            encoder, table = self._fit_encoder(X, warm=False)
+            target = self._encode_target(y, classes)
+        else:
+            encoder, device = self.encoder_, self._device()
+            table = encoder.encode(X)
+            target = self._transform_target(y)
+        check_consistent_length(target, table.ids)
+        weight = self._row_weight(y, check_sample_weight(sample_weight, table.ids, ensure_non_negative=True) if sample_weight is not None else None)
+        if self._n_outputs() == 0:
+            self._publish(encoder, None, {}, [], [], 0, device)
+            return self
+        seeds = _Seeds(self.random_state)
+        plan = dataclasses.replace(self._plan(len(table), seeds), epochs=1, lr_schedule="constant", averaging=0.0)
+        stream = getattr(self, "_stream", None)
+        if stream is None:
+            if first:
+                context = self._context(encoder, plan, np.asarray(target), weight)
+                module = network.build(seeds.fresh(context), {}).to(device)
+            else:
+                module = self.net_.module_
+            stream = FieldNet(module, self._loss(), lr=plan.lr, embedding_l2=plan.embedding_l2, weight_decay=plan.weight_decay)
+        plan = dataclasses.replace(plan, seed=plan.seed + getattr(self, "n_iter_", 0))
+        data = EncodedTensors.from_table(table, device, target, _mean_one(weight))
+        result = train(stream, data, plan)
+        history = getattr(self, "history_", []) + result.history
+        self._publish(
+            encoder,
+            _serving_net(stream.module_, stream.criterion_),
+            getattr(self, "architecture_", {}),
+            getattr(self, "search_history_", []),
+            history,
+            getattr(self, "n_iter_", 0) + result.best_epoch,
+            device,
+        )
+        self._stream = stream
+        return self
+
+    def _fit_encoder(self, X, warm):
+        if warm:
+            return self.encoder_, self.encoder_.encode(X)
+        encoder = FieldEncoder() if self.encoder is None else clone(self.encoder)
+        # A frozen encoder was fitted on purpose, for instance on all chunks of a large table.
+        return encoder, encoder.encode(X) if isinstance(encoder, FrozenEstimator) else encoder.fit_encode(X)
+
+    def _search_methods(self):
+        methods = [] if self.search is None else self.search if isinstance(self.search, list | tuple) else [self.search]
+        for method in methods:
+            if not isinstance(method, SearchMethod):
+                raise TypeError(f"search must be None, a search method such as AutoFIS(), or a list of them, got {method!r}.")
+        slots = [method.slot for method in methods]
+        if len(set(slots)) < len(slots):
+            raise ValueError(f"search={self.search!r} has two methods for one slot; each slot can be searched once.")
+        return list(methods)
+
+    def _check_components(self, network, methods):
+        """Refuse wrong parameters, slots that do not fit and what could not be saved, before any work."""
+        for component in (network, *methods):
+            if hasattr(component, "_parameter_constraints"):
+                validate_parameters(component)
+        for method in methods:
+            if method.slot not in network.slots:
+                raise ValueError(
+                    f"search={method!r} searches the {method.slot!r} slot, which network={network!r} does not have; "
+                    f"networks that have it: {networks_with_slot(method.slot)}."
+                )
+        for name, value in (("network", network), ("search", methods), ("encoder", self.encoder)):
+            try:
+                pickle.dumps(value)
+            except Exception as error:  # whatever a user's object raises, the advice is the same
+                raise ValueError(f"{name}={value!r} cannot be pickled ({error}); the fitted model could not be saved.") from error
+
+    def _split(self, table, target, weight, X_val, y_val, encoder, device, seeds):
+        """Training and validation rows on the device; validation is None without early stopping."""
+        auto = self.early_stopping == "auto"
+        wanted = (len(table) >= EARLY_STOPPING_ROWS or X_val is not None) if auto else self.early_stopping
+        if not wanted:
+            return EncodedTensors.from_table(table, device, target, _mean_one(weight)), None
+        if X_val is not None:
+            held_out = encoder.encode(X_val)
+            y_held_out = self._transform_target(y_val)
+            check_consistent_length(held_out.ids, y_held_out)
+            w_held_out = self._row_weight(y_val, None)
+        else:
+            rows = np.arange(len(table))
+            stratify = self._stratify(target)
+            options = {"test_size": self.validation_fraction, "random_state": seeds.split, "shuffle": True}
+            try:
+                kept, out = train_test_split(rows, stratify=stratify, **options)
+            except ValueError as error:
+                if stratify is None:
+                    raise ValueError(
+                        f"validation_fraction={self.validation_fraction} leaves no rows to train or to validate on "
+                        f"({len(rows)} rows): {error}"
+                    ) from error
+                kept, out = train_test_split(rows, **options)  # a class with a single row cannot be stratified
+            held_out, y_held_out, w_held_out = table.take(out), target[out], None if weight is None else weight[out]
+            table, target, weight = table.take(kept), target[kept], None if weight is None else weight[kept]
+        return (
+            EncodedTensors.from_table(table, device, target, _mean_one(weight)),
+            EncodedTensors.from_table(held_out, device, y_held_out, _mean_one(w_held_out)),
+        )
+
+    def _plan(self, n_rows, seeds):
+        batch_size = self.batch_size
+        if batch_size == "auto":
+            # About 64 steps an epoch, within what is efficient: small tables need steps, large ones wide batches.
+            batch_size = int(np.clip(2 ** np.ceil(np.log2(max(n_rows / 64, 1))), 32, 4096))
+        return TrainingPlan(
+            epochs=self.max_epochs,
+            batch_size=batch_size,
+            lr=self.lr,
+            embedding_l2=self.embedding_l2,
+            weight_decay=self.weight_decay,
+            lr_schedule=self.lr_schedule,
+            id_dropout=self.id_dropout,
+            patience=self.patience,
+            seed=seeds.order,
+            monitor=self._monitor(),
+            averaging=self.averaging,
+        )
+
+    def _context(self, encoder, plan, target, weight):
+        n_ids = tuple(int(n) for n in encoder.n_ids_)
+        sequences = tuple((int(n), encoder.max_length) for n in encoder.sequence_n_ids_)
+        n_rows = sum(n_ids) + sum(n for n, _ in sequences)
+        per_batch = plan.batch_size * (len(n_ids) + sum(length for _, length in sequences))
+        return BuildContext(
+            field_names=tuple(str(name) for name in encoder.field_names_),
+            n_ids=n_ids,
+            n_numeric=len(encoder.numeric_),
+            sequences=sequences,
+            embedding_dim=self.embedding_dim,
+            n_outputs=self._n_outputs(),
+            counts=tuple(encoder.counts_),
+            output_bias=tuple(float(b) for b in self._output_bias(target, weight)),
+            sparse_gradients=n_rows > LAZY_TABLE_FACTOR * per_batch,
+            embedding_init=self.embedding_init,
+        )
+
+    @staticmethod
+    def _realise(methods, architecture, context):
+        """Concrete modules of the slots whose architecture is known."""
+        return {m.slot: m.realise(architecture[m.slot], context) for m in methods if m.slot in architecture}
+
+    def _publish(self, encoder, net, architecture, search_history, history, n_iter, device):
+        """Set all fitted attributes at once, when nothing can fail any more."""
+        self.__dict__.pop("_stream", None)
+        self.encoder_ = encoder
+        self.net_ = net
+        self.architecture_ = architecture
+        self.search_history_ = search_history
+        self.history_ = history
+        self.n_iter_ = n_iter
+        self.n_features_in_ = encoder.n_features_in_
+        if hasattr(encoder, "feature_names_in_"):
+            self.feature_names_in_ = encoder.feature_names_in_
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        tensors = [] if net is None else [*net.module_.parameters()]
+        self.n_parameters_ = sum(t.numel() for t in tensors)
+        self.nbytes_ = sum(t.numel() * t.element_size() for t in tensors)
+
+    # predict -----------------------------------------------------------------------------------------
+
+    def _device(self):
+        return next(self.net_.module_.parameters()).device
+
+    def _logits(self, X):
+        """Logits (n_rows, C), float64, of a raw table."""
+        check_is_fitted(self, "encoder_")
+        table = self.encoder_.encode(X)
+        if self.net_ is None:
+            return np.zeros((len(table), 1))
+        logits = forward_in_chunks(self.net_.module_, EncodedTensors.from_table(table, self._device()))
+        return logits.cpu().numpy().astype(np.float64)
+
+    # scikit-learn --------------------------------------------------------------------------------------
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        state.pop("_stream", None)
+        net = state.get("net_")
+        if net is not None and self._device().type != "cpu":
+            state["net_"] = _serving_net(copy.deepcopy(net.module_).to("cpu"), net.criterion_)
+        return state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        return tags
+
+
+class _Seeds:
+    """Independent seeds of the parts of one fit, all from ``random_state``."""
+
+    def __init__(self, random_state):
+        self.initial, self.order, self.split = (
+            int(s) for s in check_random_state(random_state).randint(np.iinfo(np.int32).max, size=3)
+        )
+
+    def fresh(self, context):
+        """The context with its generator at the start: every network of a fit starts alike."""
+        return dataclasses.replace(context, generator=torch.Generator().manual_seed(self.initial))
+
+
+class _EpochReporter:
+    """Carries epochs to scikit-learn's callbacks and, if verbose, to the screen."""
+
+    def __init__(self, estimator, X, y, n_tasks):
+        self.estimator, self.X, self.y = estimator, X, y
+        self.root = estimator._init_callback_context(max_subtasks=n_tasks)
+        self.root.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
+        self.task = None
+
+    def begin(self, name, n_epochs, current=None):
+        """Open a task of ``n_epochs``; returns what `train` calls after each epoch.
+
+        ``current`` makes the fitted attributes of the moment, for callbacks that score.
+        """
+        estimator = self.estimator
+        self.task = self.root.subcontext(task_name=name, max_subtasks=n_epochs)
+        self.task.call_on_fit_task_begin(estimator=estimator, X=self.X, y=self.y)
+
+        def on_epoch(epoch, record):
+            if estimator.verbose:
+                figures = "  ".join(f"{k} {v:.5g}" for k, v in record.items() if k != "epoch" and isinstance(v, int | float))
+                print(f"{name} epoch {record['epoch']}/{n_epochs}  {figures}")
+            context = self.task.subcontext(task_name="epoch")
+            context.call_on_fit_task_begin(estimator=estimator, X=self.X, y=self.y)
+            return context.call_on_fit_task_end(
+                estimator=estimator, X=self.X, y=self.y, reconstruction_attributes=current
+            )
+
+        return on_epoch
+
+    def end(self):
+        self.task.call_on_fit_task_end(estimator=self.estimator, X=self.X, y=self.y)
+
+    def close(self):
+        self.root.call_on_fit_task_end(estimator=self.estimator, X=self.X, y=self.y)
+
+
+def _serving_net(module, loss):
+    """A skorch net that holds the module and nothing of its training."""
+    return FieldNet(module, loss).initialize().discard_training_state()
+
+
+def _transfer(module, problem, retrain):
+    """Start the found network from weights of the search, where name and shape agree."""
+    state = {"scratch": {}, "rewind": problem.initial_state, "keep": problem.final_state}[retrain]
+    own = module.state_dict()
+    matching = {name: t for name, t in state.items() if name in own and own[name].shape == t.shape}
+    module.load_state_dict(matching, strict=False)
+
+
+def _mean_one(weight):
+    return None if weight is None else (weight / weight.mean()).astype(np.float32)
+
+
+def _resolve_device(device):
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device={device!r} is not a device: give 'auto', 'cpu', 'cuda' or 'cuda:1'.") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r}, but torch sees no CUDA device here; give 'auto' or 'cpu'.")
+    return resolved

@@ -1,0 +1,475 @@
+"""The two network estimators: clicks (classes) and ratings."""
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import roc_auc_score
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+from ._fitting import FieldEstimator
+from .nn import BinaryLogLoss, MulticlassLogLoss, SquaredError
+from .utils._sklearn import StrOptions, check_y, with_callbacks
+
+__all__ = ["CTRClassifier", "RatingRegressor"]
+
+
+def _auc(y, logits, weight):
+    """ROC AUC of a binary validation set; NaN where it holds one class."""
+    return roc_auc_score(y, logits[:, 0], sample_weight=weight) if 0 < y.mean() < 1 else np.nan
+
+
+class CTRClassifier(ClassifierMixin, FieldEstimator):
+    """Deep click (or class) prediction on tables of categorical, numeric and list-valued columns.
+
+    ``fit`` encodes the raw table, searches what ``search`` asks for, derives the architecture, trains the concrete
+    network, and keeps nothing else.
+
+    Parameters
+    ----------
+    network : str or Network, default="deepfm"
+        The network family, by name or as an object with its own parameters, such as
+        ``DeepFM(hidden_units=(64, 32))``. Names are listed by `sklearn_autorec.networks`.
+    search : SearchMethod, list of them, or None, default=None
+        What to choose automatically before the final training, such as ``AutoFIS()``. Methods of a list search
+        one after the other, each around the architecture already found.
+    encoder : FieldEncoder, FrozenEstimator of one, or None, default=None
+        Turns the raw table into ids and numbers; None is ``FieldEncoder()``. It is cloned and fitted in ``fit``;
+        a frozen one (``sklearn.frozen.FrozenEstimator``) is used as it is.
+    embedding_dim : int, default=16
+        Length of an embedding vector.
+    lr : float, default=1e-3
+        Learning rate of Adam.
+    embedding_l2 : float, default=0.0
+        L2 decay of embeddings and first-order weights: its gradient, embedding_l2 times the value, is added before
+        Adam's scaling. Raise it against over-fitting of rare values. Tables much larger than a batch
+        decay only in the rows that a batch touches.
+    weight_decay : float, default=0.0
+        The same for all other weights.
+    embedding_init : float, default=0.01
+        Standard deviation of initial embeddings.
+    batch_size : int or "auto", default="auto"
+        Rows of a training step; "auto" is between 32 and 4096, for about 64 steps an epoch.
+    max_epochs : int, default=20
+        Passes over the training rows at most.
+    search_epochs : int or None, default=None
+        Epochs of each search; None follows ``max_epochs``.
+    early_stopping : bool or "auto", default="auto"
+        Stop when held-out rows no longer improve and keep the best epoch. "auto" does so from 10,000 rows, or
+        when ``fit`` is given ``X_val``.
+    validation_fraction : float in (0, 1), default=0.1
+        Share of the training rows held out for early stopping, when ``fit`` is given no ``X_val``.
+    patience : int, default=2
+        Epochs without improvement before stopping.
+    monitor : {"loss", "auc"}, default="loss"
+        What early stopping watches on the held-out rows.
+    lr_schedule : {"constant", "plateau", "cosine"}, default="constant"
+        "plateau" divides the rate by 10 after an epoch without improvement; "cosine" takes it to zero over ``max_epochs``.
+    averaging : float in [0, 1), default=0.0
+        Decay per step of an exponential average of the weights, which is what is kept; 0 keeps the weights themselves.
+    id_dropout : float in [0, 1), default=0.005
+        Share of ids that each training step replaces by the field's unknown id, so that values never seen in
+        training meet a trained embedding.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, multiplied with ``sample_weight``.
+    warm_start : bool, default=False
+        ``fit`` goes on from the fitted network, with its encoder and architecture, until ``max_epochs`` in all.
+    device : str or torch.device, default="auto"
+        "auto" is CUDA where there is one, else the CPU.
+    random_state : int, RandomState or None, default=None
+        Of initial weights, order, dropout and splits. An int gives the same bits on the same machine; global generators
+        are never used.
+    verbose : int, default=0
+        Print a line an epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.module_`` is the torch module.
+    encoder_ : FieldEncoder
+        The fitted encoder.
+    architecture_ : dict
+        What each search found, by slot: plain values and arrays from which the network is rebuilt.
+    search_history_, history_ : list of dict
+        One record per epoch of search and of training: losses, learning rate, figures of the method.
+    n_iter_ : int
+        Epochs that the kept weights have seen.
+    n_parameters_, nbytes_ : int
+        Trained numbers in the network, and their bytes.
+    n_features_in_ : int
+        Columns seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where they all are strings.
+
+    See Also
+    --------
+    RatingRegressor : The same for ratings.
+
+    Examples
+    --------
+    >>> from sklearn_autorec import CTRClassifier
+    >>> from sklearn_autorec.datasets import make_ctr
+    >>> from sklearn_autorec.interaction import AutoFIS
+    >>> X, y, truth = make_ctr(2000, n_fields=4, pairs=[(0, 1)], random_state=0)
+    >>> model = CTRClassifier(network="fm", search=AutoFIS(), max_epochs=2, random_state=0).fit(X, y)
+    >>> model.predict_proba(X).shape
+    (2000, 2)
+    """
+
+    _parameter_constraints = {
+        **FieldEstimator._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    def __init__(
+        self,
+        *,
+        network="deepfm",
+        search=None,
+        encoder=None,
+        embedding_dim=16,
+        lr=1e-3,
+        embedding_l2=0.0,
+        weight_decay=0.0,
+        embedding_init=0.01,
+        batch_size="auto",
+        max_epochs=20,
+        search_epochs=None,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        patience=2,
+        monitor="loss",
+        lr_schedule="constant",
+        averaging=0.0,
+        id_dropout=0.005,
+        class_weight=None,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        super().__init__(
+            network=network,
+            search=search,
+            encoder=encoder,
+            embedding_dim=embedding_dim,
+            lr=lr,
+            embedding_l2=embedding_l2,
+            weight_decay=weight_decay,
+            embedding_init=embedding_init,
+            batch_size=batch_size,
+            max_epochs=max_epochs,
+            search_epochs=search_epochs,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            patience=patience,
+            monitor=monitor,
+            lr_schedule=lr_schedule,
+            averaging=averaging,
+            id_dropout=id_dropout,
+            warm_start=warm_start,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
+
+    @with_callbacks
+    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
+        """Search and train.
+
+        Parameters
+        ----------
+        X : DataFrame (pandas, polars), pyarrow Table or array of shape (n_rows, n_columns)
+            Raw columns; see `FieldEncoder` for what becomes of them.
+        y : array-like of shape (n_rows,)
+            Labels.
+        sample_weight : array-like of shape (n_rows,), default=None
+            Weights of the rows; a zero is the same as leaving the row out.
+        X_val, y_val : like X and y, default=None
+            Rows for early stopping, instead of a split of X.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For bad parameters or data, naming the parameter or column.
+        NonFiniteLossError
+            If training diverges before one epoch is finished.
+        """
+        return self._fit(X, y, sample_weight, X_val, y_val)
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Train one epoch on a chunk of rows.
+
+        The first chunk fixes the vocabulary, unless ``encoder`` is frozen or ``fit`` came before; later values that it
+        does not hold count as unknown. The optimiser's state lives on between calls, not in pickles.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in ``fit``.
+        classes : array-like of shape (n_classes,), default=None
+            All labels; required in the first call.
+
+        Returns
+        -------
+        self
+        """
+        if not hasattr(self, "encoder_") and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        return self._partial_fit(X, y, sample_weight, classes)
+
+    def decision_function(self, X):
+        """Logits; (n_rows,) for two classes, else (n_rows, n_classes)."""
+        logits = self._logits(X)
+        return logits[:, 0] if len(self.classes_) <= 2 else logits
+
+    def predict_proba(self, X):
+        """Class probabilities, float64 of shape (n_rows, n_classes), columns as in ``classes_``."""
+        logits = self._logits(X)
+        if len(self.classes_) == 1:
+            return np.ones((len(logits), 1))
+        if len(self.classes_) == 2:
+            positive = expit(logits[:, 0])
+            return np.column_stack([1 - positive, positive])
+        return softmax(logits, axis=1)
+
+    def predict(self, X):
+        """The most probable label of each row, (n_rows,)."""
+        logits = self._logits(X)
+        return self.classes_[logits.argmax(1) if len(self.classes_) > 2 else (logits[:, 0] > 0).astype(int)]
+
+    def _encode_target(self, y, classes=None):
+        y = self._check_labels(y)
+        self.classes_ = np.unique(y if classes is None else np.asarray(classes))
+        return self._transform_target(y)
+
+    def _transform_target(self, y):
+        y = self._check_labels(y)
+        known = np.isin(y, self.classes_)
+        if not known.all():
+            raise ValueError(f"y has labels {np.unique(y[~known]).tolist()}, which are not in classes {self.classes_.tolist()}.")
+        codes = np.searchsorted(self.classes_, y)
+        return codes.astype(np.float32 if len(self.classes_) <= 2 else np.int64)
+
+    def _check_labels(self, y):
+        y = check_y(y, self)
+        check_classification_targets(y)
+        return y
+
+    def _row_weight(self, y, sample_weight):
+        if self.class_weight is None:
+            return sample_weight
+        weight = compute_sample_weight(self.class_weight, np.asarray(y))
+        return weight if sample_weight is None else weight * sample_weight
+
+    def _loss(self):
+        return BinaryLogLoss() if len(self.classes_) == 2 else MulticlassLogLoss()
+
+    def _n_outputs(self):
+        n_classes = len(self.classes_)
+        return {1: 0, 2: 1}.get(n_classes, n_classes)
+
+    def _output_bias(self, target, weight):
+        # One imaginary row of each class keeps the logits finite.
+        share = 1 + np.bincount(target.astype(np.int64), weight, minlength=len(self.classes_))
+        logits = np.log(share / share.sum())
+        return [logits[1] - logits[0]] if len(self.classes_) == 2 else logits
+
+    def _stratify(self, target):
+        return target
+
+    def _monitor(self):
+        if self.monitor == "auc" and len(self.classes_) > 2:
+            raise ValueError(f"monitor='auc' needs two classes, y has {len(self.classes_)}; use monitor='loss'.")
+        return _auc if self.monitor == "auc" else None
+
+
+class RatingRegressor(RegressorMixin, FieldEstimator):
+    """Deep rating prediction on tables of categorical, numeric and list-valued columns, by squared error.
+
+    The network sees ratings of mean 0 and variance 1; predictions and the loss of ``history_`` are converted as
+    prediction * std + mean, and loss in units of the variance.
+
+    Parameters
+    ----------
+    network : str or Network, default="deepfm"
+        The network family, by name or as an object with its own parameters, such as
+        ``DeepFM(hidden_units=(64, 32))``. Names are listed by `sklearn_autorec.networks`.
+    search : SearchMethod, list of them, or None, default=None
+        What to choose automatically before the final training, such as ``AutoFIS()``. Methods of a list search
+        one after the other, each around the architecture already found.
+    encoder : FieldEncoder, FrozenEstimator of one, or None, default=None
+        Turns the raw table into ids and numbers; None is ``FieldEncoder()``. It is cloned and fitted in ``fit``;
+        a frozen one (``sklearn.frozen.FrozenEstimator``) is used as it is.
+    embedding_dim : int, default=16
+        Length of an embedding vector.
+    lr : float, default=1e-3
+        Learning rate of Adam.
+    embedding_l2 : float, default=0.0
+        L2 decay of embeddings and first-order weights: its gradient, embedding_l2 times the value, is added before
+        Adam's scaling. Raise it against over-fitting of rare values. Tables much larger than a batch
+        decay only in the rows that a batch touches.
+    weight_decay : float, default=0.0
+        The same for all other weights.
+    embedding_init : float, default=0.01
+        Standard deviation of initial embeddings.
+    batch_size : int or "auto", default="auto"
+        Rows of a training step; "auto" is between 32 and 4096, for about 64 steps an epoch.
+    max_epochs : int, default=20
+        Passes over the training rows at most.
+    search_epochs : int or None, default=None
+        Epochs of each search; None follows ``max_epochs``.
+    early_stopping : bool or "auto", default="auto"
+        Stop when held-out rows no longer improve and keep the best epoch. "auto" does so from 10,000 rows, or
+        when ``fit`` is given ``X_val``.
+    validation_fraction : float in (0, 1), default=0.1
+        Share of the training rows held out for early stopping, when ``fit`` is given no ``X_val``.
+    patience : int, default=2
+        Epochs without improvement before stopping.
+    monitor : {"loss"}, default="loss"
+        What early stopping watches on the held-out rows.
+    lr_schedule : {"constant", "plateau", "cosine"}, default="constant"
+        "plateau" divides the rate by 10 after an epoch without improvement; "cosine" takes it to zero over ``max_epochs``.
+    averaging : float in [0, 1), default=0.0
+        Decay per step of an exponential average of the weights, which is what is kept; 0 keeps the weights themselves.
+    id_dropout : float in [0, 1), default=0.005
+        Share of ids that each training step replaces by the field's unknown id, so that values never seen in
+        training meet a trained embedding.
+    warm_start : bool, default=False
+        ``fit`` goes on from the fitted network, with its encoder and architecture, until ``max_epochs`` in all.
+    device : str or torch.device, default="auto"
+        "auto" is CUDA where there is one, else the CPU.
+    random_state : int, RandomState or None, default=None
+        Of initial weights, order, dropout and splits. An int gives the same bits on the same machine; global generators
+        are never used.
+    verbose : int, default=0
+        Print a line an epoch.
+
+    Attributes
+    ----------
+    y_mean_, y_scale_ : float
+        Mean and standard deviation of the training ratings.
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.module_`` is the torch module.
+    encoder_ : FieldEncoder
+        The fitted encoder.
+    architecture_ : dict
+        What each search found, by slot: plain values and arrays from which the network is rebuilt.
+    search_history_, history_ : list of dict
+        One record per epoch of search and of training: losses, learning rate, figures of the method.
+    n_iter_ : int
+        Epochs that the kept weights have seen.
+    n_parameters_, nbytes_ : int
+        Trained numbers in the network, and their bytes.
+    n_features_in_ : int
+        Columns seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where they all are strings.
+
+    See Also
+    --------
+    CTRClassifier : The same for clicks.
+
+    Examples
+    --------
+    >>> from sklearn_autorec import RatingRegressor
+    >>> from sklearn_autorec.datasets import make_ctr
+    >>> X, y, truth = make_ctr(2000, n_fields=4, task="rating", random_state=0)
+    >>> RatingRegressor(network="fm", max_epochs=2, random_state=0).fit(X, y).predict(X).shape
+    (2000,)
+    """
+
+    _parameter_constraints = {**FieldEstimator._parameter_constraints, "monitor": [StrOptions({"loss"})]}
+
+    def __init__(
+        self,
+        *,
+        network="deepfm",
+        search=None,
+        encoder=None,
+        embedding_dim=16,
+        lr=1e-3,
+        embedding_l2=0.0,
+        weight_decay=0.0,
+        embedding_init=0.01,
+        batch_size="auto",
+        max_epochs=20,
+        search_epochs=None,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        patience=2,
+        monitor="loss",
+        lr_schedule="constant",
+        averaging=0.0,
+        id_dropout=0.005,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        super().__init__(
+            network=network,
+            search=search,
+            encoder=encoder,
+            embedding_dim=embedding_dim,
+            lr=lr,
+            embedding_l2=embedding_l2,
+            weight_decay=weight_decay,
+            embedding_init=embedding_init,
+            batch_size=batch_size,
+            max_epochs=max_epochs,
+            search_epochs=search_epochs,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            patience=patience,
+            monitor=monitor,
+            lr_schedule=lr_schedule,
+            averaging=averaging,
+            id_dropout=id_dropout,
+            warm_start=warm_start,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+        )
+
+    @with_callbacks
+    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
+        """Search and train; see `CTRClassifier.fit`. ``y`` holds numbers, (n_rows,)."""
+        return self._fit(X, y, sample_weight, X_val, y_val)
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train one epoch on a chunk of rows; see `CTRClassifier.partial_fit`.
+
+        The first chunk also fixes the mean and the scale of the ratings.
+        """
+        return self._partial_fit(X, y, sample_weight)
+
+    def predict(self, X):
+        """Predicted ratings, float64 of shape (n_rows,)."""
+        return self._logits(X)[:, 0] * self.y_scale_ + self.y_mean_
+
+    def _encode_target(self, y, classes=None):
+        y = check_y(y, self, y_numeric=True).astype(np.float64)
+        self.y_mean_ = float(y.mean())
+        self.y_scale_ = float(y.std()) or 1.0
+        return self._transform_target(y)
+
+    def _transform_target(self, y):
+        y = check_y(y, self, y_numeric=True).astype(np.float64)
+        return ((y - self.y_mean_) / self.y_scale_).astype(np.float32)
+
+    def _loss(self):
+        return SquaredError()
+
+    def _n_outputs(self):
+        return 1
+
+    def _output_bias(self, target, weight):
+        return [np.average(target, weights=weight)]

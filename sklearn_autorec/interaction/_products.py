@@ -1,0 +1,99 @@
+"""What the pair and triple searches share: candidate products, and the concrete module of the kept ones."""
+
+import math
+
+import torch
+from torch import nn
+
+from ..nn import FieldEmbedding, PairProducts, pair_index
+
+
+class TripleProducts(nn.Module):
+    """sum_f e_i e_j e_k for all i < j < k, over an embedding table of its own; inputs -> (B, T).
+
+    The products of all pairs meet all fields in one batched product, from which the T = F(F-1)(F-2)/6
+    ordered triples are read.
+    """
+
+    def __init__(self, context):
+        super().__init__()
+        n = context.n_fields
+        self.embedding = FieldEmbedding(context)
+        left, right = pair_index(n)
+        i, j, k = pair_index(n, 3)
+        pair_number = torch.full((n, n), -1)
+        pair_number[left, right] = torch.arange(len(left))
+        for name, index in (("left", left), ("right", right), ("flat", pair_number[i, j] * n + k)):
+            self.register_buffer(name, index, persistent=False)
+        self.out_dim = len(i)
+
+    def forward(self, e, inputs):
+        e = self.embedding(inputs)
+        pairs = e.index_select(1, self.left) * e.index_select(1, self.right)
+        return torch.bmm(pairs, e.transpose(1, 2)).flatten(1).index_select(1, self.flat)
+
+
+class KeptProducts(nn.Module):
+    """Products of chosen tuples, batch-normalised and weighted; (B, F, d), inputs -> (B, K).
+
+    Parameters
+    ----------
+    tuples : list of tuple of int
+        Pairs and triples of fields; triples use an embedding table of their own.
+    context : BuildContext
+    weight : float
+        Initial weight of every product.
+    """
+
+    def __init__(self, tuples, context, weight=0.6):
+        super().__init__()
+        n = context.n_fields
+        pairs = torch.tensor([t for t in tuples if len(t) == 2], dtype=torch.int64).reshape(-1, 2).T
+        triples = torch.tensor([t for t in tuples if len(t) == 3], dtype=torch.int64).reshape(-1, 3).T
+        # All F^2 products in one go are cheaper than gathering 2 K vectors, until few pairs of many are kept.
+        self.gram = 2 * pairs.shape[1] * context.embedding_dim > n * n
+        index = {"pairs": pairs[0] * n + pairs[1] if self.gram else pairs, "triples": triples}
+        for name, tensor in index.items():
+            self.register_buffer(name, tensor.contiguous(), persistent=False)
+        self.n_pairs, self.n_triples = pairs.shape[1], triples.shape[1]
+        self.embedding = FieldEmbedding(context) if self.n_triples else None
+        self.out_dim = self.n_pairs + self.n_triples
+        self.norm = product_norm(self.out_dim)
+        self.weight = nn.Parameter(torch.full((self.out_dim,), float(weight)))
+
+    def forward(self, e, inputs):
+        if not self.out_dim:
+            return e.new_zeros(len(e), 0)
+        products = []
+        if self.n_pairs and self.gram:
+            products.append(torch.bmm(e, e.transpose(1, 2)).flatten(1).index_select(1, self.pairs))
+        elif self.n_pairs:
+            products.append((e.index_select(1, self.pairs[0]) * e.index_select(1, self.pairs[1])).sum(-1))
+        if self.n_triples:
+            t = self.embedding(inputs)
+            products.append(math.prod(t.index_select(1, fields) for fields in self.triples).sum(-1))
+        return self.norm(products[0] if len(products) == 1 else torch.cat(products, 1)) * self.weight
+
+
+class CandidateProducts(nn.Module):
+    """All products of the given orders side by side, batch-normalised; (B, F, d), inputs -> (B, P)."""
+
+    def __init__(self, orders, context):
+        super().__init__()
+        kinds = {2: PairProducts, 3: TripleProducts}
+        self.products = nn.ModuleList(kinds[order](context) for order in orders)
+        self.tuples = [tuple(t) for order in orders for t in pair_index(context.n_fields, order).T.tolist()]
+        self.out_dim = len(self.tuples)
+        self.norm = product_norm(self.out_dim)
+
+    def forward(self, e, inputs):
+        return self.norm(torch.cat([products(e, inputs) for products in self.products], 1))
+
+
+def product_norm(n_products):
+    """Batch norm without scale and shift: gates are comparable only between products of one scale.
+
+    The averages move by 0.1 a step, not by 0.01 as in the reference code: short trainings would otherwise predict with
+    the initial statistics.
+    """
+    return nn.BatchNorm1d(n_products, eps=1e-3, affine=False) if n_products else nn.Identity()

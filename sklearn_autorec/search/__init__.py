@@ -1,0 +1,20 @@
+"""The engine: encoded batches, the training net, gradient search, optimisers."""
+
+from ._data import EncodedTensors, TrainingBatches, batches_of
+from ._net import FieldNet
+from ._optimizers import GRDA, RowAdam
+from ._problem import SearchProblem
+from ._training import TrainingPlan, forward_in_chunks, train
+
+__all__ = [
+    "GRDA",
+    "EncodedTensors",
+    "FieldNet",
+    "RowAdam",
+    "SearchProblem",
+    "TrainingBatches",
+    "TrainingPlan",
+    "batches_of",
+    "forward_in_chunks",
+    "train",
+]

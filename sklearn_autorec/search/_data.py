@@ -1,0 +1,101 @@
+"""The encoded table as tensors, and batches that are slices of it."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+
+@dataclass
+class EncodedTensors:
+    """Encoded rows on one device; N rows.
+
+    ids int32 (N, F_cat), numeric float32 (N, 2 F_num), sequences int32 (N, L), y (N,) float32 or
+    int64 and weight float32 (N,) with mean 1; y and weight may be None.
+    """
+
+    ids: torch.Tensor
+    numeric: torch.Tensor
+    sequences: torch.Tensor
+    y: torch.Tensor | None = None
+    weight: torch.Tensor | None = None
+
+    @classmethod
+    def from_table(cls, table, device, y=None, weight=None):
+        """Wrap the arrays of an ``EncodedTable`` (no copy on the CPU) and move them to the device."""
+
+        def tensor(array):
+            return None if array is None else torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+        return cls(tensor(table.ids), tensor(table.numeric), tensor(table.sequences), tensor(y), tensor(weight))
+
+    def __len__(self):
+        return len(self.ids)
+
+    def select(self, rows):
+        """Rows by position; ``rows`` is an int64 tensor or a slice."""
+        parts = (getattr(self, f.name) for f in fields(self))
+        if isinstance(rows, slice):
+            return EncodedTensors(*(None if t is None else t[rows] for t in parts))
+        return EncodedTensors(*(None if t is None else t.index_select(0, rows) for t in parts))
+
+    @property
+    def inputs(self):
+        """The module's keyword arguments."""
+        return {"ids": self.ids, "numeric": self.numeric, "sequences": self.sequences}
+
+
+def batches_of(data, batch_size):
+    """Consecutive slices of ``data``, views where possible."""
+    for start in range(0, len(data), batch_size):
+        yield data.select(slice(start, start + batch_size))
+
+
+class TrainingBatches:
+    """Shuffled batches of one epoch per iteration; iterate again for the next epoch.
+
+    Parameters
+    ----------
+    data : EncodedTensors
+    batch_size : int
+        Rows. A last batch of one row joins the one before it: batch statistics need two rows.
+    id_dropout : float in [0, 1)
+        Share of ids (and sequence items) replaced by the field's unknown id, so that its embedding is
+        trained although the training vocabulary is complete. Missing values and padding stay.
+    seed : int
+        Of the order and the replaced ids; the same on every device.
+    """
+
+    def __init__(self, data, batch_size, *, id_dropout=0.0, seed=0):
+        self.data = data
+        self.batch_size = batch_size
+        self.id_dropout = id_dropout
+        self._rng = np.random.Generator(np.random.PCG64(seed))
+        n = len(data)
+        self.bounds = list(range(0, n, batch_size))
+        if len(self.bounds) > 1 and n - self.bounds[-1] == 1:
+            self.bounds.pop()
+        self.bounds.append(n)
+
+    def __len__(self):
+        return len(self.bounds) - 1
+
+    def __iter__(self):
+        n = len(self.data)
+        # A table of one row is shown twice, for the same reason as the last batch.
+        order = torch.from_numpy(self._rng.permutation(n) if n > 1 else np.zeros(2, np.int64)).to(self.data.ids.device)
+        bounds = self.bounds if n > 1 else [0, 2]
+        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+            batch = self.data.select(order[start:stop])
+            if self.id_dropout:
+                self._forget(batch.ids)
+                self._forget(batch.sequences)
+            yield batch
+
+    def _forget(self, ids):
+        """Replace random entries of a batch (a fresh copy) by 1, the unknown id; 0 stays 0."""
+        n = ids.numel()
+        if n:
+            where = torch.from_numpy(self._rng.integers(0, n, self._rng.binomial(n, self.id_dropout))).to(ids.device)
+            flat = ids.view(-1)
+            flat[where] = flat[where].clamp_(max=1)

@@ -1,0 +1,147 @@
+"""The skorch net that every estimator and every search trains."""
+
+import math
+
+import torch
+from skorch import NeuralNet
+
+from ..exceptions import NonFiniteLossError
+from ._optimizers import RowAdam, flush_denormals
+
+FLUSH_EVERY = 32  # steps
+
+
+def _hooks(module, name):
+    """The method ``name`` of every submodule that has it."""
+    return [getattr(m, name) for m in module.modules() if hasattr(m, name)]
+
+
+class FieldNet(NeuralNet):
+    """skorch net over batches of `EncodedTensors`, with the engine's hooks and two kinds of parameters.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        ids, numeric, sequences -> logits (B, C).
+    criterion : torch.nn.Module
+        logits, y -> loss per row (B,).
+    embedding_l2 : float
+        L2 decay of embedding tables (Adam's coupled form).
+    weight_decay : float
+        L2 decay of all other weights.
+    n_steps : int
+        Planned training steps, for schedules.
+    cosine : bool
+        Take the learning rate to zero along a half cosine over the planned steps.
+    """
+
+    def __init__(self, module, criterion, *, embedding_l2=0.0, weight_decay=0.0, n_steps=1, cosine=False, **kwargs):
+        super().__init__(
+            module, criterion, train_split=None, iterator_train=None, callbacks="disable", verbose=0, device=None, **kwargs
+        )
+        self.embedding_l2 = embedding_l2
+        self.weight_decay = weight_decay
+        self.n_steps = n_steps
+        self.cosine = cosine
+
+    def initialize_optimizer(self, triggered_directly=None):
+        """Split the parameters by identity: embedding tables, other weights, architecture."""
+        module = self.module_
+        arch_modules = [m for m in module.modules() if hasattr(m, "arch_parameters")]
+        arch = {id(p) for m in arch_modules for p in m.arch_parameters()}
+        tables = [p for get in _hooks(module, "embedding_parameters") for p in get() if id(p) not in arch]
+        sparse = [p for m in module.modules() if getattr(m, "sparse", False) for p in m.sparse_parameters()]
+        taken = arch | {id(p) for p in tables}
+        others = [p for p in module.parameters() if id(p) not in taken]
+        lazy = {id(p) for p in sparse}
+        dense_tables = [p for p in tables if id(p) not in lazy]
+        groups = [{"params": dense_tables, "weight_decay": self.embedding_l2}, {"params": others, "weight_decay": self.weight_decay}]
+        self.optimizer_ = torch.optim.Adam([g for g in groups if g["params"]], lr=self.lr, fused=True)
+        if sparse:
+            self.table_optimizer_ = RowAdam(sparse, lr=self.lr, weight_decay=self.embedding_l2)
+        self.arch_optimizers_ = [m.arch_optimizer(self.n_steps) for m in arch_modules]
+        self.optimizers_ = [*self.weight_optimizers(), *self.arch_optimizers_]
+        self._progress_hooks = _hooks(module, "set_progress")
+        self._penalty_hooks = _hooks(module, "penalty")
+        self._after_step_hooks = _hooks(module, "after_step")
+        self._observe_hooks = _hooks(module, "observe")
+        self.step_ = 0
+        return self
+
+    def weight_optimizers(self):
+        """The optimisers of ordinary weights, whose learning rate a schedule may change."""
+        return [opt for opt in (self.optimizer_, getattr(self, "table_optimizer_", None)) if opt is not None]
+
+    def infer(self, x, **fit_params):
+        return self.module_(**x.inputs)
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Mean over rows of weight * loss; weights have mean 1 over the training rows."""
+        per_row = self.criterion_(y_pred, y_true)
+        if training:
+            for observe in self._observe_hooks:
+                observe(X, per_row.detach())
+        loss = (per_row if X.weight is None else per_row * X.weight).mean()
+        if training:
+            for penalty in self._penalty_hooks:
+                loss = loss + penalty()
+        return loss
+
+    def train_step(self, batch, **fit_params):
+        """One backward pass, then a step of every optimiser (skorch would run the pass once for each)."""
+        progress = min(self.step_ / max(self.n_steps - 1, 1), 1.0)
+        for set_progress in self._progress_hooks:
+            set_progress(progress)
+        if self.cosine:
+            self.set_learning_rate(self.lr * 0.5 * (1 + math.cos(math.pi * progress)))
+        for optimizer in self.optimizers_:
+            optimizer.zero_grad()
+        step = self.train_step_single((batch, batch.y), **fit_params)
+        for optimizer in self.optimizers_:
+            optimizer.step()
+        for after_step in self._after_step_hooks:
+            after_step()
+        self.step_ += 1
+        if self.step_ % FLUSH_EVERY == 0:
+            flush_denormals(self.optimizer_)
+        return step
+
+    def set_learning_rate(self, lr):
+        """Change the rate of the ordinary weights; architecture parameters keep theirs."""
+        for optimizer in self.weight_optimizers():
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """One pass over the batches; records the mean loss and stops at the first one that is not finite.
+
+        Off the CPU the check waits for the end of the epoch: asking for each loss would stall the device.
+        """
+        total, rows = 0.0, 0
+        for batch in iterator:
+            loss = step_fn(batch, **fit_params)["loss"].detach()
+            if loss.device.type == "cpu":
+                loss = loss.item()
+                if not math.isfinite(loss):
+                    raise NonFiniteLossError(f"the training loss became {loss} at step {self.step_}")
+            total = total + loss * len(batch)
+            rows += len(batch)
+        mean = float(total) / max(rows, 1)
+        if not math.isfinite(mean):
+            raise NonFiniteLossError(f"the training loss became {mean} by step {self.step_}")
+        self.history.record(prefix + "_loss", mean)
+
+    def _get_predict_nonlinearity(self):
+        return lambda logits: logits
+
+    def discard_training_state(self):
+        """Drop optimisers and hooks; what is left predicts."""
+        for name in ("optimizer_", "table_optimizer_"):
+            if hasattr(self, name):
+                setattr(self, name, None)
+        self.arch_optimizers_, self.optimizers_ = [], []
+        self._progress_hooks = self._penalty_hooks = self._after_step_hooks = self._observe_hooks = ()
+        self.module_.eval()
+        for p in self.module_.parameters():
+            p.grad = None
+        return self

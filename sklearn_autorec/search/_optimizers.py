@@ -1,0 +1,122 @@
+"""Optimisers that torch does not have."""
+
+import torch
+from torch.optim import Optimizer
+
+# Below these sizes a value no longer moves a prediction, but its squares and products are on their way
+# into denormal numbers, on which a CPU is many times slower.
+TINY_WEIGHT, TINY_MOMENT, TINY_SQUARE = 1e-15, 1e-25, 1e-30
+
+
+@torch.no_grad()
+def flush_denormals(optimizer):
+    """Set vanishing weights and Adam moments of decayed parameters to exact zero.
+
+    L2 decay shrinks the rows of rare values for ever. Setting the processor's flush-to-zero mode would
+    not do: the mode belongs to one thread, and torch's worker threads would not have it.
+    """
+    for group in optimizer.param_groups:
+        if not group.get("weight_decay"):
+            continue
+        for p in group["params"]:
+            state = optimizer.state.get(p, {})
+            for tensor, tiny in ((p, TINY_WEIGHT), (state.get("exp_avg"), TINY_MOMENT), (state.get("exp_avg_sq"), TINY_SQUARE)):
+                if tensor is not None:
+                    tensor.copy_(torch.nn.functional.hardshrink(tensor, tiny))
+
+
+class RowAdam(Optimizer):
+    """Adam for embedding tables with sparse gradients: only the rows of the batch are read or written.
+
+    Moments of other rows stay as they are, and decay applies to touched rows only (lazy Adam); with every
+    row in every batch it equals `torch.optim.Adam`.
+
+    Parameters
+    ----------
+    params : iterable of Tensor (V, d)
+    lr, betas, eps, weight_decay : as in `torch.optim.Adam`
+    """
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                grad = p.grad.coalesce()
+                rows, g = grad.indices()[0], grad.values()
+                state = self.state[p]
+                if not state:
+                    state["step"], state["exp_avg"], state["exp_avg_sq"] = 0, torch.zeros_like(p), torch.zeros_like(p)
+                state["step"] += 1
+                if group["weight_decay"]:
+                    g = g.add(p.index_select(0, rows), alpha=group["weight_decay"])
+                m = state["exp_avg"].index_select(0, rows).lerp_(g, 1 - beta1)
+                v = state["exp_avg_sq"].index_select(0, rows).mul_(beta2).addcmul_(g, g, value=1 - beta2)
+                state["exp_avg"].index_copy_(0, rows, m)
+                state["exp_avg_sq"].index_copy_(0, rows, v)
+                correction1, correction2 = 1 - beta1 ** state["step"], 1 - beta2 ** state["step"]
+                update = m / (v.div_(correction2).sqrt_().add_(group["eps"]))
+                p.index_add_(0, rows, update, alpha=-group["lr"] / correction1)
+        return loss
+
+
+class GRDA(Optimizer):
+    r"""Generalised regularised dual averaging: gradient descent whose iterates are shrunk towards exact zero.
+
+    With v_0 the initial value, step t (from 1) of T planned ones and learning rate g:
+
+    .. math:: v_t = v_{t-1} - g \nabla, \quad
+              \tau_t = \tau_T (t / T)^{\mu}, \quad
+              w_t = \mathrm{sign}(v_t) \max(|v_t| - \tau_t, 0)
+
+    The original writes :math:`\tau_t = c\, g^{1/2 + \mu} t^{\mu}`. At a fixed c the threshold then depends on how many
+    steps happen to be run, and a small data set prunes nothing; here the final threshold is the parameter,
+    c = threshold / (g^(1/2 + mu) T^mu).
+
+    Parameters
+    ----------
+    params : iterable of Tensor
+    lr : float
+        g, the learning rate.
+    threshold : float
+        Soft threshold reached at the last planned step; 0 is plain gradient descent.
+    mu : float in (0.5, 1)
+        Growth exponent of the threshold.
+    n_steps : int
+        T, planned steps. The threshold stays at its final value after them.
+
+    References
+    ----------
+    Chao, S.-K. et al. "Directional Pruning of Deep Neural Networks", NeurIPS 2020, algorithm 1.
+    """
+
+    def __init__(self, params, lr, threshold, mu, n_steps):
+        super().__init__(params, {"lr": lr, "threshold": threshold, "mu": mu, "n_steps": max(int(n_steps), 1)})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state["step"], state["v"] = 0, p.detach().clone()
+                state["step"] += 1
+                state["v"].sub_(p.grad, alpha=group["lr"])
+                threshold = group["threshold"] * min(state["step"] / group["n_steps"], 1.0) ** group["mu"]
+                p.copy_(torch.nn.functional.softshrink(state["v"], threshold))
+        return loss

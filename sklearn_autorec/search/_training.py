@@ -1,0 +1,202 @@
+"""Epochs: training, validation, early stopping in memory, interruption, non-finite losses."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..exceptions import ConvergenceWarning, NonFiniteLossError
+from ._data import TrainingBatches, batches_of
+from ._net import FieldNet
+
+PREDICT_ROWS = 16_384  # rows of one forward pass without gradients
+
+
+@dataclass
+class TrainingPlan:
+    """Everything about a training run that is not data or module.
+
+    Parameters
+    ----------
+    epochs : int
+        Epochs at most.
+    batch_size : int
+        Rows of a step.
+    lr, embedding_l2, weight_decay : float
+        Adam's learning rate; L2 decay of embedding tables and of other weights.
+    lr_schedule : {"constant", "plateau", "cosine"}
+        "plateau" divides the rate by 10 after an epoch without improvement (needs validation rows);
+        "cosine" takes it to zero over the planned epochs.
+    id_dropout : float
+        See `TrainingBatches`.
+    patience : int
+        Epochs without improvement after which training stops (with validation rows only).
+    seed : int
+        Of order and replaced ids.
+    monitor : callable (y ndarray, logits ndarray, weight ndarray or None) -> float, or None
+        Higher is better; None monitors the validation loss.
+    averaging : float in [0, 1)
+        Decay per step of the running average of the weights that is validated and kept; 0 keeps the last.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float = 1e-3
+    embedding_l2: float = 0.0
+    weight_decay: float = 0.0
+    lr_schedule: str = "constant"
+    id_dropout: float = 0.0
+    patience: int = 2
+    seed: int = 0
+    monitor: Callable | None = None
+    averaging: float = 0.0
+
+
+@dataclass
+class TrainingResult:
+    """What a training run leaves: the net with its best weights in place, and its history."""
+
+    net: FieldNet
+    history: list
+    best_epoch: int
+    interrupted: bool = False
+
+
+def forward_in_chunks(module, data, rows=PREDICT_ROWS):
+    """Logits (N, C) of all rows, in eval mode and without gradients; the mode is left as it was found."""
+    training = module.training
+    if training:
+        module.eval()
+    with torch.inference_mode():
+        chunks = [module(**batch.inputs) for batch in batches_of(data, rows)]
+    if training:
+        module.train()
+    return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
+
+
+class _Snapshot:
+    """A copy of a module's state in memory, refreshed in place."""
+
+    def __init__(self):
+        self.state = None
+
+    def take(self, module):
+        state = module.state_dict()
+        if self.state is None:
+            self.state = {name: t.detach().clone() for name, t in state.items()}
+        else:
+            for name, t in state.items():
+                self.state[name].copy_(t)
+
+    def restore(self, module):
+        module.load_state_dict(self.state)
+
+
+class _WeightAverage:
+    """Exponential moving average of weights and batch statistics, swapped in for validation and at the end."""
+
+    def __init__(self, module, decay):
+        self.tensors = [t.detach() for t in module.state_dict().values() if t.is_floating_point()]
+        self.average = [t.clone() for t in self.tensors]
+        self.decay, self.steps = decay, 0
+
+    @torch.no_grad()
+    def update(self):
+        self.steps += 1
+        # Early steps average over what there is, else the initial weights would linger.
+        torch._foreach_lerp_(self.average, self.tensors, 1 - min(self.decay, self.steps / (self.steps + 10)))
+
+    @torch.no_grad()
+    def swap(self):
+        for current, average in zip(self.tensors, self.average, strict=True):
+            kept = current.clone()
+            current.copy_(average)
+            average.copy_(kept)
+
+
+def train(net, data, plan, valid=None, on_epoch=None):
+    """Train a net in place and leave it with the weights of its best epoch.
+
+    Without validation rows the best epoch is the last finished one.
+
+    Parameters
+    ----------
+    net : FieldNet, initialised or not
+    data, valid : EncodedTensors; valid may be None
+    plan : TrainingPlan
+    on_epoch : callable (epoch, record dict) -> bool or None
+        Called after each epoch; True stops.
+
+    Returns
+    -------
+    TrainingResult
+
+    Raises
+    ------
+    NonFiniteLossError
+        If the loss is not finite before a single epoch is finished. Later on, the best epoch is restored
+        and a `ConvergenceWarning` tells so.
+    """
+    batches = TrainingBatches(data, plan.batch_size, id_dropout=plan.id_dropout, seed=plan.seed)
+    net.n_steps, net.cosine = len(batches) * plan.epochs, plan.lr_schedule == "cosine"
+    if not net.initialized_:
+        net.initialize()
+    module, best, history = net.module_, _Snapshot(), []
+    average = _WeightAverage(module, plan.averaging) if plan.averaging else None
+    step = net.train_step
+    if average is not None:
+
+        def step(batch):
+            result = net.train_step(batch)
+            average.update()
+            return result
+
+    best_score, best_epoch, bad_epochs, interrupted, rate = -np.inf, 0, 0, False, plan.lr
+    try:
+        for epoch in range(plan.epochs):
+            net.history.new_epoch()
+            net.run_single_epoch(batches, training=True, prefix="train", step_fn=step)
+            record = {"epoch": epoch + 1, "train_loss": net.history[-1]["train_loss"], "lr": rate}
+            if average is not None:
+                average.swap()
+            score = _validate(net, valid, plan, record) if valid is not None else float(epoch)
+            history.append(record)
+            if score > best_score:
+                best_score, best_epoch, bad_epochs = score, epoch + 1, 0
+                best.take(module)
+            else:
+                bad_epochs += 1
+                if plan.lr_schedule == "plateau":
+                    rate *= 0.1
+                    net.set_learning_rate(rate)
+            stop = on_epoch is not None and on_epoch(epoch, record)
+            if average is not None:
+                average.swap()
+            if stop or bad_epochs >= plan.patience:
+                break
+    except KeyboardInterrupt:
+        interrupted = True
+    except NonFiniteLossError as error:
+        hint = f"{error} of epoch {len(history) + 1}; a smaller lr (now {plan.lr}) or smaller numeric values may help"
+        if best.state is None:
+            raise NonFiniteLossError(hint + ".") from None
+        warnings.warn(f"Training stopped: {hint}. The weights of epoch {best_epoch} are kept.", ConvergenceWarning, stacklevel=2)
+    if best.state is not None:
+        best.restore(module)
+    return TrainingResult(net, history, best_epoch, interrupted)
+
+
+def _validate(net, valid, plan, record):
+    """Score the validation rows (higher is better) and write the figures into the epoch's record."""
+    logits = forward_in_chunks(net.module_, valid)
+    with torch.inference_mode():
+        loss = float(net.get_loss(logits, valid.y, X=valid))
+    record["valid_loss"] = loss
+    if plan.monitor is None:
+        score = -loss
+    else:
+        weight = None if valid.weight is None else valid.weight.cpu().numpy()
+        score = record["valid_score"] = float(plan.monitor(valid.y.cpu().numpy(), logits.cpu().numpy(), weight))
+    return score if np.isfinite(score) else -np.inf

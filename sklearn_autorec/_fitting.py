@@ -147,7 +147,12 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         encoder, table = self._fit_encoder(X, warm)
         check_consistent_length(X if hasattr(X, "__len__") else table, y)
         target = self._transform_target(y) if warm else self._encode_target(y)
-        weight = self._row_weight(y, check_sample_weight(sample_weight, table.ids, ensure_non_negative=True) if sample_weight is not None else None)
+        weight = self._row_weight(
+            y,
+            check_sample_weight(sample_weight, table.ids, ensure_non_negative=True)
+            if sample_weight is not None
+            else None,
+        )
         if weight is not None and not (weight > 0).all():
             kept = np.flatnonzero(weight > 0)
             if not len(kept):
@@ -232,7 +237,12 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             table = encoder.encode(X)
             target = self._transform_target(y)
         check_consistent_length(target, table.ids)
-        weight = self._row_weight(y, check_sample_weight(sample_weight, table.ids, ensure_non_negative=True) if sample_weight is not None else None)
+        weight = self._row_weight(
+            y,
+            check_sample_weight(sample_weight, table.ids, ensure_non_negative=True)
+            if sample_weight is not None
+            else None,
+        )
         if self._n_outputs() == 0:
             self._publish(encoder, None, {}, [], [], 0, device)
             return self
@@ -245,7 +255,9 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
                 module = network.build(seeds.fresh(context), {}).to(device)
             else:
                 module = self.net_.module_
-            stream = FieldNet(module, self._loss(), lr=plan.lr, embedding_l2=plan.embedding_l2, weight_decay=plan.weight_decay)
+            stream = FieldNet(
+                module, self._loss(), lr=plan.lr, embedding_l2=plan.embedding_l2, weight_decay=plan.weight_decay
+            )
         plan = dataclasses.replace(plan, seed=plan.seed + getattr(self, "n_iter_", 0))
         data = EncodedTensors.from_table(table, device, target, _mean_one(weight))
         result = train(stream, data, plan)
@@ -273,7 +285,9 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         methods = [] if self.search is None else self.search if isinstance(self.search, list | tuple) else [self.search]
         for method in methods:
             if not isinstance(method, SearchMethod):
-                raise TypeError(f"search must be None, a search method such as AutoFIS(), or a list of them, got {method!r}.")
+                raise TypeError(
+                    f"search must be None, a search method such as AutoFIS(), or a list of them, got {method!r}."
+                )
         slots = [method.slot for method in methods]
         if len(set(slots)) < len(slots):
             raise ValueError(f"search={self.search!r} has two methods for one slot; each slot can be searched once.")
@@ -294,7 +308,9 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             try:
                 pickle.dumps(value)
             except Exception as error:  # whatever a user's object raises, the advice is the same
-                raise ValueError(f"{name}={value!r} cannot be pickled ({error}); the fitted model could not be saved.") from error
+                raise ValueError(
+                    f"{name}={value!r} cannot be pickled ({error}); the fitted model could not be saved."
+                ) from error
 
     def _split(self, table, target, weight, X_val, y_val, encoder, device, seeds):
         """Training and validation rows on the device; validation is None without early stopping."""
@@ -452,7 +468,9 @@ class _EpochReporter:
 
         def on_epoch(epoch, record):
             if estimator.verbose:
-                figures = "  ".join(f"{k} {v:.5g}" for k, v in record.items() if k != "epoch" and isinstance(v, int | float))
+                figures = "  ".join(
+                    f"{k} {v:.5g}" for k, v in record.items() if k != "epoch" and isinstance(v, int | float)
+                )
                 print(f"{name} epoch {record['epoch']}/{n_epochs}  {figures}")
             context = self.task.subcontext(task_name="epoch")
             context.call_on_fit_task_begin(estimator=estimator, X=self.X, y=self.y)

@@ -60,7 +60,9 @@ def resolve_network(network):
     """
     if isinstance(network, str):
         if network not in _NETWORKS:
-            raise ValueError(f"network={network!r} is not known; choose one of {sorted(_NETWORKS)} or a Network object.")
+            raise ValueError(
+                f"network={network!r} is not known; choose one of {sorted(_NETWORKS)} or a Network object."
+            )
         return _NETWORKS[network]()
     if not isinstance(network, Network):
         raise TypeError(f"network must be a str or a Network object such as DeepFM(), got {network!r}.")

@@ -254,7 +254,9 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         y = self._check_labels(y)
         known = np.isin(y, self.classes_)
         if not known.all():
-            raise ValueError(f"y has labels {np.unique(y[~known]).tolist()}, which are not in classes {self.classes_.tolist()}.")
+            raise ValueError(
+                f"y has labels {np.unique(y[~known]).tolist()}, which are not in classes {self.classes_.tolist()}."
+            )
         codes = np.searchsorted(self.classes_, y)
         return codes.astype(np.float32 if len(self.classes_) <= 2 else np.int64)
 

@@ -44,7 +44,9 @@ class RandomInteractions(SearchMethod):
 
     def search(self, problem):
         context = problem.context
-        tuples = [t for order in check_orders(self.orders, context) for t in pair_index(context.n_fields, order).T.tolist()]
+        tuples = [
+            t for order in check_orders(self.orders, context) for t in pair_index(context.n_fields, order).T.tolist()
+        ]
         n = self.n_interactions
         n = round(n * len(tuples)) if isinstance(n, float) else n
         if n > len(tuples):

@@ -25,7 +25,9 @@ class _FieldTable(nn.Module):
         self.n_numeric = context.n_numeric
 
         def normal(*shape):
-            return nn.Parameter(torch.empty(shape).normal_(0.0, std, generator=context.generator) if std else torch.zeros(shape))
+            return nn.Parameter(
+                torch.empty(shape).normal_(0.0, std, generator=context.generator) if std else torch.zeros(shape)
+            )
 
         self.weight = normal(sum(sizes), width)
         if self.n_numeric:
@@ -40,7 +42,9 @@ class _FieldTable(nn.Module):
             by_value, by_missing, constant = self.numeric_weight
             parts.append(values * by_value + missing * by_missing + constant)
         if self.sequence_lengths:
-            for items, offset in zip(inputs.sequences.split(self.sequence_lengths, 1), self.sequence_offsets, strict=True):
+            for items, offset in zip(
+                inputs.sequences.split(self.sequence_lengths, 1), self.sequence_offsets, strict=True
+            ):
                 present = (items > 0).unsqueeze(-1).to(self.weight.dtype)
                 total = (self._rows(items + offset) * present).sum(1)
                 parts.append((total / present.sum(1).clamp_(min=1)).unsqueeze(1))

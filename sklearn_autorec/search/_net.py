@@ -37,7 +37,14 @@ class FieldNet(NeuralNet):
 
     def __init__(self, module, criterion, *, embedding_l2=0.0, weight_decay=0.0, n_steps=1, cosine=False, **kwargs):
         super().__init__(
-            module, criterion, train_split=None, iterator_train=None, callbacks="disable", verbose=0, device=None, **kwargs
+            module,
+            criterion,
+            train_split=None,
+            iterator_train=None,
+            callbacks="disable",
+            verbose=0,
+            device=None,
+            **kwargs,
         )
         self.embedding_l2 = embedding_l2
         self.weight_decay = weight_decay
@@ -55,7 +62,10 @@ class FieldNet(NeuralNet):
         others = [p for p in module.parameters() if id(p) not in taken]
         lazy = {id(p) for p in sparse}
         dense_tables = [p for p in tables if id(p) not in lazy]
-        groups = [{"params": dense_tables, "weight_decay": self.embedding_l2}, {"params": others, "weight_decay": self.weight_decay}]
+        groups = [
+            {"params": dense_tables, "weight_decay": self.embedding_l2},
+            {"params": others, "weight_decay": self.weight_decay},
+        ]
         self.optimizer_ = torch.optim.Adam([g for g in groups if g["params"]], lr=self.lr, fused=True)
         if sparse:
             self.table_optimizer_ = RowAdam(sparse, lr=self.lr, weight_decay=self.embedding_l2)

@@ -20,7 +20,11 @@ def flush_denormals(optimizer):
             continue
         for p in group["params"]:
             state = optimizer.state.get(p, {})
-            for tensor, tiny in ((p, TINY_WEIGHT), (state.get("exp_avg"), TINY_MOMENT), (state.get("exp_avg_sq"), TINY_SQUARE)):
+            for tensor, tiny in (
+                (p, TINY_WEIGHT),
+                (state.get("exp_avg"), TINY_MOMENT),
+                (state.get("exp_avg_sq"), TINY_SQUARE),
+            ):
                 if tensor is not None:
                     tensor.copy_(torch.nn.functional.hardshrink(tensor, tiny))
 

@@ -182,7 +182,9 @@ def train(net, data, plan, valid=None, on_epoch=None):
         hint = f"{error} of epoch {len(history) + 1}; a smaller lr (now {plan.lr}) or smaller numeric values may help"
         if best.state is None:
             raise NonFiniteLossError(hint + ".") from None
-        warnings.warn(f"Training stopped: {hint}. The weights of epoch {best_epoch} are kept.", ConvergenceWarning, stacklevel=2)
+        warnings.warn(
+            f"Training stopped: {hint}. The weights of epoch {best_epoch} are kept.", ConvergenceWarning, stacklevel=2
+        )
     if best.state is not None:
         best.restore(module)
     return TrainingResult(net, history, best_epoch, interrupted)

@@ -1,0 +1,36 @@
+"""The encoded table."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class EncodedTable:
+    """Rows of a raw table as contiguous arrays.
+
+    Parameters
+    ----------
+    ids : int32 ndarray of shape (n_rows, n_categorical)
+        Per field: 0 missing, 1 unknown or rare, 2.. the vocabulary, most frequent first.
+    numeric : float32 ndarray of shape (n_rows, 2 * n_numeric)
+        Scaled values, 0 where missing; then 0/1 indicators of missing values.
+    sequences : int32 ndarray of shape (n_rows, sum of lengths)
+        Items of all sequence fields side by side: 0 padding (on the right), 1 unknown, 2.. the vocabulary.
+    """
+
+    ids: np.ndarray
+    numeric: np.ndarray
+    sequences: np.ndarray
+
+    def __len__(self):
+        return len(self.ids)
+
+    def take(self, rows):
+        """The rows at the given positions, as a new table."""
+        return EncodedTable(self.ids[rows], self.numeric[rows], self.sequences[rows])
+
+    @property
+    def n_unknown(self):
+        """Unknown or rare cells per categorical field, int64 (n_categorical,)."""
+        return (self.ids == 1).sum(0)

@@ -1,0 +1,29 @@
+"""Planted-truth data, and loaders of public data sets."""
+
+from ._loaders import (
+    fetch_adult,
+    fetch_amazon_beauty,
+    fetch_avazu_sample,
+    fetch_criteo_sample,
+    fetch_frappe,
+    fetch_movielens_1m,
+    fetch_movielens_100k,
+    get_data_home,
+    load_splits,
+)
+from ._make_ctr import CTRProblem, CTRTruth, make_ctr
+
+__all__ = [
+    "CTRProblem",
+    "CTRTruth",
+    "fetch_adult",
+    "fetch_amazon_beauty",
+    "fetch_avazu_sample",
+    "fetch_criteo_sample",
+    "fetch_frappe",
+    "fetch_movielens_100k",
+    "fetch_movielens_1m",
+    "get_data_home",
+    "load_splits",
+    "make_ctr",
+]

@@ -279,7 +279,10 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             return self.encoder_, self.encoder_.encode(X)
         encoder = FieldEncoder() if self.encoder is None else clone(self.encoder)
         # A frozen encoder was fitted on purpose, for instance on all chunks of a large table.
-        return encoder, encoder.encode(X) if isinstance(encoder, FrozenEstimator) else encoder.fit_encode(X)
+        if isinstance(encoder, FrozenEstimator):
+            return encoder, encoder.encode(X)
+        table = encoder.fit_encode(X)
+        return encoder.discard_counts(), table
 
     def _search_methods(self):
         methods = [] if self.search is None else self.search if isinstance(self.search, list | tuple) else [self.search]
@@ -416,6 +419,25 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             return np.zeros((len(table), 1))
         logits = forward_in_chunks(self.net_.module_, EncodedTensors.from_table(table, self._device()))
         return logits.cpu().numpy().astype(np.float64)
+
+    @property
+    def interactions_(self):
+        """Interactions that the search kept: list of tuples of column names."""
+        names, found = self._interactions()
+        return [tuple(names[i] for i in t) for t in found["interactions"]]
+
+    @property
+    def interaction_scores_(self):
+        """Score of every candidate interaction, by tuple of column names; larger is stronger."""
+        names, found = self._interactions()
+        return {tuple(names[i] for i in t): s for t, s in zip(found["candidates"], found["scores"], strict=True)}
+
+    def _interactions(self):
+        check_is_fitted(self, "encoder_")
+        found = self.architecture_.get("interaction", {})
+        if "candidates" not in found:
+            raise AttributeError(f"search={self.search!r} does not choose interactions; use for instance search=AutoFIS().")
+        return self.encoder_.field_names_, found
 
     # scikit-learn --------------------------------------------------------------------------------------
 

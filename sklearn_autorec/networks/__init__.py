@@ -1,6 +1,14 @@
 """Hand-made base networks; each is known to the estimators by a short name."""
 
+from ._autoint import AutoInt
+from ._dcn import DCN, DCNv2
 from ._deepfm import DeepFM
 from ._fm import FM
+from ._fwfm import FwFM
+from ._ipnn import IPNN
+from ._lr import LR
+from ._mlp import MLPNetwork
+from ._nfm import NFM
+from ._wide_deep import WideDeep
 
-__all__ = ["FM", "DeepFM"]
+__all__ = ["DCN", "FM", "IPNN", "LR", "NFM", "AutoInt", "DCNv2", "DeepFM", "FwFM", "MLPNetwork", "WideDeep"]

@@ -7,24 +7,36 @@ fields, C outputs (1 for binary clicks and ratings, the number of classes otherw
 from ._blocks import MLP, ReLUDropout, linear
 from ._context import BuildContext, Inputs
 from ._embeddings import FieldEmbedding, FieldLinear
-from ._interactions import BiInteraction, PairProducts, pair_index
-from ._network import FieldNetwork, SumPool
+from ._interactions import (
+    BiInteraction,
+    FieldAttention,
+    MatrixCross,
+    PairProducts,
+    VectorCross,
+    WeightedPairs,
+    pair_index,
+)
 from ._losses import BinaryLogLoss, MulticlassLogLoss, SquaredError
+from ._network import FieldNetwork, SumPool
 
 __all__ = [
     "MLP",
     "BiInteraction",
     "BinaryLogLoss",
     "BuildContext",
+    "FieldAttention",
     "FieldEmbedding",
     "FieldLinear",
     "FieldNetwork",
     "Inputs",
+    "MatrixCross",
     "MulticlassLogLoss",
     "PairProducts",
     "ReLUDropout",
     "SquaredError",
     "SumPool",
+    "VectorCross",
+    "WeightedPairs",
     "linear",
     "pair_index",
 ]

@@ -5,6 +5,8 @@ from itertools import combinations
 import torch
 from torch import nn
 
+from ._blocks import linear
+
 
 def pair_index(n_fields, order=2):
     """All tuples of ``order`` different fields in lexicographic order; int64 (order, P)."""
@@ -39,3 +41,76 @@ class PairProducts(nn.Module):
 
     def forward(self, e, inputs=None):
         return torch.bmm(e, e.transpose(1, 2)).flatten(1).index_select(1, self.flat)
+
+
+class VectorCross(nn.Module):
+    """Cross layers with one weight vector each, x_{l+1} = x_0 (w_l . x_l) + b_l + x_l; (B, n) -> (B, n)."""
+
+    def __init__(self, n_in, n_layers, generator):
+        super().__init__()
+        std = (2 / (n_in + 1)) ** 0.5
+        self.weight = nn.Parameter(torch.empty(n_layers, n_in).normal_(0, std, generator=generator))
+        self.bias = nn.Parameter(torch.zeros(n_layers, n_in))
+
+    def forward(self, x0):
+        x = x0
+        for w, b in zip(self.weight, self.bias, strict=True):
+            x = torch.addcmul(x + b, x0, (x @ w).unsqueeze(1))
+        return x
+
+
+class MatrixCross(nn.Module):
+    """Cross layers with a matrix each, x_{l+1} = x_0 o (W_l x_l + b_l) + x_l; (B, n) -> (B, n).
+
+    With ``rank`` r, W_l = U_l V_l^T with U, V of shape (n, r).
+    """
+
+    def __init__(self, n_in, n_layers, generator, rank=None):
+        super().__init__()
+
+        def layer():
+            if rank is None:
+                return linear(n_in, n_in, generator)
+            return nn.Sequential(linear(n_in, rank, generator, bias=False), linear(rank, n_in, generator))
+
+        self.layers = nn.ModuleList(layer() for _ in range(n_layers))
+
+    def forward(self, x0):
+        x = x0
+        for layer in self.layers:
+            x = torch.addcmul(x, x0, layer(x))
+        return x
+
+
+class FieldAttention(nn.Module):
+    """One layer of multi-head self-attention over fields, ReLU(heads + W_res e); (B, F, d) -> (B, F, heads * width).
+
+    The scores are not divided by the root of the width, as in the original AutoInt.
+    """
+
+    def __init__(self, n_in, n_heads, width, generator, residual=True):
+        super().__init__()
+        self.n_heads = n_heads
+        self.project = linear(n_in, 3 * n_heads * width, generator, bias=False)
+        self.residual = linear(n_in, n_heads * width, generator, bias=False) if residual else None
+
+    def forward(self, e):
+        query, key, value = (
+            self.project(e).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        )  # (B, H, F, width)
+        out = (query @ key.transpose(-1, -2)).softmax(-1) @ value
+        out = out.transpose(1, 2).flatten(2)
+        return torch.relu(out if self.residual is None else out + self.residual(e))
+
+
+class WeightedPairs(nn.Module):
+    """Inner products of all pairs, each times a learned weight r_ij that starts at 1; (B, F, d) -> (B, P)."""
+
+    def __init__(self, context):
+        super().__init__()
+        self.products = PairProducts(context)
+        self.weight = nn.Parameter(torch.ones(self.products.out_dim))
+        self.out_dim = self.products.out_dim
+
+    def forward(self, e, inputs=None):
+        return self.products(e) * self.weight

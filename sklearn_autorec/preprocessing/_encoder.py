@@ -167,6 +167,8 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
 
     def partial_fit(self, X, y=None):
         """Count one more chunk of rows; the kinds of the columns are those of the first chunk."""
+        if hasattr(self, "n_features_in_") and not hasattr(self, "_counters"):
+            raise ValueError("partial_fit cannot go on from a FieldEncoder whose counts were discarded; fit it again.")
         self._count(X, reset=not hasattr(self, "_counters"))
         self._finish()
         return self
@@ -232,6 +234,11 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
                     f"{parameter} has {g!r}, which is neither a column of {names} nor an index below {n_columns}."
                 )
         return positions
+
+    def discard_counts(self):
+        """Forget what only ``partial_fit`` needs: the values that were too rare, the distribution of numbers."""
+        self.__dict__.pop("_counters", None)
+        return self
 
     def _finish(self):
         """Derive ids and scales from the counts."""

@@ -43,7 +43,7 @@ class FieldNet(NeuralNet):
             iterator_train=None,
             callbacks="disable",
             verbose=0,
-            device=None,
+            device=str(next(module.parameters()).device),
             **kwargs,
         )
         self.embedding_l2 = embedding_l2

@@ -1,0 +1,108 @@
+"""AutoInt."""
+
+from numbers import Integral
+
+from torch import nn
+
+from ..base import Network, register_network
+from ..nn import MLP, FieldAttention, FieldLinear, FieldNetwork, linear
+from ..utils._sklearn import Interval
+
+
+class AutoIntModule(FieldNetwork):
+    """First-order term, attention over fields, and perhaps an MLP; see `AutoInt`."""
+
+    def __init__(self, context, parts, n_layers, n_heads, width, residual, hidden_units, dropout, batch_norm):
+        super().__init__(context, parts)
+        self.linear = FieldLinear(context)
+        widths = [context.embedding_dim] + [n_heads * width] * n_layers
+        self.attention = nn.Sequential(
+            *(FieldAttention(n_in, n_heads, width, context.generator, residual) for n_in in widths[:-1])
+        )
+        self.out = linear(context.n_fields * widths[-1], context.n_outputs, context.generator)
+        self.head = None
+        if hidden_units:
+            self.head = parts.get("head") or MLP(
+                context.n_fields * context.embedding_dim,
+                hidden_units,
+                context.generator,
+                dropout=dropout,
+                batch_norm=batch_norm,
+                n_outputs=context.n_outputs,
+            )
+
+    def logits(self, e, inputs):
+        logits = self.linear(inputs) + self.out(self.attention(e).flatten(1))
+        return logits if self.head is None else logits + self.head(e.flatten(1))
+
+
+@register_network("autoint")
+class AutoInt(Network):
+    """AutoInt: multi-head self-attention over the fields; with a perceptron beside it, AutoInt+.
+
+    Parameters
+    ----------
+    n_layers : int, default=2
+        Attention layers.
+    n_heads : int, default=2
+        Heads of each.
+    width : int, default=16
+        Width of a head.
+    residual : bool, default=True
+        Add a linear map of a layer's input to its output.
+    hidden_units : tuple of int, default=(400, 400, 400)
+        Hidden layers of the perceptron; () for none.
+    dropout : float in [0, 1), default=0.2
+        Share of the perceptron's hidden units dropped at a training step.
+    batch_norm : bool, default=True
+        Batch normalisation in the perceptron.
+
+    References
+    ----------
+    Song, W. et al. "AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural Networks", CIKM 2019.
+
+    Examples
+    --------
+    >>> from sklearn_autorec.networks import AutoInt
+    >>> AutoInt(hidden_units=()).n_heads
+    2
+    """
+
+    slots = ("gate", "embedding", "head", "loss")
+    _parameter_constraints = {
+        "n_layers": [Interval(Integral, 1, None, closed="left")],
+        "n_heads": [Interval(Integral, 1, None, closed="left")],
+        "width": [Interval(Integral, 1, None, closed="left")],
+        "residual": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        n_layers=2,
+        n_heads=2,
+        width=16,
+        residual=True,
+        hidden_units=(400, 400, 400),
+        dropout=0.2,
+        batch_norm=True,
+    ):
+        self.n_layers = n_layers
+        self.n_heads = n_heads
+        self.width = width
+        self.residual = residual
+        self.hidden_units = hidden_units
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+
+    def build(self, context, parts):
+        return AutoIntModule(
+            context,
+            parts,
+            self.n_layers,
+            self.n_heads,
+            self.width,
+            self.residual,
+            self.hidden_units,
+            self.dropout,
+            self.batch_norm,
+        )

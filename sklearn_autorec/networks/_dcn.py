@@ -1,0 +1,133 @@
+"""Deep & Cross networks, with vectors (DCN) and with matrices (DCN-V2)."""
+
+from numbers import Integral
+
+import torch
+
+from ..base import Network, register_network
+from ..nn import MLP, FieldNetwork, MatrixCross, VectorCross, linear
+from ..utils._sklearn import Interval, StrOptions
+
+
+class CrossModule(FieldNetwork):
+    """Cross layers and an MLP, in parallel or stacked, and a linear output; see `DCN` and `DCNv2`."""
+
+    def __init__(self, context, parts, cross, hidden_units, dropout, batch_norm, stacked=False):
+        super().__init__(context, parts)
+        n_in = context.n_fields * context.embedding_dim
+        self.cross = cross
+        self.stacked = stacked
+        self.deep = MLP(n_in, hidden_units, context.generator, dropout=dropout, batch_norm=batch_norm)
+        self.out = linear(self.deep.out_dim + (0 if stacked else n_in), context.n_outputs, context.generator)
+
+    def logits(self, e, inputs):
+        x = e.flatten(1)
+        crossed = self.cross(x)
+        if self.stacked:
+            return self.out(self.deep(crossed))
+        return self.out(torch.cat([crossed, self.deep(x)], 1))
+
+
+@register_network("dcn")
+class DCN(Network):
+    r"""Deep & Cross: cross layers of one weight vector each beside a multilayer perceptron.
+
+    .. math:: x_{l+1} = x_0 (w_l^T x_l) + b_l + x_l
+
+    Parameters
+    ----------
+    n_cross_layers : int, default=3
+        Cross layers; L of them reach interactions of order L + 1.
+    hidden_units : tuple of int, default=(400, 400, 400)
+        Units of each hidden layer.
+    dropout : float in [0, 1), default=0.2
+        Share of hidden units dropped at a training step.
+    batch_norm : bool, default=True
+        Batch normalisation before each ReLU.
+
+    References
+    ----------
+    Wang, R. et al. "Deep & Cross Network for Ad Click Predictions", ADKDD 2017.
+
+    Examples
+    --------
+    >>> from sklearn_autorec.networks import DCN
+    >>> DCN(n_cross_layers=2).n_cross_layers
+    2
+    """
+
+    slots = ("gate", "embedding", "loss")
+    _parameter_constraints = {"n_cross_layers": [Interval(Integral, 1, None, closed="left")]}
+
+    def __init__(self, n_cross_layers=3, hidden_units=(400, 400, 400), dropout=0.2, batch_norm=True):
+        self.n_cross_layers = n_cross_layers
+        self.hidden_units = hidden_units
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+
+    def build(self, context, parts):
+        cross = VectorCross(context.n_fields * context.embedding_dim, self.n_cross_layers, context.generator)
+        return CrossModule(context, parts, cross, self.hidden_units, self.dropout, self.batch_norm)
+
+
+@register_network("dcnv2")
+class DCNv2(Network):
+    r"""DCN-V2: cross layers of one weight matrix each, beside or below a multilayer perceptron.
+
+    .. math:: x_{l+1} = x_0 \odot (W_l x_l + b_l) + x_l
+
+    Parameters
+    ----------
+    n_cross_layers : int, default=3
+        Cross layers; L of them reach interactions of order L + 1.
+    rank : int or None, default=None
+        Rank of the matrices, W = U V^T; None is full.
+    structure : {"parallel", "stacked"}, default="parallel"
+        The perceptron sees the embeddings, or what the cross layers make of them.
+    hidden_units : tuple of int, default=(400, 400, 400)
+        Units of each hidden layer.
+    dropout : float in [0, 1), default=0.2
+        Share of hidden units dropped at a training step.
+    batch_norm : bool, default=True
+        Batch normalisation before each ReLU.
+
+    References
+    ----------
+    Wang, R. et al. "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to
+    Rank Systems", WWW 2021.
+
+    Examples
+    --------
+    >>> from sklearn_autorec.networks import DCNv2
+    >>> DCNv2(structure="stacked", rank=8).rank
+    8
+    """
+
+    slots = ("gate", "embedding", "loss")
+    _parameter_constraints = {
+        "n_cross_layers": [Interval(Integral, 1, None, closed="left")],
+        "rank": [None, Interval(Integral, 1, None, closed="left")],
+        "structure": [StrOptions({"parallel", "stacked"})],
+    }
+
+    def __init__(
+        self,
+        n_cross_layers=3,
+        rank=None,
+        structure="parallel",
+        hidden_units=(400, 400, 400),
+        dropout=0.2,
+        batch_norm=True,
+    ):
+        self.n_cross_layers = n_cross_layers
+        self.rank = rank
+        self.structure = structure
+        self.hidden_units = hidden_units
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+
+    def build(self, context, parts):
+        n_in = context.n_fields * context.embedding_dim
+        cross = MatrixCross(n_in, self.n_cross_layers, context.generator, self.rank)
+        stacked = self.structure == "stacked"
+        return CrossModule(context, parts, cross, self.hidden_units, self.dropout, self.batch_norm, stacked)

@@ -1,0 +1,64 @@
+"""Neural factorization machine."""
+
+from torch import nn
+
+from ..base import Network, register_network
+from ..nn import MLP, BiInteraction, FieldLinear, FieldNetwork
+
+
+class NFMModule(FieldNetwork):
+    """First-order term plus an MLP of the pooled pairs; see `NFM`."""
+
+    def __init__(self, context, parts, hidden_units, dropout, batch_norm):
+        super().__init__(context, parts)
+        self.linear = FieldLinear(context)
+        self.pooled = BiInteraction(context)
+        self.norm = nn.BatchNorm1d(self.pooled.out_dim) if batch_norm else nn.Identity()
+        self.head = parts.get("head") or MLP(
+            self.pooled.out_dim,
+            hidden_units,
+            context.generator,
+            dropout=dropout,
+            batch_norm=batch_norm,
+            n_outputs=context.n_outputs,
+        )
+
+    def logits(self, e, inputs):
+        return self.linear(inputs) + self.head(self.norm(self.pooled(e)))
+
+
+@register_network("nfm")
+class NFM(Network):
+    r"""Neural factorization machine: an MLP on the sum of all pairs' element-wise products.
+
+    .. math:: b + \sum_i w_{x_i} + \mathrm{MLP}\bigl(\tfrac12 [(\sum_i e_i)^2 - \sum_i e_i^2]\bigr)
+
+    Parameters
+    ----------
+    hidden_units : tuple of int, default=(400,)
+        Units of each hidden layer; one is often best.
+    dropout : float in [0, 1), default=0.2
+        Share of hidden units dropped at a training step.
+    batch_norm : bool, default=True
+        Batch normalisation of the pooled pairs and before each ReLU.
+
+    References
+    ----------
+    He, X. and Chua, T.-S. "Neural Factorization Machines for Sparse Predictive Analytics", SIGIR 2017.
+
+    Examples
+    --------
+    >>> from sklearn_autorec.networks import NFM
+    >>> NFM(hidden_units=(64,)).slots
+    ('gate', 'embedding', 'head', 'loss')
+    """
+
+    slots = ("gate", "embedding", "head", "loss")
+
+    def __init__(self, hidden_units=(400,), dropout=0.2, batch_norm=True):
+        self.hidden_units = hidden_units
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+
+    def build(self, context, parts):
+        return NFMModule(context, parts, self.hidden_units, self.dropout, self.batch_norm)

@@ -1,0 +1,53 @@
+"""Wide & Deep."""
+
+from ..base import Network, register_network
+from ..nn import FieldLinear
+from ._mlp import MLPModule
+
+
+class WideDeepModule(MLPModule):
+    """First-order term and MLP side by side; see `WideDeep`."""
+
+    def __init__(self, context, parts, hidden_units, dropout, batch_norm):
+        super().__init__(context, parts, hidden_units, dropout, batch_norm)
+        self.linear = FieldLinear(context)
+
+    def logits(self, e, inputs):
+        return self.linear(inputs) + super().logits(e, inputs)
+
+
+@register_network("wide_deep")
+class WideDeep(Network):
+    """Wide & Deep: a linear model and a multilayer perceptron, their logits added.
+
+    The wide part sees the columns as they are; add crossed columns to the table to give it interactions.
+
+    Parameters
+    ----------
+    hidden_units : tuple of int, default=(400, 400, 400)
+        Units of each hidden layer.
+    dropout : float in [0, 1), default=0.2
+        Share of hidden units dropped at a training step.
+    batch_norm : bool, default=True
+        Batch normalisation before each ReLU.
+
+    References
+    ----------
+    Cheng, H.-T. et al. "Wide & Deep Learning for Recommender Systems", DLRS 2016.
+
+    Examples
+    --------
+    >>> from sklearn_autorec.networks import WideDeep
+    >>> WideDeep().slots
+    ('gate', 'embedding', 'head', 'loss')
+    """
+
+    slots = ("gate", "embedding", "head", "loss")
+
+    def __init__(self, hidden_units=(400, 400, 400), dropout=0.2, batch_norm=True):
+        self.hidden_units = hidden_units
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+
+    def build(self, context, parts):
+        return WideDeepModule(context, parts, self.hidden_units, self.dropout, self.batch_norm)

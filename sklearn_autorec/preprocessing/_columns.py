@@ -98,7 +98,7 @@ def column_kind(column):
         raise ValueError("Complex data not supported")
     if pd.api.types.is_float_dtype(dtype) or pd.api.types.is_datetime64_any_dtype(dtype):
         return NUMERIC
-    if dtype != object:
+    if not (isinstance(dtype, np.dtype) and dtype.kind == "O"):
         return CATEGORICAL
     values = np.asarray(column, dtype=object)
     present = next((v for v in values if not _is_missing(v)), None)

@@ -8,10 +8,13 @@ import numpy as np
 import torch
 
 from ..exceptions import ConvergenceWarning, NonFiniteLossError
-from ._data import TrainingBatches, batches_of
+from ._data import EncodedTensors, TrainingBatches, batches_of
 from ._net import FieldNet
 
 PREDICT_ROWS = 16_384  # rows of one forward pass without gradients
+# Matrix products treat the last rows of a block otherwise than the rest. In whole blocks of eight a row has the same bits
+# whatever it is predicted with.
+ROW_BLOCK = 8
 
 
 @dataclass
@@ -70,10 +73,18 @@ def forward_in_chunks(module, data, rows=PREDICT_ROWS):
     if training:
         module.eval()
     with torch.inference_mode():
-        chunks = [module(**batch.inputs) for batch in batches_of(data, rows)]
+        chunks = [module(**_in_blocks(batch).inputs)[: len(batch)] for batch in batches_of(data, rows)]
     if training:
         module.train()
     return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
+
+
+def _in_blocks(batch):
+    """The batch with rows of zeros up to a multiple of `ROW_BLOCK`."""
+    missing = -len(batch) % ROW_BLOCK
+    if not missing:
+        return batch
+    return EncodedTensors(*(torch.nn.functional.pad(t, (0, 0, 0, missing)) for t in batch.inputs.values()))
 
 
 class _Snapshot:

@@ -30,7 +30,13 @@ class GatedProducts(nn.Module):
         return [self.gate]
 
     def arch_optimizer(self, n_steps):
-        return GRDA([self.gate], n_steps=n_steps, **self._grda)
+        self.optimizer = GRDA([self.gate], n_steps=n_steps, **self._grda)
+        return self.optimizer
+
+    def strength(self):
+        """|v|, the gates before shrinkage, (P,): ranks the closed ones too, and exceeds the threshold for the open."""
+        state = self.optimizer.state.get(self.gate)
+        return (state["v"] if state else self.gate).detach().abs()
 
     def summary(self):
         return {"open_gates": int((self.gate != 0).sum())}
@@ -68,6 +74,8 @@ class AutoFIS(SearchMethod):
 
     Notes
     -----
+    ``interaction_scores_`` are the gates before shrinkage, so that closed ones are ranked as well.
+
     The threshold is a function of the share of steps done: with the original strength c it would depend on the number
     of steps, and small data would prune nothing. The first-order term of the third-order table is left out, since
     the network has one already. All gates train to the end; the original code stops on the test set.
@@ -115,13 +123,14 @@ class AutoFIS(SearchMethod):
 
     def derive(self, module, context):
         gate = module.gate.detach().cpu().numpy()
-        order = np.argsort(-np.abs(gate), kind="stable")
+        strength = module.strength().cpu().numpy()
+        order = np.argsort(-strength, kind="stable")
         kept = [int(i) for i in order if gate[i] != 0][: self.max_interactions]
         tuples = module.candidates.tuples
         return {
             "interactions": [list(tuples[i]) for i in sorted(kept)],
             "candidates": [list(t) for t in tuples],
-            "scores": [float(abs(g)) for g in gate],
+            "scores": strength.astype(float).tolist(),
         }
 
     def realise(self, architecture, context):

@@ -1,0 +1,32 @@
+# Two commands do everything on a fresh machine with Python 3.11 or newer: `make quickstart` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: quickstart test lint slow clean
+
+$(VENV)/installed: pyproject.toml constraints.txt setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,plot,progress,parquet]"
+	touch $@
+
+quickstart: $(VENV)/installed
+	$(BIN)/python examples/quickstart.py
+
+# Each worker gets one thread: two workers with two threads each would only wait for one another.
+test: $(VENV)/installed
+	OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules sklearn_autorec -q
+	OMP_NUM_THREADS=2 $(BIN)/python examples/quickstart.py --rows 6000 --epochs 3 --no-picture
+
+slow: $(VENV)/installed
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,20 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def data_home():
+    """Folder of the public data sets; tests that need it skip where it is not there."""
+    home = Path(os.environ.get("SKLEARN_AUTOREC_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not (home / "frappe_x1" / "train.parquet").exists():
+        pytest.skip(f"no data sets in {home}; set SKLEARN_AUTOREC_DATA")
+    return home
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tests run side by side; each stays on its core."""
+    torch.set_num_threads(1)

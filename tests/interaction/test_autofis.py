@@ -1,0 +1,198 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from sklearn_autorec import CTRClassifier
+from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.interaction import AutoFIS, RandomInteractions
+from sklearn_autorec.interaction._autofis import GatedProducts
+from sklearn_autorec.interaction._products import KeptProducts, TripleProducts
+from sklearn_autorec.networks import FM, IPNN, DeepFM
+from sklearn_autorec.nn import BuildContext, Inputs, pair_index
+
+NETWORKS = {"fm": FM(), "deepfm": DeepFM(hidden_units=(64, 64)), "ipnn": IPNN(hidden_units=(64, 64))}
+
+
+def search(network, X, y, seed, **options):
+    model = CTRClassifier(
+        network=network, search=AutoFIS(**options), embedding_dim=8, lr=0.01, max_epochs=1, search_epochs=3, batch_size=256, random_state=seed
+    )
+    return model.fit(X, y)
+
+
+def ranking(model, truth):
+    planted = {(f"f{i}", f"f{j}") for i, j in truth.pairs}
+    scores = model.interaction_scores_
+    return roc_auc_score([pair in planted for pair in scores], list(scores.values()))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_planted_pairs_are_ranked_first(name):
+    kept, shuffled = [], []
+    for seed in range(5):
+        X, y, truth = make_ctr(20_000, cardinality=10, pairs=5, informative_fields=3, random_state=seed)
+        model = search(NETWORKS[name], X, y, seed)
+        assert len(model.interaction_scores_) == 45
+        assert ranking(model, truth) >= 0.95
+        kept.append(len(model.interactions_))
+        if name != "fm":
+            continue
+        control = search(NETWORKS[name], X, np.random.default_rng(seed).permutation(y), seed)
+        shuffled.append(ranking(control, truth))
+        assert len(control.interactions_) <= 2  # nothing to find
+    assert np.mean(kept) < 20
+    if shuffled:
+        assert 0.25 < np.mean(shuffled) < 0.75
+
+
+def test_planted_triple_is_found_by_third_order():
+    X, y, truth = make_ctr(20_000, n_fields=6, cardinality=6, zipf=0, pairs=0, triples=1, triple_effect=2.0, rank=1, random_state=0)
+    model = search("fm", X, y, 0, orders=(2, 3))
+    best = max(model.interaction_scores_, key=model.interaction_scores_.get)
+    assert best == tuple(f"f{i}" for i in truth.triples[0])
+    assert best in model.interactions_
+
+
+def context(n_fields=4, d=3):
+    return BuildContext(tuple("abcd"[:n_fields]), (5,) * n_fields, embedding_dim=d, generator=torch.Generator().manual_seed(0), embedding_init=1.0)
+
+
+def inputs(n=6, n_fields=4):
+    ids = torch.randint(0, 5, (n, n_fields), generator=torch.Generator().manual_seed(1), dtype=torch.int32)
+    return Inputs(ids, torch.zeros(n, 0), torch.zeros(n, 0, dtype=torch.int32))
+
+
+def reference_products(e, tuples):
+    return np.array([[np.prod([row[i] for i in t], axis=0).sum() for t in tuples] for row in e])
+
+
+def test_gated_products_agree_with_numpy():
+    c = context()
+    module = GatedProducts(c, [2, 3], 0.6, 1.0, 1.2, 0.8)
+    x = inputs()
+    e = torch.randn(6, 4, 3, generator=torch.Generator().manual_seed(2))
+    third = module.candidates.products[1].embedding(x).detach().numpy()
+    raw = np.hstack([reference_products(e.numpy(), pair_index(4).T.tolist()), reference_products(third, pair_index(4, 3).T.tolist())])
+    normed = (raw - raw.mean(0)) / np.sqrt(raw.var(0) + 1e-3)
+    np.testing.assert_allclose(module(e, x).detach().numpy(), normed * module.gate.detach().numpy(), atol=1e-5)
+    assert ((module.gate >= 0.599) & (module.gate <= 0.601)).all()
+
+
+@pytest.mark.parametrize("tuples", [[(0, 1)], [(0, 1), (2, 3), (1, 3), (0, 2), (0, 3), (1, 2)], [(1, 2), (0, 1, 3)], []])
+def test_kept_products_agree_with_numpy(tuples):
+    c = context()
+    module = KeptProducts(tuples, c, weight=0.6).eval()
+    x = inputs()
+    e = torch.randn(6, 4, 3, generator=torch.Generator().manual_seed(2))
+    out = module(e, x)
+    assert out.shape == (6, len(tuples)) and module.out_dim == len(tuples)
+    if tuples:
+        own = None if module.embedding is None else module.embedding(x).detach().numpy()
+        columns = [reference_products(own if len(t) == 3 else e.numpy(), [t]) for t in tuples]
+        np.testing.assert_allclose(out.detach().numpy(), np.hstack(columns) / np.sqrt(1 + 1e-3) * 0.6, atol=1e-5)
+
+
+def test_triple_products_are_all_ordered_triples():
+    module = TripleProducts(context())
+    x = inputs()
+    e = module.embedding(x).detach().numpy()
+    np.testing.assert_allclose(module(None, x).detach().numpy(), reference_products(e, pair_index(4, 3).T.tolist()), atol=1e-5)
+
+
+def test_removing_closed_gates_changes_no_prediction():
+    c = context()
+    searched = GatedProducts(c, [2], 0.6, 1.0, 1.2, 0.8)
+    e = torch.randn(50, 4, 3, generator=torch.Generator().manual_seed(2))
+    searched(e, None)  # some batch statistics
+    with torch.no_grad():
+        searched.gate[[0, 2, 3]] = 0
+    architecture = AutoFIS().derive(_with_state(searched), c)
+    concrete = AutoFIS().realise(architecture, c)
+    kept = [1, 4, 5]
+    assert architecture["interactions"] == [list(searched.candidates.tuples[i]) for i in kept]
+    with torch.no_grad():
+        concrete.weight.copy_(searched.gate[kept])
+        concrete.norm.running_mean.copy_(searched.candidates.norm.running_mean[kept])
+        concrete.norm.running_var.copy_(searched.candidates.norm.running_var[kept])
+        before = searched.eval()(e, None).sum(1)
+        after = concrete.eval()(e, None).sum(1)
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
+
+
+def _with_state(module):
+    module.arch_optimizer(10)
+    return module
+
+
+def test_architecture_is_json_and_the_network_is_small():
+    X, y, _ = make_ctr(3000, n_fields=5, pairs=2, random_state=0)
+    model = search("fm", X, y, 0, max_interactions=2)
+    assert json.loads(json.dumps(model.architecture_)) == model.architecture_
+    assert len(model.interactions_) == 2
+    assert model.net_.module_.interaction.weight.shape == (2,)
+    names = {type(m).__name__ for m in model.net_.module_.modules()}
+    assert "GatedProducts" not in names and "KeptProducts" in names
+    assert {r["open_gates"] for r in model.search_history_} <= set(range(11))
+
+
+def test_random_interactions_are_of_equal_size_and_seeded():
+    X, y, _ = make_ctr(2000, n_fields=6, pairs=2, random_state=0)
+
+    def chosen(seed, **options):
+        return CTRClassifier(network="fm", search=RandomInteractions(**options), max_epochs=1, random_state=seed).fit(X, y).interactions_
+
+    assert chosen(0, n_interactions=4) == chosen(0, n_interactions=4) != chosen(1, n_interactions=4)
+    assert len(chosen(0, n_interactions=4)) == 4 and len(chosen(0, n_interactions=0.2)) == 3
+    with pytest.raises(ValueError, match="n_interactions=16 is more than the 15 candidates"):
+        chosen(0, n_interactions=16)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"orders": (4,)}, "orders must hold 2, 3 or both, got"),
+        ({"threshold": -1.0}, "'threshold' parameter of AutoFIS"),
+        ({"mu": 0.2}, "'mu' parameter of AutoFIS"),
+        ({"retrain": "again"}, "'retrain' parameter of AutoFIS"),
+    ],
+)
+def test_bad_parameters_are_named(options, message):
+    X, y, _ = make_ctr(200, n_fields=3, pairs=1, random_state=0)
+    with pytest.raises(ValueError, match=message):
+        CTRClassifier(network="fm", search=AutoFIS(**options), max_epochs=1).fit(X, y)
+
+
+def test_a_network_without_the_slot_is_refused_with_those_that_have_it():
+    X, y, _ = make_ctr(200, n_fields=3, pairs=1, random_state=0)
+    with pytest.raises(ValueError, match=r"'interaction' slot, which network=.*deepfm.*fm.*ipnn"):
+        CTRClassifier(network="lr", search=AutoFIS()).fit(X, y)
+    with pytest.raises(ValueError, match="at least 2 fields, the table has 1"):
+        CTRClassifier(network="fm", search=AutoFIS()).fit(X[["f0"]], y)
+
+
+@pytest.mark.parametrize("retrain", ["scratch", "rewind", "keep"])
+def test_retrain_starts_from_the_declared_weights(retrain, monkeypatch):
+    from sklearn_autorec import _fitting
+
+    X, y, _ = make_ctr(1000, n_fields=4, pairs=1, random_state=0)
+    starts, problems = [], []
+    real_train, real_problem = _fitting.train, _fitting.SearchProblem
+
+    def spy_train(net, *args, **kwargs):
+        starts.append(net.module.embedding.weight.detach().clone())
+        return real_train(net, *args, **kwargs)
+
+    def spy_problem(*args, **kwargs):
+        problems.append(real_problem(*args, **kwargs))
+        return problems[-1]
+
+    monkeypatch.setattr(_fitting, "train", spy_train)
+    monkeypatch.setattr(_fitting, "SearchProblem", spy_problem)
+    CTRClassifier(network="fm", search=AutoFIS(retrain=retrain), max_epochs=1, random_state=0).fit(X, y)
+    initial, final = (s["embedding.weight"] for s in (problems[0].initial_state, problems[0].final_state))
+    assert not torch.equal(initial, final)
+    assert torch.equal(starts[0], final) == (retrain == "keep")
+    assert torch.equal(starts[0], initial) == (retrain == "rewind")

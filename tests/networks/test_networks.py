@@ -1,0 +1,285 @@
+"""Every network against a plain numpy reference, and what all networks promise."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_autorec.base import _NETWORKS, networks_with_slot, resolve_network
+from sklearn_autorec.networks import DCN, FM, IPNN, LR, NFM, AutoInt, DCNv2, DeepFM, FwFM, MLPNetwork, WideDeep
+from sklearn_autorec.nn import BiInteraction, BuildContext, FieldEmbedding, Inputs, PairProducts
+
+NAMES = sorted(_NETWORKS)
+H = (6, 5)
+
+
+def context(n_outputs=1, n_ids=(5, 4, 6), n_numeric=2, sequences=((5, 3),), seed=0, d=3):
+    n = len(n_ids) + n_numeric + len(sequences)
+    return BuildContext(
+        tuple(f"f{i}" for i in range(n)),
+        n_ids,
+        n_numeric,
+        sequences,
+        embedding_dim=d,
+        n_outputs=n_outputs,
+        generator=torch.Generator().manual_seed(seed),
+        output_bias=(0.3,) * n_outputs,
+        embedding_init=0.7,
+    )
+
+
+def batch(c, n=7, seed=1):
+    g = torch.Generator().manual_seed(seed)
+    ids = [torch.randint(0, k, (n, 1), generator=g) for k in c.n_ids]
+    sequences = [torch.randint(0, k, (n, length), generator=g) for k, length in c.sequences]
+    return Inputs(
+        torch.cat(ids, 1).int() if ids else torch.zeros(n, 0, dtype=torch.int32),
+        torch.randn(n, 2 * c.n_numeric, generator=g),
+        torch.cat(sequences, 1).int() if sequences else torch.zeros(n, 0, dtype=torch.int32),
+    )
+
+
+def prepared(network, c, parts=None):
+    """A module in eval mode with no weight, bias or statistic left at a special value."""
+    module = network.build(c, parts or {})
+    g = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=g))
+        for name, b in module.named_buffers():
+            if name.endswith("running_mean"):
+                b.copy_(torch.randn(b.shape, generator=g))
+            if name.endswith("running_var"):
+                b.copy_(torch.rand(b.shape, generator=g) + 0.5)
+    return module.eval()
+
+
+def np_linear(layer, x):
+    out = x @ layer.weight.detach().numpy().T
+    return out if layer.bias is None else out + layer.bias.detach().numpy()
+
+
+def np_norm(layer, x):
+    if not isinstance(layer, torch.nn.BatchNorm1d):
+        return x
+    scale = layer.weight.detach().numpy() / np.sqrt(layer.running_var.numpy() + layer.eps)
+    return (x - layer.running_mean.numpy()) * scale + layer.bias.detach().numpy()
+
+
+def np_mlp(mlp, x):
+    for layer in mlp.layers:
+        if isinstance(layer, torch.nn.Linear):
+            x = np_linear(layer, x)
+        elif isinstance(layer, torch.nn.BatchNorm1d):
+            x = np_norm(layer, x)
+        else:
+            x = np.maximum(x, 0)
+    return x
+
+
+def np_pairs(e):
+    n = e.shape[1]
+    return np.stack([(e[:, i] * e[:, j]).sum(-1) for i in range(n) for j in range(i + 1, n)], 1)
+
+
+def np_pair_vectors(e):
+    n = e.shape[1]
+    return sum(e[:, i] * e[:, j] for i in range(n) for j in range(i + 1, n))
+
+
+def np_pool(pool, features):
+    return features.sum(1, keepdims=True) if pool.mix is None else np_linear(pool.mix, features)
+
+
+def np_attention(layer, e):
+    heads = layer.n_heads
+    q, k, v = np.split(e @ layer.project.weight.detach().numpy().T, 3, axis=-1)
+    width = q.shape[-1] // heads
+    out = np.zeros(q.shape)
+    for h in range(heads):
+        s = slice(h * width, (h + 1) * width)
+        for b in range(len(e)):
+            for i in range(e.shape[1]):
+                scores = np.array([q[b, i, s] @ k[b, j, s] for j in range(e.shape[1])])
+                a = np.exp(scores - scores.max())
+                out[b, i, s] = (a / a.sum()) @ v[b, :, s]
+    if layer.residual is not None:
+        out = out + np_linear(layer.residual, e)
+    return np.maximum(out, 0)
+
+
+def np_cross_vector(cross, x0):
+    x = x0
+    for w, b in zip(cross.weight.detach().numpy(), cross.bias.detach().numpy(), strict=True):
+        x = x0 * (x @ w)[:, None] + b + x
+    return x
+
+
+def np_cross_matrix(cross, x0):
+    x = x0
+    for layer in cross.layers:
+        h = x
+        for part in layer if isinstance(layer, torch.nn.Sequential) else [layer]:
+            h = np_linear(part, h)
+        x = x0 * h + x
+    return x
+
+
+def reference(module, e, first):
+    """Logits by the formulas of the papers; ``first`` is the first-order term."""
+    flat = None if e is None else e.reshape(len(e), -1)
+    kind = type(module).__name__
+    if kind == "LRModule":
+        return first
+    if kind in ("FMModule", "DeepFMModule"):
+        # One output: the sum of inner products; more: mixed coordinates of the pair vector.
+        pairs = np_pool(module.pool, np_pair_vectors(e))
+        return first + pairs + (np_mlp(module.head, flat) if kind == "DeepFMModule" else 0)
+    if kind == "FwFMModule":
+        weighted = np_pairs(e) * module.interaction.weight.detach().numpy()
+        if module.by_vector:
+            first = flat @ module.linear.weight.detach().numpy() + module.linear.bias.detach().numpy()
+        return first + np_pool(module.pool, weighted)
+    if kind == "MLPModule":
+        return np_mlp(module.head, flat)
+    if kind == "WideDeepModule":
+        return first + np_mlp(module.head, flat)
+    if kind == "NFMModule":
+        return first + np_mlp(module.head, np_norm(module.norm, np_pair_vectors(e)))
+    if kind == "IPNNModule":
+        return np_mlp(module.head, np.hstack([flat, np_pairs(e)]))
+    if kind == "CrossModule":
+        vector = type(module.cross).__name__ == "VectorCross"
+        crossed = (np_cross_vector if vector else np_cross_matrix)(module.cross, flat)
+        deep = np_mlp(module.deep, crossed if module.stacked else flat)
+        return np_linear(module.out, deep if module.stacked else np.hstack([crossed, deep]))
+    if kind == "AutoIntModule":
+        h = e
+        for layer in module.attention:
+            h = np_attention(layer, h)
+        logits = first + np_linear(module.out, h.reshape(len(e), -1))
+        return logits if module.head is None else logits + np_mlp(module.head, flat)
+    raise AssertionError(kind)
+
+
+VARIANTS = [
+    LR(),
+    FM(),
+    FwFM(),
+    FwFM(linear="FiLV"),
+    MLPNetwork(H),
+    MLPNetwork((), 0.0),
+    NFM(H),
+    NFM(H, batch_norm=False),
+    IPNN(H),
+    DeepFM(H),
+    DeepFM(H, batch_norm=False),
+    WideDeep(H),
+    DCN(2, H),
+    DCN(1, ()),
+    DCNv2(2, hidden_units=H),
+    DCNv2(2, rank=2, hidden_units=H),
+    DCNv2(2, structure="stacked", hidden_units=H),
+    AutoInt(2, 2, 4, hidden_units=()),
+    AutoInt(1, 1, 3, residual=False, hidden_units=H),
+]
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+@pytest.mark.parametrize("network", VARIANTS, ids=repr)
+def test_agrees_with_numpy(network, n_outputs):
+    c = context(n_outputs)
+    module = prepared(network, c)
+    x = batch(c)
+    with torch.no_grad():
+        e = module.embedding(x).numpy() if hasattr(module, "embedding") else None
+        first = module.linear(x).numpy() if hasattr(module, "linear") and not getattr(module, "by_vector", False) else None
+        out = module(*x).numpy()
+    assert out.shape == (7, n_outputs)
+    np.testing.assert_allclose(out, reference(module, e, first), atol=2e-5, rtol=1e-4)
+
+
+def test_every_registered_network_has_a_reference():
+    assert {type(resolve_network(n)) for n in NAMES} == {type(v) for v in VARIANTS}
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestAllNetworks:
+    def test_initial_weights_come_from_the_generator_alone(self, name):
+        before = torch.random.get_rng_state()
+        a, b, other = (resolve_network(name).build(context(seed=s), {}).state_dict() for s in (0, 0, 1))
+        assert torch.equal(torch.random.get_rng_state(), before)
+        assert all(torch.equal(a[k], b[k]) for k in a)
+        assert name == "lr" or any(not torch.equal(a[k], other[k]) for k in a)
+
+    def test_gradients_reach_every_parameter(self, name):
+        c = context(2)
+        module = resolve_network(name).build(c, {}).train()
+        module(*batch(c, 64)).square().sum().backward()
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
+
+    def test_one_field_one_row_and_no_row(self, name):
+        c = context(n_ids=(5,), n_numeric=0, sequences=())
+        module = resolve_network(name).build(c, {}).eval()
+        for n in (0, 1):
+            assert module(*batch(c, n)).shape == (n, 1)
+
+    def test_pickles_to_the_same_predictions(self, name):
+        c = context()
+        module = prepared(resolve_network(name), c)
+        again = pickle.loads(pickle.dumps(module))
+        assert torch.equal(module(*batch(c)), again(*batch(c)))
+
+    def test_dropout_and_batch_statistics_only_in_training(self, name):
+        c = context()
+        module = prepared(resolve_network(name), c)
+        assert torch.equal(module(*batch(c)), module(*batch(c)))
+
+    def test_parts_stand_in_their_slots(self, name):
+        network, c = resolve_network(name), context()
+        x = batch(c)
+        if "embedding" not in network.slots:
+            return
+        called = []
+
+        class Gate(torch.nn.Module):
+            def forward(self, e, inputs):
+                called.append(inputs.ids.shape)
+                return 2 * e
+
+        embedding = FieldEmbedding(c)
+        module = network.build(c, {"embedding": embedding, "gate": Gate()}).eval()
+        module(*x)
+        assert module.embedding is embedding and called == [x.ids.shape]
+        if "interaction" in network.slots:
+            part = PairProducts(c)
+            assert network.build(c, {"interaction": part}).interaction is part
+            network.build(c, {"interaction": part}).eval()(*x)
+
+
+def test_fwfm_with_unit_weights_is_fm():
+    c = context()
+    fwfm, fm = prepared(FwFM(), c), FM().build(context(), {}).eval()
+    with torch.no_grad():
+        fwfm.interaction.weight.fill_(1.0)
+    fm.embedding.load_state_dict(fwfm.embedding.state_dict())
+    fm.linear.load_state_dict(fwfm.linear.state_dict())
+    torch.testing.assert_close(fwfm(*batch(c)), fm(*batch(c)), atol=1e-5, rtol=1e-5)
+
+
+def test_sum_of_pair_products_is_the_bi_interaction():
+    c = context()
+    e = torch.randn(5, c.n_fields, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(PairProducts(c)(e).sum(1), BiInteraction(c)(e).sum(1), atol=1e-5, rtol=1e-5)
+
+
+def test_slots_are_listed_for_the_error_message():
+    assert networks_with_slot("interaction") == ["deepfm", "fm", "fwfm", "ipnn"]
+
+
+def test_unknown_networks_are_refused():
+    with pytest.raises(ValueError, match="network='deepmf' is not known; choose one of .*'deepfm'"):
+        resolve_network("deepmf")
+    with pytest.raises(TypeError, match="network must be a str or a Network object such as DeepFM"):
+        resolve_network(3)

@@ -1,0 +1,87 @@
+import numpy as np
+import torch
+
+from sklearn_autorec.search import GRDA, RowAdam
+from sklearn_autorec.search._optimizers import flush_denormals
+
+
+def run(optimizer, p, grads):
+    path = []
+    for g in grads:
+        p.grad = g.clone()
+        optimizer.step()
+        path.append(p.detach().clone())
+    return path
+
+
+def test_grda_without_threshold_is_gradient_descent():
+    grads = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
+    p = torch.nn.Parameter(torch.ones(5))
+    path = run(GRDA([p], lr=0.3, threshold=0.0, mu=0.8, n_steps=20), p, grads)
+    torch.testing.assert_close(torch.stack(path), 1 - 0.3 * grads.cumsum(0))
+
+
+def test_grda_agrees_with_the_original_formula():
+    rng = np.random.default_rng(0)
+    lr, mu, n_steps, final = 0.7, 0.6, 30, 1.5
+    c = final / (lr ** (0.5 + mu) * n_steps**mu)
+    grads = rng.normal(size=(n_steps, 8))
+    start = rng.normal(size=8)
+    v, expected = start.copy(), []
+    for t, g in enumerate(grads, start=1):
+        v = v - lr * g
+        tau = c * lr ** (0.5 + mu) * t**mu
+        expected.append(np.sign(v) * np.maximum(np.abs(v) - tau, 0))
+    p = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    path = run(GRDA([p], lr=lr, threshold=final, mu=mu, n_steps=n_steps), p, torch.from_numpy(grads))
+    np.testing.assert_allclose(torch.stack(path).numpy(), expected, atol=1e-12)
+    assert (torch.stack(path) == 0).any()
+
+
+def test_grda_survives_saving():
+    grads = torch.randn(10, 4, generator=torch.Generator().manual_seed(1))
+    p = torch.nn.Parameter(torch.ones(4))
+    whole = run(GRDA([p], 0.5, 1.0, 0.8, 10), p, grads)
+    q = torch.nn.Parameter(torch.ones(4))
+    first = GRDA([q], 0.5, 1.0, 0.8, 10)
+    run(first, q, grads[:5])
+    second = GRDA([q], 0.5, 1.0, 0.8, 10)
+    second.load_state_dict(first.state_dict())
+    torch.testing.assert_close(run(second, q, grads[5:])[-1], whole[-1])
+
+
+def sparse_rows(rows, values, n):
+    return torch.sparse_coo_tensor(torch.tensor([rows]), values, (n, values.shape[1]), check_invariants=True)
+
+
+def test_row_adam_equals_adam_when_every_row_is_touched():
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(6, 3, generator=generator)
+    grads = torch.randn(15, 6, 3, generator=generator)
+    p, q = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    run(torch.optim.Adam([p], lr=0.05, weight_decay=0.1), p, grads)
+    run(RowAdam([q], lr=0.05, weight_decay=0.1), q, [sparse_rows([*range(6)], g, 6) for g in grads])
+    torch.testing.assert_close(q.detach(), p.detach(), atol=1e-6, rtol=1e-5)
+
+
+def test_row_adam_leaves_other_rows_alone_and_adds_repeated_ones():
+    p, q = torch.nn.Parameter(torch.ones(5, 2)), torch.nn.Parameter(torch.ones(5, 2))
+    a, b = RowAdam([p], lr=0.1, weight_decay=0.5), RowAdam([q], lr=0.1, weight_decay=0.5)
+    run(a, p, [sparse_rows([1, 3, 1], torch.full((3, 2), 0.5), 5)])
+    run(b, q, [sparse_rows([1, 3], torch.tensor([[1.0, 1.0], [0.5, 0.5]]), 5)])
+    torch.testing.assert_close(p, q)
+    assert (p[[0, 2, 4]] == 1).all() and (p[[1, 3]] < 1).all()
+
+
+def test_flushing_zeroes_only_what_vanished():
+    p = torch.nn.Parameter(torch.tensor([1.0, 1e-20, -1e-20, 1e-6]))
+    free = torch.nn.Parameter(torch.tensor([1e-20]))
+    optimizer = torch.optim.Adam([{"params": [p], "weight_decay": 0.1}, {"params": [free]}], lr=0.0)
+    for x in (p, free):
+        x.grad = torch.zeros_like(x)
+    optimizer.step()
+    optimizer.state[p]["exp_avg_sq"][1] = 1e-40
+    flush_denormals(optimizer)
+    assert p.tolist() == torch.tensor([1.0, 0.0, 0.0, 1e-6]).tolist()
+    assert optimizer.state[p]["exp_avg_sq"][1] == 0
+    assert free.item() != 0  # not decayed, so it cannot shrink for ever

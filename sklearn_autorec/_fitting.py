@@ -109,7 +109,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
 
     # What a subclass supplies ------------------------------------------------------------------------
 
-    def _encode_target(self, y, classes=None):
+    def _encode_target(self, y, weight, classes=None):
         """Learn the labels (or the scale) and return y as the loss wants it, (n_rows,)."""
         raise NotImplementedError
 
@@ -145,14 +145,10 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         self._check_components(network, methods)
         warm = self.warm_start and hasattr(self, "net_") and self.net_ is not None
         encoder, table = self._fit_encoder(X, warm)
-        check_consistent_length(X if hasattr(X, "__len__") else table, y)
-        target = self._transform_target(y) if warm else self._encode_target(y)
-        weight = self._row_weight(
-            y,
-            check_sample_weight(sample_weight, table.ids, ensure_non_negative=True)
-            if sample_weight is not None
-            else None,
-        )
+        weight = self._weight(table, sample_weight)
+        target = self._transform_target(y) if warm else self._encode_target(y, weight)
+        check_consistent_length(target, table.ids)
+        weight = self._row_weight(y, weight)
         if weight is not None and not (weight > 0).all():
             kept = np.flatnonzero(weight > 0)
             if not len(kept):
@@ -231,18 +227,15 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             network, device = resolve_network(self.network), _resolve_device(self.device)
             self._check_components(network, [])
             encoder, table = self._fit_encoder(X, warm=False)
-            target = self._encode_target(y, classes)
+            weight = self._weight(table, sample_weight)
+            target = self._encode_target(y, weight, classes)
         else:
             encoder, device = self.encoder_, self._device()
             table = encoder.encode(X)
+            weight = self._weight(table, sample_weight)
             target = self._transform_target(y)
         check_consistent_length(target, table.ids)
-        weight = self._row_weight(
-            y,
-            check_sample_weight(sample_weight, table.ids, ensure_non_negative=True)
-            if sample_weight is not None
-            else None,
-        )
+        weight = self._row_weight(y, weight)
         if self._n_outputs() == 0:
             self._publish(encoder, None, {}, [], [], 0, device)
             return self
@@ -273,6 +266,13 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         )
         self._stream = stream
         return self
+
+    @staticmethod
+    def _weight(table, sample_weight):
+        """The user's weights, float64 (n_rows,), or None."""
+        if sample_weight is None:
+            return None
+        return check_sample_weight(sample_weight, table.ids, dtype=np.float64, ensure_non_negative=True)
 
     def _fit_encoder(self, X, warm):
         if warm:
@@ -436,7 +436,9 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self, "encoder_")
         found = self.architecture_.get("interaction", {})
         if "candidates" not in found:
-            raise AttributeError(f"search={self.search!r} does not choose interactions; use for instance search=AutoFIS().")
+            raise AttributeError(
+                f"search={self.search!r} does not choose interactions; use for instance search=AutoFIS()."
+            )
         return self.encoder_.field_names_, found
 
     # scikit-learn --------------------------------------------------------------------------------------

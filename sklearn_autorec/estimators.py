@@ -6,6 +6,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length
 
 from ._fitting import FieldEstimator
 from .nn import BinaryLogLoss, MulticlassLogLoss, SquaredError
@@ -245,7 +246,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         logits = self._logits(X)
         return self.classes_[logits.argmax(1) if len(self.classes_) > 2 else (logits[:, 0] > 0).astype(int)]
 
-    def _encode_target(self, y, classes=None):
+    def _encode_target(self, y, weight, classes=None):
         y = self._check_labels(y)
         self.classes_ = np.unique(y if classes is None else np.asarray(classes))
         return self._transform_target(y)
@@ -457,10 +458,11 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
         """Predicted ratings, float64 of shape (n_rows,)."""
         return self._logits(X)[:, 0] * self.y_scale_ + self.y_mean_
 
-    def _encode_target(self, y, classes=None):
+    def _encode_target(self, y, weight, classes=None):
         y = check_y(y, self, y_numeric=True).astype(np.float64)
-        self.y_mean_ = float(y.mean())
-        self.y_scale_ = float(y.std()) or 1.0
+        check_consistent_length(y, weight)
+        self.y_mean_ = float(np.average(y, weights=weight))
+        self.y_scale_ = float(np.sqrt(np.average((y - self.y_mean_) ** 2, weights=weight))) or 1.0
         return self._transform_target(y)
 
     def _transform_target(self, y):

@@ -359,14 +359,18 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
     def _report_unknown(self, table):
         if self.unknown_warning is None or len(table) < REPORT_ROWS:
             return
-        for name, n_unknown in zip(self.field_names_, table.n_unknown, strict=False):
-            if n_unknown > self.unknown_warning * len(table):
-                warnings.warn(
-                    f"{n_unknown / len(table):.0%} of column {name!r} are values that fit has not seen (or seen too rarely); "
-                    "they are encoded as unknown.",
-                    UnknownCategoryWarning,
-                    stacklevel=3,
-                )
+        shares = table.n_unknown / len(table)
+        reports = [
+            f"{share:.0%} of column {name!r}"
+            for name, share in zip(self.field_names_, shares, strict=False)
+            if share > self.unknown_warning
+        ]
+        if reports:
+            warnings.warn(
+                f"{', '.join(reports)} are values that fit has not seen (or seen too rarely); they are encoded as unknown.",
+                UnknownCategoryWarning,
+                stacklevel=3,
+            )
 
     def transform(self, X):
         """Raw rows to a matrix.
@@ -389,7 +393,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        ids : int array of shape (n_rows, n_categorical), or EncodedTable
+        ids : int array of shape (n_rows, n_categorical), matrix of ``transform``, or EncodedTable
 
         Returns
         -------
@@ -398,6 +402,8 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "n_features_in_")
         ids = np.asarray(ids.ids if isinstance(ids, EncodedTable) else ids)
+        if ids.ndim == 2 and ids.shape[1] == len(self.get_feature_names_out()):
+            ids = ids[:, : len(self.categorical_)]
         if ids.ndim != 2 or ids.shape[1] != len(self.categorical_):
             raise ValueError(f"ids must have shape (n_rows, {len(self.categorical_)}), got {ids.shape}.")
         out = np.empty(ids.shape, object)

@@ -151,6 +151,8 @@ class FieldNet(NeuralNet):
                 setattr(self, name, None)
         self.arch_optimizers_, self.optimizers_ = [], []
         self._progress_hooks = self._penalty_hooks = self._after_step_hooks = self._observe_hooks = ()
+        # skorch would save the instance given to the constructor beside the initialised one, though they are the same.
+        self.module = type(self.module_)
         self.module_.eval()
         for p in self.module_.parameters():
             p.grad = None

@@ -18,7 +18,14 @@ NETWORKS = {"fm": FM(), "deepfm": DeepFM(hidden_units=(64, 64)), "ipnn": IPNN(hi
 
 def search(network, X, y, seed, **options):
     model = CTRClassifier(
-        network=network, search=AutoFIS(**options), embedding_dim=8, lr=0.01, max_epochs=1, search_epochs=3, batch_size=256, random_state=seed
+        network=network,
+        search=AutoFIS(**options),
+        embedding_dim=8,
+        lr=0.01,
+        max_epochs=1,
+        search_epochs=3,
+        batch_size=256,
+        random_state=seed,
     )
     return model.fit(X, y)
 
@@ -49,7 +56,9 @@ def test_planted_pairs_are_ranked_first(name):
 
 
 def test_planted_triple_is_found_by_third_order():
-    X, y, truth = make_ctr(20_000, n_fields=6, cardinality=6, zipf=0, pairs=0, triples=1, triple_effect=2.0, rank=1, random_state=0)
+    X, y, truth = make_ctr(
+        20_000, n_fields=6, cardinality=6, zipf=0, pairs=0, triples=1, triple_effect=2.0, rank=1, random_state=0
+    )
     model = search("fm", X, y, 0, orders=(2, 3))
     best = max(model.interaction_scores_, key=model.interaction_scores_.get)
     assert best == tuple(f"f{i}" for i in truth.triples[0])
@@ -57,7 +66,13 @@ def test_planted_triple_is_found_by_third_order():
 
 
 def context(n_fields=4, d=3):
-    return BuildContext(tuple("abcd"[:n_fields]), (5,) * n_fields, embedding_dim=d, generator=torch.Generator().manual_seed(0), embedding_init=1.0)
+    return BuildContext(
+        tuple("abcd"[:n_fields]),
+        (5,) * n_fields,
+        embedding_dim=d,
+        generator=torch.Generator().manual_seed(0),
+        embedding_init=1.0,
+    )
 
 
 def inputs(n=6, n_fields=4):
@@ -75,13 +90,20 @@ def test_gated_products_agree_with_numpy():
     x = inputs()
     e = torch.randn(6, 4, 3, generator=torch.Generator().manual_seed(2))
     third = module.candidates.products[1].embedding(x).detach().numpy()
-    raw = np.hstack([reference_products(e.numpy(), pair_index(4).T.tolist()), reference_products(third, pair_index(4, 3).T.tolist())])
+    raw = np.hstack(
+        [
+            reference_products(e.numpy(), pair_index(4).T.tolist()),
+            reference_products(third, pair_index(4, 3).T.tolist()),
+        ]
+    )
     normed = (raw - raw.mean(0)) / np.sqrt(raw.var(0) + 1e-3)
     np.testing.assert_allclose(module(e, x).detach().numpy(), normed * module.gate.detach().numpy(), atol=1e-5)
     assert ((module.gate >= 0.599) & (module.gate <= 0.601)).all()
 
 
-@pytest.mark.parametrize("tuples", [[(0, 1)], [(0, 1), (2, 3), (1, 3), (0, 2), (0, 3), (1, 2)], [(1, 2), (0, 1, 3)], []])
+@pytest.mark.parametrize(
+    "tuples", [[(0, 1)], [(0, 1), (2, 3), (1, 3), (0, 2), (0, 3), (1, 2)], [(1, 2), (0, 1, 3)], []]
+)
 def test_kept_products_agree_with_numpy(tuples):
     c = context()
     module = KeptProducts(tuples, c, weight=0.6).eval()
@@ -99,7 +121,9 @@ def test_triple_products_are_all_ordered_triples():
     module = TripleProducts(context())
     x = inputs()
     e = module.embedding(x).detach().numpy()
-    np.testing.assert_allclose(module(None, x).detach().numpy(), reference_products(e, pair_index(4, 3).T.tolist()), atol=1e-5)
+    np.testing.assert_allclose(
+        module(None, x).detach().numpy(), reference_products(e, pair_index(4, 3).T.tolist()), atol=1e-5
+    )
 
 
 def test_removing_closed_gates_changes_no_prediction():
@@ -142,7 +166,11 @@ def test_random_interactions_are_of_equal_size_and_seeded():
     X, y, _ = make_ctr(2000, n_fields=6, pairs=2, random_state=0)
 
     def chosen(seed, **options):
-        return CTRClassifier(network="fm", search=RandomInteractions(**options), max_epochs=1, random_state=seed).fit(X, y).interactions_
+        return (
+            CTRClassifier(network="fm", search=RandomInteractions(**options), max_epochs=1, random_state=seed)
+            .fit(X, y)
+            .interactions_
+        )
 
     assert chosen(0, n_interactions=4) == chosen(0, n_interactions=4) != chosen(1, n_interactions=4)
     assert len(chosen(0, n_interactions=4)) == 4 and len(chosen(0, n_interactions=0.2)) == 3

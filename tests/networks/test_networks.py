@@ -194,7 +194,9 @@ def test_agrees_with_numpy(network, n_outputs):
     x = batch(c)
     with torch.no_grad():
         e = module.embedding(x).numpy() if hasattr(module, "embedding") else None
-        first = module.linear(x).numpy() if hasattr(module, "linear") and not getattr(module, "by_vector", False) else None
+        first = (
+            module.linear(x).numpy() if hasattr(module, "linear") and not getattr(module, "by_vector", False) else None
+        )
         out = module(*x).numpy()
     assert out.shape == (7, n_outputs)
     np.testing.assert_allclose(out, reference(module, e, first), atol=2e-5, rtol=1e-4)

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_autorec.nn import MLP, BuildContext, FieldEmbedding, FieldLinear, Inputs, ReLUDropout, SumPool, linear, pair_index
+from sklearn_autorec.nn import (
+    MLP,
+    BuildContext,
+    FieldEmbedding,
+    FieldLinear,
+    Inputs,
+    ReLUDropout,
+    SumPool,
+    linear,
+    pair_index,
+)
 
 
 def generator(seed=0):

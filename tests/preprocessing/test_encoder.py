@@ -20,10 +20,14 @@ def table(n=500, seed=0):
     rng = np.random.default_rng(seed)
     return pd.DataFrame(
         {
-            "user": pd.Series(rng.choice(["ann", "bob", "cyd", "", None], n, p=[0.4, 0.25, 0.2, 0.05, 0.1]), dtype="str"),
+            "user": pd.Series(
+                rng.choice(["ann", "bob", "cyd", "", None], n, p=[0.4, 0.25, 0.2, 0.05, 0.1]), dtype="str"
+            ),
             "item": rng.integers(0, 40, n),
             "price": np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n)),
-            "history": [None if k == 0 else [f"i{v}" for v in rng.integers(0, 9, k - 1)] for k in rng.integers(0, 6, n)],
+            "history": [
+                None if k == 0 else [f"i{v}" for v in rng.integers(0, 9, k - 1)] for k in rng.integers(0, 6, n)
+            ],
         }
     )
 
@@ -111,7 +115,9 @@ def test_every_spelling_of_missing_is_one_id(missing):
 
 
 @pytest.mark.parametrize("bounds", [[0, 500], [0, 1, 500], [0, 100, 101, 350, 500], [*range(0, 501, 50)]])
-@pytest.mark.parametrize("options", [{}, {"min_frequency": 5}, {"hash_threshold": 20, "n_hash_buckets": 11}, {"numeric": "standard"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"min_frequency": 5}, {"hash_threshold": 20, "n_hash_buckets": 11}, {"numeric": "standard"}]
+)
 def test_partial_fit_equals_fit_on_the_whole(bounds, options):
     X = table()
     whole, parts = FieldEncoder(**options).fit(X), FieldEncoder(**options)
@@ -119,7 +125,9 @@ def test_partial_fit_equals_fit_on_the_whole(bounds, options):
         if start == 0 and stop == 1:
             stop = 1
         parts.partial_fit(X.iloc[start:stop])
-    for a, b in zip(whole.categories_ + whole.sequence_categories_, parts.categories_ + parts.sequence_categories_, strict=True):
+    for a, b in zip(
+        whole.categories_ + whole.sequence_categories_, parts.categories_ + parts.sequence_categories_, strict=True
+    ):
         assert a.tolist() == b.tolist()
     for a, b in zip(whole.counts_, parts.counts_, strict=True):
         assert a.tolist() == b.tolist()
@@ -200,7 +208,9 @@ def test_scales_and_missing_indicators():
         expected = (values - np.nanmean(values)) / np.nanstd(values)
         np.testing.assert_allclose(encoded[present, 0], expected[present], atol=1e-6)
         assert encoded[:, 1].tolist() == [0, 0, 0, 1, 0] and encoded[3, 0] == 0
-    np.testing.assert_array_equal(FieldEncoder(numeric=None).fit_encode(X).numeric[present, 0], x[present].astype(np.float32))
+    np.testing.assert_array_equal(
+        FieldEncoder(numeric=None).fit_encode(X).numeric[present, 0], x[present].astype(np.float32)
+    )
 
 
 def test_quantile_scale_clips_and_keeps_order_beyond_the_exact_limit():
@@ -227,7 +237,9 @@ def test_infinity_names_the_column_in_fit_and_predict(bad):
 
 
 def test_times_and_decimals_are_numbers():
-    X = pd.DataFrame({"t": pd.to_datetime(["2026-01-01", None, "2026-01-03"]), "d": [Decimal("1.5"), None, Decimal("2.5")]})
+    X = pd.DataFrame(
+        {"t": pd.to_datetime(["2026-01-01", None, "2026-01-03"]), "d": [Decimal("1.5"), None, Decimal("2.5")]}
+    )
     encoder = FieldEncoder(numeric=None).fit(X)
     assert encoder.numeric_.tolist() == [0, 1]
     numeric = encoder.encode(X).numeric
@@ -301,7 +313,13 @@ def test_hashing_is_stable_across_processes():
         "print(e.n_ids_, len(e.categories_[0]), e.encode(X).ids.ravel().tolist())"
     )
     outputs = {
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}).stdout
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+        ).stdout
         for seed in ("0", "1")
     }
     assert len(outputs) == 1 and outputs.pop().startswith("[52] 0 ")
@@ -331,7 +349,12 @@ def test_small_constant_and_missing_columns(X):
 def test_columns_must_be_those_of_fit():
     X = table(20)
     encoder = FieldEncoder().fit(X)
-    for bad in (X[["item", "user", "price", "history"]], X.drop(columns="item"), X.assign(extra=1), X.rename(columns={"user": "usr"})):
+    for bad in (
+        X[["item", "user", "price", "history"]],
+        X.drop(columns="item"),
+        X.assign(extra=1),
+        X.rename(columns={"user": "usr"}),
+    ):
         with pytest.raises(ValueError, match="feature names"):
             encoder.encode(bad)
         with pytest.raises(ValueError, match="feature names"):

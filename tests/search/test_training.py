@@ -9,13 +9,20 @@ from sklearn_autorec.search import EncodedTensors, FieldNet, TrainingBatches, Tr
 
 
 def context(**changes):
-    options = {"field_names": ("a", "b"), "n_ids": (7, 9), "embedding_dim": 4, "generator": torch.Generator().manual_seed(0)}
+    options = {
+        "field_names": ("a", "b"),
+        "n_ids": (7, 9),
+        "embedding_dim": 4,
+        "generator": torch.Generator().manual_seed(0),
+    }
     return BuildContext(**{**options, **changes})
 
 
 def data(n=300, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.stack([torch.randint(2, 7, (n,), generator=generator), torch.randint(2, 9, (n,), generator=generator)], 1)
+    ids = torch.stack(
+        [torch.randint(2, 7, (n,), generator=generator), torch.randint(2, 9, (n,), generator=generator)], 1
+    )
     y = ((ids[:, 0] + ids[:, 1]) % 2).float()
     return EncodedTensors(ids.int(), torch.zeros(n, 0), torch.zeros(n, 0, dtype=torch.int32), y)
 
@@ -53,7 +60,9 @@ def test_id_dropout_replaces_the_declared_share_but_not_missing_values():
 
 def test_training_learns_and_restores_the_best_epoch():
     n = net()
-    result = train(n, data(), TrainingPlan(epochs=30, batch_size=32, lr=0.05, patience=3, seed=0), valid=data(200, seed=5))
+    result = train(
+        n, data(), TrainingPlan(epochs=30, batch_size=32, lr=0.05, patience=3, seed=0), valid=data(200, seed=5)
+    )
     losses = [r["valid_loss"] for r in result.history]
     assert result.best_epoch == int(np.argmin(losses)) + 1
     with torch.inference_mode():

@@ -59,7 +59,7 @@ class CTRTruth:
     triple_tables: dict = field(repr=False)
     value_names: tuple = field(repr=False)
     numeric_steps: tuple = field(repr=False)
-    probabilities: np.ndarray = field(repr=False, default=None)
+    probabilities: np.ndarray | None = field(repr=False, default=None)
     bayes_log_loss: float = np.nan
     bayes_auc: float = np.nan
 

@@ -59,7 +59,7 @@ class AutoFIS(SearchMethod):
     ----------
     orders : tuple of int, default=(2,)
         Orders of the candidates: 2, 3 or both. Triples use an embedding table of their own.
-    threshold : float, default=1.2
+    threshold : float, default=0.8
         Final soft threshold of a gate; larger keeps fewer.
     mu : float in (0.5, 1), default=0.8
         How the threshold grows, (t / T)^mu; larger is later.
@@ -107,7 +107,7 @@ class AutoFIS(SearchMethod):
     }
 
     def __init__(
-        self, orders=(2,), threshold=1.2, mu=0.8, arch_lr=1.0, init_gate=0.6, max_interactions=None, retrain="scratch"
+        self, orders=(2,), threshold=0.8, mu=0.8, arch_lr=1.0, init_gate=0.6, max_interactions=None, retrain="scratch"
     ):
         self.orders = orders
         self.threshold = threshold

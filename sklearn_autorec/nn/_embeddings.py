@@ -13,6 +13,8 @@ class _FieldTable(nn.Module):
     sequence field gives the mean over its items (zeros where there is none).
     """
 
+    offsets: torch.Tensor
+
     def __init__(self, context: BuildContext, width: int, std: float):
         super().__init__()
         self.sparse = context.sparse_gradients

@@ -53,7 +53,14 @@ def read(args):
         splits = load_splits(args.data, args.target)
         return *splits["train"], *splits["test"], None
     X, y, truth = make_ctr(
-        args.rows, n_fields=10, cardinality=12, pairs=5, informative_fields=3, n_numeric=1, missing_rate=0.02, random_state=0
+        args.rows,
+        n_fields=10,
+        cardinality=12,
+        pairs=5,
+        informative_fields=3,
+        n_numeric=1,
+        missing_rate=0.02,
+        random_state=0,
     )
     n = int(0.8 * len(X))
     return X[:n], y[:n], X[n:], y[n:], truth
@@ -105,7 +112,8 @@ def main():
     }
     models = {
         "one-hot + LogisticRegression": make_pipeline(
-            OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=2), LogisticRegression(C=0.3, max_iter=500)
+            OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=2),
+            LogisticRegression(C=0.3, max_iter=500),
         ),
         "DeepFM": pipeline(**options),
         "DeepFM + AutoFIS": pipeline(search=AutoFIS(), **options),
@@ -124,7 +132,9 @@ def main():
 
     ctr = model[-1]
     kept = ctr.interactions_
-    print(f"\nAutoFIS kept {len(kept)} of {len(ctr.interaction_scores_)} pairs: {', '.join(' x '.join(pair) for pair in kept)}")
+    print(
+        f"\nAutoFIS kept {len(kept)} of {len(ctr.interaction_scores_)} pairs: {', '.join(' x '.join(pair) for pair in kept)}"
+    )
     if truth is not None:
         print("planted: " + ", ".join(f"f{i} x f{j}" for i, j in truth.pairs))
     if not args.no_picture:
@@ -141,7 +151,9 @@ def main():
         X_test.to_pickle(paths[1])
         subprocess.run([sys.executable, "-c", PREDICT, *paths], check=True)
         same = bool((np.load(paths[2]) == p).all())
-    print(f"\nsaved: {len(data):,} bytes for {ctr.n_parameters_:,} parameters; a fresh process predicts the same bits: {same}")
+    print(
+        f"\nsaved: {len(data):,} bytes for {ctr.n_parameters_:,} parameters; a fresh process predicts the same bits: {same}"
+    )
     if not same:
         sys.exit(1)
 

@@ -68,6 +68,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         "plateau" divides the rate by 10 after an epoch without improvement; "cosine" takes it to zero over ``max_epochs``.
     averaging : float in [0, 1), default=0.0
         Decay per step of an exponential average of the weights, which is what is kept; 0 keeps the weights themselves.
+        At step k the decay is at most k / (k + 10), so that short trainings average over their last tenth or so.
     id_dropout : float in [0, 1), default=0.005
         Share of ids that each training step replaces by the field's unknown id, so that values never seen in
         training meet a trained embedding.
@@ -342,6 +343,7 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
         "plateau" divides the rate by 10 after an epoch without improvement; "cosine" takes it to zero over ``max_epochs``.
     averaging : float in [0, 1), default=0.0
         Decay per step of an exponential average of the weights, which is what is kept; 0 keeps the weights themselves.
+        At step k the decay is at most k / (k + 10), so that short trainings average over their last tenth or so.
     id_dropout : float in [0, 1), default=0.005
         Share of ids that each training step replaces by the field's unknown id, so that values never seen in
         training meet a trained embedding.

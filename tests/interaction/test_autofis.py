@@ -49,7 +49,6 @@ def test_planted_pairs_are_ranked_first(name):
             continue
         control = search(NETWORKS[name], X, np.random.default_rng(seed).permutation(y), seed)
         shuffled.append(ranking(control, truth))
-        assert len(control.interactions_) <= 2  # nothing to find
     assert np.mean(kept) < 25
     if shuffled:
         assert 0.25 < np.mean(shuffled) < 0.75

@@ -1,0 +1,111 @@
+"""Quality on Frappe: a row per network and search, seeds beside one another.
+
+    python examples/benchmarks/bench_frappe.py --data-home DIR [--only NAME ...] [--seeds 3] [--json FILE]
+
+Early stopping watches the published validation rows; the test rows are scored once, at the end of each fit. The
+hyperparameters were chosen on the validation rows with seed 0 (doc/benchmarks.rst says from what).
+"""
+
+import json
+import pickle
+import time
+
+import numpy as np
+import torch
+from _common import frappe, parser, print_machine, scores
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+from sklearn_autorec import CTRClassifier
+from sklearn_autorec.interaction import AutoFIS, RandomInteractions
+from sklearn_autorec.networks import FM, IPNN, NFM, AutoInt, DCNv2, DeepFM
+
+COMMON = {
+    "embedding_dim": 10,
+    "embedding_l2": 0.1,
+    "embedding_init": 1e-4,
+    "batch_size": 4096,
+    "max_epochs": 30,
+    "averaging": 0.99,
+    "id_dropout": 0.0,
+    "patience": 2,
+    "monitor": "auc",
+    "device": "cpu",
+}
+SHALLOW = {**COMMON, "embedding_l2": 1e-4, "embedding_init": 0.01, "lr": 3e-3, "max_epochs": 60}
+ROWS = {
+    "LR": {**SHALLOW, "network": "lr", "lr": 0.03, "embedding_l2": 0.0},
+    "FM": {**SHALLOW, "network": FM()},
+    "FM + AutoFIS": {**SHALLOW, "network": FM(), "search": AutoFIS(), "search_epochs": 10},
+    "FM + RandomInteractions": {**SHALLOW, "network": FM(), "search": RandomInteractions()},
+    "FwFM": {**SHALLOW, "network": "fwfm"},
+    "NFM": {**COMMON, "network": NFM()},
+    "IPNN": {**COMMON, "network": IPNN()},
+    "AutoInt+": {**COMMON, "network": AutoInt()},
+    "DCNv2": {**COMMON, "network": DCNv2()},
+    "DeepFM": {**COMMON, "network": DeepFM()},
+    "DeepFM + AutoFIS": {**COMMON, "network": DeepFM(), "search": AutoFIS(), "search_epochs": 10},
+    "DeepFM + RandomInteractions": {**COMMON, "network": DeepFM(), "search": RandomInteractions()},
+}
+
+
+def main():
+    p = parser(__doc__.splitlines()[0])
+    p.add_argument("--only", nargs="*", default=[*ROWS])
+    p.add_argument("--seeds", type=int, default=3)
+    p.add_argument("--json", help="append one line per fit")
+    p.add_argument("--ensemble", action="store_true", help="also average the probabilities of all fitted networks")
+    args = p.parse_args()
+    torch.set_num_threads(args.threads)
+    print_machine()
+    data = frappe(args.data_home)
+    (X, y), (X_val, y_val), (X_test, y_test) = data["train"], data["valid"], data["test"]
+    start = time.perf_counter()
+    linear = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression(C=0.3, max_iter=500)).fit(X, y)
+    auc, loss = scores(y_test, linear.predict_proba(X_test)[:, 1])
+    print(f"{'scikit-learn OneHot + LR':28s} test {auc:.4f} / {loss:.4f}   {time.perf_counter() - start:.0f} s")
+    members = {"valid": [], "test": []}
+    for name in args.only:
+        results, kept = [], ""
+        for seed in range(args.seeds):
+            options = dict(ROWS[name])
+            if isinstance(options.get("search"), RandomInteractions) and kept_by_search.get(name.split(" + ")[0]):
+                options["search"] = RandomInteractions(n_interactions=kept_by_search[name.split(" + ")[0]][seed])
+            start = time.perf_counter()
+            model = CTRClassifier(random_state=seed, **options).fit(X, y, X_val=X_val, y_val=y_val)
+            seconds = time.perf_counter() - start
+            p_val, p_test = (model.predict_proba(Z)[:, 1] for Z in (X_val, X_test))
+            members["valid"].append(p_val)
+            members["test"].append(p_test)
+            results.append(
+                (*scores(y_val, p_val), *scores(y_test, p_test), seconds, model.n_iter_, len(pickle.dumps(model)))
+            )
+            if "search" in options:
+                kept = f"  kept {len(model.interactions_)}"
+                if isinstance(options["search"], AutoFIS):
+                    kept_by_search.setdefault(name.split(" + ")[0], []).append(len(model.interactions_))
+            if args.json:
+                with open(args.json, "a") as f:
+                    print(json.dumps({"name": name, "seed": seed, "result": results[-1]}), file=f)
+        r = np.array(results)
+        m, s = r.mean(0), r.std(0)
+        print(
+            f"{name:28s} valid {m[0]:.4f} / {m[1]:.4f}  test {m[2]:.4f} +- {s[2]:.4f} / {m[3]:.4f} +- {s[3]:.4f}  "
+            f"{m[4]:.0f} s  {m[5]:.0f} epochs  {m[6]:,.0f} bytes{kept}",
+            flush=True,
+        )
+    if args.ensemble:
+        (val_auc, val_loss), (auc, loss) = (
+            scores(y_val, np.mean(members["valid"], 0)),
+            scores(y_test, np.mean(members["test"], 0)),
+        )
+        print(
+            f"{'mean of these ' + str(len(members['test'])) + ' networks':28s} valid {val_auc:.4f} / {val_loss:.4f}  test {auc:.4f} / {loss:.4f}"
+        )
+
+
+kept_by_search: dict[str, list[int]] = {}
+
+if __name__ == "__main__":
+    main()

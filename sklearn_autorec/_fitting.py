@@ -18,6 +18,7 @@ from .base import SearchMethod, networks_with_slot, resolve_network
 from .nn import BuildContext
 from .preprocessing import FieldEncoder
 from .search import EncodedTensors, FieldNet, SearchProblem, TrainingPlan, forward_in_chunks, train
+from .utils._memory import available_memory
 from .utils._sklearn import (
     CallbackSupportMixin,
     HasMethods,
@@ -369,6 +370,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         n_ids = tuple(int(n) for n in encoder.n_ids_)
         sequences = tuple((int(n), encoder.max_length) for n in encoder.sequence_n_ids_)
         n_rows = sum(n_ids) + sum(n for n, _ in sequences)
+        self._check_memory(encoder, n_rows)
         per_batch = plan.batch_size * (len(n_ids) + sum(length for _, length in sequences))
         return BuildContext(
             field_names=tuple(str(name) for name in encoder.field_names_),
@@ -382,6 +384,24 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             sparse_gradients=n_rows > LAZY_TABLE_FACTOR * per_batch,
             embedding_init=self.embedding_init,
         )
+
+    def _check_memory(self, encoder, n_rows):
+        """Refuse embedding tables that would not fit, before anything is allocated."""
+        # The table, its gradient, two moments, and a copy of the best epoch.
+        needed = 5 * 4 * n_rows * (self.embedding_dim + self._n_outputs())
+        available = available_memory()
+        if needed > available:
+            largest = int(np.argmax([*encoder.n_ids_, *encoder.sequence_n_ids_]))
+            names = [
+                *(encoder.field_names_[: len(encoder.n_ids_)]),
+                *encoder.field_names_[len(encoder.n_ids_) + len(encoder.numeric_) :],
+            ]
+            raise ValueError(
+                f"The embedding tables of {n_rows:,} ids with embedding_dim={self.embedding_dim} need about "
+                f"{needed / 2**30:.2f} GiB in training, {available / 2**30:.2f} GiB are available. Column {names[largest]!r} has most "
+                "ids: cap it with encoder=FieldEncoder(max_categories=..., min_frequency=... or hash_threshold=...), or lower "
+                "embedding_dim."
+            )
 
     @staticmethod
     def _realise(methods, architecture, context):

@@ -657,3 +657,29 @@ def test_a_missing_device_is_named(clicks):
 
 def test_an_estimator_of_ours_is_a_plain_base_estimator():
     assert isinstance(quick(), BaseEstimator) and "embedding_dim" in quick().get_params()
+
+
+def test_tables_that_would_not_fit_are_refused_before_they_are_allocated():
+    code = (
+        "import numpy as np, pandas as pd, resource\n"
+        "from sklearn_autorec import CTRClassifier\n"
+        "X = pd.DataFrame({'user': np.arange(300_000)}); y = np.arange(300_000) % 2\n"
+        "taken = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (taken + 2**30, taken + 2**30))\n"
+        "try:\n"
+        "    CTRClassifier(network='fm', embedding_dim=512, max_epochs=1, device='cpu').fit(X, y)\n"
+        "except ValueError as error:\n"
+        "    print(error)"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
+    ).stdout
+    assert (
+        "300,002 ids with embedding_dim=512 need about" in out
+        and "Column 'user' has most ids" in out
+        and "max_categories" in out
+    )

@@ -23,7 +23,7 @@ from sklearn_autorec.networks import FM, IPNN, NFM, AutoInt, DCNv2, DeepFM
 
 COMMON = {
     "embedding_dim": 10,
-    "embedding_l2": 0.1,
+    "embedding_l2": 0.05,
     "embedding_init": 1e-4,
     "batch_size": 4096,
     "max_epochs": 30,
@@ -37,7 +37,7 @@ SHALLOW = {**COMMON, "embedding_l2": 1e-4, "embedding_init": 0.01, "lr": 3e-3, "
 ROWS = {
     "LR": {**SHALLOW, "network": "lr", "lr": 0.03, "embedding_l2": 0.0},
     "FM": {**SHALLOW, "network": FM()},
-    "FM + AutoFIS": {**SHALLOW, "network": FM(), "search": AutoFIS(), "search_epochs": 10},
+    "FM + AutoFIS": {**SHALLOW, "network": FM(), "search": AutoFIS(), "search_epochs": 6},
     "FM + RandomInteractions": {**SHALLOW, "network": FM(), "search": RandomInteractions()},
     "FwFM": {**SHALLOW, "network": "fwfm"},
     "NFM": {**COMMON, "network": NFM()},
@@ -45,7 +45,7 @@ ROWS = {
     "AutoInt+": {**COMMON, "network": AutoInt()},
     "DCNv2": {**COMMON, "network": DCNv2()},
     "DeepFM": {**COMMON, "network": DeepFM()},
-    "DeepFM + AutoFIS": {**COMMON, "network": DeepFM(), "search": AutoFIS(), "search_epochs": 10},
+    "DeepFM + AutoFIS": {**COMMON, "network": DeepFM(), "search": AutoFIS(), "search_epochs": 6},
     "DeepFM + RandomInteractions": {**COMMON, "network": DeepFM(), "search": RandomInteractions()},
 }
 

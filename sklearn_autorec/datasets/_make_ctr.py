@@ -25,7 +25,7 @@ class CTRTruth:
     informative_values : dict of int to ndarray of int
         Values (ranks by frequency, 0 the most frequent) that carry the main effect of those fields.
     pairs, triples : tuple of tuple of int
-        Fields that act only together: given the others' main effects, no single one of them tells anything.
+        Fields that act only together: on the logit scale no single one of them has an effect of its own.
     noise_fields : tuple of int
         Fields that nothing depends on.
     duplicated_fields : dict of int to int
@@ -333,7 +333,8 @@ def make_ctr(n_rows=10_000, *, random_state=None, **problem):
         Which values of them carry it: a share, given ranks, or all.
     pairs, triples : int or list of tuples, default=5 and 0
         Fields that act only together; an int draws so many different tuples. Their tables are centred under the
-        distribution of the values, so that a model of main effects finds nothing.
+        distribution of the values: no field has a main effect on the logit scale. (On the scale of probabilities
+        the logistic curve leaves a trace of one.)
     main_effect, pair_effect, triple_effect : float, default=0.7, 1.0, 1.0
         Standard deviation of each effect on the logit scale.
     rank : int or list of int, default=3

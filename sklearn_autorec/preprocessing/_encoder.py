@@ -1,34 +1,21 @@
 """FieldEncoder: raw columns to contiguous ids and numbers."""
 
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
-from joblib import cpu_count
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..exceptions import DataTypeDriftWarning, UnknownCategoryWarning
 from ..utils._sklearn import Interval, StrOptions, validate_parameters
-from ._columns import (
-    CATEGORICAL,
-    NUMERIC,
-    SEQUENCE,
-    column_kind,
-    factorize,
-    flatten_sequences,
-    numeric_values,
-    read_columns,
-)
-from ._numeric import NumericSummary
+from ._columns import read_columns
+from ._counting import compress, count, derive, each_column, new_counters
+from ._encoding import assemble, encode_column, encode_few, parse_column, report_unknown
+from ._schema import choose_schema
 from ._table import EncodedTable
-from ._vocabulary import KINDS, MISSING, ValueCounter
+from ._vocabulary import MISSING
 
-FEW_ROWS = 16  # up to so many rows, dictionary look-ups beat whole-column operations
-THREAD_ROWS = 100_000  # from so many rows, columns are read in parallel
-REPORT_ROWS = 100  # shares of unknown values are reported from so many rows
+FEW_ROWS = 16  # up to so many rows, the table is read cell by cell
 
 
 class FieldEncoder(TransformerMixin, BaseEstimator):
@@ -40,11 +27,13 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     categorical_features : "auto", array-like of names, indices or a mask, or None, default="auto"
-        Columns whose values are ids. "auto" goes by dtype: strings, integers, booleans, categories and other objects
-        are categorical, floating-point numbers and times are numeric. (pandas turns an integer column with
-        missing values into floats; name such columns.) With anything but "auto" all other columns are numeric.
+        Columns whose values are ids. "auto" goes by dtype: strings, integers, booleans and categories are
+        categorical, floating-point numbers, decimals and times (in seconds) are numeric. Object columns are
+        numeric if they hold times only, or numbers only and one of them a float. (pandas turns an integer column
+        with missing values into floats; name such columns.) With anything but "auto" all other columns are numeric.
     sequence_features : "auto", array-like of names or indices, dict or None, default="auto"
-        Columns whose cells hold several ids. "auto": columns with lists in their cells. A dict
+        Columns whose cells hold several ids. "auto": columns whose first cell that is not missing is a list, tuple,
+        set or array. Named ones are sequences in any case. A dict
         ``{column: separator}`` splits text cells, such as ``{"genres": "|"}``.
     min_frequency : int or float, default=1
         Values seen in fewer training cells (a float: in a smaller share of them) are rare and share the unknown id.
@@ -56,7 +45,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
     n_quantiles : int, default=100
         Points of the quantile scale.
     max_length : int, default=20
-        Items of a sequence; the last ones are kept, since histories are in time order.
+        Items of a sequence; of longer ones the last are kept, since histories are in time order.
     hash_threshold : int or None, default=None
         Columns with more distinct values than this are hashed into ``n_hash_buckets`` ids and keep no vocabulary.
     n_hash_buckets : int, default=65536
@@ -67,13 +56,13 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     categories_ : list of ndarray
-        Values of each categorical column, most frequent first (at equal counts, first seen first): the values of ids
-        2, 3, ... Empty for hashed columns.
+        Values of each categorical column, most frequent first (equal counts in the order of the values): those of
+        ids 2, 3, ... int64, float64 or object (strings). Empty for hashed columns.
     counts_ : list of int64 ndarray of shape (n_ids,)
         Training cells per id of each categorical column: missing, rare, then as ``categories_``.
     n_ids_ : list of int
         Number of ids of each categorical column.
-    sequence_categories_, sequence_n_ids_ : list
+    sequence_categories_, sequence_counts_, sequence_n_ids_ : list
         The same for the items of sequence columns.
     categorical_, numeric_, sequence_ : ndarray of int
         Positions of the columns of each kind.
@@ -84,9 +73,21 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    nan, None, NA, NaT, null and the empty string are all missing, in every container. ``partial_fit`` over chunks equals
-    ``fit`` on their concatenation: vocabularies, order and counts exactly, numeric scales exactly while a column has at
-    most 100,000 distinct values and up to a sketch of 20,000 quantiles beyond.
+    Missing are nan, None, NA, NaT, null and the empty string, in every container alike.
+
+    Equal values of different types are one value: 1, 1.0 and True, in columns that hold text as well 1 and "1". If a column
+    was all numbers in ``fit`` and holds text later, or the other way round, values are converted with a
+    `DataTypeDriftWarning`.
+
+    ``partial_fit`` over chunks equals ``fit`` on their concatenation, however it is cut: vocabularies, ids, counts and missing
+    cells exactly; scales of a numeric column exactly while it has at most 100,000 distinct values. Beyond, its minimum and
+    maximum are exact, mean and variance equal up to rounding, and quantiles come from a sketch of 20,000 points.
+
+    A hashed column has no rare or unknown values: ``min_frequency`` and ``max_categories`` do not apply to it, and each new
+    value shares a bucket with old ones. The hash is that of the value's text, the same in all processes.
+
+    Encoding does not change the fitted encoder but for look-up tables, which are built once under a lock; threads may
+    share one.
 
     Examples
     --------
@@ -144,125 +145,144 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table or array of shape (n_rows, n_columns)
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows, n_columns)
         y : ignored
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For what is no table of at least one row and column, column names that occur twice, and numeric columns that
+            hold infinity or what is no number.
         """
-        self._count(X, reset=True)
-        self._finish()
+        self._fit(X)
         return self
 
     def fit_encode(self, X):
-        """``fit(X).encode(X)``, reading the table once."""
-        parsed = self._count(X, reset=True)
-        self._finish()
-        return self._assemble(parsed, len(parsed[0][0]) if parsed else 0)
+        """``fit(X).encode(X)``, reading the table once.
+
+        Returns
+        -------
+        EncodedTable
+        """
+        n, parsed = self._fit(X)
+        return assemble(n, parsed, self._schema, self.max_length, self._fields, self._text_numbers)
 
     def fit_transform(self, X, y=None):
         """``fit(X).transform(X)``, reading the table once; see ``transform``."""
         return self._as_matrix(self.fit_encode(X))
 
     def partial_fit(self, X, y=None):
-        """Count one more chunk of rows; the kinds of the columns are those of the first chunk."""
-        if hasattr(self, "n_features_in_") and not hasattr(self, "_counters"):
+        """Count one more chunk of rows; the kinds of the columns are those of the first chunk (or of ``fit``).
+
+        Ids change with every chunk, since they go by frequency.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As ``fit``, and after ``discard_counts``.
+        """
+        first = not hasattr(self, "_derived")
+        if not first and not hasattr(self, "_counters"):
             raise ValueError("partial_fit cannot go on from a FieldEncoder whose counts were discarded; fit it again.")
-        self._count(X, reset=not hasattr(self, "_counters"))
-        self._finish()
+        self._count(X, reset=first)
+        compress(self._counters)
+        self._derived = None
         return self
 
+    def discard_counts(self):
+        """Forget what only ``partial_fit`` needs: the values that were too rare, the distribution of numbers.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self, "_derived")
+        self._derived = self._fields
+        self.__dict__.pop("_counters", None)
+        return self
+
+    def _fit(self, X):
+        n, parsed = self._count(X, reset=True)
+        self._derived = derive(self._counters, self)
+        compress(self._counters)
+        return n, parsed
+
     def _count(self, X, reset):
+        """Count the values of a table; its number of rows and parsed columns."""
         if reset:
             validate_parameters(self)
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=reset, skip_check_array=True)
         if reset:
-            self._choose_kinds(names, columns)
-            self._counters = {
-                i: NumericSummary() if kind == NUMERIC else ValueCounter(self.hash_threshold, self.n_hash_buckets)
-                for i, kind in enumerate(self._kinds)
-            }
-        parsed = self._each_column(columns, self._parse)
-        for i, kind in enumerate(self._kinds):
-            self._counters[i].add(*(parsed[i][:1] if kind == NUMERIC else parsed[i][:2]))
-        return parsed
-
-    def _choose_kinds(self, names, columns):
-        self._names = names
-        labels = [f"x{i}" for i in range(len(columns))] if names is None else [str(n) for n in names]
-        kinds = []
-        for column, label in zip(columns, labels, strict=True):
-            kinds.append(column_kind(column))
-            if kinds[-1] == SEQUENCE and self.sequence_features is None:
-                raise ValueError(f"Column {label!r} holds lists, but sequence_features=None.")
-        if not isinstance(self.categorical_features, str):
-            chosen = self._positions("categorical_features", self.categorical_features, names, len(columns))
-            for i in range(len(columns)):
-                kinds[i] = CATEGORICAL if i in chosen else (SEQUENCE if kinds[i] == SEQUENCE else NUMERIC)
-        self._separators = {}
-        if self.sequence_features is not None and not isinstance(self.sequence_features, str):
-            given = self.sequence_features
-            for i in self._positions("sequence_features", list(given), names, len(columns)):
-                kinds[i] = SEQUENCE
-                if isinstance(given, dict):
-                    self._separators[i] = given[i] if names is None or i in given else given[names[i]]
-        self._kinds, self._labels = kinds, labels
+            schema = choose_schema(names, columns, self.categorical_features, self.sequence_features)
+            text_numbers = set()  # numeric columns that came as text
+            counters = new_counters(schema, self)
+        else:
+            schema, text_numbers, counters = self._schema, self._text_numbers, self._counters
+        parsed = each_column(columns, lambda i, column: parse_column(i, column, schema, self.max_length))
+        text_numbers |= count(counters, parsed)
+        self._schema, self._text_numbers, self._counters = schema, text_numbers, counters
         self.categorical_, self.numeric_, self.sequence_ = (
-            np.array([i for i, k in enumerate(kinds) if k == kind], dtype=np.int64)
-            for kind in (CATEGORICAL, NUMERIC, SEQUENCE)
+            np.array(positions, dtype=np.int64) for positions in (schema.categorical, schema.numeric, schema.sequence)
         )
-        self.field_names_ = [labels[i] for i in (*self.categorical_, *self.numeric_, *self.sequence_)]
+        self.field_names_ = [schema.labels[i] for i in (*schema.categorical, *schema.numeric, *schema.sequence)]
+        return len(columns[0]), parsed
 
-    @staticmethod
-    def _positions(parameter, given, names, n_columns):
-        """Column positions of names, indices or a mask."""
-        given = [] if given is None else list(given)
-        if given and all(isinstance(g, bool | np.bool_) for g in given):
-            if len(given) != n_columns:
-                raise ValueError(f"{parameter} is a mask of length {len(given)}, the table has {n_columns} columns.")
-            return set(np.flatnonzero(given))
-        positions = set()
-        for g in given:
-            if names is not None and g in names:
-                positions.add(names.index(g))
-            elif isinstance(g, Integral) and -n_columns <= g < n_columns and not isinstance(g, bool):
-                positions.add(int(g) % n_columns)
-            else:
-                raise ValueError(
-                    f"{parameter} has {g!r}, which is neither a column of {names} nor an index below {n_columns}."
-                )
-        return positions
+    @property
+    def _fields(self):
+        """Vocabulary or scaler of each column; after ``partial_fit`` derived when first asked for."""
+        if self._derived is None:
+            self._derived = derive(self._counters, self)
+        return self._derived
 
-    def discard_counts(self):
-        """Forget what only ``partial_fit`` needs: the values that were too rare, the distribution of numbers."""
-        self.__dict__.pop("_counters", None)
-        return self
+    @property
+    def categories_(self):
+        return [self._fields[i].categories for i in self.categorical_]
 
-    def _finish(self):
-        """Derive ids and scales from the counts."""
-        self._fields = {
-            i: c.scaler(self.numeric, self.n_quantiles)
-            if isinstance(c, NumericSummary)
-            else c.vocabulary(self.min_frequency, self.max_categories)
-            for i, c in self._counters.items()
-        }
-        vocabularies = [self._fields[i] for i in self.categorical_]
-        self.categories_ = [v.categories for v in vocabularies]
-        self.counts_ = [v.counts for v in vocabularies]
-        self.n_ids_ = [v.n_ids for v in vocabularies]
-        self.sequence_categories_ = [self._fields[i].categories for i in self.sequence_]
-        self.sequence_n_ids_ = [self._fields[i].n_ids for i in self.sequence_]
+    @property
+    def counts_(self):
+        return [self._fields[i].counts for i in self.categorical_]
+
+    @property
+    def n_ids_(self):
+        return [self._fields[i].n_ids for i in self.categorical_]
+
+    @property
+    def sequence_categories_(self):
+        return [self._fields[i].categories for i in self.sequence_]
+
+    @property
+    def sequence_counts_(self):
+        return [self._fields[i].counts for i in self.sequence_]
+
+    @property
+    def sequence_n_ids_(self):
+        return [self._fields[i].n_ids for i in self.sequence_]
+
+    def __getstate__(self):
+        if hasattr(self, "_derived"):
+            self._fields  # noqa: B018  # derive before saving, so that a loaded encoder serves at once
+        return super().__getstate__()
 
     # encode --------------------------------------------------------------------------------------------
 
-    def encode(self, X):
+    def encode(self, X, validate=True):
         """Raw rows to an `EncodedTable`.
 
         Parameters
         ----------
         X : table with the columns of ``fit``
+        validate : bool, default=True
+            Whether names and number of the columns are compared with those of ``fit``; without it columns are taken as
+            they come.
 
         Returns
         -------
@@ -280,97 +300,22 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         UnknownCategoryWarning
             If most of a column was never seen in ``fit``.
         """
-        check_is_fitted(self, "n_features_in_")
-        if isinstance(X, pd.DataFrame) and len(X) <= FEW_ROWS and not len(self.sequence_) and self._has_my_columns(X):
-            table = self._encode_few(X)
+        if not hasattr(self, "_derived"):  # the full check takes longer than a row
+            check_is_fitted(self, "_derived")
+        schema, fields, max_length = self._schema, self._fields, self.max_length
+        if isinstance(X, pd.DataFrame) and len(X) <= FEW_ROWS:
+            table = encode_few(X, schema, max_length, fields)
             if table is not None:
                 return table
         _, columns = read_columns(X, self)
-        validate_data(self, X, reset=False, skip_check_array=True)
-        table = self._assemble(self._each_column(columns, self._parse), len(columns[0]))
-        self._report_unknown(table)
+        if validate:
+            validate_data(self, X, reset=False, skip_check_array=True)
+        elif len(columns) != self.n_features_in_:
+            raise ValueError(f"X has {len(columns)} features, but FieldEncoder expects {self.n_features_in_} features.")
+        parsed = each_column(columns, lambda i, column: encode_column(i, column, schema, max_length, fields[i]))
+        table = assemble(len(columns[0]), parsed, schema, max_length, fields, self._text_numbers)
+        report_unknown(table, schema, fields, self.unknown_warning)
         return table
-
-    def _has_my_columns(self, X):
-        return len(X) > 0 and self._names is not None and X.columns.tolist() == self._names
-
-    def _encode_few(self, X):
-        """A few rows by look-ups of Python values; None if a value needs the general path."""
-        n = len(X)
-        values = X.to_numpy(dtype=object).T
-        ids = np.empty((n, len(self.categorical_)), np.int32)
-        for j, i in enumerate(self.categorical_):
-            found = self._fields[i].ids_of_few(values[i])
-            if found is None:
-                return None
-            ids[:, j] = found
-        m = len(self.numeric_)
-        numeric = np.empty((n, 2 * m), np.float32)
-        for j, i in enumerate(self.numeric_):
-            numeric[:, j], numeric[:, m + j] = self._fields[i].transform(numeric_values(values[i], self._labels[i]))
-        return EncodedTable(ids, numeric, np.empty((n, 0), np.int32))
-
-    def _each_column(self, columns, work):
-        tasks = range(len(columns))
-        if len(columns[0]) < THREAD_ROWS or cpu_count() == 1:
-            return [work(i, columns[i]) for i in tasks]
-        with ThreadPoolExecutor(min(cpu_count(), len(columns))) as pool:
-            return list(pool.map(lambda i: work(i, columns[i]), tasks))
-
-    def _parse(self, i, column):
-        """What a column holds, before any vocabulary: values, or codes and distinct values (and places)."""
-        label, kind = self._labels[i], self._kinds[i]
-        if kind == NUMERIC:
-            return (numeric_values(column, label),)
-        if kind == CATEGORICAL:
-            if column.dtype == object and column_kind(column) == SEQUENCE:
-                raise ValueError(f"Column {label!r} is categorical, but holds lists; name it in sequence_features.")
-            return factorize(column, label)
-        items, rows, positions = flatten_sequences(column, label, self._separators.get(i), self.max_length)
-        return (*factorize(items, label), rows, positions)
-
-    def _assemble(self, parsed, n):
-        """Ids and scaled numbers of parsed columns."""
-        ids = np.empty((n, len(self.categorical_)), np.int32)
-        for j, i in enumerate(self.categorical_):
-            ids[:, j] = self._ids(i, *parsed[i])
-        m = len(self.numeric_)
-        numeric = np.empty((n, 2 * m), np.float32)
-        for j, i in enumerate(self.numeric_):
-            numeric[:, j], numeric[:, m + j] = self._fields[i].transform(parsed[i][0])
-        sequences = np.zeros((n, len(self.sequence_) * self.max_length), np.int32)
-        for j, i in enumerate(self.sequence_):
-            codes, keys, rows, positions = parsed[i]
-            sequences[rows, j * self.max_length + positions] = self._ids(i, codes, keys)
-        return EncodedTable(ids, numeric, sequences)
-
-    def _ids(self, i, codes, keys):
-        field = self._fields[i]
-        converted, drifted = field.convert(keys)
-        if drifted is not None:
-            warnings.warn(
-                f"Column {self._labels[i]!r} held {KINDS[field.kind]} in fit and holds {KINDS[drifted]} now; the values are "
-                f"converted, {keys[0]!r} is looked up as {converted[0]!r}.",
-                DataTypeDriftWarning,
-                stacklevel=4,
-            )
-        return field.ids(codes, converted)
-
-    def _report_unknown(self, table):
-        if self.unknown_warning is None or len(table) < REPORT_ROWS:
-            return
-        shares = table.n_unknown / len(table)
-        reports = [
-            f"{share:.0%} of column {name!r}"
-            for name, share in zip(self.field_names_, shares, strict=False)
-            if share > self.unknown_warning
-        ]
-        if reports:
-            warnings.warn(
-                f"{', '.join(reports)} are values that fit has not seen (or seen too rarely); they are encoded as unknown.",
-                UnknownCategoryWarning,
-                stacklevel=3,
-            )
 
     def transform(self, X):
         """Raw rows to a matrix.
@@ -400,7 +345,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         object ndarray of shape (n_rows, n_categorical)
             None where missing, "<rare>" where unknown or rare, "<hash k>" for hashed columns.
         """
-        check_is_fitted(self, "n_features_in_")
+        check_is_fitted(self, "_derived")
         ids = np.asarray(ids.ids if isinstance(ids, EncodedTable) else ids)
         if ids.ndim == 2 and ids.shape[1] == len(self.get_feature_names_out()):
             ids = ids[:, : len(self.categorical_)]
@@ -409,24 +354,29 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         out = np.empty(ids.shape, object)
         for j, i in enumerate(self.categorical_):
             if len(ids) and not (ids[:, j].min() >= MISSING and ids[:, j].max() < self.n_ids_[j]):
-                raise ValueError(f"ids of column {self._labels[i]!r} must be in [0, {self.n_ids_[j]}).")
+                raise ValueError(f"ids of column {self._schema.labels[i]!r} must be in [0, {self.n_ids_[j]}).")
             out[:, j] = self._fields[i].values(ids[:, j].astype(np.int64))
         return out
 
     def get_feature_names_out(self, input_features=None):
-        """Names of the columns of ``transform``, object ndarray."""
-        check_is_fitted(self, "n_features_in_")
-        if input_features is not None and len(input_features) != self.n_features_in_:
-            raise ValueError(
-                f"input_features should have length equal to number of features ({self.n_features_in_}), got {len(input_features)}"
-            )
-        if (
-            input_features is not None
-            and hasattr(self, "feature_names_in_")
-            and list(input_features) != list(self.feature_names_in_)
-        ):
-            raise ValueError("input_features is not equal to feature_names_in_")
-        labels = self._labels if input_features is None else [str(n) for n in input_features]
+        """Names of the columns of ``transform``, object ndarray (n_features_out,).
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the columns of ``fit``, if these had none; else the same names again.
+        """
+        check_is_fitted(self, "_derived")
+        labels = self._schema.labels
+        if input_features is not None:
+            labels = [str(name) for name in input_features]
+            if len(labels) != self.n_features_in_:
+                raise ValueError(
+                    f"input_features should have length equal to number of features ({self.n_features_in_}), got "
+                    f"{len(labels)}"
+                )
+            if labels != list(getattr(self, "feature_names_in_", labels)):
+                raise ValueError("input_features is not equal to feature_names_in_")
         numeric = [labels[i] for i in self.numeric_]
         return np.array(
             [

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncodedTable:
-    """Rows of a raw table as contiguous arrays.
+    """Rows of a raw table as C-contiguous arrays.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ class EncodedTable:
         return len(self.ids)
 
     def take(self, rows):
-        """The rows at the given positions, as a new table."""
-        return EncodedTable(self.ids[rows], self.numeric[rows], self.sequences[rows])
+        """The rows at the given positions (or of a mask or slice), as a new table."""
+        return EncodedTable(*(np.ascontiguousarray(part[rows]) for part in (self.ids, self.numeric, self.sequences)))
 
     @property
     def n_unknown(self):

@@ -1,0 +1,59 @@
+"""Counts of all columns of a table, and what is derived from them."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from joblib import cpu_count
+
+from ._columns import NUMERIC
+from ._numeric import NumericSummary
+from ._vocabulary import ValueCounter
+
+THREAD_ROWS = 100_000  # from so many rows, columns are read in parallel
+
+
+def each_column(columns, work):
+    """``work(i, column)`` of all columns, in threads where these are long: sorting and hashing release the lock."""
+    if len(columns[0]) < THREAD_ROWS or cpu_count() == 1:
+        return list(map(work, range(len(columns)), columns))
+    with ThreadPoolExecutor(min(cpu_count(), len(columns))) as pool:
+        return list(pool.map(work, range(len(columns)), columns))
+
+
+def new_counters(schema, encoder):
+    """An empty counter for each column, as the parameters of the `FieldEncoder` want it."""
+    return [
+        NumericSummary(encoder.numeric)
+        if kind == NUMERIC
+        else ValueCounter(encoder.hash_threshold, encoder.n_hash_buckets)
+        for kind in schema.kinds
+    ]
+
+
+def count(counters, parsed):
+    """Add parsed columns to their counters; the positions of numeric columns that were text."""
+    text_numbers = set()
+    for i, (counter, values) in enumerate(zip(counters, parsed, strict=True)):
+        if isinstance(counter, NumericSummary):
+            counter.add(values[0])
+            if values[1]:
+                text_numbers.add(i)
+        else:
+            counter.add(*values[:3])
+    return text_numbers
+
+
+def compress(counters):
+    """Reduce numeric counters that have grown too long."""
+    for counter in counters:
+        if isinstance(counter, NumericSummary):
+            counter.compress()
+
+
+def derive(counters, encoder):
+    """Vocabulary or scaler of each column."""
+    return [
+        counter.scaler(encoder.n_quantiles)
+        if isinstance(counter, NumericSummary)
+        else counter.vocabulary(encoder.min_frequency, encoder.max_categories)
+        for counter in counters
+    ]

@@ -1,0 +1,155 @@
+"""From columns to an `EncodedTable`, given the vocabulary or scaler of each.
+
+``fields`` is the list of them, by column; ``schema`` tells which is which.
+"""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from ..exceptions import DataTypeDriftWarning, UnknownCategoryWarning
+from ._columns import CATEGORICAL, NUMERIC, is_missing
+from ._table import EncodedTable
+from ._values import check_range, factorize, factorize_sequences, numeric_values
+from ._vocabulary import MISSING, UNKNOWN
+
+LOOKUP_ROWS = 5_000  # up to so many rows, dictionary look-ups beat whole-column operations
+REPORT_ROWS = 100  # shares of unknown values are reported from so many rows
+
+
+def parse_column(i, column, schema, max_length):
+    """What a column holds, before any vocabulary: numbers, or codes and distinct values (and places)."""
+    label, kind = schema.labels[i], schema.kinds[i]
+    if kind == NUMERIC:
+        return numeric_values(column, label)
+    if kind == CATEGORICAL:
+        return factorize(column, label)
+    return factorize_sequences(column, label, schema.separators.get(i), max_length)
+
+
+def encode_column(i, column, schema, max_length, field):
+    """As `parse_column`, or at once the ids (n_rows,) where a short cut leads there."""
+    if schema.kinds[i] == CATEGORICAL:
+        ids = None
+        if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu":
+            ids = field.ids_of_integers(np.asarray(column))
+        elif len(column) <= LOOKUP_ROWS and (column.dtype.kind == "O" or isinstance(column.dtype, pd.StringDtype)):
+            ids = field.ids_of_few(np.asarray(column, dtype=object).tolist())
+        if ids is not None:
+            return ids
+    return parse_column(i, column, schema, max_length)
+
+
+def assemble(n, parsed, schema, max_length, fields, text_numbers):
+    """The table of n rows of parsed columns; ``text_numbers`` are the numeric columns that were text in fit."""
+    ids = np.empty((n, len(schema.categorical)), np.int32)
+    for j, i in enumerate(schema.categorical):
+        ids[:, j] = parsed[i] if isinstance(parsed[i], np.ndarray) else _ids(i, *parsed[i], schema, fields)
+    m = len(schema.numeric)
+    numeric = np.empty((n, 2 * m), np.float32)
+    for j, i in enumerate(schema.numeric):
+        values, was_text = parsed[i]
+        if was_text and i not in text_numbers:
+            _warn_drift(schema.labels[i], "numbers", "strings", "they are parsed", stacklevel=4)
+        numeric[:, j], numeric[:, m + j] = fields[i].transform(values)
+    sequences = np.zeros((n, len(schema.sequence) * max_length), np.int32)
+    for j, i in enumerate(schema.sequence):
+        codes, keys, seen, rows, positions = parsed[i]
+        sequences[rows, j * max_length + positions] = _ids(i, codes, keys, seen, schema, fields)
+    return EncodedTable(ids, numeric, sequences)
+
+
+def _ids(i, codes, keys, seen, schema, fields):
+    ids, drift = fields[i].ids(codes, keys, seen)
+    if drift is not None:
+        _warn_drift(schema.labels[i], *drift)
+    return ids
+
+
+def _warn_drift(label, was, now, done, stacklevel=5):
+    warnings.warn(
+        f"Column {label!r} held {was} in fit and holds {now} now; the values are converted ({done}).",
+        DataTypeDriftWarning,
+        stacklevel=stacklevel,
+    )
+
+
+def report_unknown(table, schema, fields, threshold):
+    """Warn about categorical columns of which more than a share is unknown."""
+    if threshold is None or len(table) < REPORT_ROWS:
+        return
+    reports = []
+    for i, n_unknown in zip(schema.categorical, table.n_unknown, strict=True):
+        counts = fields[i].counts
+        # What was rare in training is expected to be so again.
+        if n_unknown / len(table) - counts[UNKNOWN] / counts.sum() > threshold:
+            reports.append(f"{n_unknown / len(table):.0%} of column {schema.labels[i]!r}")
+    if reports:
+        warnings.warn(
+            f"{', '.join(reports)} are values that fit has not seen (or seen too rarely); they are encoded as unknown.",
+            UnknownCategoryWarning,
+            stacklevel=3,
+        )
+
+
+def encode_few(X, schema, max_length, fields):
+    """A DataFrame of a few rows by look-ups of Python values; None if something needs the general path."""
+    if not len(X) or schema.separators or X.columns.tolist() != schema.names:
+        return None
+    n, m = len(X), len(schema.numeric)
+    # One conversion of the whole table: access column by column would take most of the time.
+    values = X.to_numpy(dtype=object).T.tolist()
+    ids = np.empty((n, len(schema.categorical)), np.int32)
+    for j, i in enumerate(schema.categorical):
+        found = fields[i].ids_of_few(values[i])
+        if found is None:
+            return None
+        ids[:, j] = found
+    numeric = np.empty((n, 2 * m), np.float32)
+    if m:
+        x = _numbers_of_few([values[i] for i in schema.numeric])
+        if x is None:
+            return None
+        for row, i in zip(x, schema.numeric, strict=True):
+            check_range(row, schema.labels[i])
+            row[:] = fields[i].scale_values(row)
+        missing = np.isnan(x)
+        x[missing] = 0
+        numeric[:, :m], numeric[:, m:] = x.T, missing.T
+    sequences = np.zeros((n, len(schema.sequence) * max_length), np.int32)
+    for j, i in enumerate(schema.sequence):
+        for row, cell in zip(sequences[:, j * max_length : (j + 1) * max_length], values[i], strict=True):
+            if isinstance(cell, list | tuple | np.ndarray):
+                items = fields[i].ids_of_few(list(cell)) if len(cell) else ()
+                if items is None:
+                    return None
+                items = [item for item in items if item != MISSING][-max_length:]
+                row[: len(items)] = items
+            elif not is_missing(cell):
+                return None
+    return EncodedTable(ids, numeric, sequences)
+
+
+def _numbers_of_few(columns):
+    """Lists of Python values as float64 (n_columns, n_rows); None if one needs the general path."""
+    if any(isinstance(value, str) for column in columns for value in column):
+        return None
+    try:
+        return np.array(columns, dtype=np.float64)
+    except (TypeError, ValueError):
+        pass
+    try:
+        return np.array([[_number(value) for value in column] for column in columns], dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+
+
+def _number(value):
+    if value is pd.NA or value is pd.NaT:
+        return np.nan
+    if isinstance(value, pd.Timestamp):
+        return int(value.asm8.astype("datetime64[us]").astype(np.int64)) / 1e6
+    if isinstance(value, pd.Timedelta):
+        return int(value.asm8.astype("timedelta64[us]").astype(np.int64)) / 1e6
+    return value

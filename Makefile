@@ -18,7 +18,7 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules sklearn_autorec -q
-	OMP_NUM_THREADS=2 $(BIN)/python examples/quickstart.py --rows 6000 --epochs 3 --no-picture
+	OMP_NUM_THREADS=1 $(BIN)/python examples/quickstart.py --rows 6000 --epochs 3 --no-picture
 
 slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow

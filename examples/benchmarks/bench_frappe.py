@@ -26,10 +26,10 @@ COMMON = {
     "embedding_l2": 0.05,
     "embedding_init": 1e-4,
     "batch_size": 4096,
-    "max_epochs": 30,
+    "max_epochs": 40,
     "averaging": 0.99,
     "id_dropout": 0.0,
-    "patience": 2,
+    "patience": 5,
     "monitor": "auc",
     "device": "cpu",
 }

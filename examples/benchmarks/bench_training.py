@@ -66,13 +66,12 @@ def deepctr(X, y, sizes, args, deep):
     """A function that trains DeepCTR-Torch's net one epoch, or None where it is not installed."""
     try:
         from deepctr_torch.inputs import SparseFeat
-        from deepctr_torch.models import WDL, DeepFM
+        from deepctr_torch.models import DeepFM as PeerDeepFM
     except ImportError:
         return None
     columns = [SparseFeat(name, size, embedding_dim=10) for name, size in zip(X.columns, sizes, strict=True)]
-    del WDL
     hidden = HIDDEN if deep else ()
-    model = DeepFM(
+    model = PeerDeepFM(
         columns,
         columns,
         dnn_hidden_units=hidden,

@@ -1,0 +1,38 @@
+"""What a search costs: AutoFIS search + retrain beside a plain fit of the same network and epochs, interleaved.
+
+    python examples/benchmarks/bench_search_cost.py --data-home DIR [--rounds 5]
+"""
+
+import time
+
+import numpy as np
+import torch
+from _common import frappe, parser, print_machine
+
+from sklearn_autorec import CTRClassifier
+from sklearn_autorec.interaction import AutoFIS
+from sklearn_autorec.networks import FM, IPNN, DeepFM
+
+
+def main():
+    p = parser(__doc__.splitlines()[0])
+    p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--epochs", type=int, default=2)
+    args = p.parse_args()
+    torch.set_num_threads(args.threads)
+    print_machine()
+    X, y = frappe(args.data_home)["train"]
+    options = {"embedding_dim": 10, "embedding_l2": 0.05, "batch_size": 4096, "early_stopping": False, "max_epochs": args.epochs, "random_state": 0, "device": "cpu"}
+    for network in (FM(), DeepFM(), IPNN()):
+        seconds = {"plain": [], "search": []}
+        for _ in range(args.rounds):
+            for name, search in (("plain", None), ("search", AutoFIS())):
+                start = time.perf_counter()
+                CTRClassifier(network=network, search=search, **options).fit(X, y)
+                seconds[name].append(time.perf_counter() - start)
+        ratio = np.array(seconds["search"]) / np.array(seconds["plain"])
+        print(f"{type(network).__name__:8s} plain {np.median(seconds['plain']):6.2f} s, search + retrain {np.median(seconds['search']):6.2f} s, ratio {np.median(ratio):.2f} [{ratio.min():.2f}, {ratio.max():.2f}]", flush=True)
+
+
+if __name__ == "__main__":
+    main()

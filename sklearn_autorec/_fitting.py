@@ -11,9 +11,9 @@ import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from ._fit_parts import EpochReporter, Seeds, mean_one, resolve_device, serving_net, transfer
 from .base import SearchMethod, networks_with_slot, resolve_network
 from .nn import BuildContext
 from .preprocessing import FieldEncoder
@@ -62,28 +62,29 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
 
     def __init__(
         self,
-        network,
-        search,
-        encoder,
-        embedding_dim,
-        lr,
-        embedding_l2,
-        weight_decay,
-        embedding_init,
-        batch_size,
-        max_epochs,
-        search_epochs,
-        early_stopping,
-        validation_fraction,
-        patience,
-        monitor,
-        lr_schedule,
-        averaging,
-        id_dropout,
-        warm_start,
-        device,
-        random_state,
-        verbose,
+        *,
+        network="deepfm",
+        search=None,
+        encoder=None,
+        embedding_dim=16,
+        lr=1e-3,
+        embedding_l2=0.0,
+        weight_decay=0.0,
+        embedding_init=0.01,
+        batch_size="auto",
+        max_epochs=20,
+        search_epochs=None,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        patience=2,
+        monitor="loss",
+        lr_schedule="constant",
+        averaging=0.0,
+        id_dropout=0.005,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=0,
     ):
         self.network = network
         self.search = search
@@ -142,7 +143,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         validate_parameters(self)
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val must be given together.")
-        network, methods, device = resolve_network(self.network), self._search_methods(), _resolve_device(self.device)
+        network, methods, device = resolve_network(self.network), self._search_methods(), resolve_device(self.device)
         self._check_components(network, methods)
         warm = self.warm_start and hasattr(self, "net_") and self.net_ is not None
         encoder, table = self._fit_encoder(X, warm)
@@ -155,7 +156,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             if not len(kept):
                 raise ValueError("sample_weight must have at least one positive value, got only zeros.")
             table, target, weight = table.take(kept), target[kept], weight[kept]
-        seeds = _Seeds(self.random_state)
+        seeds = Seeds(self.random_state)
         if self._n_outputs() == 0:  # a single class: nothing to learn
             self._publish(encoder, None, {}, [], [], 0, device)
             return self
@@ -163,7 +164,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         plan = self._plan(len(data), seeds)
         context = self._context(encoder, plan, np.asarray(target), weight)
         loss = self._loss()
-        progress = _EpochReporter(self, X, y, n_tasks=len(methods) + 1)
+        progress = EpochReporter(self, X, y, n_tasks=len(methods) + 1)
         search_history, problem = [], None
         architecture = dict(self.architecture_) if warm else {}
         if not warm:
@@ -192,7 +193,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         else:
             module = network.build(final, self._realise(methods, architecture, final))
             if problem is not None:
-                _transfer(module, problem, "keep" if problem.interrupted else methods[-1].retrain)
+                transfer(module, problem, "keep" if problem.interrupted else methods[-1].retrain)
             module.to(device)
         history, n_iter, interrupted = [], self.n_iter_ if warm else 0, problem is not None and problem.interrupted
         if plan.epochs and not interrupted:
@@ -213,7 +214,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         if warm:
             history = self.history_ + history
             search_history = self.search_history_
-        self._publish(encoder, _serving_net(module, loss), architecture, search_history, history, n_iter, device)
+        self._publish(encoder, serving_net(module, loss), architecture, search_history, history, n_iter, device)
         return self
 
     def _partial_fit(self, X, y, sample_weight=None, classes=None):
@@ -225,7 +226,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
                     f"partial_fit cannot start with search={self.search!r}: a search needs all its rows. Call fit first "
                     "(partial_fit then goes on training the network it found), or set search=None."
                 )
-            network, device = resolve_network(self.network), _resolve_device(self.device)
+            network, device = resolve_network(self.network), resolve_device(self.device)
             self._check_components(network, [])
             encoder, table = self._fit_encoder(X, warm=False)
             weight = self._weight(table, sample_weight)
@@ -240,7 +241,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         if self._n_outputs() == 0:
             self._publish(encoder, None, {}, [], [], 0, device)
             return self
-        seeds = _Seeds(self.random_state)
+        seeds = Seeds(self.random_state)
         plan = dataclasses.replace(self._plan(len(table), seeds), epochs=1, lr_schedule="constant", averaging=0.0)
         stream = getattr(self, "_stream", None)
         if stream is None:
@@ -253,12 +254,12 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
                 module, self._loss(), lr=plan.lr, embedding_l2=plan.embedding_l2, weight_decay=plan.weight_decay
             )
         plan = dataclasses.replace(plan, seed=plan.seed + getattr(self, "n_iter_", 0))
-        data = EncodedTensors.from_table(table, device, target, _mean_one(weight))
+        data = EncodedTensors.from_table(table, device, target, mean_one(weight))
         result = train(stream, data, plan)
         history = getattr(self, "history_", []) + result.history
         self._publish(
             encoder,
-            _serving_net(stream.module_, stream.criterion_),
+            serving_net(stream.module_, stream.criterion_),
             getattr(self, "architecture_", {}),
             getattr(self, "search_history_", []),
             history,
@@ -321,7 +322,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         auto = self.early_stopping == "auto"
         wanted = (len(table) >= EARLY_STOPPING_ROWS or X_val is not None) if auto else self.early_stopping
         if not wanted:
-            return EncodedTensors.from_table(table, device, target, _mean_one(weight)), None
+            return EncodedTensors.from_table(table, device, target, mean_one(weight)), None
         if X_val is not None:
             held_out = encoder.encode(X_val)
             y_held_out = self._transform_target(y_val)
@@ -343,8 +344,8 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             held_out, y_held_out, w_held_out = table.take(out), target[out], None if weight is None else weight[out]
             table, target, weight = table.take(kept), target[kept], None if weight is None else weight[kept]
         return (
-            EncodedTensors.from_table(table, device, target, _mean_one(weight)),
-            EncodedTensors.from_table(held_out, device, y_held_out, _mean_one(w_held_out)),
+            EncodedTensors.from_table(table, device, target, mean_one(weight)),
+            EncodedTensors.from_table(held_out, device, y_held_out, mean_one(w_held_out)),
         )
 
     def _plan(self, n_rows, seeds):
@@ -468,7 +469,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         state.pop("_stream", None)
         net = state.get("net_")
         if net is not None and self._device().type != "cpu":
-            state["net_"] = _serving_net(copy.deepcopy(net.module_).to("cpu"), net.criterion_)
+            state["net_"] = serving_net(copy.deepcopy(net.module_).to("cpu"), net.criterion_)
         return state
 
     def __sklearn_tags__(self):
@@ -477,84 +478,3 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         tags.input_tags.categorical = True
         tags.input_tags.string = True
         return tags
-
-
-class _Seeds:
-    """Independent seeds of the parts of one fit, all from ``random_state``."""
-
-    def __init__(self, random_state):
-        self.initial, self.order, self.split = (
-            int(s) for s in check_random_state(random_state).randint(np.iinfo(np.int32).max, size=3)
-        )
-
-    def fresh(self, context):
-        """The context with its generator at the start: every network of a fit starts alike."""
-        return dataclasses.replace(context, generator=torch.Generator().manual_seed(self.initial))
-
-
-class _EpochReporter:
-    """Carries epochs to scikit-learn's callbacks and, if verbose, to the screen."""
-
-    def __init__(self, estimator, X, y, n_tasks):
-        self.estimator, self.X, self.y = estimator, X, y
-        self.root = estimator._init_callback_context(max_subtasks=n_tasks)
-        self.root.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
-        self.task = None
-
-    def begin(self, name, n_epochs, current=None):
-        """Open a task of ``n_epochs``; returns what `train` calls after each epoch.
-
-        ``current`` makes the fitted attributes of the moment, for callbacks that score.
-        """
-        estimator = self.estimator
-        self.task = self.root.subcontext(task_name=name, max_subtasks=n_epochs)
-        self.task.call_on_fit_task_begin(estimator=estimator, X=self.X, y=self.y)
-
-        def on_epoch(epoch, record):
-            if estimator.verbose:
-                figures = "  ".join(
-                    f"{k} {v:.5g}" for k, v in record.items() if k != "epoch" and isinstance(v, int | float)
-                )
-                print(f"{name} epoch {record['epoch']}/{n_epochs}  {figures}")
-            context = self.task.subcontext(task_name="epoch")
-            context.call_on_fit_task_begin(estimator=estimator, X=self.X, y=self.y)
-            return context.call_on_fit_task_end(
-                estimator=estimator, X=self.X, y=self.y, reconstruction_attributes=current
-            )
-
-        return on_epoch
-
-    def end(self):
-        self.task.call_on_fit_task_end(estimator=self.estimator, X=self.X, y=self.y)
-
-    def close(self):
-        self.root.call_on_fit_task_end(estimator=self.estimator, X=self.X, y=self.y)
-
-
-def _serving_net(module, loss):
-    """A skorch net that holds the module and nothing of its training."""
-    return FieldNet(module, loss).initialize().discard_training_state()
-
-
-def _transfer(module, problem, retrain):
-    """Start the found network from weights of the search, where name and shape agree."""
-    state = {"scratch": {}, "rewind": problem.initial_state, "keep": problem.final_state}[retrain]
-    own = module.state_dict()
-    matching = {name: t for name, t in state.items() if name in own and own[name].shape == t.shape}
-    module.load_state_dict(matching, strict=False)
-
-
-def _mean_one(weight):
-    return None if weight is None else (weight / weight.mean()).astype(np.float32)
-
-
-def _resolve_device(device):
-    if isinstance(device, str) and device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device={device!r} is not a device: give 'auto', 'cpu', 'cuda' or 'cuda:1'.") from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}, but torch sees no CUDA device here; give 'auto' or 'cpu'.")
-    return resolved

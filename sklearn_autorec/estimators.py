@@ -393,57 +393,6 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
 
     _parameter_constraints = {**FieldEstimator._parameter_constraints, "monitor": [StrOptions({"loss"})]}
 
-    def __init__(
-        self,
-        *,
-        network="deepfm",
-        search=None,
-        encoder=None,
-        embedding_dim=16,
-        lr=1e-3,
-        embedding_l2=0.0,
-        weight_decay=0.0,
-        embedding_init=0.01,
-        batch_size="auto",
-        max_epochs=20,
-        search_epochs=None,
-        early_stopping="auto",
-        validation_fraction=0.1,
-        patience=2,
-        monitor="loss",
-        lr_schedule="constant",
-        averaging=0.0,
-        id_dropout=0.005,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
-        super().__init__(
-            network=network,
-            search=search,
-            encoder=encoder,
-            embedding_dim=embedding_dim,
-            lr=lr,
-            embedding_l2=embedding_l2,
-            weight_decay=weight_decay,
-            embedding_init=embedding_init,
-            batch_size=batch_size,
-            max_epochs=max_epochs,
-            search_epochs=search_epochs,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            patience=patience,
-            monitor=monitor,
-            lr_schedule=lr_schedule,
-            averaging=averaging,
-            id_dropout=id_dropout,
-            warm_start=warm_start,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-
     @with_callbacks
     def fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
         """Search and train; see `CTRClassifier.fit`. ``y`` holds numbers, (n_rows,)."""

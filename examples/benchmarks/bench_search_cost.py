@@ -1,6 +1,6 @@
 """What a search costs: AutoFIS search + retrain beside a plain fit of the same network and epochs, interleaved.
 
-    python examples/benchmarks/bench_search_cost.py --data-home DIR [--rounds 5]
+python examples/benchmarks/bench_search_cost.py --data-home DIR [--rounds 5]
 """
 
 import time
@@ -22,7 +22,15 @@ def main():
     torch.set_num_threads(args.threads)
     print_machine()
     X, y = frappe(args.data_home)["train"]
-    options = {"embedding_dim": 10, "embedding_l2": 0.05, "batch_size": 4096, "early_stopping": False, "max_epochs": args.epochs, "random_state": 0, "device": "cpu"}
+    options = {
+        "embedding_dim": 10,
+        "embedding_l2": 0.05,
+        "batch_size": 4096,
+        "early_stopping": False,
+        "max_epochs": args.epochs,
+        "random_state": 0,
+        "device": "cpu",
+    }
     for network in (FM(), DeepFM(), IPNN()):
         seconds = {"plain": [], "search": []}
         for _ in range(args.rounds):
@@ -31,7 +39,10 @@ def main():
                 CTRClassifier(network=network, search=search, **options).fit(X, y)
                 seconds[name].append(time.perf_counter() - start)
         ratio = np.array(seconds["search"]) / np.array(seconds["plain"])
-        print(f"{type(network).__name__:8s} plain {np.median(seconds['plain']):6.2f} s, search + retrain {np.median(seconds['search']):6.2f} s, ratio {np.median(ratio):.2f} [{ratio.min():.2f}, {ratio.max():.2f}]", flush=True)
+        print(
+            f"{type(network).__name__:8s} plain {np.median(seconds['plain']):6.2f} s, search + retrain {np.median(seconds['search']):6.2f} s, ratio {np.median(ratio):.2f} [{ratio.min():.2f}, {ratio.max():.2f}]",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

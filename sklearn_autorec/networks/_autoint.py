@@ -4,32 +4,29 @@ from numbers import Integral
 
 from torch import nn
 
-from ..base import Network, register_network
-from ..nn import MLP, FieldAttention, FieldLinear, FieldNetwork, linear
+from ..base import register_network
+from ..nn import FieldAttention, FieldLinear, FieldNetwork, linear
 from ..utils._sklearn import Interval
+from ._deep import DeepNetwork
 
 
 class AutoIntModule(FieldNetwork):
     """First-order term, attention over fields, and perhaps an MLP; see `AutoInt`."""
 
-    def __init__(self, context, parts, n_layers, n_heads, width, residual, hidden_units, dropout, batch_norm):
+    def __init__(self, context, parts, network):
         super().__init__(context, parts)
         self.linear = FieldLinear(context)
-        widths = [context.embedding_dim] + [n_heads * width] * n_layers
+        widths = [context.embedding_dim] + [network.n_heads * network.width] * network.n_layers
         self.attention = nn.Sequential(
-            *(FieldAttention(n_in, n_heads, width, context.generator, residual) for n_in in widths[:-1])
+            *(
+                FieldAttention(n_in, network.n_heads, network.width, context.generator, network.residual)
+                for n_in in widths[:-1]
+            )
         )
         self.out = linear(context.n_fields * widths[-1], context.n_outputs, context.generator)
         self.head = None
-        if hidden_units:
-            self.head = parts.get("head") or MLP(
-                context.n_fields * context.embedding_dim,
-                hidden_units,
-                context.generator,
-                dropout=dropout,
-                batch_norm=batch_norm,
-                n_outputs=context.n_outputs,
-            )
+        if network.hidden_units:
+            self.head = network.head(context, parts, context.n_fields * context.embedding_dim)
 
     def logits(self, e, inputs):
         logits = self.linear(inputs) + self.out(self.attention(e).flatten(1))
@@ -37,7 +34,7 @@ class AutoIntModule(FieldNetwork):
 
 
 @register_network("autoint")
-class AutoInt(Network):
+class AutoInt(DeepNetwork):
     """AutoInt: multi-head self-attention over the fields; with a perceptron beside it, AutoInt+.
 
     Parameters
@@ -70,6 +67,7 @@ class AutoInt(Network):
 
     slots = ("gate", "embedding", "head", "loss")
     _parameter_constraints = {
+        **DeepNetwork._parameter_constraints,
         "n_layers": [Interval(Integral, 1, None, closed="left")],
         "n_heads": [Interval(Integral, 1, None, closed="left")],
         "width": [Interval(Integral, 1, None, closed="left")],
@@ -86,23 +84,11 @@ class AutoInt(Network):
         dropout=0.2,
         batch_norm=True,
     ):
+        super().__init__(hidden_units, dropout, batch_norm)
         self.n_layers = n_layers
         self.n_heads = n_heads
         self.width = width
         self.residual = residual
-        self.hidden_units = hidden_units
-        self.dropout = dropout
-        self.batch_norm = batch_norm
 
     def build(self, context, parts):
-        return AutoIntModule(
-            context,
-            parts,
-            self.n_layers,
-            self.n_heads,
-            self.width,
-            self.residual,
-            self.hidden_units,
-            self.dropout,
-            self.batch_norm,
-        )
+        return AutoIntModule(context, parts, self)

@@ -4,20 +4,21 @@ from numbers import Integral
 
 import torch
 
-from ..base import Network, register_network
-from ..nn import MLP, FieldNetwork, MatrixCross, VectorCross, linear
+from ..base import register_network
+from ..nn import FieldNetwork, MatrixCross, VectorCross, linear
 from ..utils._sklearn import Interval, StrOptions
+from ._deep import DeepNetwork
 
 
 class CrossModule(FieldNetwork):
     """Cross layers and an MLP, in parallel or stacked, and a linear output; see `DCN` and `DCNv2`."""
 
-    def __init__(self, context, parts, cross, hidden_units, dropout, batch_norm, stacked=False):
+    def __init__(self, context, parts, network, cross, stacked=False):
         super().__init__(context, parts)
         n_in = context.n_fields * context.embedding_dim
         self.cross = cross
         self.stacked = stacked
-        self.deep = MLP(n_in, hidden_units, context.generator, dropout=dropout, batch_norm=batch_norm)
+        self.deep = network.mlp(context, n_in)
         self.out = linear(self.deep.out_dim + (0 if stacked else n_in), context.n_outputs, context.generator)
 
     def logits(self, e, inputs):
@@ -29,7 +30,7 @@ class CrossModule(FieldNetwork):
 
 
 @register_network("dcn")
-class DCN(Network):
+class DCN(DeepNetwork):
     r"""Deep & Cross: cross layers of one weight vector each beside a multilayer perceptron.
 
     .. math:: x_{l+1} = x_0 (w_l^T x_l) + b_l + x_l
@@ -57,21 +58,22 @@ class DCN(Network):
     """
 
     slots = ("gate", "embedding", "loss")
-    _parameter_constraints = {"n_cross_layers": [Interval(Integral, 1, None, closed="left")]}
+    _parameter_constraints = {
+        **DeepNetwork._parameter_constraints,
+        "n_cross_layers": [Interval(Integral, 1, None, closed="left")],
+    }
 
     def __init__(self, n_cross_layers=3, hidden_units=(400, 400, 400), dropout=0.2, batch_norm=True):
+        super().__init__(hidden_units, dropout, batch_norm)
         self.n_cross_layers = n_cross_layers
-        self.hidden_units = hidden_units
-        self.dropout = dropout
-        self.batch_norm = batch_norm
 
     def build(self, context, parts):
         cross = VectorCross(context.n_fields * context.embedding_dim, self.n_cross_layers, context.generator)
-        return CrossModule(context, parts, cross, self.hidden_units, self.dropout, self.batch_norm)
+        return CrossModule(context, parts, self, cross)
 
 
 @register_network("dcnv2")
-class DCNv2(Network):
+class DCNv2(DeepNetwork):
     r"""DCN-V2: cross layers of one weight matrix each, beside or below a multilayer perceptron.
 
     .. math:: x_{l+1} = x_0 \odot (W_l x_l + b_l) + x_l
@@ -105,6 +107,7 @@ class DCNv2(Network):
 
     slots = ("gate", "embedding", "loss")
     _parameter_constraints = {
+        **DeepNetwork._parameter_constraints,
         "n_cross_layers": [Interval(Integral, 1, None, closed="left")],
         "rank": [None, Interval(Integral, 1, None, closed="left")],
         "structure": [StrOptions({"parallel", "stacked"})],
@@ -119,15 +122,13 @@ class DCNv2(Network):
         dropout=0.2,
         batch_norm=True,
     ):
+        super().__init__(hidden_units, dropout, batch_norm)
         self.n_cross_layers = n_cross_layers
         self.rank = rank
         self.structure = structure
-        self.hidden_units = hidden_units
-        self.dropout = dropout
-        self.batch_norm = batch_norm
 
     def build(self, context, parts):
         n_in = context.n_fields * context.embedding_dim
         cross = MatrixCross(n_in, self.n_cross_layers, context.generator, self.rank)
         stacked = self.structure == "stacked"
-        return CrossModule(context, parts, cross, self.hidden_units, self.dropout, self.batch_norm, stacked)
+        return CrossModule(context, parts, self, cross, stacked)

@@ -1,32 +1,26 @@
 """DeepFM."""
 
-from ..base import Network, register_network
-from ..nn import MLP, BiInteraction, FieldLinear, FieldNetwork, SumPool
+from ..base import register_network
+from ..nn import BiInteraction, FieldLinear, FieldNetwork, SumPool
+from ._deep import DeepNetwork
 
 
 class DeepFMModule(FieldNetwork):
     """First-order term, pairs and an MLP over shared embeddings; see `DeepFM`."""
 
-    def __init__(self, context, parts, hidden_units, dropout, batch_norm):
+    def __init__(self, context, parts, network):
         super().__init__(context, parts)
         self.linear = FieldLinear(context)
         self.interaction = parts.get("interaction") or BiInteraction(context)
         self.pool = SumPool(self.interaction.out_dim, context)
-        self.head = parts.get("head") or MLP(
-            context.n_fields * context.embedding_dim,
-            hidden_units,
-            context.generator,
-            dropout=dropout,
-            batch_norm=batch_norm,
-            n_outputs=context.n_outputs,
-        )
+        self.head = network.head(context, parts, context.n_fields * context.embedding_dim)
 
     def logits(self, e, inputs):
         return self.linear(inputs) + self.pool(self.interaction(e, inputs)) + self.head(e.flatten(1))
 
 
 @register_network("deepfm")
-class DeepFM(Network):
+class DeepFM(DeepNetwork):
     """Factorization machine and a multilayer perceptron side by side on the same embeddings.
 
     Parameters
@@ -52,10 +46,5 @@ class DeepFM(Network):
 
     slots = ("gate", "embedding", "interaction", "head", "loss")
 
-    def __init__(self, hidden_units=(400, 400, 400), dropout=0.2, batch_norm=True):
-        self.hidden_units = hidden_units
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-
     def build(self, context, parts):
-        return DeepFMModule(context, parts, self.hidden_units, self.dropout, self.batch_norm)
+        return DeepFMModule(context, parts, self)

@@ -1,29 +1,23 @@
 """Multilayer perceptron on embeddings."""
 
-from ..base import Network, register_network
-from ..nn import MLP, FieldNetwork
+from ..base import register_network
+from ..nn import FieldNetwork
+from ._deep import DeepNetwork
 
 
 class MLPModule(FieldNetwork):
     """MLP of the concatenated embeddings; see `MLPNetwork`."""
 
-    def __init__(self, context, parts, hidden_units, dropout, batch_norm):
+    def __init__(self, context, parts, network):
         super().__init__(context, parts)
-        self.head = parts.get("head") or MLP(
-            context.n_fields * context.embedding_dim,
-            hidden_units,
-            context.generator,
-            dropout=dropout,
-            batch_norm=batch_norm,
-            n_outputs=context.n_outputs,
-        )
+        self.head = network.head(context, parts, context.n_fields * context.embedding_dim)
 
     def logits(self, e, inputs):
         return self.head(e.flatten(1))
 
 
 @register_network("mlp")
-class MLPNetwork(Network):
+class MLPNetwork(DeepNetwork):
     """Multilayer perceptron on the concatenated field embeddings (also called DNN or FNN).
 
     Parameters
@@ -44,10 +38,5 @@ class MLPNetwork(Network):
 
     slots = ("gate", "embedding", "head", "loss")
 
-    def __init__(self, hidden_units=(400, 400, 400), dropout=0.2, batch_norm=True):
-        self.hidden_units = hidden_units
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-
     def build(self, context, parts):
-        return MLPModule(context, parts, self.hidden_units, self.dropout, self.batch_norm)
+        return MLPModule(context, parts, self)

@@ -2,33 +2,27 @@
 
 from torch import nn
 
-from ..base import Network, register_network
-from ..nn import MLP, BiInteraction, FieldLinear, FieldNetwork
+from ..base import register_network
+from ..nn import BiInteraction, FieldLinear, FieldNetwork
+from ._deep import DeepNetwork
 
 
 class NFMModule(FieldNetwork):
     """First-order term plus an MLP of the pooled pairs; see `NFM`."""
 
-    def __init__(self, context, parts, hidden_units, dropout, batch_norm):
+    def __init__(self, context, parts, network):
         super().__init__(context, parts)
         self.linear = FieldLinear(context)
         self.pooled = BiInteraction(context)
-        self.norm = nn.BatchNorm1d(self.pooled.out_dim) if batch_norm else nn.Identity()
-        self.head = parts.get("head") or MLP(
-            self.pooled.out_dim,
-            hidden_units,
-            context.generator,
-            dropout=dropout,
-            batch_norm=batch_norm,
-            n_outputs=context.n_outputs,
-        )
+        self.norm = nn.BatchNorm1d(self.pooled.out_dim) if network.batch_norm else nn.Identity()
+        self.head = network.head(context, parts, self.pooled.out_dim)
 
     def logits(self, e, inputs):
         return self.linear(inputs) + self.head(self.norm(self.pooled(e)))
 
 
 @register_network("nfm")
-class NFM(Network):
+class NFM(DeepNetwork):
     r"""Neural factorization machine: an MLP on the sum of all pairs' element-wise products.
 
     .. math:: b + \sum_i w_{x_i} + \mathrm{MLP}\bigl(\tfrac12 [(\sum_i e_i)^2 - \sum_i e_i^2]\bigr)
@@ -56,9 +50,7 @@ class NFM(Network):
     slots = ("gate", "embedding", "head", "loss")
 
     def __init__(self, hidden_units=(400,), dropout=0.2, batch_norm=True):
-        self.hidden_units = hidden_units
-        self.dropout = dropout
-        self.batch_norm = batch_norm
+        super().__init__(hidden_units, dropout, batch_norm)
 
     def build(self, context, parts):
-        return NFMModule(context, parts, self.hidden_units, self.dropout, self.batch_norm)
+        return NFMModule(context, parts, self)

@@ -1,15 +1,16 @@
 """Wide & Deep."""
 
-from ..base import Network, register_network
+from ..base import register_network
 from ..nn import FieldLinear
+from ._deep import DeepNetwork
 from ._mlp import MLPModule
 
 
 class WideDeepModule(MLPModule):
     """First-order term and MLP side by side; see `WideDeep`."""
 
-    def __init__(self, context, parts, hidden_units, dropout, batch_norm):
-        super().__init__(context, parts, hidden_units, dropout, batch_norm)
+    def __init__(self, context, parts, network):
+        super().__init__(context, parts, network)
         self.linear = FieldLinear(context)
 
     def logits(self, e, inputs):
@@ -17,7 +18,7 @@ class WideDeepModule(MLPModule):
 
 
 @register_network("wide_deep")
-class WideDeep(Network):
+class WideDeep(DeepNetwork):
     """Wide & Deep: a linear model and a multilayer perceptron, their logits added.
 
     The wide part sees the columns as they are; add crossed columns to the table to give it interactions.
@@ -44,10 +45,5 @@ class WideDeep(Network):
 
     slots = ("gate", "embedding", "head", "loss")
 
-    def __init__(self, hidden_units=(400, 400, 400), dropout=0.2, batch_norm=True):
-        self.hidden_units = hidden_units
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-
     def build(self, context, parts):
-        return WideDeepModule(context, parts, self.hidden_units, self.dropout, self.batch_norm)
+        return WideDeepModule(context, parts, self)

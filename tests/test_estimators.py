@@ -1,5 +1,6 @@
 """The two estimators as a user meets them."""
 
+import multiprocessing
 import pickle
 import random
 import subprocess
@@ -683,3 +684,18 @@ def test_tables_that_would_not_fit_are_refused_before_they_are_allocated():
         and "Column 'user' has most ids" in out
         and "max_categories" in out
     )
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_search_processes_start_afresh(clicks, method):
+    """Nothing lives in module globals: a process that imports anew fits and predicts the same bits."""
+    X, y, _ = clicks
+    expected = _fit_and_predict((X, y))
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        np.testing.assert_array_equal(pool.map(_fit_and_predict, [(X, y)])[0], expected)
+
+
+def _fit_and_predict(data):
+    torch.set_num_threads(1)
+    X, y = data
+    return quick(network="fm", search=AutoFIS(), max_epochs=1).fit(X, y).predict_proba(X)

@@ -24,7 +24,7 @@ class GatedProducts(nn.Module):
         self._grda = {"lr": arch_lr, "threshold": threshold, "mu": mu}
 
     def forward(self, e, inputs):
-        return self.candidates(e, inputs) * self.gate
+        return self.candidates(e, inputs, self.gate)
 
     def arch_parameters(self):
         return [self.gate]

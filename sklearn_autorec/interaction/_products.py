@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from ..nn import FieldEmbedding, PairProducts, pair_index
+from ..nn import FieldEmbedding, PairDots, PairProducts, pair_index
 
 
 class ProductNorm(nn.Module):
@@ -70,9 +70,9 @@ class KeptProducts(nn.Module):
         pairs = torch.tensor([t for t in tuples if len(t) == 2], dtype=torch.int64).reshape(-1, 2).T
         triples = torch.tensor([t for t in tuples if len(t) == 3], dtype=torch.int64).reshape(-1, 3).T
         # All F^2 products in one go are cheaper than gathering 2 K vectors, until few pairs of many are kept.
-        self.gram = 2 * pairs.shape[1] * context.embedding_dim > n * n
-        index = {"pairs": pairs[0] * n + pairs[1] if self.gram else pairs, "triples": triples}
-        for name, tensor in index.items():
+        gram = 2 * pairs.shape[1] * context.embedding_dim > n * n
+        self.dots = PairDots(pairs, n) if gram else None
+        for name, tensor in (("pairs", pairs), ("triples", triples)):
             self.register_buffer(name, tensor.contiguous(), persistent=False)
         self.n_pairs, self.n_triples = pairs.shape[1], triples.shape[1]
         self.embedding = FieldEmbedding(context) if self.n_triples else None
@@ -84,8 +84,8 @@ class KeptProducts(nn.Module):
         if not self.out_dim:
             return e.new_zeros(len(e), 0)
         products = []
-        if self.n_pairs and self.gram:
-            products.append(torch.bmm(e, e.transpose(1, 2)).flatten(1).index_select(1, self.pairs))
+        if self.dots is not None:
+            products.append(self.dots(e))
         elif self.n_pairs:
             products.append((e.index_select(1, self.pairs[0]) * e.index_select(1, self.pairs[1])).sum(-1))
         if self.n_triples:

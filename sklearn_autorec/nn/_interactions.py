@@ -14,6 +14,44 @@ def pair_index(n_fields, order=2):
     return torch.tensor(tuples, dtype=torch.int64).reshape(len(tuples), order).T.contiguous()
 
 
+class _PairDots(torch.autograd.Function):
+    """<e_i, e_j> of chosen pairs: all of e e^T, then the wanted entries; (B, F, d) -> (B, P).
+
+    torch's own backward writes the gradient of every entry of e e^T by index, then multiplies twice. Here the
+    gradients are gathered into one symmetric matrix, which takes a single product.
+    """
+
+    @staticmethod
+    def forward(ctx, e, flat, symmetric):
+        ctx.save_for_backward(e, symmetric)
+        return torch.bmm(e, e.transpose(1, 2)).flatten(1).index_select(1, flat)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        e, symmetric = ctx.saved_tensors
+        n = e.shape[1]
+        padded = nn.functional.pad(grad, (0, 1))  # entries that are no pair read the zero column
+        return torch.bmm(padded.index_select(1, symmetric).unflatten(1, (n, n)), e), None, None
+
+
+class PairDots(nn.Module):
+    """Inner products <e_i, e_j> of the given pairs i < j; (B, F, d) -> (B, P)."""
+
+    def __init__(self, pairs, n_fields):
+        super().__init__()
+        left, right = pairs
+        symmetric = torch.full((n_fields, n_fields), len(left), dtype=torch.int64)
+        symmetric[left, right] = symmetric[right, left] = torch.arange(len(left))
+        self.register_buffer("flat", left * n_fields + right, persistent=False)
+        self.register_buffer("symmetric", symmetric.flatten(), persistent=False)
+
+    def forward(self, e):
+        if e.requires_grad:
+            return _PairDots.apply(e, self.flat, self.symmetric)
+        return torch.bmm(e, e.transpose(1, 2)).flatten(1).index_select(1, self.flat)
+
+
 class BiInteraction(nn.Module):
     """Sum over pairs of e_i o e_j by ((sum e)^2 - sum e^2) / 2; (B, F, d) -> (B, d) in O(F d)."""
 
@@ -26,21 +64,16 @@ class BiInteraction(nn.Module):
         return 0.5 * (total * total - (e * e).sum(1))
 
 
-class PairProducts(nn.Module):
-    """Inner products of all pairs of fields, <e_i, e_j> for i < j; (B, F, d) -> (B, P).
-
-    The whole Gram matrix is one batched product: cheaper than gathering 2 P vectors a row.
-    """
+class PairProducts(PairDots):
+    """Inner products of all pairs of fields, <e_i, e_j> for i < j; (B, F, d) -> (B, P)."""
 
     def __init__(self, context):
-        super().__init__()
-        n = context.n_fields
-        left, right = pair_index(n)
-        self.register_buffer("flat", left * n + right, persistent=False)
-        self.out_dim = len(left)
+        pairs = pair_index(context.n_fields)
+        super().__init__(pairs, context.n_fields)
+        self.out_dim = pairs.shape[1]
 
     def forward(self, e, inputs=None):
-        return torch.bmm(e, e.transpose(1, 2)).flatten(1).index_select(1, self.flat)
+        return super().forward(e)
 
 
 class VectorCross(nn.Module):

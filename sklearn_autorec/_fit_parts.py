@@ -61,17 +61,33 @@ class EpochReporter:
         self.root.call_on_fit_task_end(estimator=self.estimator, X=self.X, y=self.y)
 
 
+def compact(module):
+    """Replace every part that has a smaller form for serving; returns the module."""
+    for name, child in list(module.named_children()):
+        setattr(module, name, child.compact() if hasattr(child, "compact") else compact(child))
+    return module
+
+
 def serving_net(module, loss):
-    """A skorch net that holds the module and nothing of its training."""
-    return FieldNet(module, loss).initialize().discard_training_state()
+    """A skorch net that holds the module in its serving form and nothing of its training."""
+    device = next(module.parameters()).device
+    return FieldNet(compact(module).to(device), loss).initialize().discard_training_state()
 
 
-def transfer(module, problem, retrain):
-    """Start the found network from weights of the search, where name and shape agree."""
-    state = {"scratch": {}, "rewind": problem.initial_state, "keep": problem.final_state}[retrain]
-    own = module.state_dict()
-    matching = {name: t for name, t in state.items() if name in own and own[name].shape == t.shape}
-    module.load_state_dict(matching, strict=False)
+def sizes(module):
+    """Bytes of a module by purpose: dict of "embedding", "projection", "index", "network" and "total".
+
+    "embedding" are vectors of values, "projection" what brings them to a common width, "index" what says where stored
+    numbers belong, "network" everything behind the embeddings.
+    """
+    nbytes = dict.fromkeys(("embedding", "projection", "index", "network"), 0)
+    parameters = dict(module.named_parameters())
+    for name, t in module.state_dict().items():
+        kind = "network"
+        if name.startswith("embedding."):
+            kind = "index" if name not in parameters else "projection" if "projection" in name else "embedding"
+        nbytes[kind] += t.numel() * t.element_size()
+    return {**nbytes, "total": sum(nbytes.values())}
 
 
 def mean_one(weight):

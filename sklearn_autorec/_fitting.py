@@ -13,11 +13,12 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from ._fit_parts import EpochReporter, Seeds, mean_one, resolve_device, serving_net, transfer
-from .base import SearchMethod, networks_with_slot, resolve_network
-from .nn import BuildContext
+from ._fit_parts import EpochReporter, Seeds, mean_one, resolve_device, serving_net, sizes
+from ._searching import Found, check_methods, check_slots, realise, search_parts
+from .base import SLOTS, FixedArchitecture, describe, network_of, resolve_network
+from .nn import BuildContext, mask_from_text
 from .preprocessing import FieldEncoder
-from .search import EncodedTensors, FieldNet, SearchProblem, TrainingPlan, forward_in_chunks, train
+from .search import EncodedTensors, FieldNet, TrainingPlan, forward_in_chunks, train
 from .utils._memory import available_memory
 from .utils._sklearn import (
     CallbackSupportMixin,
@@ -38,6 +39,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
     _parameter_constraints: dict = {
         "network": [str, HasMethods("build")],
         "search": [None, list, tuple, HasMethods(["build", "realise", "search"])],
+        "joint": ["boolean"],
         "encoder": [None, HasMethods(["fit", "encode"])],
         "embedding_dim": [Interval(Integral, 1, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -65,6 +67,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         *,
         network="deepfm",
         search=None,
+        joint=False,
         encoder=None,
         embedding_dim=16,
         lr=1e-3,
@@ -88,6 +91,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
     ):
         self.network = network
         self.search = search
+        self.joint = joint
         self.encoder = encoder
         self.embedding_dim = embedding_dim
         self.lr = lr
@@ -143,7 +147,11 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         validate_parameters(self)
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val must be given together.")
-        network, methods, device = resolve_network(self.network), self._search_methods(), resolve_device(self.device)
+        network, methods, device = (
+            resolve_network(self.network),
+            check_methods(self.search, self.joint),
+            resolve_device(self.device),
+        )
         self._check_components(network, methods)
         warm = self.warm_start and hasattr(self, "net_") and self.net_ is not None
         encoder, table = self._fit_encoder(X, warm)
@@ -164,38 +172,22 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         plan = self._plan(len(data), seeds)
         context = self._context(encoder, plan, np.asarray(target), weight)
         loss = self._loss()
-        progress = EpochReporter(self, X, y, n_tasks=len(methods) + 1)
-        search_history, problem = [], None
-        architecture = dict(self.architecture_) if warm else {}
-        if not warm:
-            for method in methods:
-                search_epochs = self.search_epochs or self.max_epochs
-                problem = SearchProblem(
-                    network,
-                    seeds.fresh(context),
-                    method.slot,
-                    lambda: self._realise(methods, architecture, seeds.fresh(context)),
-                    loss,
-                    data,
-                    dataclasses.replace(plan, epochs=search_epochs, lr_schedule="constant", averaging=0.0),
-                    device,
-                    progress.begin(f"search-{type(method).__name__}", search_epochs),
-                )
-                architecture[method.slot] = method.search(problem)
-                progress.end()
-                search_history += problem.history
-                if problem.interrupted:
-                    break
-        final = seeds.fresh(context)
+        progress = EpochReporter(self, X, y, n_tasks=(1 if self.joint and methods else len(methods)) + 1)
+        found = (
+            Found(dict(self.architecture_))
+            if warm
+            else self._search(network, methods, context, loss, data, plan, device, seeds, progress)
+        )
         if warm:
             module = self.net_.module_.to(device)
             plan = dataclasses.replace(plan, epochs=max(self.max_epochs - self.n_iter_, 0))
         else:
-            module = network.build(final, self._realise(methods, architecture, final))
-            if problem is not None:
-                transfer(module, problem, "keep" if problem.interrupted else methods[-1].retrain)
+            final = seeds.fresh(context)
+            module = network.build(final, realise(methods, found.architecture, final))
+            found.hand_over(module)
+            found.architecture.update(self._described(network))
             module.to(device)
-        history, n_iter, interrupted = [], self.n_iter_ if warm else 0, problem is not None and problem.interrupted
+        history, n_iter, interrupted = [], self.n_iter_ if warm else 0, found.interrupted
         if plan.epochs and not interrupted:
             net = FieldNet(module, loss, lr=plan.lr, embedding_l2=plan.embedding_l2, weight_decay=plan.weight_decay)
 
@@ -213,9 +205,22 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             )
         if warm:
             history = self.history_ + history
-            search_history = self.search_history_
-        self._publish(encoder, serving_net(module, loss), architecture, search_history, history, n_iter, device)
+            found.history = self.search_history_
+        net = serving_net(module, loss)
+        self._publish(encoder, net, found.architecture, found.history, history, n_iter, device)
         return self
+
+    def _described(self, network):
+        return {"network": describe(network, "network"), "embedding_dim": self.embedding_dim}
+
+    def _search(self, network, methods, context, loss, data, plan, device, seeds, progress):
+        """The search phase; its plan differs from that of the final training."""
+        plan = dataclasses.replace(
+            plan, epochs=self.search_epochs or self.max_epochs, lr_schedule="constant", averaging=0.0
+        )
+        return search_parts(
+            methods, self.joint, network, lambda: seeds.fresh(context), loss, data, plan, device, progress
+        )
 
     def _partial_fit(self, X, y, sample_weight=None, classes=None):
         first = not hasattr(self, "encoder_")
@@ -260,7 +265,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         self._publish(
             encoder,
             serving_net(stream.module_, stream.criterion_),
-            getattr(self, "architecture_", {}),
+            self._described(network) if first else self.architecture_,
             getattr(self, "search_history_", []),
             history,
             getattr(self, "n_iter_", 0) + result.best_epoch,
@@ -286,29 +291,9 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         table = encoder.fit_encode(X)
         return encoder.discard_counts(), table
 
-    def _search_methods(self):
-        methods = [] if self.search is None else self.search if isinstance(self.search, list | tuple) else [self.search]
-        for method in methods:
-            if not isinstance(method, SearchMethod):
-                raise TypeError(
-                    f"search must be None, a search method such as AutoFIS(), or a list of them, got {method!r}."
-                )
-        slots = [method.slot for method in methods]
-        if len(set(slots)) < len(slots):
-            raise ValueError(f"search={self.search!r} has two methods for one slot; each slot can be searched once.")
-        return list(methods)
-
     def _check_components(self, network, methods):
         """Refuse wrong parameters, slots that do not fit and what could not be saved, before any work."""
-        for component in (network, *methods):
-            if hasattr(component, "_parameter_constraints"):
-                validate_parameters(component)
-        for method in methods:
-            if method.slot not in network.slots:
-                raise ValueError(
-                    f"search={method!r} searches the {method.slot!r} slot, which network={network!r} does not have; "
-                    f"networks that have it: {networks_with_slot(method.slot)}."
-                )
+        check_slots(network, methods)
         for name, value in (("network", network), ("search", methods), ("encoder", self.encoder)):
             try:
                 pickle.dumps(value)
@@ -404,11 +389,6 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
                 "embedding_dim."
             )
 
-    @staticmethod
-    def _realise(methods, architecture, context):
-        """Concrete modules of the slots whose architecture is known."""
-        return {m.slot: m.realise(architecture[m.slot], context) for m in methods if m.slot in architecture}
-
     def _publish(self, encoder, net, architecture, search_history, history, n_iter, device):
         """Set all fitted attributes at once, when nothing can fail any more."""
         self.__dict__.pop("_stream", None)
@@ -423,9 +403,12 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             self.feature_names_in_ = encoder.feature_names_in_
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-        tensors = [] if net is None else [*net.module_.parameters()]
-        self.n_parameters_ = sum(t.numel() for t in tensors)
-        self.nbytes_ = sum(t.numel() * t.element_size() for t in tensors)
+        module = torch.nn.Module() if net is None else net.module_
+        self.n_parameters_ = sum(t.numel() for t in module.parameters())
+        self.nbytes_ = sizes(module)
+        rows = sum(encoder.n_ids_) + sum(encoder.sequence_n_ids_) + 3 * len(encoder.numeric_)
+        stored = self.nbytes_["total"] - self.nbytes_["network"]
+        self.compression_ratio_ = 4 * int(rows) * self.embedding_dim / stored if stored else float("inf")
 
     # predict -----------------------------------------------------------------------------------------
 
@@ -440,6 +423,45 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             return np.zeros((len(table), 1))
         logits = forward_in_chunks(self.net_.module_, EncodedTensors.from_table(table, self._device()))
         return logits.cpu().numpy().astype(np.float64)
+
+    @classmethod
+    def from_architecture(cls, architecture, **params):
+        """An estimator that trains a known architecture, without searching.
+
+        Parameters
+        ----------
+        architecture : dict
+            ``architecture_`` of a fitted estimator, also after a round trip through JSON.
+        **params
+            Further parameters of the estimator.
+
+        Returns
+        -------
+        estimator
+            Not fitted. Its ``search`` holds a `FixedArchitecture` per slot.
+        """
+        if not isinstance(architecture, dict) or "network" not in architecture:
+            raise ValueError(f"architecture must be the architecture_ of a fitted model, got {architecture!r:.200}.")
+        search = [FixedArchitecture(architecture[slot]) for slot in SLOTS if slot in architecture]
+        options = {"embedding_dim": architecture.get("embedding_dim", 16), **params}
+        return cls(network=network_of(architecture["network"]), search=search or None, **options)
+
+    @property
+    def embedding_sizes_(self):
+        """Length of the embeddings by column: an int, or an int array by id where values differ."""
+        check_is_fitted(self, "encoder_")
+        found = self.architecture_.get("embedding", {})
+        names = [
+            *self.encoder_.field_names_[: len(self.encoder_.n_ids_)],
+            *self.encoder_.field_names_[len(self.encoder_.n_ids_) + len(self.encoder_.numeric_) :],
+        ]
+        if "widths" in found:
+            return dict(zip(self.encoder_.field_names_, found["widths"], strict=True))
+        if "mask" in found:
+            counts = mask_from_text(found["mask"]).sum(1)
+            bounds = np.cumsum([*self.encoder_.n_ids_, *self.encoder_.sequence_n_ids_])[:-1]
+            return dict(zip(names, np.split(counts, bounds), strict=True))
+        raise AttributeError(f"search={self.search!r} does not choose embedding sizes; use for instance search=PEP().")
 
     @property
     def interactions_(self):

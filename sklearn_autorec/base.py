@@ -1,12 +1,24 @@
 """The two kinds of object a user hands to an estimator: a network, and a search method."""
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
-__all__ = ["Network", "SearchMethod", "networks_with_slot", "register_network", "resolve_network"]
+__all__ = [
+    "FixedArchitecture",
+    "Network",
+    "SearchMethod",
+    "describe",
+    "network_of",
+    "networks_with_slot",
+    "register_network",
+    "resolve_network",
+]
 
 SLOTS = ("gate", "embedding", "interaction", "head", "loss")
 
 _NETWORKS: dict[str, type] = {}
+_NETWORK_CLASSES: dict[str, type] = {}
+_METHODS: dict[str, type] = {}
 
 
 class Network(BaseEstimator):
@@ -20,6 +32,10 @@ class Network(BaseEstimator):
     """
 
     slots: tuple[str, ...] = ("gate", "embedding", "loss")
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        _NETWORK_CLASSES[cls.__name__] = cls
 
     def build(self, context, parts):
         """Make the module.
@@ -74,6 +90,35 @@ def networks_with_slot(slot):
     return sorted(name for name, cls in _NETWORKS.items() if slot in cls.slots)
 
 
+def describe(component, kind):
+    """A network or method as plain values: class name under ``kind``, and its parameters."""
+    return {kind: type(component).__name__, "params": {k: _plain(v) for k, v in component.get_params(False).items()}}
+
+
+def _plain(value):
+    """Parameters as JSON has them: tuples as lists, numpy numbers as Python's."""
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def network_of(description):
+    """The network that `describe` wrote down.
+
+    Raises
+    ------
+    ValueError
+        If its class is not known or does not take its parameters.
+    """
+    name = description.get("network") if isinstance(description, dict) else None
+    if name not in _NETWORK_CLASSES:
+        raise ValueError(f"network class {name!r} is not known; choose one of {sorted(_NETWORK_CLASSES)}.")
+    try:
+        return _NETWORK_CLASSES[name](**description.get("params", {}))
+    except TypeError as error:
+        raise ValueError(f"network {name!r} cannot be made of {description.get('params')!r}: {error}") from error
+
+
 class SearchMethod(BaseEstimator):
     """One paper: how a part of a network is made searchable, searched and turned into a concrete part.
 
@@ -93,16 +138,30 @@ class SearchMethod(BaseEstimator):
     The module returned by ``build`` may have these hooks:
 
     - ``arch_parameters()``: the architecture parameters; all others are ordinary weights.
-    - ``arch_optimizer(lr, n_steps)``: an optimiser for them (default: Adam).
+    - ``arch_optimizer(n_steps)``: an optimiser for them, n_steps being its planned steps (default: Adam).
+    - ``arch_schedule``: an `ArchSchedule`: one level (default) or bi-level, how often, after which warm-up.
     - ``set_progress(t)``: called before each training step with t in [0, 1].
     - ``penalty()``: a scalar tensor added to the task loss.
     - ``after_step()``: called after each update (proximal steps, clamps).
     - ``observe(inputs, per_sample_loss)``: called after each backward pass (counters, histories).
     - ``summary()``: dict of JSON-able numbers for ``search_history_``, asked once an epoch.
+
+    The concrete module of ``realise`` may have ``compact()``, which returns the module that serves.
+
+    Subclasses register themselves by class name, so that a stored architecture finds its method.
     """
 
     slot: str = "interaction"
     retrain: str = "scratch"
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        _METHODS[cls.__name__] = cls
+
+    @property
+    def joint(self):
+        """Whether it can search together with others: its search is the default one."""
+        return type(self).search is SearchMethod.search
 
     def build(self, context):
         """The searchable module that stands in the slot during the search."""
@@ -127,3 +186,56 @@ class SearchMethod(BaseEstimator):
         module = self.build(problem.context)
         problem.train(module)
         return self.derive(module, problem.context)
+
+
+class FixedArchitecture(SearchMethod):
+    """No search: an architecture that is known already, for one slot.
+
+    Parameters
+    ----------
+    architecture : dict
+        What a search found: ``estimator.architecture_[slot]``, also after a round trip through JSON.
+    retrain : {"scratch"}, default="scratch"
+        The network starts from new weights.
+
+    See Also
+    --------
+    CTRClassifier.from_architecture : The estimator of a whole ``architecture_``.
+
+    Examples
+    --------
+    >>> from sklearn_autorec.base import FixedArchitecture
+    >>> from sklearn_autorec.interaction import AutoFIS
+    >>> found = {"method": "AutoFIS", "params": {"init_gate": 0.6}, "interactions": [[0, 1]]}
+    >>> FixedArchitecture(found).slot
+    'interaction'
+    """
+
+    def __init__(self, architecture):
+        self.architecture = architecture
+
+    @property
+    def slot(self):
+        return self.method().slot
+
+    def method(self):
+        """The method that found the architecture, with the parameters that it had."""
+        found = self.architecture
+        if not isinstance(found, dict) or found.get("method") not in _METHODS:
+            raise ValueError(
+                f"architecture must be a dict whose 'method' is one of {sorted(_METHODS)}, got {found!r:.200}."
+            )
+        try:
+            return _METHODS[found["method"]](**found.get("params", {}))
+        except TypeError as error:
+            raise ValueError(f"{found['method']} cannot be made of {found.get('params')!r}: {error}") from error
+
+    @property
+    def joint(self):
+        return False
+
+    def search(self, problem):
+        return dict(self.architecture)
+
+    def realise(self, architecture, context):
+        return self.method().realise(architecture, context)

@@ -34,6 +34,8 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     search : SearchMethod, list of them, or None, default=None
         What to choose automatically before the final training, such as ``AutoFIS()``. Methods of a list search
         one after the other, each around the architecture already found.
+    joint : bool, default=False
+        Search the methods of a list together, in one run. All must search by gradients.
     encoder : FieldEncoder, FrozenEstimator of one, or None, default=None
         Turns the raw table into ids and numbers; None is ``FieldEncoder()``. It is cloned and fitted in ``fit``;
         a frozen one (``sklearn.frozen.FrozenEstimator``) is used as it is.
@@ -98,8 +100,13 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         One record per epoch of search and of training: losses, learning rate, figures of the method.
     n_iter_ : int
         Epochs that the kept weights have seen.
-    n_parameters_, nbytes_ : int
-        Trained numbers in the network, and their bytes.
+    n_parameters_ : int
+        Trained numbers in the network.
+    nbytes_ : dict of str to int
+        Bytes of the network: "embedding", "projection" (of embeddings of several widths), "index" (of packed tables),
+        "network" (all else) and "total".
+    compression_ratio_ : float
+        Bytes of full embedding tables over those of the network's (projections and indices included).
     n_features_in_ : int
         Columns seen in ``fit``.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -130,6 +137,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         *,
         network="deepfm",
         search=None,
+        joint=False,
         encoder=None,
         embedding_dim=16,
         lr=1e-3,
@@ -155,6 +163,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         super().__init__(
             network=network,
             search=search,
+            joint=joint,
             encoder=encoder,
             embedding_dim=embedding_dim,
             lr=lr,
@@ -309,6 +318,8 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
     search : SearchMethod, list of them, or None, default=None
         What to choose automatically before the final training, such as ``AutoFIS()``. Methods of a list search
         one after the other, each around the architecture already found.
+    joint : bool, default=False
+        Search the methods of a list together, in one run. All must search by gradients.
     encoder : FieldEncoder, FrozenEstimator of one, or None, default=None
         Turns the raw table into ids and numbers; None is ``FieldEncoder()``. It is cloned and fitted in ``fit``;
         a frozen one (``sklearn.frozen.FrozenEstimator``) is used as it is.
@@ -371,8 +382,13 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
         One record per epoch of search and of training: losses, learning rate, figures of the method.
     n_iter_ : int
         Epochs that the kept weights have seen.
-    n_parameters_, nbytes_ : int
-        Trained numbers in the network, and their bytes.
+    n_parameters_ : int
+        Trained numbers in the network.
+    nbytes_ : dict of str to int
+        Bytes of the network: "embedding", "projection" (of embeddings of several widths), "index" (of packed tables),
+        "network" (all else) and "total".
+    compression_ratio_ : float
+        Bytes of full embedding tables over those of the network's (projections and indices included).
     n_features_in_ : int
         Columns seen in ``fit``.
     feature_names_in_ : ndarray of shape (n_features_in_,)

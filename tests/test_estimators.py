@@ -541,7 +541,10 @@ def test_nothing_of_the_search_is_left(clicks):
     for trace in (b"GRDA", b"GatedProducts", b"exp_avg", b"TrainingBatches", b"SearchProblem", b"NumericSummary"):
         assert trace not in data
     assert model.net_.optimizer_ is None
-    assert model.nbytes_ == 4 * model.n_parameters_ == 4 * sum(p.numel() for p in model.net_.module_.parameters())
+    module = model.net_.module_
+    assert model.n_parameters_ == sum(p.numel() for p in module.parameters())
+    assert model.nbytes_["total"] == sum(t.numel() * t.element_size() for t in module.state_dict().values())
+    assert model.nbytes_["embedding"] == 4 * sum(p.numel() for p in module.embedding.parameters())
 
 
 def test_pickle_is_as_large_as_parameters_and_vocabularies():
@@ -554,7 +557,7 @@ def test_pickle_is_as_large_as_parameters_and_vocabularies():
     vocabularies = sum(
         len(pickle.dumps((c, n))) for c, n in zip(model.encoder_.categories_, model.encoder_.counts_, strict=True)
     )
-    assert len(pickle.dumps(model)) <= 1.1 * model.nbytes_ + vocabularies + 10_000
+    assert len(pickle.dumps(model)) <= 1.1 * model.nbytes_["total"] + vocabularies + 10_000
 
 
 def test_pickle_predicts_the_same_in_a_fresh_process(clicks, tmp_path):

@@ -21,10 +21,12 @@ BELOW = {
     "search": {"utils", "exceptions", "nn"},
     "base": {"utils", "exceptions", "nn", "search"},
     "_fit_parts": {"search"},
-    "_fitting": {"utils", "exceptions", "nn", "search", "base", "preprocessing", "_fit_parts"},
+    "_searching": {"utils", "search", "base"},
+    "_fitting": {"utils", "exceptions", "nn", "search", "base", "preprocessing", "_fit_parts", "_searching"},
     "estimators": {"utils", "exceptions", "nn", "search", "base", "preprocessing", "_fitting"},
     "networks": {"utils", "nn", "base"},
     "interaction": {"utils", "exceptions", "nn", "search", "base"},
+    "embedding": {"utils", "exceptions", "nn", "search", "base"},
 }
 
 

@@ -86,12 +86,12 @@ def main():
     p50, p95 = latency(lambda: linear.predict_proba(one))
     print(f"OneHotEncoder + LogisticRegression: p50 {p50:.2f} ms, p95 {p95:.2f} ms")
 
-    size = len(pickle.dumps(model))
+    size, parameters = len(pickle.dumps(model)), model.nbytes_["total"]
     vocabulary = sum(
         len(pickle.dumps((c, n))) for c, n in zip(model.encoder_.categories_, model.encoder_.counts_, strict=True)
     )
     print(
-        f"pickle: {size:,} bytes; parameters {model.nbytes_:,}, vocabularies {vocabulary:,}; (pickle - vocabularies) / parameters = {(size - vocabulary) / model.nbytes_:.3f}"
+        f"pickle: {size:,} bytes; parameters {parameters:,}, vocabularies {vocabulary:,}; (pickle - vocabularies) / parameters = {(size - vocabulary) / parameters:.3f}"
     )
 
 

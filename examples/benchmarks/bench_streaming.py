@@ -77,7 +77,7 @@ def main():
             f"trained one pass: {args.rows / (time.perf_counter() - start):,.0f} rows/s, reading and encoding included"
         )
         print(
-            f"peak resident memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB; parameters {model.nbytes_ / 2**20:.0f} MiB"
+            f"peak resident memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB; parameters {model.nbytes_['total'] / 2**20:.0f} MiB"
         )
 
 

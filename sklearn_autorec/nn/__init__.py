@@ -18,9 +18,13 @@ from ._interactions import (
     pair_index,
 )
 from ._losses import BinaryLogLoss, MulticlassLogLoss, SquaredError
+from ._masked import MaskedEmbedding, mask_from_text, mask_to_text
+from ._mixed import MixedEmbedding
 from ._network import FieldNetwork, SumPool
+from ._packed import FORMS, PackedEmbedding, pack_table
 
 __all__ = [
+    "FORMS",
     "MLP",
     "BiInteraction",
     "BinaryLogLoss",
@@ -30,8 +34,11 @@ __all__ = [
     "FieldLinear",
     "FieldNetwork",
     "Inputs",
+    "MaskedEmbedding",
+    "MixedEmbedding",
     "MatrixCross",
     "MulticlassLogLoss",
+    "PackedEmbedding",
     "PairDots",
     "PairProducts",
     "ReLUDropout",
@@ -40,5 +47,8 @@ __all__ = [
     "VectorCross",
     "WeightedPairs",
     "linear",
+    "mask_from_text",
+    "mask_to_text",
+    "pack_table",
     "pair_index",
 ]

@@ -6,8 +6,8 @@ from torch import nn
 from ._context import BuildContext, Inputs
 
 
-class _FieldTable(nn.Module):
-    """One table for all fields, found through field offsets; (B, ...) inputs to (B, F, width).
+class FieldRows(nn.Module):
+    """Every field's rows in one numbering; (B, ...) inputs to (B, F, width). A subclass looks the rows up.
 
     Numeric field j with scaled value x and missing indicator m gives x * v_j + m * u_j + b_j; a
     sequence field gives the mean over its items (zeros where there is none).
@@ -15,42 +15,68 @@ class _FieldTable(nn.Module):
 
     offsets: torch.Tensor
 
-    def __init__(self, context: BuildContext, width: int, std: float):
+    def __init__(self, context: BuildContext):
         super().__init__()
-        self.sparse = context.sparse_gradients
         sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
         offsets = torch.tensor([0, *sizes]).cumsum(0)[:-1].to(torch.int32)
         n_categorical = len(context.n_ids)
         self.register_buffer("offsets", offsets[:n_categorical], persistent=False)
+        self.register_buffer("fields", torch.arange(n_categorical), persistent=False)
         self.sequence_offsets = offsets[n_categorical:].tolist()
         self.sequence_lengths = [length for _, length in context.sequences]
         self.n_numeric = context.n_numeric
+        self.n_rows = sum(sizes)
 
-        def normal(*shape):
-            return nn.Parameter(
-                torch.empty(shape).normal_(0.0, std, generator=context.generator) if std else torch.zeros(shape)
-            )
+    def lookup(self, ids, rows, fields):
+        """Vectors of rows; all three arguments broadcast, (...) -> (..., width).
 
-        self.weight = normal(sum(sizes), width)
-        if self.n_numeric:
-            self.numeric_weight = normal(3, self.n_numeric, width)
+        Parameters
+        ----------
+        ids : int Tensor
+            Ids within their field.
+        rows : int Tensor
+            The same in the numbering over all fields.
+        fields : int Tensor or int
+            Number of the field among those with a table: categorical, then sequence fields.
+        """
+        raise NotImplementedError
 
     def forward(self, inputs: Inputs):
         parts = []
         if self.offsets.numel():
-            parts.append(self._rows(inputs.ids + self.offsets))
+            parts.append(self.lookup(inputs.ids, inputs.ids + self.offsets, self.fields))
         if self.n_numeric:
             values, missing = inputs.numeric.unsqueeze(-1).split(self.n_numeric, 1)
             by_value, by_missing, constant = self.numeric_weight
             parts.append(values * by_value + missing * by_missing + constant)
         if self.sequence_lengths:
-            for items, offset in zip(
-                inputs.sequences.split(self.sequence_lengths, 1), self.sequence_offsets, strict=True
-            ):
-                present = (items > 0).unsqueeze(-1).to(self.weight.dtype)
-                total = (self._rows(items + offset) * present).sum(1)
+            for k, items in enumerate(inputs.sequences.split(self.sequence_lengths, 1)):
+                vectors = self.lookup(items, items + self.sequence_offsets[k], len(self.offsets) + k)
+                present = (items > 0).unsqueeze(-1).to(vectors.dtype)
+                total = (vectors * present).sum(1)
                 parts.append((total / present.sum(1).clamp_(min=1)).unsqueeze(1))
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+def initial(context, *shape, std):
+    """A parameter of independent normal numbers from the context's generator."""
+    return nn.Parameter(
+        torch.empty(shape).normal_(0.0, std, generator=context.generator) if std else torch.zeros(shape)
+    )
+
+
+class _FieldTable(FieldRows):
+    """One dense table for all fields, found through field offsets."""
+
+    def __init__(self, context: BuildContext, width: int, std: float):
+        super().__init__(context)
+        self.sparse = context.sparse_gradients
+        self.weight = initial(context, self.n_rows, width, std=std)
+        if self.n_numeric:
+            self.numeric_weight = initial(context, 3, self.n_numeric, width, std=std)
+
+    def lookup(self, ids, rows, fields):
+        return nn.functional.embedding(rows, self.weight, sparse=self.sparse)
 
     def embedding_parameters(self):
         """The parameters that the embedding's L2 decay applies to."""
@@ -59,9 +85,6 @@ class _FieldTable(nn.Module):
     def sparse_parameters(self):
         """The parameters with row-wise gradients."""
         return [self.weight] if self.sparse else []
-
-    def _rows(self, ids):
-        return nn.functional.embedding(ids, self.weight, sparse=self.sparse)
 
 
 class FieldEmbedding(_FieldTable):

@@ -1,5 +1,6 @@
 """The engine: encoded batches, the training net, gradient search, optimisers."""
 
+from ._bilevel import ArchSchedule
 from ._data import EncodedTensors, TrainingBatches, batches_of
 from ._net import FieldNet
 from ._optimizers import GRDA, RowAdam
@@ -8,6 +9,7 @@ from ._training import TrainingPlan, forward_in_chunks, train
 
 __all__ = [
     "GRDA",
+    "ArchSchedule",
     "EncodedTensors",
     "FieldNet",
     "RowAdam",

@@ -92,6 +92,11 @@ class TrainingBatches:
                 self._forget(batch.sequences)
             yield batch
 
+    def forever(self):
+        """Batches without end, shuffled anew in each pass."""
+        while True:
+            yield from self
+
     def _forget(self, ids):
         """Replace random entries of a batch (a fresh copy) by 1, the unknown id; 0 stays 0."""
         n = ids.numel()

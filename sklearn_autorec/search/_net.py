@@ -6,9 +6,11 @@ import torch
 from skorch import NeuralNet
 
 from ..exceptions import NonFiniteLossError
+from ._bilevel import ArchSchedule, first_order_gradient, unrolled_gradient
 from ._optimizers import RowAdam, flush_denormals
 
 FLUSH_EVERY = 32  # steps
+ONE_LEVEL = ArchSchedule()
 
 
 def _hooks(module, name):
@@ -33,7 +35,14 @@ class FieldNet(NeuralNet):
         Planned training steps, for schedules.
     cosine : bool
         Take the learning rate to zero along a half cosine over the planned steps.
+
+    Attributes
+    ----------
+    arch_batches : iterator of EncodedTensors or None
+        Rows for the architecture parameters of bi-level searches, without end; see `ArchSchedule`.
     """
+
+    arch_batches = None
 
     def __init__(self, module, criterion, *, embedding_l2=0.0, weight_decay=0.0, n_steps=1, cosine=False, **kwargs):
         super().__init__(
@@ -69,14 +78,22 @@ class FieldNet(NeuralNet):
         self.optimizer_ = torch.optim.Adam([g for g in groups if g["params"]], lr=self.lr, fused=True)
         if sparse:
             self.table_optimizer_ = RowAdam(sparse, lr=self.lr, weight_decay=self.embedding_l2)
-        self.arch_optimizers_ = [m.arch_optimizer(self.n_steps) for m in arch_modules]
-        self.optimizers_ = [*self.weight_optimizers(), *self.arch_optimizers_]
+        self.arch_turns_ = [self._arch_turn(m) for m in arch_modules]
+        self.weights_ = [p for p in module.parameters() if id(p) not in arch]
         self._progress_hooks = _hooks(module, "set_progress")
         self._penalty_hooks = _hooks(module, "penalty")
         self._after_step_hooks = _hooks(module, "after_step")
         self._observe_hooks = _hooks(module, "observe")
         self.step_ = 0
         return self
+
+    def _arch_turn(self, module):
+        """(schedule, optimiser) of a searchable module."""
+        schedule = getattr(module, "arch_schedule", ONE_LEVEL)
+        n_steps = schedule.n_steps(self.n_steps)
+        if hasattr(module, "arch_optimizer"):
+            return schedule, module.arch_optimizer(n_steps)
+        return schedule, torch.optim.Adam(module.arch_parameters(), lr=self.lr)
 
     def weight_optimizers(self):
         """The optimisers of ordinary weights, whose learning rate a schedule may change."""
@@ -104,17 +121,41 @@ class FieldNet(NeuralNet):
             set_progress(progress)
         if self.cosine:
             self.set_learning_rate(self.lr * 0.5 * (1 + math.cos(math.pi * progress)))
-        for optimizer in self.optimizers_:
+        due = [turn for turn in self.arch_turns_ if turn[0].due(self.step_, self.n_steps)]
+        for optimizer in [*self.weight_optimizers(), *(opt for _, opt in self.arch_turns_)]:
             optimizer.zero_grad()
         step = self.train_step_single((batch, batch.y), **fit_params)
-        for optimizer in self.optimizers_:
+        for optimizer in [*self.weight_optimizers(), *(opt for schedule, opt in due if not schedule.bilevel)]:
             optimizer.step()
+        for schedule, optimizer in due:
+            if schedule.bilevel:
+                self._arch_step(schedule, optimizer, batch)
         for after_step in self._after_step_hooks:
             after_step()
         self.step_ += 1
         if self.step_ % FLUSH_EVERY == 0:
             flush_denormals(self.optimizer_)
         return step
+
+    def _arch_step(self, schedule, optimizer, train_batch):
+        """Move the architecture parameters of one optimiser along the gradient on their own rows."""
+        arch = [p for group in optimizer.param_groups for p in group["params"]]
+        batch = next(self.arch_batches)
+        if schedule.level == "first_order":
+            gradients = first_order_gradient(self._objective, batch, arch)
+        else:
+            gradients = unrolled_gradient(
+                self._objective, self.module_, train_batch, batch, arch, self.weights_, self.lr
+            )
+        for p, g in zip(arch, gradients, strict=True):
+            p.grad = g
+        optimizer.step()
+
+    def _objective(self, batch):
+        """The training loss of a batch, penalties included, without telling the observers."""
+        per_row = self.criterion_(self.infer(batch), batch.y)
+        loss = (per_row if batch.weight is None else per_row * batch.weight).mean()
+        return loss + sum(penalty() for penalty in self._penalty_hooks)
 
     def set_learning_rate(self, lr):
         """Change the rate of the ordinary weights; architecture parameters keep theirs."""
@@ -149,7 +190,7 @@ class FieldNet(NeuralNet):
         for name in ("optimizer_", "table_optimizer_"):
             if hasattr(self, name):
                 setattr(self, name, None)
-        self.arch_optimizers_, self.optimizers_ = [], []
+        self.arch_turns_, self.weights_, self.arch_batches = [], [], None
         self._progress_hooks = self._penalty_hooks = self._after_step_hooks = self._observe_hooks = ()
         # skorch would save the instance given to the constructor beside the initialised one, though they are the same.
         self.module = type(self.module_)

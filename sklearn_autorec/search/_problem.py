@@ -2,9 +2,12 @@
 
 import dataclasses
 
+import numpy as np
 import torch
+from sklearn.model_selection import train_test_split
 
-from ._net import FieldNet
+from ._data import TrainingBatches
+from ._net import ONE_LEVEL, FieldNet
 from ._training import train
 
 
@@ -16,8 +19,8 @@ class SearchProblem:
     network : Network
         ``build(context, parts)`` makes the module.
     context : BuildContext
-    slot : str
-        Where the searched module stands.
+    slots : tuple of str
+        Where the searched modules stand.
     parts : callable () -> dict of str to nn.Module
         Fresh modules of the slots that earlier searches decided.
     loss : torch.nn.Module
@@ -39,10 +42,10 @@ class SearchProblem:
         Whether the user stopped the search.
     """
 
-    def __init__(self, network, context, slot, parts, loss, data, plan, device, on_epoch=None):
+    def __init__(self, network, context, slots, parts, loss, data, plan, device, on_epoch=None):
         self.network = network
         self.context = context
-        self.slot = slot
+        self.slots = slots
         self.parts = parts
         self.loss = loss
         self.data = data
@@ -54,13 +57,47 @@ class SearchProblem:
         self.final_state: dict[str, torch.Tensor] = {}
         self.interrupted = False
 
-    def train(self, searched, **changes):
-        """Train the network around ``searched`` together with it; the default gradient search.
+    def split(self, fraction):
+        """Positions of the rows for weights and of those for the architecture, disjoint; stratified by class.
 
         Parameters
         ----------
-        searched : nn.Module
-            Stands in ``slot``.
+        fraction : float in (0, 1)
+            Share of rows for the architecture.
+
+        Returns
+        -------
+        weight_rows, arch_rows : int64 Tensors
+
+        Raises
+        ------
+        ValueError
+            If one part would be empty.
+        """
+        y = self.data.y.cpu().numpy()
+        classes = y if len(np.unique(y)) == 2 or np.issubdtype(y.dtype, np.integer) else None
+        options = {"test_size": fraction, "random_state": self.plan.seed % 2**32}
+        try:
+            rows = train_test_split(np.arange(len(y)), stratify=classes, **options)
+        except ValueError:  # a class with a single row, or fewer rows than classes
+            try:
+                rows = train_test_split(np.arange(len(y)), **options)
+            except ValueError as error:
+                raise ValueError(
+                    f"search_fraction={fraction} leaves no rows for the weights or for the architecture "
+                    f"({len(y)} training rows): {error}"
+                ) from error
+        return tuple(torch.from_numpy(part).to(self.data.ids.device) for part in rows)
+
+    def train(self, *searched, **changes):
+        """Train the network around searchable modules together with them; the default gradient search.
+
+        Modules whose ``arch_schedule`` is bi-level get rows of their own (see `split`), which the weights do not see.
+
+        Parameters
+        ----------
+        *searched : nn.Module
+            Stand in ``slots``, in that order.
         **changes
             Fields of the plan to change, such as ``epochs``.
 
@@ -69,9 +106,17 @@ class SearchProblem:
         TrainingResult
         """
         plan = dataclasses.replace(self.plan, **changes)
-        module = self.network.build(self.context, {**self.parts(), self.slot: searched}).to(self.device)
+        parts = {**self.parts(), **dict(zip(self.slots, searched, strict=True))}
+        module = self.network.build(self.context, parts).to(self.device)
         self.initial_state = {name: t.detach().clone() for name, t in module.state_dict().items()}
         net = FieldNet(module, self.loss, lr=plan.lr, embedding_l2=plan.embedding_l2, weight_decay=plan.weight_decay)
+        data, schedules = self.data, [getattr(m, "arch_schedule", ONE_LEVEL) for m in searched]
+        fractions = [schedule.fraction for schedule in schedules if schedule.bilevel]
+        if fractions:
+            for_weights, for_arch = self.split(max(fractions))
+            data = self.data.select(for_weights)
+            seed = plan.seed + 1
+            net.arch_batches = TrainingBatches(self.data.select(for_arch), plan.batch_size, seed=seed).forever()
 
         def on_epoch(epoch, record):
             for m in module.modules():
@@ -79,8 +124,8 @@ class SearchProblem:
                     record.update(m.summary())
             return self.on_epoch is not None and self.on_epoch(epoch, record)
 
-        result = train(net, self.data, plan, on_epoch=on_epoch)
-        self.history.extend(result.history)
+        result = train(net, data, plan, on_epoch=on_epoch)
+        self.history.extend({"slot": "+".join(self.slots), **record} for record in result.history)
         self.final_state = {name: t.detach() for name, t in module.state_dict().items()}
         self.interrupted |= result.interrupted
         return result

@@ -202,11 +202,11 @@ def test_a_network_without_the_slot_is_refused_with_those_that_have_it():
 
 @pytest.mark.parametrize("retrain", ["scratch", "rewind", "keep"])
 def test_retrain_starts_from_the_declared_weights(retrain, monkeypatch):
-    from sklearn_autorec import _fitting
+    from sklearn_autorec import _fitting, _searching
 
     X, y, _ = make_ctr(1000, n_fields=4, pairs=1, random_state=0)
     starts, problems = [], []
-    real_train, real_problem = _fitting.train, _fitting.SearchProblem
+    real_train, real_problem = _fitting.train, _searching.SearchProblem
 
     def spy_train(net, *args, **kwargs):
         starts.append(net.module.embedding.weight.detach().clone())
@@ -217,7 +217,7 @@ def test_retrain_starts_from_the_declared_weights(retrain, monkeypatch):
         return problems[-1]
 
     monkeypatch.setattr(_fitting, "train", spy_train)
-    monkeypatch.setattr(_fitting, "SearchProblem", spy_problem)
+    monkeypatch.setattr(_searching, "SearchProblem", spy_problem)
     CTRClassifier(network="fm", search=AutoFIS(retrain=retrain), max_epochs=1, random_state=0).fit(X, y)
     initial, final = (s["embedding.weight"] for s in (problems[0].initial_state, problems[0].final_state))
     assert not torch.equal(initial, final)

@@ -1,0 +1,137 @@
+"""The search phase of a fit: methods one after the other, or jointly, each around what is found already."""
+
+import dataclasses
+
+from .base import FixedArchitecture, SearchMethod, describe, networks_with_slot
+from .search import SearchProblem
+from .utils._sklearn import validate_parameters
+
+__all__ = ["Found", "check_methods", "check_slots", "realise", "search_parts"]
+
+
+@dataclasses.dataclass
+class Found:
+    """What the search phase leaves.
+
+    Parameters
+    ----------
+    architecture : dict of slot to dict
+    starts : list of (str, dict of str to Tensor)
+        Weights that the final network takes over: all those whose name starts with the string.
+    history : list of dict
+    interrupted : bool
+    """
+
+    architecture: dict = dataclasses.field(default_factory=dict)
+    starts: list = dataclasses.field(default_factory=list)
+    history: list = dataclasses.field(default_factory=list)
+    interrupted: bool = False
+
+    def hand_over(self, module):
+        """Start the final network from weights of the searches, where name and shape agree."""
+        own = module.state_dict()
+        for prefix, state in self.starts:
+            matching = {
+                name: t
+                for name, t in state.items()
+                if name.startswith(prefix) and name in own and own[name].shape == t.shape
+            }
+            module.load_state_dict(matching, strict=False)
+
+
+def check_methods(search, joint):
+    """``search`` as a list of methods, refused if two share a slot or cannot search together."""
+    methods = [] if search is None else list(search) if isinstance(search, list | tuple) else [search]
+    for method in methods:
+        if not isinstance(method, SearchMethod):
+            raise TypeError(
+                f"search must be None, a search method such as AutoFIS(), or a list of them, got {method!r}."
+            )
+    slots = [method.slot for method in methods]
+    if len(set(slots)) < len(slots):
+        raise ValueError(f"search={search!r} has two methods for one slot; each slot can be searched once.")
+    if joint:
+        alone = [method for method in methods if not method.joint]
+        if alone and len(methods) > 1:
+            raise ValueError(
+                f"joint=True needs methods that search by gradients; {alone!r} do not. Leave joint=False to search one "
+                "after the other."
+            )
+    return methods
+
+
+def check_slots(network, methods):
+    """Refuse wrong parameters, and methods whose slot the network does not have."""
+    for component in (network, *methods):
+        if hasattr(component, "_parameter_constraints"):
+            validate_parameters(component)
+    for method in methods:
+        if method.slot not in network.slots:
+            raise ValueError(
+                f"search={method!r} searches the {method.slot!r} slot, which network={network!r} does not have; "
+                f"networks that have it: {networks_with_slot(method.slot)}."
+            )
+
+
+def realise(methods, architecture, context):
+    """Concrete modules of the slots whose architecture is known."""
+    return {m.slot: m.realise(architecture[m.slot], context) for m in methods if m.slot in architecture}
+
+
+def search_parts(methods, joint, network, fresh_context, loss, data, plan, device, progress):
+    """Run the searches.
+
+    Parameters
+    ----------
+    methods : list of SearchMethod
+    joint : bool
+        Train all searchable parts in one run.
+    network : Network
+    fresh_context : callable () -> BuildContext
+        With its generator at the start.
+    loss, data, plan, device
+        See `SearchProblem`; the plan's epochs are those of one search.
+    progress : EpochReporter
+
+    Returns
+    -------
+    Found
+    """
+    found = Found()
+    for group in [methods] if joint and methods else [[m] for m in methods]:
+        known = dict(found.architecture)
+        problem = SearchProblem(
+            network,
+            fresh_context(),
+            tuple(m.slot for m in group),
+            lambda known=known: realise(methods, known, fresh_context()),
+            loss,
+            data,
+            plan,
+            device,
+            progress.begin("search-" + "+".join(type(m).__name__ for m in group), plan.epochs),
+        )
+        if len(group) == 1:
+            results = [group[0].search(problem)]
+        else:
+            modules = [m.build(problem.context) for m in group]
+            problem.train(*modules)
+            results = [m.derive(module, problem.context) for m, module in zip(group, modules, strict=True)]
+        progress.end()
+        for method, result in zip(group, results, strict=True):
+            known_as = {} if isinstance(method, FixedArchitecture) else describe(method, "method")
+            found.architecture[method.slot] = {**known_as, **result}
+            found.starts += _starts(method, problem, f"{method.slot}.")
+        found.history += problem.history
+        if problem.interrupted:
+            found.interrupted, found.starts = True, [("", problem.final_state)]
+            return found
+    if methods:
+        # The last method's rule holds for the network around the searched parts as well.
+        found.starts = _starts(methods[-1], problem, "") + found.starts
+    return found
+
+
+def _starts(method, problem, prefix):
+    state = {"scratch": {}, "rewind": problem.initial_state, "keep": problem.final_state}[method.retrain]
+    return [(prefix, state)] if state else []

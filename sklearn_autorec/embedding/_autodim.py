@@ -1,0 +1,234 @@
+"""AutoDim: one embedding width per field."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..base import SearchMethod
+from ..nn import FieldEmbedding, MixedEmbedding
+from ..search import ArchSchedule
+from ..utils._sklearn import Interval, StrOptions
+
+EPS = 1e-6  # added to variances, of the size of the square of a tenth of the usual initial embeddings
+
+
+class WidthMixture(nn.Module):
+    """Every field's candidates mixed by sampled weights; inputs -> (B, F, d).
+
+    Candidate n of a field is the first d_n columns of its embedding times a matrix W_n that all fields share. The mixture
+    is linear in the embedding, so that it takes one d x d matrix per field: e_f sum_n p_fn W_n. Batch norm of a linear map
+    needs nothing but the covariance of its input: with ``normalize`` that matrix is sum_n p_fn W_n / sigma_fn, column-wise.
+    """
+
+    def __init__(self, context, candidates, schedule, arch_lr, temperature, size_penalty, normalize):
+        super().__init__()
+        n_fields, d = context.n_fields, context.embedding_dim
+        self.table = FieldEmbedding(context)
+        widths = torch.tensor(candidates)
+        used = torch.arange(d) < widths.unsqueeze(1)
+        # Candidates start as prefixes of the embedding, which do not stand in each other's way.
+        self.projection = nn.Parameter(torch.eye(d) * used.unsqueeze(-1))
+        self.alpha = nn.Parameter(torch.zeros(n_fields, len(candidates)))
+        self.register_buffer("used", used.float().unsqueeze(-1), persistent=False)
+        self.register_buffer("share", widths / d, persistent=False)
+        self.register_buffer("noise", torch.zeros(n_fields, len(candidates)), persistent=False)
+        self.normalize = normalize
+        if normalize:
+            self.scale = nn.Parameter(torch.full((n_fields, 1, 1), d**-0.5))
+            self.register_buffer("mean", torch.zeros(n_fields, 1, d))
+            self.register_buffer("covariance", torch.zeros(n_fields, d, d))
+        self.arch_schedule = schedule
+        self.arch_lr, self.temperatures, self.size_penalty = arch_lr, temperature, size_penalty
+        self.temperature, self.warming = temperature[0], schedule.warmup > 0
+        # A generator of its own: as many numbers are drawn for it whatever the rest of the network needs.
+        self.generator = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=context.generator)))
+
+    def arch_parameters(self):
+        return [self.alpha]
+
+    def arch_optimizer(self, n_steps):
+        return torch.optim.Adam([self.alpha], lr=self.arch_lr)
+
+    def set_progress(self, t):
+        """Draw the Gumbel noise of this step and cool down; equal weights during the warm-up."""
+        start, stop = self.temperatures
+        warmup = self.arch_schedule.warmup
+        self.warming = t < warmup
+        self.temperature = start + (stop - start) * max(t - warmup, 0.0) / (1 - warmup)
+        uniform = torch.rand(self.noise.shape, generator=self.generator).clamp_(1e-9, 1 - 1e-7)
+        self.noise.copy_(-torch.log(-torch.log(uniform)))
+
+    def mixture(self):
+        """Weights of the candidates, (F, N): sampled in training, without noise otherwise."""
+        if self.warming:
+            return torch.full_like(self.alpha, 1 / self.alpha.shape[1])
+        logits = torch.log_softmax(self.alpha, 1)
+        if self.training:
+            logits = logits + self.noise
+        return torch.softmax(logits / self.temperature, 1)
+
+    def penalty(self):
+        return self.size_penalty * (torch.softmax(self.alpha, 1) @ self.share).mean()
+
+    def forward(self, inputs):
+        e = self.table(inputs).transpose(0, 1)  # (F, B, d)
+        maps = self.projection * self.used  # (N, d, d)
+        if self.normalize:
+            e, maps = self._normalised(e, maps)
+            matrix = torch.einsum("fn,fnik->fik", self.mixture(), maps) * self.scale
+        else:
+            matrix = torch.einsum("fn,nik->fik", self.mixture(), maps)
+        return torch.bmm(e, matrix).transpose(0, 1)
+
+    def _normalised(self, e, maps):
+        """Centred embeddings, and maps (F, N, d, d) whose every column has unit variance over the batch."""
+        if self.training:
+            mean = e.mean(1, keepdim=True)
+            e = e - mean
+            covariance = torch.bmm(e.transpose(1, 2), e) / e.shape[1]
+            with torch.no_grad():
+                self.mean.lerp_(mean, 0.1)
+                self.covariance.lerp_(covariance, 0.1)
+        else:
+            e, covariance = e - self.mean, self.covariance
+        variance = (torch.einsum("fij,njk->fnik", covariance, maps) * maps).sum(2)  # of column k: w' C w
+        return e, maps / torch.sqrt(variance.clamp(min=0) + EPS).unsqueeze(2)
+
+    def summary(self):
+        p = torch.softmax(self.alpha.detach(), 1)
+        return {"temperature": self.temperature, "mean_width": float((p @ self.share).mean() * self.used.shape[1])}
+
+
+class AutoDim(SearchMethod):
+    r"""One width for the embedding of every field, chosen by a bi-level search with Gumbel noise.
+
+    Candidate n uses the first d_n columns of an embedding, brought to d columns by a matrix that all fields share. The
+    candidates are mixed by
+
+    .. math:: p_n = \mathrm{softmax}_n \big( (\log \mathrm{softmax}(\alpha)_n + g_n) / \tau \big), \quad
+              g_n = -\log(-\log u_n)
+
+    The embeddings train on one part of the training rows, :math:`\alpha` on the other. The widest weight wins; the
+    network is trained anew with an embedding table of exactly that width per field, and a projection per width.
+
+    Parameters
+    ----------
+    candidates : tuple of int or "auto", default="auto"
+        Widths to choose from, at most ``embedding_dim``; 0 removes a field. "auto" is 1, 2, 4, ... and ``embedding_dim``.
+    level : {"first_order", "unrolled", "one_level"}, default="first_order"
+        How :math:`\alpha` is trained: on rows of its own, with the weights as they are or after one more step; or on the
+        same rows as the weights.
+    arch_lr : float, default=0.05
+        Adam's learning rate of :math:`\alpha`.
+    arch_every : int, default=2
+        Weight steps per step of :math:`\alpha`.
+    search_fraction : float in (0, 1), default=0.2
+        Share of the training rows on which :math:`\alpha` is trained (bi-level only).
+    warmup : float in [0, 1), default=0.2
+        Share of the steps with equal weights, before the search begins.
+    temperature : tuple of (float, float), default=(1.0, 0.2)
+        First and last :math:`\tau`; falls linearly with the share of steps done.
+    size_penalty : float, default=0.005
+        Loss of a mean width of ``embedding_dim``, which decides between widths that predict equally well. 0 is the paper.
+    normalize : bool, default=False
+        Batch-normalise the candidates, as in the paper.
+    retrain : {"scratch", "rewind", "keep"}, default="scratch"
+        Weights outside of the embedding with which the final training starts.
+
+    Notes
+    -----
+    The temperature follows the share of steps done: at the paper's 0.00005 a step a short search would end nearly uniform.
+
+    The paper batch-normalises each candidate, since candidates with tables and matrices of their own differ in size. Here
+    they are prefixes of one embedding (the matrices start as the identity), which do not; and with batch norm the search
+    network of a factorization machine learns little: unit variance for every column keeps a field that does not matter as loud as
+    one that does. ``normalize=True`` gives the paper's form, followed by one learned factor per field.
+
+    A field of full width is not projected in the final network.
+
+    References
+    ----------
+    Zhao, X. et al. "AutoDim: Field-aware Embedding Dimension Search in Recommender Systems", WWW 2021.
+
+    Examples
+    --------
+    >>> from sklearn_autorec import CTRClassifier
+    >>> from sklearn_autorec.datasets import make_ctr
+    >>> X, y, truth = make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> model = CTRClassifier(network="fm", search=AutoDim((1, 4)), embedding_dim=4, max_epochs=2, random_state=0).fit(X, y)
+    >>> sorted(model.embedding_sizes_)
+    ['f0', 'f1', 'f2']
+    """
+
+    slot = "embedding"
+    _parameter_constraints = {
+        "candidates": [tuple, list, StrOptions({"auto"})],
+        "level": [StrOptions({"first_order", "unrolled", "one_level"})],
+        "arch_lr": [Interval(Real, 0, None, closed="neither")],
+        "arch_every": [Interval(Integral, 1, None, closed="left")],
+        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "warmup": [Interval(Real, 0, 1, closed="left")],
+        "temperature": [tuple, list],
+        "size_penalty": [Interval(Real, 0, None, closed="left")],
+        "normalize": ["boolean"],
+        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
+    }
+
+    def __init__(
+        self,
+        candidates="auto",
+        level="first_order",
+        arch_lr=0.05,
+        arch_every=2,
+        search_fraction=0.2,
+        warmup=0.2,
+        temperature=(1.0, 0.2),
+        size_penalty=0.005,
+        normalize=False,
+        retrain="scratch",
+    ):
+        self.candidates = candidates
+        self.level = level
+        self.arch_lr = arch_lr
+        self.arch_every = arch_every
+        self.search_fraction = search_fraction
+        self.warmup = warmup
+        self.temperature = temperature
+        self.size_penalty = size_penalty
+        self.normalize = normalize
+        self.retrain = retrain
+
+    def build(self, context):
+        if len(self.temperature) != 2 or min(self.temperature) <= 0:
+            raise ValueError(f"temperature must be two positive numbers, first and last, got {self.temperature!r}.")
+        schedule = ArchSchedule(self.level, self.arch_every, self.search_fraction, self.warmup)
+        candidates = check_candidates(self.candidates, context.embedding_dim)
+        return WidthMixture(
+            context, candidates, schedule, self.arch_lr, tuple(self.temperature), self.size_penalty, self.normalize
+        )
+
+    def derive(self, module, context):
+        alpha = module.alpha.detach().cpu().numpy()
+        candidates = check_candidates(self.candidates, context.embedding_dim)
+        return {
+            "widths": [candidates[n] for n in alpha.argmax(1)],
+            "candidates": candidates,
+            "weights": (np.exp(alpha) / np.exp(alpha).sum(1, keepdims=True)).astype(float).tolist(),
+        }
+
+    def realise(self, architecture, context):
+        return MixedEmbedding(context, architecture["widths"])
+
+
+def check_candidates(candidates, embedding_dim):
+    """Sorted distinct widths; refuses what does not lie between 0 and ``embedding_dim``."""
+    if isinstance(candidates, str):
+        candidates = [*(2**k for k in range(embedding_dim.bit_length()) if 2**k < embedding_dim), embedding_dim]
+    found = sorted(set(candidates))
+    if not found or not all(isinstance(w, Integral) and 0 <= w <= embedding_dim for w in found):
+        raise ValueError(
+            f"candidates must be whole numbers between 0 and embedding_dim={embedding_dim}, got {candidates!r}."
+        )
+    return [int(w) for w in found]

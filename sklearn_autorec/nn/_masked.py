@@ -1,0 +1,72 @@
+"""Embedding tables of which some elements are held at zero."""
+
+import base64
+
+import numpy as np
+import torch
+
+from ._context import Inputs
+from ._embeddings import FieldEmbedding
+from ._packed import pack_table
+
+
+def mask_to_text(mask):
+    """A boolean matrix as plain values: shape, and its bits in base64."""
+    bits = np.packbits(np.asarray(mask, bool), bitorder="little")
+    return {"shape": list(mask.shape), "bits": base64.b64encode(bits.tobytes()).decode("ascii")}
+
+
+def mask_from_text(text):
+    """The boolean matrix that `mask_to_text` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the bits do not fill the shape.
+    """
+    rows, columns = text["shape"]
+    bits = np.frombuffer(base64.b64decode(text["bits"], validate=True), np.uint8)
+    if rows < 0 or columns < 0 or len(bits) != -(-rows * columns // 8):
+        raise ValueError(f"a mask of shape {text['shape']} needs {-(-rows * columns // 8)} bytes, got {len(bits)}.")
+    return np.unpackbits(bits, count=rows * columns, bitorder="little").astype(bool).reshape(rows, columns)
+
+
+class MaskedEmbedding(FieldEmbedding):
+    """A dense table whose masked elements are zero in every forward pass and have no gradient.
+
+    ``compact()`` gives the same vectors without the zeros.
+
+    Parameters
+    ----------
+    context : BuildContext
+    mask : ndarray of bool (V, d)
+        What is kept, rows of all categorical, then all sequence fields.
+    """
+
+    def __init__(self, context, mask):
+        super().__init__(context)
+        if mask.shape != tuple(self.weight.shape):
+            raise ValueError(
+                f"the mask has shape {mask.shape}, the embedding table of this data {tuple(self.weight.shape)}."
+            )
+        self.context = context
+        self.register_buffer("mask", torch.from_numpy(mask), persistent=False)
+
+    def forward(self, inputs: Inputs):
+        if not self.sparse:
+            # Once for the whole table, which is small here: cheaper than for every row of the batch.
+            self._masked = self.weight * self.mask
+        out = super().forward(inputs)
+        self._masked = None
+        return out
+
+    def lookup(self, ids, rows, fields):
+        if self.sparse:
+            return super().lookup(ids, rows, fields) * self.mask[rows.long()]
+        return torch.nn.functional.embedding(rows, self._masked)
+
+    def compact(self):
+        """The `PackedEmbedding` of fewest bytes with the same vectors."""
+        table = (self.weight.detach() * self.mask).cpu().numpy()
+        numeric = self.numeric_weight.detach().cpu().numpy() if self.n_numeric else None
+        return pack_table(table, self.context, numeric)

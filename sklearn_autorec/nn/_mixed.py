@@ -1,0 +1,76 @@
+"""Embeddings of several widths side by side, brought to one width by projections."""
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from ._context import Inputs
+from ._embeddings import FieldEmbedding, initial
+
+
+class MixedEmbedding(nn.Module):
+    """Every field has its own width d_f; fields of one width share a projection to d; inputs -> (B, F, d).
+
+    A field of width d needs no projection; a field of width 0 has no table and gives zeros.
+
+    Parameters
+    ----------
+    context : BuildContext
+    widths : list of int, length F
+        In the order of ``context.field_names``.
+    """
+
+    def __init__(self, context, widths):
+        super().__init__()
+        d, n_categorical, n_numeric = context.embedding_dim, len(context.n_ids), context.n_numeric
+        if len(widths) != context.n_fields or not all(0 <= w <= d for w in widths):
+            raise ValueError(
+                f"widths must hold {context.n_fields} numbers between 0 and embedding_dim={d}, got {widths!r}."
+            )
+        self.distinct = sorted({w for w in widths if w})
+        self.tables, order = nn.ModuleList(), []
+        starts = torch.tensor([0, *(length for _, length in context.sequences)]).cumsum(0).tolist()
+        for w in self.distinct:
+            fields = [f for f, width in enumerate(widths) if width == w]
+            ids = [f for f in fields if f < n_categorical]
+            numbers = [f - n_categorical for f in fields if n_categorical <= f < n_categorical + n_numeric]
+            lists = [f - n_categorical - n_numeric for f in fields if f >= n_categorical + n_numeric]
+            part = dataclasses.replace(
+                context,
+                field_names=tuple(context.field_names[f] for f in fields),
+                n_ids=tuple(context.n_ids[f] for f in ids),
+                n_numeric=len(numbers),
+                sequences=tuple(context.sequences[k] for k in lists),
+                embedding_dim=w,
+            )
+            self.tables.append(FieldEmbedding(part))
+            items = [c for k in lists for c in range(starts[k], starts[k + 1])]
+            for name, columns in (
+                ("ids", ids),
+                ("numbers", [*numbers, *(j + n_numeric for j in numbers)]),
+                ("items", items),
+            ):
+                self.register_buffer(f"{name}_{w}", torch.tensor(columns, dtype=torch.int64), persistent=False)
+            if w < d:
+                self.register_parameter(f"projection_{w}", initial(context, w, d, std=w**-0.5))
+            order += fields
+        empty = [f for f, width in enumerate(widths) if not width]
+        self.n_empty, self.dim = len(empty), d
+        position = torch.tensor([*order, *empty], dtype=torch.int64).argsort()
+        self.register_buffer("position", position, persistent=False)
+
+    def forward(self, inputs: Inputs):
+        parts = []
+        for w, table in zip(self.distinct, self.tables, strict=True):
+            e = table(
+                Inputs(
+                    inputs.ids.index_select(1, getattr(self, f"ids_{w}")),
+                    inputs.numeric.index_select(1, getattr(self, f"numbers_{w}")),
+                    inputs.sequences.index_select(1, getattr(self, f"items_{w}")),
+                )
+            )
+            parts.append(e if w == self.dim else e @ getattr(self, f"projection_{w}"))
+        if self.n_empty:
+            parts.append(torch.zeros(len(inputs.ids), self.n_empty, self.dim, device=inputs.ids.device))
+        return torch.cat(parts, 1).index_select(1, self.position)

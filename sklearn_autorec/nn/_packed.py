@@ -1,0 +1,323 @@
+"""Embedding tables that hold only what is not zero, in whichever form takes fewest bytes."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from ._embeddings import FieldRows
+
+BLOCK = 64  # rows that share one count in the map of living rows
+_POPCOUNT = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
+
+
+class PackedEmbedding(FieldRows):
+    """Base of the packed forms: one vector ``values`` of stored numbers, and buffers that say where they belong.
+
+    What is not stored reads as zero and has no gradient: it cannot grow back.
+
+    Parameters
+    ----------
+    context : BuildContext
+    arrays : dict of str to ndarray
+        "values" (float32), the buffers of the form, and "numeric_weight" where there are numeric fields.
+    """
+
+    form = ""
+    buffer_types: dict[str, torch.dtype] = {}
+
+    def __init__(self, context, arrays):
+        super().__init__(context)
+        self.width = context.embedding_dim
+        self.values = nn.Parameter(torch.from_numpy(np.array(arrays["values"], np.float32)))
+        for name, dtype in self.buffer_types.items():
+            self.register_buffer(name, torch.from_numpy(np.array(arrays[name])).to(dtype))
+        if self.n_numeric:
+            self.numeric_weight = nn.Parameter(torch.from_numpy(np.array(arrays["numeric_weight"], np.float32)))
+        self.register_buffer("columns", torch.arange(self.width), persistent=False)
+
+    def embedding_parameters(self):
+        return [self.values, self.numeric_weight] if self.n_numeric else [self.values]
+
+    def lookup(self, ids, rows, fields):
+        where, present = self.locate(ids, rows.long(), fields)
+        # An empty table still needs an element to read.
+        values = self.values if len(self.values) else self.values.new_zeros(1)
+        return values[where.clamp(0, len(values) - 1)] * present
+
+    def locate(self, ids, rows, fields):
+        """Positions in ``values`` and whether there is one: two Tensors (..., width)."""
+        raise NotImplementedError
+
+    def check(self):
+        """Raise ValueError where a buffer points outside of what is stored."""
+        raise NotImplementedError
+
+    def layout(self):
+        """Plain dict from which, with the buffers' values, the module can be made again."""
+        return {"form": self.form, "shapes": {name: list(t.shape) for name, t in self.state_dict().items()}}
+
+
+class PackedColumns(PackedEmbedding):
+    """S1: every field stores its own columns; the rest of its columns is zero for all of its values.
+
+    Buffers: ``position`` int16 (F, width), where a column lies within a stored row, -1 where it does not.
+    """
+
+    form = "columns"
+    buffer_types = {"position": torch.int16}
+
+    def __init__(self, context, arrays):
+        super().__init__(context, arrays)
+        sizes = np.array([*context.n_ids, *(n for n, _ in context.sequences)], np.int64)
+        widths = (np.asarray(arrays["position"]) >= 0).sum(1)
+        start = np.concatenate([[0], np.cumsum(sizes * widths)])
+        self.n_stored = int(start[-1])
+        self.register_buffer("start", torch.from_numpy(start[:-1].astype(np.int64)), persistent=False)
+        self.register_buffer("widths", torch.from_numpy(widths.astype(np.int64)), persistent=False)
+
+    @staticmethod
+    def pack(table, sizes):
+        position = np.full((len(sizes), table.shape[1]), -1, np.int16)
+        blocks = []
+        for f, block in enumerate(np.split(table, np.cumsum(sizes)[:-1])):
+            used = np.flatnonzero((block != 0).any(0))
+            position[f, used] = np.arange(len(used))
+            blocks.append(block[:, used].ravel())
+        return {"values": np.concatenate(blocks), "position": position}
+
+    def locate(self, ids, rows, fields):
+        position = self.position[fields].long()
+        start = self.start[fields] + ids.long() * self.widths[fields]
+        return start.unsqueeze(-1) + position, position >= 0
+
+    def check(self):
+        stored = self.position.long()
+        expected = torch.where(stored >= 0, (stored >= 0).cumsum(1) - 1, -1)
+        _require(torch.equal(stored, expected) and self.n_stored == len(self.values), "position")
+
+
+class PackedPrefixes(PackedEmbedding):
+    """S2: every value stores its first columns; within a field widths never grow with the id.
+
+    Encoders number values by falling frequency, so a size that follows frequency needs no index per value. A
+    value that is narrower than a later one is stored as wide as that one.
+
+    Buffers: ``bounds`` int32 (F, width), how many values of a field store column k.
+    """
+
+    form = "prefixes"
+    buffer_types = {"bounds": torch.int32}
+
+    def __init__(self, context, arrays):
+        super().__init__(context, arrays)
+        bounds = np.asarray(arrays["bounds"], np.int64)
+        # Column k of a field is a run of bounds[f, k] numbers.
+        start = np.concatenate([[0], np.cumsum(bounds)])
+        self.n_stored = int(start[-1])
+        self.sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
+        self.register_buffer("start", torch.from_numpy(start[:-1].reshape(bounds.shape)), persistent=False)
+
+    @staticmethod
+    def pack(table, sizes):
+        bounds, runs = np.zeros((len(sizes), table.shape[1]), np.int32), []
+        for f, block in enumerate(np.split(table, np.cumsum(sizes)[:-1])):
+            last = np.array([np.flatnonzero(column)[-1] + 1 if column.any() else 0 for column in block.T])
+            bounds[f] = np.maximum.accumulate(last[::-1])[::-1]
+            runs += [column[:n] for column, n in zip(block.T, bounds[f], strict=True)]
+        return {"values": np.concatenate(runs), "bounds": bounds}
+
+    def locate(self, ids, rows, fields):
+        ids = ids.long().unsqueeze(-1)
+        return self.start[fields] + ids, ids < self.bounds[fields]
+
+    def check(self):
+        sizes = torch.tensor(self.sizes).unsqueeze(1)
+        falling = (self.bounds[:, 1:] <= self.bounds[:, :-1]).all()
+        fits = (self.bounds >= 0).all() and (self.bounds <= sizes).all()
+        _require(bool(falling and fits) and self.n_stored == len(self.values), "bounds")
+
+
+class _LivingRows(PackedEmbedding):
+    """Forms with an entry per row that is not all zero (S5): a bit a row, and a count every 64 rows.
+
+    Buffers: ``alive`` uint8 (8 ceil(V / 64),), bits of the rows; ``before`` int32 (ceil(V / 64),), living rows before a block.
+    """
+
+    buffer_types = {"alive": torch.uint8, "before": torch.int32}
+
+    def __init__(self, context, arrays):
+        super().__init__(context, arrays)
+        self.register_buffer("popcount", torch.from_numpy(_POPCOUNT.astype(np.int64)), persistent=False)
+
+    @staticmethod
+    def pack_rows(living):
+        bits = np.zeros(-(-len(living) // BLOCK) * BLOCK, bool)
+        bits[: len(living)] = living
+        counts = bits.reshape(-1, BLOCK).sum(1)
+        return {
+            "alive": np.packbits(bits, bitorder="little"),
+            "before": (np.cumsum(counts) - counts).astype(np.int32),
+        }
+
+    def number(self, rows):
+        """Number of each row among the living, and whether it lives; (...) each."""
+        byte, bit = rows >> 3, (rows & 7).to(torch.uint8)
+        own = self.alive[byte]
+        living = (own >> bit) & 1
+        first = (rows // BLOCK) << 3
+        steps = torch.arange(8, device=rows.device)
+        at = first.unsqueeze(-1) + steps
+        earlier = torch.where(at < byte.unsqueeze(-1), self.popcount[self.alive[at].long()], 0).sum(-1)
+        within = self.popcount[(own & ((1 << bit.int()) - 1).to(torch.uint8)).long()]
+        return self.before[rows // BLOCK].long() + earlier + within, living.bool()
+
+    def n_living(self):
+        """Living rows; raises ValueError if the counts do not fit the bits."""
+        bits = np.unpackbits(self.alive.numpy(), bitorder="little")
+        n_blocks = -(-self.n_rows // BLOCK)
+        _require(len(bits) == n_blocks * BLOCK and not bits[self.n_rows :].any(), "alive")
+        counts = bits.reshape(-1, BLOCK).sum(1, dtype=np.int64)
+        _require(np.array_equal(self.before.numpy(), np.cumsum(counts) - counts), "before")
+        return int(counts.sum())
+
+
+class PackedSparse(_LivingRows):
+    """S3: compressed sparse rows with one byte per column number (width at most 256).
+
+    Buffers: ``offsets_of_rows`` int32 (living rows + 1,); ``column`` uint8 (stored numbers,).
+    """
+
+    form = "sparse"
+    buffer_types = {**_LivingRows.buffer_types, "row_offsets": torch.int32, "column": torch.uint8}
+
+    def __init__(self, context, arrays):
+        super().__init__(context, arrays)
+        lengths = np.diff(np.asarray(arrays["row_offsets"]).astype(np.int64))
+        self.longest = int(lengths.max(initial=0))
+
+    @staticmethod
+    def pack(table, sizes):
+        used = table != 0
+        living = used.any(1)
+        return {
+            "values": table[used],
+            "column": np.nonzero(used)[1].astype(np.uint8),
+            "row_offsets": np.concatenate([[0], np.cumsum(used[living].sum(1))]).astype(np.int32),
+            **_LivingRows.pack_rows(living),
+        }
+
+    def lookup(self, ids, rows, fields):
+        number, living = self.number(rows.long())
+        number = torch.where(living, number, 0)
+        if not self.longest:
+            return self.values.new_zeros(*rows.shape, self.width)
+        start, stop = self.row_offsets[number].long(), self.row_offsets[number + 1].long()
+        where = start.unsqueeze(-1) + torch.arange(self.longest, device=rows.device)
+        present = (where < stop.unsqueeze(-1)) & living.unsqueeze(-1)
+        where = where.clamp(max=len(self.values) - 1)
+        # Absent entries go to one column too many, which is cut off.
+        column = torch.where(present, self.column[where].long(), self.width)
+        out = self.values.new_zeros(*rows.shape, self.width + 1)
+        return out.scatter(-1, column, self.values[where])[..., : self.width]
+
+    def check(self):
+        n = self.n_living()
+        offsets = self.row_offsets.long()
+        _require(len(offsets) == n + 1 and int(offsets[0]) == 0 and bool((offsets.diff() > 0).all()), "row_offsets")
+        _require(int(offsets[-1]) == len(self.values) == len(self.column), "row_offsets")
+        _require(bool((self.column.long() < self.width).all()), "column")
+        rising = self.column.long().diff() > 0
+        rising[offsets[1:-1] - 1] = True
+        _require(bool(rising.all()), "column")
+
+
+class PackedBits(_LivingRows):
+    """S4: a bit per element of a living row, and one offset a row.
+
+    Buffers: ``bits`` uint8 (living rows, ceil(width / 8)); ``row_offsets`` int32 (living rows + 1,).
+    """
+
+    form = "bits"
+    buffer_types = {**_LivingRows.buffer_types, "bits": torch.uint8, "row_offsets": torch.int32}
+
+    @staticmethod
+    def pack(table, sizes):
+        used = table != 0
+        living = used.any(1)
+        return {
+            "values": table[used],
+            "bits": np.packbits(used[living], axis=1, bitorder="little"),
+            "row_offsets": np.concatenate([[0], np.cumsum(used[living].sum(1))]).astype(np.int32),
+            **_LivingRows.pack_rows(living),
+        }
+
+    def locate(self, ids, rows, fields):
+        number, living = self.number(rows)
+        if not len(self.bits):
+            return torch.zeros(*rows.shape, self.width, dtype=torch.int64), living.unsqueeze(-1) & (self.columns < 0)
+        number = torch.where(living, number, 0)
+        packed = self.bits[number].int()
+        used = ((packed.unsqueeze(-1) >> torch.arange(8, device=rows.device)) & 1).flatten(-2)[..., : self.width]
+        present = used.bool() & living.unsqueeze(-1)
+        return self.row_offsets[number].long().unsqueeze(-1) + used.cumsum(-1) - 1, present
+
+    def check(self):
+        n = self.n_living()
+        bits = np.unpackbits(self.bits.numpy(), axis=1, bitorder="little")
+        _require(self.bits.shape == (n, -(-self.width // 8)) and not bits[:, self.width :].any(), "bits")
+        counts = bits.sum(1, dtype=np.int64)
+        offsets = self.row_offsets.numpy().astype(np.int64)
+        _require(bool((counts > 0).all()), "bits")
+        _require(np.array_equal(offsets, np.concatenate([[0], np.cumsum(counts)])), "row_offsets")
+        _require(int(offsets[-1]) == len(self.values), "values")
+
+
+class PackedDense(PackedEmbedding):
+    """S0: every element is stored."""
+
+    form = "dense"
+
+    @staticmethod
+    def pack(table, sizes):
+        return {"values": table.ravel()}
+
+    def locate(self, ids, rows, fields):
+        return rows.unsqueeze(-1) * self.width + self.columns, torch.ones_like(self.columns, dtype=torch.bool)
+
+    def check(self):
+        _require(len(self.values) == self.n_rows * self.width, "values")
+
+
+FORMS: dict[str, type[PackedEmbedding]] = {
+    cls.form: cls for cls in (PackedDense, PackedColumns, PackedPrefixes, PackedSparse, PackedBits)
+}
+
+
+def _require(condition, name):
+    if not condition:
+        raise ValueError(f"the packed table's {name!r} does not fit what is stored.")
+
+
+def pack_table(table, context, numeric_weight=None, forms=None):
+    """The module of fewest bytes that reads as the given table.
+
+    Parameters
+    ----------
+    table : ndarray (V, width), float32
+        Rows of all categorical, then all sequence fields; zeros are what is pruned.
+    context : BuildContext
+    numeric_weight : ndarray (3, F_num, width) or None
+    forms : sequence of str or None
+        Forms to choose from; None is all of "dense", "columns", "prefixes", "sparse", "bits".
+
+    Returns
+    -------
+    PackedEmbedding
+    """
+    sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
+    if forms is None:
+        forms = [name for name in FORMS if name != "sparse" or table.shape[1] <= 256]
+    packed = {name: FORMS[name].pack(table, sizes) for name in forms}
+    best = min(packed, key=lambda name: sum(array.nbytes for array in packed[name].values()))
+    arrays = packed[best] if numeric_weight is None else {**packed[best], "numeric_weight": numeric_weight}
+    return FORMS[best](context, arrays)

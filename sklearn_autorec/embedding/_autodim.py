@@ -126,7 +126,7 @@ class AutoDim(SearchMethod):
         Weight steps per step of :math:`\alpha`.
     search_fraction : float in (0, 1), default=0.2
         Share of the training rows on which :math:`\alpha` is trained (bi-level only).
-    warmup : float in [0, 1), default=0.2
+    warmup : float in [0, 1), default=0.4
         Share of the steps with equal weights, before the search begins.
     temperature : tuple of (float, float), default=(1.0, 0.2)
         First and last :math:`\tau`; falls linearly with the share of steps done.
@@ -183,7 +183,7 @@ class AutoDim(SearchMethod):
         arch_lr=0.05,
         arch_every=2,
         search_fraction=0.2,
-        warmup=0.2,
+        warmup=0.4,
         temperature=(1.0, 0.2),
         size_penalty=0.005,
         normalize=False,

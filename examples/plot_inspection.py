@@ -1,0 +1,73 @@
+"""Pictures of a search: which interactions it kept, embedding sizes, and how its epochs went.
+
+Saves three figures in the current folder, or shows them::
+
+    python examples/plot_inspection.py
+    python examples/plot_inspection.py --show
+"""
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from sklearn_autorec import CTRClassifier
+from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.inspection import EmbeddingSizeDisplay, InteractionDisplay, SearchHistoryDisplay
+from sklearn_autorec.interaction import AutoFIS
+
+NAMES = ["user", "item", "category", "brand", "city", "device", "weekday", "hour", "page", "position"]
+
+
+def fit(rows):
+    X, y, truth = make_ctr(rows, n_fields=len(NAMES), cardinality=10, pairs=5, informative_fields=3, random_state=0)
+    X.columns = NAMES
+    model = CTRClassifier(
+        network="fm",
+        search=AutoFIS(),
+        embedding_dim=8,
+        lr=0.01,
+        search_epochs=6,
+        max_epochs=8,
+        lr_schedule="plateau",
+        early_stopping=True,
+        random_state=0,
+    )
+    print("planted:", ", ".join(f"{NAMES[i]} × {NAMES[j]}" for i, j in truth.pairs))
+    return model.fit(X, y)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=30_000, help="rows of the made data")
+    parser.add_argument("--folder", type=Path, default=Path(), help="where to save the figures")
+    parser.add_argument("--show", action="store_true", help="show the figures instead of saving them")
+    args = parser.parse_args()
+    if not args.show:
+        matplotlib.use("Agg")
+    model = fit(args.rows)
+    print("kept:   ", ", ".join(" × ".join(pair) for pair in model.interactions_))
+
+    # Each value of the model has the same size here. Sizes of your own can be drawn as well: these follow the rule of
+    # thumb n ** 0.25. After a search for sizes, EmbeddingSizeDisplay.from_estimator(model) draws what it found.
+    n_values = [10, 120, 2_000, 45_000, 1_000_000]
+    sizes = [int(np.ceil(n**0.25)) for n in n_values]
+    displays = {
+        "interactions": InteractionDisplay.from_estimator(model),
+        "sizes": EmbeddingSizeDisplay(sizes, NAMES[:5][::-1], n_values, dim=32).plot(),
+        "history": SearchHistoryDisplay.from_estimator(model),
+    }
+    if args.show:
+        import matplotlib.pyplot as plt
+
+        plt.show()
+        return
+    for name, display in displays.items():
+        path = args.folder / f"inspection_{name}.png"
+        display.figure_.savefig(path, dpi=110)
+        print("picture:", path)
+
+
+if __name__ == "__main__":
+    main()

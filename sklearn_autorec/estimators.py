@@ -102,7 +102,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         Trained numbers in the network, and their bytes.
     n_features_in_ : int
         Columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Their names, where they all are strings.
 
     See Also
@@ -375,7 +375,7 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
         Trained numbers in the network, and their bytes.
     n_features_in_ : int
         Columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Their names, where they all are strings.
 
     See Also

@@ -4,11 +4,15 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: quickstart test lint slow clean
+.PHONY: quickstart test lint slow doc clean
 
 $(VENV)/installed: pyproject.toml constraints.txt setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,plot,progress,parquet]"
+	touch $@
+
+$(VENV)/installed-doc: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[doc]"
 	touch $@
 
 quickstart: $(VENV)/installed
@@ -28,5 +32,11 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# From scratch each time, so that no warning hides in a page built before; warnings are errors.
+doc: $(VENV)/installed-doc
+	rm -rf doc/_build doc/generated
+	$(BIN)/python -m sphinx -q -W --keep-going -n -b html doc doc/_build/html
+	@echo "doc/_build/html/index.html"
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) doc/_build doc/generated build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

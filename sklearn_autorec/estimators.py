@@ -109,7 +109,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         Bytes of full embedding tables over those of the network's (projections and indices included).
     n_features_in_ : int
         Columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Their names, where they all are strings.
 
     See Also
@@ -391,7 +391,7 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
         Bytes of full embedding tables over those of the network's (projections and indices included).
     n_features_in_ : int
         Columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Their names, where they all are strings.
 
     See Also

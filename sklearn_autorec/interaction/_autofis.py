@@ -51,7 +51,7 @@ class AutoFIS(SearchMethod):
     their weights starting at ``init_gate``:
 
     .. math:: \sum_{i<j} \alpha_{ij}\, \mathrm{BN}(\langle e_i, e_j \rangle) \;[+ \sum_{i<j<k} \alpha_{ijk}\,
-              \mathrm{BN}(\textstyle\sum_f e'_{if} e'_{jf} e'_{kf})]
+              \mathrm{BN}({\textstyle\sum_f e'_{if} e'_{jf} e'_{kf}})]
 
     It fits networks with an "interaction" slot: FM, DeepFM, IPNN.
 

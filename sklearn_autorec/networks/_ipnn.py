@@ -23,7 +23,7 @@ class IPNNModule(FieldNetwork):
 class IPNN(DeepNetwork):
     r"""Product-based network: an MLP on the embeddings and the inner products of all pairs.
 
-    .. math:: \mathrm{MLP}\bigl([e_1; \dots; e_F; (\langle e_i, e_j \rangle)_{i<j}]\bigr)
+    .. math:: \mathrm{MLP}\left([e_1; \ldots; e_F; (\langle e_i, e_j \rangle)_{i<j}]\right)
 
     Parameters
     ----------

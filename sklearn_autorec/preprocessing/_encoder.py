@@ -41,7 +41,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         Keep at most so many values of each column, the most frequent.
     numeric : {"quantile", "log_square", "standard"} or None, default="quantile"
         How numeric columns are scaled: by the share of training values below (clipped at the extremes), by
-        sign(x) log(1 + |x|)^2, or not at all but for mean and variance; None leaves them.
+        ``sign(x) log(1 + |x|)^2``, or not at all but for mean and variance; None leaves them.
     n_quantiles : int, default=100
         Points of the quantile scale.
     max_length : int, default=20
@@ -69,7 +69,9 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
     field_names_ : list of str
         Names of categorical, then numeric, then sequence columns ("x0", "x1", ... where there are none).
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Columns seen in ``fit``.
+    feature_names_in_ : ndarray of shape (``n_features_in_``,)
+        Their names, where they all are strings.
 
     Notes
     -----

@@ -1,0 +1,104 @@
+"""Configuration of the documentation; ``make doc`` builds it, without a network."""
+
+import html
+from pathlib import Path
+
+from docutils import nodes
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util import logging
+from sphinx.util.nodes import make_refnode
+
+from sklearn_autorec import __version__
+
+HERE = Path(__file__).parent
+LOGGER = logging.getLogger(__name__)
+
+project = "sklearn_autorec"
+author = "the sklearn_autorec developers"
+project_copyright = author
+release = version = __version__
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
+exclude_patterns = ["_build", "_templates", "changelog.d"]
+templates_path = ["_templates"]
+default_role = "py:obj"
+nitpick_ignore_regex = [("py:.*", r"(numpy|pandas|scipy|sklearn|skorch|torch)\..*")]  # no links to other sites
+
+autodoc_typehints = "none"
+toc_object_entries_show_parents = "hide"
+autodoc_inherit_docstrings = False  # what a class does not document itself, its base class does
+autosummary_ignore_module_all = False
+numpydoc_show_class_members = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = project
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_sidebars = {  # pages without a chapter of their own need no chapter navigation
+    page: [] for page in ("index", "install", "tutorial", "methods", "benchmarks", "developing", "changelog")
+}
+html_theme_options = {
+    "header_links_before_dropdown": 8,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "navbar_persistent": ["search-button"],
+    "navbar_end": ["theme-switcher"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_math_renderer = "mathml"
+
+KINDS = {"feature": "New", "change": "Changed", "fix": "Fixed"}
+
+
+def insert_changelog(app, docname, source):
+    """Append the fragments of ``changelog.d`` to the changelog page, a section per kind."""
+    if docname != "changelog":
+        return
+    for kind, title in KINDS.items():
+        fragments = sorted((HERE / "changelog.d").glob(f"*.{kind}.rst"))
+        if fragments:
+            source[0] += f"\n\n{title}\n{'-' * len(title)}\n\n"
+        for path in fragments:
+            source[0] += "- " + path.read_text(encoding="utf-8").strip().replace("\n", "\n  ") + "\n"
+
+
+def skip_what_sklearn_wrote(app, what, name, obj, skip, options):
+    """Leave out methods that scikit-learn adds, such as ``set_output`` and ``set_fit_request``."""
+    request = name.startswith("set_") and name.endswith("_request")
+    added = not isinstance(obj, type) and str(getattr(obj, "__module__", "")).startswith("sklearn.")
+    return True if request or added else None
+
+
+def resolve_short_name(app, env, node, contnode):
+    """Let docstrings say `FieldEncoder` for the one documented object that ends so."""
+    if node.get("refdomain") != "py":
+        return None
+    target = node["reftarget"]
+    objects = env.get_domain("py").objects
+    found = [name for name, entry in objects.items() if name.endswith("." + target) and not entry.aliased]
+    if len(found) != 1:
+        return None
+    entry = objects[found[0]]
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, found[0])
+
+
+def write_math(self, node):
+    """MathML instead of MathJax: formulas need neither a network nor a script."""
+    block = isinstance(node, nodes.math_block)
+    try:
+        formula = tex2mathml(node.astext(), as_block=block)
+    except MathError as error:
+        LOGGER.warning("%s in %s", error, node.astext(), location=node)
+        formula = f"<code>{html.escape(node.astext())}</code>"
+    self.body.append(f'<div class="formula">{formula}</div>' if block else formula)
+    raise nodes.SkipNode
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (write_math, None), (write_math, None))
+    app.connect("source-read", insert_changelog)
+    app.connect("autodoc-skip-member", skip_what_sklearn_wrote)
+    app.connect("missing-reference", resolve_short_name)

@@ -1,0 +1,39 @@
+"""The pages under doc/: their examples run, and the reference lists every public module."""
+
+import doctest
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import sklearn_autorec
+
+DOC = Path(__file__).parents[1] / "doc"
+SOURCES = [*DOC.glob("*.rst"), *DOC.glob("user_guide/*.rst")]
+PAGES = sorted(
+    p.relative_to(DOC) for p in SOURCES if re.search(r"^\s*>>> ", p.read_text(encoding="utf-8"), re.MULTILINE)
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the pages write files
+    failures, run = doctest.testfile(
+        str(DOC / page), module_relative=False, optionflags=doctest.ELLIPSIS, encoding="utf-8"
+    )
+    assert run and not failures
+
+
+def test_the_tutorial_is_among_them():
+    assert Path("tutorial.rst") in PAGES
+
+
+def test_the_reference_lists_every_public_module():
+    public = {m.name for m in pkgutil.iter_modules(sklearn_autorec.__path__) if not m.name.startswith("_")}
+    listed = {
+        line.strip().removeprefix("sklearn_autorec.")
+        for line in (DOC / "api.rst").read_text(encoding="utf-8").splitlines()
+    }
+    # The estimators are listed under the package itself; utils is for the package's own use.
+    assert public - {"estimators", "utils"} <= listed

@@ -1,5 +1,6 @@
 """Search methods that choose the size of embeddings."""
 
 from ._autodim import AutoDim
+from ._pep import PEP
 
-__all__ = ["AutoDim"]
+__all__ = ["PEP", "AutoDim"]

@@ -1,0 +1,218 @@
+"""PEP: plug-in embedding pruning by learned thresholds."""
+
+from numbers import Real
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..base import SearchMethod
+from ..nn import FieldEmbedding, MaskedEmbedding, mask_from_text, mask_to_text
+from ..search import RowAdam
+from ..utils._sklearn import Interval, StrOptions
+
+PAPER_INIT = -15.0  # of the public code on MovieLens
+WARMUP = 0.3  # share of the search without pressure: embeddings near their small initial values would all be pruned
+
+
+class ThresholdedEmbedding(FieldEmbedding):
+    """A table read through soft thresholds, sign(v) max(|v| - sigmoid(s), 0); inputs -> (B, F, d).
+
+    Thresholds are applied to the distinct rows of a batch, and both tables have row-wise gradients: a step reads and
+    writes nothing of other rows.
+    """
+
+    def __init__(self, context, granularity, threshold_init, threshold_lr, threshold_decay, pressure):
+        super().__init__(context)
+        self.sparse = True
+        sizes = torch.tensor([*context.n_ids, *(n for n, _ in context.sequences)])
+        unit = granularity.split("_")[0]
+        shape = (
+            {"value": self.n_rows, "field": len(sizes)}.get(unit, 1),
+            context.embedding_dim if granularity.endswith("dim") else 1,
+        )
+        self.threshold = nn.Parameter(torch.full(shape, float(threshold_init)))
+        self.unit, self.pressure = unit, pressure
+        self.threshold_lr, self.threshold_decay = threshold_lr, threshold_decay
+        self.register_buffer("ends", sizes.cumsum(0), persistent=False)
+        # Elements of each row that are not zero; -1 as long as no batch held the row.
+        self.register_buffer("kept", torch.full((self.n_rows,), -1), persistent=False)
+        self.n_kept, self.n_seen, self.ramp = 0, 0, 0.0
+        self.read_rows: list[torch.Tensor] = []
+        self.read_vectors: list[torch.Tensor] = []
+
+    def sparse_parameters(self):
+        return [self.weight]
+
+    def arch_parameters(self):
+        return [self.threshold]
+
+    def arch_optimizer(self, n_steps):
+        optimizer = RowAdam if self.unit == "value" else torch.optim.Adam
+        return optimizer([self.threshold], lr=self.threshold_lr, weight_decay=self.threshold_decay)
+
+    def thresholded(self, rows):
+        """Vectors of distinct rows, (n, d)."""
+        v = nn.functional.embedding(rows, self.weight, sparse=True)
+        if self.unit == "value":
+            s = nn.functional.embedding(rows, self.threshold, sparse=True)
+        elif self.unit == "field":
+            s = self.threshold[torch.bucketize(rows, self.ends, right=True)]
+        else:
+            s = self.threshold
+        return torch.sign(v) * torch.relu(v.abs() - torch.sigmoid(s))
+
+    def lookup(self, ids, rows, fields):
+        distinct, where = torch.unique(rows, return_inverse=True)
+        vectors = self.thresholded(distinct)
+        if self.training:
+            self.read_rows.append(distinct)
+            self.read_vectors.append(vectors)
+        return nn.functional.embedding(where, vectors)
+
+    def forward(self, inputs):
+        self.read_rows, self.read_vectors = [], []
+        self.n_in_batch = len(inputs.ids)
+        return super().forward(inputs)
+
+    def set_progress(self, t):
+        self.ramp = float(t >= WARMUP)
+
+    def penalty(self):
+        """L1 norm of the distinct vectors that the batch read, per row of the batch."""
+        return self.ramp * self.pressure / self.n_in_batch * sum(v.abs().sum() for v in self.read_vectors)
+
+    @torch.no_grad()
+    def after_step(self):
+        """Count what is left in the rows of this batch."""
+        for rows in self.read_rows:
+            now = (self.thresholded(rows) != 0).sum(1)
+            before = self.kept[rows]
+            self.n_kept += int((now - before.clamp(min=0)).sum())
+            self.n_seen += int((before < 0).sum())
+            self.kept[rows] = now
+        self.read_rows, self.read_vectors = [], []
+
+    def sparsity(self):
+        """Share of zeros among the elements of rows that were trained."""
+        return 1 - self.n_kept / max(self.n_seen * self.weight.shape[1], 1)
+
+    @torch.no_grad()
+    def margins(self):
+        """|v| - sigmoid(s) of every element, ndarray (V, d); minus infinity in rows that no batch held."""
+        s = self.threshold
+        if self.unit == "field":
+            rows = torch.arange(self.n_rows, device=self.weight.device)
+            s = s[torch.bucketize(rows, self.ends, right=True)]
+        margin = self.weight.abs() - torch.sigmoid(s)
+        return torch.where((self.kept >= 0).unsqueeze(1), margin, -torch.inf).cpu().numpy()
+
+    def summary(self):
+        return {"sparsity": self.sparsity(), "mean_threshold": float(torch.sigmoid(self.threshold.detach()).mean())}
+
+
+class PEP(SearchMethod):
+    r"""Prune single elements of embeddings by thresholds that are learned with them.
+
+    During the search the table is read as
+
+    .. math:: V' = \mathrm{sign}(V) \max(|V| - \mathrm{sigmoid}(s), 0)
+
+    The elements of largest margin :math:`|V| - \mathrm{sigmoid}(s)` are kept, as many as ``target_sparsity`` leaves. The
+    network is then trained anew from the *same* initial weights with all others held at zero (a lottery ticket), and served
+    in a packed form that stores no zeros.
+
+    Parameters
+    ----------
+    target_sparsity : float in [0, 1], default=0.8
+        Share of the embedding elements to prune. Rows of values that no training row holds are always pruned.
+    granularity : {"value_dim", "value", "field_dim", "field", "dim", "global"}, default="value_dim"
+        What has a threshold of its own: each element, each value, each dimension of a field, and so on.
+    schedule : {"pressure", "paper"}, default="pressure"
+        "pressure" adds an L1 norm of the vectors read to the loss, which raises the thresholds and shrinks what is not
+        needed. "paper" is the public code: the thresholds start far below, at -15 instead of ``threshold_init``, and
+        are moved by their L2 decay (``threshold_decay``, then 1e-5) and the learning rate of the weights, with no other pressure.
+    pressure : float, default=0.01
+        Weight of the L1 norm of the distinct vectors of a batch, per row of the batch.
+    threshold_init : float, default=-8.0
+        First s; the sigmoid of it should lie well below the initial embeddings.
+    threshold_lr : float, default=0.01
+        Adam's learning rate of s.
+    threshold_decay : float, default=0.0
+        L2 decay of s, which pulls it towards 0, a threshold of one half.
+    retrain : {"rewind", "scratch", "keep"}, default="rewind"
+        Weights with which the final training starts: those with which the search started, new, or searched ones.
+
+    Notes
+    -----
+    In the public code nothing but weight decay moves thresholds that start at -15 or -150 (the gradient of the sigmoid
+    vanishes), which makes it one slow global threshold; and it stores the table when the sparsity first passes its target,
+    chosen on the test set. Here the margin ranks the elements at the end, so that the target is met exactly.
+
+    The reference implementation thresholds the whole table in each step; here a step touches the rows of its batch alone.
+
+    References
+    ----------
+    Liu, S. et al. "Learnable Embedding Sizes for Recommender Systems", ICLR 2021.
+
+    Examples
+    --------
+    >>> from sklearn_autorec import CTRClassifier
+    >>> from sklearn_autorec.datasets import make_ctr
+    >>> X, y, truth = make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> model = CTRClassifier(network="fm", search=PEP(target_sparsity=0.5), max_epochs=2, random_state=0).fit(X, y)
+    >>> round(model.compression_ratio_, 1)
+    1.7
+    """
+
+    slot = "embedding"
+    _parameter_constraints = {
+        "target_sparsity": [Interval(Real, 0, 1, closed="both")],
+        "granularity": [StrOptions({"value_dim", "value", "field_dim", "field", "dim", "global"})],
+        "schedule": [StrOptions({"pressure", "paper"})],
+        "pressure": [Interval(Real, 0, None, closed="left")],
+        "threshold_init": [Real],
+        "threshold_lr": [Interval(Real, 0, None, closed="left")],
+        "threshold_decay": [Interval(Real, 0, None, closed="left")],
+        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
+    }
+
+    def __init__(
+        self,
+        target_sparsity=0.8,
+        granularity="value_dim",
+        schedule="pressure",
+        pressure=0.01,
+        threshold_init=-8.0,
+        threshold_lr=0.01,
+        threshold_decay=0.0,
+        retrain="rewind",
+    ):
+        self.target_sparsity = target_sparsity
+        self.granularity = granularity
+        self.schedule = schedule
+        self.pressure = pressure
+        self.threshold_init = threshold_init
+        self.threshold_lr = threshold_lr
+        self.threshold_decay = threshold_decay
+        self.retrain = retrain
+
+    def build(self, context):
+        options = (self.threshold_init, self.threshold_lr, self.threshold_decay, self.pressure)
+        if self.schedule == "paper":
+            options = (PAPER_INIT, 1e-3, self.threshold_decay or 1e-5, 0.0)
+        return ThresholdedEmbedding(context, self.granularity, *options)
+
+    def derive(self, module, context):
+        return {"mask": mask_to_text(strongest(module.margins(), self.target_sparsity))}
+
+    def realise(self, architecture, context):
+        return MaskedEmbedding(context, mask_from_text(architecture["mask"]))
+
+
+def strongest(scores, sparsity):
+    """Mask of the elements of highest score that leave a share of ``sparsity`` zeros; -inf is never kept."""
+    n = round((1 - sparsity) * scores.size)
+    mask = np.zeros(scores.size, bool)
+    mask[np.argsort(-scores, axis=None, kind="stable")[:n]] = True
+    return mask.reshape(scores.shape) & np.isfinite(scores)

@@ -24,6 +24,7 @@ BELOW = {
     "_fitting": {"utils", "exceptions", "nn", "search", "base", "preprocessing", "_fit_parts"},
     "estimators": {"utils", "exceptions", "nn", "search", "base", "preprocessing", "_fitting"},
     "networks": {"utils", "nn", "base"},
+    "serving": {"utils", "exceptions", "nn", "base", "preprocessing", "_fit_parts", "estimators"},
     "interaction": {"utils", "exceptions", "nn", "search", "base"},
 }
 

@@ -99,7 +99,7 @@ class KeptProducts(nn.Module):
 
     def forward(self, e, inputs):
         if not self.out_dim:
-            return e.new_zeros(len(e), 0)
+            return e.new_zeros(e.shape[0], 0)  # len() would fix the batch size in an exported graph
         products = []
         if self.n_pairs and self.gram:
             products.append(torch.bmm(e, e.transpose(1, 2)).flatten(1).index_select(1, self.pairs))

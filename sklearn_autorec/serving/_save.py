@@ -52,7 +52,7 @@ def save(model, path):
     >>> from sklearn_autorec import CTRClassifier
     >>> from sklearn_autorec.datasets import make_ctr
     >>> from sklearn_autorec.serving import load, save
-    >>> X, y, _ = make_ctr(500, n_fields=3, random_state=0)
+    >>> X, y, _ = make_ctr(500, n_fields=3, pairs=1, random_state=0)
     >>> model = CTRClassifier(network="fm", max_epochs=1, random_state=0).fit(X, y)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save(model, f"{folder}/clicks.model")

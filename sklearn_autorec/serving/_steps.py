@@ -104,6 +104,10 @@ def _output_indices(value, _):
     )
 
 
+def _output_names(value, _):
+    return isinstance(value, np.ndarray) and value.ndim == 1 and all(isinstance(v, str) for v in value.tolist())
+
+
 _ENCODER = {"categories_": _categories, "_infrequent_enabled": _is_bool}
 _INFREQUENT = {"_infrequent_indices": _per_column_ints, "_default_to_infrequent_mappings": _per_column_ints}
 
@@ -169,7 +173,7 @@ STEPS: dict[type, tuple[dict, dict]] = {
             "sparse_output_": _is_bool,
             "output_indices_": _output_indices,
         },
-        {},
+        {"_transformers_feature_names_out": _output_names},
     ),
     Pipeline: ({}, {}),  # these two have no state but their parts
     FrozenEstimator: ({}, {}),

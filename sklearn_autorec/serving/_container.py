@@ -19,9 +19,9 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import stat
 import struct
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -92,17 +92,14 @@ def unpack(data):
 def write(path, parts):
     """Write all parts to a file that is complete or not there at all."""
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             for part in parts:
                 file.write(part)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's file is for its owner only
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -175,6 +175,15 @@ class SearchMethod(BaseEstimator):
         """The concrete module of an architecture: physically small, no gates left over."""
         raise NotImplementedError
 
+    def check(self, architecture, context):
+        """Refuse an architecture that does not fit the table, before ``realise`` sees it: files may hold anything.
+
+        Raises
+        ------
+        ValueError
+            Naming what is wrong. The default accepts every dict.
+        """
+
     def search(self, problem):
         """Find the architecture; returns a dict. The default is one gradient search over all epochs.
 

@@ -2,7 +2,13 @@
 
 from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["ConvergenceWarning", "DataTypeDriftWarning", "NonFiniteLossError", "UnknownCategoryWarning"]
+__all__ = [
+    "ConvergenceWarning",
+    "DataTypeDriftWarning",
+    "ModelFileError",
+    "NonFiniteLossError",
+    "UnknownCategoryWarning",
+]
 
 
 class NonFiniteLossError(ArithmeticError, ValueError):
@@ -15,3 +21,7 @@ class DataTypeDriftWarning(UserWarning):
 
 class UnknownCategoryWarning(UserWarning):
     """Most of the values of a column were never seen in ``fit``."""
+
+
+class ModelFileError(ValueError):
+    """A file is no model file, or one that is damaged, of another version or not to be trusted."""

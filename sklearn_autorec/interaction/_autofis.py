@@ -9,7 +9,7 @@ from torch import nn
 from ..base import SearchMethod
 from ..search import GRDA
 from ..utils._sklearn import Interval, StrOptions
-from ._products import CandidateProducts, KeptProducts
+from ._products import CandidateProducts, KeptProducts, check_tuples
 
 
 class GatedProducts(nn.Module):
@@ -132,6 +132,9 @@ class AutoFIS(SearchMethod):
             "candidates": [list(t) for t in tuples],
             "scores": strength.astype(float).tolist(),
         }
+
+    def check(self, architecture, context):
+        check_tuples(architecture, context)
 
     def realise(self, architecture, context):
         return KeptProducts(architecture["interactions"], context, self.init_gate)

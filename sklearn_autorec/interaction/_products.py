@@ -1,11 +1,28 @@
 """What the pair and triple searches share: candidate products, and the concrete module of the kept ones."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import nn
 
 from ..nn import FieldEmbedding, PairDots, PairProducts, pair_index
+
+
+def check_tuples(architecture, context):
+    """Refuse an architecture whose tuples are not pairs or triples of rising fields, or whose scores are not numbers."""
+    lists = [architecture.get(name) for name in ("interactions", "candidates", "scores")]
+    if len(architecture) != 3 or not all(isinstance(found, list) for found in lists):
+        raise ValueError(
+            f"architecture must have lists of interactions, candidates and scores, got {sorted(architecture)}."
+        )
+    for t in (*lists[0], *lists[1]):
+        if not isinstance(t, list | tuple) or len(t) not in (2, 3) or not all(type(i) is int for i in t):
+            raise ValueError(f"an interaction must be two or three ints, got {t!r}.")
+        if not (t[0] >= 0 and t[-1] < context.n_fields and all(i < j for i, j in pairwise(t))):
+            raise ValueError(f"an interaction must be of rising fields below {context.n_fields}, got {t!r}.")
+    if len(lists[1]) != len(lists[2]) or not all(isinstance(s, float) and math.isfinite(s) for s in lists[2]):
+        raise ValueError(f"scores must be {len(lists[1])} finite floats, got {lists[2]!r:.100}.")
 
 
 class ProductNorm(nn.Module):
@@ -82,7 +99,7 @@ class KeptProducts(nn.Module):
 
     def forward(self, e, inputs):
         if not self.out_dim:
-            return e.new_zeros(len(e), 0)
+            return e.new_zeros(e.shape[0], 0)  # len() would fix the batch size in an exported graph
         products = []
         if self.dots is not None:
             products.append(self.dots(e))

@@ -8,7 +8,7 @@ from ..base import SearchMethod
 from ..nn import pair_index
 from ..utils._sklearn import Interval
 from ._autofis import check_orders
-from ._products import KeptProducts
+from ._products import KeptProducts, check_tuples
 
 
 class RandomInteractions(SearchMethod):
@@ -57,6 +57,9 @@ class RandomInteractions(SearchMethod):
             "candidates": tuples,
             "scores": [float(i in set(chosen)) for i in range(len(tuples))],
         }
+
+    def check(self, architecture, context):
+        check_tuples(architecture, context)
 
     def realise(self, architecture, context):
         return KeptProducts(architecture["interactions"], context, self.init_gate)

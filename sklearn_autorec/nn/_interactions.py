@@ -10,6 +10,8 @@ from ._blocks import linear
 
 def pair_index(n_fields, order=2):
     """All tuples of ``order`` different fields in lexicographic order; int64 (order, P)."""
+    if order == 2:
+        return torch.triu_indices(n_fields, n_fields, 1)
     tuples = list(combinations(range(n_fields), order))
     return torch.tensor(tuples, dtype=torch.int64).reshape(len(tuples), order).T.contiguous()
 

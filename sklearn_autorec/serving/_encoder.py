@@ -1,0 +1,247 @@
+"""The state of a fitted `FieldEncoder`: what is written, and what is checked when it is read."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from ..preprocessing._columns import CATEGORICAL, NUMERIC, SEQUENCE
+from ..preprocessing._numeric import NumericScaler, NumericSummary
+from ..preprocessing._schema import Schema
+from ..preprocessing._vocabulary import FIRST, ValueCounter, Vocabulary
+from ._nodes import refuse
+
+MAX_ROW_ITEMS = 2**20  # items of all sequence columns of a row, padding included
+METHODS = ("quantile", "log_square", "standard", None)
+_LARGEST = float(np.finfo(np.float32).max)
+_COUNTER = ("kind", "seen", "keys", "counts", "n_missing", "n_cells", "hashed", "hash_threshold", "n_hash_buckets")
+_SUMMARY = ("method", "values", "counts", "n", "mean", "variance", "exact")
+
+
+def encoder_state(encoder):
+    """Values from which `restore_encoder` makes the fitted attributes."""
+    schema = encoder._schema
+    state = {
+        "names": schema.names,
+        "kinds": schema.kinds,
+        "separators": schema.separators,
+        "text_numbers": encoder._text_numbers,
+        "has_feature_names": hasattr(encoder, "feature_names_in_"),
+        "fields": [_field_state(field) for field in encoder._fields],
+        "counters": None,
+    }
+    if hasattr(encoder, "_counters"):
+        names = [_SUMMARY if isinstance(c, NumericSummary) else _COUNTER for c in encoder._counters]
+        state["counters"] = [{n: getattr(c, n) for n in of} for c, of in zip(encoder._counters, names, strict=True)]
+    return state
+
+
+def _field_state(field):
+    if isinstance(field, NumericScaler):
+        return {
+            name: getattr(field, name) for name in ("method", "grid", "score", "mean", "scale") if hasattr(field, name)
+        }
+    return {
+        "categories": _narrow(field.categories),
+        "counts": _narrow(field.counts),
+        "kind": field.kind,
+        "seen": field.seen,
+        "n_hash_buckets": field.n_hash_buckets,
+    }
+
+
+def _narrow(array):
+    """Non-negative integers in the narrowest dtype; others as they are."""
+    if array.dtype == np.int64 and len(array) and array.min() >= 0:
+        return array.astype(np.min_scalar_type(int(array.max())))
+    return array
+
+
+def restore_encoder(encoder, state):
+    """Set the fitted attributes of a new `FieldEncoder` from what a file says."""
+    take(
+        state,
+        ("names", "kinds", "separators", "text_numbers", "has_feature_names", "fields", "counters"),
+        "The encoder",
+    )
+    kinds, names = state["kinds"], state["names"]
+    if not isinstance(kinds, list) or not kinds or not all(k in (CATEGORICAL, NUMERIC, SEQUENCE) for k in kinds):
+        refuse("kinds", "a list of kinds of columns", kinds)
+    n = len(kinds)
+    labels = [f"x{i}" for i in range(n)]
+    if names is not None:
+        if not isinstance(names, list) or len(names) != n or len(set(names)) < n:
+            refuse("names", f"None or {n} different column names", names)
+        labels = [str(name) for name in names]
+    separators, text_numbers = state["separators"], state["text_numbers"]
+    if not isinstance(separators, dict) or not all(
+        type(i) is int and 0 <= i < n and kinds[i] == SEQUENCE and isinstance(s, str) and s
+        for i, s in separators.items()
+    ):
+        refuse("separators", "separators by the position of sequence columns", separators)
+    if not isinstance(text_numbers, set) or not all(type(i) is int and 0 <= i < n for i in text_numbers):
+        refuse("text_numbers", f"a set of positions below {n}", text_numbers)
+    schema = Schema(names, labels, kinds, separators)
+    if len(schema.sequence) * encoder.max_length > MAX_ROW_ITEMS:
+        refuse("max_length", f"at most {MAX_ROW_ITEMS} for all sequence columns together", encoder.max_length)
+    encoder.n_features_in_ = n
+    if state["has_feature_names"]:
+        if names is None or not all(isinstance(name, str) for name in names):
+            refuse("names", "strings, since has_feature_names is set", names)
+        encoder.feature_names_in_ = np.array(names, dtype=object)
+    encoder._schema, encoder._text_numbers = schema, text_numbers
+    encoder.categorical_, encoder.numeric_, encoder.sequence_ = (
+        np.array(positions, dtype=np.int64) for positions in (schema.categorical, schema.numeric, schema.sequence)
+    )
+    encoder.field_names_ = [labels[i] for i in (*schema.categorical, *schema.numeric, *schema.sequence)]
+    encoder._derived = _by_column(state["fields"], kinds, labels, _scaler, _vocabulary)
+    if state["counters"] is not None:
+        encoder._counters = _by_column(state["counters"], kinds, labels, _summary, _counter)
+
+
+def take(state, names, where):
+    """The values of a state that must be a dict with just these names."""
+    if not isinstance(state, dict) or set(state) != set(names):
+        refuse(where, f"a dict of {list(names)}", sorted(map(str, state)) if isinstance(state, dict) else state)
+    return [state[name] for name in names]
+
+
+def _by_column(states, kinds, labels, numeric, values):
+    if not isinstance(states, list) or len(states) != len(kinds):
+        refuse("fields", f"a list of {len(kinds)}", states)
+    return [
+        (numeric if kind == NUMERIC else values)(state, f"Column {label!r}")
+        for state, kind, label in zip(states, kinds, labels, strict=True)
+    ]
+
+
+def _vocabulary(state, where):
+    names = ("categories", "counts", "kind", "seen", "n_hash_buckets")
+    categories, counts, kind, seen, n_buckets = take(state, names, where)
+    if type(n_buckets) is not int or n_buckets < 0:
+        refuse(f"{where}: n_hash_buckets", "an int of at least 0", n_buckets)
+    categories = _values(categories, None if n_buckets else kind, where)
+    _check_seen(seen, kind, where)
+    if n_buckets and (kind is None or len(categories)):
+        refuse(f"{where}: categories", "empty in a hashed column that has a kind", categories)
+    n_ids = FIRST + (n_buckets or len(categories))
+    counts = _counts(counts, n_ids, where)
+    return Vocabulary(categories, counts, kind, seen, n_buckets)
+
+
+def _values(values, kind, where):
+    """Distinct values, none of them missing, as int64, float64 or objects."""
+    if not isinstance(values, np.ndarray) or values.ndim != 1:
+        refuse(f"{where}: values", "an array of one dimension", values)
+    if kind is None:
+        if len(values):
+            refuse(f"{where}: values", "empty, since the column has no kind or is hashed", values)
+        return np.zeros(0, object)
+    if values.dtype.kind == "u" and kind == "i" and (not len(values) or int(values.max()) < 2**63):
+        values = values.astype(np.int64)
+    if values.dtype != {"i": np.int64, "f": np.float64, "O": object}[kind]:
+        refuse(f"{where}: values", f"of kind {kind!r}", values.dtype)
+    if kind == "O" and not all(isinstance(v, str) and v for v in values.tolist()):
+        refuse(f"{where}: values", "strings, none of them empty", values)
+    if (kind == "f" and np.isnan(values).any()) or pd.unique(values).size < values.size:
+        refuse(f"{where}: values", "different from each other and none of them missing", values)
+    return values
+
+
+def _check_seen(seen, kind, where):
+    if kind not in ("i", "f", "O", None):
+        refuse(f"{where}: kind", "'i', 'f', 'O' or None", kind)
+    if not isinstance(seen, frozenset) or not seen <= {"numbers", "strings"} or bool(seen) != (kind is not None):
+        refuse(f"{where}: seen", "numbers, strings or both, and empty without a kind", seen)
+
+
+def _counts(counts, n, where):
+    if not isinstance(counts, np.ndarray) or counts.shape != (n,) or counts.dtype.kind not in "iu":
+        refuse(f"{where}: counts", f"{n} whole numbers, one for each value", counts)
+    if n and not (int(counts.min()) >= 0 and counts.sum(dtype=np.float64) < 2**62):
+        refuse(f"{where}: counts", "at least 0 and below 2**62 in all", counts)
+    return counts.astype(np.int64)
+
+
+def number(value, where, low=-_LARGEST, high=_LARGEST):
+    """A finite float (or int) in the range of float32, or narrower bounds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        refuse(where, f"a number between {low} and {high}", value)
+    return float(value)
+
+
+def _floats(values, where):
+    """Finite float64, rising."""
+    if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype != np.float64:
+        refuse(where, "float64 of one dimension", values)
+    if not ((np.abs(values) <= _LARGEST).all() and (np.diff(values) > 0).all()):
+        refuse(where, "finite and rising", values)
+    return values
+
+
+def _scaler(state, where):
+    method = state.get("method") if isinstance(state, dict) else None
+    if method not in METHODS:
+        refuse(f"{where}: method", f"one of {METHODS}", method)
+    scaler = NumericScaler.__new__(NumericScaler)
+    scaler.method = method
+    if method == "quantile":
+        _, grid, score = take(state, ("method", "grid", "score"), where)
+        scaler.grid, scaler.score = _floats(grid, f"{where}: grid"), _floats(score, f"{where}: score")
+        if len(grid) != len(score) or not (np.abs(score) <= math.sqrt(3) + 1e-9).all():
+            refuse(f"{where}: score", f"{len(grid)} numbers between -sqrt(3) and sqrt(3)", score)
+    else:
+        _, mean, scale = take(state, ("method", "mean", "scale"), where)
+        scaler.mean, scaler.scale = number(mean, f"{where}: mean"), number(scale, f"{where}: scale", low=1e-300)
+    return scaler
+
+
+def _counter(state, where):
+    kind, seen, keys, counts, n_missing, n_cells, hashed, threshold, n_buckets = take(state, _COUNTER, where)
+    counter = ValueCounter(threshold, n_buckets)
+    _check_seen(seen, kind, where)
+    if hashed not in (True, False) or (hashed and kind is None):
+        refuse(f"{where}: hashed", "True or False", hashed)
+    if threshold is not None and (type(threshold) is not int or threshold < 1):
+        refuse(f"{where}: hash_threshold", "None or a positive int", threshold)
+    if type(n_buckets) is not int or n_buckets < 1:
+        refuse(f"{where}: n_hash_buckets", "a positive int", n_buckets)
+    keys = _values(keys, None if hashed else kind, where)
+    counter.kind, counter.seen, counter.keys, counter.hashed = kind, seen, keys, hashed
+    counter.counts = _counts(counts, n_buckets if hashed else len(keys), where)
+    for name, value in (("n_missing", n_missing), ("n_cells", n_cells)):
+        if type(value) is not int or not 0 <= value < 2**62:
+            refuse(f"{where}: {name}", "an int of at least 0", value)
+        setattr(counter, name, value)
+    return counter
+
+
+def _summary(state, where):
+    method, values, counts, n, mean, variance, exact = take(state, _SUMMARY, where)
+    if method not in METHODS or exact not in (True, False):
+        refuse(f"{where}: method, exact", f"one of {METHODS}, True or False", (method, exact))
+    summary = NumericSummary(method)
+    summary.values = _floats(values, f"{where}: values")
+    summary.counts = _counts(counts, len(values), where)
+    if type(n) is not int or not 0 <= n < 2**62:
+        refuse(f"{where}: n", "an int of at least 0", n)
+    summary.n, summary.exact = n, exact
+    summary.mean = number(mean, f"{where}: mean")
+    summary.variance = number(variance, f"{where}: variance", 0.0, _LARGEST**2)
+    return summary
+
+
+def probe_rows(encoder):
+    """Two rows that the encoder knows: a table for trying out what was read."""
+    schema, columns = encoder._schema, []
+    for i, kind in enumerate(schema.kinds):
+        field = encoder._fields[i]
+        if kind == NUMERIC:
+            column = [float(field.grid[0]) if field.method == "quantile" and len(field.grid) else 0.0, np.nan]
+        else:
+            known = field.categories[:1].tolist() or ["?" if "strings" in field.seen else 0]
+            column = [*known, None]
+            if kind == SEQUENCE:
+                column = [schema.separators[i].join(map(str, known)) if i in schema.separators else known, None]
+        columns.append(pd.Series(column, dtype=object))
+    return pd.concat(columns, axis=1, keys=range(len(columns))).set_axis(schema.names or range(len(columns)), axis=1)

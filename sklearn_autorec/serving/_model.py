@@ -1,0 +1,217 @@
+"""The state of a fitted `CTRClassifier` or `RatingRegressor`, and the network built again from it."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.frozen import FrozenEstimator
+
+from .._fit_parts import serving_net
+from ..base import resolve_network
+from ..estimators import CTRClassifier
+from ..exceptions import ModelFileError
+from ..nn import BuildContext, ReLUDropout
+from ..preprocessing import FieldEncoder
+from ._allocation import BoundedAllocation
+from ._encoder import number, take
+from ._nodes import Weights, refuse
+
+FREE_BYTES = 2**28  # what building may allocate beside the weights: indices of pairs, mainly
+LARGEST_SIZE = 10**6  # of an integer parameter of a network, unless it has more weights
+LARGEST_SCALE = 1e200  # of ratings: float32 logits times this are finite in float64
+_COMMON = ("encoder", "architecture", "search_history", "history", "n_iter", "module")
+
+
+@dataclass
+class ModelState:
+    """All that a network is built from.
+
+    Parameters
+    ----------
+    network : Network
+    methods : list of SearchMethod
+        Those whose slot is in ``architecture``.
+    architecture : dict
+        By slot, as the methods derived it.
+    context : BuildContext
+    weights : dict of str to ndarray
+        The module's ``state_dict``.
+    dropout_seeds : dict of str to int
+        By name of the layer, so that training goes on with the same random bits.
+    """
+
+    network: object
+    methods: list
+    architecture: dict
+    context: BuildContext
+    weights: dict
+    dropout_seeds: dict
+
+
+def _rebuild_module(state):
+    """The module of a `ModelState`, with its weights; refuses one whose weights have other names, types or shapes.
+
+    The one place where a network is built from a file: what ``fit`` does to a module after training has to be
+    done here as well, between building and copying.
+    """
+    n_bytes = sum(a.nbytes for a in state.weights.values())
+    with BoundedAllocation(FREE_BYTES + 4 * n_bytes):
+        parts = {m.slot: m.realise(state.architecture[m.slot], state.context) for m in state.methods}
+        module = state.network.build(state.context, parts)
+    own = module.state_dict()
+    if own.keys() != state.weights.keys():
+        different = sorted(own.keys() ^ state.weights.keys())
+        raise ModelFileError(f"The weights do not belong to {state.network!r}: {different[:5]} are on one side only.")
+    for name, tensor in own.items():
+        array = state.weights[name]
+        wanted, got = (tensor.numpy().dtype, tuple(tensor.shape)), (array.dtype, array.shape)
+        if wanted != got:
+            refuse(f"The weight {name!r} of {state.network!r}", f"{wanted[0]} of shape {wanted[1]}", got)
+        with warnings.catch_warnings():  # torch warns of read-only arrays; this one is only read
+            warnings.simplefilter("ignore", UserWarning)
+            tensor.copy_(torch.from_numpy(array))
+    _set_dropout_seeds(module, state.dropout_seeds)
+    return module.eval()
+
+
+def _dropouts(module):
+    return {name: m for name, m in module.named_modules() if isinstance(m, ReLUDropout)}
+
+
+def _set_dropout_seeds(module, seeds):
+    layers = _dropouts(module)
+    if not isinstance(seeds, dict) or seeds.keys() != layers.keys():
+        refuse("dropout_seeds", f"a dict of {sorted(layers)}", seeds)
+    for name, seed in seeds.items():
+        if type(seed) is not int or not 0 <= seed < 2**63:
+            refuse(f"The seed of {name!r}", "an int of at least 0", seed)
+        layers[name].seed = seed
+
+
+def model_state(model):
+    """Values from which `restore_model` makes the fitted attributes."""
+    encoder = model.encoder_
+    if type(_inner(encoder)) is not FieldEncoder:
+        raise TypeError(f"encoder_ is {encoder!r}; a model can be saved if it is a FieldEncoder, or a frozen one.")
+    net = model.net_
+    state = {
+        "encoder": encoder,
+        "architecture": model.architecture_,
+        "search_history": model.search_history_,
+        "history": model.history_,
+        "n_iter": int(model.n_iter_),
+        "module": None,
+    }
+    if net is not None:
+        weights = {name: t.detach().cpu().contiguous().numpy() for name, t in net.module_.state_dict().items()}
+        state["module"] = {
+            "weights": {name: Weights(array) for name, array in weights.items()},
+            "sparse": any(getattr(m, "sparse", False) for m in net.module_.modules()),
+            "dropout_seeds": {name: layer.seed for name, layer in _dropouts(net.module_).items()},
+        }
+    if isinstance(model, CTRClassifier):
+        return {**state, "classes": model.classes_}
+    return {**state, "y_mean": model.y_mean_, "y_scale": model.y_scale_}
+
+
+def _inner(encoder):
+    return encoder.estimator if type(encoder) is FrozenEstimator else encoder
+
+
+def restore_model(model, state, allow_nonfinite):
+    """Set the fitted attributes of a new estimator from what a file says."""
+    where = type(model).__name__
+    classifier = isinstance(model, CTRClassifier)
+    own = ("classes",) if classifier else ("y_mean", "y_scale")
+    encoder, architecture, search_history, history, n_iter, module, *target = take(state, (*_COMMON, *own), where)
+    if type(_inner(encoder)) is not FieldEncoder or not hasattr(_inner(encoder), "_derived"):
+        refuse(f"{where}: encoder", "a fitted FieldEncoder", encoder)
+    for name, records in (("search_history", search_history), ("history", history)):
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            refuse(f"{where}: {name}", "a list of dicts", records)
+    if not isinstance(architecture, dict) or not all(isinstance(found, dict) for found in architecture.values()):
+        refuse(f"{where}: architecture", "a dict of dicts", architecture)
+    if type(n_iter) is not int or not 0 <= n_iter < 2**53:
+        refuse(f"{where}: n_iter", "an int of at least 0", n_iter)
+    if classifier:
+        model.classes_ = _check_classes(*target)
+    else:
+        model.y_mean_ = number(target[0], "y_mean", -LARGEST_SCALE, LARGEST_SCALE)
+        model.y_scale_ = number(target[1], "y_scale", 1e-300, LARGEST_SCALE)
+    if (module is None) != (model._n_outputs() == 0):
+        refuse(f"{where}: module", "None if there is a single class, and only then", module)
+    net = None
+    if module is not None:
+        network = resolve_network(model.network)
+        built = _rebuild_module(_state_of(model, network, encoder, architecture, module, allow_nonfinite))
+        _probe_module(built, encoder, allow_nonfinite)
+        net = serving_net(built, model._loss())
+    model._publish(encoder, net, architecture, search_history, history, n_iter, torch.device("cpu"))
+
+
+def _check_classes(classes):
+    good = isinstance(classes, np.ndarray) and classes.ndim == 1 and len(classes)
+    if not good or not np.array_equal(np.unique(classes), classes) or classes.dtype != np.unique(classes).dtype:
+        refuse("classes", "different labels in order", classes)
+    return classes
+
+
+def _state_of(model, network, encoder, architecture, module, allow_nonfinite):
+    weights, sparse, seeds = take(module, ("weights", "sparse", "dropout_seeds"), "module")
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(array, np.ndarray) for name, array in weights.items()
+    ):
+        refuse("weights", "a dict of arrays", weights)
+    for name, array in weights.items():
+        if array.dtype.kind == "f" and not allow_nonfinite and not np.isfinite(array).all():
+            raise ModelFileError(f"The weight {name!r} has NaN or infinite values; allow_nonfinite=True accepts them.")
+    if sparse not in (True, False):
+        refuse("sparse", "True or False", sparse)
+    _check_sizes(network, sum(a.size for a in weights.values()))
+    context = _context(model, encoder, sparse)
+    methods = model._search_methods()
+    missing = set(architecture) - {m.slot for m in methods}
+    if missing:
+        refuse("search", f"methods of the slots {sorted(missing)} that the architecture has", model.search)
+    methods = [m for m in methods if m.slot in architecture]
+    for method in methods:
+        method.check(architecture[method.slot], context)
+    return ModelState(network, methods, architecture, context, weights, seeds)
+
+
+def _check_sizes(network, n_weights):
+    """Refuse sizes that cannot be those of so few weights: a list of 10**9 layers takes memory before any tensor does."""
+    limit = max(n_weights, LARGEST_SIZE)
+    for name, value in network.get_params(deep=False).items():
+        for size in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(size, int) and abs(size) > limit:
+                refuse(f"{name} of {type(network).__name__}", f"at most {limit}", size)
+
+
+def _context(model, encoder, sparse):
+    return BuildContext(
+        field_names=tuple(str(name) for name in encoder.field_names_),
+        n_ids=tuple(encoder.n_ids_),
+        n_numeric=len(encoder.numeric_),
+        sequences=tuple((n, encoder.max_length) for n in encoder.sequence_n_ids_),
+        embedding_dim=model.embedding_dim,
+        n_outputs=model._n_outputs(),
+        counts=tuple(encoder.counts_),
+        sparse_gradients=sparse,
+        embedding_init=model.embedding_init,
+    )
+
+
+def _probe_module(module, encoder, allow_nonfinite):
+    """Run the first and the last id of every field through the network: all tables and indices must reach so far."""
+    last = [n - 1 for n in encoder.n_ids_]
+    last_items = [n - 1 for n in encoder.sequence_n_ids_ for _ in range(encoder.max_length)]
+    with torch.inference_mode():
+        logits = module(
+            torch.tensor([[0] * len(last), last], dtype=torch.int32),
+            torch.zeros(2, 2 * len(encoder.numeric_)),
+            torch.tensor([[0] * len(last_items), last_items], dtype=torch.int32),
+        )
+    if not allow_nonfinite and not bool(logits.isfinite().all()):
+        raise ModelFileError("The network's output is not finite.")

@@ -1,0 +1,209 @@
+"""Rows to the inputs of an exported graph, by its vocabulary file alone: the reference for other languages.
+
+Nothing here uses the encoder, pandas or torch; numpy only holds the result.
+"""
+
+import json
+import math
+from bisect import bisect_right
+
+import numpy as np
+
+FORMAT = "sklearn-autorec vocabulary"
+FORMAT_VERSION = 1
+_HASH_KEY = b"0123456789123456"
+_MASK = 2**64 - 1
+
+
+def onnx_inputs(vocabulary, rows):
+    """Rows to the inputs of the graph that `to_onnx` wrote.
+
+    Parameters
+    ----------
+    vocabulary : dict, str or path-like
+        The vocabulary file, or its content.
+    rows : list of dict
+        Column name to value: a number, a string, None; a list of these in sequence columns.
+
+    Returns
+    -------
+    dict of str to ndarray
+        What `onnxruntime.InferenceSession.run` takes as its second argument; equal to what
+        `FieldEncoder.encode` makes of the same rows.
+
+    Raises
+    ------
+    ValueError
+        If a row lacks a column, or a numeric column holds text or infinity.
+
+    Notes
+    -----
+    The file has the keys ``classes`` (the columns of the output), ``inputs``, ``output`` and ``columns``, a list in the order
+    of the inputs' columns: categorical, numeric, then sequence columns. In every column None, nan and "" are missing.
+
+    *Categorical.* The id is 0 where missing, else that of ``ids``, else 1. Values are looked up as text, by ``type``: of
+    "integers" as decimal digits (2.0 and "2" are 2), of "floats" as the shortest text that gives the same double ("2.0"),
+    of "strings" as they are; there a whole number n is looked up as "n", then as "n.0", and another number as in "floats".
+    With ``buckets`` in place of ``ids`` the id is 2 + h(text) mod buckets, where h is SipHash-2-4 of the UTF-8 text with the
+    key "0123456789123456", followed by the finalizer of splitmix64; text is as in "strings".
+
+    *Numeric.* Column j of m gives the scaled value in place j and, in place m + j, 1 where it is missing (the value is 0
+    then). By ``method``: "quantile" interpolates linearly in (grid, score), constant outside, 0 if the grid has fewer than two
+    points; "standard" is (x - mean) / scale; "log_square" is the same of sign(x) log(1 + |x|)^2; null leaves x as it is.
+
+    *Sequences.* Items that are missing are dropped; the last ``max_length`` of the others have ids as above, padded
+    with 0 on the right. Text is split by ``separator`` first, if there is one.
+
+    Examples
+    --------
+    >>> column = {"name": "user", "kind": "categorical", "type": "strings", "ids": {"ann": 2}}
+    >>> inputs = [{"name": "ids", "dtype": "int32", "width": 1}]
+    >>> vocabulary = {"format": "sklearn-autorec vocabulary", "version": 1, "inputs": inputs, "columns": [column]}
+    >>> onnx_inputs(vocabulary, [{"user": "ann"}, {"user": "bob"}, {"user": None}])["ids"].ravel().tolist()
+    [2, 1, 0]
+    """
+    if not isinstance(vocabulary, dict):
+        with open(vocabulary, encoding="utf-8") as file:
+            vocabulary = json.load(file)
+    if vocabulary.get("format") != FORMAT or vocabulary.get("version") != FORMAT_VERSION:
+        raise ValueError(
+            f"The vocabulary has format {vocabulary.get('format')!r}, version {vocabulary.get('version')!r}; this "
+            f"function reads {FORMAT!r}, version {FORMAT_VERSION}."
+        )
+    parts = {"ids": [], "numeric": [], "sequences": []}
+    for row in rows:
+        ids, values, missing, sequences = [], [], [], []
+        for column in vocabulary["columns"]:
+            if column["name"] not in row:
+                raise ValueError(f"A row lacks the column {column['name']!r}; it has {sorted(map(str, row))}.")
+            value = row[column["name"]]
+            if column["kind"] == "categorical":
+                ids.append(_id(value, column))
+            elif column["kind"] == "numeric":
+                values.append(_scaled(value, column))
+                missing.append(float(_is_missing(value)))
+            else:
+                sequences += _sequence(value, column)
+        parts["ids"].append(ids)
+        parts["numeric"].append(values + missing)
+        parts["sequences"].append(sequences)
+    return {
+        part["name"]: np.array(parts[part["name"]], dtype=part["dtype"]).reshape(len(rows), part["width"])
+        for part in vocabulary["inputs"]
+    }
+
+
+def _is_missing(value):
+    return value is None or (isinstance(value, str) and value == "") or (isinstance(value, float) and value != value)
+
+
+def _id(value, column):
+    if _is_missing(value):
+        return 0
+    if "buckets" in column:
+        return 2 + _hash(_as_text(value)) % column["buckets"]
+    ids = column["ids"]
+    if column["type"] == "strings":
+        text = _as_text(value)
+        whole = not isinstance(value, str) and float(value).is_integer()
+        return ids.get(text, ids.get(f"{text}.0", 1) if whole else 1)
+    number = _as_number(value)
+    if column["type"] == "integers":
+        return ids.get(str(int(number)), 1) if math.isfinite(number) and int(number) == number else 1
+    return ids.get(repr(float(number)), 1)
+
+
+def _as_text(value):
+    if isinstance(value, str):
+        return value
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def _as_number(value):
+    """A number, or text that is one; nan otherwise. Integers stay exact."""
+    if not isinstance(value, str):
+        return int(value) if float(value).is_integer() else float(value)
+    try:
+        return int(value)
+    except ValueError:
+        pass
+    try:
+        return math.nan if "_" in value else float(value)
+    except ValueError:
+        return math.nan
+
+
+def _scaled(value, column):
+    if _is_missing(value):
+        return 0.0
+    try:
+        x = float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Column {column['name']!r} is numeric, got {value!r}.") from error
+    if not math.isfinite(np.float32(x)):
+        raise ValueError(f"Column {column['name']!r} holds {value!r}; it must be finite in float32.")
+    method = column["method"]
+    if method == "quantile":
+        return _interpolate(x, column["grid"], column["score"])
+    if method == "log_square":
+        x = math.copysign(math.log1p(abs(x)) ** 2, x)
+    return x if method is None else (x - column["mean"]) / column["scale"]
+
+
+def _interpolate(x, grid, score):
+    if len(grid) < 2:
+        return 0.0
+    k = bisect_right(grid, x) - 1
+    if k < 0 or k >= len(grid) - 1 or grid[k] == x:
+        return score[min(max(k, 0), len(grid) - 1)]
+    slope = (score[k + 1] - score[k]) / (grid[k + 1] - grid[k])
+    return slope * (x - grid[k]) + score[k]
+
+
+def _sequence(value, column):
+    n = column["max_length"]
+    if isinstance(value, str) and column["separator"] and value:
+        value = value.split(column["separator"])
+    if not isinstance(value, list | tuple):
+        if not _is_missing(value):
+            raise ValueError(f"Column {column['name']!r} is a sequence column: its cells must be lists, got {value!r}.")
+        value = ()
+    items = [_id(item, column) for item in value if not _is_missing(item)][-n:]
+    return items + [0] * (n - len(items))
+
+
+def _hash(text):
+    """SipHash-2-4 of the UTF-8 text, then the finalizer of splitmix64; an int below 2**64."""
+    data = text.encode("utf-8")
+    k0, k1 = (int.from_bytes(_HASH_KEY[i : i + 8], "little") for i in (0, 8))
+    v = [k0 ^ 0x736F6D6570736575, k1 ^ 0x646F72616E646F6D, k0 ^ 0x6C7967656E657261, k1 ^ 0x7465646279746573]
+    tail = len(data) % 8
+    words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data) - tail, 8)]
+    words.append(int.from_bytes(data[len(data) - tail :], "little") | (len(data) & 0xFF) << 56)
+    for word in words:
+        v[3] ^= word
+        _rounds(v, 2)
+        v[0] ^= word
+    v[2] ^= 0xFF
+    _rounds(v, 4)
+    h = v[0] ^ v[1] ^ v[2] ^ v[3]
+    h = (h ^ h >> 30) * 0xBF58476D1CE4E5B9 & _MASK
+    h = (h ^ h >> 27) * 0x94D049BB133111EB & _MASK
+    return h ^ h >> 31
+
+
+def _rounds(v, n):
+    def rotated(x, by):
+        return (x << by | x >> (64 - by)) & _MASK
+
+    for _ in range(n):
+        v[0] = (v[0] + v[1]) & _MASK
+        v[1] = rotated(v[1], 13) ^ v[0]
+        v[0] = rotated(v[0], 32)
+        v[2] = (v[2] + v[3]) & _MASK
+        v[3] = rotated(v[3], 16) ^ v[2]
+        v[0] = (v[0] + v[3]) & _MASK
+        v[3] = rotated(v[3], 21) ^ v[0]
+        v[2] = (v[2] + v[1]) & _MASK
+        v[1] = rotated(v[1], 17) ^ v[2]
+        v[2] = rotated(v[2], 32)

@@ -1,0 +1,134 @@
+"""The classes that a file may name. Files are never asked which module to import."""
+
+import importlib
+import pkgutil
+
+import sklearn_autorec
+
+from ..base import Network, SearchMethod
+from ..estimators import CTRClassifier, RatingRegressor
+from ..exceptions import ModelFileError
+from ..preprocessing import FieldEncoder
+from ..utils._sklearn import validate_parameters
+from ._encoder import encoder_state, restore_encoder
+from ._model import model_state, restore_model
+from ._nodes import refuse
+from ._steps import STEPS, check_parameters, restore_step, step_state
+
+PACKAGE = "sklearn_autorec"
+# Left behind in a saved model: what belongs to a running fit, and scikit-learn's note of its version.
+TRANSIENT = {"_stream", "_skl_callbacks", "_parent_callback_ctx", "_sklearn_version"}
+
+OUTPUT = "_sklearn_output_config"  # where set_output leaves its choice
+
+
+def _subclasses(cls):
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _subclasses(sub)
+
+
+def _public_name(cls):
+    """Package and name of a class, without the private modules in between."""
+    packages = cls.__module__.split(".")
+    return ".".join([*(p for p in packages if not p.startswith("_")), cls.__name__])
+
+
+class Registry:
+    """Known classes by name: estimators, networks and search methods of this package, steps of scikit-learn."""
+
+    def __init__(self):
+        for module in pkgutil.iter_modules(sklearn_autorec.__path__):
+            if module.ispkg:  # networks and search methods live in packages, which register them when imported
+                importlib.import_module(f"{PACKAGE}.{module.name}")
+        components = [c for base in (Network, SearchMethod) for c in _subclasses(base)]
+        self.components = {c for c in components if c.__module__.split(".")[0] == PACKAGE}
+        classes = [FieldEncoder, *self.components, *STEPS]
+        self.classes = {_public_name(c): c for c in classes}
+        self.classes |= {f"{PACKAGE}.{c.__name__}": c for c in (CTRClassifier, RatingRegressor)}
+        self.names = {c: name for name, c in self.classes.items()}
+
+    def describe(self, value, writer, where):
+        """Class name, parameters and fitted state of an object as nodes.
+
+        Raises
+        ------
+        TypeError
+            If its class is not known, or it holds what cannot be saved.
+        """
+        cls = type(value)
+        if cls not in self.names:
+            steps = ", ".join(sorted(c.__name__ for c in STEPS))
+            raise TypeError(
+                f"{where} is {value!r:.200} of class {cls.__module__}.{cls.__name__}, which cannot be saved. Allowed are "
+                f"plain values, arrays, CTRClassifier, RatingRegressor, FieldEncoder, networks and search methods of "
+                f"sklearn_autorec, and of scikit-learn {steps}."
+            )
+        if cls in STEPS:
+            check_parameters(value)
+        params = value.get_params(deep=False)
+        state = self._state(value)
+        output = getattr(value, OUTPUT, {"transform": None})["transform"]
+        odd = sorted(set(vars(value)) - set(params) - TRANSIENT - {OUTPUT} - self._fitted_names(value))
+        if odd:
+            raise TypeError(f"{where}, {value!r:.200}, has attributes that cannot be saved: {odd}.")
+        return {
+            "class": self.names[cls],
+            "output": output,
+            "params": {name: writer.node(v, f"{where}, {cls.__name__}.{name}") for name, v in params.items()},
+            "state": None
+            if state is None
+            else {name: writer.node(v, f"{where}, {cls.__name__}.{name}") for name, v in state.items()},
+        }
+
+    def _state(self, value):
+        if isinstance(value, FieldEncoder):
+            return encoder_state(value) if hasattr(value, "_derived") else None
+        if type(value) in STEPS:
+            return step_state(value)
+        if isinstance(value, CTRClassifier | RatingRegressor):
+            return model_state(value) if hasattr(value, "encoder_") else None
+        return None
+
+    def _fitted_names(self, value):
+        if type(value) in STEPS:
+            required, optional = STEPS[type(value)]
+            return {"n_features_in_", "feature_names_in_", *required, *optional}
+        if type(value) in self.components:
+            return set()
+        # The state of our own estimators is written from their attributes, all of which end like this.
+        return {name for name in vars(value) if name.endswith("_") or name in _ENCODER_PRIVATE}
+
+    def rebuild(self, name, output, params, state, reader, where):
+        """The object of a node: constructed from parameters, then given its checked state."""
+        if not isinstance(name, str) or name not in self.classes:
+            raise ModelFileError(f"{where} has the class {name!r:.100}, which files may not name.")
+        cls = self.classes[name]
+        if not isinstance(params, dict) or not set(params) <= set(cls._get_param_names()):
+            refuse(f"The parameters of {where}", f"some of {cls._get_param_names()}", params)
+        value = cls(**{key: reader.value(v, f"{where}, {cls.__name__}.{key}") for key, v in params.items()})
+        if cls in STEPS:
+            check_parameters(value)
+        if hasattr(value, "_parameter_constraints"):
+            validate_parameters(value)
+        if output is not None:
+            if output not in ("default", "pandas", "polars"):
+                refuse(f"The output of {where}", "'default', 'pandas' or 'polars'", output)
+            setattr(value, OUTPUT, {"transform": output})
+        if state is None:
+            return value
+        if not isinstance(state, dict):
+            refuse(f"The state of {where}", "an object or null", state)
+        state = {key: reader.value(v, f"{where}, {cls.__name__}.{key}") for key, v in state.items()}
+        if cls is FieldEncoder:
+            restore_encoder(value, state)
+        elif cls in STEPS:
+            restore_step(value, state)
+        elif cls in (CTRClassifier, RatingRegressor):
+            restore_model(value, state, reader.allow_nonfinite)
+        else:
+            refuse(f"The state of {where}", "null", sorted(state))
+        return value
+
+
+_ENCODER_PRIVATE = {"_schema", "_text_numbers", "_derived", "_counters"}

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from ._fit_parts import EpochReporter, Seeds, mean_one, resolve_device, serving_net, sizes
 from ._searching import Found, check_methods, check_slots, realise, search_parts
 from .base import SLOTS, FixedArchitecture, describe, network_of, resolve_network
-from .nn import BuildContext, mask_from_text
+from .nn import BuildContext, mask_to_text
 from .preprocessing import FieldEncoder
 from .search import EncodedTensors, FieldNet, TrainingPlan, forward_in_chunks, train
 from .utils._memory import available_memory
@@ -31,6 +31,13 @@ from .utils._sklearn import (
 
 EARLY_STOPPING_ROWS = 10_000  # early_stopping="auto" needs so many
 LAZY_TABLE_FACTOR = 8  # tables this many times larger than a batch's ids get row-wise updates
+
+
+def _without_masks(architecture, net):
+    """The architecture as it is stored: a packed table knows its mask, which need not be saved twice."""
+    if net is None or "mask" not in architecture.get("embedding", {}):
+        return architecture
+    return {**architecture, "embedding": {**architecture["embedding"], "mask": None}}
 
 
 class FieldEstimator(CallbackSupportMixin, BaseEstimator):
@@ -174,7 +181,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         loss = self._loss()
         progress = EpochReporter(self, X, y, n_tasks=(1 if self.joint and methods else len(methods)) + 1)
         found = (
-            Found(dict(self.architecture_))
+            Found(dict(self._architecture))
             if warm
             else self._search(network, methods, context, loss, data, plan, device, seeds, progress)
         )
@@ -265,7 +272,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         self._publish(
             encoder,
             serving_net(stream.module_, stream.criterion_),
-            self._described(network) if first else self.architecture_,
+            self._described(network) if first else self._architecture,
             getattr(self, "search_history_", []),
             history,
             getattr(self, "n_iter_", 0) + result.best_epoch,
@@ -394,7 +401,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         self.__dict__.pop("_stream", None)
         self.encoder_ = encoder
         self.net_ = net
-        self.architecture_ = architecture
+        self._architecture = _without_masks(architecture, net)
         self.search_history_ = search_history
         self.history_ = history
         self.n_iter_ = n_iter
@@ -424,6 +431,16 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         logits = forward_in_chunks(self.net_.module_, EncodedTensors.from_table(table, self._device()))
         return logits.cpu().numpy().astype(np.float64)
 
+    @property
+    def architecture_(self):
+        """What each search found, by slot, the network and its embedding_dim: plain values."""
+        check_is_fitted(self, "encoder_")
+        found = dict(self._architecture)
+        if "mask" in found.get("embedding", {}):
+            mask = self.net_.module_.embedding.mask()
+            found["embedding"] = {**found["embedding"], "mask": mask_to_text(mask)}
+        return found
+
     @classmethod
     def from_architecture(cls, architecture, **params):
         """An estimator that trains a known architecture, without searching.
@@ -450,7 +467,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
     def embedding_sizes_(self):
         """Length of the embeddings by column: an int, or an int array by id where values differ."""
         check_is_fitted(self, "encoder_")
-        found = self.architecture_.get("embedding", {})
+        found = self._architecture.get("embedding", {})
         names = [
             *self.encoder_.field_names_[: len(self.encoder_.n_ids_)],
             *self.encoder_.field_names_[len(self.encoder_.n_ids_) + len(self.encoder_.numeric_) :],
@@ -458,7 +475,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         if "widths" in found:
             return dict(zip(self.encoder_.field_names_, found["widths"], strict=True))
         if "mask" in found:
-            counts = mask_from_text(found["mask"]).sum(1)
+            counts = self.net_.module_.embedding.mask().sum(1)
             bounds = np.cumsum([*self.encoder_.n_ids_, *self.encoder_.sequence_n_ids_])[:-1]
             return dict(zip(names, np.split(counts, bounds), strict=True))
         raise AttributeError(f"search={self.search!r} does not choose embedding sizes; use for instance search=PEP().")
@@ -477,7 +494,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _interactions(self):
         check_is_fitted(self, "encoder_")
-        found = self.architecture_.get("interaction", {})
+        found = self._architecture.get("interaction", {})
         if "candidates" not in found:
             raise AttributeError(
                 f"search={self.search!r} does not choose interactions; use for instance search=AutoFIS()."

@@ -243,7 +243,11 @@ class FixedArchitecture(SearchMethod):
     def joint(self):
         return False
 
+    def check(self, architecture, context):
+        self.method().check(architecture, context)
+
     def search(self, problem):
+        self.check(self.architecture, problem.context)
         return dict(self.architecture)
 
     def realise(self, architecture, context):

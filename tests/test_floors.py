@@ -25,7 +25,7 @@ BELOW = {
     "_fitting": {"utils", "exceptions", "nn", "search", "base", "preprocessing", "_fit_parts", "_searching"},
     "estimators": {"utils", "exceptions", "nn", "search", "base", "preprocessing", "_fitting"},
     "networks": {"utils", "nn", "base"},
-    "serving": {"utils", "exceptions", "nn", "base", "preprocessing", "_fit_parts", "estimators"},
+    "serving": {"utils", "exceptions", "nn", "base", "preprocessing", "_fit_parts", "_searching", "estimators"},
     "interaction": {"utils", "exceptions", "nn", "search", "base"},
     "embedding": {"utils", "exceptions", "nn", "search", "base"},
     "inspection": {"utils", "exceptions"},

@@ -1,6 +1,7 @@
 """Search methods that choose the size of embeddings."""
 
 from ._autodim import AutoDim
+from ._baselines import EqualSize, MagnitudePruning, RandomSizes
 from ._pep import PEP
 
-__all__ = ["PEP", "AutoDim"]
+__all__ = ["PEP", "AutoDim", "EqualSize", "MagnitudePruning", "RandomSizes"]

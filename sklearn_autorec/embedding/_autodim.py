@@ -10,6 +10,7 @@ from ..base import SearchMethod
 from ..nn import FieldEmbedding, MixedEmbedding
 from ..search import ArchSchedule
 from ..utils._sklearn import Interval, StrOptions
+from ._widths import check_candidates, check_widths
 
 EPS = 1e-6  # added to variances, of the size of the square of a tenth of the usual initial embeddings
 
@@ -218,17 +219,8 @@ class AutoDim(SearchMethod):
             "weights": (np.exp(alpha) / np.exp(alpha).sum(1, keepdims=True)).astype(float).tolist(),
         }
 
+    def check(self, architecture, context):
+        check_widths(architecture, context)
+
     def realise(self, architecture, context):
         return MixedEmbedding(context, architecture["widths"])
-
-
-def check_candidates(candidates, embedding_dim):
-    """Sorted distinct widths; refuses what does not lie between 0 and ``embedding_dim``."""
-    if isinstance(candidates, str):
-        candidates = [*(2**k for k in range(embedding_dim.bit_length()) if 2**k < embedding_dim), embedding_dim]
-    found = sorted(set(candidates))
-    if not found or not all(isinstance(w, Integral) and 0 <= w <= embedding_dim for w in found):
-        raise ValueError(
-            f"candidates must be whole numbers between 0 and embedding_dim={embedding_dim}, got {candidates!r}."
-        )
-    return [int(w) for w in found]

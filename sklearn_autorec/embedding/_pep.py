@@ -2,7 +2,6 @@
 
 from numbers import Real
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -10,6 +9,7 @@ from ..base import SearchMethod
 from ..nn import FieldEmbedding, MaskedEmbedding, mask_from_text, mask_to_text
 from ..search import RowAdam
 from ..utils._sklearn import Interval, StrOptions
+from ._masks import check_mask, strongest
 
 PAPER_INIT = -15.0  # of the public code on MovieLens
 WARMUP = 0.3  # share of the search without pressure: embeddings near their small initial values would all be pruned
@@ -206,13 +206,8 @@ class PEP(SearchMethod):
     def derive(self, module, context):
         return {"mask": mask_to_text(strongest(module.margins(), self.target_sparsity))}
 
+    def check(self, architecture, context):
+        check_mask(architecture, context)
+
     def realise(self, architecture, context):
         return MaskedEmbedding(context, mask_from_text(architecture["mask"]))
-
-
-def strongest(scores, sparsity):
-    """Mask of the elements of highest score that leave a share of ``sparsity`` zeros; -inf is never kept."""
-    n = round((1 - sparsity) * scores.size)
-    mask = np.zeros(scores.size, bool)
-    mask[np.argsort(-scores, axis=None, kind="stable")[:n]] = True
-    return mask.reshape(scores.shape) & np.isfinite(scores)

@@ -24,10 +24,12 @@ class PackedEmbedding(FieldRows):
 
     form = ""
     buffer_types: dict[str, torch.dtype] = {}
+    matrices: tuple[str, ...] = ()  # buffers of two dimensions; the others have one
 
     def __init__(self, context, arrays):
         super().__init__(context)
         self.width = context.embedding_dim
+        self.field_sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
         self.values = nn.Parameter(torch.from_numpy(np.array(arrays["values"], np.float32)))
         for name, dtype in self.buffer_types.items():
             self.register_buffer(name, torch.from_numpy(np.array(arrays[name])).to(dtype))
@@ -52,9 +54,42 @@ class PackedEmbedding(FieldRows):
         """Raise ValueError where a buffer points outside of what is stored."""
         raise NotImplementedError
 
-    def layout(self):
-        """Plain dict from which, with the buffers' values, the module can be made again."""
-        return {"form": self.form, "shapes": {name: list(t.shape) for name, t in self.state_dict().items()}}
+    @classmethod
+    def from_arrays(cls, context, arrays):
+        """The module of its own ``state_dict``, as arrays; contents are left to `check`.
+
+        Raises
+        ------
+        ValueError
+            If an array is missing or has another type or number of dimensions.
+        """
+        wanted = {"values": (np.dtype("float32"), 1)}
+        for name, dtype in cls.buffer_types.items():
+            wanted[name] = torch.empty(0, dtype=dtype).numpy().dtype, 1 + (name in cls.matrices)
+        if context.n_numeric:
+            wanted["numeric_weight"] = np.dtype("float32"), 3
+        got = {name: (a.dtype, a.ndim) for name, a in arrays.items()}
+        if got != wanted:
+            raise ValueError(f"a packed table of form {cls.form!r} needs the arrays {wanted}, got {got}.")
+        _require(cls.fits(context, arrays), "shapes")
+        return cls(context, arrays)
+
+    @classmethod
+    def fits(cls, context, arrays):
+        """Whether the shapes of a form's own arrays go with the tables and with each other."""
+        return True
+
+    @torch.no_grad()
+    def mask(self):
+        """What is not zero, bool ndarray (V, width); made in blocks of rows."""
+        sizes = [n for n in self.field_sizes if n]
+        out = []
+        for f, n in enumerate(self.field_sizes):
+            start = sum(self.field_sizes[:f])
+            for first in range(0, n, 65536):
+                ids = torch.arange(first, min(first + 65536, n), device=self.values.device)
+                out.append((self.lookup(ids, ids + start, f) != 0).cpu().numpy())
+        return np.concatenate(out) if sizes else np.zeros((0, self.width), bool)
 
 
 class PackedColumns(PackedEmbedding):
@@ -65,15 +100,20 @@ class PackedColumns(PackedEmbedding):
 
     form = "columns"
     buffer_types = {"position": torch.int16}
+    matrices = ("position",)
 
     def __init__(self, context, arrays):
         super().__init__(context, arrays)
-        sizes = np.array([*context.n_ids, *(n for n, _ in context.sequences)], np.int64)
+        sizes = np.array(self.field_sizes, np.int64)
         widths = (np.asarray(arrays["position"]) >= 0).sum(1)
         start = np.concatenate([[0], np.cumsum(sizes * widths)])
         self.n_stored = int(start[-1])
         self.register_buffer("start", torch.from_numpy(start[:-1].astype(np.int64)), persistent=False)
         self.register_buffer("widths", torch.from_numpy(widths.astype(np.int64)), persistent=False)
+
+    @classmethod
+    def fits(cls, context, arrays):
+        return arrays["position"].shape == (len(context.n_ids) + len(context.sequences), context.embedding_dim)
 
     @staticmethod
     def pack(table, sizes):
@@ -107,6 +147,7 @@ class PackedPrefixes(PackedEmbedding):
 
     form = "prefixes"
     buffer_types = {"bounds": torch.int32}
+    matrices = ("bounds",)
 
     def __init__(self, context, arrays):
         super().__init__(context, arrays)
@@ -114,8 +155,11 @@ class PackedPrefixes(PackedEmbedding):
         # Column k of a field is a run of bounds[f, k] numbers.
         start = np.concatenate([[0], np.cumsum(bounds)])
         self.n_stored = int(start[-1])
-        self.sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
         self.register_buffer("start", torch.from_numpy(start[:-1].reshape(bounds.shape)), persistent=False)
+
+    @classmethod
+    def fits(cls, context, arrays):
+        return arrays["bounds"].shape == (len(context.n_ids) + len(context.sequences), context.embedding_dim)
 
     @staticmethod
     def pack(table, sizes):
@@ -131,7 +175,7 @@ class PackedPrefixes(PackedEmbedding):
         return self.start[fields] + ids, ids < self.bounds[fields]
 
     def check(self):
-        sizes = torch.tensor(self.sizes).unsqueeze(1)
+        sizes = torch.tensor(self.field_sizes).unsqueeze(1)
         falling = (self.bounds[:, 1:] <= self.bounds[:, :-1]).all()
         fits = (self.bounds >= 0).all() and (self.bounds <= sizes).all()
         _require(bool(falling and fits) and self.n_stored == len(self.values), "bounds")
@@ -148,6 +192,11 @@ class _LivingRows(PackedEmbedding):
     def __init__(self, context, arrays):
         super().__init__(context, arrays)
         self.register_buffer("popcount", torch.from_numpy(_POPCOUNT.astype(np.int64)), persistent=False)
+
+    @classmethod
+    def fits(cls, context, arrays):
+        n_blocks = -(-(sum(context.n_ids) + sum(n for n, _ in context.sequences)) // BLOCK)
+        return len(arrays["alive"]) == n_blocks * BLOCK // 8 and len(arrays["before"]) == n_blocks
 
     @staticmethod
     def pack_rows(living):
@@ -193,7 +242,7 @@ class PackedSparse(_LivingRows):
     def __init__(self, context, arrays):
         super().__init__(context, arrays)
         lengths = np.diff(np.asarray(arrays["row_offsets"]).astype(np.int64))
-        self.longest = int(lengths.max(initial=0))
+        self.longest = min(int(lengths.max(initial=0)), self.width)
 
     @staticmethod
     def pack(table, sizes):
@@ -238,6 +287,7 @@ class PackedBits(_LivingRows):
     """
 
     form = "bits"
+    matrices = ("bits",)
     buffer_types = {**_LivingRows.buffer_types, "bits": torch.uint8, "row_offsets": torch.int32}
 
     @staticmethod

@@ -8,10 +8,11 @@ import torch
 from sklearn.frozen import FrozenEstimator
 
 from .._fit_parts import serving_net
-from ..base import resolve_network
+from .._searching import check_slots
+from ..base import SLOTS, FixedArchitecture, network_of
 from ..estimators import CTRClassifier
 from ..exceptions import ModelFileError
-from ..nn import BuildContext, ReLUDropout
+from ..nn import FORMS, BuildContext, PackedEmbedding, ReLUDropout
 from ..preprocessing import FieldEncoder
 from ._allocation import BoundedAllocation
 from ._encoder import number, take
@@ -30,23 +31,23 @@ class ModelState:
     Parameters
     ----------
     network : Network
-    methods : list of SearchMethod
-        Those whose slot is in ``architecture``.
-    architecture : dict
-        By slot, as the methods derived it.
+    methods : list of FixedArchitecture
+        One per slot of the architecture.
     context : BuildContext
     weights : dict of str to ndarray
         The module's ``state_dict``.
     dropout_seeds : dict of str to int
         By name of the layer, so that training goes on with the same random bits.
+    packed : dict of str to str
+        Slots that hold a packed table, and its form; see `sklearn_autorec.nn.pack_table`.
     """
 
     network: object
     methods: list
-    architecture: dict
     context: BuildContext
     weights: dict
     dropout_seeds: dict
+    packed: dict
 
 
 def _rebuild_module(state):
@@ -57,7 +58,10 @@ def _rebuild_module(state):
     """
     n_bytes = sum(a.nbytes for a in state.weights.values())
     with BoundedAllocation(FREE_BYTES + 4 * n_bytes):
-        parts = {m.slot: m.realise(state.architecture[m.slot], state.context) for m in state.methods}
+        parts = {
+            m.slot: _packed_part(state, m.slot) if m.slot in state.packed else m.realise(m.architecture, state.context)
+            for m in state.methods
+        }
         module = state.network.build(state.context, parts)
     own = module.state_dict()
     if own.keys() != state.weights.keys():
@@ -71,8 +75,17 @@ def _rebuild_module(state):
         with warnings.catch_warnings():  # torch warns of read-only arrays; this one is only read
             warnings.simplefilter("ignore", UserWarning)
             tensor.copy_(torch.from_numpy(array))
+    for part in parts.values():
+        if isinstance(part, PackedEmbedding):
+            part.check()
     _set_dropout_seeds(module, state.dropout_seeds)
     return module.eval()
+
+
+def _packed_part(state, slot):
+    """An empty module of the stored form, as large as the file's arrays; their contents are checked once they are in place."""
+    arrays = {name.removeprefix(f"{slot}."): a for name, a in state.weights.items() if name.startswith(f"{slot}.")}
+    return FORMS[state.packed[slot]].from_arrays(state.context, arrays)
 
 
 def _dropouts(module):
@@ -97,7 +110,7 @@ def model_state(model):
     net = model.net_
     state = {
         "encoder": encoder,
-        "architecture": model.architecture_,
+        "architecture": model._architecture,
         "search_history": model.search_history_,
         "history": model.history_,
         "n_iter": int(model.n_iter_),
@@ -109,6 +122,7 @@ def model_state(model):
             "weights": {name: Weights(array) for name, array in weights.items()},
             "sparse": any(getattr(m, "sparse", False) for m in net.module_.modules()),
             "dropout_seeds": {name: layer.seed for name, layer in _dropouts(net.module_).items()},
+            "packed": {name: m.form for name, m in net.module_.named_modules() if isinstance(m, PackedEmbedding)},
         }
     if isinstance(model, CTRClassifier):
         return {**state, "classes": model.classes_}
@@ -130,8 +144,8 @@ def restore_model(model, state, allow_nonfinite):
     for name, records in (("search_history", search_history), ("history", history)):
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             refuse(f"{where}: {name}", "a list of dicts", records)
-    if not isinstance(architecture, dict) or not all(isinstance(found, dict) for found in architecture.values()):
-        refuse(f"{where}: architecture", "a dict of dicts", architecture)
+    if not isinstance(architecture, dict) or not architecture.keys() <= {*SLOTS, "network", "embedding_dim"}:
+        refuse(f"{where}: architecture", "a dict by slot", architecture)
     if type(n_iter) is not int or not 0 <= n_iter < 2**53:
         refuse(f"{where}: n_iter", "an int of at least 0", n_iter)
     if classifier:
@@ -143,8 +157,7 @@ def restore_model(model, state, allow_nonfinite):
         refuse(f"{where}: module", "None if there is a single class, and only then", module)
     net = None
     if module is not None:
-        network = resolve_network(model.network)
-        built = _rebuild_module(_state_of(model, network, encoder, architecture, module, allow_nonfinite))
+        built = _rebuild_module(_state_of(model, encoder, architecture, module, allow_nonfinite))
         _probe_module(built, encoder, allow_nonfinite)
         net = serving_net(built, model._loss())
     model._publish(encoder, net, architecture, search_history, history, n_iter, torch.device("cpu"))
@@ -157,8 +170,8 @@ def _check_classes(classes):
     return classes
 
 
-def _state_of(model, network, encoder, architecture, module, allow_nonfinite):
-    weights, sparse, seeds = take(module, ("weights", "sparse", "dropout_seeds"), "module")
+def _state_of(model, encoder, architecture, module, allow_nonfinite):
+    weights, sparse, seeds, packed = take(module, ("weights", "sparse", "dropout_seeds", "packed"), "module")
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(array, np.ndarray) for name, array in weights.items()
     ):
@@ -168,16 +181,24 @@ def _state_of(model, network, encoder, architecture, module, allow_nonfinite):
             raise ModelFileError(f"The weight {name!r} has NaN or infinite values; allow_nonfinite=True accepts them.")
     if sparse not in (True, False):
         refuse("sparse", "True or False", sparse)
+    network = network_of(architecture.get("network"))
+    methods = [FixedArchitecture(architecture[slot]) for slot in SLOTS if slot in architecture]
+    for part in (network, *(m.method() for m in methods)):
+        if not type(part).__module__.startswith("sklearn_autorec."):
+            refuse("architecture", "classes of sklearn_autorec", part)
+    check_slots(network, [m.method() for m in methods])
     _check_sizes(network, sum(a.size for a in weights.values()))
-    context = _context(model, encoder, sparse)
-    methods = model._search_methods()
-    missing = set(architecture) - {m.slot for m in methods}
-    if missing:
-        refuse("search", f"methods of the slots {sorted(missing)} that the architecture has", model.search)
-    methods = [m for m in methods if m.slot in architecture]
+    dim = architecture.get("embedding_dim")
+    if type(dim) is not int or not 1 <= dim <= LARGEST_SIZE:
+        refuse("embedding_dim", f"an int from 1 to {LARGEST_SIZE}", dim)
+    context = _context(model, encoder, sparse, dim)
+    slots = {m.slot for m in methods}
+    if not isinstance(packed, dict) or not packed.keys() <= slots or not set(packed.values()) <= FORMS.keys():
+        refuse("packed", f"forms {sorted(FORMS)} of the slots {sorted(slots)}", packed)
     for method in methods:
-        method.check(architecture[method.slot], context)
-    return ModelState(network, methods, architecture, context, weights, seeds)
+        if method.slot not in packed:  # a packed table is checked as it is built
+            method.check(method.architecture, context)
+    return ModelState(network, methods, context, weights, seeds, packed)
 
 
 def _check_sizes(network, n_weights):
@@ -189,13 +210,13 @@ def _check_sizes(network, n_weights):
                 refuse(f"{name} of {type(network).__name__}", f"at most {limit}", size)
 
 
-def _context(model, encoder, sparse):
+def _context(model, encoder, sparse, embedding_dim):
     return BuildContext(
         field_names=tuple(str(name) for name in encoder.field_names_),
         n_ids=tuple(encoder.n_ids_),
         n_numeric=len(encoder.numeric_),
         sequences=tuple((n, encoder.max_length) for n in encoder.sequence_n_ids_),
-        embedding_dim=model.embedding_dim,
+        embedding_dim=embedding_dim,
         n_outputs=model._n_outputs(),
         counts=tuple(encoder.counts_),
         sparse_gradients=sparse,

@@ -109,7 +109,7 @@ def to_onnx(model, path):
             output_names=[vocabulary["output"]],
             dynamo=True,
             dynamic_shapes=dynamic,
-            external_data=model.nbytes_ > EXTERNAL_BYTES,
+            external_data=model.nbytes_["total"] > EXTERNAL_BYTES,
             verbose=False,
         )
     with open(f"{os.fspath(path)}.vocab.json", "w", encoding="utf-8") as file:

@@ -96,8 +96,8 @@ class Registry:
             return {"n_features_in_", "feature_names_in_", *required, *optional}
         if type(value) in self.components:
             return set()
-        # The state of our own estimators is written from their attributes, all of which end like this.
-        return {name for name in vars(value) if name.endswith("_") or name in _ENCODER_PRIVATE}
+        # The state of our own estimators is written from their attributes, nearly all of which end like this.
+        return {name for name in vars(value) if name.endswith("_") or name in _PRIVATE}
 
     def rebuild(self, name, output, params, state, reader, where):
         """The object of a node: constructed from parameters, then given its checked state."""
@@ -131,4 +131,4 @@ class Registry:
         return value
 
 
-_ENCODER_PRIVATE = {"_schema", "_text_numbers", "_derived", "_counters"}
+_PRIVATE = {"_schema", "_text_numbers", "_derived", "_counters", "_architecture"}

@@ -1,0 +1,26 @@
+"""What the methods that prune single elements share."""
+
+import numpy as np
+
+from ..nn import mask_from_text
+
+
+def strongest(scores, sparsity):
+    """Mask of the elements of highest score that leaves a share of ``sparsity`` zeros; -inf is never kept."""
+    n = round((1 - sparsity) * scores.size)
+    mask = np.zeros(scores.size, bool)
+    mask[np.argsort(-scores, axis=None, kind="stable")[:n]] = True
+    return mask.reshape(scores.shape) & np.isfinite(scores)
+
+
+def check_mask(architecture, context):
+    """Refuse an architecture whose mask does not fit the tables.
+
+    Raises
+    ------
+    ValueError
+    """
+    rows = sum(context.n_ids) + sum(n for n, _ in context.sequences)
+    shape = mask_from_text(architecture["mask"]).shape
+    if shape != (rows, context.embedding_dim):
+        raise ValueError(f"the mask has shape {shape}, the embedding table has {(rows, context.embedding_dim)}.")

@@ -1,5 +1,6 @@
 """PEP: plug-in embedding pruning by learned thresholds."""
 
+import math
 from numbers import Real
 
 import torch
@@ -130,12 +131,13 @@ class PEP(SearchMethod):
         What has a threshold of its own: each element, each value, each dimension of a field, and so on.
     schedule : {"pressure", "paper"}, default="pressure"
         "pressure" adds an L1 norm of the vectors read to the loss, which raises the thresholds and shrinks what is not
-        needed. "paper" is the public code: the thresholds start far below, at -15 instead of ``threshold_init``, and
+        needed. "paper" is the public code: the thresholds start far below, at -15 whatever ``threshold_init``, and
         are moved by their L2 decay (``threshold_decay``, then 1e-5) and the learning rate of the weights, with no other pressure.
     pressure : float, default=0.01
         Weight of the L1 norm of the distinct vectors of a batch, per row of the batch.
-    threshold_init : float, default=-8.0
-        First s; the sigmoid of it should lie well below the initial embeddings.
+    threshold_init : float or None, default=None
+        First s. None is where the sigmoid is a thirtieth of ``embedding_init``: thresholds above the initial embeddings
+        would prune them before they are trained.
     threshold_lr : float, default=0.01
         Adam's learning rate of s.
     threshold_decay : float, default=0.0
@@ -171,7 +173,7 @@ class PEP(SearchMethod):
         "granularity": [StrOptions({"value_dim", "value", "field_dim", "field", "dim", "global"})],
         "schedule": [StrOptions({"pressure", "paper"})],
         "pressure": [Interval(Real, 0, None, closed="left")],
-        "threshold_init": [Real],
+        "threshold_init": [Real, None],
         "threshold_lr": [Interval(Real, 0, None, closed="left")],
         "threshold_decay": [Interval(Real, 0, None, closed="left")],
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
@@ -183,7 +185,7 @@ class PEP(SearchMethod):
         granularity="value_dim",
         schedule="pressure",
         pressure=0.01,
-        threshold_init=-8.0,
+        threshold_init=None,
         threshold_lr=0.01,
         threshold_decay=0.0,
         retrain="rewind",
@@ -198,7 +200,11 @@ class PEP(SearchMethod):
         self.retrain = retrain
 
     def build(self, context):
-        options = (self.threshold_init, self.threshold_lr, self.threshold_decay, self.pressure)
+        first = self.threshold_init
+        if first is None:
+            share = min(context.embedding_init / 30, 0.5)
+            first = math.log(share / (1 - share))
+        options = (first, self.threshold_lr, self.threshold_decay, self.pressure)
         if self.schedule == "paper":
             options = (PAPER_INIT, 1e-3, self.threshold_decay or 1e-5, 0.0)
         return ThresholdedEmbedding(context, self.granularity, *options)

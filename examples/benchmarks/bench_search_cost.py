@@ -1,4 +1,4 @@
-"""What a search costs: AutoFIS search + retrain beside a plain fit of the same network and epochs, interleaved.
+"""What a search costs: search + retrain beside a plain fit of the same network and epochs, interleaved.
 
 python examples/benchmarks/bench_search_cost.py --data-home DIR [--rounds 5]
 """
@@ -10,6 +10,7 @@ import torch
 from _common import frappe, parser, print_machine
 
 from sklearn_autorec import CTRClassifier
+from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import FM, IPNN, DeepFM
 
@@ -32,17 +33,20 @@ def main():
         "device": "cpu",
     }
     for network in (FM(), DeepFM(), IPNN()):
-        seconds = {"plain": [], "search": []}
+        searches = {"plain": None, "AutoFIS": AutoFIS(), "AutoDim": AutoDim(), "PEP": PEP()}
+        seconds = {name: [] for name in searches}
         for _ in range(args.rounds):
-            for name, search in (("plain", None), ("search", AutoFIS())):
+            for name, search in searches.items():
                 start = time.perf_counter()
                 CTRClassifier(network=network, search=search, **options).fit(X, y)
                 seconds[name].append(time.perf_counter() - start)
-        ratio = np.array(seconds["search"]) / np.array(seconds["plain"])
-        print(
-            f"{type(network).__name__:8s} plain {np.median(seconds['plain']):6.2f} s, search + retrain {np.median(seconds['search']):6.2f} s, ratio {np.median(ratio):.2f} [{ratio.min():.2f}, {ratio.max():.2f}]",
-            flush=True,
-        )
+        for name in [*searches][1:]:
+            ratio = np.array(seconds[name]) / np.array(seconds["plain"])
+            print(
+                f"{type(network).__name__:8s} {name:8s} plain {np.median(seconds['plain']):6.2f} s, search + retrain "
+                f"{np.median(seconds[name]):6.2f} s, ratio {np.median(ratio):.2f} [{ratio.min():.2f}, {ratio.max():.2f}]",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

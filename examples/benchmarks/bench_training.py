@@ -94,9 +94,10 @@ def main():
     p.add_argument("--batch-size", type=int, default=4096)
     p.add_argument("--device", default="cpu")
     p.add_argument("--no-peers", action="store_true")
+    p.add_argument("--no-flush", action="store_true", help="leave denormal numbers to the processor, as peers do")
     args = p.parse_args()
     torch.set_num_threads(args.threads)
-    torch.set_flush_denormal(True)  # favours the bare loop, which does nothing against denormal numbers
+    torch.set_flush_denormal(not args.no_flush)  # favours the bare loop, which does nothing against denormal numbers
     print_machine()
     X, y = frappe(args.data_home)["train"]
     encoder = FieldEncoder()

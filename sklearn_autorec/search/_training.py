@@ -68,15 +68,34 @@ class TrainingResult:
 
 
 def forward_in_chunks(module, data, rows=PREDICT_ROWS):
-    """Logits (N, C) of all rows, in eval mode and without gradients; the mode is left as it was found."""
+    """Logits (N, C) of all rows, in eval mode and without gradients; the mode is left as it was found.
+
+    If a device runs out of memory, its cache is released and the chunks are halved, down to one block of rows.
+    """
     training = module.training
     if training:
         module.eval()
-    with torch.inference_mode():
-        chunks = [module(**_in_blocks(batch).inputs)[: len(batch)] for batch in batches_of(data, rows)]
-    if training:
-        module.train()
+    try:
+        while True:
+            try:
+                with torch.inference_mode():
+                    chunks = [module(**_in_blocks(batch).inputs)[: len(batch)] for batch in batches_of(data, rows)]
+                break
+            except torch.OutOfMemoryError:
+                rows = min(rows, len(data)) // 2
+                if rows < ROW_BLOCK:
+                    raise
+            release_memory()  # outside of the handler, which holds on to the tensors of the failed pass
+    finally:
+        if training:
+            module.train()
     return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
+
+
+def release_memory():
+    """Give cached blocks back to the device."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _in_blocks(batch):
@@ -146,6 +165,8 @@ def train(net, data, plan, valid=None, on_epoch=None):
 
     Raises
     ------
+    torch.OutOfMemoryError
+        If the device's memory is too small, with an estimate of what is needed.
     NonFiniteLossError
         If the loss is not finite before a single epoch is finished. Later on, the best epoch is restored
         and a `ConvergenceWarning` tells so.
@@ -189,6 +210,13 @@ def train(net, data, plan, valid=None, on_epoch=None):
                 break
     except KeyboardInterrupt:
         interrupted = True
+    except torch.OutOfMemoryError as error:
+        needed = sum(t.numel() * t.element_size() for t in module.parameters())
+        raise torch.OutOfMemoryError(
+            f"{error} Weights, gradients and moments need about {4 * needed / 2**30:.2f} GiB, the rest is that of a batch: "
+            f"lower batch_size (now {plan.batch_size}) or embedding_dim, or cap vocabularies with "
+            "encoder=FieldEncoder(max_categories=...)."
+        ) from error
     except NonFiniteLossError as error:
         hint = f"{error} of epoch {len(history) + 1}; a smaller lr (now {plan.lr}) or smaller numeric values may help"
         if best.state is None:

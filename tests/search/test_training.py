@@ -200,3 +200,36 @@ def test_hooks_are_called_by_the_engine():
     groups = {id(p) for g in n.optimizer_.param_groups for p in g["params"]}
     assert id(probe.gate) not in groups and (probe.gate != 1).any()
     assert len(groups) == sum(1 for _ in n.module_.parameters()) - 1
+
+
+class SmallDevice(torch.nn.Module):
+    """A network on a device whose memory holds so many rows of a batch."""
+
+    def __init__(self, module, rows):
+        super().__init__()
+        self.module, self.rows, self.tried = module, rows, []
+
+    def forward(self, ids, numeric, sequences):
+        self.tried.append(len(ids))
+        if len(ids) > self.rows:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return self.module(ids, numeric, sequences)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_prediction_halves_its_chunks_when_memory_runs_out(training):
+    module, table = net().initialize().module_, data(300)
+    expected = forward_in_chunks(module, table)
+    small = SmallDevice(module, 80).train(training)
+    assert torch.equal(forward_in_chunks(small, table), expected)
+    assert small.tried[:2] == [304, 152] and max(small.tried[3:]) <= 80 and small.training == training
+    with pytest.raises(torch.OutOfMemoryError):
+        forward_in_chunks(SmallDevice(module, 4), table)
+
+
+def test_training_out_of_memory_says_what_is_needed():
+    fitted = net()
+    fitted.initialize()
+    fitted.module_ = SmallDevice(fitted.module_, 16)
+    with pytest.raises(torch.OutOfMemoryError, match=r"GiB, the rest is that of a batch: lower batch_size \(now 32\)"):
+        train(fitted, data(), TrainingPlan(epochs=1, batch_size=32))

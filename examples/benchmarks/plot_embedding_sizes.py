@@ -1,6 +1,6 @@
 """Pictures of the embedding sizes that AutoDim and PEP choose on Frappe, for the user guide.
 
-    python examples/benchmarks/plot_embedding_sizes.py --data-home DIR --folder doc/images
+python examples/benchmarks/plot_embedding_sizes.py --data-home DIR --folder doc/images
 """
 
 from pathlib import Path

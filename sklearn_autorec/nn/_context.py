@@ -13,11 +13,13 @@ class Inputs(NamedTuple):
     ids : int32 (B, F_cat), local to each field: 0 missing, 1 unknown or rare, 2.. by frequency
     numeric : float32 (B, 2 * F_num), scaled values (0 where missing), then 0/1 missing indicators
     sequences : int32 (B, sum of lengths), items of all sequence columns side by side, 0 is padding
+    gates : float (B, F) or (1, F), or None; factors of the fields, which every table that is read with them applies
     """
 
     ids: torch.Tensor
     numeric: torch.Tensor
     sequences: torch.Tensor
+    gates: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

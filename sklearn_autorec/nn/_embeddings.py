@@ -55,7 +55,8 @@ class FieldRows(nn.Module):
                 present = (items > 0).unsqueeze(-1).to(vectors.dtype)
                 total = (vectors * present).sum(1)
                 parts.append((total / present.sum(1).clamp_(min=1)).unsqueeze(1))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        e = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        return e if inputs.gates is None else e * inputs.gates.unsqueeze(-1)
 
 
 def initial(context, *shape, std):

@@ -15,7 +15,7 @@ class FieldNetwork(nn.Module):
     context : BuildContext
     parts : dict of str to nn.Module
         Modules that stand in for slots: "embedding" (inputs -> (B, F, d)), "gate" ((B, F, d), inputs ->
-        (B, F, d)), and those that the network itself reads ("interaction", "head").
+        factors (B, F) or (1, F)), and those that the network itself reads ("interaction", "head").
     """
 
     def __init__(self, context, parts):
@@ -28,7 +28,9 @@ class FieldNetwork(nn.Module):
         inputs = Inputs(ids, numeric, sequences)
         e = self.embedding(inputs)
         if self.gate is not None:
-            e = self.gate(e, inputs)
+            # Behind the gate every other table (the first-order term, those of parts) reads its fields gated as well.
+            inputs = inputs._replace(gates=self.gate(e, inputs))
+            e = e * inputs.gates.unsqueeze(-1)
         return self.logits(e, inputs)
 
     def logits(self, e, inputs):

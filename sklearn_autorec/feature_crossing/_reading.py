@@ -1,0 +1,132 @@
+"""Columns of a table as ids, numeric ones in bins; what users say about columns as positions."""
+
+from itertools import pairwise
+from numbers import Integral
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from ..preprocessing import FieldEncoder
+from ..preprocessing._vocabulary import FIRST, MISSING
+
+HALF_WIDTH = np.sqrt(3)  # quantile scores lie in [-sqrt(3), sqrt(3)]
+
+
+def position(name, names, labels, parameter):
+    """Position of a column given by name, or by position."""
+    if isinstance(name, str) and name in labels:
+        return labels.index(name)
+    if isinstance(name, Integral) and not isinstance(name, bool) and -len(labels) <= name < len(labels):
+        return int(name) % len(labels)
+    known = f"one of the columns {labels}" if names is not None else "a column"
+    raise ValueError(
+        f"{parameter} has {name!r}, which is neither {known} nor a position below {len(labels)} feature(s)."
+    )
+
+
+def resolve_crosses(crosses, names, labels):
+    """Crosses as tuples of positions in ascending order; refuses what is none, and repetitions."""
+    found = []
+    for cross in crosses:
+        if isinstance(cross, str) or not isinstance(cross, tuple | list) or len(cross) < 2:
+            raise ValueError(f"crosses must hold tuples of two or more columns, got {cross!r}.")
+        columns = tuple(sorted(position(name, names, labels, "crosses") for name in cross))
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"crosses has {cross!r}, which names a column twice.")
+        if columns in found:
+            raise ValueError(f"crosses has {cross!r} more than once (the order of columns does not matter).")
+        found.append(columns)
+    return found
+
+
+def resolve_bins(n_bins, names, labels, default=10):
+    """Number of bins of each column, were it numeric: list of int."""
+    if not isinstance(n_bins, dict):
+        return [n_bins] * len(labels)
+    bins = [default] * len(labels)
+    for name, number in n_bins.items():
+        if not isinstance(number, Integral) or isinstance(number, bool) or not 1 <= number <= 2**20:
+            raise ValueError(f"n_bins must be an int in [1, {2**20}] for each column, got {number!r} for {name!r}.")
+        bins[position(name, names, labels, "n_bins")] = int(number)
+    return bins
+
+
+def checked_encoder(encoder, most_bins):
+    """An encoder to fit: a clone of the given one, or one with quantiles fine enough for the bins."""
+    if encoder is None:
+        return FieldEncoder(n_quantiles=max(100, most_bins + 1))
+    if not isinstance(encoder, FieldEncoder) or encoder.numeric != "quantile":
+        raise ValueError(f'encoder must be a FieldEncoder with numeric="quantile", got {encoder!r}.')
+    return clone(encoder)
+
+
+def select(X, positions, names, n_columns):
+    """The columns at some positions, in a table of the same kind."""
+    if len(positions) == n_columns:
+        return X
+    if isinstance(X, pd.DataFrame):
+        return X.iloc[:, positions]
+    if hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__"):
+        return X.select([names[i] for i in positions])
+    if isinstance(X, list | tuple):
+        return [[row[i] for i in positions] for row in X]
+    return np.asarray(X)[:, positions]
+
+
+def bins_of(scores, missing, n_bins):
+    """int32 ids of quantile scores (n_rows,): 0 missing, 2.. bins of equal width, so of about equally many rows."""
+    bins = ((scores.astype(np.float64) / HALF_WIDTH + 1) * (n_bins / 2)).astype(np.int32)
+    np.clip(bins, 0, n_bins - 1, out=bins)
+    bins += FIRST
+    bins[missing] = MISSING
+    return bins
+
+
+def column_ids(table, encoder, positions, n_bins):
+    """Ids (n_rows,) and number of ids of each column that is no sequence, both by position in the whole table.
+
+    Parameters
+    ----------
+    table : EncodedTable
+    encoder : FieldEncoder
+        Fitted on the columns at ``positions``.
+    positions : list of int
+    n_bins : list of int
+        By position in the whole table.
+    """
+    ids, sizes = {}, {}
+    for j, i in enumerate(encoder.categorical_):
+        ids[positions[i]], sizes[positions[i]] = table.ids[:, j], encoder.n_ids_[j]
+    m = len(encoder.numeric_)
+    for j, i in enumerate(encoder.numeric_):
+        at = positions[i]
+        ids[at] = bins_of(table.numeric[:, j], table.numeric[:, m + j] > 0, n_bins[at])
+        sizes[at] = FIRST + n_bins[at]
+    return ids, sizes
+
+
+def bin_names(scaler, n_bins):
+    """Names of the ids of a numeric column, object array: its bins are intervals in its own unit."""
+    if len(scaler.grid) < 2:
+        return np.array(["<missing>", "<unused>", *(f"bin {k}" for k in range(n_bins))], dtype=object)
+    # Of values with many ties the extreme scores stay inside; those bins are empty.
+    scores = np.linspace(-HALF_WIDTH, HALF_WIDTH, n_bins + 1)
+    edges = [f"{x:.5g}" for x in np.interp(scores, scaler.score, scaler.grid)]
+    return np.array(["<missing>", "<unused>", *(f"[{a}, {b})" for a, b in pairwise(edges))], dtype=object)
+
+
+def value_names(vocabulary):
+    """Names of the ids of a categorical column or of the items of a sequence column, object array."""
+    names = vocabulary.values(np.arange(vocabulary.n_ids))
+    return np.array(["<missing>", *(str(name) for name in names[FIRST - 1 :])], dtype=object)
+
+
+def append_columns(X, columns, append):
+    """A polars or pyarrow table with further columns (dict of name to array), or of these alone."""
+    if hasattr(X, "append_column"):
+        X = X if append else X.select([])
+        for name, values in columns.items():
+            X = X.append_column(name, [values])
+        return X
+    return X.hstack(type(X)(columns)) if append else type(X)(columns)

@@ -1,0 +1,298 @@
+"""AutoCross: planted crosses are found, and nothing else."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import expit
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+
+from sklearn_autorec import CTRClassifier
+from sklearn_autorec.datasets import CTRProblem
+from sklearn_autorec.feature_crossing import AutoCross, FieldCrosser
+from sklearn_autorec.feature_crossing._cross_search import CrossSearch
+from sklearn_autorec.feature_crossing._fieldwise import AdditiveModel, fit_field, row_loss
+
+SEEDS = range(5)
+
+
+def centred(table):
+    """Without the mean along any axis: no part of the effect shows in fewer columns."""
+    for axis in range(table.ndim):
+        table = table - table.mean(axis, keepdims=True)
+    return table / table.std()
+
+
+def planted_crosses(seed, n=16_000, n_fields=8, size=6, link=True):
+    """Field 0 adds; (1, 2), (3, 4) and (3, 4, 5) act together; (3, 4) leads to the triple. The rest is noise."""
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(size, size=(n, n_fields))
+    eta = 0.7 * centred(rng.normal(size=size))[ids[:, 0]] - 0.5
+    for cross in ((1, 2), (3, 4), (3, 4, 5)):
+        eta += 0.9 * centred(rng.normal(size=(size,) * len(cross)))[tuple(ids[:, cross].T)]
+    X = pd.DataFrame(ids, columns=[f"f{i}" for i in range(n_fields)]).astype(str)
+    return X, ((rng.random(n) < expit(eta)).astype(int) if link else eta + rng.normal(size=n))
+
+
+PLANTED = {("f1", "f2"), ("f3", "f4"), ("f3", "f4", "f5")}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_planted_crosses_are_found_and_no_others(seed):
+    X, y = planted_crosses(seed)
+    cross = AutoCross(random_state=seed).fit(X, y)
+    assert set(cross.crosses_) == PLANTED and len(cross.crosses_) == 3
+    assert (cross.scores_ > 0.01).all()
+    # Of a triple the pair must be there first.
+    assert cross.crosses_.index(("f3", "f4")) < cross.crosses_.index(("f3", "f4", "f5"))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_shuffled_labels_have_no_crosses(seed):
+    X, y = planted_crosses(seed)
+    y = np.random.default_rng(seed).permutation(y)
+    assert AutoCross(random_state=seed).fit(X, y).crosses_ == []
+    # The control: what keeps them out is the least gain that is asked for.
+    assert AutoCross(random_state=seed, min_gain=0.0, max_crosses=3).fit(X, y).crosses_
+
+
+def test_the_auto_level_holds_over_many_noise_tables():
+    # 28 candidates in each of 60 tables at a level of 1 % for each table: 4 or more would be a chance of 0.3 %.
+    rng = np.random.default_rng(0)
+    found = 0
+    for seed in range(60):
+        X = rng.integers(12, size=(1200, 8)).astype(str)
+        found += bool(AutoCross(random_state=seed, max_crosses=1).fit(X, rng.integers(2, size=1200)).crosses_)
+    assert found <= 3
+
+
+@pytest.mark.parametrize("options", [{"scoring": "roc_auc"}, {"beam_width": 3}, {"n_blocks": 4}, {"l2": 2.0}])
+def test_other_ways_of_searching_find_them_too(options):
+    X, y = planted_crosses(1)
+    assert set(AutoCross(random_state=1, **options).fit(X, y).crosses_) == PLANTED
+
+
+def test_numbers_are_searched_with_squared_errors():
+    X, y = planted_crosses(2, link=False)
+    cross = AutoCross(random_state=0).fit(X, y)
+    assert set(cross.crosses_) == PLANTED
+    assert -cross.base_score_ - cross.scores_.sum() < 1.25  # of a noise of variance 1
+    ratings = AutoCross(random_state=0, loss="squared_error").fit(X, np.rint(y).astype(int))
+    assert set(ratings.crosses_) == PLANTED
+    with pytest.raises(ValueError, match='loss="squared_error"'):
+        AutoCross().fit(X, np.rint(y).astype(int))
+
+
+def test_make_ctr_pairs():
+    problem = CTRProblem(n_fields=8, cardinality=10, informative_fields=2, pairs=3, missing_rate=0.02, random_state=0)
+    X, y, truth = problem.sample(20_000, random_state=1)
+    cross = AutoCross(random_state=0).fit(X, y)
+    assert {tuple(int(name[1:]) for name in pair) for pair in cross.crosses_} == set(truth.pairs)
+
+
+def test_a_triple_without_a_pair_is_out_of_reach():
+    # What the paper's order of priority gives up; the docstring says so.
+    rng = np.random.default_rng(0)
+    ids = rng.integers(2, size=(8000, 6))
+    y = (rng.random(8000) < expit(3 * (ids[:, :3].sum(1) % 2) - 1.5)).astype(int)
+    assert AutoCross(random_state=0).fit(ids, y).crosses_ == []
+
+
+def test_the_search_keeps_its_books():
+    X, y = planted_crosses(0)
+    cross = AutoCross(random_state=0).fit(X, y)
+    assert [r["cross"] for r in cross.search_history_] == cross.crosses_
+    assert [r["epoch"] for r in cross.search_history_] == [1, 2, 3]
+    assert_allclose([r["gain"] for r in cross.search_history_], cross.scores_)
+    assert_allclose(cross.search_history_[-1]["score"], cross.base_score_ + cross.scores_.sum())
+    assert all(r["gain"] > r["min_gain"] > 0 and r["seconds"] > 0 for r in cross.search_history_)
+    # 28 pairs; then 6 triples with the found pair, and 27 pairs
+    assert [r["n_candidates"] for r in cross.search_history_[:2]] == [28, 33]
+    assert all(r["rounds"] == [(r["n_candidates"], 12_800)] for r in cross.search_history_)
+    again = AutoCross(random_state=0).fit(X, y)
+    assert again.crosses_ == cross.crosses_ and (again.scores_ == cross.scores_).all()
+
+
+def test_halving_doubles_the_rows_and_halves_the_candidates():
+    X, y = planted_crosses(0)
+    cross = AutoCross(n_blocks=8, max_crosses=1, random_state=0).fit(X, y)
+    assert cross.search_history_[0]["rounds"] == [(28, 1600), (14, 3200), (7, 6400), (4, 12_800)]
+
+
+def search(seed=0, **options):
+    X, y = planted_crosses(seed, n=4000)
+    ids = {i: X[name].astype(int).to_numpy() for i, name in enumerate(X)}
+    return ids, CrossSearch(ids, dict.fromkeys(ids, 6), y.astype(float), 3000, AutoCross(**options), True)
+
+
+def test_a_candidate_is_scored_on_the_offset_of_the_others():
+    ids, found = search(l2=1.0)
+    model = AdditiveModel(found.y, 3000, True, 1.0).extended(ids[0], 6).fit()
+    state, _ = found.run()
+    keys = ids[1] * 6 + ids[2]
+    weights = fit_field(keys[:3000], 36, found.y[:3000], model.eta[:3000], True, 1.0, 4)
+    before, after = (row_loss(found.y, e, True)[3000:] for e in (model.eta, model.eta + weights[keys]))
+    state.model, state.crosses = model, ()
+    found.pool.candidates((), 2)
+    scored = {s.cross: s for s in found._halve(state, [(1, 2), (6, 7)])[0]}
+    assert_allclose(scored[1, 2].gain, (before - after).mean(), rtol=1e-6)
+    assert_allclose(scored[1, 2].error, (before - after).std() / np.sqrt(1000), rtol=1e-6)
+    assert scored[1, 2].gain > 5 * abs(scored[6, 7].gain)
+
+
+def test_auc_gains_and_their_error():
+    _, found = search(scoring="roc_auc")
+    rng = np.random.default_rng(0)
+    eta = rng.normal(size=1000)
+    labels = found.y[3000:]
+    better = eta + 0.5 * labels
+    gain, error = found._mean_and_error(found._rows_scores(better) - found._rows_scores(eta), labels)
+    assert_allclose(gain, roc_auc_score(labels, better) - roc_auc_score(labels, eta))
+    draws = []
+    for _ in range(300):
+        rows = np.concatenate([rng.choice(np.flatnonzero(labels == c), int((labels == c).sum())) for c in (0, 1)])
+        draws.append(roc_auc_score(labels[rows], better[rows]) - roc_auc_score(labels[rows], eta[rows]))
+    assert_allclose(error, np.std(draws), rtol=0.2)
+
+
+def test_orders_and_numbers_are_bounded():
+    X, y = planted_crosses(0)
+    assert set(AutoCross(max_order=2, random_state=0).fit(X, y).crosses_) == PLANTED - {("f3", "f4", "f5")}
+    assert len(AutoCross(max_crosses=1, random_state=0).fit(X, y).crosses_) == 1
+    none = AutoCross(max_crosses=0, random_state=0).fit(X, y)
+    assert none.crosses_ == [] and len(none.scores_) == 0 and none.transform(X).equals(X)
+    assert AutoCross(min_gain=1.0, random_state=0).fit(X, y).crosses_ == []
+    assert AutoCross(time_limit=0, random_state=0).fit(X, y).crosses_ == []
+
+
+def test_numeric_columns_choose_their_granularity():
+    rng = np.random.default_rng(0)
+    fine, coarse, noise = rng.normal(size=(3, 20_000))
+    other = rng.integers(3, size=20_000)
+    saw = (np.argsort(np.argsort(fine)) // 500) % 2  # changes 40 times over the range
+    eta = 1.5 * saw + 1.5 * (coarse > 0) * (other - 1) - 1
+    X = pd.DataFrame({"fine": np.exp(fine), "coarse": coarse, "noise": noise, "other": other})
+    y = (rng.random(20_000) < expit(eta)).astype(int)
+    cross = AutoCross(n_bins=(2, 10, 40), random_state=0).fit(X, y)
+    assert cross.n_bins_["fine"] == 40 and cross.n_bins_["coarse"] == 2
+    assert cross.crosses_ == [("coarse", "other")]
+    assert cross.crosser_.n_bins == {0: 40, 1: cross.n_bins_["coarse"], 2: cross.n_bins_["noise"]}
+    alone = FieldCrosser.from_estimator(cross).fit_transform(X)
+    pd.testing.assert_frame_equal(alone, cross.transform(X))
+    assert AutoCross(n_bins=5, random_state=0).fit(X, y).n_bins_["fine"] == 5
+
+
+def test_a_table_of_numbers_alone():
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(8000, 4))
+    y = (rng.random(8000) < expit(3 * np.sign(X[:, 0] * X[:, 1]))).astype(int)
+    cross = AutoCross(random_state=0).fit(X, y)
+    assert cross.crosses_ == [("x0", "x1")]
+    assert cross.transform(X).shape == (8000, 5)
+    assert cross.get_feature_names_out().tolist() == ["x0", "x1", "x2", "x3", "x0 x x1"]
+
+
+def test_of_two_equal_columns_one_is_crossed():
+    X, y = planted_crosses(3)
+    X["copy"] = "v" + X["f1"]
+    found = AutoCross(random_state=0).fit(X, y).crosses_
+    assert len(found) == 3 and len({("f1", "f2"), ("f2", "copy")} & set(found)) == 1
+
+
+def test_odd_columns_are_survived():
+    X, y = planted_crosses(4)
+    X["constant"], X["none"], X["nan"] = "a", None, np.nan
+    X["key"] = np.arange(len(X)).astype(str)
+    X["f7"] = X["f7"].mask(np.arange(len(X)) % 3 > 0)
+    X["f1"] = X["f1"].mask(X["f1"] == "0")
+    cross = AutoCross(random_state=0, output="onehot").fit(X, y)
+    assert set(cross.crosses_) == PLANTED
+    new = X[:40].copy()
+    new["f3"], new["f2"] = "never seen", None
+    assert cross.transform(new).shape == (40, cross.transform(X[:1]).shape[1])
+    empty = pd.DataFrame({"a": [np.nan] * 30, "b": [None] * 30})
+    assert AutoCross().fit(empty, [0, 1] * 15).crosses_ == []
+
+
+@pytest.mark.parametrize(
+    "y, message",
+    [
+        ([1] * 40, r"two classes .*got 1 class\(es\)"),
+        ([0, 1, 2, 3] * 10, r"got 4 class\(es\)"),
+        ([0] * 39 + [1], "rows of class 1"),
+        ([0, 1] * 19, "inconsistent numbers of samples"),
+        ([np.nan] * 40, "NaN"),
+        (None, "requires y"),
+    ],
+)
+def test_bad_targets_are_refused(y, message):
+    with pytest.raises(ValueError, match=message):
+        AutoCross().fit(np.arange(80).reshape(40, 2) % 5, y)
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        ({"max_order": 1}, "max_order"),
+        ({"n_bins": ()}, "n_bins must be one or more"),
+        ({"n_bins": (10, 0)}, "n_bins must be one or more"),
+        ({"min_gain": -1.0}, "min_gain"),
+        ({"validation_fraction": 1.0}, "validation_fraction"),
+        ({"encoder": LogisticRegression()}, "encoder"),
+        ({"scoring": "roc_auc", "loss": "squared_error"}, 'scoring="roc_auc" needs'),
+    ],
+)
+def test_bad_parameters_are_refused(params, message):
+    with pytest.raises(ValueError, match=message):
+        AutoCross(**params).fit(np.arange(80).reshape(40, 2) % 5, [0, 1] * 20)
+
+
+def test_text_labels_pickle_and_clone():
+    X, y = planted_crosses(0, n=8000)
+    before = X.copy()
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    cross = AutoCross(random_state=0).fit(X, np.where(y == 1, "yes", "no"))
+    assert (np.random.get_state()[1] == state).all() and X.equals(before)  # noqa: NPY002
+    assert cross.crosses_ == AutoCross(random_state=0).fit(X, y).crosses_
+    data = pickle.dumps(cross)
+    assert len(data) < 40_000  # no rows
+    pd.testing.assert_frame_equal(pickle.loads(data).transform(X), cross.transform(X))
+    assert clone(cross).get_params() == cross.get_params()
+    pd.testing.assert_frame_equal(clone(cross).fit_transform(X, y), cross.transform(X))
+
+
+def test_in_front_of_logistic_regression():
+    X, y = planted_crosses(0)
+    pipe = Pipeline([("cross", AutoCross(output="onehot", random_state=0)), ("clf", LogisticRegression())])
+    train, test = slice(0, 12_000), slice(12_000, None)
+    auc = {}
+    for limit in (0, 10):
+        pipe.set_params(cross__max_crosses=limit).fit(X[train], y[train])
+        auc[limit] = roc_auc_score(y[test], pipe.predict_proba(X[test])[:, 1])
+    assert auc[10] > auc[0] + 0.1
+    # A row alone has the prediction it has in the table.
+    many = pipe.predict_proba(X[test][:20])
+    assert_allclose(np.vstack([pipe.predict_proba(X[test][i : i + 1]) for i in range(20)]), many, rtol=1e-12)
+    names = pipe[0].get_feature_names_out()
+    assert len(names) == pipe[-1].coef_.shape[1]
+    grid = GridSearchCV(pipe, {"cross__max_crosses": [0, 3]}, cv=2, scoring="neg_log_loss").fit(X[train], y[train])
+    assert grid.best_params_ == {"cross__max_crosses": 3}
+
+
+def test_in_front_of_a_network():
+    X, y = planted_crosses(0)
+    model = CTRClassifier(network="lr", lr=0.02, max_epochs=6, random_state=0, device="cpu")
+    pipe = Pipeline([("cross", AutoCross(random_state=0)), ("ctr", model)])
+    train, test = slice(0, 12_000), slice(12_000, None)
+    pipe.fit(X[train], y[train])
+    assert pipe[-1].encoder_.field_names_[-3:] == [" x ".join(c) for c in pipe[0].crosses_]
+    plain = clone(model).fit(X[train], y[train])
+    gain = log_loss(y[test], plain.predict_proba(X[test])) - log_loss(y[test], pipe.predict_proba(X[test]))
+    assert gain > 0.05
+    assert_array_equal(pipe[0].transform(X[:5]).columns[: X.shape[1]], X.columns)

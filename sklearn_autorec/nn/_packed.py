@@ -44,7 +44,10 @@ class PackedEmbedding(FieldRows):
         where, present = self.locate(ids, rows.long(), fields)
         # An empty table still needs an element to read.
         values = self.values if len(self.values) else self.values.new_zeros(1)
-        return values[where.clamp(0, len(values) - 1)] * present
+        found = values[where.clamp(0, len(values) - 1)]
+        if self.training:  # some forms store zeros, which must not grow back either
+            present = present & (found != 0)
+        return found * present
 
     def locate(self, ids, rows, fields):
         """Positions in ``values`` and whether there is one: two Tensors (..., width)."""
@@ -365,7 +368,9 @@ def pack_table(table, context, numeric_weight=None, forms=None):
     PackedEmbedding
     """
     sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
-    if forms is None:
+    if not sizes:  # numeric fields alone: there is no table
+        forms = ["dense"]
+    elif forms is None:
         forms = [name for name in FORMS if name != "sparse" or table.shape[1] <= 256]
     packed = {name: FORMS[name].pack(table, sizes) for name in forms}
     best = min(packed, key=lambda name: sum(array.nbytes for array in packed[name].values()))

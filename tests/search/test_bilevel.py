@@ -23,7 +23,7 @@ class Toy(nn.Module):
         generator = torch.Generator().manual_seed(0)
         self.table = nn.Embedding(9, 4, sparse=sparse, dtype=torch.float64)
         self.norm = nn.BatchNorm1d(4, dtype=torch.float64)
-        self.drop = nn.Sequential(nn.Dropout(0.5), ReLUDropout(0.5)) if dropout else nn.Identity()
+        self.drop = nn.Sequential(nn.Dropout(0.5), ReLUDropout(0.5, generator)) if dropout else nn.Identity()
         self.hidden = nn.Parameter(torch.empty(4, 4, dtype=torch.float64))
         self.alpha = nn.Parameter(torch.empty(4, dtype=torch.float64))
         for p in (self.table.weight, self.hidden, self.alpha):

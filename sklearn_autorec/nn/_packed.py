@@ -380,7 +380,9 @@ def pack_table(table, context, numeric_weight=None, forms=None):
     PackedEmbedding
     """
     sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
-    if forms is None:
+    if not sizes:  # numeric fields alone: there is no table
+        forms = ["dense"]
+    elif forms is None:
         forms = [name for name, cls in FORMS.items() if table.shape[1] <= cls.max_width]
     packed = {name: FORMS[name].pack(table, sizes) for name in forms}
     best = min(packed, key=lambda name: sum(array.nbytes for array in packed[name].values()))

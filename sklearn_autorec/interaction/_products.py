@@ -13,7 +13,9 @@ def check_tuples(architecture, context):
     """Refuse an architecture whose tuples are not pairs or triples of rising fields, or whose scores are not numbers."""
     lists = [architecture.get("interactions"), architecture.get("candidates", []), architecture.get("scores", [])]
     if not all(isinstance(found, list) for found in lists):
-        raise ValueError(f"architecture must have lists of interactions, candidates and scores, got {architecture!r:.200}.")
+        raise ValueError(
+            f"architecture must have lists of interactions, candidates and scores, got {architecture!r:.200}."
+        )
     for t in (*lists[0], *lists[1]):
         if not isinstance(t, list | tuple) or len(t) not in (2, 3) or not all(type(i) is int for i in t):
             raise ValueError(f"an interaction must be two or three ints, got {t!r}.")

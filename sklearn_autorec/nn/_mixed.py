@@ -21,6 +21,8 @@ class MixedEmbedding(nn.Module):
         In the order of ``context.field_names``.
     """
 
+    position: torch.Tensor
+
     def __init__(self, context, widths):
         super().__init__()
         d, n_categorical, n_numeric = context.embedding_dim, len(context.n_ids), context.n_numeric

@@ -251,7 +251,11 @@ def test_files_are_small(tmp_path):
     save(model, tmp_path / "model")
     vocabulary = sum(len("".join(c)) + 3 * len(c) + 4 for c in model.encoder_.categories_)
     assert model.nbytes_["total"] > 2**20
-    assert model.nbytes_["total"] < (tmp_path / "model").stat().st_size <= 1.05 * model.nbytes_["total"] + 2**16 + vocabulary
+    assert (
+        model.nbytes_["total"]
+        < (tmp_path / "model").stat().st_size
+        <= 1.05 * model.nbytes_["total"] + 2**16 + vocabulary
+    )
 
 
 def test_a_failed_save_leaves_the_old_file(clicks, tmp_path, monkeypatch):

@@ -216,6 +216,10 @@ class AutoCross(TransformerMixin, BaseEstimator):
         target, logistic = self._target(y)
         check_consistent_length(columns[0], target)
         rows, n_train = self._split(target, logistic)
+        unit = 1.0
+        if not logistic:  # what steps and tolerances are made for
+            unit = float(target[rows[:n_train]].var()) or 1.0
+            target = (target - target[rows[:n_train]].mean()) / math.sqrt(unit)
         granularities = self._granularities()
         encoder = checked_encoder(self.encoder, granularities[-1])
         table = encoder.fit_encode(X)
@@ -233,7 +237,7 @@ class AutoCross(TransformerMixin, BaseEstimator):
         del table
         deadline = math.inf if self.time_limit is None else began + self.time_limit
         sizes = {i: sizes[i] for i in ids}
-        best, base_score = CrossSearch(ids, sizes, y, n_train, self, logistic, deadline).run()
+        best, base_score = CrossSearch(ids, sizes, y, n_train, self, logistic, unit, deadline).run()
         self.n_bins_ = {labels[i]: bins[i] for i in encoder.numeric_}
         self.crosses_ = [tuple(labels[i] for i in cross) for cross in best.crosses]
         self.scores_ = np.array(best.gains, dtype=np.float64)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.stats import t as student
 
 from ._fieldwise import AdditiveModel, derivatives, fit_field, placements, row_loss
 
@@ -94,18 +94,21 @@ class CrossSearch:
     sizes : dict of int to int
         Numbers of ids.
     y : float64 ndarray of shape (n_rows,)
-        0/1 or numbers.
+        0/1, or numbers of mean 0 and variance 1.
     n_train : int
     options : AutoCross
         Holds the parameters.
     logistic : bool
+    unit : float, default=1.0
+        Scores are given in these units: the variance that numbers had.
     deadline : float
         `time.monotonic` after which nothing new is tried.
     """
 
-    def __init__(self, fields, sizes, y, n_train, options, logistic, deadline=math.inf):
+    def __init__(self, fields, sizes, y, n_train, options, logistic, unit=1.0, deadline=math.inf):
         self.pool = Pool({(i,): ids for i, ids in fields.items()}, {(i,): size for i, size in sizes.items()})
-        self.y, self.n_train, self.options, self.logistic, self.deadline = y, n_train, options, logistic, deadline
+        self.y, self.n_train, self.options, self.logistic = y, n_train, options, logistic
+        self.unit, self.deadline = unit, deadline
         self.held_out = slice(n_train, len(y))
 
     def in_time(self):
@@ -136,7 +139,7 @@ class CrossSearch:
         y, eta = self.y[self.held_out], eta[self.held_out]
         if self.options.scoring == "roc_auc":
             return float(placements(y, eta).mean() if 0 < y.mean() < 1 else 0.5)
-        return -float(row_loss(y, eta, self.logistic).mean())
+        return -self.unit * float(row_loss(y, eta, self.logistic).mean())
 
     def _expand(self, beam):
         """Children of the states in the beam, the best ``beam_width`` of them."""
@@ -154,7 +157,7 @@ class CrossSearch:
                 crosses = frozenset([*state.crosses, scored.cross])
                 expected = state.score + scored.gain
                 if crosses not in proposals or expected > proposals[crosses][0]:
-                    proposals[crosses] = expected, state, scored, {**record, "min_gain": least(scored)}
+                    proposals[crosses] = expected, state, scored, {**record, "min_gain": float(least(scored))}
         children = []
         for _, state, scored, record in sorted(proposals.values(), key=lambda p: -p[0])[: self.options.beam_width]:
             if not self.in_time():
@@ -165,11 +168,15 @@ class CrossSearch:
         return children
 
     def _least_gain(self, n_candidates):
+        """What a candidate must gain, as a function of its `Scored`."""
         if self.options.min_gain != "auto":
             return lambda scored: self.options.min_gain
+        # Gains of few rows, or of few rows of one class, have heavier tails than the normal distribution.
+        y = self.y[self.held_out]
+        freedom = (min(int((y > 0).sum()), int((y <= 0).sum())) if self.logistic else len(y)) - 1
         # The best of so many candidates: a one-sided test of each at a share of the level.
-        quantile = norm.isf(ALPHA / n_candidates)
-        return lambda scored: quantile * scored.error
+        quantile = student.isf(ALPHA / n_candidates, freedom) if freedom > 0 else math.inf
+        return lambda scored: quantile * scored.error if math.isfinite(quantile) else math.inf
 
     def _child(self, state, scored, record):
         began = time.perf_counter()
@@ -205,34 +212,35 @@ class CrossSearch:
         rows = max(self.n_train // n_blocks, 1)
         n, y = self.n_train, self.y
         g, h = derivatives(y[:n], state.model.eta[:n], self.logistic)
-        base = self._rows_scores(state.model.eta[self.held_out])
         rounds = []
         while True:
             rows = self.n_train if 2 * rows > self.n_train else rows
             last = rows == self.n_train
-            n_valid = len(base) if last else min(rows, len(base))
+            n_valid = len(self.y) - n if last else min(rows, len(self.y) - n)
+            base = self._row_scores(state.model.eta[n : n + n_valid])
             scored = []
             for cross in candidates:
                 if not self.in_time():
                     return [], rounds
-                scored.append(self._score_candidate(cross, state.model.eta, rows, n_valid, (g, h), base, last))
+                scored.append(self._score_candidate(cross, state.model.eta, rows, (g, h), base, last))
             rounds.append((len(candidates), rows))
             if last:
                 return scored, rounds
             keep = sorted(scored, key=lambda s: -s.gain)[: math.ceil(len(scored) / 2)]
             candidates, rows = sorted(s.cross for s in keep), 2 * rows
 
-    def _rows_scores(self, eta):
-        """What is averaged over the held-out rows; larger is better."""
+    def _row_scores(self, eta):
+        """What is averaged over the first held-out rows, whose logits these are; larger is better."""
         y = self.y[self.n_train : self.n_train + len(eta)]
         if self.options.scoring == "roc_auc" and 0 < y.sum() < len(y):
             return placements(y, eta)
-        return -row_loss(y, eta, self.logistic)
+        return -self.unit * row_loss(y, eta, self.logistic)
 
-    def _score_candidate(self, cross, eta, rows, n_valid, start, base, last):
-        n = self.n_train
+    def _score_candidate(self, cross, eta, rows, start, base, last):
+        """Train the weights of a candidate on the first rows, and judge them by as many held-out rows as ``base`` has."""
+        n, stop = self.n_train, self.n_train + len(base)
         a, b = self.pool.parents[cross]
-        (train, valid), size = self.pool.pair(a, b, [slice(0, rows), slice(n, n + n_valid)])
+        (train, valid), size = self.pool.pair(a, b, [slice(0, rows), slice(n, stop)])
         g, h = start
         weights = fit_field(
             train,
@@ -246,10 +254,8 @@ class CrossSearch:
         )
         if not weights.any():
             return Scored(cross, 0.0, 0.0)
-        if self.options.scoring == "roc_auc" and not last:
-            base = self._rows_scores(eta[n : n + n_valid])
-        difference = self._rows_scores(eta[n : n + n_valid] + weights[valid]) - base[:n_valid]
-        return Scored(cross, *self._mean_and_error(difference, self.y[n : n + n_valid]))
+        difference = self._row_scores(eta[n:stop] + weights[valid]) - base
+        return Scored(cross, *self._mean_and_error(difference, self.y[n:stop]))
 
     def _mean_and_error(self, difference, y):
         if self.options.scoring == "roc_auc" and 0 < y.sum() < len(y):  # DeLong's variance of a difference of two AUCs

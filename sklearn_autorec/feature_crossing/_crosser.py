@@ -64,8 +64,8 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
     Notes
     -----
     Ids are 0 where all columns of the cross are missing, 1 for combinations not seen in training or too rare, then 2, 3, ...
-    by frequency (equal counts by the ids of the columns). A missing cell beside others is a value like any other. So is a value
-    that the encoder counts as rare; one that it has never met makes the combination unseen.
+    by frequency (equal counts by the ids of the columns). A missing cell beside others is a value like any other. A value never
+    met makes the combination unseen, or goes with the rare values where ``encoder`` has a ``min_frequency``.
 
     pandas, polars and pyarrow tables come out as they came in. Arrays get columns of ids on the right, in the type that
     holds both; since ids in an array of floats look like numbers, put a table before a network.
@@ -187,6 +187,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         if self.append and twice:
             raise ValueError(f"The table already has a column {twice[0]!r}, the name of a cross.")
         table = encoder.fit_encode(select(X, positions, names, len(columns)))
+        encoder.discard_counts()
         kinds = dict(zip(positions, encoder._schema.kinds, strict=True))
         for i in sorted({i for cross in crosses for i in cross}):
             if kinds[i] == SEQUENCE:

@@ -41,8 +41,9 @@ def penalty(gradient, curvature, l2):
     """
     if l2 != "auto":
         return l2
-    excess = gradient @ gradient - curvature.sum()
-    return float(curvature @ curvature / excess) if excess > 0 else np.inf
+    # Not by ``@``: BLAS starts threads for vectors of this size, which costs more than the sum, most of all on a busy machine.
+    excess = float(np.square(gradient).sum() - curvature.sum())
+    return float(np.square(curvature).sum()) / excess if excess > 0 else np.inf
 
 
 def _step(gradient, curvature, weights, l2):
@@ -134,7 +135,10 @@ class AdditiveModel:
                 self._update(j, self.l2 == "auto" and sweep < AGAIN)
                 if not within():
                     return self
-            shrunk = sum(p * (w @ w) for w, p in zip(self.weights, self.penalties, strict=True) if p != np.inf) / 2
+            shrunk = (
+                sum(p * np.square(w).sum() for w, p in zip(self.weights, self.penalties, strict=True) if p != np.inf)
+                / 2
+            )
             if not self.logistic:
                 shrunk *= 2 / h[0]  # in units of the squared error
             loss = row_loss(y, self.eta[:n], self.logistic).sum() + shrunk

@@ -1,6 +1,10 @@
 """AutoCross: planted crosses are found, and nothing else."""
 
+import itertools
+import math
 import pickle
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,30 +18,26 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from sklearn_autorec import CTRClassifier
-from sklearn_autorec.datasets import CTRProblem
-from sklearn_autorec.feature_crossing import AutoCross, FieldCrosser
+from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.feature_crossing import AutoCross, FieldCrosser, _cross_search
 from sklearn_autorec.feature_crossing._cross_search import CrossSearch
 from sklearn_autorec.feature_crossing._fieldwise import AdditiveModel, fit_field, row_loss
 
 SEEDS = range(5)
 
 
-def centred(table):
-    """Without the mean along any axis: no part of the effect shows in fewer columns."""
-    for axis in range(table.ndim):
-        table = table - table.mean(axis, keepdims=True)
-    return table / table.std()
-
-
-def planted_crosses(seed, n=16_000, n_fields=8, size=6, link=True):
+def planted_crosses(seed, n=16_000, **options):
     """Field 0 adds; (1, 2), (3, 4) and (3, 4, 5) act together; (3, 4) leads to the triple. The rest is noise."""
-    rng = np.random.default_rng(seed)
-    ids = rng.integers(size, size=(n, n_fields))
-    eta = 0.7 * centred(rng.normal(size=size))[ids[:, 0]] - 0.5
-    for cross in ((1, 2), (3, 4), (3, 4, 5)):
-        eta += 0.9 * centred(rng.normal(size=(size,) * len(cross)))[tuple(ids[:, cross].T)]
-    X = pd.DataFrame(ids, columns=[f"f{i}" for i in range(n_fields)]).astype(str)
-    return X, ((rng.random(n) < expit(eta)).astype(int) if link else eta + rng.normal(size=n))
+    options = {
+        "n_fields": 8,
+        "cardinality": 8,
+        "zipf": 0.5,
+        "informative_fields": [0],
+        "pairs": [(1, 2), (3, 4)],
+        "triples": [(3, 4, 5)],
+        "base_rate": 0.4,
+    } | options
+    return make_ctr(n, random_state=seed, **options)
 
 
 PLANTED = {("f1", "f2"), ("f3", "f4"), ("f3", "f4", "f5")}
@@ -45,7 +45,7 @@ PLANTED = {("f1", "f2"), ("f3", "f4"), ("f3", "f4", "f5")}
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_planted_crosses_are_found_and_no_others(seed):
-    X, y = planted_crosses(seed)
+    X, y, _ = planted_crosses(seed)
     cross = AutoCross(random_state=seed).fit(X, y)
     assert set(cross.crosses_) == PLANTED and len(cross.crosses_) == 3
     assert (cross.scores_ > 0.01).all()
@@ -55,7 +55,7 @@ def test_planted_crosses_are_found_and_no_others(seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_shuffled_labels_have_no_crosses(seed):
-    X, y = planted_crosses(seed)
+    X, y, _ = planted_crosses(seed)
     y = np.random.default_rng(seed).permutation(y)
     assert AutoCross(random_state=seed).fit(X, y).crosses_ == []
     # The control: what keeps them out is the least gain that is asked for.
@@ -74,26 +74,53 @@ def test_the_auto_level_holds_over_many_noise_tables():
 
 @pytest.mark.parametrize("options", [{"scoring": "roc_auc"}, {"beam_width": 3}, {"n_blocks": 4}, {"l2": 2.0}])
 def test_other_ways_of_searching_find_them_too(options):
-    X, y = planted_crosses(1)
+    X, y, _ = planted_crosses(1)
     assert set(AutoCross(random_state=1, **options).fit(X, y).crosses_) == PLANTED
 
 
 def test_numbers_are_searched_with_squared_errors():
-    X, y = planted_crosses(2, link=False)
+    X, y, truth = planted_crosses(2, task="rating")
     cross = AutoCross(random_state=0).fit(X, y)
     assert set(cross.crosses_) == PLANTED
-    assert -cross.base_score_ - cross.scores_.sum() < 1.25  # of a noise of variance 1
+    assert (
+        truth.bayes_log_loss < -cross.base_score_ - cross.scores_.sum() < 1.1 * truth.bayes_log_loss
+    )  # squared errors
     ratings = AutoCross(random_state=0, loss="squared_error").fit(X, np.rint(y).astype(int))
     assert set(ratings.crosses_) == PLANTED
     with pytest.raises(ValueError, match='loss="squared_error"'):
         AutoCross().fit(X, np.rint(y).astype(int))
 
 
-def test_make_ctr_pairs():
-    problem = CTRProblem(n_fields=8, cardinality=10, informative_fields=2, pairs=3, missing_rate=0.02, random_state=0)
-    X, y, truth = problem.sample(20_000, random_state=1)
-    cross = AutoCross(random_state=0).fit(X, y)
+@pytest.mark.parametrize("unit", [1e-8, 1e8])
+def test_the_unit_of_numbers_does_not_matter(unit):
+    X, y, _ = planted_crosses(0, task="rating")
+    one, other = (AutoCross(random_state=0).fit(X, target) for target in (y, unit * (y + 5)))
+    assert one.crosses_ == other.crosses_
+    assert_allclose(other.scores_, unit**2 * one.scores_, rtol=1e-6)
+    assert_allclose(other.base_score_, unit**2 * one.base_score_, rtol=1e-6)
+    least = 1.01 * one.scores_.max()  # min_gain is in the same unit as the scores
+    assert AutoCross(random_state=0, min_gain=least * unit**2).fit(X, unit * y).crosses_ == []
+    assert AutoCross(random_state=0, max_crosses=1, min_gain=least * unit**2 / 2).fit(X, unit * y).crosses_
+
+
+def test_eight_pairs_with_missing_cells():
+    X, y, truth = make_ctr(30_000, n_fields=12, cardinality=10, pairs=8, missing_rate=0.02, random_state=1)
+    # (Where a cell is missing, the effects of the others are flatter: pairs that share a field are triples as well.)
+    cross = AutoCross(max_order=2, random_state=0).fit(X, y)
     assert {tuple(int(name[1:]) for name in pair) for pair in cross.crosses_} == set(truth.pairs)
+
+
+def test_a_wider_beam_sees_past_the_best_first_step():
+    # (0, 1) gains more than (2, 3), but (2, 3) leads to the triple, which gains most.
+    rng = np.random.default_rng(0)
+    X = rng.integers(2, size=(16_000, 6))
+    signs = 2 * X - 1
+    pair, other, triple = signs[:, :2].prod(1), signs[:, 2:4].prod(1), signs[:, 2:5].prod(1)
+    y = (rng.random(16_000) < expit(0.8 * pair + 0.6 * other + 1.2 * triple)).astype(int)
+    greedy, wide = (AutoCross(max_crosses=2, beam_width=w, random_state=0).fit(X, y) for w in (1, 2))
+    assert greedy.crosses_ == [("x0", "x1"), ("x2", "x3")]
+    assert wide.crosses_ == [("x2", "x3"), ("x2", "x3", "x4")]
+    assert wide.scores_.sum() > greedy.scores_.sum() + 0.02
 
 
 def test_a_triple_without_a_pair_is_out_of_reach():
@@ -105,7 +132,7 @@ def test_a_triple_without_a_pair_is_out_of_reach():
 
 
 def test_the_search_keeps_its_books():
-    X, y = planted_crosses(0)
+    X, y, _ = planted_crosses(0)
     cross = AutoCross(random_state=0).fit(X, y)
     assert [r["cross"] for r in cross.search_history_] == cross.crosses_
     assert [r["epoch"] for r in cross.search_history_] == [1, 2, 3]
@@ -120,23 +147,23 @@ def test_the_search_keeps_its_books():
 
 
 def test_halving_doubles_the_rows_and_halves_the_candidates():
-    X, y = planted_crosses(0)
+    X, y, _ = planted_crosses(0)
     cross = AutoCross(n_blocks=8, max_crosses=1, random_state=0).fit(X, y)
     assert cross.search_history_[0]["rounds"] == [(28, 1600), (14, 3200), (7, 6400), (4, 12_800)]
 
 
 def search(seed=0, **options):
-    X, y = planted_crosses(seed, n=4000)
-    ids = {i: X[name].astype(int).to_numpy() for i, name in enumerate(X)}
-    return ids, CrossSearch(ids, dict.fromkeys(ids, 6), y.astype(float), 3000, AutoCross(**options), True)
+    X, y, _ = planted_crosses(seed, n=4000)
+    ids = {i: pd.factorize(X[name])[0] for i, name in enumerate(X)}
+    return ids, CrossSearch(ids, dict.fromkeys(ids, 8), y.astype(float), 3000, AutoCross(**options), True)
 
 
 def test_a_candidate_is_scored_on_the_offset_of_the_others():
     ids, found = search(l2=1.0)
-    model = AdditiveModel(found.y, 3000, True, 1.0).extended(ids[0], 6).fit()
+    model = AdditiveModel(found.y, 3000, True, 1.0).extended(ids[0], 8).fit()
     state, _ = found.run()
-    keys = ids[1] * 6 + ids[2]
-    weights = fit_field(keys[:3000], 36, found.y[:3000], model.eta[:3000], True, 1.0, 4)
+    keys = ids[1] * 8 + ids[2]
+    weights = fit_field(keys[:3000], 64, found.y[:3000], model.eta[:3000], True, 1.0, 4)
     before, after = (row_loss(found.y, e, True)[3000:] for e in (model.eta, model.eta + weights[keys]))
     state.model, state.crosses = model, ()
     found.pool.candidates((), 2)
@@ -152,7 +179,7 @@ def test_auc_gains_and_their_error():
     eta = rng.normal(size=1000)
     labels = found.y[3000:]
     better = eta + 0.5 * labels
-    gain, error = found._mean_and_error(found._rows_scores(better) - found._rows_scores(eta), labels)
+    gain, error = found._mean_and_error(found._row_scores(better) - found._row_scores(eta), labels)
     assert_allclose(gain, roc_auc_score(labels, better) - roc_auc_score(labels, eta))
     draws = []
     for _ in range(300):
@@ -162,13 +189,31 @@ def test_auc_gains_and_their_error():
 
 
 def test_orders_and_numbers_are_bounded():
-    X, y = planted_crosses(0)
+    X, y, _ = planted_crosses(0)
     assert set(AutoCross(max_order=2, random_state=0).fit(X, y).crosses_) == PLANTED - {("f3", "f4", "f5")}
     assert len(AutoCross(max_crosses=1, random_state=0).fit(X, y).crosses_) == 1
     none = AutoCross(max_crosses=0, random_state=0).fit(X, y)
     assert none.crosses_ == [] and len(none.scores_) == 0 and none.transform(X).equals(X)
     assert AutoCross(min_gain=1.0, random_state=0).fit(X, y).crosses_ == []
     assert AutoCross(time_limit=0, random_state=0).fit(X, y).crosses_ == []
+
+
+def test_time_up_leaves_the_crosses_found_so_far(monkeypatch):
+    X, y, _ = planted_crosses(0)
+    whole = AutoCross(random_state=0).fit(X, y)
+    found = []
+    for n_calls in (0, 10, 100, 200, 300, 10_000):
+        calls = itertools.count()
+        clock = SimpleNamespace(
+            monotonic=lambda c=calls, n=n_calls: math.inf if next(c) >= n else -math.inf,
+            perf_counter=time.perf_counter,
+        )
+        monkeypatch.setattr(_cross_search, "time", clock)
+        cross = AutoCross(random_state=0, time_limit=60).fit(X, y)
+        assert cross.crosses_ == whole.crosses_[: len(cross.crosses_)]
+        assert cross.transform(X).shape[1] == 8 + len(cross.crosses_)
+        found.append(len(cross.crosses_))
+    assert found[:2] == [0, 0] and found[-1] == 3 and found == sorted(found) and 0 < found[2] < 3
 
 
 def test_numeric_columns_choose_their_granularity():
@@ -199,18 +244,75 @@ def test_a_table_of_numbers_alone():
 
 
 def test_of_two_equal_columns_one_is_crossed():
-    X, y = planted_crosses(3)
+    X, y, _ = planted_crosses(3)
     X["copy"] = "v" + X["f1"]
     found = AutoCross(random_state=0).fit(X, y).crosses_
     assert len(found) == 3 and len({("f1", "f2"), ("f2", "copy")} & set(found)) == 1
 
 
+def test_more_columns_than_rows():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.integers(2, size=(100, 120)).astype(str)).add_prefix("c")
+    y = (X["c7"] != X["c70"]).to_numpy()
+    assert AutoCross(random_state=0).fit(X, y).crosses_ == [("c7", "c70")]
+    assert AutoCross(random_state=0).fit(X, rng.permutation(y)).crosses_ == []
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.02])
+@pytest.mark.parametrize("scoring", ["log_loss", "roc_auc"])
+def test_few_rows_of_a_class_do_not_make_crosses(rate, scoring):
+    # With normal instead of t quantiles a third of the tables of rare clicks had a cross.
+    found = 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        n = 60 if rate == 0.5 else 1000
+        X, y = rng.integers(3, size=(n, 20)), rng.random(n) < rate
+        found += bool(AutoCross(random_state=seed, scoring=scoring, max_crosses=1).fit(X, y).crosses_)
+    assert found <= 2
+
+
+def test_a_table_of_all_combinations():
+    # Every row gains the same: no spread at all.
+    X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]] * 50)
+    assert AutoCross(random_state=0).fit(X, X[:, 0] ^ X[:, 1]).crosses_ == [("x0", "x1")]
+
+
+def test_tables_without_candidates():
+    y = [0, 1] * 20
+    one = AutoCross().fit(pd.DataFrame({"a": list("ab") * 20}), y)
+    assert one.crosses_ == [] and one.transform(pd.DataFrame({"a": ["c"]})).shape == (1, 1)
+    lists = AutoCross().fit(pd.DataFrame({"a": [["x", "y"], []] * 20, "b": [["x"]] * 40}), y)
+    assert lists.crosses_ == []
+    assert AutoCross().fit(pd.DataFrame({"a": ["x"] * 40, "b": [1.5] * 40}), y).crosses_ == []
+
+
+def test_sequence_columns_are_passed_on():
+    X, y, _ = planted_crosses(0, n_sequences=1)
+    cross = AutoCross(random_state=0).fit(X, y)
+    assert set(cross.crosses_) == PLANTED
+    assert cross.transform(X)["s0"].tolist() == X["s0"].tolist()
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_other_tables(library):
+    X, y, _ = planted_crosses(0)
+    module = pytest.importorskip(library)
+    table = (module.DataFrame if library == "polars" else module.table)(X.to_dict("list"))
+    cross = AutoCross(random_state=0).fit(table, y)
+    assert set(cross.crosses_) == PLANTED
+    out = cross.transform(table)
+    assert type(out) is type(table)
+    pd.testing.assert_frame_equal(
+        out.to_pandas().iloc[:, 8:], AutoCross(random_state=0).fit_transform(X, y).iloc[:, 8:]
+    )
+
+
 def test_odd_columns_are_survived():
-    X, y = planted_crosses(4)
+    X, y, _ = planted_crosses(4)
     X["constant"], X["none"], X["nan"] = "a", None, np.nan
     X["key"] = np.arange(len(X)).astype(str)
     X["f7"] = X["f7"].mask(np.arange(len(X)) % 3 > 0)
-    X["f1"] = X["f1"].mask(X["f1"] == "0")
+    X["f1"] = X["f1"].mask(X["f1"] == "v0")
     cross = AutoCross(random_state=0, output="onehot").fit(X, y)
     assert set(cross.crosses_) == PLANTED
     new = X[:40].copy()
@@ -254,7 +356,7 @@ def test_bad_parameters_are_refused(params, message):
 
 
 def test_text_labels_pickle_and_clone():
-    X, y = planted_crosses(0, n=8000)
+    X, y, _ = planted_crosses(0, n=12_000)
     before = X.copy()
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     cross = AutoCross(random_state=0).fit(X, np.where(y == 1, "yes", "no"))
@@ -268,7 +370,7 @@ def test_text_labels_pickle_and_clone():
 
 
 def test_in_front_of_logistic_regression():
-    X, y = planted_crosses(0)
+    X, y, _ = planted_crosses(0)
     pipe = Pipeline([("cross", AutoCross(output="onehot", random_state=0)), ("clf", LogisticRegression())])
     train, test = slice(0, 12_000), slice(12_000, None)
     auc = {}
@@ -286,7 +388,7 @@ def test_in_front_of_logistic_regression():
 
 
 def test_in_front_of_a_network():
-    X, y = planted_crosses(0)
+    X, y, _ = planted_crosses(0)
     model = CTRClassifier(network="lr", lr=0.02, max_epochs=6, random_state=0, device="cpu")
     pipe = Pipeline([("cross", AutoCross(random_state=0)), ("ctr", model)])
     train, test = slice(0, 12_000), slice(12_000, None)

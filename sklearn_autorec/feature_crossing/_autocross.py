@@ -15,7 +15,7 @@ from ..utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate
 from ._cross_search import CrossSearch
 from ._crosser import FieldCrosser
 from ._fieldwise import AdditiveModel, row_loss
-from ._reading import bins_of, checked_encoder, column_ids
+from ._reading import bins_of, checked_encoder, column_edges, column_ids
 
 MIN_ROWS = 2  # of each class
 
@@ -41,8 +41,8 @@ class AutoCross(TransformerMixin, BaseEstimator):
     beam_width : int, default=1
         Sets of crosses that are followed at the same time; 1 is the paper's greedy search.
     n_bins : int or tuple of int, default=(10, 100)
-        Granularities of numeric columns: each is cut into that number of bins of equally many rows which
-        predicts best by itself.
+        Granularities of numeric columns: each is cut into that number of bins (of about equally many rows, see
+        `FieldCrosser`) which predicts best by itself.
     scoring : {"log_loss", "roc_auc"}, default="log_loss"
         What the held-out rows judge: the loss (log loss, or squared error of numbers) or the area under the curve.
     min_gain : float or "auto", default="auto"
@@ -221,16 +221,13 @@ class AutoCross(TransformerMixin, BaseEstimator):
             unit = float(target[rows[:n_train]].var()) or 1.0
             target = (target - target[rows[:n_train]].mean()) / math.sqrt(unit)
         granularities = self._granularities()
-        encoder = checked_encoder(self.encoder, granularities[-1])
+        encoder = checked_encoder(self.encoder)
         table = encoder.fit_encode(X)
         labels = encoder._schema.labels
         y = target[rows]
-        bins = [granularities[0]] * len(labels)
-        m = len(encoder.numeric_)
-        for j, i in enumerate(encoder.numeric_):
-            scores, missing = table.numeric[rows, j], table.numeric[rows, m + j] > 0
-            bins[i] = self._best_bins(scores, missing, granularities, y, n_train, logistic)
-        ids, sizes = column_ids(table, encoder, list(range(len(labels))), bins)
+        positions = list(range(len(labels)))
+        bins, edges = self._best_bins(table, encoder, granularities, y, rows, n_train, logistic)
+        ids, sizes = column_ids(table, encoder, positions, edges)
         ids = {i: column[rows] for i, column in sorted(ids.items())}
         # A constant column makes every cross equal to its other part.
         ids = {i: column for i, column in ids.items() if (column[:n_train] != column[0]).any()}
@@ -238,7 +235,7 @@ class AutoCross(TransformerMixin, BaseEstimator):
         deadline = math.inf if self.time_limit is None else began + self.time_limit
         sizes = {i: sizes[i] for i in ids}
         best, base_score = CrossSearch(ids, sizes, y, n_train, self, logistic, unit, deadline).run()
-        self.n_bins_ = {labels[i]: bins[i] for i in encoder.numeric_}
+        self.n_bins_ = {labels[i]: n_bins for i, n_bins in bins.items()}
         self.crosses_ = [tuple(labels[i] for i in cross) for cross in best.crosses]
         self.scores_ = np.array(best.gains, dtype=np.float64)
         self.base_score_ = base_score
@@ -249,7 +246,7 @@ class AutoCross(TransformerMixin, BaseEstimator):
             list(best.crosses),
             min_count=self.min_count,
             max_ids=self.max_ids,
-            n_bins={i: bins[i] for i in encoder.numeric_.tolist()} or 10,
+            n_bins=bins or 10,
             output=self.output,
             append=self.append,
             encoder=self.encoder,
@@ -298,15 +295,27 @@ class AutoCross(TransformerMixin, BaseEstimator):
             raise ValueError(f"n_bins must be one or more ints in [1, {2**20}], got {self.n_bins!r}.")
         return sorted(found)
 
-    def _best_bins(self, scores, missing, granularities, y, n_train, logistic):
-        """The granularity that predicts the held-out rows best by itself, the coarsest of equals."""
-        if len(granularities) == 1:
-            return granularities[0]
-        losses = []
-        for n_bins in granularities:
-            model = AdditiveModel(y, n_train, logistic, self.l2).extended(bins_of(scores, missing, n_bins), n_bins + 2)
-            losses.append(row_loss(y[n_train:], model.fit().eta[n_train:], logistic).mean())
-        return granularities[int(np.argmin(losses))]
+    def _best_bins(self, table, encoder, granularities, y, rows, n_train, logistic):
+        """Of each numeric column the granularity that predicts the held-out rows best by itself, the coarsest of equals.
+
+        Returns
+        -------
+        dict of int to int, dict of int to ndarray
+            Numbers of bins and edges of the bins, by position.
+        """
+        positions = list(range(encoder.n_features_in_))
+        options = [column_edges(encoder, positions, [n_bins] * len(positions)) for n_bins in granularities]
+        bins, edges, m = {}, {}, len(encoder.numeric_)
+        for j, i in enumerate(encoder.numeric_.tolist()):
+            scores, missing = table.numeric[rows, j], table.numeric[rows, m + j] > 0
+            losses = []
+            for option in options if len(options) > 1 else []:
+                ids = bins_of(scores, missing, option[i])
+                model = AdditiveModel(y, n_train, logistic, self.l2).extended(ids, int(ids.max()) + 1).fit()
+                losses.append(row_loss(y[n_train:], model.eta[n_train:], logistic).mean())
+            best = int(np.argmin(losses)) if losses else 0
+            bins[i], edges[i] = granularities[best], options[best][i]
+        return bins, edges
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

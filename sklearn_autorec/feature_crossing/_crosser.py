@@ -16,6 +16,7 @@ from ._reading import (
     append_columns,
     bin_names,
     checked_encoder,
+    column_edges,
     column_ids,
     resolve_bins,
     resolve_crosses,
@@ -39,7 +40,8 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         Crosses with more combinations than this are hashed into so many ids and keep no vocabulary; new combinations then
         share an id with old ones.
     n_bins : int or dict of column to int, default=10
-        Into how many bins of about equally many training rows numeric columns are cut (10 for columns not in the dict).
+        Into how many bins at most numeric columns are cut (10 for columns not in the dict). Bins hold about equally many
+        training rows; values with many rows have a bin of their own.
     output : {"ids", "onehot"}, default="ids"
         Columns of integers, or a scipy CSR matrix of indicators for linear models.
     append : bool, default=True
@@ -177,7 +179,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         labels = [f"x{i}" for i in range(len(columns))] if names is None else [str(name) for name in names]
         crosses = resolve_crosses(self.crosses, names, labels)
         n_bins = resolve_bins(self.n_bins, names, labels)
-        encoder = checked_encoder(self.encoder, max(n_bins))
+        encoder = checked_encoder(self.encoder)
         positions = list(range(len(columns)))
         if self.encoder is None and (self.output == "ids" or not self.append):
             # Only what the crosses need is read; with no crosses, one column, since an encoder needs some.
@@ -187,13 +189,14 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         if self.append and twice:
             raise ValueError(f"The table already has a column {twice[0]!r}, the name of a cross.")
         table = encoder.fit_encode(select(X, positions, names, len(columns)))
+        edges = column_edges(encoder, positions, n_bins)
         encoder.discard_counts()
         kinds = dict(zip(positions, encoder._schema.kinds, strict=True))
         for i in sorted({i for cross in crosses for i in cross}):
             if kinds[i] == SEQUENCE:
                 raise ValueError(f"crosses has {labels[i]!r}, a sequence column, which cannot be crossed.")
         self._names, self._labels, self._positions, self._kinds = names, labels, positions, kinds
-        self._crosses, self._bins = crosses, n_bins
+        self._crosses, self._edges = crosses, edges
         self.crosses_, self.encoder_ = named, encoder
         ids, sizes = self._columns(table)
         self._combinations = [
@@ -205,7 +208,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
 
     def _columns(self, table):
         """Ids and number of ids of each encoded column that is no sequence, by position."""
-        return column_ids(table, self.encoder_, self._positions, self._bins)
+        return column_ids(table, self.encoder_, self._positions, self._edges)
 
     # transform -----------------------------------------------------------------------------------------
 
@@ -320,7 +323,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         for k, i in enumerate(self._positions):
             field = self.encoder_._fields[k]
             if self._kinds[i] == NUMERIC:
-                out[i] = bin_names(field, self._bins[i])
+                out[i] = bin_names(field, self._edges[i])
             elif self._kinds[i] != SEQUENCE:
                 out[i] = value_names(field)
         return out

@@ -10,7 +10,8 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 MAX_STEP = 2.0  # of a weight per Newton step; where hits are rare, a full one overshoots
-AGAIN = 3  # sweeps in which the strength of the penalties is estimated
+SCORING_STEPS = 20
+TINY = 1e-100
 
 
 def derivatives(y, eta, logistic):
@@ -36,14 +37,29 @@ def row_loss(y, eta, logistic):
 def penalty(gradient, curvature, l2):
     """L2 penalty of the weights of a field, given or estimated.
 
-    The estimate is by moments: were the weights drawn with variance v, the squared gradients at zero weights would be h + v h^2
-    on average, with h the curvatures. The penalty is 1 / v; infinite if the gradients show nothing but noise.
+    Parameters
+    ----------
+    gradient, curvature : ndarray of shape (n_ids,)
+        Of the log likelihood at zero weights.
+    l2 : float or "auto"
+
+    Returns
+    -------
+    float
+        "auto": one over the most likely variance v of the weights, infinite for v = 0. Were they drawn from N(0, v), gradient k
+        would have the variance h + v h^2, with h the curvature; Fisher scoring solves sum((g^2 - h - v h^2) / (1 + v h)^2) = 0.
     """
     if l2 != "auto":
         return l2
     # Not by ``@``: BLAS starts threads for vectors of this size, which costs more than the sum, most of all on a busy machine.
-    excess = float(np.square(gradient).sum() - curvature.sum())
-    return float(np.square(curvature).sum()) / excess if excess > 0 else np.inf
+    excess, squares = np.square(gradient) - curvature, np.square(curvature)
+    variance = 1.0
+    for _ in range(SCORING_STEPS):
+        share = np.square(1 / (1 + variance * curvature))
+        before, variance = variance, max(float((share * excess).sum()) / max(float((share * squares).sum()), TINY), 0.0)
+        if abs(variance - before) <= 0.02 * before:
+            break
+    return 1 / variance if variance > TINY else np.inf
 
 
 def _step(gradient, curvature, weights, l2):
@@ -124,36 +140,30 @@ class AdditiveModel:
         other.penalties = [*self.penalties, np.inf if self.l2 == "auto" else self.l2]
         return other
 
-    def fit(self, tol=1e-6, max_sweeps=30, within=lambda: True):
-        """Sweep over the fields until the objective per row falls by less than ``tol``, or ``within()`` is no longer true."""
+    def fit(self, tol=1e-6, max_sweeps=100, within=lambda: True):
+        """Sweep over the fields until the loss per row moves by less than ``tol``, or ``within()`` is no longer true."""
         n, y = self.n_train, self.y[: self.n_train]
         last = np.inf
-        for sweep in range(max_sweeps):
+        for _ in range(max_sweeps):
             g, h = derivatives(y, self.eta[:n], self.logistic)
             self.eta += np.clip(g.sum() / h.sum(), -MAX_STEP, MAX_STEP)
             for j in range(len(self.fields)):
-                self._update(j, self.l2 == "auto" and sweep < AGAIN)
+                self._update(j)
                 if not within():
                     return self
-            shrunk = (
-                sum(p * np.square(w).sum() for w, p in zip(self.weights, self.penalties, strict=True) if p != np.inf)
-                / 2
-            )
-            if not self.logistic:
-                shrunk *= 2 / h[0]  # in units of the squared error
-            loss = row_loss(y, self.eta[:n], self.logistic).sum() + shrunk
-            if last - loss < tol * n and sweep >= AGAIN * (self.l2 == "auto"):
+            loss = row_loss(y, self.eta[:n], self.logistic).sum()
+            if abs(last - loss) < tol * n:
                 break
             last = loss
         return self
 
-    def _update(self, j, estimate):
+    def _update(self, j):
         ids, weights = self.fields[j], self.weights[j]
         train = ids[: self.n_train]
         g, h = derivatives(self.y[: self.n_train], self.eta[: self.n_train], self.logistic)
         gradient, curvature = np.bincount(train, g, len(weights)), np.bincount(train, h, len(weights))
-        if estimate:  # gradients as they would be with the weights of this field at zero
-            self.penalties[j] = penalty(gradient + curvature * weights, curvature, "auto")
+        # Gradients as they would be with the weights of this field at zero.
+        self.penalties[j] = penalty(gradient + curvature * weights, curvature, self.l2)
         if self.penalties[j] == np.inf:
             step = -weights
         else:

@@ -11,6 +11,7 @@ from ..preprocessing import FieldEncoder
 from ..preprocessing._vocabulary import FIRST, MISSING
 
 HALF_WIDTH = np.sqrt(3)  # quantile scores lie in [-sqrt(3), sqrt(3)]
+N_QUANTILES = 1000  # so that values of skewed columns keep apart as float32 scores
 
 
 def position(name, names, labels, parameter):
@@ -52,10 +53,10 @@ def resolve_bins(n_bins, names, labels, default=10):
     return bins
 
 
-def checked_encoder(encoder, most_bins):
-    """An encoder to fit: a clone of the given one, or one with quantiles fine enough for the bins."""
+def checked_encoder(encoder):
+    """An encoder to fit: a clone of the given one, or one with fine quantiles."""
     if encoder is None:
-        return FieldEncoder(n_quantiles=max(100, most_bins + 1))
+        return FieldEncoder(n_quantiles=N_QUANTILES)
     if not isinstance(encoder, FieldEncoder) or encoder.numeric != "quantile":
         raise ValueError(f'encoder must be a FieldEncoder with numeric="quantile", got {encoder!r}.')
     return clone(encoder)
@@ -74,16 +75,56 @@ def select(X, positions, names, n_columns):
     return np.asarray(X)[:, positions]
 
 
-def bins_of(scores, missing, n_bins):
-    """int32 ids of quantile scores (n_rows,): 0 missing, 2.. bins of equal width, so of about equally many rows."""
-    bins = ((scores.astype(np.float64) / HALF_WIDTH + 1) * (n_bins / 2)).astype(np.int32)
-    np.clip(bins, 0, n_bins - 1, out=bins)
+def bin_edges(values, counts, scaler, n_bins):
+    """Scores between which a numeric column is cut, rising, at most ``n_bins - 1``.
+
+    Bins have about equally many rows. A value with more rows than that has a bin of its own, and the others share the remaining
+    bins: in a column that is 0 in nine rows of ten, the tenth is still told apart.
+
+    Parameters
+    ----------
+    values, counts : ndarray of shape (n_distinct,)
+        Distinct values, rising, and their training rows.
+    scaler : NumericScaler
+        Fitted, from values to scores.
+    n_bins : int
+    """
+    if len(values) <= n_bins:
+        new = np.ones(max(len(values) - 1, 0), bool)
+    else:
+        heavy = counts * n_bins > counts.sum()
+        while True:
+            light = np.where(heavy, 0, counts)
+            # A heavy value may split the bin around it in two.
+            n_light = max(n_bins - 2 * int(heavy.sum()), 1)
+            group = np.floor((np.cumsum(light) - light / 2) * n_light / max(light.sum(), 1))
+            new = (np.diff(group) != 0) | heavy[1:] | heavy[:-1]
+            if new.sum() < n_bins or not heavy.any():
+                break
+            heavy[heavy] = counts[heavy] > counts[heavy].min()
+    at = np.flatnonzero(new)
+    edges = scaler.scale_values((values[at] + values[at + 1]) / 2)
+    return np.unique(edges)  # values closer than rounding share a bin
+
+
+def bins_of(scores, missing, edges):
+    """int32 ids of quantile scores (n_rows,): 0 missing, 2.. bins."""
+    bins = np.searchsorted(edges, scores, side="right").astype(np.int32)
     bins += FIRST
     bins[missing] = MISSING
     return bins
 
 
-def column_ids(table, encoder, positions, n_bins):
+def column_edges(encoder, positions, n_bins):
+    """Edges of the bins of each numeric column, by position in the whole table, given the number of bins by position there."""
+    found = {}
+    for i in encoder.numeric_.tolist():
+        summary = encoder._counters[i]
+        found[positions[i]] = bin_edges(summary.values, summary.counts, encoder._fields[i], n_bins[positions[i]])
+    return found
+
+
+def column_ids(table, encoder, positions, edges):
     """Ids (n_rows,) and number of ids of each column that is no sequence, both by position in the whole table.
 
     Parameters
@@ -92,8 +133,8 @@ def column_ids(table, encoder, positions, n_bins):
     encoder : FieldEncoder
         Fitted on the columns at ``positions``.
     positions : list of int
-    n_bins : list of int
-        By position in the whole table.
+    edges : dict of int to ndarray
+        Of `column_edges`.
     """
     ids, sizes = {}, {}
     for j, i in enumerate(encoder.categorical_):
@@ -101,19 +142,18 @@ def column_ids(table, encoder, positions, n_bins):
     m = len(encoder.numeric_)
     for j, i in enumerate(encoder.numeric_):
         at = positions[i]
-        ids[at] = bins_of(table.numeric[:, j], table.numeric[:, m + j] > 0, n_bins[at])
-        sizes[at] = FIRST + n_bins[at]
+        ids[at] = bins_of(table.numeric[:, j], table.numeric[:, m + j] > 0, edges[at])
+        sizes[at] = FIRST + len(edges[at]) + 1
     return ids, sizes
 
 
-def bin_names(scaler, n_bins):
+def bin_names(scaler, edges):
     """Names of the ids of a numeric column, object array: its bins are intervals in its own unit."""
-    if len(scaler.grid) < 2:
-        return np.array(["<missing>", "<unused>", *(f"bin {k}" for k in range(n_bins))], dtype=object)
-    # Of values with many ties the extreme scores stay inside; those bins are empty.
-    scores = np.linspace(-HALF_WIDTH, HALF_WIDTH, n_bins + 1)
-    edges = [f"{x:.5g}" for x in np.interp(scores, scaler.score, scaler.grid)]
-    return np.array(["<missing>", "<unused>", *(f"[{a}, {b})" for a, b in pairwise(edges))], dtype=object)
+    names = ["any"]
+    if len(edges):
+        cuts = [f"{x:.5g}" for x in np.interp(edges, scaler.score, scaler.grid)]
+        names = [f"< {cuts[0]}", *(f"[{a}, {b})" for a, b in pairwise(cuts)), f">= {cuts[-1]}"]
+    return np.array(["<missing>", "<unused>", *names], dtype=object)
 
 
 def value_names(vocabulary):

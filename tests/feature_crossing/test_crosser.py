@@ -16,7 +16,7 @@ from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_crossing import FieldCrosser
 from sklearn_autorec.feature_crossing._combinations import Combinations, combine, scramble
-from sklearn_autorec.feature_crossing._reading import bins_of
+from sklearn_autorec.feature_crossing._reading import bin_names, bins_of, checked_encoder, column_edges
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.preprocessing import FieldEncoder
 
@@ -116,27 +116,67 @@ def test_beyond_max_ids_combinations_are_hashed(X):
     assert hashed.transform(new).to_numpy()[0, 0] > 1  # shares a bucket
 
 
+def binned(x, n_bins):
+    encoder = checked_encoder(None)
+    table = encoder.fit_encode(x[:, None])
+    edges = column_edges(encoder, [0], [n_bins])[0]
+    return bins_of(table.numeric[:, 0], table.numeric[:, 1] > 0, edges), bin_names(encoder._fields[0], edges)
+
+
 def test_bins_hold_equally_many_rows():
     x = np.random.default_rng(0).lognormal(size=10_000)
-    encoder = FieldEncoder(n_quantiles=101)
-    table = encoder.fit_encode(x[:, None])
-    counts = np.bincount(bins_of(table.numeric[:, 0], table.numeric[:, 1] > 0, 20))
-    assert counts[:2].tolist() == [0, 0] and len(counts) == 22
-    assert (np.abs(counts[2:] - 500) < 60).all()
+    for n_bins in (1, 2, 20):
+        counts = np.bincount(binned(x, n_bins)[0])
+        assert counts[:2].tolist() == [0, 0] and len(counts) == 2 + n_bins
+        assert (np.abs(counts[2:] - 10_000 / n_bins) < 60).all()
+
+
+@pytest.mark.parametrize("heavy", [0.0, 1.5, 9.0])
+def test_a_heavy_value_has_a_bin_of_its_own(heavy):
+    # Bins of equal rows would put the last tenth of the rows into one or two of ten bins.
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(10_000) < 0.9, heavy, rng.lognormal(size=10_000))
+    bins, names = binned(x, 10)
+    alone = np.unique(bins[x == heavy])
+    assert len(alone) == 1 and (bins[x != heavy] != alone[0]).all()
+    counts = np.bincount(bins)
+    assert len(counts) == len(names) <= 12 and (counts[2:] > 0).all()
+    others = np.delete(counts, [0, 1, alone[0]])
+    assert len(others) >= 8 and others.max() < 150
+    assert (np.diff(bins[np.argsort(x)]) >= 0).all()
+
+
+def test_there_are_never_more_bins_than_asked_for():
+    rng = np.random.default_rng(0)
+    for seed in range(30):
+        values = rng.choice(rng.normal(size=rng.integers(2, 60)), size=500, p=None)
+        x = np.concatenate([values, np.repeat(rng.normal(size=4), 200)])
+        n_bins = int(rng.integers(1, 30))
+        bins, names = binned(x, n_bins)
+        assert 1 <= bins.max() - 1 <= n_bins and len(names) == 2 + bins.max() - 1, seed
+        assert bins.max() - 1 >= min(n_bins, len(np.unique(x))) / 3
+
+
+def test_few_values_have_a_bin_each():
+    x = np.repeat([0.5, 1.0, 2.0, 4.0, np.nan], [50, 1, 200, 3, 7])
+    bins, names = binned(x, 10)
+    assert bins.tolist() == np.repeat([2, 3, 4, 5, 0], [50, 1, 200, 3, 7]).tolist()
+    assert names.tolist() == ["<missing>", "<unused>", "< 0.75", "[0.75, 1.5)", "[1.5, 3)", ">= 3"]
+    assert binned(np.full(9, 3.0), 10)[1].tolist() == ["<missing>", "<unused>", "any"]
 
 
 def test_bins_follow_the_parameter_and_have_readable_names(X):
     crosser = FieldCrosser([("user", "age")], n_bins={"age": 4}, output="onehot", min_count=1).fit(X)
     names = crosser.get_feature_names_out()
     matrix = pd.DataFrame(crosser.transform(X).toarray(), columns=names)
-    ages = [name for name in names if name.startswith("age=[")]
+    ages = [name for name in names if name.startswith(("age=[", "age=< ", "age=>="))]
     assert len(ages) == 4
     edges = [float(part) for part in ages[1][5:-1].split(", ")]
     inside = (X["age"] >= edges[0]) & (X["age"] < edges[1])
     assert (matrix[ages[1]].to_numpy() == inside).mean() > 0.98  # edges are rounded
     assert (matrix["age=<missing>"].to_numpy() == X["age"].isna()).all()
-    both = [name for name in names if name.startswith("user x age=ann x [")]
-    assert len(both) == 4
+    both = {name for name in names if name.startswith("user x age=ann x ") and "missing" not in name}
+    assert both == {name.replace("age=", "user x age=ann x ") for name in ages}
 
 
 def test_one_hot_is_the_indicator_of_every_column_and_cross(X):

@@ -137,7 +137,7 @@ class AdditiveModel:
         other.eta = self.eta.copy()
         other.fields = [*self.fields, ids]
         other.weights = [*self.weights, np.zeros(size)]
-        other.penalties = [*self.penalties, np.inf if self.l2 == "auto" else self.l2]
+        other.penalties = [*self.penalties, np.nan]  # until it is fitted
         return other
 
     def fit(self, tol=1e-6, max_sweeps=100, within=lambda: True):
@@ -156,6 +156,14 @@ class AdditiveModel:
                 break
             last = loss
         return self
+
+    def spreads(self):
+        """Estimated standard deviation of the weights of each field (of numbers: over that of the residuals), 1 if not penalised."""
+        noise = 1.0
+        if not self.logistic:
+            loss = row_loss(self.y[: self.n_train], self.eta[: self.n_train], False).mean()
+            noise = float(np.sqrt(loss)) or 1.0
+        return [float(1 / np.sqrt(p)) / noise if p > 0 else 1.0 for p in self.penalties]
 
     def _update(self, j):
         ids, weights = self.fields[j], self.weights[j]

@@ -53,7 +53,7 @@ class WidthMixture(nn.Module):
         return torch.optim.Adam([self.alpha], lr=self.arch_lr)
 
     def set_progress(self, t):
-        """Draw the Gumbel noise of this step and cool down; equal weights during the warm-up."""
+        """Draw the Gumbel noise of this step and cool down; even odds of all candidates during the warm-up."""
         start, stop = self.temperatures
         warmup = self.arch_schedule.warmup
         self.warming = t < warmup
@@ -64,7 +64,9 @@ class WidthMixture(nn.Module):
     def mixture(self):
         """Weights of the candidates, (F, N): sampled in training, without noise otherwise."""
         if self.warming:
-            return torch.full_like(self.alpha, 1 / self.alpha.shape[1])
+            # Nearly one candidate at a time: what fits in few columns has to settle in the first ones, since a step
+            # that drew a narrow candidate reads no others. An even mixture leaves it in any column.
+            return torch.softmax(self.noise / self.temperatures[1] * self.training, 1)
         logits = torch.log_softmax(self.alpha, 1)
         if self.training:
             logits = logits + self.noise
@@ -128,7 +130,7 @@ class AutoDim(SearchMethod):
     search_fraction : float in (0, 1), default=0.2
         Share of the training rows on which :math:`\alpha` is trained (bi-level only).
     warmup : float in [0, 1), default=0.4
-        Share of the steps with equal weights, before the search begins.
+        Share of the steps before the search begins, in which all candidates are equally likely.
     temperature : tuple of (float, float), default=(1.0, 0.2)
         First and last :math:`\tau`; falls linearly with the share of steps done.
     size_penalty : float, default=0.005
@@ -146,6 +148,9 @@ class AutoDim(SearchMethod):
     they are prefixes of one embedding (the matrices start as the identity), which do not; and with batch norm the search
     network of a factorization machine learns little: unit variance for every column keeps a field that does not matter as loud as
     one that does. ``normalize=True`` gives the paper's form, followed by one learned factor per field.
+
+    The paper warms up with an even mixture of candidates; here each step draws them, nearly one-hot, as in nested dropout.
+    With the even mixture a field that needs one column may learn it in the third, and is given four.
 
     A field of full width is not projected in the final network.
 

@@ -91,7 +91,9 @@ def test_mixture_agrees_with_numpy(normalize, phase):
     noise = module.noise.numpy()
     temperature = 2.0 + (0.5 - 2.0) * 0.5
     if phase == "warm-up":
-        p = np.full((4, 3), 1 / 3)
+        p = softmax(noise / 0.5)
+        np.testing.assert_allclose(module.eval().mixture().detach().numpy(), np.full((4, 3), 1 / 3), atol=1e-6)
+        module.train()
     else:
         assert module.temperature == pytest.approx(temperature)
         logits = np.log(softmax(alpha)) + (noise if phase == "search" else 0)
@@ -144,7 +146,7 @@ def small_problem(c, epochs, n=96):
     y = (torch.rand(n, generator=generator) < 0.5).float()
     plan = TrainingPlan(epochs=epochs, batch_size=16, lr=0.01)
     return SearchProblem(
-        FM(), c, ("embedding",), dict, BinaryLogLoss(), EncodedTensors(*x, y), plan, torch.device("cpu")
+        FM(), c, ("embedding",), dict, BinaryLogLoss(), EncodedTensors(*x[:3], y), plan, torch.device("cpu")
     )
 
 
@@ -264,7 +266,7 @@ def widths(seed, level="first_order", shuffled=False, size_penalty=None):
 @pytest.mark.parametrize("seed", range(5))
 def test_planted_ranks_decide_widths(seed):
     found, _ = widths(seed)
-    assert min(found[:2]) >= 4 > max(found[2:4]), found
+    assert min(found[:2]) >= 4 and max(found[2:4]) <= 2, found
     assert found[4] == 1
 
 

@@ -574,10 +574,10 @@ NETWORK = ("architecture", "network")
     ],
 )  # fmt: skip
 def test_contradictions_behind_a_right_checksum(data, change, message):
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(ModelFileError, match=message):
         _loads(forged(data, change))
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 10
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 2**29
 
 

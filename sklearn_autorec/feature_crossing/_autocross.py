@@ -15,7 +15,7 @@ from ..utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate
 from ._cross_search import CrossSearch
 from ._crosser import SEPARATOR, FieldCrosser
 from ._preparing import best_bins, split_rows
-from ._reading import checked_encoder, column_ids
+from ._reading import checked_encoder, column_ids, column_sizes
 
 
 class AutoCross(TransformerMixin, BaseEstimator):
@@ -240,12 +240,12 @@ class AutoCross(TransformerMixin, BaseEstimator):
         table = encoder.fit_encode(X)
         labels, positions = encoder._schema.labels, list(range(len(columns)))
         bins, edges = best_bins(table, encoder, granularities, y, rows, n_train, logistic, self.l2)
-        ids, sizes = column_ids(table, encoder, positions, edges)
-        ids = {i: column[rows] for i, column in sorted(ids.items())}
+        ids = {i: column[rows] for i, column in sorted(column_ids(table, encoder, positions, edges).items())}
         # A constant column makes every cross equal to its other part.
         varying = {i: column for i, column in ids.items() if (column[:n_train] != column[0]).any()}
         del table
         deadline = math.inf if self.time_limit is None else began + self.time_limit
+        sizes = column_sizes(encoder, positions, edges)
         search = CrossSearch(varying, {i: sizes[i] for i in varying}, y, folds, self, logistic, unit, deadline)
         best, self.base_score_ = search.run()
         self.n_bins_ = {labels[i]: n_bins for i, n_bins in bins.items()}

@@ -18,6 +18,7 @@ from ._reading import (
     checked_encoder,
     column_edges,
     column_ids,
+    column_sizes,
     resolve_bins,
     resolve_crosses,
     select,
@@ -209,20 +210,24 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         self._check_scales(labels, named)
         edges = column_edges(encoder, positions, n_bins)
         encoder.discard_counts()
-        kinds = dict(zip(positions, encoder._schema.kinds, strict=True))
-        for i in sorted({i for cross in crosses for i in cross}):
-            if kinds[i] == SEQUENCE:
-                raise ValueError(f"crosses has {labels[i]!r}, a sequence column, which cannot be crossed.")
-        self._names, self._labels, self._positions, self._kinds = names, labels, positions, kinds
-        self._crosses, self._edges = crosses, edges
-        self.crosses_, self.encoder_ = named, encoder
-        ids, sizes = self._columns(table)
-        self._combinations = [
+        sequences = {positions[i] for i in encoder.sequence_}
+        for i in sorted({i for cross in crosses for i in cross} & sequences):
+            raise ValueError(f"crosses has {labels[i]!r}, a sequence column, which cannot be crossed.")
+        ids, sizes = column_ids(table, encoder, positions, edges), column_sizes(encoder, positions, edges)
+        combinations = [
             Combinations([ids[i] for i in cross], [sizes[i] for i in cross], self.min_count, self.max_ids)
             for cross in crosses
         ]
-        self.n_ids_ = [c.n_ids for c in self._combinations]
-        return table, ids, sizes
+        self._publish(names, labels, positions, crosses, edges, encoder, combinations)
+        return table, ids
+
+    def _publish(self, names, labels, positions, crosses, edges, encoder, combinations):
+        """Set what was fitted (here or when a model file is read)."""
+        self._names, self._labels, self._positions = names, labels, positions
+        self._crosses, self._edges, self._combinations = crosses, edges, combinations
+        self.crosses_ = [tuple(labels[i] for i in cross) for cross in crosses]
+        self.n_ids_ = [c.n_ids for c in combinations]
+        self.encoder_ = encoder
 
     def _check_scales(self, labels, named):
         known = {*labels, *map(SEPARATOR.join, named)}
@@ -231,10 +236,6 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
                 raise ValueError(f"scales has {name!r}, which is neither a column nor a cross.")
             if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < np.inf:
                 raise ValueError(f"scales must be finite numbers of at least 0, got {value!r} for {name!r}.")
-
-    def _columns(self, table):
-        """Ids and number of ids of each encoded column that is no sequence, by position."""
-        return column_ids(table, self.encoder_, self._positions, self._edges)
 
     # transform -----------------------------------------------------------------------------------------
 
@@ -256,11 +257,11 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
             read_columns(X, self)
             validate_data(self, X, reset=False, skip_check_array=True)
         table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
-        return self._output(X, table, *self._columns(table))
+        return self._output(X, table, column_ids(table, self.encoder_, self._positions, self._edges))
 
-    def _output(self, X, table, ids, sizes):
+    def _output(self, X, table, ids):
         if self.output == "onehot":
-            return self._one_hot(table, ids, sizes)
+            return self._one_hot(table, ids)
         crosses = np.empty((len(self._crosses), len(table)), np.int32)
         for row, cross, combinations in zip(crosses, self._crosses, self._combinations, strict=True):
             row[:] = combinations.ids([ids[i] for i in cross])
@@ -280,7 +281,8 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
             X = X.astype(object)  # else ids would become text
         return np.hstack([X, crosses.T])
 
-    def _one_hot(self, table, ids, sizes):
+    def _one_hot(self, table, ids):
+        sizes = column_sizes(self.encoder_, self._positions, self._edges)
         parts = [(ids[i], sizes[i], self._labels[i]) for i in sorted(ids)] if self.append else []
         for cross, names, combinations in zip(self._crosses, self.crosses_, self._combinations, strict=True):
             parts.append((combinations.ids([ids[i] for i in cross]), combinations.n_ids, SEPARATOR.join(names)))
@@ -347,11 +349,11 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
     def _value_names(self):
         """Names of all ids of each encoded column, object arrays by position."""
         out = {}
-        for k, i in enumerate(self._positions):
-            field = self.encoder_._fields[k]
-            if self._kinds[i] == NUMERIC:
+        fields = zip(self._positions, self.encoder_._fields, self.encoder_._schema.kinds, strict=True)
+        for i, field, kind in fields:
+            if kind == NUMERIC:
                 out[i] = bin_names(field, self._edges[i])
-            elif self._kinds[i] != SEQUENCE:
+            elif kind != SEQUENCE:
                 out[i] = value_names(field)
         return out
 

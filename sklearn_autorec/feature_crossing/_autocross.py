@@ -102,7 +102,8 @@ class AutoCross(TransformerMixin, BaseEstimator):
     Departures from the paper: bins hold equally many rows instead of having equal width, so that skewed columns are not
     left in one bin; a candidate's weights take Newton steps on all rows of its block, which is exact for a single field, instead
     of mini-batch gradient steps; the penalty is estimated; the search stops at gains that noise explains, while the paper stops
-    when the validation score falls; each round judges by no more held-out rows than it has training rows.
+    when the validation score falls; each round judges by no more held-out rows than it has training rows; small tables hold out
+    all rows in turn.
 
     Several classes are not supported; sequence columns are passed on, not crossed.
 

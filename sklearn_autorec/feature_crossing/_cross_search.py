@@ -94,11 +94,11 @@ class Pool:
         """Unions of two members of the pool (the fields and the crosses of one state) that are no members themselves."""
         fields = [member for member in self.codes if len(member) == 1]
         members = [*fields, *crosses]
-        found = {}
+        known, found = set(members), {}
         for i, a in enumerate(members):
             for b in members[i + 1 :]:
                 union = tuple(sorted({*a, *b}))
-                if len(union) > max_order or union in members:
+                if len(union) > max_order or union in known:
                     continue
                 size = self.sizes[a] * self.sizes[b]
                 if union not in found or size < found[union][0]:

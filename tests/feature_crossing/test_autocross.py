@@ -23,6 +23,7 @@ from sklearn_autorec.feature_crossing import AutoCross, FieldCrosser, _cross_sea
 from sklearn_autorec.feature_crossing._cross_search import CrossSearch, Fold
 from sklearn_autorec.feature_crossing._fieldwise import AdditiveModel, fit_field, row_loss
 from sklearn_autorec.feature_crossing._preparing import split_rows
+from sklearn_autorec.inspection import SearchHistoryDisplay
 
 SEEDS = range(5)
 
@@ -145,6 +146,7 @@ def test_the_search_keeps_its_books():
     # 28 pairs; then 6 triples with the found pair, and 27 pairs
     assert [r["n_candidates"] for r in cross.search_history_[:2]] == [28, 33]
     assert all(r["rounds"] == [(r["n_candidates"], 12_799)] for r in cross.search_history_)
+    assert SearchHistoryDisplay(cross.search_history_, []).runs() == [("search", 1, 3)]
     again = AutoCross(random_state=0).fit(X, y)
     assert again.crosses_ == cross.crosses_ and (again.scores_ == cross.scores_).all()
 

@@ -1,8 +1,16 @@
 """The only door to scikit-learn names that are private or newer than the oldest supported release."""
 
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.model_selection._validation import (
+    _fit_and_score,
+    _insert_error_scores,
+    _score,
+    _warn_or_raise_about_fit_failures,
+)
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions, validate_parameter_constraints
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.validation import _check_method_params, _check_y
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
-from sklearn.utils.validation import _check_y
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -29,16 +37,30 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks: fit runs the same, u
 
 
 __all__ = [
+    "BaseSearchCV",
     "CallbackSupportMixin",
     "HasMethods",
     "Interval",
     "Options",
     "StrOptions",
+    "check_method_params",
     "check_sample_weight",
     "check_y",
+    "fit_and_score",
+    "insert_error_scores",
+    "safe_split",
+    "score",
+    "warn_or_raise_about_fit_failures",
     "validate_parameters",
     "with_callbacks",
 ]
+
+check_method_params = _check_method_params
+fit_and_score = _fit_and_score
+insert_error_scores = _insert_error_scores
+safe_split = _safe_split
+score = _score
+warn_or_raise_about_fit_failures = _warn_or_raise_about_fit_failures
 
 
 def check_y(y, estimator, y_numeric=False):

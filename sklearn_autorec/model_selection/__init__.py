@@ -1,0 +1,1 @@
+"""Searches over the hyperparameters of any estimator, as scikit-learn search estimators."""

@@ -219,7 +219,12 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         """Train one epoch on a chunk of rows.
 
         The first chunk fixes the vocabulary, unless ``encoder`` is frozen or ``fit`` came before; later values that it
-        does not hold count as unknown. The optimiser's state lives on between calls, not in pickles.
+        does not hold count as unknown. The optimiser's state lives on between calls, in copies and in pickles (not in
+        model files).
+
+        What ``set_params`` changes between two calls takes effect in the next for ``lr``, ``embedding_l2``,
+        ``weight_decay``, ``batch_size``, ``id_dropout``, ``class_weight``, ``random_state`` and, with a network object
+        that has it, ``network__dropout``. The network itself, the encoder and ``embedding_dim`` stay.
 
         Parameters
         ----------

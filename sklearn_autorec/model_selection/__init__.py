@@ -1,7 +1,18 @@
 """Searches over the hyperparameters of any estimator, as scikit-learn search estimators."""
 
 from ._evolution import RegularizedEvolutionSearchCV
+from ._halving import SuccessiveHalvingSearchCV
+from ._hyperband import HyperbandSearchCV
 from ._hypergradient import HyperMutation, population_minimize
 from ._population import PopulationSearchCV
+from ._samplers import RandomSampler
 
-__all__ = ["HyperMutation", "PopulationSearchCV", "RegularizedEvolutionSearchCV", "population_minimize"]
+__all__ = [
+    "HyperMutation",
+    "HyperbandSearchCV",
+    "PopulationSearchCV",
+    "RandomSampler",
+    "RegularizedEvolutionSearchCV",
+    "SuccessiveHalvingSearchCV",
+    "population_minimize",
+]

@@ -190,7 +190,9 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         )
         if warm:
             module = self.net_.module_.to(device)
-            plan = dataclasses.replace(plan, epochs=max(self.max_epochs - self.n_iter_, 0))
+            found.architecture = self._adjusted(module)
+            left = max(self.max_epochs - self.n_iter_, 0)
+            plan = dataclasses.replace(plan, epochs=left, seed=plan.seed + self.n_iter_)
         else:
             final = seeds.fresh(context)
             module = network.build(final, realise(methods, found.architecture, final))
@@ -198,8 +200,9 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             found.architecture.update(self._described(network))
             module.to(device)
         history, n_iter, interrupted = [], self.n_iter_ if warm else 0, found.interrupted
+        trained = None
         if plan.epochs and not interrupted:
-            net = FieldNet(module, loss, lr=plan.lr, embedding_l2=plan.embedding_l2, weight_decay=plan.weight_decay)
+            trained = net = self._live_net(module, plan, n_iter if warm else None)
 
             def current():
                 return {"encoder_": encoder, "net_": net, "n_features_in_": encoder.n_features_in_}
@@ -216,8 +219,12 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         if warm:
             history = self.history_ + history
             found.history = self.search_history_
+        numbers = [id(p) for p in module.parameters()]
         net = serving_net(module, loss)
         self._publish(encoder, net, found.architecture, found.history, history, n_iter, device)
+        # Moments are of no use where a smaller form of the module is what goes on.
+        if self.warm_start and trained is not None and numbers == [id(p) for p in net.module_.parameters()]:
+            self._stream = trained
         return self
 
     def _described(self, network):
@@ -265,11 +272,8 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         else:
             module = self.net_.module_
             architecture = self._adjusted(module)
-        stream = self._live_net(module, plan)
         n_iter = getattr(self, "n_iter_", 0)
-        for layer in module.modules():
-            if isinstance(layer, ReLUDropout):
-                layer.restart(n_iter)
+        stream = self._live_net(module, plan, None if first else n_iter)
         plan = dataclasses.replace(plan, seed=plan.seed + n_iter)
         data = EncodedTensors.from_table(table, device, target, mean_one(weight))
         result = train(stream, data, plan)
@@ -286,16 +290,20 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         self._stream = stream
         return self
 
-    def _live_net(self, module, plan):
-        """The net of the last ``partial_fit`` with the rates of now; or a new one, after ``fit`` without moments."""
+    def _live_net(self, module, plan, n_iter):
+        """A net for a module; if it has been trained for ``n_iter`` epochs, with the moments of then and rates of now."""
         rates = {"lr": plan.lr, "embedding_l2": plan.embedding_l2, "weight_decay": plan.weight_decay}
-        saved = getattr(self, "_stream", None)
-        if isinstance(saved, FieldNet):
-            saved.retune(**rates)
-            return saved
-        net = FieldNet(module, self._loss(), **rates)
-        if saved is not None:  # of a copy or a pickle
+        saved = None if n_iter is None else getattr(self, "_stream", None)
+        if n_iter is not None:
+            for layer in module.modules():
+                if isinstance(layer, ReLUDropout):
+                    layer.restart(n_iter)
+        if isinstance(saved, FieldNet) and saved.device != str(next(module.parameters()).device):
+            saved = saved.training_state()
+        net = saved if isinstance(saved, FieldNet) else FieldNet(module, self._loss(), **rates)
+        if isinstance(saved, list):  # of a copy, a pickle or another device
             net.initialize().load_training_state(saved)
+        if saved is not None:
             net.retune(**rates)
         return net
 

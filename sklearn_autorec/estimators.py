@@ -77,7 +77,9 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with ``sample_weight``.
     warm_start : bool, default=False
-        ``fit`` goes on from the fitted network, with its encoder and architecture, until ``max_epochs`` in all.
+        ``fit`` goes on from the fitted network, with its encoder, architecture and the optimiser's moments, until
+        ``max_epochs`` in all. What ``set_params`` changes meanwhile takes effect for the parameters that ``partial_fit``
+        names, and for those of early stopping, schedules and averaging.
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU.
     random_state : int, RandomState or None, default=None
@@ -364,7 +366,9 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
         Share of ids that each training step replaces by the field's unknown id, so that values never seen in
         training meet a trained embedding.
     warm_start : bool, default=False
-        ``fit`` goes on from the fitted network, with its encoder and architecture, until ``max_epochs`` in all.
+        ``fit`` goes on from the fitted network, with its encoder, architecture and the optimiser's moments, until
+        ``max_epochs`` in all. What ``set_params`` changes meanwhile takes effect for the parameters that ``partial_fit``
+        names, and for those of early stopping, schedules and averaging.
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU.
     random_state : int, RandomState or None, default=None

@@ -181,14 +181,13 @@ class FieldNet(NeuralNet):
                 group["weight_decay"] = embedding_l2 if group.get("tables", True) else weight_decay
 
     def training_state(self):
-        """What a copy of the module needs to go on as this net would: moments and steps, on the CPU."""
-        return {"optimizers": [_on_cpu(opt.state_dict()) for opt in self.weight_optimizers()], "step": self.step_}
+        """What a copy of the module needs to go on as this net would: the moments of each optimiser, on the CPU."""
+        return [_on_cpu(optimizer.state_dict()) for optimizer in self.weight_optimizers()]
 
     def load_training_state(self, state):
         """Go on where `training_state` was taken; the module must be the same."""
-        for optimizer, saved in zip(self.weight_optimizers(), state["optimizers"], strict=True):
+        for optimizer, saved in zip(self.weight_optimizers(), state, strict=True):
             optimizer.load_state_dict(saved)
-        self.step_ = state["step"]
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """One pass over the batches; records the mean loss and stops at the first one that is not finite.

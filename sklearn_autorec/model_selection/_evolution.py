@@ -3,11 +3,11 @@
 from collections import deque
 from numbers import Integral, Real
 
-import joblib
 import numpy as np
 from sklearn.utils import indexable
 
-from ..utils._sklearn import BaseSearchCV, Interval, validate_parameters
+from ..utils._sklearn import Interval, validate_parameters
+from ._checkpoint import identity
 from ._mutation import check_distributions, draw, draw_other, has_scale, is_listed, walk
 from ._trials import Trial, TrialSearchCV
 
@@ -90,7 +90,6 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
     """
 
     _parameter_constraints = {
-        **BaseSearchCV._parameter_constraints,
         **TrialSearchCV._parameter_constraints,
         "param_distributions": [dict],
         "n_iter": [Interval(Integral, 1, None, closed="left")],
@@ -184,7 +183,7 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
                     trial = self._child(parents, seen, random_state)
                 else:
                     trial = self._first(space, seen, random_state)
-                seen.add(joblib.hash(trial.params))
+                seen.add(identity(trial.params))
                 batch.append(trial)
             queue.extend((yield batch))
             left -= size
@@ -192,7 +191,7 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
     def _first(self, space, seen, random_state):
         for _ in range(TRIES):
             params = {name: draw(distribution, random_state) for name, distribution in space}
-            if joblib.hash(params) not in seen:
+            if identity(params) not in seen:
                 break
         return Trial(params, columns={"parent": -1, "mutated": ""})
 
@@ -202,7 +201,7 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
         before = parent.trial.params
         for _ in range(TRIES):
             name, value = self._mutation(before, random_state)
-            if joblib.hash({**before, name: value}) not in seen:
+            if identity({**before, name: value}) not in seen:
                 break
         return Trial({**before, name: value}, columns={"parent": parent.row, "mutated": name})
 

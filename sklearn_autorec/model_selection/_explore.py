@@ -3,8 +3,8 @@
 import numpy as np
 
 from ._hypergradient import HyperMutation, gradient_step
+from ._members import last_name
 from ._mutation import from_unit, has_scale, perturb, to_unit
-from ._survivors import split_parameters
 
 
 def mutable_names(search):
@@ -30,7 +30,7 @@ class Explorer:
     def __init__(self, search, random_state):
         self.search, self.space, self.random_state = search, search.param_distributions, random_state
         self.mutable, self.smooth = mutable_names(search), smooth_names(search)
-        self.short = list(split_parameters(search.estimator, dict.fromkeys(self.smooth))[1])
+        self.short = [last_name(search.estimator, name) for name in self.smooth]
         self.teacher = HyperMutation(len(self.smooth), step=search.teacher_step, random_state=random_state)
         self.taught: dict[int, np.ndarray] = {}  # points before the teacher's mutations, by member
 
@@ -50,9 +50,9 @@ class Explorer:
         """
         found = np.full(len(self.smooth), np.nan)
         for j, (name, short) in enumerate(zip(self.smooth, self.short, strict=True)):
-            density = float(self.space[name].pdf(params[name]))
-            if short in gradient and 0 < density < np.inf:
-                found[j] = gradient[short] / density
+            if short in gradient:
+                density = float(self.space[name].pdf(params[name]))
+                found[j] = gradient[short] / density if 0 < density < np.inf else np.nan
         return found
 
     def learn(self, slopes):

@@ -10,12 +10,12 @@ from sklearn.model_selection import ShuffleSplit
 from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 
-from ..utils._sklearn import BaseSearchCV, Interval, Options, StrOptions, validate_parameters
-from ._evaluate import continue_fit
+from ..utils._sklearn import Interval, Options, StrOptions, validate_parameters
+from ._evaluate import continue_fit, split_fold
 from ._explore import Explorer, smooth_names
+from ._members import Gradients, fitted_head, last_name, last_step, split_parameters
 from ._mutation import draw, truncation_sources
 from ._population_checks import check_population
-from ._survivors import Survivors, last_step, split_parameters
 from ._trials import Trial, TrialSearchCV
 
 __all__ = ["PopulationSearchCV"]
@@ -33,8 +33,8 @@ class PopulationSearchCV(TrialSearchCV):
     Parameters
     ----------
     estimator : estimator
-        That goes on where it stopped: with ``partial_fit`` (a call is a unit), or with ``warm_start`` and the parameter
-        ``resource``. In a Pipeline the last step goes on, the others are fitted once.
+        That goes on where it stopped, by ``partial_fit`` (a call is a unit) or ``warm_start``. In a Pipeline the last step
+        goes on, the others are fitted once.
     param_distributions : dict of str to list or distribution
         From which members are drawn at the start: lists of values, or distributions of scipy.stats.
     resource : str, default="max_epochs"
@@ -153,7 +153,6 @@ class PopulationSearchCV(TrialSearchCV):
     """
 
     _parameter_constraints = {
-        **BaseSearchCV._parameter_constraints,
         **TrialSearchCV._parameter_constraints,
         "param_distributions": [dict],
         "resource": [str],
@@ -259,14 +258,16 @@ class PopulationSearchCV(TrialSearchCV):
         try:
             return super().fit(X, y, **params)
         finally:
-            self.__dict__.pop("_survivors", None)
+            self.__dict__.pop("_gradients", None)
 
-    def _open_checkpoint(self, X, y):
-        smooth = dict.fromkeys(smooth_names(self) if self.hypergradient else [])
-        names = list(split_parameters(self.estimator, smooth)[1])
-        keep = super()._open_checkpoint(X, y)
-        self._survivors = Survivors(keep, self.estimator, X, y, self.population, names)
-        return self._survivors
+    def _open_checkpoint(self, X, y, params):
+        keep = super()._open_checkpoint(X, y, params)
+        self._gradients = None
+        if self.hypergradient:
+            names = [last_name(self.estimator, name) for name in smooth_names(self)]
+            fit_params = self._get_routed_params_for_fit(params).estimator.fit
+            self._gradients = keep = Gradients(keep, self.estimator, X, y, fit_params, names)
+        return keep
 
     def _policy(self, random_state):
         space = sorted(self.param_distributions.items())
@@ -276,11 +277,13 @@ class PopulationSearchCV(TrialSearchCV):
             params = {name: draw(distribution, random_state) for name, distribution in space}
             batch.append(Trial(params, self.step, columns={"step": 1, "member": member, "parent": -1}))
         for step in range(1, self.n_steps + 1):
-            self._survivors.expect(batch)
+            if self._gradients is not None:
+                self._gradients.expect((step - 1) * self.population, batch)
             outcomes = yield batch
             if step == self.n_steps:
                 return
-            slopes = [explorer.slopes(o.trial.params, self._survivors.gradient(o.row)) for o in outcomes]
+            found = [{} if self._gradients is None else self._gradients.of(o.row) for o in outcomes]
+            slopes = [explorer.slopes(o.trial.params, gradient) for o, gradient in zip(outcomes, found, strict=True)]
             explorer.learn(slopes)
             batch = []
             for k, source in enumerate(truncation_sources([o.score for o in outcomes], self.quantile, random_state)):
@@ -299,9 +302,14 @@ class PopulationSearchCV(TrialSearchCV):
         return min(sorted(newest.values()), key=lambda row: rank[row])
 
     def _lineage(self, run):
+        """Rows of the winner's training. Behind a failure it began anew, with all its units at once."""
+
+        def failed(row):
+            return any(result["fit_error"] for result in run.out[row * self.n_splits_ : (row + 1) * self.n_splits_])
+
         rows = [int(self.best_index_)]
-        while run.rows[rows[-1]].parent is not None:
-            rows.append(run.rows[rows[-1]].parent)
+        while (parent := run.rows[rows[-1]].parent) is not None and not failed(parent):
+            rows.append(parent)
         return rows[::-1]
 
     def _refit(self, X, y, fit_params, metadata, context, run):
@@ -309,7 +317,7 @@ class PopulationSearchCV(TrialSearchCV):
         context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=metadata)
         start = time.time()
         if self.refit == "keep":
-            self.best_estimator_ = self._kept(run)
+            self.best_estimator_ = self._kept(X, y, fit_params, run)
         else:
             self.best_estimator_ = self._replayed(X, y, fit_params, run)
         self.refit_time_ = time.time() - start
@@ -317,39 +325,42 @@ class PopulationSearchCV(TrialSearchCV):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
         context.call_on_fit_task_end(estimator=self, X=X, y=y, metadata=metadata)
 
-    def _kept(self, run):
+    def _kept(self, X, y, fit_params, run):
         """The surviving model; in a Pipeline behind the steps that made its rows."""
-        trial = run.rows[self.best_index_]
-        model = self._survivors.model(trial.columns)
+        model, params = run.states[self.best_index_, 0], run.rows[self.best_index_].params
         if model is None:
-            raise ValueError("no member of the population could be trained; see the warnings about failed fits.")
+            raise ValueError("no model of the last step could be trained; see the warnings about failed fits.")
         if not isinstance(self.estimator, Pipeline):
             return model
-        return self._behind(
-            self._survivors.head(trial.params, 0) if len(self.estimator) > 1 else [], model, trial.params
-        )
-
-    def _behind(self, head, model, params):
-        pipeline = clone(self.estimator).set_params(**clone(split_parameters(self.estimator, params)[0], safe=False))
-        pipeline.steps = [*(head.steps if len(head) else []), (self.estimator.steps[-1][0], model)]
-        return pipeline
+        X_train, y_train, _, _, fit_params = split_fold(self.estimator, X, y, *run.splits[0], fit_params)
+        head, _, _ = fitted_head(self.estimator, params, X_train, y_train, fit_params)
+        return self._behind(head, model)
 
     def _replayed(self, X, y, fit_params, run):
         """A new model that follows the winner's schedule on all rows."""
         trials = [run.rows[row] for row in self._lineage(run)]
-        params = trials[0].params
-        head = []
-        outer, inner = split_parameters(self.estimator, params)
-        if isinstance(self.estimator, Pipeline) and len(self.estimator) > 1:
-            head = clone(self.estimator).set_params(**clone(outer, safe=False))[:-1]
-            X = head.fit_transform(X, y)
-        model = clone(last_step(self.estimator)).set_params(**clone(inner, safe=False))
-        resource = next(iter(split_parameters(self.estimator, {self.resource: None})[1]))
+        first = trials[0].params
+        head = None
+        if isinstance(self.estimator, Pipeline):
+            head, X, fit_params = fitted_head(self.estimator, first, X, y, fit_params)
+        _, inner = split_parameters(self.estimator, first)
+        model = clone(last_step(self.estimator, first)).set_params(**clone(inner, safe=False))
+        resource = last_name(self.estimator, self.resource)
+        before = 0
         for trial in trials:
-            edits = split_parameters(self.estimator, trial.edits)[1]
-            model.set_params(**clone(edits, safe=False))
-            continue_fit(model, X, y, self.step, trial.resource, resource, run.classes, fit_params)
-        return self._behind(head, model, params) if isinstance(self.estimator, Pipeline) else model
+            if before:
+                edits = {last_name(self.estimator, name): value for name, value in trial.edits.items()}
+                model.set_params(**clone(edits, safe=False))
+            units = trial.resource - before
+            continue_fit(model, X, y, units, trial.resource, resource, run.classes, fit_params)
+            before = trial.resource
+        return self._behind(head, model) if isinstance(self.estimator, Pipeline) else model
+
+    def _behind(self, head, model):
+        """A pipeline of fitted parts."""
+        pipeline = clone(self.estimator)
+        pipeline.steps = [*([] if head is None else head.steps), (self.estimator.steps[-1][0], model)]
+        return pipeline
 
     def _publish(self, run):
         for name in ("lineage_", "schedule_"):

@@ -7,11 +7,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import type_of_target
 
 from ..utils._sklearn import safe_split
-from ._evaluate import can_continue, stratified_order
+from ._evaluate import stratified_order, way_to_continue
 from ._explore import mutable_names, smooth_names
 from ._live import dead_parameters
+from ._members import last_name, last_step, split_parameters
 from ._mutation import check_distributions, draw
-from ._survivors import last_step, split_parameters
 
 
 def check_population(search, X, y, groups):
@@ -77,10 +77,10 @@ def _check_goes_on(search):
         raise ValueError(
             f"resource={search.resource!r} is no parameter of {type(estimator).__name__}, which has {sorted(known)}."
         )
-    if not can_continue(estimator, resource):
+    if way_to_continue(estimator, resource) is None:
         raise ValueError(
-            f"PopulationSearchCV needs an estimator with partial_fit, or with warm_start and {resource!r}; "
-            f"{type(estimator).__name__} has neither. RegularizedEvolutionSearchCV works with any estimator."
+            f"PopulationSearchCV needs an estimator with partial_fit or warm_start; {type(estimator).__name__} has neither. "
+            "RegularizedEvolutionSearchCV works with any estimator."
         )
 
 
@@ -120,10 +120,9 @@ def _check_live(search, X, y, mutable):
         except Exception:  # too few rows; the search will say if it is more than that
             return
     _, distributions = split_parameters(estimator, {name: space[name] for name in mutable})
-    _, resource = split_parameters(estimator, {search.resource: None})
     classes = None if labels is None else np.unique(labels)
-    model = last_step(estimator)
-    dead = dead_parameters(model, X, y, next(iter(resource)), classes, distributions, inner, random_state)
+    model, resource = last_step(estimator, start), last_name(estimator, search.resource)
+    dead = dead_parameters(model, X, y, resource, classes, distributions, inner, random_state)
     if dead:
         why = {"ignored": "is ignored by a fitted model", "anew": "makes a fitted model start anew"}
         told = "; ".join(f"{name!r} {why[verdict]}" for name, verdict in sorted(dead.items()))

@@ -2,14 +2,16 @@
 
 import copy
 import pickle
-import shutil
+import warnings
 
+import joblib
 import numpy as np
 import pytest
 from scipy.stats import loguniform, randint, uniform
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import make_classification
 from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import PredefinedSplit, ShuffleSplit
 from sklearn.neural_network import MLPClassifier
@@ -20,6 +22,7 @@ from sklearn.svm import SVC
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.model_selection import PopulationSearchCV
+from sklearn_autorec.model_selection._checkpoint import Checkpoint
 from sklearn_autorec.model_selection._mutation import multiply, perturb, truncation_sources, walk
 from sklearn_autorec.networks import DeepFM
 
@@ -261,7 +264,9 @@ def test_replay_follows_the_schedule_on_all_rows(rows, wrap):
 def test_in_a_pipeline_the_last_step_goes_on(rows):
     X, y = rows
     model = make_pipeline(StandardScaler(), SGD)
-    space = {f"sgdclassifier__{name}": d for name, d in SGD_SPACE.items()} | {"standardscaler__with_mean": [True, False]}
+    space = {f"sgdclassifier__{name}": d for name, d in SGD_SPACE.items()} | {
+        "standardscaler__with_mean": [True, False]
+    }
     mutable = [f"sgdclassifier__{name}" for name in SGD_SPACE]
     found = search(model, space, mutable=mutable, resource="sgdclassifier__max_iter").fit(X, y)
     train, test = next(found.cv.split(X))
@@ -323,29 +328,50 @@ def test_workers_do_not_change_the_results(rows):
     same_results(search(n_jobs=2).fit(*rows).cv_results_, search(n_jobs=1).fit(*rows).cv_results_)
 
 
-@pytest.mark.parametrize("finished", [1, 6, 12, 16])
-def test_a_search_resumes_from_its_checkpoint(rows, tmp_path, finished):
-    whole = search(checkpoint=tmp_path / "whole").fit(*rows)
-    same_results(search().fit(*rows).cv_results_, whole.cv_results_)
-    part = tmp_path / "part"
-    shutil.copytree(tmp_path / "whole", part)
-    files = sorted(part.glob("evaluation-*.joblib"))
-    assert len(files) == 16
-    for file in files[finished:]:
-        file.unlink()
-    resumed = search(checkpoint=part).fit(*rows)
+class Killed(BaseException):
+    """Nothing of a search hears of it, as of SIGKILL."""
+
+
+def kill_after(monkeypatch, n):
+    """A search dies when it has stored n evaluations."""
+    stored, save = [], Checkpoint.save
+
+    def save_or_die(self, row, split, result):
+        if len(stored) == n:
+            raise Killed
+        stored.append(row)
+        save(self, row, split, result)
+
+    monkeypatch.setattr(Checkpoint, "save", save_or_die)
+
+
+@pytest.mark.parametrize("finished", [1, 4, 6, 12, 15])
+def test_a_killed_search_resumes_to_the_same_end(rows, tmp_path, finished):
+    whole = search().fit(*rows)
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after(patch, finished)
+        with pytest.raises(Killed):
+            search(checkpoint=tmp_path).fit(*rows)
+    assert len(list(tmp_path.glob("evaluation-*.joblib"))) == finished
+    resumed = search(checkpoint=tmp_path).fit(*rows)
     same_results(resumed.cv_results_, whole.cv_results_)
     np.testing.assert_array_equal(resumed.best_estimator_.coef_, whole.best_estimator_.coef_)
     np.testing.assert_array_equal(resumed.lineage_, whole.lineage_)
+    # A finished search comes back whole, model included.
+    again = search(checkpoint=tmp_path).fit(*rows)
+    np.testing.assert_array_equal(again.best_estimator_.coef_, whole.best_estimator_.coef_)
     with pytest.raises(ValueError, match="holds a search of other parameters"):
-        search(checkpoint=part, quantile=0.5).fit(*rows)
+        search(checkpoint=tmp_path, quantile=0.5).fit(*rows)
 
 
 def test_without_a_seed_a_search_resumes_with_the_one_it_drew(rows, tmp_path):
-    whole = search(checkpoint=tmp_path, random_state=None).fit(*rows)
-    for file in sorted(tmp_path.glob("evaluation-*.joblib"))[7:]:
-        file.unlink()
-    same_results(search(checkpoint=tmp_path, random_state=None).fit(*rows).cv_results_, whole.cv_results_)
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after(patch, 7)
+        with pytest.raises(Killed):
+            search(checkpoint=tmp_path, random_state=None).fit(*rows)
+    before = [joblib.load(f)["test_scores"] for f in sorted(tmp_path.glob("evaluation-*.joblib"))]
+    resumed = search(checkpoint=tmp_path, random_state=None).fit(*rows)
+    assert resumed.cv_results_["mean_test_score"][:7].tolist() == before
 
 
 class Interrupting(SGDClassifier):
@@ -395,10 +421,29 @@ def test_failed_members_are_named_and_replaced():
     scores, lr = found.cv_results_["mean_test_score"], np.asarray(found.cv_results_["param_lr"].data, dtype=float)
     np.testing.assert_array_equal(np.isnan(scores), lr > 0.3)
     assert np.isnan(scores[:8]).any() and np.isfinite(found.best_score_)
+    # A lineage is what one model was trained with: it does not reach back over a failure.
+    assert np.isfinite(found.schedule_["score"]).all()
     with pytest.raises(ArithmeticError, match="too fast"):
         search(Fragile(), space, **options, error_score="raise").fit(ROWS)
-    with pytest.raises(ValueError, match="fits failed"):
+    with pytest.warns(FitFailedWarning), pytest.raises(ValueError, match="All the 24 fits failed"):
         search(Fragile(), {"lr": uniform(0.5, 0.1)}, **options).fit(ROWS)
+
+
+def test_a_member_with_none_to_copy_begins_anew():
+    """One of four copies; a failed one that does not trains all its units at once (and fails again, here)."""
+    seen = 0
+    for seed in range(20):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            options = {"resource": "max_epochs", "n_steps": 3, "quantile": 0.25, "mutable": [], "cv": 2, "refit": False}
+            found = search(Fragile(), {"lr": uniform(0.15, 0.25)}, **options, random_state=seed).fit(ROWS)
+        spent, failed = found.cv_results_["n_resources_spent"], np.isnan(found.cv_results_["mean_test_score"])
+        parent = found.cv_results_["parent"]
+        for row in range(4, 12):
+            assert spent[row] == (found.cv_results_["n_resources"][row] if failed[parent[row]] else 1)
+        seen += failed[parent[4:]].any()
+        assert found.schedule_["n_resources"].diff().fillna(found.schedule_["n_resources"]).sum() == 3
+    assert seen > 5
 
 
 # refusals ----------------------------------------------------------------------------------------------------
@@ -429,7 +474,7 @@ def test_failed_members_are_named_and_replaced():
         ({"estimator": LogisticRegression(), "space": {"C": [1, 2]}, "resource": "C"}, "counts units"),
         (
             {"estimator": SVC(), "space": {"C": loguniform(1, 2)}},
-            "needs an estimator with partial_fit, or with warm_start and 'max_iter'; SVC has neither",
+            "needs an estimator with partial_fit or warm_start; SVC has neither. RegularizedEvolutionSearchCV works",
         ),
     ],
     ids=lambda value: str(value)[:40],
@@ -512,13 +557,16 @@ def test_parameters_that_make_a_model_start_anew_are_refused_by_name(at_once):
 def test_pickle_clone_and_untouched_inputs(rows):
     X, y = rows
     unfitted = search()
-    state = np.random.get_state()[1].copy()
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
     found = clone(unfitted).fit(X.copy(), y.copy())
-    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
     assert not hasattr(SGD, "coef_") and SGD.eta0 == 0.01
     again = pickle.loads(pickle.dumps(found))
     np.testing.assert_array_equal(again.predict_proba(X), found.predict_proba(X))
-    assert not hasattr(found, "_survivors") and repr(clone(found)) == repr(unfitted)
+    assert (
+        not hasattr(found, "_gradients")
+        and clone(found).get_params(deep=False).keys() == unfitted.get_params(deep=False).keys()
+    )
     same_results(clone(found).fit(X, y).cv_results_, found.cv_results_)
 
 

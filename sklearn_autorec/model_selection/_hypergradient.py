@@ -185,7 +185,7 @@ def population_minimize(
     Returns
     -------
     scipy.optimize.OptimizeResult
-        ``x``, ``fun`` and ``nfev`` of the best point seen, ``values`` (n_steps, population).
+        ``x`` and ``fun`` of the best point seen, ``nfev``, and ``fun_history`` (n_steps, population).
 
     Raises
     ------
@@ -225,7 +225,7 @@ def population_minimize(
                 u = _random_factors(u, factors, resample, random_state)
             moved.append(u)
         points = np.array(moved)
-    return OptimizeResult(x=best[0], fun=best[1], nfev=population * n_steps, values=np.array(values))
+    return OptimizeResult(x=best[0], fun=best[1], nfev=population * n_steps, fun_history=np.array(values))
 
 
 def _random_factors(u, factors, resample, random_state):

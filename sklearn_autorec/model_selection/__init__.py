@@ -6,6 +6,7 @@ from ._hyperband import HyperbandSearchCV
 from ._hypergradient import HyperMutation, population_minimize
 from ._population import PopulationSearchCV
 from ._samplers import RandomSampler
+from ._workers import use_gpu_of_worker
 
 __all__ = [
     "HyperMutation",
@@ -15,4 +16,5 @@ __all__ = [
     "RegularizedEvolutionSearchCV",
     "SuccessiveHalvingSearchCV",
     "population_minimize",
+    "use_gpu_of_worker",
 ]

@@ -120,7 +120,7 @@ def test_random_generators_as_seeds_resume(tmp_path):
 def test_the_identity_is_the_same_in_every_process():
     """joblib's own hash of a distribution holds numpy's global generator, another one in each process."""
     here = identity([{"a": loguniform(1e-3, 1), "b": norm(loc=2), "c": ["x1", None]}, np.arange(9)])
-    np.random.uniform()
+    np.random.uniform()  # noqa: NPY002
     assert here == identity([{"a": loguniform(1e-3, 1), "b": norm(loc=2), "c": ["x1", None]}, np.arange(9)])
     assert here != identity([{"a": loguniform(1e-3, 2), "b": norm(loc=2), "c": ["x1", None]}, np.arange(9)])
     assert identity(lambda x: x + 1) != identity(lambda x: x + 2)

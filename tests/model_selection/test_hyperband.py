@@ -314,9 +314,9 @@ def test_one_random_state_gives_one_table():
     first, again, other = (columns(hyperband(max_resources=9, random_state=s).fit(X, Y)) for s in (3, 3, 4))
     assert first == again != other
     state = np.random.RandomState(3)
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
     assert columns(hyperband(max_resources=9, random_state=state).fit(X, Y)) == first
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
 def test_pickle_and_clone():

@@ -1,0 +1,254 @@
+"""Samplers of candidates: at random without repetition, and Optuna's TPE and GP."""
+
+import warnings
+from collections import defaultdict
+from contextlib import contextmanager
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from ._spaces import Choice, Integers, Space
+
+
+class UniformSampler:
+    """Candidates at random, each once as long as there are new ones.
+
+    Parameters
+    ----------
+    param_distributions : dict or list of dict
+        Lists or distributions of scipy.stats by parameter name.
+    random_state : int, RandomState or None
+    """
+
+    def __init__(self, param_distributions, random_state=None):
+        self.space = Space(param_distributions)
+        self.random_state = check_random_state(random_state)
+        self.seen = set()
+
+    @property
+    def left(self):
+        """How many candidates have not been asked for; infinite with a continuous parameter."""
+        return self.space.size - len(self.seen)
+
+    def forget(self):
+        """All candidates may be asked for again."""
+        self.seen.clear()
+
+    def ask(self, n):
+        """``n`` candidates, as a list of dicts of parameters."""
+        return [self.space.decode(*self._new(*point)) for point in self._propose(n)]
+
+    def tell(self, params, score, resource=None):
+        """The score of a candidate, higher being better; minus infinity if it failed.
+
+        Parameters
+        ----------
+        params : dict
+            Of this sampler or from elsewhere in its space.
+        score : float
+        resource : int, optional
+            Units it was trained for; scores of different resources are not compared.
+        """
+        if np.isfinite(self.space.size):
+            self.seen.add(self.space.number(*self.space.encode(params)))
+
+    def _propose(self, n):
+        return [self.space.random(self.random_state) for _ in range(n)]
+
+    def _new(self, b, point):
+        """The point, or one at random if it was asked for before."""
+        size = self.space.size
+        if not np.isfinite(size):
+            return b, point
+        if self.left <= 0:
+            self.forget()
+        number = self.space.number(b, point)
+        if number in self.seen:
+            if 2 * len(self.seen) > size:
+                number = self.random_state.choice([k for k in range(size) if k not in self.seen]).item()
+            while number in self.seen:
+                b, point = self.space.random(self.random_state)
+                number = self.space.number(b, point)
+        self.seen.add(number)
+        return self.space.numbered(number)
+
+
+def _import_optuna(name):
+    try:
+        import optuna
+    except ImportError as error:
+        raise ImportError(f'sampler="{name}" needs optuna: pip install "sklearn-autorec[bayes]".') from error
+    return optuna
+
+
+@contextmanager
+def _quiet(optuna):
+    """Optuna neither writes nor warns; its level of logging is what it was afterwards."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(level)
+
+
+class _OptunaSampler(UniformSampler):
+    """Optuna proposes points of the space.
+
+    There is one study for each resource, and the one of the largest resource with ``n_startup`` scores proposes
+    (Falkner et al., 2018). Candidates of one ``ask`` know of each other, so that a batch is spread.
+    """
+
+    name: str
+
+    def __init__(self, param_distributions, random_state=None, *, n_startup=10, random_fraction=None):
+        super().__init__(param_distributions, random_state)
+        self.optuna = _import_optuna(self.name)
+        self.n_startup = n_startup
+        self.random_fraction = random_fraction
+        self.studies = {}
+        self.scores = defaultdict(list)
+        self.failed = defaultdict(list)
+
+    def _propose(self, n):
+        points = super()._propose(n)
+        ready = [resource for resource, scores in self.scores.items() if len(scores) >= self.n_startup]
+        if not ready:
+            return points
+        fraction = self.random_fraction
+        if fraction is None:
+            fraction = 1 / 3 if max(ready) > 0 else 0.0
+        study = self.studies[max(ready)]
+        modelled = self.random_state.uniform(size=n) >= fraction
+        with _quiet(self.optuna):
+            trials = []
+            for k in np.flatnonzero(modelled):
+                trials.append(study.ask())
+                points[k] = self._suggest(trials[-1])
+            for trial in trials:  # scores come as trials of their own: `tell` may have parameters from elsewhere
+                study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
+        return points
+
+    def tell(self, params, score, resource=None):
+        super().tell(params, score, resource)
+        resource = resource or 0
+        scores, failed = self.scores[resource], self.failed[resource]
+        # What fails counts as the worst of what does not: the models know no infinite scores.
+        if np.isfinite(score):
+            scores.append(float(score))
+            self._add(resource, params, float(score))
+            while failed:
+                self._add(resource, failed.pop(), float(score))
+        elif scores:
+            self._add(resource, params, min(scores))
+        else:
+            failed.append(params)
+
+    def _suggest(self, trial):
+        branches = self.space.branches
+        b = trial.suggest_categorical("branch", range(len(branches))) if len(branches) > 1 else 0
+        point = {}
+        for name, d in branches[b].items():
+            key = f"{b}:{name}"
+            if isinstance(d, Choice):
+                point[name] = trial.suggest_categorical(key, range(d.size))
+            elif isinstance(d, Integers):
+                point[name] = trial.suggest_int(key, d.low, d.high)
+            else:
+                point[name] = trial.suggest_float(key, 0.0, 1.0)
+        return b, point
+
+    def _add(self, resource, params, score):
+        b, point = self.space.encode(params)
+        of = self.optuna.distributions
+        values, distributions = {}, {}
+        if len(self.space.branches) > 1:
+            values["branch"] = b
+            distributions["branch"] = of.CategoricalDistribution(range(len(self.space.branches)))
+        for name, d in self.space.branches[b].items():
+            key = f"{b}:{name}"
+            values[key] = point[name]
+            if isinstance(d, Choice):
+                distributions[key] = of.CategoricalDistribution(range(d.size))
+            elif isinstance(d, Integers):
+                distributions[key] = of.IntDistribution(d.low, d.high)
+            else:
+                distributions[key] = of.FloatDistribution(0.0, 1.0)
+        with _quiet(self.optuna):
+            if resource not in self.studies:
+                self.studies[resource] = self.optuna.create_study(direction="maximize", sampler=self._model())
+            trial = self.optuna.trial.create_trial(params=values, distributions=distributions, value=score)
+            self.studies[resource].add_trial(trial)
+
+    def _model(self):
+        raise NotImplementedError
+
+    def _seed(self):
+        return self.random_state.randint(np.iinfo(np.int32).max)
+
+
+class TPESampler(_OptunaSampler):
+    """Densities of the good and of the bad candidates (Bergstra et al., 2011), by Optuna.
+
+    Parameters
+    ----------
+    param_distributions : dict or list of dict
+        Lists or distributions of scipy.stats by parameter name.
+    random_state : int, RandomState or None
+    n_startup : int, default=10
+        Random candidates before the model, and scores of one resource that the model needs.
+    random_fraction : float or None, default=None
+        Share of random candidates afterwards. None is 1/3 if scores come with resources (a model of short runs may
+        mislead), else 0.
+
+    Raises
+    ------
+    ImportError
+        Optuna is not installed.
+    """
+
+    name = "tpe"
+
+    def _model(self):
+        return self.optuna.samplers.TPESampler(seed=self._seed(), n_startup_trials=1)
+
+
+class GPSampler(_OptunaSampler):
+    """Gaussian process with log expected improvement, by Optuna. It loads torch once the model starts.
+
+    Parameters
+    ----------
+    param_distributions : dict
+        Lists or distributions of scipy.stats by parameter name.
+    random_state : int, RandomState or None
+    n_startup : int, default=10
+        Random candidates before the model, and scores of one resource that the model needs.
+    random_fraction : float or None, default=None
+        Share of random candidates afterwards. None is 1/3 if scores come with resources, else 0.
+
+    Raises
+    ------
+    ImportError
+        Optuna is not installed.
+    ValueError
+        The space is a list of several dicts.
+    """
+
+    name = "gp"
+
+    def __init__(self, param_distributions, random_state=None, *, n_startup=10, random_fraction=None):
+        super().__init__(param_distributions, random_state, n_startup=n_startup, random_fraction=random_fraction)
+        if len(self.space.branches) > 1:
+            raise ValueError(
+                'sampler="gp" models one dict of param_distributions, got a list of '
+                f'{len(self.space.branches)}; allowed are sampler="tpe" and "random", or a PlanSearchCV with '
+                "Conditioning on the parameter that tells the dicts apart."
+            )
+
+    def _model(self):
+        return self.optuna.samplers.GPSampler(seed=self._seed(), n_startup_trials=1)
+
+
+SAMPLERS = {"tpe": TPESampler, "gp": GPSampler, "random": UniformSampler}

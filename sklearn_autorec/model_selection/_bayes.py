@@ -14,7 +14,8 @@ class BayesSearchCV(TrialSearchCV):
     """Search in which a model of the scores so far proposes the next candidates.
 
     The models are Optuna's (extra ``bayes``): the tree-structured Parzen estimator [1]_, or a Gaussian process with log
-    expected improvement. The first ten candidates are random. Whatever ``n_jobs`` is, the same candidates are tried.
+    expected improvement. The first candidates, two for each parameter and one more but at most ten, are random. Whatever
+    ``n_jobs`` is, the same candidates are tried.
 
     Parameters
     ----------
@@ -118,8 +119,12 @@ class BayesSearchCV(TrialSearchCV):
         self.checkpoint = checkpoint
 
     def _open_checkpoint(self, X, y):
-        self._new_sampler(0)  # refuses what cannot be searched before a folder is made for it
+        self._check_search()  # before a folder is made for it
         return super()._open_checkpoint(X, y)
+
+    def _check_search(self):
+        """Refuse what cannot be searched."""
+        self._new_sampler(0)
 
     def _new_sampler(self, random_state):
         return SAMPLERS[self.sampler](self.param_distributions, random_state)

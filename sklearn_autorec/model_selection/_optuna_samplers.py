@@ -30,9 +30,11 @@ class UniformSampler:
         """How many candidates have not been asked for; infinite with a continuous parameter."""
         return self.space.size - len(self.seen)
 
-    def forget(self):
-        """All candidates may be asked for again."""
+    def forget(self, but=None):
+        """All candidates, but one, may be asked for again."""
         self.seen.clear()
+        if but is not None and np.isfinite(self.space.size):
+            self.seen.add(self.space.number(*self.space.encode(but)))
 
     def ask(self, n):
         """``n`` candidates, as a list of dicts of parameters."""
@@ -103,10 +105,11 @@ class _OptunaSampler(UniformSampler):
 
     name: str
 
-    def __init__(self, param_distributions, random_state=None, *, n_startup=10, random_fraction=None):
+    def __init__(self, param_distributions, random_state=None, *, n_startup=None, random_fraction=None):
         super().__init__(param_distributions, random_state)
         self.optuna = _import_optuna(self.name)
-        self.n_startup = n_startup
+        n_parameters = sum(map(len, self.space.branches))
+        self.n_startup = min(10, 2 * n_parameters + 1) if n_startup is None else n_startup
         self.random_fraction = random_fraction
         self.studies = {}
         self.scores = defaultdict(list)
@@ -197,8 +200,9 @@ class TPESampler(_OptunaSampler):
     param_distributions : dict or list of dict
         Lists or distributions of scipy.stats by parameter name.
     random_state : int, RandomState or None
-    n_startup : int, default=10
-        Random candidates before the model, and scores of one resource that the model needs.
+    n_startup : int, default=None
+        Random candidates before the model, and scores of one resource that the model needs. None is two for each
+        parameter and one more, at most ten.
     random_fraction : float or None, default=None
         Share of random candidates afterwards. None is 1/3 if scores come with resources (a model of short runs may
         mislead), else 0.
@@ -223,8 +227,9 @@ class GPSampler(_OptunaSampler):
     param_distributions : dict
         Lists or distributions of scipy.stats by parameter name.
     random_state : int, RandomState or None
-    n_startup : int, default=10
-        Random candidates before the model, and scores of one resource that the model needs.
+    n_startup : int, default=None
+        Random candidates before the model, and scores of one resource that the model needs. None is two for each
+        parameter and one more, at most ten.
     random_fraction : float or None, default=None
         Share of random candidates afterwards. None is 1/3 if scores come with resources, else 0.
 
@@ -238,7 +243,7 @@ class GPSampler(_OptunaSampler):
 
     name = "gp"
 
-    def __init__(self, param_distributions, random_state=None, *, n_startup=10, random_fraction=None):
+    def __init__(self, param_distributions, random_state=None, *, n_startup=None, random_fraction=None):
         super().__init__(param_distributions, random_state, n_startup=n_startup, random_fraction=random_fraction)
         if len(self.space.branches) > 1:
             raise ValueError(

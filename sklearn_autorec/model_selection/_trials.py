@@ -256,7 +256,9 @@ class _Run:
         context = context.subcontext(
             task_name="batch", max_subtasks=len(batch) * n_splits, sequential_subtasks=False
         ).call_on_fit_task_begin(estimator=self.search)
-        contexts = [context.subcontext(task_name="candidate-split-evaluation", task_id=k * n_splits + s) for k, s in todo]
+        contexts = [
+            context.subcontext(task_name="candidate-split-evaluation", task_id=k * n_splits + s) for k, s in todo
+        ]
         stop = None
         try:
             tasks = self._tasks(batch, todo, contexts)

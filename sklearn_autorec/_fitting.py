@@ -43,6 +43,9 @@ def _without_masks(architecture, net):
 class FieldEstimator(CallbackSupportMixin, BaseEstimator):
     """Base of `CTRClassifier` and `RatingRegressor`: everything but labels, loss and outputs."""
 
+    # Parameters up to which ``fit`` with ``warm_start=True`` goes on; the searches of model_selection read it.
+    warm_start_until = ("max_epochs",)
+
     _parameter_constraints: dict = {
         "network": [str, HasMethods("build")],
         "search": [None, list, tuple, HasMethods(["build", "realise", "search"])],

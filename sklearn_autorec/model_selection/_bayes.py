@@ -1,12 +1,11 @@
 """Bayesian search: candidates proposed by a model of the scores so far."""
 
-import os
 from numbers import Integral
 
 import numpy as np
 
-from ..utils._sklearn import HasMethods, Interval, StrOptions
-from ._optuna_samplers import SAMPLERS
+from ..utils._sklearn import Interval, StrOptions
+from ._optuna_samplers import POINT_SAMPLERS
 from ._trials import Trial, TrialSearchCV
 
 
@@ -71,12 +70,10 @@ class BayesSearchCV(TrialSearchCV):
 
     _parameter_constraints: dict[str, list] = {
         **TrialSearchCV._parameter_constraints,
-        "estimator": [HasMethods(["fit"])],
         "param_distributions": [dict, list, tuple],
         "n_iter": [Interval(Integral, 1, None, closed="left")],
-        "sampler": [StrOptions(set(SAMPLERS))],
+        "sampler": [StrOptions(set(POINT_SAMPLERS))],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "checkpoint": [str, os.PathLike, None],
     }
 
     def __init__(
@@ -118,16 +115,16 @@ class BayesSearchCV(TrialSearchCV):
         self.random_state = random_state
         self.checkpoint = checkpoint
 
-    def _open_checkpoint(self, X, y):
+    def _open_checkpoint(self, X, y, params):
         self._check_search()  # before a folder is made for it
-        return super()._open_checkpoint(X, y)
+        return super()._open_checkpoint(X, y, params)
 
     def _check_search(self):
         """Refuse what cannot be searched."""
         self._new_sampler(0)
 
     def _new_sampler(self, random_state):
-        return SAMPLERS[self.sampler](self.param_distributions, random_state)
+        return POINT_SAMPLERS[self.sampler](self.param_distributions, random_state)
 
     def _policy(self, random_state):
         sampler = self._new_sampler(random_state)

@@ -3,10 +3,57 @@
 import os
 import tempfile
 from pathlib import Path
+from types import FunctionType
 
 import joblib
+from joblib.hashing import NumpyHasher
 
 VERSION = 1
+
+
+class _Hasher(NumpyHasher):
+    """joblib's hash of values, for two things that it knows by their address or by global state only."""
+
+    def save(self, obj):
+        if type(obj).__module__.startswith("scipy.stats") and hasattr(obj, "dist"):
+            # A frozen distribution carries numpy's global generator with it.
+            obj = ("distribution", type(obj).__name__, obj.dist.name, obj.args, obj.kwds)
+        elif isinstance(obj, FunctionType):
+            code = obj.__code__
+            constants = [c for c in code.co_consts if not hasattr(c, "co_code")]
+            obj = (
+                "function",
+                obj.__module__,
+                obj.__qualname__,
+                code.co_code,
+                constants,
+                code.co_names,
+                obj.__defaults__,
+            )
+        super().save(obj)
+
+
+def identity(value):
+    """Hash of a value that is the same in every process.
+
+    Parameters
+    ----------
+    value : object
+        What pickle knows, or functions, or scipy's frozen distributions.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        Something in it cannot be pickled.
+    """
+    try:
+        return _Hasher(hash_name="md5").hash(value)
+    except Exception as error:
+        raise ValueError(f"a checkpoint needs parameters that can be pickled: {error}") from error
 
 
 def write_atomically(path, value):
@@ -36,9 +83,15 @@ class NoCheckpoint:
     def save(self, row, split, result):
         pass
 
+    def forget(self, row, split):
+        pass
+
 
 class Checkpoint:
     """A folder with what a search has finished.
+
+    Fitted models that may go on ("state" of a result) lie in files of their own, deleted as soon as nothing can
+    continue them: a search holds the models of its last batch and no others.
 
     Parameters
     ----------
@@ -85,13 +138,27 @@ class Checkpoint:
         write_atomically(path, {"version": VERSION, "identity": self.identity, "settings": fresh})
         return fresh
 
-    def _path(self, row, split):
-        return self.folder / f"evaluation-{row:06d}-{split:03d}.joblib"
+    def _path(self, kind, row, split):
+        return self.folder / f"{kind}-{row:06d}-{split:03d}.joblib"
 
     def load(self, row, split):
-        """Result of an evaluation, or None."""
-        path = self._path(row, split)
-        return joblib.load(path) if path.exists() else None
+        """Result of an evaluation with its "state", which is None where it was deleted; None without result."""
+        path = self._path("evaluation", row, split)
+        if not path.exists():
+            return None
+        result = joblib.load(path)
+        if "state" in result:
+            path = self._path("state", row, split)
+            result["state"] = joblib.load(path) if path.exists() else None
+        return result
 
     def save(self, row, split, result):
-        write_atomically(self._path(row, split), result)
+        """Write a result, its model first: a result that can be read is complete."""
+        if result.get("state") is not None:
+            write_atomically(self._path("state", row, split), result["state"])
+            result = {**result, "state": None}
+        write_atomically(self._path("evaluation", row, split), result)
+
+    def forget(self, row, split):
+        """Delete the model of an evaluation."""
+        self._path("state", row, split).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ._samplers import SAMPLERS
 from ._spaces import Choice, Integers, Space
 
 
@@ -256,4 +257,5 @@ class GPSampler(_OptunaSampler):
         return self.optuna.samplers.GPSampler(seed=self._seed(), n_startup_trials=1)
 
 
-SAMPLERS = {"tpe": TPESampler, "gp": GPSampler, "random": UniformSampler}
+POINT_SAMPLERS = {"tpe": TPESampler, "gp": GPSampler, "random": UniformSampler}
+SAMPLERS.update(tpe=TPESampler, gp=GPSampler)  # Hyperband with TPE is BOHB

@@ -5,7 +5,7 @@ from numbers import Integral
 
 import numpy as np
 
-from ._optuna_samplers import SAMPLERS
+from ._optuna_samplers import POINT_SAMPLERS
 from ._plan_nodes import Arms, Leaf, Turns
 from ._spaces import as_dicts, dimension, same
 
@@ -38,8 +38,8 @@ class Joint(Block):
     def __init__(self, *patterns, sampler=None):
         if not all(isinstance(p, str) for p in patterns):
             raise ValueError(f"Joint takes names of parameters such as 'select__*', got {patterns!r}.")
-        if sampler is not None and sampler not in SAMPLERS:
-            raise ValueError(f"sampler of Joint must be None or one of {sorted(SAMPLERS)}, got {sampler!r}.")
+        if sampler is not None and sampler not in POINT_SAMPLERS:
+            raise ValueError(f"sampler of Joint must be None or one of {sorted(POINT_SAMPLERS)}, got {sampler!r}.")
         self.patterns = patterns
         self.sampler = sampler
 
@@ -186,7 +186,7 @@ class Build:
             if part not in own:
                 own.append(part)
         seed = self.random_state.randint(np.iinfo(np.int32).max)
-        return Leaf(path, SAMPLERS[block.sampler or self.sampler](own, seed))
+        return Leaf(path, POINT_SAMPLERS[block.sampler or self.sampler](own, seed))
 
     def arms(self, path, name, arms, window):
         self.bandits.append(Arms(path, name, arms, window))

@@ -1,7 +1,6 @@
 """Samplers of candidates: at random without repetition, and Optuna's TPE and GP."""
 
 import warnings
-from collections import defaultdict
 from contextlib import contextmanager
 
 import numpy as np
@@ -98,11 +97,7 @@ def _quiet(optuna):
 
 
 class _OptunaSampler(UniformSampler):
-    """Optuna proposes points of the space.
-
-    There is one study for each resource, and the one of the largest resource with ``n_startup`` scores proposes
-    (Falkner et al., 2018). Candidates of one ``ask`` know of each other, so that a batch is spread.
-    """
+    """Optuna proposes points of the space. Candidates of one ``ask`` know of each other, so that a batch is spread."""
 
     name: str
 
@@ -112,43 +107,47 @@ class _OptunaSampler(UniformSampler):
         n_parameters = sum(map(len, self.space.branches))
         self.n_startup = min(10, 2 * n_parameters + 1) if n_startup is None else n_startup
         self.random_fraction = random_fraction
-        self.studies = {}
-        self.scores = defaultdict(list)
-        self.failed = defaultdict(list)
+        self.told = {}  # by point: (resource, score, branch, point)
+        self.study = None
 
     def _propose(self, n):
         points = super()._propose(n)
-        ready = [resource for resource, scores in self.scores.items() if len(scores) >= self.n_startup]
-        if not ready:
+        if sum(np.isfinite(score) for _, score, *_ in self.told.values()) < self.n_startup:
             return points
         fraction = self.random_fraction
         if fraction is None:
-            fraction = 1 / 3 if max(ready) > 0 else 0.0
-        study = self.studies[max(ready)]
+            fraction = 1 / 3 if any(resource for resource, *_ in self.told.values()) else 0.0
         modelled = self.random_state.uniform(size=n) >= fraction
         with _quiet(self.optuna):
+            if self.study is None:
+                self._model_what_was_told()
             trials = []
             for k in np.flatnonzero(modelled):
-                trials.append(study.ask())
+                trials.append(self.study.ask())
                 points[k] = self._suggest(trials[-1])
             for trial in trials:  # scores come as trials of their own: `tell` may have parameters from elsewhere
-                study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
+                self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
         return points
 
     def tell(self, params, score, resource=None):
         super().tell(params, score, resource)
+        b, point = self.space.encode(params)
         resource = resource or 0
-        scores, failed = self.scores[resource], self.failed[resource]
-        # What fails counts as the worst of what does not: the models know no infinite scores.
-        if np.isfinite(score):
-            scores.append(float(score))
-            self._add(resource, params, float(score))
-            while failed:
-                self._add(resource, failed.pop(), float(score))
-        elif scores:
-            self._add(resource, params, min(scores))
+        key = (b, *point.values())
+        if key in self.told and self.told[key][0] > resource:
+            return
+        self.told[key] = (resource, float(score), b, point)
+        if self.study is not None and resource == 0 and np.isfinite(score):
+            with _quiet(self.optuna):
+                self._add(b, point, float(score))
         else:
-            failed.append(params)
+            self.study = None
+
+    def _model_what_was_told(self):
+        self.study = self.optuna.create_study(direction="maximize", sampler=self._model())
+        values = _comparable([(resource, score) for resource, score, *_ in self.told.values()])
+        for (_, _, b, point), value in zip(self.told.values(), values, strict=True):
+            self._add(b, point, float(value))
 
     def _suggest(self, trial):
         branches = self.space.branches
@@ -164,8 +163,7 @@ class _OptunaSampler(UniformSampler):
                 point[name] = trial.suggest_float(key, 0.0, 1.0)
         return b, point
 
-    def _add(self, resource, params, score):
-        b, point = self.space.encode(params)
+    def _add(self, b, point, value):
         of = self.optuna.distributions
         values, distributions = {}, {}
         if len(self.space.branches) > 1:
@@ -180,17 +178,30 @@ class _OptunaSampler(UniformSampler):
                 distributions[key] = of.IntDistribution(d.low, d.high)
             else:
                 distributions[key] = of.FloatDistribution(0.0, 1.0)
-        with _quiet(self.optuna):
-            if resource not in self.studies:
-                self.studies[resource] = self.optuna.create_study(direction="maximize", sampler=self._model())
-            trial = self.optuna.trial.create_trial(params=values, distributions=distributions, value=score)
-            self.studies[resource].add_trial(trial)
+        self.study.add_trial(self.optuna.trial.create_trial(params=values, distributions=distributions, value=value))
 
     def _model(self):
         raise NotImplementedError
 
     def _seed(self):
         return self.random_state.randint(np.iinfo(np.int32).max)
+
+
+def _comparable(told):
+    """One finite value for each (resource, score).
+
+    Of different resources, the ranks: by resource, then by score. Whoever was sent on was better than those that were
+    not, and these are needed: a model of the survivors alone takes what it does not know for promising, and looks where
+    candidates were dropped. What failed is worse than everything else.
+    """
+    resources, scores = np.array(told).T
+    good = np.isfinite(scores)
+    values = scores.copy()
+    if len(set(resources)) > 1:
+        order = np.lexsort((scores[good], resources[good]))
+        values[good] = np.argsort(order)
+    values[~good] = values[good].min() - (values[good].std() or 1.0)
+    return values
 
 
 class TPESampler(_OptunaSampler):

@@ -6,6 +6,7 @@ from ._hyperband import HyperbandSearchCV
 from ._plan import PlanSearchCV
 from ._plan_blocks import Alternating, Conditioning, Joint
 from ._samplers import RandomSampler
+from ._workers import use_gpu_of_worker
 
 __all__ = [
     "Alternating",
@@ -16,4 +17,5 @@ __all__ = [
     "PlanSearchCV",
     "RandomSampler",
     "SuccessiveHalvingSearchCV",
+    "use_gpu_of_worker",
 ]

@@ -34,21 +34,6 @@ class Branin(BaseEstimator):
         return -branin(self.x, self.y)
 
 
-class Learner(BaseEstimator):
-    """Scores a (1 - exp(-b epochs))."""
-
-    def __init__(self, a=1.0, b=1.0, epochs=1):
-        self.a = a
-        self.b = b
-        self.epochs = epochs
-
-    def fit(self, X, y=None):
-        return self
-
-    def score(self, X, y=None):
-        return self.a * (1 - np.exp(-self.b * self.epochs))
-
-
 def drive(search, function, seed):
     """What a search would try and find if candidates scored ``function(**params)``: list of (trial, score)."""
     policy = search._policy(np.random.RandomState(seed))
@@ -66,8 +51,3 @@ def needed(rows, enough):
     """Number of trials until a score is ``enough``; one more than all if none is."""
     hits = [k for k, (_, score) in enumerate(rows) if score >= enough]
     return hits[0] + 1 if hits else len(rows) + 1
-
-
-def columns(search):
-    """``cv_results_`` as comparable lists, without times."""
-    return {k: np.asarray(v).tolist() for k, v in search.cv_results_.items() if "_time" not in k}

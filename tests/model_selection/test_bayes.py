@@ -11,7 +11,8 @@ import optuna
 import pytest
 import torch
 from joblib import parallel_config
-from known_functions import BRANIN_MINIMUM, UNIT, Branin, Learner, branin, columns, drive
+from known_curves import Curve, columns
+from known_functions import BRANIN_MINIMUM, UNIT, Branin, branin, drive
 from scipy import stats
 from sklearn.base import clone
 from sklearn.datasets import load_iris
@@ -276,7 +277,7 @@ def test_hyperband_with_tpe_is_bohb():
         means = []
         for sampler in ("tpe", "random"):
             search = HyperbandSearchCV(
-                Learner(), space, resource="epochs", max_resources=27, sampler=sampler, cv=2, random_state=seed
+                Curve(), space, resource="epochs", max_resources=27, sampler=sampler, cv=2, random_state=seed
             ).fit(X, Y)
             results = search.cv_results_
             start = (results["iter"] == 0) & (results["bracket"] < 3)

@@ -1,23 +1,40 @@
 """scikit-learn's own checks on every public estimator, with default parameters."""
 
 import sklearn
+from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
+from sklearn_autorec.model_selection import HyperbandSearchCV, SuccessiveHalvingSearchCV
 from sklearn_autorec.preprocessing import FieldEncoder
 
 FLOAT32 = "float32 weights and shuffled batches cannot agree to 1e-7; test_estimators.py checks full batches to 1e-5"
 EXPECTED_FAILURES = {
     "CTRClassifier": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
     "RatingRegressor": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
-    "FieldEncoder": {},
 }
-ESTIMATORS = [CTRClassifier(device="cpu"), RatingRegressor(device="cpu"), FieldEncoder()]
+# Searches over estimators that pass the checks themselves, of few fits; once by rows, once warm.
+SEARCH = {"cv": 2, "random_state": 0, "error_score": "raise"}
+WARM = {"max_resources": 2, "eta": 2, "warm": True, **SEARCH}
+RATES = {"learning_rate": [0.01, 0.1, 1.0]}
+STRENGTHS = list(range(1, 28))
+ESTIMATORS = [
+    CTRClassifier(device="cpu"),
+    RatingRegressor(device="cpu"),
+    FieldEncoder(),
+    HyperbandSearchCV(LogisticRegression(), {"C": STRENGTHS}, **SEARCH),
+    HyperbandSearchCV(GradientBoostingRegressor(max_depth=1), RATES, resource="n_estimators", **WARM),
+    SuccessiveHalvingSearchCV(Ridge(), {"alpha": STRENGTHS}, **SEARCH),
+    SuccessiveHalvingSearchCV(
+        SGDClassifier(tol=None, random_state=0), {"alpha": [1e-4, 1e-2, 1.0]}, resource="max_iter", **WARM
+    ),
+]
 
 
 @parametrize_with_checks(
-    ESTIMATORS, expected_failed_checks=lambda e: EXPECTED_FAILURES[type(e).__name__], xfail_strict=True
+    ESTIMATORS, expected_failed_checks=lambda e: EXPECTED_FAILURES.get(type(e).__name__, {}), xfail_strict=True
 )
 def test_sklearn_check(estimator, check):
     check(estimator)

@@ -32,7 +32,7 @@ def stratified_order(y, rows, random_state):
     rows = random_state.permutation(rows)
     if y is None:
         return rows
-    classes, code, counts = np.unique(np.asarray(y)[rows], return_inverse=True, return_counts=True)
+    classes, code, counts = np.unique(np.ravel(y)[rows], return_inverse=True, return_counts=True)
     position = np.empty(len(rows))
     for c in range(len(classes)):
         position[code == c] = (np.arange(counts[c]) + 0.5) / counts[c]

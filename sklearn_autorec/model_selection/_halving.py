@@ -167,11 +167,6 @@ class ResourceSearchCV(TrialSearchCV):
     def _publish(self, run):
         self.total_resources_ = int(self.cv_results_["n_resources_spent"].sum())
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = False
-        return tags
-
 
 class SuccessiveHalvingSearchCV(ResourceSearchCV):
     """Many candidates start with little of a resource; the best of each rung go on with ``eta`` times as much.

@@ -116,14 +116,12 @@ class Run:
             "error_score": search.error_score,
         }
         self.folds: dict[tuple[str, int], tuple | str] = {}
-        classifier = is_classifier(search.estimator)
+        labels = is_classifier(search.estimator) and y is not None and type_of_target(y) in ("binary", "multiclass")
+        self.classes = np.unique(y) if labels else None
         self.orders: list[np.ndarray] = []
         if search.resource == "n_samples":
             random_state = np.random.RandomState(settings["seed"])
-            self.orders = [stratified_order(y if classifier else None, train, random_state) for train, _ in self.splits]
-        self.classes = None
-        if search.warm and classifier and y is not None and type_of_target(y) in ("binary", "multiclass"):
-            self.classes = np.unique(y)
+            self.orders = [stratified_order(y if labels else None, train, random_state) for train, _ in self.splits]
 
     def all_batches(self, policy, context):
         """Ask, evaluate, tell; until the policy ends, the time is over or the user interrupts."""

@@ -1,5 +1,6 @@
 """The search estimator that all searches of this folder are: a policy, and the engine that evaluates what it asks for."""
 
+import copy
 import os
 import time
 from numbers import Integral, Real
@@ -8,7 +9,8 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_random_state, indexable
+from sklearn.utils import check_random_state, get_tags, indexable
+from sklearn.utils.multiclass import check_classification_targets
 
 from ..utils._sklearn import (
     BaseSearchCV,
@@ -76,6 +78,8 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
         validate_parameters(self)
         scorers, refit_metric = self._get_scorers()
         X, y = indexable(X, y)
+        if y is None and get_tags(self.estimator).target_tags.required:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         params = check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
         weights = params.get("sample_weight")
@@ -83,7 +87,10 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
         context = self._init_callback_context(max_subtasks=1 + (self.refit is not False))
         context = context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=metadata)
 
-        self._checked_cv_orig = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        with np.errstate(invalid="ignore"):  # y that is not finite is refused in words
+            self._checked_cv_orig = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+            if is_classifier(self.estimator) and y is not None:
+                check_classification_targets(y)
         keep = self._open_checkpoint(X, y, params)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         splits = list(self._checked_cv_orig.split(X, y, **routed.splitter.split))
@@ -144,6 +151,12 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
         free |= {"random_state"} if isinstance(self.random_state, np.random.RandomState) else set()
         parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in free}
         return Checkpoint(self.checkpoint, identity([type(self).__name__, parameters, X, y, params]))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = False
+        tags.target_tags = copy.deepcopy(get_tags(self.estimator).target_tags)
+        return tags
 
 
 def check_warm(search):

@@ -7,7 +7,14 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.model_selection import HyperbandSearchCV, SuccessiveHalvingSearchCV
+from sklearn_autorec.model_selection import (
+    Alternating,
+    BayesSearchCV,
+    HyperbandSearchCV,
+    Joint,
+    PlanSearchCV,
+    SuccessiveHalvingSearchCV,
+)
 from sklearn_autorec.preprocessing import FieldEncoder
 
 FLOAT32 = "float32 weights and shuffled batches cannot agree to 1e-7; test_estimators.py checks full batches to 1e-5"
@@ -29,6 +36,15 @@ ESTIMATORS = [
     SuccessiveHalvingSearchCV(Ridge(), {"alpha": STRENGTHS}, **SEARCH),
     SuccessiveHalvingSearchCV(
         SGDClassifier(tol=None, random_state=0), {"alpha": [1e-4, 1e-2, 1.0]}, resource="max_iter", **WARM
+    ),
+    BayesSearchCV(LogisticRegression(), {"C": STRENGTHS, "fit_intercept": [True, False]}, n_iter=7, **SEARCH),
+    PlanSearchCV(
+        Ridge(),
+        {"alpha": STRENGTHS, "fit_intercept": [True, False]},
+        plan=Alternating(Joint("alpha"), Joint()),
+        n_iter=4,
+        sampler="random",
+        **SEARCH,
     ),
 ]
 

@@ -3,6 +3,7 @@
 import sklearn
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
@@ -13,6 +14,8 @@ from sklearn_autorec.model_selection import (
     HyperbandSearchCV,
     Joint,
     PlanSearchCV,
+    PopulationSearchCV,
+    RegularizedEvolutionSearchCV,
     SuccessiveHalvingSearchCV,
 )
 from sklearn_autorec.preprocessing import FieldEncoder
@@ -46,6 +49,28 @@ ESTIMATORS = [
         sampler="random",
         **SEARCH,
     ),
+    PopulationSearchCV(
+        SGDClassifier(tol=None, random_state=0),
+        {"alpha": [1e-4, 1e-3, 1e-2], "penalty": ["l1", "l2"]},
+        resource="max_iter",
+        step=5,
+        n_steps=2,
+        population=3,
+        **{**SEARCH, "cv": StratifiedShuffleSplit(n_splits=1, test_size=0.2, random_state=0)},
+    ),
+    PopulationSearchCV(
+        GradientBoostingRegressor(max_depth=1),
+        RATES,
+        resource="n_estimators",
+        n_steps=2,
+        population=2,
+        refit="replay",
+        **{**SEARCH, "cv": None},
+    ),
+    RegularizedEvolutionSearchCV(
+        LogisticRegression(), {"C": STRENGTHS}, n_iter=5, population=3, tournament=2, **SEARCH
+    ),
+    RegularizedEvolutionSearchCV(Ridge(), {"alpha": STRENGTHS}, n_iter=4, population=2, tournament=1, **SEARCH),
 ]
 
 

@@ -51,6 +51,8 @@ class _Rehearsal:
         self.after = self.continued({})
         # Without a seed of its own a model shows differences that are no effect of a parameter.
         self.repeatable = _equal(self.after, self.continued({}))
+        # Of a model that has nothing left to learn from these rows, nothing can be told.
+        self.idle = _equal(self.after, self.before)
 
     def _go_on(self, model, total):
         continue_fit(model, self.X, self.y, 1, total, self.resource, self.classes, {})
@@ -75,7 +77,8 @@ class _Rehearsal:
         fresh = output(self._go_on(clone(self.estimator).set_params(**clone(change, safe=False)), 1), self.X)
         if not kept or (self.repeatable and _equal(after, fresh) and not _equal(after, self.after)):
             return "anew"
-        return "ignored" if self.repeatable and _equal(after, self.after) else "live"
+        ignored = self.repeatable and not self.idle and _equal(after, self.after)
+        return "ignored" if ignored else "live"
 
 
 def dead_parameters(estimator, X, y, resource, classes, distributions, start, random_state):

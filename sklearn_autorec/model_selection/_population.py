@@ -79,8 +79,9 @@ class PopulationSearchCV(TrialSearchCV):
     refit : {"keep", "replay"} or False, default="keep"
         What ``best_estimator_`` is: the surviving model itself, trained on the training rows of the split; or a new one
         that follows the schedule on all rows.
-    cv : int, splitter or iterable, default=ShuffleSplit(n_splits=1, test_size=0.2, random_state=0)
-        A single split, unless ``refit=False``: with several, a member is one model per split.
+    cv : int, splitter, iterable or None, default=None
+        A single split, unless ``refit=False``: with several, a member is one model per split. None is
+        ``ShuffleSplit(n_splits=1, test_size=0.2, random_state=0)``.
     verbose : int, default=0
         As in scikit-learn; without effect on models that go on.
     pre_dispatch : int or str, default="2*n_jobs"
@@ -195,7 +196,7 @@ class PopulationSearchCV(TrialSearchCV):
         scoring=None,
         n_jobs=None,
         refit="keep",
-        cv=ONE_SPLIT,
+        cv=None,
         verbose=0,
         pre_dispatch="2*n_jobs",
         random_state=None,
@@ -254,10 +255,14 @@ class PopulationSearchCV(TrialSearchCV):
         """
         validate_parameters(self)
         X, y = indexable(X, y)
-        check_population(self, X, y, params.get("groups"))
+        given = self.cv
         try:
+            if given is None:  # elsewhere in scikit-learn it means five splits
+                self.cv = ONE_SPLIT
+            check_population(self, X, y, params.get("groups"))
             return super().fit(X, y, **params)
         finally:
+            self.cv = given
             self.__dict__.pop("_gradients", None)
 
     def _open_checkpoint(self, X, y, params):

@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
+from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import type_of_target
 
 from ..utils._sklearn import safe_split
@@ -53,11 +54,14 @@ def check_population(search, X, y, groups):
             f"on a live model: leave them out of mutable (now {search.mutable!r})."
         )
     _check_hypergradient(search)
-    n_splits = check_cv(search.cv, y, classifier=is_classifier(search.estimator)).get_n_splits(X, y, groups)
+    classifier = is_classifier(search.estimator)
+    if classifier and y is not None and np.asarray(y).dtype.kind == "f":
+        assert_all_finite(y, input_name="y")
+    n_splits = check_cv(search.cv, y, classifier=classifier).get_n_splits(X, y, groups)
     if n_splits > 1 and search.refit is not False:
         raise ValueError(
             f"cv={search.cv!r} makes {n_splits} splits, and there is no single surviving model of several: give one split, "
-            "such as ShuffleSplit(n_splits=1, test_size=0.2, random_state=0), or set refit=False."
+            "such as ShuffleSplit(n_splits=1, test_size=0.2, random_state=0), leave it None, or set refit=False."
         )
     if search.probe_rows and mutable:
         _check_live(search, X, y, mutable)

@@ -24,6 +24,7 @@ from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.model_selection import PopulationSearchCV
 from sklearn_autorec.model_selection._checkpoint import Checkpoint
 from sklearn_autorec.model_selection._mutation import multiply, perturb, truncation_sources, walk
+from sklearn_autorec.model_selection._population import ONE_SPLIT
 from sklearn_autorec.networks import DeepFM
 
 ROWS = np.zeros((10, 1))
@@ -173,8 +174,7 @@ def test_schedules_reach_what_no_constant_rate_does():
         assert control.schedule_["lr"].nunique() == 1
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_equal_members_train_as_one_model_does(n_jobs):
+def test_equal_members_train_as_one_model_does():
     X, y, _ = make_ctr(400, n_fields=3, cardinality=6, pairs=1, random_state=0)
     model = CTRClassifier(
         network=DeepFM(hidden_units=(8,)), embedding_dim=4, lr=0.02, batch_size=64, device="cpu", random_state=0
@@ -188,7 +188,6 @@ def test_equal_members_train_as_one_model_does(n_jobs):
         resample=0,
         scoring="neg_log_loss",
         cv=split,
-        n_jobs=n_jobs,
     ).fit(X, y)
     train, test = next(split.split(X))
     plain = clone(model)
@@ -227,6 +226,7 @@ def test_the_survivor_and_its_schedule(rows):
     results = found.cv_results_
     assert results["step"].tolist() == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4
     assert results["member"].tolist() == [0, 1, 2, 3] * 4
+    assert found.cv is None and found.n_splits_ == 1
     assert found.best_index_ >= 12 and found.best_score_ == results["mean_test_score"][12:].max()
     assert found.lineage_[-1] == found.best_index_ and results["parent"][found.lineage_[0]] == -1
     np.testing.assert_array_equal(results["parent"][found.lineage_[1:]], found.lineage_[:-1])
@@ -234,7 +234,7 @@ def test_the_survivor_and_its_schedule(rows):
     assert list(schedule) == ["row", "member", "step", "n_resources", "score", "alpha", "eta0"]
     assert schedule["step"].tolist() == [1, 2, 3, 4] and schedule["n_resources"].tolist() == [1, 2, 3, 4]
     assert found.best_params_ == {**schedule[["alpha", "eta0"]].iloc[-1].to_dict(), "max_iter": 4}
-    train, test = next(found.cv.split(rows[0]))
+    train, test = next(ONE_SPLIT.split(rows[0]))
     assert found.best_estimator_.t_ == 4 * len(train) + 1  # it is the model of the training rows
     assert found.score(rows[0][test], rows[1][test]) == found.best_score_
     # Retraced by hand:
@@ -269,7 +269,7 @@ def test_in_a_pipeline_the_last_step_goes_on(rows):
     }
     mutable = [f"sgdclassifier__{name}" for name in SGD_SPACE]
     found = search(model, space, mutable=mutable, resource="sgdclassifier__max_iter").fit(X, y)
-    train, test = next(found.cv.split(X))
+    train, test = next(ONE_SPLIT.split(X))
     best = found.best_estimator_
     assert best[0].with_mean == found.best_params_["standardscaler__with_mean"]
     np.testing.assert_array_equal(best[0].scale_, StandardScaler().fit(X[train]).scale_)
@@ -315,7 +315,7 @@ def test_our_estimators_in_a_population():
     assert best.n_iter_ == 4 and best.network.dropout == found.best_params_["network__dropout"]
     assert found.schedule_["embedding_dim"].nunique() == 1
     assert best.architecture_["embedding_dim"] == found.schedule_["embedding_dim"][0]
-    test = next(found.cv.split(X))[1]
+    test = next(ONE_SPLIT.split(X))[1]
     assert found.best_score_ == pytest.approx(found.score(X.iloc[test], y[test]), abs=1e-12)
     with pytest.raises(ValueError, match=r"CTRClassifier: 'embedding_dim' is ignored by a fitted model"):
         search(model, space, **{**options, "mutable": None}).fit(X, y)
@@ -398,7 +398,7 @@ def test_an_interrupted_search_keeps_the_best_model_there_is(rows, monkeypatch, 
     newest = {member: row for row, member in enumerate(found.cv_results_["member"])}
     scores = found.cv_results_["mean_test_score"]
     assert found.best_score_ == max(scores[row] for row in newest.values())
-    test = next(found.cv.split(rows[0]))[1]
+    test = next(ONE_SPLIT.split(rows[0]))[1]
     assert found.score(rows[0][test], rows[1][test]) == found.best_score_
     assert len(found.schedule_) == found.cv_results_["step"][found.best_index_]
 
@@ -467,7 +467,6 @@ def test_a_member_with_none_to_copy_begins_anew():
         ({"resource": "epochs"}, "resource='epochs' is no parameter of SGDClassifier, which has"),
         ({"space": {"max_iter": [1, 2]}}, "resource='max_iter' counts units"),
         ({"cv": 3}, "cv=3 makes 3 splits, .* or set refit=False"),
-        ({"cv": None}, "cv=None makes 5 splits"),
         ({"scoring": ["accuracy"]}, r"scoring=\['accuracy'\] with refit='keep': members compete by one metric"),
         ({"explore": "learned"}, 'explore="learned" learns from hypergradients: set hypergradient=True'),
         ({"hypergradient": True}, "hypergradient=True needs a method hypergradient.*SGDClassifier does not have"),

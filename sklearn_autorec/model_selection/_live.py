@@ -11,6 +11,7 @@ from ._evaluate import continue_fit
 from ._mutation import draw
 
 DRAWS = 20  # tries to find two values of a parameter that differ from the present one
+UNITS = 3  # that a model goes on for: in one unit a tree may come out the same by chance
 
 
 def output(model, X):
@@ -46,7 +47,7 @@ class _Rehearsal:
         self.estimator = clone(estimator)
         if "random_state" in self.estimator.get_params(deep=False):
             self.estimator.set_params(random_state=0)
-        self.model = self._go_on(clone(self.estimator), 1)
+        self.model = self._go_on(clone(self.estimator), 0, 1)
         self.before = output(self.model, X)
         self.after = self.continued({})
         # Without a seed of its own a model shows differences that are no effect of a parameter.
@@ -54,13 +55,13 @@ class _Rehearsal:
         # Of a model that has nothing left to learn from these rows, nothing can be told.
         self.idle = _equal(self.after, self.before)
 
-    def _go_on(self, model, total):
-        continue_fit(model, self.X, self.y, 1, total, self.resource, self.classes, {})
+    def _go_on(self, model, before, units):
+        continue_fit(model, self.X, self.y, units, before + units, self.resource, self.classes, {})
         return model
 
     def continued(self, change):
         model = copy.deepcopy(self.model).set_params(**clone(change, safe=False))
-        return output(self._go_on(model, 2), self.X)
+        return output(self._go_on(model, 1, UNITS), self.X)
 
     def verdict(self, name, value):
         """ "live", "ignored" or "anew"."""
@@ -74,14 +75,15 @@ class _Rehearsal:
         except Exception:  # it forgot that it was fitted
             kept = False
         after = self.continued(change)
-        fresh = output(self._go_on(clone(self.estimator).set_params(**clone(change, safe=False)), 1), self.X)
+        changed = clone(self.estimator).set_params(**clone(change, safe=False))
+        fresh = output(self._go_on(changed, 0, UNITS), self.X)
         if not kept or (self.repeatable and _equal(after, fresh) and not _equal(after, self.after)):
             return "anew"
         ignored = self.repeatable and not self.idle and _equal(after, self.after)
         return "ignored" if ignored else "live"
 
 
-def dead_parameters(estimator, X, y, resource, classes, distributions, start, random_state):
+def dead_parameters(estimator, X, y, resource, classes, distributions, starts, random_state):
     """Those of some parameters that a fitted model ignores, or for which it starts anew.
 
     Parameters
@@ -93,31 +95,38 @@ def dead_parameters(estimator, X, y, resource, classes, distributions, start, ra
     classes : ndarray or None
     distributions : dict of str to list or distribution
         Of the parameters in question.
-    start : dict
-        Parameters of the model that is tried.
+    starts : list of dict
+        Parameters of the models that are tried; what is dead in one may be alive in another.
     random_state : numpy.random.RandomState
 
     Returns
     -------
     dict of str to str
-        Name to "ignored" or "anew". Parameters for which the trial itself fails are not among them: the search will say
+        Name to "ignored" or "anew". Parameters for which a trial itself fails are not among them: the search will say
         what is wrong with them.
     """
-    found = {}
+    dead = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            trial = _Rehearsal(clone(estimator).set_params(**clone(start, safe=False)), X, y, resource, classes)
-        except Exception:
-            return {}
-        for name, distribution in distributions.items():
-            values = [draw(distribution, random_state) for _ in range(DRAWS)]
-            present = joblib.hash(start[name])
-            others = {h: v for v in values if (h := joblib.hash(v)) != present}
+        for start in starts:
             try:
-                verdicts = [trial.verdict(name, value) for value in list(others.values())[:2]]
+                model = clone(estimator).set_params(**clone(start, safe=False))
+                rehearsal = _Rehearsal(model, X, y, resource, classes)
+                dead.append(_dead_in(rehearsal, distributions, start, random_state))
             except Exception:
-                continue
-            if verdicts and all(v == verdicts[0] != "live" for v in verdicts):
-                found[name] = verdicts[0]
+                return {}
+    return {name: why for name, why in dead[0].items() if all(d.get(name) == why for d in dead)}
+
+
+def _dead_in(rehearsal, distributions, start, random_state):
+    found = {}
+    for name, distribution in distributions.items():
+        values = {joblib.hash(v): v for v in (draw(distribution, random_state) for _ in range(DRAWS))}
+        values.pop(joblib.hash(start[name]), None)
+        try:
+            verdicts = {rehearsal.verdict(name, value) for value in list(values.values())[:2]}
+        except Exception:
+            continue
+        if len(verdicts) == 1 and verdicts != {"live"}:
+            found[name] = verdicts.pop()
     return found

@@ -115,7 +115,7 @@ def _check_live(search, X, y, mutable):
     n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
     rows = np.sort(stratified_order(labels, np.arange(n_rows), random_state)[: search.probe_rows])
     X, y = safe_split(estimator, X, y, rows)
-    start = {name: draw(distribution, random_state) for name, distribution in sorted(space.items())}
+    start, other = ({n: draw(d, random_state) for n, d in sorted(space.items())} for _ in range(2))
     outer, inner = split_parameters(estimator, start)
     if isinstance(estimator, Pipeline) and len(estimator) > 1:
         pipeline = clone(estimator).set_params(**clone(outer, safe=False))
@@ -124,9 +124,10 @@ def _check_live(search, X, y, mutable):
         except Exception:  # too few rows; the search will say if it is more than that
             return
     _, distributions = split_parameters(estimator, {name: space[name] for name in mutable})
-    classes = None if labels is None else np.unique(labels)
+    starts = [inner, split_parameters(estimator, other)[1]]
     model, resource = last_step(estimator, start), last_name(estimator, search.resource)
-    dead = dead_parameters(model, X, y, resource, classes, distributions, inner, random_state)
+    classes = None if labels is None else np.unique(labels)
+    dead = dead_parameters(model, X, y, resource, classes, distributions, starts, random_state)
     if dead:
         why = {"ignored": "is ignored by a fitted model", "anew": "makes a fitted model start anew"}
         told = "; ".join(f"{name!r} {why[verdict]}" for name, verdict in sorted(dead.items()))

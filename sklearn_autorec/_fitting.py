@@ -192,6 +192,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             module = self.net_.module_.to(device)
             found.architecture = self._adjusted(module)
             left = max(self.max_epochs - self.n_iter_, 0)
+            # Another order than in the epochs before, as in partial_fit: repeated orders are learned by heart.
             plan = dataclasses.replace(plan, epochs=left, seed=plan.seed + self.n_iter_)
         else:
             final = seeds.fresh(context)

@@ -105,28 +105,33 @@ def dead_parameters(estimator, X, y, resource, classes, distributions, starts, r
         Name to "ignored" or "anew". Parameters for which a trial itself fails are not among them: the search will say
         what is wrong with them.
     """
-    dead = []
+    dead = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for start in starts:
+            suspects = {name: d for name, d in distributions.items() if dead is None or name in dead}
+            if not suspects:
+                break
             try:
                 model = clone(estimator).set_params(**clone(start, safe=False))
                 rehearsal = _Rehearsal(model, X, y, resource, classes)
-                dead.append(_dead_in(rehearsal, distributions, start, random_state))
             except Exception:
                 return {}
-    return {name: why for name, why in dead[0].items() if all(d.get(name) == why for d in dead)}
+            found = {name: _verdict(rehearsal, name, d, start[name], random_state) for name, d in suspects.items()}
+            dead = {name: why for name, why in found.items() if why != "live" and why == (dead or found)[name]}
+    return dead
 
 
-def _dead_in(rehearsal, distributions, start, random_state):
-    found = {}
-    for name, distribution in distributions.items():
-        values = {joblib.hash(v): v for v in (draw(distribution, random_state) for _ in range(DRAWS))}
-        values.pop(joblib.hash(start[name]), None)
+def _verdict(rehearsal, name, distribution, present, random_state):
+    """Of up to two other values of a parameter: "live" if one of them is."""
+    values = {joblib.hash(v): v for v in (draw(distribution, random_state) for _ in range(DRAWS))}
+    values.pop(joblib.hash(present), None)
+    verdict = "live"
+    for value in list(values.values())[:2]:
         try:
-            verdicts = {rehearsal.verdict(name, value) for value in list(values.values())[:2]}
+            verdict = rehearsal.verdict(name, value)
         except Exception:
-            continue
-        if len(verdicts) == 1 and verdicts != {"live"}:
-            found[name] = verdicts.pop()
-    return found
+            return "live"
+        if verdict == "live":
+            break
+    return verdict

@@ -67,8 +67,8 @@ class PopulationSearchCV(TrialSearchCV):
     teacher_step : float, default=0.1
         Length of a step of the teacher; see `HyperMutation`.
     probe_rows : int, default=256
-        Before the search, a model of so many rows is tried for each mutable parameter: one that a fitted model ignores,
-        or for which it starts anew, is refused. 0 trusts the caller.
+        Before the search, mutable parameters are tried on models of so many rows: one that changes nothing in a fitted
+        model, or makes it start anew, is refused. 0 trusts the caller.
     checkpoint : path-like or None, default=None
         Folder in which finished evaluations and models are kept; a search that was killed goes on from there. The files
         are pickles: use only folders that you trust.

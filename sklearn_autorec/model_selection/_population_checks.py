@@ -14,6 +14,8 @@ from ._live import dead_parameters
 from ._members import last_name, last_step, split_parameters
 from ._mutation import check_distributions, draw
 
+STARTS = 5  # models on which a parameter must be dead to be refused; the first tells most of the living
+
 
 def check_population(search, X, y, groups):
     """Refuse what would fail or do nothing.
@@ -115,8 +117,8 @@ def _check_live(search, X, y, mutable):
     n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
     rows = np.sort(stratified_order(labels, np.arange(n_rows), random_state)[: search.probe_rows])
     X, y = safe_split(estimator, X, y, rows)
-    start, other = ({n: draw(d, random_state) for n, d in sorted(space.items())} for _ in range(2))
-    outer, inner = split_parameters(estimator, start)
+    starts = [{name: draw(d, random_state) for name, d in sorted(space.items())} for _ in range(STARTS)]
+    outer, _ = split_parameters(estimator, starts[0])
     if isinstance(estimator, Pipeline) and len(estimator) > 1:
         pipeline = clone(estimator).set_params(**clone(outer, safe=False))
         try:
@@ -124,15 +126,15 @@ def _check_live(search, X, y, mutable):
         except Exception:  # too few rows; the search will say if it is more than that
             return
     _, distributions = split_parameters(estimator, {name: space[name] for name in mutable})
-    starts = [inner, split_parameters(estimator, other)[1]]
-    model, resource = last_step(estimator, start), last_name(estimator, search.resource)
+    model, resource = last_step(estimator, starts[0]), last_name(estimator, search.resource)
     classes = None if labels is None else np.unique(labels)
+    starts = [split_parameters(estimator, start)[1] for start in starts]
     dead = dead_parameters(model, X, y, resource, classes, distributions, starts, random_state)
     if dead:
-        why = {"ignored": "is ignored by a fitted model", "anew": "makes a fitted model start anew"}
+        why = {"ignored": "changes nothing in a fitted model", "anew": "makes a fitted model start anew"}
         told = "; ".join(f"{name!r} {why[verdict]}" for name, verdict in sorted(dead.items()))
         raise ValueError(
             f"{type(model).__name__}: {told}. Name in mutable only what can change on a live model "
-            f"({sorted(set(distributions) - set(dead))}; the others then stay with a member for life), or set probe_rows=0 "
-            "if you know better."
+            f"({sorted(set(distributions) - set(dead))}; the others then stay with a member for life). It was tried on "
+            f"{len(rows)} rows: raise probe_rows if these are too few, or set it to 0 if you know better."
         )

@@ -53,6 +53,21 @@ class Network(BaseEstimator):
         """
         raise NotImplementedError
 
+    def adjust(self, module):
+        """Set on a module whose training goes on those of the parameters that need no new weights.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            Of ``build``; it may hold parts of search methods.
+
+        Returns
+        -------
+        dict
+            What was set, by name of the parameter.
+        """
+        return {}
+
 
 def register_network(name):
     """Class decorator: make a network available under ``network=name``."""

@@ -162,8 +162,10 @@ class Run:
             task_name="batch", max_subtasks=len(pairs), sequential_subtasks=False
         ).call_on_fit_task_begin(estimator=self.search)
         leaf = "candidate-split-evaluation"
-        # Made before any worker starts: a context is pickled with its parent, which must not change meanwhile.
-        contexts = {(k, s): context.subcontext(task_name=leaf, task_id=k * n_splits + s) for k, s in todo}
+        contexts = dict.fromkeys(todo)
+        if hasattr(self.search, "_skl_callbacks"):
+            # Made before any worker starts: a context is pickled with all its relatives, which must not change meanwhile.
+            contexts = {(k, s): context.subcontext(task_name=leaf, task_id=k * n_splits + s) for k, s in todo}
         in_pipeline = self.search.warm and isinstance(self.search.estimator, Pipeline)
         stop = None
         try:
@@ -189,9 +191,10 @@ class Run:
                 for k, s, result in parallel(self._until_deadline(todo, task)):
                     if self.interrupts.seen:  # by an estimator that made do with what it had
                         raise KeyboardInterrupt
-                    yield k, s, result
-                    del todo[k, s]
-                    deaths = 0
+                    if (k, s) in todo:  # joblib also runs what was waiting when the workers died
+                        del todo[k, s]
+                        deaths = 0
+                        yield k, s, result
                 return
             except BrokenProcessPool:
                 deaths += 1

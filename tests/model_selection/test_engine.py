@@ -243,15 +243,26 @@ def test_ctrl_c_while_workers_work():
         assert found.stopped_ == "interrupted" and 1 <= len(found.cv_results_["params"]) < 81
 
 
-def test_ctrl_c_between_two_rungs():
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_ctrl_c_between_two_rungs(times):
+    """Once is remembered until the next fits would begin; the second time, or where it comes as an exception, at once."""
+    told = []
+
     class Interrupting(RandomSampler):
         def tell(self, params, score, resource):
-            if resource == 3:
-                raise KeyboardInterrupt
+            told.append(resource)
+            if told.count(3) == 1:
+                for _ in range(times):
+                    signal.raise_signal(signal.SIGINT)
+                if not times:
+                    raise KeyboardInterrupt
 
+    known_curves.TRAINED.clear()
     with pytest.warns(UserWarning, match="interrupted"):
         found = search(sampler=Interrupting).fit(X, Y)
+    assert len(known_curves.TRAINED) == 24
     assert found.stopped_ == "interrupted" and len(found.cv_results_["params"]) == 12
+    assert told.count(3) == (3 if times == 1 else 1)
     assert found.cv_results_["n_resources"][found.best_index_] == 3
 
 

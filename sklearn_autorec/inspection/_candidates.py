@@ -189,7 +189,7 @@ class CandidateHistoryDisplay:
             tick: np.mean([groups.index(g) for g in set(np.array(group, object)[resource == tick])]) for tick in ticks
         }
         at = np.log(ticks) if log else ticks
-        room = 0.5 * np.diff(at).min() / len(groups) if len(ticks) > 1 and self.resource is not None else 0.0
+        room = 0.35 * np.diff(at).min() / max(len(groups), 4) if len(ticks) > 1 and self.resource is not None else 0.0
         faint = float(np.clip(25 / len(lines), 0.25, 0.8))
         for key, (x, y) in lines.items():
             number = groups.index(key[0])

@@ -20,6 +20,8 @@ class UniformSampler:
     random_state : int, RandomState or None
     """
 
+    n_startup = 1  # candidates before the sampler has something to go by
+
     def __init__(self, param_distributions, random_state=None):
         self.space = Space(param_distributions)
         self.random_state = check_random_state(random_state)

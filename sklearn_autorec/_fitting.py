@@ -190,7 +190,10 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         )
         if warm:
             module = self.net_.module_.to(device)
-            plan = dataclasses.replace(plan, epochs=max(self.max_epochs - self.n_iter_, 0))
+            # Another order than in the epochs before, as in partial_fit: repeated orders are learned by heart.
+            plan = dataclasses.replace(
+                plan, epochs=max(self.max_epochs - self.n_iter_, 0), seed=plan.seed + self.n_iter_
+            )
         else:
             final = seeds.fresh(context)
             module = network.build(final, realise(methods, found.architecture, final))

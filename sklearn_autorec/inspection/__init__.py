@@ -1,7 +1,8 @@
 """Pictures of what a search found; matplotlib is needed only to draw them."""
 
+from ._candidates import CandidateHistoryDisplay
 from ._embedding_sizes import EmbeddingSizeDisplay
 from ._interactions import InteractionDisplay
 from ._search_history import SearchHistoryDisplay
 
-__all__ = ["EmbeddingSizeDisplay", "InteractionDisplay", "SearchHistoryDisplay"]
+__all__ = ["CandidateHistoryDisplay", "EmbeddingSizeDisplay", "InteractionDisplay", "SearchHistoryDisplay"]

@@ -192,7 +192,7 @@ class Build:
         seed = self.random_state.randint(np.iinfo(np.int32).max)
         sampler = POINT_SAMPLERS[block.sampler or self.sampler](own, seed)
         if not self.alone:
-            sampler.n_startup = min(sampler.n_startup, SHORT_STARTUP)
+            sampler.n_startup = min(sampler.n_startup, SHORT_STARTUP, sampler.space.size)
         return Leaf(path, sampler)
 
     def arms(self, path, name, arms, window):

@@ -362,6 +362,8 @@ def test_a_search_ends_when_all_is_tried():
     rows = drive(plan_search(Alternating(Joint("a"), Joint("b")), space), lambda a, b: a + b, 0)
     assert len(rows) < 9 and rows[-1][0].params.keys() == {"a", "b"}
     assert max(score for _, score in rows) == 4
+    one = {"a": [0], "b": [0]}
+    assert len(drive(plan_search(Alternating(Joint("a"), Joint("b")), one, sampler="tpe"), lambda a, b: 0, 0)) == 1
     assert len(drive(plan_search(Conditioning("a", Joint()), space), lambda a, b: 0, 0)) == 9
     assert len(drive(plan_search(None, space, n_iter=None), lambda a, b: 0, 0)) == 9
 

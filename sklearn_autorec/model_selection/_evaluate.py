@@ -211,11 +211,13 @@ def evaluate_warm(
     if not result["fit_error"]:
         X_train, y_train, X_test, y_test, fit_params = fold or split_fold(estimator, *data)
     task = {"estimator": caller, "X": X_train, "y": y_train}
+    observed = callback_ctx is not None
     # A model that calls ``fit`` once reports to the callbacks of the search.
-    single = way_to_continue(model, resource) != "partial_fit"
+    single = observed and way_to_continue(model, resource) != "partial_fit"
     try:
         with callback_ctx.propagate_callback_context(model) if single else nullcontext():
-            callback_ctx.call_on_fit_task_begin(**task)
+            if observed:
+                callback_ctx.call_on_fit_task_begin(**task)
             if not result["fit_error"]:
                 continue_fit(model, X_train, y_train, total - before, total, resource, classes, fit_params)
     except Exception:
@@ -223,7 +225,8 @@ def evaluate_warm(
             raise
         result["fit_error"] = format_exc()
     finally:
-        callback_ctx.call_on_fit_task_end(**task)
+        if observed:
+            callback_ctx.call_on_fit_task_end(**task)
     result["fit_time"] = time.time() - start
     if result["fit_error"]:
         names = getattr(scorer, "_scorers", None)

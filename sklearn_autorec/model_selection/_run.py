@@ -64,10 +64,13 @@ class Stopped(Exception):
 
 
 class Interrupts:
-    """Ctrl-C within raises KeyboardInterrupt as ever, and is remembered: estimators may swallow the exception."""
+    """Ctrl-C: while ``armed`` it raises KeyboardInterrupt at once, else at the second time; ``seen`` remembers it.
+
+    Books that are being kept are not left half written, and estimators that swallow the exception do not hide it.
+    """
 
     def __enter__(self):
-        self.seen = False
+        self.seen = self.armed = False
         self.previous: Any = None
         self.here = threading.current_thread() is threading.main_thread()
         if self.here:
@@ -75,8 +78,9 @@ class Interrupts:
         return self
 
     def _handle(self, *args):
-        self.seen = True
-        raise KeyboardInterrupt
+        again, self.seen = self.seen, True
+        if self.armed or again:
+            raise KeyboardInterrupt
 
     def __exit__(self, *args):
         if self.here:
@@ -133,7 +137,7 @@ class Run:
                     said = self.evaluate(batch, parallel, context)
             except Stopped as stop:
                 self.stopped = str(stop)
-            except KeyboardInterrupt:  # between two batches
+            except KeyboardInterrupt:  # in the policy
                 self.stopped = "interrupted"
             finally:
                 policy.close()
@@ -153,6 +157,8 @@ class Run:
 
     def evaluate(self, batch, parallel, context):
         """Evaluate a batch; returns its outcomes. What has finished stays if it is stopped."""
+        if self.interrupts.seen:  # while the policy was thinking
+            raise Stopped("interrupted")
         n_splits, first = len(self.splits), len(self.rows)
         pairs = [(k, s) for k in range(len(batch)) for s in range(n_splits)]
         stored = {(k, s): self.keep.load(first + k, s) for k, s in pairs}
@@ -162,11 +168,14 @@ class Run:
             task_name="batch", max_subtasks=len(pairs), sequential_subtasks=False
         ).call_on_fit_task_begin(estimator=self.search)
         leaf = "candidate-split-evaluation"
-        # Made before any worker starts: a context is pickled with its parent, which must not change meanwhile.
-        contexts = {(k, s): context.subcontext(task_name=leaf, task_id=k * n_splits + s) for k, s in todo}
+        contexts = dict.fromkeys(todo)
+        if hasattr(self.search, "_skl_callbacks"):
+            # Made before any worker starts: a context is pickled with all its relatives, which must not change meanwhile.
+            contexts = {(k, s): context.subcontext(task_name=leaf, task_id=k * n_splits + s) for k, s in todo}
         in_pipeline = self.search.warm and isinstance(self.search.estimator, Pipeline)
         stop = None
         try:
+            self.interrupts.armed = True
             if not in_pipeline or self._transform(batch, todo, parallel):
                 for k, s, result in self._work(parallel, todo, lambda k, s: self._task(batch[k], k, s, contexts[k, s])):
                     self.keep.save(first + k, s, result)
@@ -175,8 +184,12 @@ class Run:
                 stop = "max_time"
         except KeyboardInterrupt:
             stop = "interrupted"
+        finally:
+            self.interrupts.armed = False
         context.call_on_fit_task_end(estimator=self.search)
         outcomes = self._record(batch, done)
+        if self.interrupts.seen:
+            stop = "interrupted"
         if stop:
             raise Stopped(stop)
         return outcomes
@@ -189,9 +202,10 @@ class Run:
                 for k, s, result in parallel(self._until_deadline(todo, task)):
                     if self.interrupts.seen:  # by an estimator that made do with what it had
                         raise KeyboardInterrupt
-                    yield k, s, result
-                    del todo[k, s]
-                    deaths = 0
+                    if (k, s) in todo:  # joblib also runs what was waiting when the workers died
+                        del todo[k, s]
+                        deaths = 0
+                        yield k, s, result
                 return
             except BrokenProcessPool:
                 deaths += 1

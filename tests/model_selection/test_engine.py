@@ -1,11 +1,14 @@
 """What all searches share: workers, failures, time, interruption, callbacks, several scores."""
 
+import os
+import signal
+import threading
 import warnings
 
 import known_curves
 import numpy as np
 import pytest
-from joblib import parallel_config
+from joblib import Parallel, delayed, parallel_config
 from known_curves import Counted, Curve, Troubled, columns
 from scipy.stats import loguniform, uniform
 from sklearn.datasets import make_classification
@@ -14,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import ShuffleSplit
 from sklearn.pipeline import make_pipeline
 
-from sklearn_autorec.model_selection import HyperbandSearchCV, SuccessiveHalvingSearchCV
+from sklearn_autorec.model_selection import HyperbandSearchCV, RandomSampler, SuccessiveHalvingSearchCV
 
 X, Y = make_classification(60, n_informative=4, random_state=0)
 CURVES = {"a": uniform(0.2, 0.8), "b": loguniform(0.01, 2)}
@@ -33,6 +36,14 @@ def test_two_workers_find_what_one_finds(warm, backend):
     with parallel_config(backend=backend):
         two = search(warm=warm, cv=ShuffleSplit(2, random_state=1), n_jobs=2).fit(X, Y)
     assert columns(one) == columns(two)
+
+
+def test_two_workers_share_the_folds_of_pipelines():
+    pipeline = make_pipeline(Counted(), Curve())
+    space = {"counted__factor": [1.0, 2.0], "curve__a": uniform(), "curve__b": uniform()}
+    options = {"resource": "curve__epochs", "warm": True}
+    two = search(pipeline, space, n_jobs=2, **options).fit(X, Y)
+    assert columns(two) == columns(search(pipeline, space, **options).fit(X, Y))
 
 
 def test_splits_are_drawn_once():
@@ -219,6 +230,40 @@ def test_the_fitted_search_is_its_best_estimator():
     np.testing.assert_array_equal(found.predict_proba(data), best.predict_proba(data))
     assert found.score(data, y) == best.score(data, y) and found.n_features_in_ == 20
     np.testing.assert_array_equal(found.classes_, [0, 1])
+
+
+def test_ctrl_c_while_workers_work():
+    with parallel_config(backend="loky"):
+        Parallel(n_jobs=2)(delayed(abs)(i) for i in range(4))  # workers are up
+        timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.warns(UserWarning, match="interrupted"):
+            found = search(Troubled(seconds=0.1), max_resources=81, n_jobs=2).fit(X, Y)
+        timer.join()
+        assert found.stopped_ == "interrupted" and 1 <= len(found.cv_results_["params"]) < 81
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_ctrl_c_between_two_rungs(times):
+    """Once is remembered until the next fits would begin; the second time, or where it comes as an exception, at once."""
+    told = []
+
+    class Interrupting(RandomSampler):
+        def tell(self, params, score, resource):
+            told.append(resource)
+            if told.count(3) == 1:
+                for _ in range(times):
+                    signal.raise_signal(signal.SIGINT)
+                if not times:
+                    raise KeyboardInterrupt
+
+    known_curves.TRAINED.clear()
+    with pytest.warns(UserWarning, match="interrupted"):
+        found = search(sampler=Interrupting).fit(X, Y)
+    assert len(known_curves.TRAINED) == 24
+    assert found.stopped_ == "interrupted" and len(found.cv_results_["params"]) == 12
+    assert told.count(3) == (3 if times == 1 else 1)
+    assert found.cv_results_["n_resources"][found.best_index_] == 3
 
 
 def test_a_killed_worker_does_not_lose_the_search(tmp_path):

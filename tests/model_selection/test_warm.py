@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.model_selection import HyperbandSearchCV, SuccessiveHalvingSearchCV
+from sklearn_autorec.model_selection import HyperbandSearchCV, SuccessiveHalvingSearchCV, _run
 from sklearn_autorec.model_selection._evaluate import continue_fit, way_to_continue
 
 X, Y = make_classification(90, n_informative=4, random_state=0)
@@ -117,28 +117,30 @@ def test_our_own_estimators_train_until_so_many_epochs_in_all():
         assert continued.n_iter_ == len(continued.history_) == total
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_pipelines_fit_their_transformers_once(n_jobs):
-    known_curves.FITTED.clear()
-    known_curves.TRAINED.clear()
+def test_pipelines_fit_their_transformers_once():
     pipeline = Pipeline([("scale", Counted()), ("model", Curve())])
     space = {"scale__factor": [1.0, 2.0], "model__a": uniform(0.2, 0.8), "model__b": loguniform(0.01, 2)}
-    found = HyperbandSearchCV(
-        pipeline, space, resource="model__epochs", max_resources=27, warm=True, cv=3, random_state=0, refit=False,
-        n_jobs=n_jobs,
-    ).fit(X, Y)  # fmt: skip
-    cold = HyperbandSearchCV(
-        pipeline, space, resource="model__epochs", max_resources=27, cv=3, random_state=0, refit=False
-    ).fit(X, Y)
-    warm_columns, cold_columns = columns(found), columns(cold)
-    assert sum(warm_columns.pop("n_resources_spent")) == 357 and sum(cold_columns.pop("n_resources_spent")) == 423
-    assert warm_columns == cold_columns
-    if n_jobs == 1:
+    options = {"resource": "model__epochs", "max_resources": 27, "cv": 3, "random_state": 0, "refit": False}
+    cold = columns(HyperbandSearchCV(pipeline, space, **options).fit(X, Y))
+    known_curves.FITTED.clear()
+    known_curves.TRAINED.clear()
+    warm = columns(HyperbandSearchCV(pipeline, space, warm=True, **options).fit(X, Y))
+    assert sorted(known_curves.FITTED) == [1.0] * 3 + [2.0] * 3
+    assert sum(units for *_, units in known_curves.TRAINED) == 3 * 357
+    assert sum(warm.pop("n_resources_spent")) == 357 and sum(cold.pop("n_resources_spent")) == 423
+    assert warm == cold
+
+
+def test_folds_that_nobody_needs_are_given_up(monkeypatch):
+    space = {"counted__factor": uniform(1, 2), "curve__a": uniform(0.2, 0.8)}
+    pipeline = make_pipeline(Counted(), Curve())
+    tables = []
+    for kept in (0, 1000):
+        monkeypatch.setattr(_run, "FOLDS_KEPT", kept)
         known_curves.FITTED.clear()
-        known_curves.TRAINED.clear()
-        found.fit(X, Y)
-        assert sorted(known_curves.FITTED) == [1.0] * 3 + [2.0] * 3
-        assert sum(units for *_, units in known_curves.TRAINED) == 3 * 357
+        tables.append(columns(search(pipeline, space, "curve__epochs", refit=False).fit(X, Y)))
+        assert len(known_curves.FITTED) == 9 * 3  # those of the survivors stay
+    assert tables[0] == tables[1]
 
 
 def test_the_last_step_sees_what_the_steps_before_it_make():

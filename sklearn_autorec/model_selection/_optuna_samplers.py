@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -20,6 +21,8 @@ class UniformSampler:
     random_state : int, RandomState or None
     """
 
+    n_startup = 1  # candidates before the sampler has something to go by
+
     def __init__(self, param_distributions, random_state=None):
         self.space = Space(param_distributions)
         self.random_state = check_random_state(random_state)
@@ -37,7 +40,10 @@ class UniformSampler:
             self.seen.add(self.space.number(*self.space.encode(but)))
 
     def ask(self, n):
-        """``n`` candidates, as a list of dicts of parameters."""
+        """``n`` candidates as a list of dicts, or as many as there are. Once all were asked for it begins anew."""
+        n = min(n, self.space.size)
+        if self.left < n:
+            self.forget()
         return [self.space.decode(*self._new(*point)) for point in self._propose(n)]
 
     def tell(self, params, score, resource=None):
@@ -62,8 +68,6 @@ class UniformSampler:
         size = self.space.size
         if not np.isfinite(size):
             return b, point
-        if self.left <= 0:
-            self.forget()
         number = self.space.number(b, point)
         if number in self.seen:
             if 2 * len(self.seen) > size:
@@ -112,7 +116,7 @@ class _OptunaSampler(UniformSampler):
 
     def _propose(self, n):
         points = super()._propose(n)
-        if sum(np.isfinite(score) for _, score, *_ in self.told.values()) < self.n_startup:
+        if sum(np.isfinite(score) for _, score, *_ in self.told.values()) < max(self.n_startup, 1):
             return points
         fraction = self.random_fraction
         if fraction is None:
@@ -268,5 +272,6 @@ class GPSampler(_OptunaSampler):
         return self.optuna.samplers.GPSampler(seed=self._seed(), n_startup_trials=1)
 
 
-POINT_SAMPLERS = {"tpe": TPESampler, "gp": GPSampler, "random": UniformSampler}
-SAMPLERS.update(tpe=TPESampler, gp=GPSampler)  # Hyperband with TPE is BOHB
+MODELS: dict[str, Any] = {"tpe": TPESampler, "gp": GPSampler}
+POINT_SAMPLERS = {**MODELS, "random": UniformSampler}
+SAMPLERS.update(MODELS)  # Hyperband with TPE is BOHB

@@ -24,6 +24,8 @@ class PlanSearchCV(BayesSearchCV):
     4. ``Alternating(Joint("select__*"), Conditioning("net", Joint()))``
     5. ``Conditioning("net", Alternating(Joint("select__*"), Joint()))``
 
+    The samplers of a plan of several blocks begin with four random candidates each, those of an `Alternating` with the same.
+
     Departures: bounds of arms are not cut at 1, so that any score will do, and their slope divides by the number of
     gains; the best scores of one part are carried over, moved by the measured gain, when another part gets better,
     instead of starting anew; the block of the larger recent gain is next, as the paper says (its code alternates

@@ -9,6 +9,9 @@ from ._optuna_samplers import POINT_SAMPLERS
 from ._plan_nodes import Arms, Leaf, Turns
 from ._spaces import as_dicts, dimension, same
 
+# Random candidates of each sampler where there are several: ten of each would leave nothing for the models.
+SHORT_STARTUP = 4
+
 
 class Block:
     """Part of a plan. Blocks are values: equal if they say the same, and never changed by a search."""
@@ -124,7 +127,7 @@ class Conditioning(Block):
 class Alternating(Block):
     """Blocks that improve in turn, each with the best parameters that the others have found so far.
 
-    All begin together, with one batch. Then the block with the largest mean gain in its last ``window`` pulls is next;
+    All begin together, with as many random candidates as their samplers need. Then the block with the largest mean gain in its last ``window`` pulls is next;
     of equals, the one that has waited longest. For parts that hardly depend on one another it needs fewer candidates
     than a joint search; where only a change of both helps, it is stuck.
 
@@ -174,6 +177,7 @@ class Build:
     def __init__(self, plan, param_distributions, sampler, random_state):
         _check_block("plan", plan)
         self.sampler, self.random_state = sampler, random_state
+        self.alone = isinstance(plan, Joint)
         self.bandits = []
         dicts = as_dicts(param_distributions)
         self.owner = _owners(plan, sorted({name for d in dicts for name in d}))
@@ -186,7 +190,10 @@ class Build:
             if part not in own:
                 own.append(part)
         seed = self.random_state.randint(np.iinfo(np.int32).max)
-        return Leaf(path, POINT_SAMPLERS[block.sampler or self.sampler](own, seed))
+        sampler = POINT_SAMPLERS[block.sampler or self.sampler](own, seed)
+        if not self.alone:
+            sampler.n_startup = min(sampler.n_startup, SHORT_STARTUP, sampler.space.size)
+        return Leaf(path, sampler)
 
     def arms(self, path, name, arms, window):
         self.bandits.append(Arms(path, name, arms, window))

@@ -61,6 +61,10 @@ class Leaf(Node):
         self.offset = 0.0
 
     @property
+    def n_startup(self):
+        return self.sampler.n_startup
+
+    @property
     def exhausted(self):
         return self.sampler.left <= 0
 
@@ -95,6 +99,10 @@ class Arms(Node):
         self.dropped = {}
 
     @property
+    def n_startup(self):
+        return max(node.n_startup for _, node in self.alive.values())
+
+    @property
     def exhausted(self):
         return all(node.exhausted for _, node in self.alive.values())
 
@@ -110,7 +118,7 @@ class Arms(Node):
         inner = [({k: v for k, v in params.items() if k != self.name}, score) for params, score in scored]
         self.alive[self.pulled][1].tell(inner, left)
         self._note(scored)
-        if not self.turn:
+        if not self.turn and left is not None:
             self._drop(left)
 
     def _drop(self, left):
@@ -141,13 +149,18 @@ class Turns(Node):
         self.order = list(range(len(nodes)))
         self.active = None
         self.parts = []
+        self.n_begun = 0
+
+    @property
+    def n_startup(self):
+        return max(node.n_startup for node in self.nodes)
 
     @property
     def exhausted(self):
-        return self.best is not None and all(node.exhausted for node in self.nodes)
+        return self.best is not None and self.n_begun >= self.n_startup and all(node.exhausted for node in self.nodes)
 
     def ask(self, n):
-        if self.best is None:
+        if self.best is None or self.n_begun < self.n_startup:
             return self._start(n)
         open_ = [k for k in self.order if not self.nodes[k].exhausted]
         # The most promising block; of equals the one that has waited longest (max takes the first).
@@ -163,7 +176,8 @@ class Turns(Node):
         return [(fixed | params, block) for params, block in asked]
 
     def _start(self, n):
-        """All blocks at once, until something has a score."""
+        """All blocks at once: random candidates for all samplers to begin with, until something has a score."""
+        self.active = None
         for node in self.nodes:
             if node.exhausted:
                 node.moved(0.0)
@@ -171,24 +185,24 @@ class Turns(Node):
         size = max(map(len, asked))
         columns = [itertools.islice(itertools.cycle(part), size) for part in asked]
         self.parts = [[params for params, _ in row] for row in zip(*columns, strict=True)]
+        self.n_begun += size
         name = f"{self.path}/start" if self.path else "start"
         return [({k: v for part in parts for k, v in part.items()}, name) for parts in self.parts]
 
     def tell(self, scored, left):
         before = self.score
         self._note(scored)
-        if self.active is not None:
-            self.nodes[self.active].tell([(p, score) for p, (_, score) in zip(self.parts, scored, strict=True)], left)
-            others = [node for k, node in enumerate(self.nodes) if k != self.active]
-            if self.score > before:
-                for node in others:
+        if self.active is None:
+            for k, node in enumerate(self.nodes):
+                node.tell([(parts[k], score) for parts, (_, score) in zip(self.parts, scored, strict=True)], None)
+                if self.n_begun >= self.n_startup:
+                    node.moved(0.0)  # what was tried with other partners may be tried with the best
+            return
+        self.nodes[self.active].tell([(p, score) for p, (_, score) in zip(self.parts, scored, strict=True)], left)
+        if self.score > before:
+            for k, node in enumerate(self.nodes):
+                if k != self.active:
                     node.moved(self.score - before)
-        elif self.best is not None:
-            # Only the best start tells of each block with the others as they will be.
-            parts = next(parts for parts, (params, _) in zip(self.parts, scored, strict=True) if params is self.best)
-            for node, part in zip(self.nodes, parts, strict=True):
-                node.tell([(part, self.score)], left)
-                node.moved(0.0)
 
     def moved(self, gain):
         super().moved(gain)

@@ -206,6 +206,16 @@ def test_a_finite_space_is_tried_once(sampler):
     assert len(rows) == len({str(trial.params) for trial, _ in rows}) == 14
 
 
+@pytest.mark.parametrize("sampler", [UniformSampler, TPESampler])
+def test_a_batch_has_no_candidate_twice(sampler):
+    asked = sampler({"a": [1, 2, 3], "b": [1, 2]}, 0)
+    for n in (4, 4, 9, 1):
+        batch = [tuple(params.values()) for params in asked.ask(n)]
+        assert len(batch) == len(set(batch)) == min(n, 6)
+        for params in batch:
+            asked.tell({"a": params[0], "b": params[1]}, float(params[0]))
+
+
 def test_several_dicts_are_learnt_as_one_space():
     """Most candidates come from the dict in which the good ones are, near them."""
 

@@ -57,7 +57,7 @@ def regrets(sampler, seeds, n_iter=30):
         [None, (64, 64), "relu", True, 1, 1.5],
         np.array([1.5, 2.5]),
     ],
-    ids=str,
+    ids=["uniform", "loguniform", "expon", "norm", "randint", "poisson", "norm class", "list", "array"],
 )
 def test_points_and_parameters_go_both_ways(given):
     space, random_state = Space({"p": given}), np.random.RandomState(0)
@@ -73,7 +73,9 @@ def test_points_and_parameters_go_both_ways(given):
 
 @pytest.mark.parametrize("sampler", [UniformSampler, TPESampler])
 @pytest.mark.parametrize(
-    "given", [stats.expon(scale=3), stats.norm(1, 2), stats.poisson(4), stats.loguniform(1e-5, 0.1)], ids=str
+    "given",
+    [stats.expon(scale=3), stats.norm(1, 2), stats.poisson(4), stats.loguniform(1e-5, 0.1)],
+    ids=["expon", "norm", "poisson", "loguniform"],
 )
 def test_random_candidates_follow_the_distribution(sampler, given):
     asked = sampler({"p": given}, 0)

@@ -508,7 +508,7 @@ STUMPS = GradientBoostingClassifier(max_depth=1, random_state=0)
         (SGD, {"eta0": [0.5]}, None),  # nothing to change
         (STUMPS, {"max_features": [1, 2, 3]}, None),  # trees that come out the same by chance
     ],
-    ids=str,
+    ids=["mlp rate", "mlp alpha", "mlp layers", "sgd eta0", "sgd optimal", "sgd penalty", "sgd one value", "stumps"],
 )
 def test_parameters_that_a_live_model_ignores_are_refused_by_name(rows, model, space, dead):
     before = copy.deepcopy(model.get_params())

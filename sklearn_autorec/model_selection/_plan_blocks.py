@@ -127,9 +127,9 @@ class Conditioning(Block):
 class Alternating(Block):
     """Blocks that improve in turn, each with the best parameters that the others have found so far.
 
-    All begin together, with as many random candidates as their samplers need. Then the block with the largest mean gain in its last ``window`` pulls is next;
-    of equals, the one that has waited longest. For parts that hardly depend on one another it needs fewer candidates
-    than a joint search; where only a change of both helps, it is stuck.
+    All begin together, with as many random candidates as their samplers need. Then the block with the largest mean gain
+    in its last ``window`` pulls is next; of equals, the one that has waited longest. For parts that hardly depend on
+    one another it needs fewer candidates than a joint search; where only a change of both helps, it is stuck.
 
     Parameters
     ----------

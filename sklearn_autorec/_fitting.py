@@ -14,7 +14,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ._fit_parts import EpochReporter, Seeds, mean_one, resolve_device, serving_net, sizes
-from ._searching import Found, check_methods, check_slots, realise, search_parts
+from ._narrowing import build_network
+from ._searching import Found, check_methods, check_slots, search_parts
 from .base import SLOTS, FixedArchitecture, describe, network_of, resolve_network
 from .nn import BuildContext, mask_to_text
 from .preprocessing import FieldEncoder
@@ -190,7 +191,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             plan = dataclasses.replace(plan, epochs=max(self.max_epochs - self.n_iter_, 0))
         else:
             final = seeds.fresh(context)
-            module = network.build(final, realise(methods, found.architecture, final))
+            module = build_network(network, methods, found.architecture, final)
             found.hand_over(module)
             found.architecture.update(self._described(network))
             module.to(device)
@@ -468,16 +469,26 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         """Length of the embeddings by column: an int, or an int array by id where values differ."""
         check_is_fitted(self, "encoder_")
         found = self._architecture.get("embedding", {})
-        names = [
-            *self.encoder_.field_names_[: len(self.encoder_.n_ids_)],
-            *self.encoder_.field_names_[len(self.encoder_.n_ids_) + len(self.encoder_.numeric_) :],
-        ]
+        all_names, encoder = self.encoder_.field_names_, self.encoder_
+        sizes = dict.fromkeys(all_names, 0)  # a dropped field has no table
         if "widths" in found:
-            return dict(zip(self.encoder_.field_names_, found["widths"], strict=True))
+            return sizes | dict(zip(self._field_names(), found["widths"], strict=True))
         if "mask" in found:
-            counts = self.net_.module_.embedding.mask().sum(1)
-            bounds = np.cumsum([*self.encoder_.n_ids_, *self.encoder_.sequence_n_ids_])[:-1]
-            return dict(zip(names, np.split(counts, bounds), strict=True))
+            n, n_numeric = len(encoder.n_ids_), len(encoder.numeric_)
+            module = self.net_.module_
+            tables = {f: np.arange(k) for f, k in enumerate(encoder.n_ids_)}
+            tables |= {n + n_numeric + k: np.arange(m) for k, m in enumerate(encoder.sequence_n_ids_)}
+            totals = {f: len(ids) for f, ids in tables.items()}
+            if module.selection is not None:
+                lists = {f: ids for f, ids in tables.items() if f in module.selection.fields and f >= n}
+                kept = module.selection.kept_ids()
+                tables = dict(zip(module.selection.categorical, kept, strict=True)) | lists
+            counts = module.embedding.mask().sum(1)
+            bounds = np.cumsum([len(ids) for ids in tables.values()])[:-1]
+            sizes = {all_names[f]: np.zeros(n_ids, counts.dtype) for f, n_ids in totals.items()}
+            for (f, ids), own in zip(tables.items(), np.split(counts, bounds), strict=True):
+                sizes[all_names[f]][ids] = own
+            return sizes
         raise AttributeError(f"search={self.search!r} does not choose embedding sizes; use for instance search=PEP().")
 
     @property
@@ -499,7 +510,38 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             raise AttributeError(
                 f"search={self.search!r} does not choose interactions; use for instance search=AutoFIS()."
             )
-        return self.encoder_.field_names_, found
+        return self._field_names(), found
+
+    def _field_names(self):
+        """Names of the fields that the network has, in its order."""
+        names, gate = self.encoder_.field_names_, self._architecture.get("gate", {})
+        return [names[f] for f in gate.get("fields", range(len(names)))]
+
+    def _chosen_fields(self, key):
+        check_is_fitted(self, "encoder_")
+        found = self._architecture.get("gate", {})
+        if key not in found:
+            raise AttributeError(f"search={self.search!r} does not choose fields; use for instance search=AutoField().")
+        return found[key]
+
+    @property
+    def support_(self):
+        """Which columns the search kept, bool (n_features_in_,)."""
+        encoder, kept = self.encoder_, self._chosen_fields("fields")
+        support = np.zeros(self.n_features_in_, bool)
+        support[np.concatenate([encoder.categorical_, encoder.numeric_, encoder.sequence_])[kept]] = True
+        return support
+
+    @property
+    def selected_fields_(self):
+        """Names of the columns that the search kept, in the order of the network's fields."""
+        self._chosen_fields("fields")
+        return self._field_names()
+
+    @property
+    def field_scores_(self):
+        """Score of every column, by name; larger is more useful."""
+        return dict(zip(self.encoder_.field_names_, self._chosen_fields("scores"), strict=True))
 
     # scikit-learn --------------------------------------------------------------------------------------
 

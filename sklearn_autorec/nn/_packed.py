@@ -181,22 +181,19 @@ class PackedPrefixes(PackedEmbedding):
         _require(bool(falling and fits) and self.n_stored == len(self.values), "bounds")
 
 
-class _LivingRows(PackedEmbedding):
-    """Forms with an entry per row that is not all zero (S5): a bit a row, and a count every 64 rows.
+class RowNumbers:
+    """Numbers of the living among rows (S5): a bit a row, and a count every 64 rows.
 
-    Buffers: ``alive`` uint8 (8 ceil(V / 64),), bits of the rows; ``before`` int32 (ceil(V / 64),), living rows before a block.
+    Buffers of the module that it is mixed into: ``alive`` uint8 (8 ceil(V / 64),), bits of the rows; ``before`` int32
+    (ceil(V / 64),), living rows before a block; ``popcount`` int64 (256,), ones of each byte.
     """
 
-    buffer_types = {"alive": torch.uint8, "before": torch.int32}
+    alive: torch.Tensor
+    before: torch.Tensor
+    popcount: torch.Tensor
 
-    def __init__(self, context, arrays):
-        super().__init__(context, arrays)
+    def register_popcount(self):
         self.register_buffer("popcount", torch.from_numpy(_POPCOUNT.astype(np.int64)), persistent=False)
-
-    @classmethod
-    def fits(cls, context, arrays):
-        n_blocks = -(-(sum(context.n_ids) + sum(n for n, _ in context.sequences)) // BLOCK)
-        return len(arrays["alive"]) == n_blocks * BLOCK // 8 and len(arrays["before"]) == n_blocks
 
     @staticmethod
     def pack_rows(living):
@@ -219,6 +216,21 @@ class _LivingRows(PackedEmbedding):
         earlier = torch.where(at < byte.unsqueeze(-1), self.popcount[self.alive[at].long()], 0).sum(-1)
         within = self.popcount[(own & ((1 << bit.int()) - 1).to(torch.uint8)).long()]
         return self.before[rows // BLOCK].long() + earlier + within, living.bool()
+
+
+class _LivingRows(RowNumbers, PackedEmbedding):
+    """Forms with an entry per row that is not all zero; see `RowNumbers`."""
+
+    buffer_types = {"alive": torch.uint8, "before": torch.int32}
+
+    def __init__(self, context, arrays):
+        super().__init__(context, arrays)
+        self.register_popcount()
+
+    @classmethod
+    def fits(cls, context, arrays):
+        n_blocks = -(-(sum(context.n_ids) + sum(n for n, _ in context.sequences)) // BLOCK)
+        return len(arrays["alive"]) == n_blocks * BLOCK // 8 and len(arrays["before"]) == n_blocks
 
     def n_living(self):
         """Living rows; raises ValueError if the counts do not fit the bits."""

@@ -1,0 +1,193 @@
+"""LPFS and LPFS++: gates that learn to be exactly zero or nearly one."""
+
+from numbers import Real
+
+import torch
+from torch import nn
+
+from ..utils._sklearn import Interval, StrOptions
+from ._fields import N_FIELDS, FieldSearch, check_numbers, choose
+
+
+def smoothed_l0(x, epsilon, alpha=0.0, tau=2.0):
+    """x^2 / (x^2 + epsilon); with alpha > 0 the odd function of LPFS++, whose slope at 0 is not 0.
+
+    Parameters
+    ----------
+    x : Tensor
+    epsilon : float
+    alpha, tau : float
+        Weight of the arctan term, alpha epsilon^(1 / tau).
+    """
+    gate = x * x / (x * x + epsilon)
+    return torch.sign(x) * gate + alpha * epsilon ** (1 / tau) * torch.arctan(x) if alpha else gate
+
+
+class PolarisedGates(nn.Module):
+    """Smoothed-L0 gates, trained with the weights and shrunk towards zero at every step; -> (1, F).
+
+    Parameters
+    ----------
+    context : BuildContext
+    epsilons : (float, float)
+        First and last, geometric in between.
+    alpha, tau : float
+        Of LPFS++; alpha=0 is LPFS.
+    total_shrink : float
+        Sum of the soft thresholds of all steps.
+    travel : float
+        Sum of the largest moves of a gate, all steps together.
+    """
+
+    def __init__(self, context, epsilons, alpha, tau, total_shrink, travel):
+        super().__init__()
+        self.x = nn.Parameter(torch.ones(context.n_fields))
+        self.epsilons, self.alpha, self.tau = epsilons, alpha, tau
+        self.total_shrink, self.travel = total_shrink, travel
+        self.epsilon, self.shrink = epsilons[0], 0.0
+
+    def arch_parameters(self):
+        return [self.x]
+
+    def arch_optimizer(self, n_steps):
+        self.shrink = self.total_shrink / n_steps
+        return torch.optim.Adam([self.x], lr=self.travel / n_steps)
+
+    def set_progress(self, t):
+        first, last = self.epsilons
+        self.epsilon = first * (last / first) ** t
+
+    @torch.no_grad()
+    def after_step(self):
+        """Proximal step of the L1 norm."""
+        self.x.copy_(nn.functional.softshrink(self.x, self.shrink))
+
+    def gates(self):
+        """Gates of all fields, (F,); 1 where x is 1."""
+        scale = smoothed_l0(torch.ones(()), self.epsilon, self.alpha, self.tau)
+        return smoothed_l0(self.x, self.epsilon, self.alpha, self.tau) / scale.to(self.x.device)
+
+    def forward(self, e, inputs):
+        return self.gates().unsqueeze(0)
+
+    def summary(self):
+        return {"epsilon": self.epsilon, "open_gates": int((self.x != 0).sum())}
+
+
+class FixedGates(nn.Module):
+    """Constant factors of the fields; -> (1, F)."""
+
+    def __init__(self, factors):
+        super().__init__()
+        self.register_buffer("factors", torch.tensor([factors], dtype=torch.float32), persistent=False)
+
+    def forward(self, e, inputs):
+        return self.factors
+
+
+class LPFS(FieldSearch):
+    r"""Keep the fields whose gates do not shrink to exact zero.
+
+    Every field's embedding is multiplied by a gate g(x), trained on the same batches as the weights (one level):
+
+    .. math:: g(x) = \frac{x^2}{x^2 + \epsilon}, \qquad
+              g_{++}(x) = \mathrm{sign}(x) \frac{x^2}{x^2 + \epsilon} + \alpha \epsilon^{1 / \tau} \arctan(x)
+
+    After each step :math:`x \leftarrow \mathrm{sign}(x) \max(|x| - \lambda, 0)`. As :math:`\epsilon` falls, gates are either zero
+    or nearly one, so that dropping the closed fields leaves the network's function as it was. The final training goes on
+    from there, with the open gates as constants. ``field_scores_`` are :math:`|x|`.
+
+    Parameters
+    ----------
+    plus : bool, default=True
+        LPFS++, whose closed gates still have a gradient and may open again.
+    n_fields : "auto", int or float in (0, 1), default="auto"
+        How many fields to keep, or which share. "auto" keeps those with x other than zero, at least the best one.
+    total_shrink : float, default=1.5
+        Sum of the thresholds :math:`\lambda` of all steps. Gates start at x = 1: below 1 nothing closes unless the data pushes
+        it, and a field needs a steady gradient to stay open above.
+    travel : float, default=3.0
+        Sum of the learning rates of x over all steps (Adam), which is the way that a gate with a steady gradient can go.
+    epsilon : tuple of (float, float), default=(0.1, 1e-5)
+        First and last :math:`\epsilon`; falls geometrically with the share of steps done.
+    alpha, tau : float, default=10.0 and 2.0
+        Of LPFS++.
+    retrain : {"keep", "scratch", "rewind"}, default="keep"
+        Weights with which the final training starts: the searched ones, new, or those with which the search started.
+        With the latter two there are no gates any more.
+
+    Notes
+    -----
+    Strength and learning rate are given as sums over all steps: with the public codes' values a step, gates cannot reach zero
+    from 1 in a short search, or all do. Gates are divided by g(1), which for LPFS++ would otherwise start at 3.4.
+
+    Dropping closed fields is exact but for networks in which a vector of zeros acts: attention (AutoInt) and biases of
+    cross layers (DCN, DCN-V2).
+
+    References
+    ----------
+    Guo, Y. et al. "LPFS: Learnable Polarizing Feature Selection for Click-Through Rate Prediction", arXiv 2206.00267.
+
+    Examples
+    --------
+    >>> from sklearn_autorec import CTRClassifier
+    >>> from sklearn_autorec.datasets import make_ctr
+    >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0)
+    >>> model = CTRClassifier(network="fm", search=LPFS(n_fields=1), lr=0.01, max_epochs=3, random_state=0)
+    >>> model.fit(X, y).selected_fields_
+    ['f2']
+    """
+
+    _parameter_constraints = {
+        "plus": ["boolean"],
+        "n_fields": N_FIELDS,
+        "total_shrink": [Interval(Real, 0, None, closed="left")],
+        "travel": [Interval(Real, 0, None, closed="neither")],
+        "epsilon": [tuple, list],
+        "alpha": [Interval(Real, 0, None, closed="neither")],
+        "tau": [Interval(Real, 0, None, closed="neither")],
+        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
+    }
+
+    def __init__(
+        self,
+        plus=True,
+        n_fields="auto",
+        total_shrink=1.5,
+        travel=3.0,
+        epsilon=(0.1, 1e-5),
+        alpha=10.0,
+        tau=2.0,
+        retrain="keep",
+    ):
+        self.plus = plus
+        self.n_fields = n_fields
+        self.total_shrink = total_shrink
+        self.travel = travel
+        self.epsilon = epsilon
+        self.alpha = alpha
+        self.tau = tau
+        self.retrain = retrain
+
+    def build(self, context):
+        if len(self.epsilon) != 2 or min(self.epsilon) <= 0:
+            raise ValueError(f"epsilon must be two positive numbers, first and last, got {self.epsilon!r}.")
+        alpha = self.alpha if self.plus else 0.0
+        return PolarisedGates(context, tuple(self.epsilon), alpha, self.tau, self.total_shrink, self.travel)
+
+    def derive(self, module, context):
+        x = module.x.detach().abs().cpu().numpy().astype(float)
+        return {
+            "fields": choose(x, x > 0, self.n_fields, context),
+            "scores": x.tolist(),
+            "gates": module.gates().detach().cpu().numpy().astype(float).tolist(),
+        }
+
+    def check(self, architecture, context):
+        super().check(architecture, context)
+        check_numbers("gates", architecture, context.n_fields)
+
+    def realise(self, architecture, context):
+        if self.retrain != "keep":
+            return None
+        return FixedGates([architecture["gates"][f] for f in architecture["fields"]])

@@ -227,7 +227,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             plan, epochs=self.search_epochs or self.max_epochs, lr_schedule="constant", averaging=0.0
         )
         return search_parts(
-            methods, self.joint, network, lambda: seeds.fresh(context), loss, data, plan, device, progress
+            methods, self.joint, network, lambda: seeds.fresh(context, search=True), loss, data, plan, device, progress
         )
 
     def _partial_fit(self, X, y, sample_weight=None, classes=None):
@@ -486,7 +486,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             counts = module.embedding.mask().sum(1)
             bounds = np.cumsum([len(ids) for ids in tables.values()])[:-1]
             sizes = {all_names[f]: np.zeros(n_ids, counts.dtype) for f, n_ids in totals.items()}
-            for (f, ids), own in zip(tables.items(), np.split(counts, bounds), strict=True):
+            for (f, ids), own in zip(tables.items(), np.split(counts, bounds) if tables else [], strict=True):
                 sizes[all_names[f]][ids] = own
             return sizes
         raise AttributeError(f"search={self.search!r} does not choose embedding sizes; use for instance search=PEP().")

@@ -15,9 +15,11 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ._fit_parts import EpochReporter, Seeds, mean_one, resolve_device, serving_net, sizes
 from ._narrowing import build_network
+from ._results import SearchResults
 from ._searching import Found, check_methods, check_slots, search_parts
-from .base import SLOTS, FixedArchitecture, describe, network_of, resolve_network
-from .nn import BuildContext, mask_to_text
+from ._streaming import PartialFit
+from .base import describe, resolve_network
+from .nn import BuildContext
 from .preprocessing import FieldEncoder
 from .search import EncodedTensors, FieldNet, TrainingPlan, forward_in_chunks, train
 from .utils._memory import available_memory
@@ -41,7 +43,7 @@ def _without_masks(architecture, net):
     return {**architecture, "embedding": {**architecture["embedding"], "mask": None}}
 
 
-class FieldEstimator(CallbackSupportMixin, BaseEstimator):
+class FieldEstimator(SearchResults, PartialFit, CallbackSupportMixin, BaseEstimator):
     """Base of `CTRClassifier` and `RatingRegressor`: everything but labels, loss and outputs."""
 
     _parameter_constraints: dict = {
@@ -230,58 +232,6 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             methods, self.joint, network, lambda: seeds.fresh(context, search=True), loss, data, plan, device, progress
         )
 
-    def _partial_fit(self, X, y, sample_weight=None, classes=None):
-        first = not hasattr(self, "encoder_")
-        if first:
-            validate_parameters(self)
-            if self.search is not None:
-                raise ValueError(
-                    f"partial_fit cannot start with search={self.search!r}: a search needs all its rows. Call fit first "
-                    "(partial_fit then goes on training the network it found), or set search=None."
-                )
-            network, device = resolve_network(self.network), resolve_device(self.device)
-            self._check_components(network, [])
-            encoder, table = self._fit_encoder(X, warm=False)
-            weight = self._weight(table, sample_weight)
-            target = self._encode_target(y, weight, classes)
-        else:
-            encoder, device = self.encoder_, self._device()
-            table = encoder.encode(X)
-            weight = self._weight(table, sample_weight)
-            target = self._transform_target(y)
-        check_consistent_length(target, table.ids)
-        weight = self._row_weight(y, weight)
-        if self._n_outputs() == 0:
-            self._publish(encoder, None, {}, [], [], 0, device)
-            return self
-        seeds = Seeds(self.random_state)
-        plan = dataclasses.replace(self._plan(len(table), seeds), epochs=1, lr_schedule="constant", averaging=0.0)
-        stream = getattr(self, "_stream", None)
-        if stream is None:
-            if first:
-                context = self._context(encoder, plan, np.asarray(target), weight)
-                module = network.build(seeds.fresh(context), {}).to(device)
-            else:
-                module = self.net_.module_
-            stream = FieldNet(
-                module, self._loss(), lr=plan.lr, embedding_l2=plan.embedding_l2, weight_decay=plan.weight_decay
-            )
-        plan = dataclasses.replace(plan, seed=plan.seed + getattr(self, "n_iter_", 0))
-        data = EncodedTensors.from_table(table, device, target, mean_one(weight))
-        result = train(stream, data, plan)
-        history = getattr(self, "history_", []) + result.history
-        self._publish(
-            encoder,
-            serving_net(stream.module_, stream.criterion_),
-            self._described(network) if first else self._architecture,
-            getattr(self, "search_history_", []),
-            history,
-            getattr(self, "n_iter_", 0) + result.best_epoch,
-            device,
-        )
-        self._stream = stream
-        return self
-
     @staticmethod
     def _weight(table, sample_weight):
         """The user's weights, float64 (n_rows,), or None."""
@@ -431,117 +381,6 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             return np.zeros((len(table), 1))
         logits = forward_in_chunks(self.net_.module_, EncodedTensors.from_table(table, self._device()))
         return logits.cpu().numpy().astype(np.float64)
-
-    @property
-    def architecture_(self):
-        """What each search found, by slot, the network and its embedding_dim: plain values."""
-        check_is_fitted(self, "encoder_")
-        found = dict(self._architecture)
-        if "mask" in found.get("embedding", {}):
-            mask = self.net_.module_.embedding.mask()
-            found["embedding"] = {**found["embedding"], "mask": mask_to_text(mask)}
-        return found
-
-    @classmethod
-    def from_architecture(cls, architecture, **params):
-        """An estimator that trains a known architecture, without searching.
-
-        Parameters
-        ----------
-        architecture : dict
-            ``architecture_`` of a fitted estimator, also after a round trip through JSON.
-        **params
-            Further parameters of the estimator.
-
-        Returns
-        -------
-        estimator
-            Not fitted. Its ``search`` holds a `FixedArchitecture` per slot.
-        """
-        if not isinstance(architecture, dict) or "network" not in architecture:
-            raise ValueError(f"architecture must be the architecture_ of a fitted model, got {architecture!r:.200}.")
-        search = [FixedArchitecture(architecture[slot]) for slot in SLOTS if slot in architecture]
-        options = {"embedding_dim": architecture.get("embedding_dim", 16), **params}
-        return cls(network=network_of(architecture["network"]), search=search or None, **options)
-
-    @property
-    def embedding_sizes_(self):
-        """Length of the embeddings by column: an int, or an int array by id where values differ."""
-        check_is_fitted(self, "encoder_")
-        found = self._architecture.get("embedding", {})
-        all_names, encoder = self.encoder_.field_names_, self.encoder_
-        sizes = dict.fromkeys(all_names, 0)  # a dropped field has no table
-        if "widths" in found:
-            return sizes | dict(zip(self._field_names(), found["widths"], strict=True))
-        if "mask" in found:
-            n, n_numeric = len(encoder.n_ids_), len(encoder.numeric_)
-            module = self.net_.module_
-            tables = {f: np.arange(k) for f, k in enumerate(encoder.n_ids_)}
-            tables |= {n + n_numeric + k: np.arange(m) for k, m in enumerate(encoder.sequence_n_ids_)}
-            totals = {f: len(ids) for f, ids in tables.items()}
-            if module.selection is not None:
-                lists = {f: ids for f, ids in tables.items() if f in module.selection.fields and f >= n}
-                kept = module.selection.kept_ids()
-                tables = dict(zip(module.selection.categorical, kept, strict=True)) | lists
-            counts = module.embedding.mask().sum(1)
-            bounds = np.cumsum([len(ids) for ids in tables.values()])[:-1]
-            sizes = {all_names[f]: np.zeros(n_ids, counts.dtype) for f, n_ids in totals.items()}
-            for (f, ids), own in zip(tables.items(), np.split(counts, bounds) if tables else [], strict=True):
-                sizes[all_names[f]][ids] = own
-            return sizes
-        raise AttributeError(f"search={self.search!r} does not choose embedding sizes; use for instance search=PEP().")
-
-    @property
-    def interactions_(self):
-        """Interactions that the search kept: list of tuples of column names."""
-        names, found = self._interactions()
-        return [tuple(names[i] for i in t) for t in found["interactions"]]
-
-    @property
-    def interaction_scores_(self):
-        """Score of every candidate interaction, by tuple of column names; larger is stronger."""
-        names, found = self._interactions()
-        return {tuple(names[i] for i in t): s for t, s in zip(found["candidates"], found["scores"], strict=True)}
-
-    def _interactions(self):
-        check_is_fitted(self, "encoder_")
-        found = self._architecture.get("interaction", {})
-        if "candidates" not in found:
-            raise AttributeError(
-                f"search={self.search!r} does not choose interactions; use for instance search=AutoFIS()."
-            )
-        return self._field_names(), found
-
-    def _field_names(self):
-        """Names of the fields that the network has, in its order."""
-        names, gate = self.encoder_.field_names_, self._architecture.get("gate", {})
-        return [names[f] for f in gate.get("fields", range(len(names)))]
-
-    def _chosen_fields(self, key):
-        check_is_fitted(self, "encoder_")
-        found = self._architecture.get("gate", {})
-        if key not in found:
-            raise AttributeError(f"search={self.search!r} does not choose fields; use for instance search=AutoField().")
-        return found[key]
-
-    @property
-    def support_(self):
-        """Which columns the search kept, bool (n_features_in_,)."""
-        encoder, kept = self.encoder_, self._chosen_fields("fields")
-        support = np.zeros(self.n_features_in_, bool)
-        support[np.concatenate([encoder.categorical_, encoder.numeric_, encoder.sequence_])[kept]] = True
-        return support
-
-    @property
-    def selected_fields_(self):
-        """Names of the columns that the search kept, in the order of the network's fields."""
-        self._chosen_fields("fields")
-        return self._field_names()
-
-    @property
-    def field_scores_(self):
-        """Score of every column, by name; larger is more useful."""
-        return dict(zip(self.encoder_.field_names_, self._chosen_fields("scores"), strict=True))
 
     # scikit-learn --------------------------------------------------------------------------------------
 

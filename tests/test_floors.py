@@ -23,6 +23,8 @@ BELOW = {
     "_fit_parts": {"search"},
     "_narrowing": {"nn"},
     "_searching": {"utils", "search", "base", "_narrowing"},
+    "_results": {"nn", "base"},
+    "_streaming": {"utils", "search", "base", "_fit_parts"},
     "_fitting": {
         "utils",
         "exceptions",
@@ -33,6 +35,8 @@ BELOW = {
         "_fit_parts",
         "_narrowing",
         "_searching",
+        "_results",
+        "_streaming",
     },
     "estimators": {"utils", "exceptions", "nn", "search", "base", "preprocessing", "_fitting"},
     "networks": {"utils", "nn", "base"},

@@ -5,6 +5,7 @@ from numbers import Integral, Real
 import torch
 from torch import nn
 
+from ..base import SearchMethod
 from ..search import ArchSchedule
 from ..utils._sklearn import Interval, StrOptions
 from ._fields import N_FIELDS, FieldSearch, choose
@@ -62,7 +63,7 @@ class SampledGates(nn.Module):
         return {"temperature": self.temperature, "open_gates": int((self.scores() > 0).sum())}
 
 
-class AutoField(FieldSearch):
+class AutoField(FieldSearch, SearchMethod):
     r"""Keep the fields that a bi-level search with Gumbel noise finds worth keeping.
 
     Every field's embedding is multiplied by the second of

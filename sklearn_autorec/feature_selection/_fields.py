@@ -5,15 +5,14 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from ..base import SearchMethod
 from ..nn import InputSelection
 from ..utils._sklearn import Interval, StrOptions
 
 N_FIELDS = [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="neither")]
 
 
-class FieldSearch(SearchMethod):
-    """Base of methods whose architecture is {"fields": kept fields, "scores": one a field}."""
+class FieldSearch:
+    """Mixin of search methods whose architecture is {"fields": kept fields, "scores": one a field}."""
 
     slot = "gate"
     narrows = True

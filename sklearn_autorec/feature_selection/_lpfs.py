@@ -5,6 +5,7 @@ from numbers import Real
 import torch
 from torch import nn
 
+from ..base import SearchMethod
 from ..utils._sklearn import Interval, StrOptions
 from ._fields import N_FIELDS, FieldSearch, check_numbers, choose
 
@@ -85,7 +86,7 @@ class FixedGates(nn.Module):
         return self.factors
 
 
-class LPFS(FieldSearch):
+class LPFS(FieldSearch, SearchMethod):
     r"""Keep the fields whose gates do not shrink to exact zero.
 
     Every field's embedding is multiplied by a gate g(x), trained on the same batches as the weights (one level):

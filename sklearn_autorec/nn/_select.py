@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ._context import BuildContext, Inputs
-from ._packed import RowNumbers
+from ._row_numbers import RowNumbers
 
 RESERVED = 2  # the missing and the unknown id of every categorical field, which are always kept
 

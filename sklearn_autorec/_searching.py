@@ -51,13 +51,6 @@ def check_methods(search, joint):
     slots = [method.slot for method in methods]
     if len(set(slots)) < len(slots):
         raise ValueError(f"search={search!r} has two methods for one slot; each slot can be searched once.")
-    if joint:
-        alone = [method for method in methods if not method.joint]
-        if alone and len(methods) > 1:
-            raise ValueError(
-                f"joint=True needs methods that search by gradients; {alone!r} do not. Leave joint=False to search one "
-                "after the other."
-            )
     late = [method for method in methods[1:] if method.narrows]
     if late:
         raise ValueError(
@@ -66,6 +59,13 @@ def check_methods(search, joint):
         )
     if joint and len(methods) > 1 and methods[0].narrows:
         raise ValueError(f"joint=True: {methods[0]!r} drops fields and has to search first; leave joint=False.")
+    if joint:
+        alone = [method for method in methods if not method.joint]
+        if alone and len(methods) > 1:
+            raise ValueError(
+                f"joint=True needs methods that search by gradients; {alone!r} do not. Leave joint=False to search one "
+                "after the other."
+            )
     return methods
 
 

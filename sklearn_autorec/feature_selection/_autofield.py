@@ -8,7 +8,7 @@ from torch import nn
 from ..base import SearchMethod
 from ..search import ArchSchedule
 from ..utils._sklearn import Interval, StrOptions
-from ._fields import N_FIELDS, FieldSearch, choose
+from ._fields import N_FIELDS, FieldSearch, choose, with_unusable_last
 
 
 class SampledGates(nn.Module):
@@ -26,6 +26,7 @@ class SampledGates(nn.Module):
     def __init__(self, context, schedule, arch_lr, temperatures):
         super().__init__()
         self.alpha = nn.Parameter(torch.zeros(context.n_fields, 2))  # of dropping, of keeping
+        self.register_buffer("usable", torch.ones(context.n_fields), persistent=False)
         self.register_buffer("noise", torch.zeros(context.n_fields, 2), persistent=False)
         self.arch_schedule, self.arch_lr, self.temperatures = schedule, arch_lr, temperatures
         self.temperature, self.warming = temperatures[0], schedule.warmup > 0
@@ -49,11 +50,11 @@ class SampledGates(nn.Module):
 
     def forward(self, e, inputs):
         if self.warming:
-            return torch.full_like(self.alpha[:, 1], 0.5).unsqueeze(0)
+            return (0.5 * self.usable).unsqueeze(0)
         logits = torch.log_softmax(self.alpha, 1)
         if self.training:
             logits = logits + self.noise
-        return torch.softmax(logits / self.temperature, 1)[:, 1].unsqueeze(0)
+        return (torch.softmax(logits / self.temperature, 1)[:, 1] * self.usable).unsqueeze(0)
 
     def scores(self):
         """log of the odds of keeping each field, (F,)."""
@@ -155,5 +156,6 @@ class AutoField(FieldSearch, SearchMethod):
         return SampledGates(context, schedule, self.arch_lr, tuple(self.temperature))
 
     def derive(self, module, context):
-        scores = module.scores().cpu().numpy().astype(float)
-        return {"fields": choose(scores, scores > 0, self.n_fields, context), "scores": scores.tolist()}
+        scores, usable = module.scores().cpu().numpy().astype(float), module.usable.cpu().numpy() > 0
+        kept, scores = (scores > 0) & usable, with_unusable_last(scores, usable)
+        return {"fields": choose(scores, kept, self.n_fields, context), "scores": scores.tolist()}

@@ -1,5 +1,6 @@
 """OptFS: one gate per value."""
 
+import math
 from numbers import Real
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import nn
 from ..base import SearchMethod
 from ..nn import InputSelection, mask_from_text, mask_to_text
 from ..utils._sklearn import Interval, StrOptions
-from ._fields import check_fields
+from ._fields import FieldSearch, FixedGates, check_fields
 
 INIT = 0.5  # of the logits of all gates
 RESERVED = 2  # the missing and the unknown id of a field, which are neither penalised nor pruned
@@ -33,11 +34,14 @@ class ValueGates(nn.Module):
         super().__init__()
         n_categorical, n_others = sum(context.n_ids), context.n_numeric + len(context.sequences)
         self.logit = nn.Parameter(torch.full((n_categorical + n_others, 1), INIT))
+        self.register_buffer("usable", torch.ones(context.n_fields), persistent=False)
         starts = torch.tensor([0, *context.n_ids]).cumsum(0)
         self.register_buffer("offsets", starts[:-1].to(torch.int32), persistent=False)
         penalised = torch.ones(len(self.logit), 1)
         for start in starts[:-1].tolist():
             penalised[start : start + RESERVED] = 0
+        # One gate for all of a column: as if it had the values of the average column.
+        penalised[n_categorical:] = max(n_categorical / max(len(context.n_ids), 1), 1.0)
         self.register_buffer("penalised", penalised / penalised.sum().clamp(min=1), persistent=False)
         self.n_categorical, self.n_others = n_categorical, n_others
         self.strength, self.gamma, self.travel, self.temperature = penalty, gamma, travel, 1.0
@@ -66,13 +70,13 @@ class ValueGates(nn.Module):
             parts.append(nn.functional.embedding(inputs.ids + self.offsets, gates).squeeze(-1))
         if self.n_others:
             parts.append(gates[self.n_categorical :, 0].expand(len(e), -1))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, 1)) * self.usable
 
     def summary(self):
         return {"temperature": self.temperature, "kept_share": float(((self.logit > 0) * self.penalised).sum())}
 
 
-class OptFS(SearchMethod):
+class OptFS(FieldSearch, SearchMethod):
     r"""Keep single values of the columns, those whose gates stay open against a penalty.
 
     The embedding of a value is multiplied by its gate, trained on the same batches as the weights (one level):
@@ -85,7 +89,7 @@ class OptFS(SearchMethod):
 
     Parameters
     ----------
-    penalty : float, default=0.1
+    penalty : float, default=0.15
         :math:`\lambda`, the loss of all gates open, whatever the number of values. Larger keeps fewer.
     gamma : float, default=2000.0
         Last :math:`\tau`.
@@ -97,7 +101,8 @@ class OptFS(SearchMethod):
 
     Notes
     -----
-    Missing and unknown values are always kept. Numbers and lists have one gate per column. ``field_scores_`` is the share of
+    Missing and unknown values are always kept. Numbers and lists have one gate per column, penalised like the values of
+    the average column together. ``field_scores_`` is the share of
     the training cells of a column that hold kept values (for numbers and lists, 1 or 0); it is not a ranking of columns.
 
     The paper's sum of all gates ties :math:`\lambda` to the size of the corpus; here it is the mean. In the paper a pruned value
@@ -118,8 +123,6 @@ class OptFS(SearchMethod):
     ['f2']
     """
 
-    slot = "gate"
-    narrows = True
     _parameter_constraints = {
         "penalty": [Interval(Real, 0, None, closed="left")],
         "gamma": [Interval(Real, 1, None, closed="left")],
@@ -127,7 +130,7 @@ class OptFS(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
-    def __init__(self, penalty=0.1, gamma=2000.0, travel=5.0, retrain="rewind"):
+    def __init__(self, penalty=0.15, gamma=2000.0, travel=5.0, retrain="rewind"):
         self.penalty = penalty
         self.gamma = gamma
         self.travel = travel
@@ -138,27 +141,20 @@ class OptFS(SearchMethod):
 
     def derive(self, module, context):
         logit = module.logit.detach().cpu().numpy()[:, 0]
-        values, others = np.split(logit > 0, [module.n_categorical])
-        values = [own.copy() for own in np.split(values, np.cumsum(context.n_ids)[:-1])] if context.n_ids else []
-        scores = []
-        for f, own in enumerate(values):
-            own[:RESERVED] = False
-            counts = np.asarray(context.counts[f]) if context.counts else np.ones(len(own))
+        sizes = [*context.n_ids, *[1] * module.n_others]
+        bounds = np.cumsum(sizes)
+        eligible = np.repeat(module.usable.cpu().numpy() > 0, sizes) & (module.penalised.cpu().numpy()[:, 0] > 0)
+        kept = (logit > 0) & eligible
+        if not kept.any():  # the value whose gate was the last to close
+            kept[np.argmax(np.where(eligible, logit, -np.inf))] = True
+        scores, fields = [], []
+        for f, own in enumerate(np.split(kept, bounds[:-1])):
+            counts = np.asarray(context.counts[f]) if f < len(context.counts) else np.ones(len(own))
             scores.append(float(counts[own].sum() / max(counts.sum(), 1)))
-        scores += [float(one) for one in others]
-        fields = [f for f, own in enumerate(values) if own.any()]
-        fields += [len(values) + k for k, one in enumerate(others) if one]
-        if not fields:  # the value whose gate was the last to close, and its field
-            best = int(np.argmax(np.where(module.penalised.cpu().numpy()[:, 0] > 0, logit, -np.inf)))
-            ends = np.cumsum([*context.n_ids, *[1] * len(others)])
-            field = int(np.searchsorted(ends, best, side="right"))
-            fields = [field]
-            if field < len(values):
-                values[field][best - (ends[field] - context.n_ids[field])] = True
-        for own in values:
-            own[:RESERVED] = True
-        kept = np.concatenate([*values, np.zeros(0, bool)])
-        return {"fields": fields, "scores": scores, "values": mask_to_text(kept[:, None])}
+            fields += [f] * bool(own.any())
+        for start, size in zip(bounds[: len(context.n_ids)] - context.n_ids, context.n_ids, strict=True):
+            kept[start : start + min(RESERVED, size)] = True
+        return {"fields": fields, "scores": scores, "values": mask_to_text(kept[: module.n_categorical, None])}
 
     def check(self, architecture, context):
         check_fields(architecture, context)
@@ -170,4 +166,6 @@ class OptFS(SearchMethod):
         return InputSelection(context, architecture["fields"], mask_from_text(architecture["values"])[:, 0])
 
     def realise(self, architecture, context):
-        return None
+        if self.retrain != "keep":
+            return None
+        return FixedGates([1 + math.exp(-INIT)] * context.n_fields)  # as the search left open gates

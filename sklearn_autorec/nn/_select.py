@@ -28,6 +28,12 @@ class InputSelection(RowNumbers, nn.Module):
         Kept ids of all categorical fields side by side; None keeps all.
     """
 
+    id_columns: torch.Tensor
+    number_columns: torch.Tensor
+    item_columns: torch.Tensor
+    offsets: torch.Tensor
+    first: torch.Tensor
+
     def __init__(self, context: BuildContext, fields, values=None):
         super().__init__()
         n_categorical, n_numeric = len(context.n_ids), context.n_numeric

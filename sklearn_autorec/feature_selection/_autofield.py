@@ -12,7 +12,7 @@ from ._fields import N_FIELDS, FieldSearch, choose, with_unusable_last
 
 
 class SampledGates(nn.Module):
-    """Probabilities of keeping each field, with Gumbel noise in training; -> (1, F).
+    """Twice the probability of keeping each field, with Gumbel noise in training; -> (1, F).
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class SampledGates(nn.Module):
         return torch.optim.Adam([self.alpha], lr=self.arch_lr)
 
     def set_progress(self, t):
-        """Draw the noise of this step and cool down; all gates are one half during the warm-up."""
+        """Draw the noise of this step and cool down; all gates are one during the warm-up."""
         start, stop = self.temperatures
         warmup = self.arch_schedule.warmup
         self.warming = t < warmup
@@ -50,11 +50,11 @@ class SampledGates(nn.Module):
 
     def forward(self, e, inputs):
         if self.warming:
-            return (0.5 * self.usable).unsqueeze(0)
+            return self.usable.unsqueeze(0)
         logits = torch.log_softmax(self.alpha, 1)
         if self.training:
             logits = logits + self.noise
-        return (torch.softmax(logits / self.temperature, 1)[:, 1] * self.usable).unsqueeze(0)
+        return (2 * torch.softmax(logits / self.temperature, 1)[:, 1] * self.usable).unsqueeze(0)
 
     def scores(self):
         """log of the odds of keeping each field, (F,)."""
@@ -67,7 +67,7 @@ class SampledGates(nn.Module):
 class AutoField(FieldSearch, SearchMethod):
     r"""Keep the fields that a bi-level search with Gumbel noise finds worth keeping.
 
-    Every field's embedding is multiplied by the second of
+    Every field's embedding is multiplied by twice the second of
 
     .. math:: p_j = \mathrm{softmax}_j \big( (\log \mathrm{softmax}(\alpha)_j + g_j) / \tau \big), \quad
               g_j = -\log(-\log u_j), \quad j \in \{\text{drop}, \text{keep}\}
@@ -90,8 +90,8 @@ class AutoField(FieldSearch, SearchMethod):
     search_fraction : float in (0, 1), default=0.2
         Share of the training rows on which :math:`\alpha` is trained (bi-level only).
     warmup : float in [0, 1), default=0.5
-        Share of the steps with all gates at one half, before the search begins. Without it, fields that matter only
-        in pairs are closed before the network has learned the pair.
+        Share of the steps with all gates at one, before the search begins. Without it, fields that matter only in pairs are
+        closed before the network has learned the pair.
     temperature : tuple of (float, float), default=(1.0, 0.1)
         First and last :math:`\tau`; falls linearly with the share of steps done.
     retrain : {"scratch", "rewind", "keep"}, default="scratch"
@@ -102,7 +102,9 @@ class AutoField(FieldSearch, SearchMethod):
     The temperature follows the share of steps done: at the paper's 0.00005 a step a short search would end as it began.
     Noise is drawn in training only, and once a step for all rows of a batch.
 
-    The paper keeps a given number of fields; "auto" is ours.
+    The paper keeps a given number of fields; "auto" is ours. So is the factor of two: undecided gates leave embeddings as they
+    are, and the network learns pairs as fast as without gates. A column with one value, and a relabelled copy of an
+    earlier one, have no part in the search.
 
     References
     ----------

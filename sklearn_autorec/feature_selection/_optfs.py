@@ -89,11 +89,11 @@ class OptFS(FieldSearch, SearchMethod):
 
     Parameters
     ----------
-    penalty : float, default=0.15
+    penalty : float, default=0.05
         :math:`\lambda`, the loss of all gates open, whatever the number of values. Larger keeps fewer.
     gamma : float, default=2000.0
         Last :math:`\tau`.
-    travel : float, default=5.0
+    travel : float, default=10.0
         Sum of the learning rates of g over all steps (Adam): the way of a gate that is always pushed one way. Gates
         start at 0.5.
     retrain : {"rewind", "scratch", "keep"}, default="rewind"
@@ -130,7 +130,7 @@ class OptFS(FieldSearch, SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
-    def __init__(self, penalty=0.15, gamma=2000.0, travel=5.0, retrain="rewind"):
+    def __init__(self, penalty=0.05, gamma=2000.0, travel=10.0, retrain="rewind"):
         self.penalty = penalty
         self.gamma = gamma
         self.travel = travel

@@ -4,5 +4,6 @@ from ._adafs import AdaFS, field_weights
 from ._autofield import AutoField
 from ._lpfs import LPFS
 from ._optfs import OptFS
+from ._selector import FieldSelector
 
-__all__ = ["LPFS", "AdaFS", "AutoField", "OptFS", "field_weights"]
+__all__ = ["LPFS", "AdaFS", "AutoField", "FieldSelector", "OptFS", "field_weights"]

@@ -1,5 +1,6 @@
 """LPFS and LPFS++: gates that learn to be exactly zero or nearly one."""
 
+import math
 from numbers import Real
 
 import torch
@@ -68,10 +69,8 @@ class PolarisedGates(nn.Module):
         First and last, geometric in between.
     alpha, tau : float
         Of LPFS++; alpha=0 is LPFS.
-    total_shrink : float
-        Sum of the soft thresholds of all steps.
-    travel : float
-        Sum of the learning rates of all steps.
+    total_shrink, travel : float
+        Sums of the soft thresholds and of the learning rates of all steps; both fall like sqrt(epsilon).
     """
 
     def __init__(self, context, epsilons, alpha, tau, total_shrink, travel):
@@ -81,23 +80,32 @@ class PolarisedGates(nn.Module):
         self.register_buffer("recent", torch.ones(context.n_fields), persistent=False)  # average of |x|
         self.epsilons, self.alpha, self.tau = epsilons, alpha, tau
         self.total_shrink, self.travel = total_shrink, travel
-        self.epsilon, self.shrink, self.forgetting = epsilons[0], 0.0, 0.0
+        self.epsilon, self.unit, self.forgetting = epsilons[0], 1.0, 0.0
+        self.optimizer: CommonScaleAdam | None = None
 
     def arch_parameters(self):
         return [self.x]
 
     def arch_optimizer(self, n_steps):
-        self.shrink, self.forgetting = self.total_shrink / n_steps, min(1 / (MEMORY * n_steps), 1.0)
-        return CommonScaleAdam([self.x], lr=self.travel / n_steps)
+        self.forgetting = min(1 / (MEMORY * n_steps), 1.0)
+        self.unit = sum(math.sqrt(self.epsilon_at(k / max(n_steps - 1, 1))) for k in range(n_steps))
+        self.optimizer = CommonScaleAdam([self.x], lr=self.travel / self.unit)
+        return self.optimizer
+
+    def epsilon_at(self, t):
+        first, last = self.epsilons
+        return first * (last / first) ** t
 
     def set_progress(self, t):
-        first, last = self.epsilons
-        self.epsilon = first * (last / first) ** t
+        self.epsilon = self.epsilon_at(t)
+        if self.optimizer is not None:
+            self.optimizer.param_groups[0]["lr"] = self.travel * math.sqrt(self.epsilon) / self.unit
 
     @torch.no_grad()
     def after_step(self):
         """Proximal step of the L1 norm."""
-        self.x.copy_(nn.functional.softshrink(self.x, self.shrink) * self.usable)
+        shrink = self.total_shrink * math.sqrt(self.epsilon) / self.unit
+        self.x.copy_(nn.functional.softshrink(self.x, shrink) * self.usable)
         self.recent.lerp_(self.x.abs(), self.forgetting)
 
     def gates(self):
@@ -132,13 +140,12 @@ class LPFS(FieldSearch, SearchMethod):
         LPFS++, whose closed gates still have a gradient and may open again.
     n_fields : "auto", int or float in (0, 1), default="auto"
         How many fields to keep, or which share. "auto" keeps those with x other than zero, at least the best one.
-    total_shrink : float, default=2.0
+    total_shrink : float, default=1.2
         Sum of the thresholds :math:`\lambda` of all steps. Gates start at x = 1: below 1 nothing closes unless the data pushes
-        it. Larger drops more fields, and near ``travel`` all of them. LPFS (``plus=False``) needs less, about 1.5, as what
-        is closed stays closed.
-    travel : float, default=3.0
+        it. Larger drops more fields and sooner; near ``travel`` all of them.
+    travel : float, default=1.8
         Sum of the learning rates of x over all steps, which is the way of a gate that is pulled steadily and as hard as the
-        average gate.
+        average gate. Larger keeps more fields.
     epsilon : tuple of (float, float), default=(0.1, 1e-4)
         First and last :math:`\epsilon`; falls geometrically with the share of steps done.
     alpha : float, default=10.0
@@ -157,10 +164,12 @@ class LPFS(FieldSearch, SearchMethod):
     Strength and learning rate are given as sums over all steps: with the public codes' values a step, gates cannot reach zero
     from 1 in a short search, or all do. Gates are divided by g(1), which for LPFS++ would otherwise start at 3.4.
 
-    The optimiser of x is the other departure. The slope of g changes by orders of magnitude around
-    :math:`|x| = \sqrt{\epsilon}`, and Adam's running scale lags behind, so that gates close for good one and all; and a scale
-    per gate makes the noise of a useless field as large as the pull of a useful one. Here the gradient with respect to
-    g(x) moves x, in the direction in which g rises, and all gates share one scale.
+    How x is trained is our own, after the public codes' Adam and SGD closed all gates or none, depending on the data. All
+    of g happens around :math:`|x| = \sqrt{\epsilon}`; thresholds and learning rates therefore fall like :math:`\sqrt{\epsilon}`,
+    or a step would end up longer than that. The slope of g changes there by orders of magnitude, which Adam's running scale
+    follows too late; the gradient with respect to g(x) moves x instead, in the direction in which g rises (not at all
+    where it is flat: a closed gate of LPFS). And all gates share one scale, as one scale per gate makes the noise of a
+    useless field as strong as the pull of a useful one.
 
     Dropping closed fields is exact but for networks in which a vector of zeros acts: attention (AutoInt) and biases of
     cross layers (DCN, DCN-V2). A column with one value, and a relabelled copy of an earlier one, have no part in the search.
@@ -194,8 +203,8 @@ class LPFS(FieldSearch, SearchMethod):
         self,
         plus=True,
         n_fields="auto",
-        total_shrink=2.0,
-        travel=3.0,
+        total_shrink=1.2,
+        travel=1.8,
         epsilon=(0.1, 1e-4),
         alpha=10.0,
         tau=2.0,

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .base import SLOTS, FixedArchitecture, network_of
-from .nn import mask_to_text
+from .nn import mask_from_text, mask_to_text
 
 __all__ = ["SearchResults"]
 
@@ -100,17 +100,21 @@ class SearchResults:
         names, gate = self.encoder_.field_names_, self._architecture.get("gate", {})
         return [names[f] for f in gate.get("fields", range(len(names)))]
 
-    def _chosen_fields(self, key):
+    def _chosen(self, key, what="fields", example="AutoField"):
         check_is_fitted(self, "encoder_")
         found = self._architecture.get("gate", {})
+        if self.net_ is None:
+            raise AttributeError(
+                f"The model has seen a single class: nothing was searched, there are no {what} to choose."
+            )
         if key not in found:
-            raise AttributeError(f"search={self.search!r} does not choose fields; use for instance search=AutoField().")
+            raise AttributeError(f"search={self.search!r} does not choose {what}; use for instance search={example}().")
         return found[key]
 
     @property
     def support_(self):
         """Which columns the search kept, bool (n_features_in_,)."""
-        encoder, kept = self.encoder_, self._chosen_fields("fields")
+        encoder, kept = self.encoder_, self._chosen("fields")
         support = np.zeros(self.n_features_in_, bool)
         support[np.concatenate([encoder.categorical_, encoder.numeric_, encoder.sequence_])[kept]] = True
         return support
@@ -118,10 +122,22 @@ class SearchResults:
     @property
     def selected_fields_(self):
         """Names of the columns that the search kept, in the order of the network's fields."""
-        self._chosen_fields("fields")
+        self._chosen("fields")
         return self._field_names()
 
     @property
     def field_scores_(self):
         """Score of every column, by name; larger is more useful."""
-        return dict(zip(self.encoder_.field_names_, self._chosen_fields("scores"), strict=True))
+        return dict(zip(self.encoder_.field_names_, self._chosen("scores"), strict=True))
+
+    @property
+    def selected_values_(self):
+        """Values that the search kept, by name of the kept categorical columns: ndarrays, most frequent first."""
+        kept = mask_from_text(self._chosen("values", "values", "OptFS"))[:, 0]
+        own = np.split(kept, np.cumsum(self.encoder_.n_ids_)[:-1])
+        fields, names = self._chosen("fields"), self.encoder_.field_names_
+        return {
+            names[f]: values[own[f][2:]]  # after the missing and the unknown id
+            for f, values in enumerate(self.encoder_.categories_)
+            if f in fields and len(values)
+        }

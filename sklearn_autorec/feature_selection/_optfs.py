@@ -158,7 +158,7 @@ class OptFS(FieldSearch, SearchMethod):
 
     def check(self, architecture, context):
         check_fields(architecture, context)
-        shape = mask_from_text(architecture["values"]).shape
+        shape = mask_from_text(architecture.get("values")).shape
         if shape != (sum(context.n_ids), 1):
             raise ValueError(f"values must hold {sum(context.n_ids)} bits, one a value of this table, got {shape}.")
 

@@ -2,18 +2,23 @@
 
 from numbers import Integral, Real
 
+import numpy as np
+import pandas as pd
 import torch
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from ..base import SearchMethod
 from ..nn import MLP
-from ..search import ArchSchedule
+from ..search import ArchSchedule, EncodedTensors, batches_of
 from ..utils._sklearn import Interval, StrOptions
 from ._fields import check_numbers
 
+PREDICT_ROWS = 16_384  # of one forward pass
+
 
 class AdaptiveGates(nn.Module):
-    """A controller that weighs the fields of each row; (B, F, d) -> factors (B, F) of mean one.
+    """A controller that weighs the fields of each row; (B, F, d) -> factors (B, F), those that are not zero of mean one.
 
     Parameters
     ----------
@@ -197,13 +202,19 @@ def field_weights(model, X):
     -------
     DataFrame of shape (n_rows, n_fields)
         A column for each field of the network, by name; 1 leaves a field as it is.
+
+    Raises
+    ------
+    ValueError
+        If the model saw a single class.
     """
-    import pandas as pd
-
-    from ..search import EncodedTensors
-
+    check_is_fitted(model, "encoder_")
+    if model.net_ is None:
+        raise ValueError(f"{model!r} has seen a single class and has no network.")
     module = model.net_.module_
     data = EncodedTensors.from_table(model.encoder_.encode(X), next(module.parameters()).device)
     with torch.inference_mode():
-        factors = module.gates(**data.inputs)
-    return pd.DataFrame(factors.cpu().numpy(), columns=model._field_names(), index=getattr(X, "index", None))
+        factors = [module.gates(**batch.inputs).cpu().numpy() for batch in batches_of(data, PREDICT_ROWS)]
+    names, gate = model.encoder_.field_names_, model.architecture_.get("gate", {})
+    columns = [names[f] for f in gate.get("fields", range(len(names)))]
+    return pd.DataFrame(np.concatenate(factors), columns=columns, index=getattr(X, "index", None))

@@ -122,7 +122,7 @@ def carry(state, network, selection, context, module):
                 if t.shape[axis] == own[name].shape[axis] or len(sizes) < len(shapes):
                     continue
                 kept = _kept(sizes, selection.fields, context.n_fields, context.embedding_dim)
-                if len(kept) == own[name].shape[axis] and int(kept.max()) < t.shape[axis]:
+                if len(kept) == own[name].shape[axis] and bool((kept < t.shape[axis]).all()):
                     t = t.index_select(axis, kept.to(t.device))
         if t.shape == own[name].shape:
             carried[name] = t

@@ -89,8 +89,9 @@ class AdaFS(SearchMethod):
     Parameters
     ----------
     mode : {"soft", "hard"}, default="soft"
-    k : int or float in (0, 1), default=0.5
-        Fields (or share of them) that keep a weight in a row (``mode="hard"`` only).
+    k : int of at least 2, or float in (0, 1), default=0.5
+        Fields (or share of them, but at least 2) that keep a weight in a row (``mode="hard"`` only). A single weight would
+        always be one, and the controller could not learn.
     hidden_units : tuple of int, default=()
         Hidden layers of the controller.
     level : {"first_order", "unrolled", "one_level"}, default="first_order"
@@ -132,7 +133,7 @@ class AdaFS(SearchMethod):
     slot = "gate"
     _parameter_constraints = {
         "mode": [StrOptions({"soft", "hard"})],
-        "k": [Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="neither")],
+        "k": [Interval(Integral, 2, None, closed="left"), Interval(Real, 0, 1, closed="neither")],
         "hidden_units": [tuple, list],
         "level": [StrOptions({"first_order", "unrolled", "one_level"})],
         "arch_lr": [Interval(Real, 0, None, closed="neither")],
@@ -170,7 +171,7 @@ class AdaFS(SearchMethod):
             raise ValueError(f"hidden_units must hold ints of at least 1, got {self.hidden_units!r}.")
         if self.mode == "soft":
             return self.hidden_units, None
-        n = self.k if isinstance(self.k, Integral) else max(round(self.k * context.n_fields), 1)
+        n = self.k if isinstance(self.k, Integral) else min(max(round(self.k * context.n_fields), 2), context.n_fields)
         if n > context.n_fields:
             raise ValueError(f"k={self.k} is more than the {context.n_fields} fields: {context.field_names}.")
         return self.hidden_units, int(n)

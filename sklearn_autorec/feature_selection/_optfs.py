@@ -118,9 +118,10 @@ class OptFS(FieldSearch, SearchMethod):
     >>> from sklearn_autorec import CTRClassifier
     >>> from sklearn_autorec.datasets import make_ctr
     >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0)
-    >>> model = CTRClassifier(network="fm", search=OptFS(), lr=0.01, max_epochs=3, random_state=0).fit(X, y)
-    >>> model.selected_fields_
-    ['f2']
+    >>> model = CTRClassifier(network="fm", search=OptFS(0.2), lr=0.01, max_epochs=3, random_state=0).fit(X, y)
+    >>> kept = {name: len(values) for name, values in model.selected_values_.items()}
+    >>> max(kept, key=kept.get)
+    'f2'
     """
 
     _parameter_constraints = {

@@ -6,13 +6,12 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, clone
 from sklearn.feature_selection import SelectorMixin
-from sklearn.utils import _safe_indexing
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..estimators import CTRClassifier, RatingRegressor
 from ..nn import mask_from_text
-from ..utils._sklearn import HasMethods, Interval, StrOptions, validate_parameters
+from ..utils._sklearn import HasMethods, Interval, StrOptions, safe_indexing, validate_parameters
 from ._autofield import AutoField
 
 UNKNOWN = 1  # id of a value that is not kept
@@ -200,7 +199,7 @@ class FieldSelector(SelectorMixin, BaseEstimator):
             ensure_all_finite="allow-nan" if not frame else False,
             skip_check_array=frame,
         )
-        kept = _safe_indexing(X, np.flatnonzero(self.support_), axis=1)
+        kept = safe_indexing(X, np.flatnonzero(self.support_), axis=1)
         return self._with_ids(X, kept) if hasattr(self, "value_support_") else kept
 
     def _with_ids(self, X, kept):

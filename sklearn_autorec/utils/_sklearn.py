@@ -1,5 +1,6 @@
 """The only door to scikit-learn names that are private or newer than the oldest supported release."""
 
+from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions, validate_parameter_constraints
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import _check_y
@@ -36,6 +37,7 @@ __all__ = [
     "StrOptions",
     "check_sample_weight",
     "check_y",
+    "safe_indexing",
     "validate_parameters",
     "with_callbacks",
 ]

@@ -159,7 +159,7 @@ def test_wrong_parameters_are_named():
     X, y, _ = make_ctr(100, n_fields=3, pairs=[], random_state=0)
     for options, message in (
         ({"mode": "hard", "k": 4}, "k=4 is more than the 3 fields"),
-        ({"k": 0}, "k"),
+        ({"k": 1}, "k"),
         ({"mode": "firm"}, "mode"),
         ({"hidden_units": (0,)}, "hidden_units must hold ints of at least 1"),
     ):

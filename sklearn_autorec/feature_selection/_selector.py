@@ -10,11 +10,24 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..estimators import CTRClassifier, RatingRegressor
-from ..nn import mask_from_text
+from ..nn import BuildContext, mask_from_text
+from ..search import EncodedTensors
 from ..utils._sklearn import HasMethods, Interval, StrOptions, safe_indexing, validate_parameters
 from ._autofield import AutoField
+from ._fields import usable_fields, with_unusable_last
 
 UNKNOWN = 1  # id of a value that is not kept
+
+
+def usable_columns(encoder, X):
+    """`usable_fields` of a table, bool (n_fields,), in the order of the encoder's fields."""
+    context = BuildContext(
+        tuple(map(str, encoder.field_names_)),
+        tuple(encoder.n_ids_),
+        n_numeric=len(encoder.numeric_),
+        sequences=tuple((n, encoder.max_length) for n in encoder.sequence_n_ids_),
+    )
+    return usable_fields(EncodedTensors.from_table(encoder.encode(X), "cpu"), context)
 
 
 class FieldSelector(SelectorMixin, BaseEstimator):
@@ -31,7 +44,7 @@ class FieldSelector(SelectorMixin, BaseEstimator):
         The network around the gates.
     n_features_to_select : "auto", int or float in (0, 1), default="auto"
         How many columns to keep, or which share, the best by ``scores_``. "auto" is what the method keeps; for
-        `AdaFS`, which drops nothing, columns of at least average weight.
+        `AdaFS`, which drops nothing, columns of at least average weight that are neither constant nor copies.
     estimator : CTRClassifier, RatingRegressor or None, default=None
         Everything else about the search: learning rate, epochs, encoder, device. Its ``network`` and ``search`` are not
         used, nor its validation rows, and its own final training takes one epoch.
@@ -127,14 +140,18 @@ class FieldSelector(SelectorMixin, BaseEstimator):
         model.set_params(search_epochs=model.search_epochs or model.max_epochs, max_epochs=1)
         model.fit(X, y, sample_weight=sample_weight)
         if model.net_ is None:
-            raise ValueError(f"y has a single class, {model.classes_[0]!r}: no column can be better than another.")
+            raise ValueError(f"y has one class, {model.classes_.tolist()[0]!r}: no column can be better than another.")
         encoder, gate = model.encoder_, model.architecture_["gate"]
         columns = np.concatenate([encoder.categorical_, encoder.numeric_, encoder.sequence_]).astype(int)
-        scores = np.empty(encoder.n_features_in_)
+        scores, usable = np.empty(encoder.n_features_in_), np.ones(encoder.n_features_in_, bool)
         scores[columns] = gate["scores"]
+        if "fields" not in gate:  # of a method that drops none, and cares for none that can only mislead
+            usable[columns] = usable_columns(encoder, X)
+            usable[scores.argmax()] |= not usable.any()
+            scores = with_unusable_last(scores, usable)
         support = np.zeros(len(scores), bool)
         if isinstance(self.n_features_to_select, str):
-            support[columns[gate["fields"]] if "fields" in gate else scores >= scores.mean()] = True
+            support[columns[gate["fields"]] if "fields" in gate else usable & (scores >= scores[usable].mean())] = True
         else:
             support[np.argsort(-scores, kind="stable")[: self._n_kept(len(scores))]] = True
         self.encoder_ = encoder

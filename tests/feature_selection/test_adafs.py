@@ -108,6 +108,17 @@ def test_weights_follow_the_switch_of_every_row(method):
             assert w[["f0", "f1", "f2"]][rows].sum(axis=1).mean() >= 0.6
 
 
+def test_the_same_fields_for_all_rows_are_not_enough():
+    for seed in range(3):
+        X, y, p, _ = planted_switch(seed)
+        test, auc = slice(14_000, None), {}
+        for method, epochs in ((AdaFS("hard", k=2), 2), (AutoField(n_fields=2), 8)):
+            model = fit(method, X[:14_000], y[:14_000], seed, max_epochs=epochs)
+            auc[type(method)] = roc_auc_score(y[test], model.predict_proba(X[test])[:, 1])
+        bayes = roc_auc_score(y[test], p[test])
+        assert auc[AdaFS] >= bayes - 0.01 and auc[AutoField] <= bayes - 0.04
+
+
 def test_shuffled_labels_have_no_switch():
     X, y, _, even = planted_switch(0, 6000)
     w = field_weights(fit(AdaFS(), X, np.random.default_rng(0).permutation(y), 0), X)

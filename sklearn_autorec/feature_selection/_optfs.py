@@ -67,7 +67,9 @@ class ValueGates(nn.Module):
         gates = self.gates() / torch.sigmoid(torch.tensor(INIT))
         parts = []
         if self.n_categorical:
-            parts.append(nn.functional.embedding(inputs.ids + self.offsets, gates).squeeze(-1))
+            # Of a vector, index_select has a gradient that takes a tenth of the time of an embedding's.
+            rows = (inputs.ids + self.offsets).flatten()
+            parts.append(gates[:, 0].index_select(0, rows).view(inputs.ids.shape))
         if self.n_others:
             parts.append(gates[self.n_categorical :, 0].expand(len(e), -1))
         return (parts[0] if len(parts) == 1 else torch.cat(parts, 1)) * self.usable

@@ -27,6 +27,7 @@ test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python examples/serve_crosses.py --rows 8000
 	mkdir -p build/pictures
 	OMP_NUM_THREADS=1 $(BIN)/python examples/plot_inspection.py --rows 4000 --folder build/pictures
+	OMP_NUM_THREADS=1 $(BIN)/python examples/plot_gates.py --rows 3000 --folder build/pictures
 
 slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow

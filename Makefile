@@ -28,6 +28,7 @@ test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python examples/search_everything.py --rows 2000 --epochs 3 --no-picture
 	mkdir -p build/pictures
 	OMP_NUM_THREADS=1 $(BIN)/python examples/plot_inspection.py --rows 4000 --folder build/pictures
+	OMP_NUM_THREADS=1 $(BIN)/python examples/plot_gates.py --rows 3000 --folder build/pictures
 
 slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow

@@ -91,6 +91,9 @@ def sizes(module):
         if name.startswith("embedding."):
             kind = "index" if name not in parameters else "projection" if "projection" in name else "embedding"
         nbytes[kind] += t.numel() * t.element_size()
+    selection = getattr(module, "selection", None)
+    if selection is not None:  # made from the architecture, hence in no state_dict
+        nbytes["index"] += sum(b.numel() * b.element_size() for b in selection.buffers())
     return {**nbytes, "total": sum(nbytes.values())}
 
 

@@ -14,9 +14,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ._fit_parts import EpochReporter, Seeds, mean_one, resolve_device, serving_net, sizes
-from ._searching import Found, check_methods, check_slots, realise, search_parts
-from .base import SLOTS, FixedArchitecture, describe, network_of, resolve_network
-from .nn import BuildContext, ReLUDropout, mask_to_text
+from ._narrowing import build_network
+from ._results import SearchResults
+from ._searching import Found, check_methods, check_slots, search_parts
+from ._streaming import PartialFit
+from .base import describe, resolve_network
+from .nn import BuildContext
 from .preprocessing import FieldEncoder
 from .search import EncodedTensors, FieldNet, TrainingPlan, forward_in_chunks, train
 from .utils._memory import available_memory
@@ -40,7 +43,7 @@ def _without_masks(architecture, net):
     return {**architecture, "embedding": {**architecture["embedding"], "mask": None}}
 
 
-class FieldEstimator(CallbackSupportMixin, BaseEstimator):
+class FieldEstimator(SearchResults, PartialFit, CallbackSupportMixin, BaseEstimator):
     """Base of `CTRClassifier` and `RatingRegressor`: everything but labels, loss and outputs."""
 
     # Parameters up to which ``fit`` with ``warm_start=True`` goes on; the searches of model_selection read it.
@@ -196,7 +199,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             plan = dataclasses.replace(plan, epochs=left, seed=plan.seed + self.n_iter_)
         else:
             final = seeds.fresh(context)
-            module = network.build(final, realise(methods, found.architecture, final))
+            module = build_network(network, methods, found.architecture, final)
             found.hand_over(module)
             found.architecture.update(self._described(network))
             module.to(device)
@@ -239,84 +242,6 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         return search_parts(
             methods, self.joint, network, lambda: seeds.fresh(context, search=True), loss, data, plan, device, progress
         )
-
-    def _partial_fit(self, X, y, sample_weight=None, classes=None):
-        first = not hasattr(self, "encoder_")
-        validate_parameters(self)
-        if first:
-            if self.search is not None:
-                raise ValueError(
-                    f"partial_fit cannot start with search={self.search!r}: a search needs all its rows. Call fit first "
-                    "(partial_fit then goes on training the network it found), or set search=None."
-                )
-            network, device = resolve_network(self.network), resolve_device(self.device)
-            self._check_components(network, [])
-            encoder, table = self._fit_encoder(X, warm=False)
-            weight = self._weight(table, sample_weight)
-            target = self._encode_target(y, weight, classes)
-        else:
-            encoder, device = self.encoder_, self._device()
-            table = encoder.encode(X)
-            weight = self._weight(table, sample_weight)
-            target = self._transform_target(y)
-        check_consistent_length(target, table.ids)
-        weight = self._row_weight(y, weight)
-        if self._n_outputs() == 0:
-            self._publish(encoder, None, {}, [], [], 0, device)
-            return self
-        seeds = Seeds(self.random_state)
-        plan = dataclasses.replace(self._plan(len(table), seeds), epochs=1, lr_schedule="constant", averaging=0.0)
-        if first:
-            context = self._context(encoder, plan, np.asarray(target), weight)
-            module = network.build(seeds.fresh(context), {}).to(device)
-            architecture = self._described(network)
-        else:
-            module = self.net_.module_
-            architecture = self._adjusted(module)
-        n_iter = getattr(self, "n_iter_", 0)
-        stream = self._live_net(module, plan, None if first else n_iter)
-        plan = dataclasses.replace(plan, seed=plan.seed + n_iter)
-        data = EncodedTensors.from_table(table, device, target, mean_one(weight))
-        result = train(stream, data, plan)
-        history = getattr(self, "history_", []) + result.history
-        self._publish(
-            encoder,
-            serving_net(stream.module_, stream.criterion_),
-            architecture,
-            getattr(self, "search_history_", []),
-            history,
-            n_iter + result.best_epoch,
-            device,
-        )
-        self._stream = stream
-        return self
-
-    def _live_net(self, module, plan, n_iter):
-        """A net for a module; if it has been trained for ``n_iter`` epochs, with the moments of then and rates of now."""
-        rates = {"lr": plan.lr, "embedding_l2": plan.embedding_l2, "weight_decay": plan.weight_decay}
-        saved = None if n_iter is None else getattr(self, "_stream", None)
-        if n_iter is not None:
-            for layer in module.modules():
-                if isinstance(layer, ReLUDropout):
-                    layer.restart(n_iter)
-        if isinstance(saved, FieldNet) and saved.device != str(next(module.parameters()).device):
-            saved = saved.training_state()
-        net = saved if isinstance(saved, FieldNet) else FieldNet(module, self._loss(), **rates)
-        if isinstance(saved, list):  # of a copy, a pickle or another device
-            net.initialize().load_training_state(saved)
-        if saved is not None:
-            net.retune(**rates)
-        return net
-
-    def _adjusted(self, module):
-        """The architecture, after parameters of the network that may change on a live module have been set on it."""
-        known = self._architecture.get("network")
-        network = resolve_network(self.network)
-        if known is None or type(network).__name__ != known["network"]:
-            return self._architecture  # a network set after training began has no say
-        check_slots(network, [])
-        known = {**known, "params": {**known["params"], **network.adjust(module)}}
-        return {**self._architecture, "network": known}
 
     @staticmethod
     def _weight(table, sample_weight):
@@ -467,76 +392,6 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             return np.zeros((len(table), 1))
         logits = forward_in_chunks(self.net_.module_, EncodedTensors.from_table(table, self._device()))
         return logits.cpu().numpy().astype(np.float64)
-
-    @property
-    def architecture_(self):
-        """What each search found, by slot, the network and its embedding_dim: plain values."""
-        check_is_fitted(self, "encoder_")
-        found = dict(self._architecture)
-        if "mask" in found.get("embedding", {}):
-            mask = self.net_.module_.embedding.mask()
-            found["embedding"] = {**found["embedding"], "mask": mask_to_text(mask)}
-        return found
-
-    @classmethod
-    def from_architecture(cls, architecture, **params):
-        """An estimator that trains a known architecture, without searching.
-
-        Parameters
-        ----------
-        architecture : dict
-            ``architecture_`` of a fitted estimator, also after a round trip through JSON.
-        **params
-            Further parameters of the estimator.
-
-        Returns
-        -------
-        estimator
-            Not fitted. Its ``search`` holds a `FixedArchitecture` per slot.
-        """
-        if not isinstance(architecture, dict) or "network" not in architecture:
-            raise ValueError(f"architecture must be the architecture_ of a fitted model, got {architecture!r:.200}.")
-        search = [FixedArchitecture(architecture[slot]) for slot in SLOTS if slot in architecture]
-        options = {"embedding_dim": architecture.get("embedding_dim", 16), **params}
-        return cls(network=network_of(architecture["network"]), search=search or None, **options)
-
-    @property
-    def embedding_sizes_(self):
-        """Length of the embeddings by column: an int, or an int array by id where values differ."""
-        check_is_fitted(self, "encoder_")
-        found = self._architecture.get("embedding", {})
-        names = [
-            *self.encoder_.field_names_[: len(self.encoder_.n_ids_)],
-            *self.encoder_.field_names_[len(self.encoder_.n_ids_) + len(self.encoder_.numeric_) :],
-        ]
-        if "widths" in found:
-            return dict(zip(self.encoder_.field_names_, found["widths"], strict=True))
-        if "mask" in found:
-            counts = self.net_.module_.embedding.mask().sum(1)
-            bounds = np.cumsum([*self.encoder_.n_ids_, *self.encoder_.sequence_n_ids_])[:-1]
-            return dict(zip(names, np.split(counts, bounds) if names else [], strict=True))
-        raise AttributeError(f"search={self.search!r} does not choose embedding sizes; use for instance search=PEP().")
-
-    @property
-    def interactions_(self):
-        """Interactions that the search kept: list of tuples of column names."""
-        names, found = self._interactions()
-        return [tuple(names[i] for i in t) for t in found["interactions"]]
-
-    @property
-    def interaction_scores_(self):
-        """Score of every candidate interaction, by tuple of column names; larger is stronger."""
-        names, found = self._interactions()
-        return {tuple(names[i] for i in t): s for t, s in zip(found["candidates"], found["scores"], strict=True)}
-
-    def _interactions(self):
-        check_is_fitted(self, "encoder_")
-        found = self._architecture.get("interaction", {})
-        if "candidates" not in found:
-            raise AttributeError(
-                f"search={self.search!r} does not choose interactions; use for instance search=AutoFIS()."
-            )
-        return self.encoder_.field_names_, found
 
     # scikit-learn --------------------------------------------------------------------------------------
 

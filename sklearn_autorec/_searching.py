@@ -2,11 +2,12 @@
 
 import dataclasses
 
+from ._narrowing import build_network, carry, narrowed, realise, select
 from .base import FixedArchitecture, SearchMethod, describe, networks_with_slot
 from .search import SearchProblem
 from .utils._sklearn import validate_parameters
 
-__all__ = ["Found", "check_methods", "check_slots", "realise", "search_parts"]
+__all__ = ["Found", "check_methods", "check_slots", "search_parts"]
 
 
 @dataclasses.dataclass
@@ -50,6 +51,14 @@ def check_methods(search, joint):
     slots = [method.slot for method in methods]
     if len(set(slots)) < len(slots):
         raise ValueError(f"search={search!r} has two methods for one slot; each slot can be searched once.")
+    late = [method for method in methods[1:] if method.narrows]
+    if late:
+        raise ValueError(
+            f"search={search!r}: {late[0]!r} drops fields, so that it must come first: what is searched before it would "
+            "be found for fields that are no longer there."
+        )
+    if joint and len(methods) > 1 and methods[0].narrows:
+        raise ValueError(f"joint=True: {methods[0]!r} drops fields and has to search first; leave joint=False.")
     if joint:
         alone = [method for method in methods if not method.joint]
         if alone and len(methods) > 1:
@@ -71,11 +80,6 @@ def check_slots(network, methods):
                 f"search={method!r} searches the {method.slot!r} slot, which network={network!r} does not have; "
                 f"networks that have it: {networks_with_slot(method.slot)}."
             )
-
-
-def realise(methods, architecture, context):
-    """Concrete modules of the slots whose architecture is known."""
-    return {m.slot: m.realise(architecture[m.slot], context) for m in methods if m.slot in architecture}
 
 
 def search_parts(methods, joint, network, fresh_context, loss, data, plan, device, progress):
@@ -100,13 +104,14 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
     found = Found()
     for group in [methods] if joint and methods else [[m] for m in methods]:
         known = dict(found.architecture)
+        selection, context = narrowed(methods, known, fresh_context())
         problem = SearchProblem(
             network,
-            fresh_context(),
+            context,
             tuple(m.slot for m in group),
-            lambda known=known: realise(methods, known, fresh_context()),
+            lambda known=known: realise(methods, known, narrowed(methods, known, fresh_context())[1]),
             loss,
-            data,
+            select(data, selection),
             plan,
             device,
             progress.begin("search-" + "+".join(type(m).__name__ for m in group), plan.epochs),
@@ -121,6 +126,8 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
         for method, result in zip(group, results, strict=True):
             known_as = {} if isinstance(method, FixedArchitecture) else describe(method, "method")
             found.architecture[method.slot] = {**known_as, **result}
+            if method.narrows:
+                _carry_states(problem, network, methods, found.architecture, fresh_context())
             found.starts += _starts(method, problem, f"{method.slot}.")
         found.history += problem.history
         if problem.interrupted:
@@ -130,6 +137,16 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
         # The last method's rule holds for the network around the searched parts as well.
         found.starts = _starts(methods[-1], problem, "") + found.starts
     return found
+
+
+def _carry_states(problem, network, methods, architecture, context):
+    """Bring the weights of a search on the whole table to the network on what it kept."""
+    selection, _ = narrowed(methods, architecture, context)
+    if selection is None or not problem.initial_state:
+        return
+    module = build_network(network, methods, architecture, context)
+    for name in ("initial_state", "final_state"):
+        setattr(problem, name, carry(getattr(problem, name), network, selection, context, module))
 
 
 def _starts(method, problem, prefix):

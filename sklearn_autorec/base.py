@@ -155,6 +155,9 @@ class SearchMethod(BaseEstimator):
     retrain : {"scratch", "rewind", "keep"}
         Weights with which the found network starts: new ones, those with which the search started, or
         those with which it ended.
+    narrows : bool
+        Whether its architectures drop fields or values: all that is found later, and the network itself, is then built for
+        what ``selection`` keeps, in the numbering of that.
 
     Notes
     -----
@@ -177,6 +180,7 @@ class SearchMethod(BaseEstimator):
 
     slot: str = "interaction"
     retrain: str = "scratch"
+    narrows: bool = False
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -196,8 +200,15 @@ class SearchMethod(BaseEstimator):
         raise NotImplementedError
 
     def realise(self, architecture, context):
-        """The concrete module of an architecture: physically small, no gates left over."""
+        """The concrete module of an architecture: physically small, no gates left over. None if nothing is left to stand there.
+
+        The context is that of the inputs which ``selection`` keeps.
+        """
         raise NotImplementedError
+
+    def selection(self, architecture, context):
+        """What an architecture keeps of the inputs, an `InputSelection`, or None for everything; asked if ``narrows``."""
+        return None
 
     def check(self, architecture, context):
         """Refuse an architecture that does not fit the table, before ``realise`` sees it: files may hold anything.
@@ -251,6 +262,10 @@ class FixedArchitecture(SearchMethod):
     def slot(self):
         return self.method().slot
 
+    @property
+    def narrows(self):
+        return self.method().narrows
+
     def method(self):
         """The method that found the architecture, with the parameters that it had."""
         found = self.architecture
@@ -276,3 +291,6 @@ class FixedArchitecture(SearchMethod):
 
     def realise(self, architecture, context):
         return self.method().realise(architecture, context)
+
+    def selection(self, architecture, context):
+        return self.method().selection(architecture, context)

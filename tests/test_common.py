@@ -9,6 +9,7 @@ from sklearn.utils.fixes import parse_version
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.feature_crossing import AutoCross, FieldCrosser
+from sklearn_autorec.feature_selection import FieldSelector
 from sklearn_autorec.model_selection import (
     Alternating,
     BayesSearchCV,
@@ -77,6 +78,7 @@ ESTIMATORS = [
         LogisticRegression(), {"C": STRENGTHS}, n_iter=5, population=3, tournament=2, **SEARCH
     ),
     RegularizedEvolutionSearchCV(Ridge(), {"alpha": STRENGTHS}, n_iter=4, population=2, tournament=1, **SEARCH),
+    FieldSelector(network="fm", estimator=CTRClassifier(max_epochs=1, device="cpu"), random_state=0),
 ]
 
 

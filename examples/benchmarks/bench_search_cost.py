@@ -1,8 +1,9 @@
 """What a search costs: search + retrain beside a plain fit of the same network and epochs, interleaved.
 
-python examples/benchmarks/bench_search_cost.py --data-home DIR [--rounds 5]
+python examples/benchmarks/bench_search_cost.py --data-home DIR [--rounds 5] [--parts searches gates] [--networks fm deepfm]
 
-The ratio is of processor seconds (all threads), which a busy machine stretches less than wall seconds; both are printed.
+Ratios are of processor seconds (all threads), which a busy machine stretches less than wall seconds. The part "gates" has
+the search alone as well: what three more epochs of it take beside three more epochs of plain training.
 """
 
 import time
@@ -13,45 +14,83 @@ from _common import frappe, parser, print_machine
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.embedding import PEP, AutoDim
+from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField, OptFS
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import FM, IPNN, DeepFM
+
+NETWORKS = {"fm": FM(), "deepfm": DeepFM(), "ipnn": IPNN()}
+SEARCHES = {"AutoFIS": AutoFIS(), "AutoDim": AutoDim(), "PEP": PEP()}
+GATES = {
+    "AutoField": AutoField(),
+    "AdaFS": AdaFS(),
+    "AdaFS hard": AdaFS("hard"),
+    "LPFS": LPFS(plus=False),
+    "LPFS++": LPFS(),
+    "OptFS": OptFS(),
+}
+MORE = 3  # epochs, in which a search is measured by itself
+
+
+def spread(ratio):
+    """Median and range."""
+    return f"{np.median(ratio):.2f} [{ratio.min():.2f}, {ratio.max():.2f}]"
+
+
+def measure(fits, rounds):
+    """Processor seconds of each fit, by name: (rounds,)."""
+    seconds = {name: [] for name in fits}
+    for _ in range(rounds):
+        for name, work in fits.items():
+            start = time.process_time()
+            work()
+            seconds[name].append(time.process_time() - start)
+    return {name: np.array(s) for name, s in seconds.items()}
 
 
 def main():
     p = parser(__doc__.splitlines()[0])
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--epochs", type=int, default=2)
+    p.add_argument("--parts", nargs="*", default=["searches", "gates"])
+    p.add_argument("--networks", nargs="*", default=[*NETWORKS])
     args = p.parse_args()
     torch.set_num_threads(args.threads)
     print_machine()
     X, y = frappe(args.data_home)["train"]
-    options = {
-        "embedding_dim": 10,
-        "embedding_l2": 0.05,
-        "batch_size": 4096,
-        "early_stopping": False,
-        "max_epochs": args.epochs,
-        "random_state": 0,
-        "device": "cpu",
-    }
-    for network in (FM(), DeepFM(), IPNN()):
-        searches = {"plain": None, "AutoFIS": AutoFIS(), "AutoDim": AutoDim(), "PEP": PEP()}
-        seconds = {name: [] for name in searches}
-        for _ in range(args.rounds):
-            for name, search in searches.items():
-                start = time.perf_counter(), time.process_time()
-                CTRClassifier(network=network, search=search, **options).fit(X, y)
-                seconds[name].append((time.perf_counter() - start[0], time.process_time() - start[1]))
-        plain, plain_cpu = np.array(seconds["plain"]).T
-        for name in [*searches][1:]:
-            wall, cpu = np.array(seconds[name]).T
-            ratio = cpu / plain_cpu
-            print(
-                f"{type(network).__name__:8s} {name:8s} plain {np.median(plain):6.2f} s, search + retrain {np.median(wall):6.2f} s, "
-                f"ratio {np.median(wall / plain):.2f}; processor seconds: ratio {np.median(ratio):.2f} "
-                f"[{ratio.min():.2f}, {ratio.max():.2f}]",
-                flush=True,
-            )
+
+    def fit(network, search, epochs, search_epochs=None):
+        CTRClassifier(
+            network=NETWORKS[network],
+            search=search,
+            embedding_dim=10,
+            embedding_l2=0.05,
+            batch_size=4096,
+            early_stopping=False,
+            max_epochs=epochs,
+            search_epochs=search_epochs,
+            random_state=0,
+            device="cpu",
+        ).fit(X, y)
+
+    searches = {**(SEARCHES if "searches" in args.parts else {}), **(GATES if "gates" in args.parts else {})}
+    n = args.epochs
+    fit("fm", AutoField(), 1, 1)  # imports and allocations
+    for network in args.networks:
+        fits = {"plain": lambda net=network: fit(net, None, n)}
+        for name, search in searches.items():
+            fits[name] = lambda net=network, s=search: fit(net, s, n)
+        if "gates" in args.parts:
+            fits["plain, longer"] = lambda net=network: fit(net, None, n + MORE)
+            for name, search in GATES.items():
+                fits[name + ", longer"] = lambda net=network, s=search: fit(net, s, n, n + MORE)
+        seconds = measure(fits, args.rounds)
+        print(f"{network:8s} plain {np.median(seconds['plain']):.2f} s of {n} epochs")
+        for name in searches:
+            line = f"{network:8s} {name:10s} search + retrain {spread(seconds[name] / seconds['plain'])}"
+            if name + ", longer" in seconds:
+                own, plain = (np.median(seconds[k + ", longer"] - seconds[k]) / MORE for k in (name, "plain"))
+                line += f", search alone {own / plain:.2f} ({own:.2f} s beside {plain:.2f} s an epoch)"
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ fields, C outputs (1 for binary clicks and ratings, the number of classes otherw
 
 from ._blocks import MLP, ReLUDropout, linear
 from ._context import BuildContext, Inputs
-from ._embeddings import FieldEmbedding, FieldLinear
+from ._embeddings import FieldEmbedding, FieldLinear, FieldRows
 from ._interactions import (
     BiInteraction,
     FieldAttention,
@@ -22,6 +22,7 @@ from ._masked import MaskedEmbedding, mask_from_text, mask_to_text
 from ._mixed import MixedEmbedding
 from ._network import FieldNetwork, SumPool
 from ._packed import FORMS, PackedEmbedding, pack_table
+from ._select import InputSelection
 
 __all__ = [
     "FORMS",
@@ -33,6 +34,8 @@ __all__ = [
     "FieldEmbedding",
     "FieldLinear",
     "FieldNetwork",
+    "FieldRows",
+    "InputSelection",
     "Inputs",
     "MaskedEmbedding",
     "MixedEmbedding",

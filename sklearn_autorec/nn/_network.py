@@ -15,23 +15,35 @@ class FieldNetwork(nn.Module):
     context : BuildContext
     parts : dict of str to nn.Module
         Modules that stand in for slots: "embedding" (inputs -> (B, F, d)), "gate" ((B, F, d), inputs ->
-        factors (B, F) or (1, F)), and those that the network itself reads ("interaction", "head").
+        factors (B, F) or (1, F)), and those that the network itself reads ("interaction", "head"). "selection", an
+        `InputSelection`, brings batches of the whole table down to the fields of the context.
     """
 
     def __init__(self, context, parts):
         super().__init__()
         self.embedding = parts.get("embedding") or FieldEmbedding(context)
         self.gate = parts.get("gate")
+        self.selection = parts.get("selection")
 
     def forward(self, ids, numeric, sequences):
         """Encoded batch (see `Inputs`) to logits (B, C)."""
         inputs = Inputs(ids, numeric, sequences)
+        if self.selection is not None:
+            inputs = self.selection(inputs)
         e = self.embedding(inputs)
         if self.gate is not None:
             # Behind the gate every other table (the first-order term, those of parts) reads its fields gated as well.
             inputs = inputs._replace(gates=self.gate(e, inputs))
             e = e * inputs.gates.unsqueeze(-1)
         return self.logits(e, inputs)
+
+    def gates(self, ids, numeric, sequences):
+        """Factors of the fields, (B, F)."""
+        inputs = Inputs(ids, numeric, sequences)
+        if self.selection is not None:
+            inputs = self.selection(inputs)
+        e = self.embedding(inputs)
+        return e.new_ones(e.shape[:2]) if self.gate is None else self.gate(e, inputs).expand(e.shape[:2])
 
     def logits(self, e, inputs):
         """Gated embeddings (B, F, d) and the batch to logits (B, C)."""

@@ -5,9 +5,7 @@ import torch
 from torch import nn
 
 from ._embeddings import FieldRows
-
-BLOCK = 64  # rows that share one count in the map of living rows
-_POPCOUNT = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
+from ._row_numbers import BLOCK, RowNumbers
 
 
 class PackedEmbedding(FieldRows):
@@ -190,46 +188,19 @@ class PackedPrefixes(PackedEmbedding):
         _require(bool(falling and fits) and self.n_stored == len(self.values), "bounds")
 
 
-class _LivingRows(PackedEmbedding):
-    """Forms with an entry per row that is not all zero (S5): a bit a row, and a count every 64 rows.
-
-    Buffers: ``alive`` uint8 (8 ceil(V / 64),), bits of the rows; ``before`` int32 (ceil(V / 64),), living rows before
-    a block.
-    """
+class _LivingRows(RowNumbers, PackedEmbedding):
+    """Forms with an entry per row that is not all zero; see `RowNumbers`."""
 
     buffer_types = {"alive": torch.uint8, "before": torch.int32}
 
     def __init__(self, context, arrays):
         super().__init__(context, arrays)
-        self.register_buffer("popcount", torch.from_numpy(_POPCOUNT.astype(np.int64)), persistent=False)
-        # Shifts of bytes do not exist in ONNX exports: bit k, and the bits below it, stand in tables.
-        self.register_buffer("bit", torch.tensor([1 << k for k in range(8)], dtype=torch.uint8), persistent=False)
-        self.register_buffer("below", self.bit - 1, persistent=False)
+        self.register_popcount()
 
     @classmethod
     def fits(cls, context, arrays):
         n_blocks = -(-(sum(context.n_ids) + sum(n for n, _ in context.sequences)) // BLOCK)
         return len(arrays["alive"]) == n_blocks * BLOCK // 8 and len(arrays["before"]) == n_blocks
-
-    @staticmethod
-    def pack_rows(living):
-        bits = np.zeros(-(-len(living) // BLOCK) * BLOCK, bool)
-        bits[: len(living)] = living
-        counts = bits.reshape(-1, BLOCK).sum(1)
-        return {
-            "alive": np.packbits(bits, bitorder="little"),
-            "before": (np.cumsum(counts) - counts).astype(np.int32),
-        }
-
-    def number(self, rows):
-        """Number of each row among the living, and whether it lives; (...) each."""
-        byte, k, block = rows // 8, rows % 8, rows // BLOCK
-        own = self.alive[byte]
-        living = torch.bitwise_and(own, self.bit[k]) != 0
-        at = (block * (BLOCK // 8)).unsqueeze(-1) + torch.arange(BLOCK // 8, device=rows.device)
-        earlier = torch.where(at < byte.unsqueeze(-1), self.popcount[self.alive[at].long()], 0).sum(-1)
-        within = self.popcount[torch.bitwise_and(own, self.below[k]).long()]
-        return self.before[block].long() + earlier + within, living
 
     def n_living(self):
         """Living rows; raises ValueError if the counts do not fit the bits."""

@@ -8,6 +8,7 @@ import torch
 from sklearn.frozen import FrozenEstimator
 
 from .._fit_parts import serving_net
+from .._narrowing import build_network, narrowed, realise
 from .._searching import check_slots
 from ..base import _METHODS, _NETWORK_CLASSES, SLOTS, FixedArchitecture, network_of
 from ..estimators import CTRClassifier
@@ -58,12 +59,14 @@ def _rebuild_module(state):
     done here as well, between building and copying.
     """
     n_bytes = sum(a.nbytes for a in state.weights.values())
+    architecture = {m.slot: m.architecture for m in state.methods}
+
+    def parts(context):
+        own = [m for m in state.methods if m.slot not in state.packed]
+        return realise(own, architecture, context) | {slot: _packed_part(state, slot, context) for slot in state.packed}
+
     with BoundedAllocation(FREE_BYTES + 4 * n_bytes):
-        parts = {
-            m.slot: _packed_part(state, m.slot) if m.slot in state.packed else m.realise(m.architecture, state.context)
-            for m in state.methods
-        }
-        module = state.network.build(state.context, parts)
+        module = build_network(state.network, state.methods, architecture, state.context, parts)
     own = module.state_dict()
     if own.keys() != state.weights.keys():
         different = sorted(own.keys() ^ state.weights.keys())
@@ -76,17 +79,17 @@ def _rebuild_module(state):
         with warnings.catch_warnings():  # torch warns of read-only arrays; this one is only read
             warnings.simplefilter("ignore", UserWarning)
             tensor.copy_(torch.from_numpy(array))
-    for part in parts.values():
+    for part in module.children():
         if isinstance(part, PackedEmbedding):
             part.check()
     _set_dropout_seeds(module, state.dropout_seeds)
     return module.eval()
 
 
-def _packed_part(state, slot):
+def _packed_part(state, slot, context):
     """An empty module of the stored form, as large as the file's arrays; their contents are checked once they are in place."""
     arrays = {name.removeprefix(f"{slot}."): a for name, a in state.weights.items() if name.startswith(f"{slot}.")}
-    return FORMS[state.packed[slot]].from_arrays(state.context, arrays)
+    return FORMS[state.packed[slot]].from_arrays(context, arrays)
 
 
 def _dropouts(module):
@@ -199,8 +202,12 @@ def _state_of(model, encoder, architecture, module, allow_nonfinite):
     if not isinstance(packed, dict) or not packed.keys() <= prunable or not set(packed.values()) <= FORMS.keys():
         refuse("packed", f"one of the forms {sorted(FORMS)} if the embedding is pruned", packed)
     for method in methods:
-        if method.slot not in packed:  # a packed table is checked as it is built
+        if method.narrows:
             method.check(method.architecture, context)
+    _, kept = narrowed(methods, {m.slot: m.architecture for m in methods}, context)
+    for method in methods:
+        if method.slot not in packed and not method.narrows:  # a packed table is checked as it is built
+            method.check(method.architecture, kept)
     return ModelState(network, methods, context, weights, seeds, packed)
 
 

@@ -9,6 +9,7 @@ from sklearn.model_selection._validation import (
     _insert_error_scores,
     _score,
 )
+from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions, validate_parameter_constraints
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _check_y
@@ -55,6 +56,7 @@ __all__ = [
     "insert_error_scores",
     "safe_split",
     "score",
+    "safe_indexing",
     "validate_parameters",
     "with_callbacks",
 ]

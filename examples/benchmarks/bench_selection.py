@@ -1,0 +1,155 @@
+"""Which columns to keep: gate searches beside sensitivities and random choices at equal numbers of columns.
+
+    python examples/benchmarks/bench_selection.py --data-home DIR [--seeds 3] [--parts frappe ml1m drop] [--network fm] [--ks 2 4 6 8]
+
+"frappe" trains one network per number of columns on the best of every ranking, early stopping on the published
+validation rows, AUC of the test rows. Its area is that of AUC - 0.5 over k, divided by the one of all columns at every k. Rankings are
+made of training rows alone; sensitivities, of a network trained on them. "ml1m" has the rows, label and network of the ERASE
+comparison (rating above 3, shuffled 70/20/10, DeepFM 16-16 on embeddings of 8). "drop" leaves out one of its columns at a time.
+"""
+
+import time
+
+import numpy as np
+import torch
+from _common import frappe, parser, print_machine, scores
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import train_test_split
+
+from sklearn_autorec import CTRClassifier, feature_selection
+from sklearn_autorec.datasets import fetch_movielens_1m
+from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField, FieldSelector, OptFS
+from sklearn_autorec.networks import DeepFM
+
+GATES = {"AutoField": AutoField(), "AdaFS": AdaFS(), "LPFS": LPFS(plus=False), "LPFS++": LPFS(), "OptFS": OptFS()}
+SENSITIVITIES = ("shark", "sfs")
+COMMON = {"batch_size": 4096, "device": "cpu"}
+SHALLOW = {"embedding_dim": 10, "embedding_l2": 1e-4, "lr": 0.01, "max_epochs": 12, "patience": 2, "monitor": "auc"}
+DEEP = {
+    "embedding_dim": 10,
+    "embedding_l2": 0.05,
+    "embedding_init": 1e-4,
+    "max_epochs": 20,
+    "patience": 3,
+    "monitor": "auc",
+}
+ERASE = {"network": DeepFM((16, 16)), "embedding_dim": 8, "max_epochs": 6, "patience": 1, "monitor": "auc"}
+
+
+def area(ks, auc, whole):
+    """Trapezoids of AUC - 0.5 over k, divided by those of all columns at every k."""
+    return np.trapezoid(np.array(auc) - 0.5, ks) / ((whole - 0.5) * (ks[-1] - ks[0]))
+
+
+def rankings(seed, X, y, network, options, search_epochs):
+    """Column numbers, best first, and seconds, by method."""
+    found = {}
+
+    def add(name, score):
+        start = time.perf_counter()
+        found[name] = np.argsort(-score(), kind="stable"), time.perf_counter() - start
+
+    searcher = CTRClassifier(**{**COMMON, **options, "max_epochs": search_epochs})
+    for name, method in GATES.items():
+        select = FieldSelector(method, network, estimator=searcher, random_state=seed)
+        add(name, lambda s=select: s.fit(X, y).scores_)
+    if hasattr(feature_selection, "SensitivitySelector"):
+        for name in SENSITIVITIES:
+
+            def sensitivity(name=name):
+                model = CTRClassifier(network=network, random_state=seed, **{**COMMON, **options}, early_stopping=False)
+                model.set_params(max_epochs=search_epochs).fit(X, y)
+                selector = feature_selection.SensitivitySelector(FrozenEstimator(model), method=name)
+                selector.set_params(n_features_to_select=1)
+                return selector.fit(X, y).scores_
+
+            add(name, sensitivity)
+    else:
+        print("# no SensitivitySelector in this version")
+    for draw in range(3):
+        add(f"random {draw}", lambda d=draw: np.random.default_rng([seed, d]).normal(size=X.shape[1]))
+    return found
+
+
+def run_frappe(args):
+    data = frappe(args.data_home)
+    (X, y), (X_val, y_val), (X_test, y_test) = data["train"], data["valid"], data["test"]
+    n, options = X.shape[1], SHALLOW if args.network == "fm" else DEEP
+    ks, curves, seconds, wholes = np.array(args.ks or range(1, n)), {}, {}, []
+    for seed in range(args.seeds):
+        known = {}
+
+        def auc_of(columns, seed=seed, known=known):
+            key = tuple(sorted(int(c) for c in columns))
+            if key not in known:
+                own = X.columns[list(key)]
+                model = CTRClassifier(network=args.network, random_state=seed, **COMMON, **options)
+                model.fit(X[own], y, X_val=X_val[own], y_val=y_val)
+                known[key] = scores(y_test, model.predict_proba(X_test[own])[:, 1])[0]
+            return known[key]
+
+        wholes.append(auc_of(range(n)))
+        for name, (order, took) in rankings(seed, X, y, args.network, options, args.search_epochs).items():
+            curves.setdefault(name.split(" ")[0], []).append([auc_of(order[:k]) for k in ks])
+            seconds.setdefault(name.split(" ")[0], []).append(took)
+            print(f"# seed {seed} {name:10s} {', '.join(X.columns[order])}", flush=True)
+    whole = np.mean(wholes)
+    print(f"Frappe, {args.network}, {args.seeds} seeds, all {n} columns: test AUC {whole:.4f} +- {np.std(wholes):.4f}")
+    print(f"{'':10s} {'area':>15s} seconds  " + " ".join(f"k={k:<4d}" for k in ks))
+    for name, curve in sorted(curves.items(), key=lambda c: -area(ks, np.mean(c[1], 0), whole)):
+        areas = [area(ks, c, whole) for c in curve]
+        means = " ".join(f"{v:.4f}" for v in np.mean(curve, 0))
+        print(f"{name:10s} {np.mean(areas):.4f} +- {np.std(areas):.4f} {np.mean(seconds[name]):6.1f}   {means}")
+
+
+def erase_split(args, seed):
+    """Train, valid and test of ML-1M, by pairs of table and label."""
+    X, y = fetch_movielens_1m(subset="all", data_home=args.data_home, return_X_y=True)
+    X = X.drop(columns="pos_in_user").astype({"year": str})
+    X, X_rest, y, y_rest = train_test_split(X, y, train_size=0.7, random_state=seed)
+    X_val, X_test, y_val, y_test = train_test_split(X_rest, y_rest, train_size=2 / 3, random_state=seed)
+    return (X, y), (X_val, y_val), (X_test, y_test)
+
+
+def run_ml1m(args, drop=False):
+    results = {}
+    for seed in range(args.seeds):
+        (X, y), (X_val, y_val), (X_test, y_test) = erase_split(args, seed)
+        runs = {f"without {c}": (None, [o for o in X if o != c]) for c in X} if drop else {}
+        runs = {"none": (None, [*X]), **(runs or {name: (method, [*X]) for name, method in GATES.items()})}
+        for name, (search, columns) in runs.items():
+            start = time.perf_counter()
+            model = CTRClassifier(search=search, search_epochs=args.search_epochs, random_state=seed, **COMMON, **ERASE)
+            model.fit(X[columns], y, X_val=X_val[columns], y_val=y_val)
+            took = time.perf_counter() - start
+            kept = getattr(model, "selected_fields_", columns)
+            p = model.predict_proba(X_test[columns])[:, 1]
+            results.setdefault(name, []).append((*scores(y_test, p), len(kept), took))
+            print(f"# seed {seed} {name:16s} {results[name][-1][0]:.5f} kept {', '.join(kept)}", flush=True)
+    print(f"ML-1M, DeepFM, {args.seeds} seeds: test AUC, log loss, columns, seconds")
+    for name, rows in results.items():
+        (auc, loss, kept, took), spread = np.mean(rows, 0), np.std(rows, 0)
+        print(f"{name:16s} {auc:.5f} +- {spread[0]:.5f}  {loss:.5f}  {kept:.1f}  {took:.0f} s")
+
+
+def main():
+    p = parser(__doc__.splitlines()[0])
+    p.add_argument("--seeds", type=int, default=3)
+    p.add_argument("--parts", nargs="*", default=["frappe", "ml1m"], choices=["frappe", "ml1m", "drop"])
+    p.add_argument("--network", default="fm", help="of the Frappe part")
+    p.add_argument("--ks", type=int, nargs="*", help="numbers of columns (default: all)")
+    p.add_argument("--search-epochs", type=int, default=8)
+    args = p.parse_args()
+    torch.set_num_threads(args.threads)
+    print_machine()
+    for part in args.parts:
+        start = time.perf_counter()
+        if part == "frappe":
+            run_frappe(args)
+        else:
+            run_ml1m(args, drop=part == "drop")
+        print(f"# {part}: {time.perf_counter() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

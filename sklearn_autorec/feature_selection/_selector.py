@@ -1,0 +1,246 @@
+"""FieldSelector: any gate method as a transformer."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, clone
+from sklearn.feature_selection import SelectorMixin
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ..estimators import CTRClassifier, RatingRegressor
+from ..nn import BuildContext, mask_from_text
+from ..search import EncodedTensors
+from ..utils._sklearn import HasMethods, Interval, StrOptions, safe_indexing, validate_parameters
+from ._autofield import AutoField
+from ._fields import usable_fields, with_unusable_last
+
+UNKNOWN = 1  # id of a value that is not kept
+
+
+def usable_columns(encoder, X):
+    """`usable_fields` of a table, bool (n_fields,), in the order of the encoder's fields."""
+    context = BuildContext(
+        tuple(map(str, encoder.field_names_)),
+        tuple(encoder.n_ids_),
+        n_numeric=len(encoder.numeric_),
+        sequences=tuple((n, encoder.max_length) for n in encoder.sequence_n_ids_),
+    )
+    return usable_fields(EncodedTensors.from_table(encoder.encode(X), "cpu"), context)
+
+
+class FieldSelector(SelectorMixin, BaseEstimator):
+    """Keep the columns that a gate method finds useful; a table in, a table of fewer columns out.
+
+    The search runs inside a `CTRClassifier`, or a `RatingRegressor` where the target is continuous. What is kept can
+    feed any estimator.
+
+    Parameters
+    ----------
+    method : search method or None, default=None
+        Of the "gate" slot: `AutoField` (which None stands for), `LPFS`, `OptFS` or `AdaFS`.
+    network : str or Network, default="mlp"
+        The network around the gates.
+    n_features_to_select : "auto", int or float in (0, 1), default="auto"
+        How many columns to keep, or which share, the best by ``scores_``. "auto" is what the method keeps; for
+        `AdaFS`, which drops nothing, columns of at least average weight that are neither constant nor copies.
+    estimator : CTRClassifier, RatingRegressor or None, default=None
+        Everything else about the search: learning rate, epochs, encoder, device. Its ``network`` and ``search`` are not
+        used, nor its validation rows, and its own final training takes one epoch.
+    random_state : int, RandomState instance or None, default=None
+        Of the search; None leaves the estimator's.
+
+    Attributes
+    ----------
+    support_ : ndarray of bool (n_features_in_,)
+        Which columns are kept.
+    scores_ : ndarray of float (n_features_in_,)
+        Larger is more useful; comparable within one search only.
+    ranking_ : ndarray of int (n_features_in_,)
+        1 for the best column.
+    architecture_ : dict
+        What the search found, as plain values.
+    encoder_ : FieldEncoder
+        Says which id a value has.
+    value_support_ : dict of str to ndarray of bool (n_ids,), only with `OptFS`
+        Which ids of each kept categorical column stay what they are.
+    n_features_in_ : int
+        Columns seen in ``fit``.
+    feature_names_in_ : ndarray of shape (``n_features_in_``,)
+        Their names, where they all are strings.
+
+    Notes
+    -----
+    With `OptFS`, which keeps single values, categorical columns come out as the ids of ``encoder_``, int64: 0 is
+    missing, 1 is what is rare, unknown or not kept, 2 and more are the kept values. Other columns, and all columns with
+    other methods, come out as they are.
+
+    Of a DataFrame a DataFrame is made, of everything else an array; ``set_output`` works as usual.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import HistGradientBoostingClassifier
+    >>> from sklearn.pipeline import Pipeline
+    >>> from sklearn_autorec import CTRClassifier
+    >>> from sklearn_autorec.datasets import make_ctr
+    >>> from sklearn_autorec.feature_selection import AutoField, FieldSelector
+    >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, ids="int", random_state=0)
+    >>> search = CTRClassifier(lr=0.01, max_epochs=6)
+    >>> select = FieldSelector(AutoField(), n_features_to_select=1, estimator=search, random_state=0)
+    >>> pipe = Pipeline([("select", select), ("clf", HistGradientBoostingClassifier())]).fit(X, y)
+    >>> pipe["select"].get_feature_names_out().tolist()
+    ['f2']
+    """
+
+    _parameter_constraints: dict = {
+        "method": [None, HasMethods(["build", "derive", "search"])],
+        "network": [str, HasMethods("build")],
+        "n_features_to_select": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Real, 0, 1, closed="neither"),
+        ],
+        "estimator": [None, HasMethods(["fit", "set_params"])],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, method=None, network="mlp", n_features_to_select="auto", *, estimator=None, random_state=None):
+        self.method = method
+        self.network = network
+        self.n_features_to_select = n_features_to_select
+        self.estimator = estimator
+        self.random_state = random_state
+
+    def fit(self, X, y, sample_weight=None):
+        """Search.
+
+        Parameters
+        ----------
+        X : table of shape (n_rows, n_columns)
+        y : array-like of shape (n_rows,)
+            Labels, or ratings.
+        sample_weight : array-like of shape (n_rows,) or None, default=None
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If ``n_features_to_select`` is more than there are columns, or y has a single class.
+        """
+        validate_parameters(self)
+        method = AutoField() if self.method is None else clone(self.method)
+        if getattr(method, "slot", None) != "gate":
+            raise ValueError(f"method must search the 'gate' slot, such as AutoField(), got {self.method!r}.")
+        model = self._searcher(y)
+        model.set_params(network=self.network, search=method, early_stopping=False, warm_start=False)
+        model.set_params(search_epochs=model.search_epochs or model.max_epochs, max_epochs=1)
+        model.fit(X, y, sample_weight=sample_weight)
+        if model.net_ is None:
+            raise ValueError(f"y has one class, {model.classes_.tolist()[0]!r}: no column can be better than another.")
+        encoder, gate = model.encoder_, model.architecture_["gate"]
+        columns = np.concatenate([encoder.categorical_, encoder.numeric_, encoder.sequence_]).astype(int)
+        scores, usable = np.empty(encoder.n_features_in_), np.ones(encoder.n_features_in_, bool)
+        scores[columns] = gate["scores"]
+        if "fields" not in gate:  # of a method that drops none, and cares for none that can only mislead
+            usable[columns] = usable_columns(encoder, X)
+            usable[scores.argmax()] |= not usable.any()
+            scores = with_unusable_last(scores, usable)
+        support = np.zeros(len(scores), bool)
+        if isinstance(self.n_features_to_select, str):
+            support[columns[gate["fields"]] if "fields" in gate else usable & (scores >= scores[usable].mean())] = True
+        else:
+            support[np.argsort(-scores, kind="stable")[: self._n_kept(len(scores))]] = True
+        self.encoder_ = encoder
+        self.architecture_ = model.architecture_
+        self.support_ = support
+        self.scores_ = scores
+        self.ranking_ = np.empty(len(scores), int)
+        self.ranking_[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+        self.n_features_in_ = encoder.n_features_in_
+        for name in ("feature_names_in_", "value_support_"):
+            self.__dict__.pop(name, None)
+        if hasattr(encoder, "feature_names_in_"):
+            self.feature_names_in_ = encoder.feature_names_in_
+        if "values" in gate:
+            kept = np.split(mask_from_text(gate["values"])[:, 0], np.cumsum(encoder.n_ids_)[:-1])
+            names = encoder.field_names_
+            self.value_support_ = {
+                str(names[f]): kept[f] for f, column in enumerate(encoder.categorical_) if support[column]
+            }
+        return self
+
+    def _searcher(self, y):
+        if self.estimator is not None:
+            if not isinstance(self.estimator, CTRClassifier | RatingRegressor):
+                raise TypeError(f"estimator must be a CTRClassifier or a RatingRegressor, got {self.estimator!r}.")
+            model = clone(self.estimator)
+        elif y is not None and type_of_target(y) == "continuous":
+            model = RatingRegressor()
+        else:
+            model = CTRClassifier()
+        return model if self.random_state is None else model.set_params(random_state=self.random_state)
+
+    def _n_kept(self, n):
+        wanted = self.n_features_to_select
+        if isinstance(wanted, Integral) and wanted > n:
+            raise ValueError(f"n_features_to_select={wanted} is more than the {n} columns.")
+        return wanted if isinstance(wanted, Integral) else max(round(wanted * n), 1)
+
+    def _get_support_mask(self):
+        check_is_fitted(self, "support_")
+        return self.support_
+
+    def transform(self, X):
+        """The kept columns.
+
+        Parameters
+        ----------
+        X : table of shape (n_rows, n_columns)
+
+        Returns
+        -------
+        table of shape (n_rows, n_kept)
+            A DataFrame of the same kind if X is one (with `OptFS` of pandas), else an array.
+        """
+        check_is_fitted(self, "support_")
+        frame = hasattr(X, "columns")
+        X = validate_data(
+            self,
+            X,
+            reset=False,
+            dtype=None,
+            ensure_all_finite="allow-nan" if not frame else False,
+            skip_check_array=frame,
+        )
+        kept = safe_indexing(X, np.flatnonzero(self.support_), axis=1)
+        return self._with_ids(X, kept) if hasattr(self, "value_support_") else kept
+
+    def _with_ids(self, X, kept):
+        """Kept columns, the categorical ones as ids."""
+        ids = self.encoder_.encode(X).ids
+        places = np.cumsum(self.support_) - 1
+        if hasattr(X, "columns"):
+            out = kept.copy() if isinstance(kept, pd.DataFrame) else kept.to_pandas()
+        else:
+            out = kept.astype(object if kept.dtype.kind in "OUS" else kept.dtype)
+        for f, column in enumerate(self.encoder_.categorical_):
+            if self.support_[column]:
+                own = self.value_support_[str(self.encoder_.field_names_[f])]
+                values = np.where(own[ids[:, f]], ids[:, f], UNKNOWN).astype(np.int64)
+                if isinstance(out, pd.DataFrame):
+                    out.isetitem(places[column], values)
+                else:
+                    out[:, places[column]] = values
+        return out
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        tags.target_tags.required = True
+        return tags

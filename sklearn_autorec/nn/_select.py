@@ -1,0 +1,115 @@
+"""Some fields of a table, and some values of them, as the whole table of a smaller network."""
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import nn
+
+from ._context import BuildContext, Inputs
+from ._row_numbers import RowNumbers
+
+RESERVED = 2  # the missing and the unknown id of every categorical field, which are always kept
+
+
+class InputSelection(RowNumbers, nn.Module):
+    """Encoded batch in, encoded batch of the kept fields and values out.
+
+    Ids of kept values are counted anew, so that tables hold no rows of others; values that are not kept read as the unknown
+    id of their field.
+
+    Parameters
+    ----------
+    context : BuildContext
+        Of the whole table.
+    fields : sequence of int
+        Kept fields, rising.
+    values : ndarray of bool (sum of n_ids,) or None, default=None
+        Kept ids of all categorical fields side by side; None keeps all.
+    """
+
+    id_columns: torch.Tensor
+    number_columns: torch.Tensor
+    item_columns: torch.Tensor
+    offsets: torch.Tensor
+    first: torch.Tensor
+
+    def __init__(self, context: BuildContext, fields, values=None):
+        super().__init__()
+        n_categorical, n_numeric = len(context.n_ids), context.n_numeric
+        self.fields = [int(f) for f in fields]
+        self.categorical = [f for f in self.fields if f < n_categorical]
+        self.numbers = [f - n_categorical for f in self.fields if 0 <= f - n_categorical < n_numeric]
+        self.lists = [f - n_categorical - n_numeric for f in self.fields if f >= n_categorical + n_numeric]
+        starts = np.cumsum([0, *(length for _, length in context.sequences)])
+        items = [c for k in self.lists for c in range(starts[k], starts[k + 1])]
+        numbers = [*self.numbers, *(j + n_numeric for j in self.numbers)]
+        offsets = np.cumsum([0, *context.n_ids])
+        for name, columns in (
+            ("id_columns", self.categorical),
+            ("number_columns", numbers),
+            ("item_columns", items),
+            ("offsets", [offsets[f] for f in self.categorical]),
+        ):
+            self.register_buffer(name, torch.tensor(columns, dtype=torch.int64), persistent=False)
+        self.n_ids = [int(context.n_ids[f]) for f in self.categorical]
+        self.by_value = values is not None
+        if values is not None:
+            kept = np.zeros(offsets[-1], bool)
+            for f in self.categorical:
+                own = slice(offsets[f], offsets[f + 1])
+                kept[own] = values[own]
+                kept[offsets[f] : offsets[f] + RESERVED] = True
+            for name, array in self.pack_rows(kept).items():
+                self.register_buffer(name, torch.from_numpy(array), persistent=False)
+            self.register_popcount()
+            first = np.concatenate([[0], np.cumsum(kept)])[offsets]
+            self.register_buffer("first", torch.tensor([first[f] for f in self.categorical]), persistent=False)
+
+    def forward(self, inputs: Inputs):
+        ids = inputs.ids.index_select(1, self.id_columns)
+        if self.by_value and self.categorical:
+            number, kept = self.number(ids + self.offsets)
+            ids = torch.where(kept, number - self.first, 1).to(inputs.ids.dtype)
+        return inputs._replace(
+            ids=ids,
+            numeric=inputs.numeric.index_select(1, self.number_columns),
+            sequences=inputs.sequences.index_select(1, self.item_columns),
+        )
+
+    def kept_ids(self):
+        """Kept ids of each kept categorical field, list of int ndarrays."""
+        if not self.by_value:
+            return [np.arange(n) for n in self.n_ids]
+        bits = np.unpackbits(self.alive.cpu().numpy(), bitorder="little")
+        return [
+            np.flatnonzero(bits[start : start + n]) for start, n in zip(self.offsets.tolist(), self.n_ids, strict=True)
+        ]
+
+    def narrow(self, context):
+        """The context of the table that is left."""
+        kept = self.kept_ids()
+        counts = []
+        for f, ids in zip(self.categorical, kept, strict=True):
+            if context.counts:
+                own = np.asarray(context.counts[f])
+                left = own[ids].copy()
+                left[1] += own.sum() - left.sum()  # what is not kept counts as unknown
+                counts.append(left)
+        return dataclasses.replace(
+            context,
+            field_names=tuple(context.field_names[f] for f in self.fields),
+            n_ids=tuple(len(ids) for ids in kept),
+            n_numeric=len(self.numbers),
+            sequences=tuple(context.sequences[k] for k in self.lists),
+            counts=tuple(counts),
+        )
+
+    def table_rows(self, context):
+        """Rows of the kept values in tables of the whole table, int64 ndarray."""
+        sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
+        starts = np.cumsum([0, *sizes])
+        rows = [starts[f] + ids for f, ids in zip(self.categorical, self.kept_ids(), strict=True)]
+        n = len(context.n_ids)
+        rows += [np.arange(starts[n + k], starts[n + k + 1]) for k in self.lists]
+        return np.concatenate(rows).astype(np.int64) if rows else np.zeros(0, np.int64)

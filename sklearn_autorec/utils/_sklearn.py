@@ -1,5 +1,8 @@
 """The only door to scikit-learn names that are private or newer than the oldest supported release."""
 
+from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils._metadata_requests import _raise_for_params as raise_for_params
+from sklearn.utils._metadata_requests import _routing_enabled as routing_enabled
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions, validate_parameter_constraints
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import _check_y
@@ -36,6 +39,9 @@ __all__ = [
     "StrOptions",
     "check_sample_weight",
     "check_y",
+    "raise_for_params",
+    "routing_enabled",
+    "safe_indexing",
     "validate_parameters",
     "with_callbacks",
 ]

@@ -28,6 +28,7 @@ BELOW = {
     "serving": {"utils", "exceptions", "nn", "base", "preprocessing", "_fit_parts", "_searching", "estimators"},
     "interaction": {"utils", "exceptions", "nn", "search", "base"},
     "embedding": {"utils", "exceptions", "nn", "search", "base"},
+    "feature_selection": {"utils", "exceptions", "preprocessing", "nn", "search", "base"},
     "inspection": {"utils", "exceptions"},
 }
 

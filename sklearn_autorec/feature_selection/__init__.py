@@ -2,5 +2,6 @@
 
 from ._baselines import RandomSubset
 from ._fstd import FSTD
+from ._marlfs import MARLFS
 
-__all__ = ["FSTD", "RandomSubset"]
+__all__ = ["FSTD", "MARLFS", "RandomSubset"]

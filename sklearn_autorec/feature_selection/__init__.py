@@ -3,5 +3,6 @@
 from ._baselines import RandomSubset
 from ._fstd import FSTD
 from ._marlfs import MARLFS
+from ._sensitivity import SensitivitySelector
 
-__all__ = ["FSTD", "MARLFS", "RandomSubset"]
+__all__ = ["FSTD", "MARLFS", "RandomSubset", "SensitivitySelector"]

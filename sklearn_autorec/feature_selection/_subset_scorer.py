@@ -50,11 +50,11 @@ def unpack(bits, n_fields):
 def score_fold(estimator, scorer, X, y, train, test, fit_params, score_params):
     """Fit a clone on the rows ``train`` and score it on the rows ``test``."""
     model = clone(estimator)
-    model.fit(safe_indexing(X, train), y[train], **_rows(fit_params, train, len(y)))
-    return float(scorer(model, safe_indexing(X, test), y[test], **_rows(score_params, test, len(y))))
+    model.fit(safe_indexing(X, train), y[train], **rows_of(fit_params, train, len(y)))
+    return float(scorer(model, safe_indexing(X, test), y[test], **rows_of(score_params, test, len(y))))
 
 
-def _rows(params, rows, n):
+def rows_of(params, rows, n):
     """Metadata of the given rows; what is not one entry per row is handed on as it is."""
     per_row = {k: v is not None and np.ndim(v) > 0 and len(v) == n for k, v in params.items()}
     return {k: safe_indexing(v, rows) if per_row[k] else v for k, v in params.items()}

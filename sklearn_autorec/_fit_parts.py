@@ -13,13 +13,17 @@ class Seeds:
     """Independent seeds of the parts of one fit, all from ``random_state``."""
 
     def __init__(self, random_state):
-        self.initial, self.order, self.split = (
-            int(s) for s in check_random_state(random_state).randint(np.iinfo(np.int32).max, size=3)
+        self.initial, self.order, self.split, self.search = (
+            int(s) for s in check_random_state(random_state).randint(np.iinfo(np.int32).max, size=4)
         )
 
-    def fresh(self, context):
-        """The context with its generator at the start: every network of a fit starts alike."""
-        return dataclasses.replace(context, generator=torch.Generator().manual_seed(self.initial))
+    def fresh(self, context, search=False):
+        """The context with its generator at the start: all searched networks of a fit start alike.
+
+        The final network starts otherwise, else ``retrain="scratch"`` would repeat the weights of the search.
+        """
+        seed = self.search if search else self.initial
+        return dataclasses.replace(context, generator=torch.Generator().manual_seed(seed))
 
 
 class EpochReporter:

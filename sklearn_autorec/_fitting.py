@@ -226,7 +226,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             plan, epochs=self.search_epochs or self.max_epochs, lr_schedule="constant", averaging=0.0
         )
         return search_parts(
-            methods, self.joint, network, lambda: seeds.fresh(context), loss, data, plan, device, progress
+            methods, self.joint, network, lambda: seeds.fresh(context, search=True), loss, data, plan, device, progress
         )
 
     def _partial_fit(self, X, y, sample_weight=None, classes=None):
@@ -477,7 +477,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         if "mask" in found:
             counts = self.net_.module_.embedding.mask().sum(1)
             bounds = np.cumsum([*self.encoder_.n_ids_, *self.encoder_.sequence_n_ids_])[:-1]
-            return dict(zip(names, np.split(counts, bounds), strict=True))
+            return dict(zip(names, np.split(counts, bounds) if names else [], strict=True))
         raise AttributeError(f"search={self.search!r} does not choose embedding sizes; use for instance search=PEP().")
 
     @property

@@ -141,9 +141,10 @@ class SearchMethod(BaseEstimator):
     - ``arch_optimizer(n_steps)``: an optimiser for them, n_steps being its planned steps (default: Adam).
     - ``arch_schedule``: an `ArchSchedule`: one level (default) or bi-level, how often, after which warm-up.
     - ``set_progress(t)``: called before each training step with t in [0, 1].
-    - ``penalty()``: a scalar tensor added to the task loss.
-    - ``after_step()``: called after each update (proximal steps, clamps).
-    - ``observe(inputs, per_sample_loss)``: called after each backward pass (counters, histories).
+    - ``penalty()``: a scalar tensor added to the task loss, in architecture steps as well.
+    - ``after_step()``: called after each training step, when all optimisers have moved (proximal steps, clamps).
+    - ``observe(batch, per_row_loss)``: called in each training step between forward and backward pass with the
+      `EncodedTensors` and their losses (B,), detached and not yet weighted (counters, histories).
     - ``summary()``: dict of JSON-able numbers for ``search_history_``, asked once an epoch.
 
     The concrete module of ``realise`` may have ``compact()``, which returns the module that serves.

@@ -25,11 +25,12 @@ COMMON = {"embedding_dim": 16, "batch_size": 4096, "averaging": 0.99, "id_dropou
 NETWORKS = {
     "fm": {"network": FM(), "embedding_l2": 1e-4, "lr": 3e-3, "max_epochs": 40, "search_epochs": 20, "patience": 3},
     "deepfm": {
-        "network": DeepFM(hidden_units=(128, 128)),
-        "embedding_l2": 0.05,
-        "embedding_init": 1e-4,
-        "max_epochs": 25,
-        "search_epochs": 10,
+        "network": DeepFM(hidden_units=(64, 64)),
+        "embedding_l2": 0.02,
+        "embedding_init": 1e-3,
+        "lr": 3e-3,
+        "max_epochs": 12,
+        "search_epochs": 6,
         "patience": 3,
     },
 }

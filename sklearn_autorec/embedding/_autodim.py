@@ -108,7 +108,7 @@ class AutoDim(SearchMethod):
     Candidate n uses the first d_n columns of an embedding, brought to d columns by a matrix that all fields share. The
     candidates are mixed by
 
-    .. math:: p_n = \mathrm{softmax}_n \big( (\log \mathrm{softmax}(\alpha)_n + g_n) / \tau \big), \quad
+    .. math:: p_n = \mathrm{softmax}_n \left( (\log \mathrm{softmax}(\alpha)_n + g_n) / \tau \right), \quad
               g_n = -\log(-\log u_n)
 
     The embeddings train on one part of the training rows, :math:`\alpha` on the other. The widest weight wins; the

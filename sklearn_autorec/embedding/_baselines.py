@@ -91,11 +91,19 @@ class _CountedEmbedding(FieldEmbedding):
     def __init__(self, context):
         super().__init__(context)
         self.register_buffer("seen", torch.zeros(self.n_rows, dtype=torch.bool), persistent=False)
+        self.read_rows: list[torch.Tensor] = []
 
     def lookup(self, ids, rows, fields):
-        if self.training:
-            self.seen[rows.long()] = True
+        self.read_rows.append(rows)
         return super().lookup(ids, rows, fields)
+
+    def forward(self, inputs):
+        self.read_rows = []
+        return super().forward(inputs)
+
+    def observe(self, inputs, per_row_loss):
+        for rows in self.read_rows:
+            self.seen[rows.long()] = True
 
 
 class MagnitudePruning(SearchMethod):

@@ -41,6 +41,7 @@ class ThresholdedEmbedding(FieldEmbedding):
         self.n_kept, self.n_seen, self.ramp = 0, 0, 0.0
         self.read_rows: list[torch.Tensor] = []
         self.read_vectors: list[torch.Tensor] = []
+        self.trained_rows: list[torch.Tensor] = []
 
     def sparse_parameters(self):
         return [self.weight]
@@ -83,16 +84,20 @@ class ThresholdedEmbedding(FieldEmbedding):
         """L1 norm of the distinct vectors that the batch read, per row of the batch."""
         return self.ramp * self.pressure / self.n_in_batch * sum(v.abs().sum() for v in self.read_vectors)
 
+    def observe(self, inputs, per_row_loss):
+        """Note the rows of the batch that the weights train on; batches of other architectures pass through as well."""
+        self.trained_rows = self.read_rows
+
     @torch.no_grad()
     def after_step(self):
         """Count what is left in the rows of this batch."""
-        for rows in self.read_rows:
+        for rows in self.trained_rows:
             now = (self.thresholded(rows) != 0).sum(1)
             before = self.kept[rows]
             self.n_kept += int((now - before.clamp(min=0)).sum())
             self.n_seen += int((before < 0).sum())
             self.kept[rows] = now
-        self.read_rows, self.read_vectors = [], []
+        self.read_rows, self.read_vectors, self.trained_rows = [], [], []
 
     def sparsity(self):
         """Share of zeros among the elements of rows that were trained."""
@@ -132,7 +137,7 @@ class PEP(SearchMethod):
     schedule : {"pressure", "paper"}, default="pressure"
         "pressure" adds an L1 norm of the vectors read to the loss, which raises the thresholds and shrinks what is not
         needed. "paper" is the public code: the thresholds start far below, at -15 whatever ``threshold_init``, and
-        are moved by their L2 decay (``threshold_decay``, then 1e-5) and the learning rate of the weights, with no other pressure.
+        are moved by their L2 decay (``threshold_decay``, then 1e-5) at a learning rate of 0.001, with no other pressure.
     pressure : float, default=0.01
         Weight of the L1 norm of the distinct vectors of a batch, per row of the batch.
     threshold_init : float or None, default=None

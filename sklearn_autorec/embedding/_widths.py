@@ -24,7 +24,7 @@ def check_widths(architecture, context):
     ------
     ValueError
     """
-    widths, d = architecture["widths"], context.embedding_dim
+    widths, d = architecture.get("widths"), context.embedding_dim
     whole = isinstance(widths, list) and all(isinstance(w, int) and not isinstance(w, bool) for w in widths)
     if not whole or len(widths) != context.n_fields or not all(0 <= w <= d for w in widths):
         raise ValueError(

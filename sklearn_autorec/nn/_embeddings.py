@@ -14,6 +14,7 @@ class FieldRows(nn.Module):
     """
 
     offsets: torch.Tensor
+    numeric_weight: nn.Parameter  # where there are numeric fields
 
     def __init__(self, context: BuildContext):
         super().__init__()

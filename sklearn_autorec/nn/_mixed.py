@@ -21,6 +21,8 @@ class MixedEmbedding(nn.Module):
         In the order of ``context.field_names``.
     """
 
+    position: torch.Tensor
+
     def __init__(self, context, widths):
         super().__init__()
         d, n_categorical, n_numeric = context.embedding_dim, len(context.n_ids), context.n_numeric
@@ -72,5 +74,5 @@ class MixedEmbedding(nn.Module):
             )
             parts.append(e if w == self.dim else e @ getattr(self, f"projection_{w}"))
         if self.n_empty:
-            parts.append(torch.zeros(len(inputs.ids), self.n_empty, self.dim, device=inputs.ids.device))
+            parts.append(inputs.numeric.new_zeros(inputs.ids.shape[0], self.n_empty, self.dim))
         return torch.cat(parts, 1).index_select(1, self.position)

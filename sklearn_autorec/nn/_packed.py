@@ -13,7 +13,7 @@ _POPCOUNT = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 class PackedEmbedding(FieldRows):
     """Base of the packed forms: one vector ``values`` of stored numbers, and buffers that say where they belong.
 
-    What is not stored reads as zero and has no gradient: it cannot grow back.
+    What is not stored reads as zero and has no gradient, and neither has a stored zero: what is pruned cannot grow back.
 
     Parameters
     ----------
@@ -25,6 +25,7 @@ class PackedEmbedding(FieldRows):
     form = ""
     buffer_types: dict[str, torch.dtype] = {}
     matrices: tuple[str, ...] = ()  # buffers of two dimensions; the others have one
+    max_width = 2**31  # that the type of its buffers can count to
 
     def __init__(self, context, arrays):
         super().__init__(context)
@@ -44,7 +45,11 @@ class PackedEmbedding(FieldRows):
         where, present = self.locate(ids, rows.long(), fields)
         # An empty table still needs an element to read.
         values = self.values if len(self.values) else self.values.new_zeros(1)
-        return values[where.clamp(0, len(values) - 1)] * present
+        return self.without_zeros(values[where.clamp(0, len(values) - 1)]) * present
+
+    def without_zeros(self, found):
+        """The same numbers; in training, those that are zero pass no gradient on (some forms have to store a few)."""
+        return found * (found.detach() != 0) if self.training else found
 
     def locate(self, ids, rows, fields):
         """Positions in ``values`` and whether there is one: two Tensors (..., width)."""
@@ -71,7 +76,9 @@ class PackedEmbedding(FieldRows):
         got = {name: (a.dtype, a.ndim) for name, a in arrays.items()}
         if got != wanted:
             raise ValueError(f"a packed table of form {cls.form!r} needs the arrays {wanted}, got {got}.")
-        _require(cls.fits(context, arrays), "shapes")
+        if context.n_numeric:
+            _require(arrays["numeric_weight"].shape == (3, context.n_numeric, context.embedding_dim), "numeric_weight")
+        _require(context.embedding_dim <= cls.max_width and cls.fits(context, arrays), "shapes")
         return cls(context, arrays)
 
     @classmethod
@@ -82,14 +89,15 @@ class PackedEmbedding(FieldRows):
     @torch.no_grad()
     def mask(self):
         """What is not zero, bool ndarray (V, width); made in blocks of rows."""
-        sizes = [n for n in self.field_sizes if n]
-        out = []
+        out = np.zeros((self.n_rows, self.width), bool)
+        block = max(2**20 // self.width, 1)
+        start = 0
         for f, n in enumerate(self.field_sizes):
-            start = sum(self.field_sizes[:f])
-            for first in range(0, n, 65536):
-                ids = torch.arange(first, min(first + 65536, n), device=self.values.device)
-                out.append((self.lookup(ids, ids + start, f) != 0).cpu().numpy())
-        return np.concatenate(out) if sizes else np.zeros((0, self.width), bool)
+            for first in range(0, n, block):
+                ids = torch.arange(first, min(first + block, n), device=self.values.device)
+                out[start + first : start + first + len(ids)] = (self.lookup(ids, ids + start, f) != 0).cpu().numpy()
+            start += n
+        return out
 
 
 class PackedColumns(PackedEmbedding):
@@ -101,6 +109,7 @@ class PackedColumns(PackedEmbedding):
     form = "columns"
     buffer_types = {"position": torch.int16}
     matrices = ("position",)
+    max_width = 2**15
 
     def __init__(self, context, arrays):
         super().__init__(context, arrays)
@@ -118,8 +127,8 @@ class PackedColumns(PackedEmbedding):
     @staticmethod
     def pack(table, sizes):
         position = np.full((len(sizes), table.shape[1]), -1, np.int16)
-        blocks = []
-        for f, block in enumerate(np.split(table, np.cumsum(sizes)[:-1])):
+        blocks = [np.zeros(0, np.float32)]
+        for f, block in enumerate(_by_field(table, sizes)):
             used = np.flatnonzero((block != 0).any(0))
             position[f, used] = np.arange(len(used))
             blocks.append(block[:, used].ravel())
@@ -163,8 +172,8 @@ class PackedPrefixes(PackedEmbedding):
 
     @staticmethod
     def pack(table, sizes):
-        bounds, runs = np.zeros((len(sizes), table.shape[1]), np.int32), []
-        for f, block in enumerate(np.split(table, np.cumsum(sizes)[:-1])):
+        bounds, runs = np.zeros((len(sizes), table.shape[1]), np.int32), [np.zeros(0, np.float32)]
+        for f, block in enumerate(_by_field(table, sizes)):
             last = np.array([np.flatnonzero(column)[-1] + 1 if column.any() else 0 for column in block.T])
             bounds[f] = np.maximum.accumulate(last[::-1])[::-1]
             runs += [column[:n] for column, n in zip(block.T, bounds[f], strict=True)]
@@ -184,7 +193,8 @@ class PackedPrefixes(PackedEmbedding):
 class _LivingRows(PackedEmbedding):
     """Forms with an entry per row that is not all zero (S5): a bit a row, and a count every 64 rows.
 
-    Buffers: ``alive`` uint8 (8 ceil(V / 64),), bits of the rows; ``before`` int32 (ceil(V / 64),), living rows before a block.
+    Buffers: ``alive`` uint8 (8 ceil(V / 64),), bits of the rows; ``before`` int32 (ceil(V / 64),), living rows before
+    a block.
     """
 
     buffer_types = {"alive": torch.uint8, "before": torch.int32}
@@ -192,6 +202,9 @@ class _LivingRows(PackedEmbedding):
     def __init__(self, context, arrays):
         super().__init__(context, arrays)
         self.register_buffer("popcount", torch.from_numpy(_POPCOUNT.astype(np.int64)), persistent=False)
+        # Shifts of bytes do not exist in ONNX exports: bit k, and the bits below it, stand in tables.
+        self.register_buffer("bit", torch.tensor([1 << k for k in range(8)], dtype=torch.uint8), persistent=False)
+        self.register_buffer("below", self.bit - 1, persistent=False)
 
     @classmethod
     def fits(cls, context, arrays):
@@ -210,15 +223,13 @@ class _LivingRows(PackedEmbedding):
 
     def number(self, rows):
         """Number of each row among the living, and whether it lives; (...) each."""
-        byte, bit = rows >> 3, (rows & 7).to(torch.uint8)
+        byte, k, block = rows // 8, rows % 8, rows // BLOCK
         own = self.alive[byte]
-        living = (own >> bit) & 1
-        first = (rows // BLOCK) << 3
-        steps = torch.arange(8, device=rows.device)
-        at = first.unsqueeze(-1) + steps
+        living = torch.bitwise_and(own, self.bit[k]) != 0
+        at = (block * (BLOCK // 8)).unsqueeze(-1) + torch.arange(BLOCK // 8, device=rows.device)
         earlier = torch.where(at < byte.unsqueeze(-1), self.popcount[self.alive[at].long()], 0).sum(-1)
-        within = self.popcount[(own & ((1 << bit.int()) - 1).to(torch.uint8)).long()]
-        return self.before[rows // BLOCK].long() + earlier + within, living.bool()
+        within = self.popcount[torch.bitwise_and(own, self.below[k]).long()]
+        return self.before[block].long() + earlier + within, living
 
     def n_living(self):
         """Living rows; raises ValueError if the counts do not fit the bits."""
@@ -233,10 +244,11 @@ class _LivingRows(PackedEmbedding):
 class PackedSparse(_LivingRows):
     """S3: compressed sparse rows with one byte per column number (width at most 256).
 
-    Buffers: ``offsets_of_rows`` int32 (living rows + 1,); ``column`` uint8 (stored numbers,).
+    Buffers: ``row_offsets`` int32 (living rows + 1,); ``column`` uint8 (stored numbers,).
     """
 
     form = "sparse"
+    max_width = 256
     buffer_types = {**_LivingRows.buffer_types, "row_offsets": torch.int32, "column": torch.uint8}
 
     def __init__(self, context, arrays):
@@ -267,7 +279,7 @@ class PackedSparse(_LivingRows):
         # Absent entries go to one column too many, which is cut off.
         column = torch.where(present, self.column[where].long(), self.width)
         out = self.values.new_zeros(*rows.shape, self.width + 1)
-        return out.scatter(-1, column, self.values[where])[..., : self.width]
+        return out.scatter(-1, column, self.without_zeros(self.values[where]))[..., : self.width]
 
     def check(self):
         n = self.n_living()
@@ -306,10 +318,9 @@ class PackedBits(_LivingRows):
         if not len(self.bits):
             return torch.zeros(*rows.shape, self.width, dtype=torch.int64), living.unsqueeze(-1) & (self.columns < 0)
         number = torch.where(living, number, 0)
-        packed = self.bits[number].int()
-        used = ((packed.unsqueeze(-1) >> torch.arange(8, device=rows.device)) & 1).flatten(-2)[..., : self.width]
-        present = used.bool() & living.unsqueeze(-1)
-        return self.row_offsets[number].long().unsqueeze(-1) + used.cumsum(-1) - 1, present
+        used = torch.bitwise_and(self.bits[number].unsqueeze(-1), self.bit) != 0
+        used = used.flatten(-2)[..., : self.width]
+        return self.row_offsets[number].long().unsqueeze(-1) + used.long().cumsum(-1) - 1, used & living.unsqueeze(-1)
 
     def check(self):
         n = self.n_living()
@@ -331,8 +342,8 @@ class PackedDense(PackedEmbedding):
     def pack(table, sizes):
         return {"values": table.ravel()}
 
-    def locate(self, ids, rows, fields):
-        return rows.unsqueeze(-1) * self.width + self.columns, torch.ones_like(self.columns, dtype=torch.bool)
+    def lookup(self, ids, rows, fields):
+        return self.without_zeros(nn.functional.embedding(rows, self.values.view(self.n_rows, self.width)))
 
     def check(self):
         _require(len(self.values) == self.n_rows * self.width, "values")
@@ -341,6 +352,10 @@ class PackedDense(PackedEmbedding):
 FORMS: dict[str, type[PackedEmbedding]] = {
     cls.form: cls for cls in (PackedDense, PackedColumns, PackedPrefixes, PackedSparse, PackedBits)
 }
+
+
+def _by_field(table, sizes):
+    return np.split(table, np.cumsum(sizes)[:-1]) if sizes else []
 
 
 def _require(condition, name):
@@ -365,8 +380,10 @@ def pack_table(table, context, numeric_weight=None, forms=None):
     PackedEmbedding
     """
     sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
-    if forms is None:
-        forms = [name for name in FORMS if name != "sparse" or table.shape[1] <= 256]
+    if not sizes:  # numeric fields alone: there is no table
+        forms = ["dense"]
+    elif forms is None:
+        forms = [name for name, cls in FORMS.items() if table.shape[1] <= cls.max_width]
     packed = {name: FORMS[name].pack(table, sizes) for name in forms}
     best = min(packed, key=lambda name: sum(array.nbytes for array in packed[name].values()))
     arrays = packed[best] if numeric_weight is None else {**packed[best], "numeric_weight": numeric_weight}

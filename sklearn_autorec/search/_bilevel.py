@@ -1,5 +1,6 @@
 """Architecture steps on rows that the weights do not train on."""
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -37,14 +38,19 @@ class ArchSchedule:
     def bilevel(self):
         return self.level != "one_level"
 
+    def first_step(self, weight_steps):
+        """The first weight step (from 0) whose share of steps done, as ``set_progress`` is told it, ends the warm-up."""
+        # The margin is for products like 0.55 * 100, which rounding puts above a whole number.
+        return math.ceil(self.warmup * max(weight_steps - 1, 1) - 1e-9)
+
     def n_steps(self, weight_steps):
         """Architecture steps during so many weight steps."""
-        left = weight_steps - int(self.warmup * weight_steps)
+        left = weight_steps - self.first_step(weight_steps)
         return max(left // (self.every if self.bilevel else 1), 1)
 
     def due(self, step, weight_steps):
         """Whether the architecture moves after weight step ``step`` (from 0)."""
-        done = step - int(self.warmup * weight_steps)
+        done = step - self.first_step(weight_steps)
         return done >= 0 and (not self.bilevel or (done + 1) % self.every == 0)
 
 
@@ -52,7 +58,8 @@ class ArchSchedule:
 def _undisturbed(module):
     """Dropout off and batch statistics put back: probes at moved weights leave no trace and share no noise."""
     dropouts = [m for m in module.modules() if isinstance(m, ReLUDropout | torch.nn.Dropout) and m.training]
-    buffers = [(b, b.clone()) for b in module.buffers() if b.is_floating_point()]
+    # Batch norm counts its batches in an integer; large integer buffers are positions, which no forward pass moves.
+    buffers = [(b, b.clone()) for b in module.buffers() if b.is_floating_point() or b.numel() == 1]
     for m in dropouts:
         m.eval()
     try:

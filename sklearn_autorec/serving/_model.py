@@ -9,7 +9,7 @@ from sklearn.frozen import FrozenEstimator
 
 from .._fit_parts import serving_net
 from .._searching import check_slots
-from ..base import SLOTS, FixedArchitecture, network_of
+from ..base import _METHODS, _NETWORK_CLASSES, SLOTS, FixedArchitecture, network_of
 from ..estimators import CTRClassifier
 from ..exceptions import ModelFileError
 from ..nn import FORMS, BuildContext, PackedEmbedding, ReLUDropout
@@ -20,6 +20,7 @@ from ._nodes import Weights, refuse
 
 FREE_BYTES = 2**28  # what building may allocate beside the weights: indices of pairs, mainly
 LARGEST_SIZE = 10**6  # of an integer parameter of a network, unless it has more weights
+LARGEST_ROW = 2**20  # numbers in all vectors of a row, items included, unless the network has more weights
 LARGEST_SCALE = 1e200  # of ratings: float32 logits times this are finite in float64
 _COMMON = ("encoder", "architecture", "search_history", "history", "n_iter", "module")
 
@@ -181,24 +182,52 @@ def _state_of(model, encoder, architecture, module, allow_nonfinite):
             raise ModelFileError(f"The weight {name!r} has NaN or infinite values; allow_nonfinite=True accepts them.")
     if sparse not in (True, False):
         refuse("sparse", "True or False", sparse)
-    network = network_of(architecture.get("network"))
-    methods = [FixedArchitecture(architecture[slot]) for slot in SLOTS if slot in architecture]
-    for part in (network, *(m.method() for m in methods)):
-        if not type(part).__module__.startswith("sklearn_autorec."):
-            refuse("architecture", "classes of sklearn_autorec", part)
+    network, methods = _network(architecture), _methods(architecture)
     check_slots(network, [m.method() for m in methods])
-    _check_sizes(network, sum(a.size for a in weights.values()))
+    n_weights = sum(a.size for a in weights.values())
+    _check_sizes(network, n_weights)
     dim = architecture.get("embedding_dim")
-    if type(dim) is not int or not 1 <= dim <= LARGEST_SIZE:
-        refuse("embedding_dim", f"an int from 1 to {LARGEST_SIZE}", dim)
+    if type(dim) is not int or dim < 1:
+        refuse("embedding_dim", "an int of at least 1", dim)
     context = _context(model, encoder, sparse, dim)
-    slots = {m.slot for m in methods}
-    if not isinstance(packed, dict) or not packed.keys() <= slots or not set(packed.values()) <= FORMS.keys():
-        refuse("packed", f"forms {sorted(FORMS)} of the slots {sorted(slots)}", packed)
+    # Pruned and narrow tables hold no row of this width, so that nothing else bounds it.
+    largest = max(n_weights, LARGEST_ROW) // (context.n_fields + sum(length for _, length in context.sequences))
+    if dim > largest:
+        refuse("embedding_dim", f"at most {largest} for these fields", dim)
+    # Pruned tables are packed, and their architecture says so by a mask that is left to the table.
+    prunable = {"embedding"} if "mask" in architecture.get("embedding", {}) else set()
+    if not isinstance(packed, dict) or not packed.keys() <= prunable or not set(packed.values()) <= FORMS.keys():
+        refuse("packed", f"one of the forms {sorted(FORMS)} if the embedding is pruned", packed)
     for method in methods:
         if method.slot not in packed:  # a packed table is checked as it is built
             method.check(method.architecture, context)
     return ModelState(network, methods, context, weights, seeds, packed)
+
+
+def _network(architecture):
+    """The network of an architecture; only classes of this package are made of parameters in a file."""
+    described = architecture.get("network")
+    _check_class(described, "network", _NETWORK_CLASSES)
+    return network_of(described)
+
+
+def _methods(architecture):
+    """A `FixedArchitecture` for every slot that was searched."""
+    found = []
+    for slot in SLOTS:
+        if slot in architecture:
+            _check_class(architecture[slot], "method", _METHODS)
+            found.append(FixedArchitecture(architecture[slot]))
+            if found[-1].slot != slot:
+                refuse(f"The method of slot {slot!r}", "one for this slot", architecture[slot]["method"])
+    return found
+
+
+def _check_class(described, kind, classes):
+    name = described.get(kind) if isinstance(described, dict) else None
+    cls = classes.get(name) if isinstance(name, str) else None
+    if cls is None or cls is FixedArchitecture or not cls.__module__.startswith("sklearn_autorec."):
+        refuse(f"The {kind} of the architecture", "a class of sklearn_autorec", name)
 
 
 def _check_sizes(network, n_weights):

@@ -28,7 +28,7 @@ def onnx_inputs(vocabulary, rows):
     Returns
     -------
     dict of str to ndarray
-        What `onnxruntime.InferenceSession.run` takes as its second argument; equal to what
+        What ``onnxruntime.InferenceSession.run`` takes as its second argument; equal to what
         `FieldEncoder.encode` makes of the same rows.
 
     Raises
@@ -49,7 +49,7 @@ def onnx_inputs(vocabulary, rows):
 
     *Numeric.* Column j of m gives the scaled value in place j and, in place m + j, 1 where it is missing (the value is 0
     then). By ``method``: "quantile" interpolates linearly in (grid, score), constant outside, 0 if the grid has fewer than two
-    points; "standard" is (x - mean) / scale; "log_square" is the same of sign(x) log(1 + |x|)^2; null leaves x as it is.
+    points; "standard" is (x - mean) / scale; "log_square" is the same of ``sign(x) log(1 + |x|)^2``; null leaves x as it is.
 
     *Sequences.* Items that are missing are dropped; the last ``max_length`` of the others have ids as above, padded
     with 0 on the right. Text is split by ``separator`` first, if there is one.

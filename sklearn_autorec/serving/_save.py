@@ -39,8 +39,8 @@ def save(model, path):
     TypeError
         If the model holds an object that cannot be saved; names it and its place.
     ValueError
-        If the model was changed after fit (say, another ``network``), so that its file could not be loaded;
-        ``sklearn.exceptions.NotFittedError`` if it is not fitted.
+        If the model was changed after fit such that its file could not be loaded (say, to a negative ``lr``; other
+        valid parameters are free to change); ``sklearn.exceptions.NotFittedError`` if it is not fitted.
 
     Notes
     -----
@@ -70,7 +70,7 @@ def save(model, path):
         _rebuild(json.loads(json.dumps(header)), writer.arrays, registry, allow_nonfinite=True)
     except ModelFileError as error:
         raise ValueError(
-            f"The model could not be loaded again, so it is not saved: {error} Were its parameters changed after fit?"
+            f"The model could not be loaded again, so it is not saved: {error} Was it changed after fit?"
         ) from error
     write(path, pack(header, writer.arrays))
 

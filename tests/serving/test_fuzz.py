@@ -22,6 +22,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.exceptions import ModelFileError
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import AutoInt, DCNv2, DeepFM
@@ -81,6 +82,12 @@ def saved(tmp_path_factory):
         "clicks": (CTRClassifier(network=small, search=AutoFIS(), **options), X),
         "attention": (CTRClassifier(network=AutoInt(hidden_units=(3,), n_heads=1, width=2), **options), X),
         "cross": (RatingRegressor(network=DCNv2(hidden_units=(3,), rank=2, n_cross_layers=1), **options), X),
+        "sparse": (CTRClassifier(network="fm", search=PEP(target_sparsity=0.8), **options), X),
+        "bits": (CTRClassifier(network=small, search=PEP(target_sparsity=0.5), **options | {"embedding_dim": 8}), X),
+        "widths": (
+            RatingRegressor(network=small, search=AutoDim(candidates=(0, 1, 2)), **options | {"random_state": 1}),
+            X,
+        ),
         "encoder": (FieldEncoder(numeric="standard", hash_threshold=8, n_hash_buckets=4), X),
         "scaled": (Pipeline([("s", StandardScaler()), ("m", RatingRegressor(network="fm", **options))]), X[["x0"]]),
         "mixed": (
@@ -94,10 +101,14 @@ def saved(tmp_path_factory):
         path = tmp_path_factory.mktemp("fuzz") / name
         save(model, path)
         found[name] = path.read_bytes(), rows, predictions(model, rows)
+    for form in ("sparse", "bits"):
+        assert models[form][0].net_.module_.embedding.form == form
+    assert len(set(models["widths"][0].embedding_sizes_.values())) > 1
     return found
 
 
 def predictions(model, rows):
+    rows = rows.copy()  # a scaler that lost its copy=True would change those of all later files
     for method in ("predict_proba", "predict", "transform"):
         if hasattr(model, method):
             return np.asarray(getattr(model, method)(rows), dtype=np.float64)

@@ -11,9 +11,11 @@ from sklearn.frozen import FrozenEstimator
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, RandomSizes
 from sklearn_autorec.exceptions import DataTypeDriftWarning
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import AutoInt, DCNv2, DeepFM
+from sklearn_autorec.nn import FORMS, pack_table
 from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.serving import onnx_inputs, to_onnx
 from sklearn_autorec.serving._onnx import vocabulary_of
@@ -72,6 +74,34 @@ def test_probabilities_equal_predict_proba(clicks, tmp_path, network, search):
         found = run(X[:n])
         assert found.shape == (n, 2) and found.dtype == np.float32
         np.testing.assert_allclose(found, p[:n], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_packed_embeddings(clicks, tmp_path, form, monkeypatch):
+    X, y = clicks
+    monkeypatch.setattr("sklearn_autorec.nn._masked.pack_table", lambda *args: pack_table(*args, forms=[form]))
+    options = OPTIONS | {"embedding_dim": 9, "max_epochs": 3, "lr": 0.02}
+    model = CTRClassifier(network=SMALL, search=PEP(target_sparsity=0.7), **options).fit(X, y)
+    assert model.net_.module_.embedding.form == form
+    run, p = exported(model, tmp_path), model.predict_proba(X)
+    assert p[:, 1].std() > 1e-2
+    for n in (1, 7, 1000):
+        np.testing.assert_allclose(run(X[:n]), p[:n], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "search",
+    [PEP(target_sparsity=1.0), RandomSizes(candidates=(0, 1, 3, 4)), AutoDim(candidates=(0,)), EqualSize(2)],
+    ids=["all-pruned", "several-widths", "no-width", "one-width"],
+)
+def test_searched_embeddings(clicks, tmp_path, search):
+    X, y = clicks
+    model = CTRClassifier(network=SMALL, search=search, **OPTIONS | {"max_epochs": 3, "lr": 0.02}).fit(X, y)
+    if isinstance(search, RandomSizes):
+        assert len(set(model.embedding_sizes_.values())) > 2
+    run, p = exported(model, tmp_path), model.predict_proba(X)
+    for n in (1, 7, 1000):
+        np.testing.assert_allclose(run(X[:n]), p[:n], rtol=0, atol=1e-5)
 
 
 def test_ratings_and_several_classes(clicks, tmp_path):

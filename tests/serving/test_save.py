@@ -27,11 +27,13 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncod
 
 import sklearn_autorec.serving
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.base import _NETWORKS
+from sklearn_autorec.base import _NETWORKS, FixedArchitecture
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
 from sklearn_autorec.exceptions import ModelFileError
 from sklearn_autorec.interaction import AutoFIS, RandomInteractions
 from sklearn_autorec.networks import FM, AutoInt, DeepFM
+from sklearn_autorec.nn import FORMS, mask_to_text
 from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.serving import load, save
 from sklearn_autorec.serving._container import VERSION, pack, unpack
@@ -55,6 +57,49 @@ def data(clicks, tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "model"
     save(CTRClassifier(network=SMALL, search=AutoFIS(threshold=0.3), **OPTIONS).fit(*clicks), path)
     return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def visits():
+    """Rows with enough values that every form of packed table can pay."""
+    X, y, _ = make_ctr(1000, n_fields=3, pairs=2, cardinality=100, n_numeric=2, n_sequences=1, random_state=0)
+    return X, y
+
+
+@pytest.fixture(scope="module")
+def pruned(visits):
+    """By form of its packed table: a fitted model, 12 columns wide."""
+    X, y = visits
+    encoder = FieldEncoder().fit(X)
+    sizes, d = [*encoder.n_ids_, *encoder.sequence_n_ids_], 12
+    rng = np.random.default_rng(0)
+    field = np.repeat(np.arange(len(sizes)), sizes)
+    number = np.concatenate([np.arange(n) for n in sizes])
+    masks = {
+        "dense": np.ones((sum(sizes), d), bool),
+        "columns": np.array([[True] * 5 + [False] * 7, [False] * 12, [False, True] * 6, [True] * 12])[field],
+        "prefixes": np.arange(d) < 12 - np.ceil(np.log2(number + 1))[:, None],
+        "sparse": rng.random((sum(sizes), d)) < 0.05,
+        "bits": rng.random((sum(sizes), d)) < 0.4,
+    }
+    assert len(sizes) == 4
+    models = {}
+    for form, mask in masks.items():
+        search = FixedArchitecture({"method": "PEP", "params": {}, "mask": mask_to_text(mask)})
+        models[form] = CTRClassifier(network="fm", search=search, **OPTIONS | {"embedding_dim": d}).fit(X, y)
+        assert models[form].net_.module_.embedding.form == form
+        np.testing.assert_array_equal(models[form].net_.module_.embedding.mask(), mask)
+    return models
+
+
+@pytest.fixture(scope="module")
+def pruned_files(pruned, tmp_path_factory):
+    path = tmp_path_factory.mktemp("pruned") / "model"
+    files = {}
+    for form, model in pruned.items():
+        save(model, path)
+        files[form] = path.read_bytes()
+    return files
 
 
 def again(model, tmp_path):
@@ -245,6 +290,77 @@ def test_pipelines(clicks, tmp_path, name):
     clone(loaded).fit(X, y)
 
 
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_packed_tables(visits, pruned, tmp_path, form):
+    X, y = visits
+    model = pruned[form]
+    loaded = again(model, tmp_path)
+    table = loaded.net_.module_.embedding
+    assert type(table) is FORMS[form] and loaded.nbytes_ == model.nbytes_
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    np.testing.assert_array_equal(table.mask(), model.net_.module_.embedding.mask())
+    assert loaded.architecture_ == model.architecture_
+    assert loaded.compression_ratio_ == model.compression_ratio_
+    copy = pickle.loads(pickle.dumps(model))
+    for m in (loaded, copy):
+        m.partial_fit(X, y)
+    np.testing.assert_array_equal(loaded.predict_proba(X), copy.predict_proba(X))
+    assert (loaded.predict_proba(X) != model.predict_proba(X)).any()
+    # Training goes on without what is pruned.
+    np.testing.assert_array_equal(table.mask(), model.net_.module_.embedding.mask())
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        PEP(target_sparsity=0.9),
+        PEP(target_sparsity=1.0),
+        MagnitudePruning(target_sparsity=0.3),
+        AutoDim(candidates=(0, 1, 4)),
+        EqualSize(2),
+        RandomSizes(candidates=(0, 1, 3, 4)),
+        [RandomSizes(candidates=(2, 4)), AutoFIS(threshold=0.3)],
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("network", [SMALL, AutoInt(hidden_units=(8,))], ids=["deepfm", "autoint"])
+def test_searched_embeddings(clicks, tmp_path, network, search):
+    X, y = clicks
+    if isinstance(search, list) and network is not SMALL:
+        search = search[0]
+    model = CTRClassifier(network=network, search=search, **OPTIONS).fit(X, y)
+    loaded = again(model, tmp_path)
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    assert loaded.architecture_ == model.architecture_ and loaded.nbytes_ == model.nbytes_
+    assert loaded.embedding_sizes_.keys() == model.embedding_sizes_.keys()
+    for name, size in model.embedding_sizes_.items():
+        np.testing.assert_array_equal(loaded.embedding_sizes_[name], size)
+    rebuilt = CTRClassifier.from_architecture(loaded.architecture_, **OPTIONS).fit(X, y)
+    assert rebuilt.nbytes_["total"] > 0 and rebuilt.architecture_["embedding"] == model.architecture_["embedding"]
+
+
+def test_tables_of_numbers_alone(clicks, tmp_path):
+    X, y = clicks
+    for search in (MagnitudePruning(), AutoDim(candidates=(2,))):
+        model = CTRClassifier(network="fm", search=search, **OPTIONS).fit(X[["x0"]], y)
+        loaded = again(model, tmp_path)
+        np.testing.assert_array_equal(loaded.predict_proba(X[["x0"]]), model.predict_proba(X[["x0"]]))
+        assert loaded.architecture_ == model.architecture_
+
+
+@pytest.mark.parametrize("search", [PEP(target_sparsity=0.95), EqualSize(2), MagnitudePruning(target_sparsity=0.5)])
+def test_files_of_small_embeddings_are_small(tmp_path, search):
+    X, y, _ = make_ctr(15_000, n_fields=6, cardinality=3000, random_state=0)
+    options = OPTIONS | {"embedding_dim": 16, "batch_size": 1024}
+    model = CTRClassifier(network="fm", search=search, **options).fit(X, y)
+    save(model, tmp_path / "model")
+    size = (tmp_path / "model").stat().st_size
+    vocabulary = sum(len("".join(c)) + 3 * len(c) + 4 for c in model.encoder_.categories_)
+    assert size <= 1.05 * model.nbytes_["total"] + 2**16 + vocabulary
+    rows = sum(model.encoder_.n_ids_)
+    assert 4 * rows * 17 > 2**19 and size < 0.75 * 4 * rows * 17  # of the whole table and the first-order term
+
+
 def test_files_are_small(tmp_path):
     X, y, _ = make_ctr(15_000, n_fields=6, cardinality=3000, random_state=0)
     model = CTRClassifier(network=DeepFM(hidden_units=(512,)), max_epochs=1, random_state=0, device="cpu").fit(X, y)
@@ -306,16 +422,34 @@ def test_objects_of_other_classes_are_named(clicks, tmp_path):
     assert not (tmp_path / "m").exists()
 
 
-def test_models_not_fitted_or_changed_since(clicks, tmp_path):
-    X, y = clicks
+def test_models_not_fitted(tmp_path):
     for model in (CTRClassifier(), FieldEncoder(), make_pipeline(StandardScaler(), CTRClassifier())):
         with pytest.raises(NotFittedError):
             save(model, tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    "change", [{"network": "fm"}, {"embedding_dim": 5}, {"search": None}, {"search": PEP()}, {"lr": 0.5}]
+)
+def test_parameters_for_the_next_fit_do_not_matter(clicks, tmp_path, change):
+    X, y = clicks
     model = CTRClassifier(network=SMALL, search=AutoFIS(threshold=0.3), **OPTIONS).fit(X, y)
-    for change in ({"network": "fm"}, {"embedding_dim": 5}, {"search": None}):
-        changed = pickle.loads(pickle.dumps(model)).set_params(**change)
+    expected = model.predict_proba(X)
+    loaded = again(model.set_params(**change), tmp_path)
+    np.testing.assert_array_equal(loaded.predict_proba(X), expected)
+    (name,) = change
+    assert repr(loaded.get_params(deep=False)[name]) == repr(change[name])
+
+
+def test_models_that_could_not_be_loaded_are_not_saved(clicks, tmp_path):
+    X, y = clicks
+    model = CTRClassifier(network=SMALL, **OPTIONS).fit(X, y)
+    for broken in (pickle.loads(pickle.dumps(model)).set_params(lr=-1), pickle.loads(pickle.dumps(model))):
+        if broken.lr > 0:
+            broken.net_.module_.linear = torch.nn.Linear(2, 3)
         with pytest.raises(ValueError, match="changed after fit"):
-            save(changed, tmp_path / "m")
+            save(broken, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
 
 
 # what is refused -------------------------------------------------------------------------------------------
@@ -388,21 +522,41 @@ def edit(*path, key=None, value=None):
     return change
 
 
-def tuples(*items):
-    return {"kind": "tuple", "items": list(items)}
+def dicts(**items):
+    return {"kind": "dict", "items": [list(pair) for pair in items.items()]}
+
+
+NETWORK = ("architecture", "network")
 
 
 @pytest.mark.parametrize(
     "change, message",
     [
-        (edit("network", "hidden_units", value=tuples(10**9)), "at most 1000000"),
-        (edit("network", "hidden_units", value=tuples(*[10**6] * 3)), "more memory"),
-        (edit("network", "hidden_units", value=tuples(*[1] * 50_000)), "more memory"),
-        (edit("embedding_dim", value=10**12), "more memory"),
-        (edit("embedding_dim", value=5), "must be float32 of shape"),
+        (edit(*NETWORK, "params", "hidden_units", value=[10**9]), "at most 1000000"),
+        (edit(*NETWORK, "params", "hidden_units", value=[10**6] * 3), "more memory"),
+        (edit(*NETWORK, "params", "hidden_units", value=[1] * 50_000), "more memory"),
+        (edit(*NETWORK, "params", "hidden_units", value=[9]), "must be float32 of shape"),
+        (edit(*NETWORK, "params", "hidden_units", value=0.5), "hidden_units"),
+        (edit(*NETWORK, "params", value=dicts(sizes=3)), "cannot be made of"),
+        (edit(*NETWORK, "network", value="nothing"), "class of sklearn_autorec"),
+        (edit(*NETWORK, "network", value="OwnNetwork"), "class of sklearn_autorec"),
+        (edit(*NETWORK, "network", value=[]), "class of sklearn_autorec"),
+        (edit(*NETWORK, value=dicts(network="FM", params=dicts())), "on one side only"),
+        (edit(*NETWORK, value="FM"), "class of sklearn_autorec"),
+        (edit("architecture", "interaction", "method", value="FixedArchitecture"), "class of sklearn_autorec"),
+        (edit("architecture", "interaction", "method", value="nothing"), "class of sklearn_autorec"),
+        (edit("architecture", "interaction", "method", value="AutoDim"), "cannot be made of"),
+        (edit("architecture", "interaction", value=dicts(method="AutoDim", params=dicts())), "one for this slot"),
+        (edit("architecture", "interaction", "params", "threshold", value=-1), "threshold"),
+        (edit("architecture", "interaction", value=5), "class of sklearn_autorec"),
+        (edit("architecture", value=dicts(other=5)), "a dict by slot"),
+        (edit("architecture", value=dicts()), "class of sklearn_autorec"),
+        (edit("architecture", "embedding_dim", value=10**12), "embedding_dim must be at most"),
+        (edit("architecture", "embedding_dim", value=2**17), "embedding_dim must be at most"),
+        (edit("architecture", "embedding_dim", value=5), "must be float32 of shape"),
+        (edit("architecture", "embedding_dim", value=0), "embedding_dim"),
         (edit("embedding_dim", value=0), "embedding_dim"),
-        (edit("network", value="fm"), "on one side only"),
-        (edit("network", value="nothing"), "not known"),
+        (edit("network", value=5), "network"),
         (edit("encoder", "max_length", value=10**9), "max_length"),
         (edit("architecture", "interaction", "interactions", value=[[0, 99]]), "below 6"),
         (edit("architecture", "interaction", "interactions", value=[[-1, 2]]), "rising fields"),
@@ -410,7 +564,9 @@ def tuples(*items):
         (edit("architecture", "interaction", "interactions", value=[]), "must be float32 of shape"),
         (edit("architecture", "interaction", "scores", value=[0.5]), "finite floats"),
         (edit("history", value=5), "list of dicts"),
-        (edit("search", value=None), "methods of the slots"),
+        (edit("module", "packed", value=dicts(interaction="dense")), "packed"),
+        (edit("module", "packed", value=dicts(embedding="dense")), "packed"),
+        (edit("module", "packed", value=None), "packed"),
         (edit("module", value=None), "single class"),
         (edit("device", value={"kind": "device", "value": "../x"}), "device"),
         (edit("network", value={"kind": "object", "class": "os.system", "output": None, "params": {}, "state": None}), "os.system"),
@@ -498,6 +654,158 @@ def test_arrays_that_do_not_fit(data):
     ]:
         with pytest.raises(ModelFileError, match=message):
             _loads(forged(data, change))
+
+
+def array(name, change):
+    """A change of one array of the embedding: a function of the array, or what replaces it."""
+
+    def apply(model, arrays):
+        index = state(model, "module", "weights", f"embedding.{name}")["index"]
+        arrays[index] = np.ascontiguousarray(change(arrays[index]))
+
+    return apply
+
+
+def put(at, value):
+    """An array with one other element."""
+
+    def change(a):
+        a[at] = value(a[at]) if callable(value) else value
+        return a
+
+    return change
+
+
+def swap(a):
+    a[[1, 2]] = a[[2, 1]]
+    return a
+
+
+def renamed(old, new):
+    def apply(model, arrays):
+        (pair,) = (p for p in state(model, "module", "weights")["items"] if p[0] == f"embedding.{old}")
+        pair[0] = f"embedding.{new}"
+
+    return apply
+
+
+BROKEN = {
+    "every": [
+        (array("values", lambda a: a[:-1]), "packed table's"),
+        (array("values", lambda a: np.append(a, a[:1])), "packed table's"),
+        (array("values", lambda a: a.astype(np.float64)), "needs the arrays"),
+        (array("values", lambda a: a.reshape(1, -1)), "needs the arrays"),
+        (array("values", lambda a: a.reshape(-1)[:0]), "packed table's"),
+        (array("numeric_weight", lambda a: a[:, :1, :1]), "'numeric_weight'"),
+        (array("numeric_weight", lambda a: a[:1]), "'numeric_weight'"),
+        (array("numeric_weight", lambda a: a[0]), "needs the arrays"),
+        (renamed("values", "weight"), "needs the arrays"),
+        (edit("module", "packed", value=dicts()), "mask must be a dict"),
+        (edit("module", "packed", value=dicts(embedding="packed")), "one of the forms"),
+        (edit("module", "packed", value=dicts(interaction="dense")), "one of the forms"),
+        (edit("architecture", "embedding_dim", value=13), "numeric_weight"),
+        (edit("architecture", "embedding_dim", value=10**6), "embedding_dim must be at most"),
+        (edit("architecture", "embedding", value=dicts(method="EqualSize", params=dicts())), "one of the forms"),
+    ],
+    "columns": [
+        (array("position", put((0, 4), 5)), "'position'"),
+        (array("position", put((0, 4), -1)), "'position'"),
+        (array("position", put((0, 0), -2)), "'position'"),
+        (array("position", put((0, 0), 2**15 - 1)), "'position'"),
+        (array("position", put((1, 0), 0)), "'position'"),
+        (array("position", lambda a: a[:, ::-1]), "'position'"),
+        (array("position", lambda a: a[::-1]), "'position'"),
+        (array("position", lambda a: a.T), "'shapes'"),
+        (array("position", lambda a: a[:-1]), "'shapes'"),
+        (array("position", lambda a: a.ravel()), "needs the arrays"),
+        (array("position", lambda a: a.astype(np.int32)), "needs the arrays"),
+    ],
+    "prefixes": [
+        (array("bounds", put((0, 0), lambda n: n + 1)), "'bounds'"),
+        (array("bounds", put((0, 0), 2**31 - 1)), "'bounds'"),
+        (array("bounds", put((0, 11), -1)), "'bounds'"),
+        (array("bounds", lambda a: a[:, ::-1]), "'bounds'"),
+        (array("bounds", put((1, 3), lambda n: n - 1)), "'bounds'"),
+        (array("bounds", lambda a: a.T), "'shapes'"),
+        (array("bounds", lambda a: a.ravel()), "needs the arrays"),
+        (array("bounds", lambda a: a.astype(np.int64)), "needs the arrays"),
+    ],
+    "rows": [
+        (array("row_offsets", swap), "'row_offsets'"),
+        (array("row_offsets", put(-1, lambda n: n + 1)), "'row_offsets'"),
+        (array("row_offsets", put(3, 2**31 - 1)), "'row_offsets'"),
+        (array("row_offsets", put(3, -(2**31))), "'row_offsets'"),
+        (array("row_offsets", put(0, 1)), "'row_offsets'"),
+        (array("row_offsets", lambda a: a[:-1]), "'row_offsets'"),
+        (array("row_offsets", lambda a: a[:0]), "'row_offsets'"),
+        (array("row_offsets", lambda a: np.append(a, a[-1:])), "'row_offsets'"),
+        (array("row_offsets", lambda a: a.astype(np.int64)), "needs the arrays"),
+        (array("row_offsets", lambda a: a.reshape(1, -1)), "needs the arrays"),
+        (array("before", put(1, lambda n: n + 1)), "'before'"),
+        (array("before", put(2, 2**31 - 1)), "'before'"),
+        (array("before", put(0, -1)), "'before'"),
+        (array("before", lambda a: a[:-1]), "'shapes'"),
+        (array("before", lambda a: a.astype(np.uint8)), "needs the arrays"),
+        (array("alive", put(8, lambda b: b ^ 1)), "'before'|'row_offsets'|'bits'"),
+        (array("alive", put(-1, 128)), "'alive'"),
+        (array("alive", lambda a: a[:-8]), "'shapes'"),
+        (array("alive", lambda a: a[:, None]), "needs the arrays"),
+    ],
+    "sparse": [
+        (array("column", put(0, 12)), "'column'"),
+        (array("column", put(5, 255)), "'column'"),
+        (array("column", lambda a: a[::-1]), "'column'"),
+        (array("column", lambda a: a[:-1]), "'row_offsets'"),
+        (array("column", lambda a: a.view(np.int8)), "needs the arrays"),
+    ],
+    "bits": [
+        (array("bits", put((0, 1), lambda b: b | 128)), "'bits'"),
+        (array("bits", put((3, 0), lambda b: b ^ 1)), "'row_offsets'|'bits'"),
+        (array("bits", put(4, 0)), "'bits'"),
+        (array("bits", lambda a: a[:-1]), "'bits'"),
+        (array("bits", lambda a: a[:, :1]), "'bits'"),
+        (array("bits", lambda a: np.hstack([a, 0 * a])), "'bits'"),
+        (array("bits", lambda a: a.ravel()), "needs the arrays"),
+        (renamed("bits", "column"), "needs the arrays"),
+    ],
+}
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_contradictions_in_packed_tables(pruned_files, form):
+    data = pruned_files[form]
+    swapped = [(edit("module", "packed", value=dicts(embedding=f)), "needs the arrays") for f in FORMS if f != form]
+    rows = BROKEN["rows"] if form in ("sparse", "bits") else []
+    changes = [*BROKEN["every"], *swapped, *rows, *BROKEN.get(form, [])]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for k, (change, message) in enumerate(changes):
+        with pytest.raises(ModelFileError, match=message):
+            _loads(forged(data, change))
+            pytest.fail(f"change {k} of {form} with {message}")
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 2**28
+
+
+def test_a_packed_table_knows_its_mask_better_than_the_architecture(visits, pruned, pruned_files):
+    X = visits[0]
+    other = pruned["bits"].architecture_["embedding"]["mask"]
+    text = dicts(shape=other["shape"], bits=other["bits"])
+    loaded = _loads(forged(pruned_files["sparse"], edit("architecture", "embedding", "mask", value=text)))
+    np.testing.assert_array_equal(loaded.predict_proba(X), pruned["sparse"].predict_proba(X))
+    assert loaded.architecture_ == pruned["sparse"].architecture_
+
+
+def test_embeddings_of_no_width_are_bounded_too(clicks, tmp_path):
+    X, y = clicks
+    model = CTRClassifier(network="fm", search=AutoDim(candidates=(0,)), **OPTIONS).fit(X, y)
+    save(model, tmp_path / "m")
+    data = (tmp_path / "m").read_bytes()
+    with pytest.raises(ModelFileError, match="embedding_dim must be at most"):
+        _loads(forged(data, edit("architecture", "embedding_dim", value=10**6)))
+    for widths in ([5] * 6, [0] * 5, [-1] * 6, [0.0] * 6, [True] * 6, None, [10**9] * 6):
+        with pytest.raises(ModelFileError, match="widths must hold 6 whole numbers"):
+            _loads(forged(data, edit("architecture", "embedding", "widths", value=widths)))
+    with pytest.raises(ModelFileError, match="on one side only"):
+        _loads(forged(data, edit("architecture", "embedding", "widths", value=[0] * 5 + [1])))
 
 
 def test_weights_that_are_not_finite(clicks, tmp_path):

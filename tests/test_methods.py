@@ -1,0 +1,90 @@
+"""What every search method of the package can do, whichever paper it is: a new one is found here by itself."""
+
+import importlib
+import inspect
+import json
+import pickle
+import pkgutil
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+import sklearn_autorec
+from sklearn_autorec import CTRClassifier
+from sklearn_autorec.base import _METHODS, FixedArchitecture, SearchMethod, networks_with_slot
+from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.serving import load, save
+
+for module in pkgutil.iter_modules(sklearn_autorec.__path__):
+    importlib.import_module(f"sklearn_autorec.{module.name}")  # a method registers itself when it is imported
+METHODS = {
+    name: cls
+    for name, cls in sorted(_METHODS.items())
+    if cls.__module__.startswith("sklearn_autorec.") and cls is not FixedArchitecture
+}
+OPTIONS = {"embedding_dim": 4, "max_epochs": 2, "lr": 0.01, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def clicks():
+    X, y, _ = make_ctr(
+        600, n_fields=4, cardinality=8, pairs=2, n_numeric=1, n_sequences=1, missing_rate=0.05, random_state=0
+    )
+    return X, y
+
+
+def fit(name, clicks, seed=0):
+    method = METHODS[name]()
+    network = "fm" if "fm" in networks_with_slot(method.slot) else networks_with_slot(method.slot)[0]
+    return CTRClassifier(network=network, search=method, random_state=seed, **OPTIONS).fit(*clicks)
+
+
+def test_there_are_methods():
+    assert {"AutoFIS", "PEP"} <= METHODS.keys()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_is_public_and_documented(name):
+    cls = METHODS[name]
+    package = cls.__module__.split(".")[1]
+    assert name in getattr(sklearn_autorec, package).__all__ and getattr(getattr(sklearn_autorec, package), name) is cls
+    text = inspect.getdoc(cls)
+    assert ">>> " in text
+    assert all(f"\n{parameter} : " in text for parameter in inspect.signature(cls).parameters)
+    assert cls._parameter_constraints.keys() == inspect.signature(cls).parameters.keys()
+    assert cls.check is not SearchMethod.check  # files may hold anything
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_searches_saves_and_comes_back(name, clicks, tmp_path):
+    global_state = torch.random.get_rng_state()
+    model = fit(name, clicks)
+    assert torch.equal(torch.random.get_rng_state(), global_state)
+
+    X, y = clicks
+    p = model.predict_proba(X)
+    assert np.isfinite(p).all() and len(np.unique(p[:, 1])) > 10
+    np.testing.assert_array_equal(fit(name, clicks).predict_proba(X), p)
+    assert (fit(name, clicks, seed=1).predict_proba(X) != p).any()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict_proba(X), p)
+    save(model, tmp_path / "model")
+    np.testing.assert_array_equal(load(tmp_path / "model").predict_proba(X), p)
+
+    architecture = model.architecture_
+    assert json.loads(json.dumps(architecture)) == architecture
+    again = CTRClassifier.from_architecture(architecture, random_state=0, **OPTIONS).fit(X, y)
+    assert again.architecture_ == architecture
+    shapes = [(n, t.shape) for n, t in model.net_.module_.state_dict().items()]
+    assert [(n, t.shape) for n, t in again.net_.module_.state_dict().items()] == shapes
+    assert repr(clone(model)) == repr(model)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_architecture_of_another_table_is_refused(name, clicks):
+    X, y = clicks
+    architecture = fit(name, clicks).architecture_
+    model = CTRClassifier.from_architecture(architecture, random_state=0, **OPTIONS)
+    with pytest.raises(ValueError):
+        model.fit(X[["f0", "x0"]], y)

@@ -6,7 +6,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.feature_selection import FSTD, MARLFS, RandomSubset
+from sklearn_autorec.feature_selection import FSTD, MARLFS, DualAgent, RandomSubset, SensitivitySelector
 from sklearn_autorec.preprocessing import FieldEncoder
 
 FLOAT32 = "float32 weights and shuffled batches cannot agree to 1e-7; test_estimators.py checks full batches to 1e-5"
@@ -18,7 +18,9 @@ ESTIMATORS = [CTRClassifier(device="cpu"), RatingRegressor(device="cpu"), FieldE
 ESTIMATORS += [
     FSTD(LogisticRegression(), max_evaluations=10),
     MARLFS(LogisticRegression(), max_evaluations=10, n_steps=20),
+    DualAgent(LogisticRegression(), max_evaluations=10, n_steps=20),
     RandomSubset(LogisticRegression(), max_evaluations=10),
+    SensitivitySelector(LogisticRegression(), method="permutation", max_evaluations=5),
 ]
 
 

@@ -8,7 +8,6 @@ from sklearn.cluster import AgglomerativeClustering
 from torch import nn
 
 
-
 class QNetworks(nn.Module):
     """One two-layer network per agent, as batched matrices; states (B, S) -> values of both actions (A, B, 2)."""
 
@@ -107,6 +106,19 @@ class Standardised:
         self.squares += gap * (reward - self.mean)
         spread = math.sqrt(self.squares / self.n)
         return (reward - self.mean) / spread if spread > 0 else 0.0
+
+
+class Scaled:
+    """Gains in units of their root mean square so far; a gain stays a gain."""
+
+    def __init__(self):
+        self.n, self.squares = 0, 0.0
+
+    def __call__(self, gain):
+        self.n += 1
+        self.squares += gain * gain
+        size = math.sqrt(self.squares / self.n)
+        return gain / size if size > 0 else 0.0
 
 
 # What agents see of a subset ---------------------------------------------------------------------------

@@ -51,13 +51,11 @@ def target_codes(y, discrete):
 def mutual_information(a, b):
     """Mutual information of two arrays of codes (n,), in nats, less what independent columns would show, not below 0.
 
-    The plug-in estimate of K_a and K_b values exceeds the truth by about (K_a - 1)(K_b - 1) / 2n, which would make
-    columns of many values look relevant.
+    Codes are 0, 1, ... without gaps. The plug-in estimate of K_a and K_b values exceeds the truth by about
+    (K_a - 1)(K_b - 1) / 2n, which would make columns of many values look relevant.
     """
-    _, a = np.unique(a, return_inverse=True)
-    _, b = np.unique(b, return_inverse=True)
     k_a, k_b, n = int(a.max()) + 1, int(b.max()) + 1, len(a)
-    joint = np.bincount(a.ravel() * k_b + b.ravel(), minlength=k_a * k_b).reshape(k_a, k_b) / n
+    joint = np.bincount(a * k_b + b, minlength=k_a * k_b).reshape(k_a, k_b) / n
     expected = joint.sum(1, keepdims=True) * joint.sum(0)
     seen = joint > 0
     found = float((joint[seen] * np.log(joint[seen] / expected[seen])).sum())
@@ -80,6 +78,8 @@ class Association:
 
     Attributes
     ----------
+    codes, target : int64 ndarray
+        The same without gaps between the codes.
     relevance : ndarray (n_fields,)
         Mutual information with the target, in nats.
     redundancy : ndarray (n_fields, n_fields)
@@ -89,13 +89,16 @@ class Association:
 
     def __init__(self, codes, target):
         n_fields = codes.shape[1]
+        codes = np.stack([np.unique(column, return_inverse=True)[1] for column in codes.T], 1)
+        target = np.unique(target, return_inverse=True)[1]
         self.codes, self.target = codes, target
-        self.relevance = np.array([mutual_information(codes[:, f], target) for f in range(n_fields)])
+        columns = np.ascontiguousarray(codes.T)
+        self.relevance = np.array([mutual_information(column, target) for column in columns])
         self.redundancy = np.zeros((n_fields, n_fields))
         for i in range(n_fields):
             for j in range(i):
-                self.redundancy[i, j] = self.redundancy[j, i] = mutual_information(codes[:, i], codes[:, j])
-        self.entropies = np.array([entropy(codes[:, f]) for f in range(n_fields)])
+                self.redundancy[i, j] = self.redundancy[j, i] = mutual_information(columns[i], columns[j])
+        self.entropies = np.array([entropy(column) for column in columns])
 
     def of_subset(self, mask):
         """(mean relevance, mean redundancy) of a subset: 1/|S| sum I(x_i; y) and 1/|S|^2 sum_ij I(x_i; x_j)."""

@@ -6,7 +6,8 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ..utils._sklearn import HasMethods, Interval, validate_parameters
-from ._subset_scorer import SubsetSelector, mean_difference, ranking
+from ._subset_scorer import bits_of, mean_difference
+from ._subset_selector import SubsetSelector, ranking
 
 
 class RandomSearch:
@@ -16,12 +17,12 @@ class RandomSearch:
         self.scorer, self.size, self.n_subsets, self.rng = scorer, size, n_subsets, rng
 
     def run(self):
-        n = self.scorer.n_fields
-        self.scorer([(1 << n) - 1])
+        fields = np.flatnonzero(self.scorer.distinct)
+        self.scorer([self.scorer.everything])
         for _ in range(self.n_subsets):
             # A random size first: at half of the fields each, small subsets would never be seen.
-            size = self.rng.randint(1, n + 1) if self.size is None else self.size
-            self.scorer([sum(1 << int(f) for f in self.rng.choice(n, size, replace=False))])
+            size = self.rng.randint(1, len(fields) + 1) if self.size is None else min(self.size, len(fields))
+            self.scorer([bits_of(self.rng.choice(fields, size, replace=False))])
 
     def results(self):
         return {"scores_": mean_difference(self.scorer.history, self.scorer.n_fields)}
@@ -109,7 +110,7 @@ class RandomSubset(SubsetSelector):
         if self.estimator is not None:
             return super().fit(X, y, **params)
         validate_parameters(self)
-        n = self._check_table(X, y)[0].shape[1]
+        n = len(self._check_table(X, y)[2])
         rng, size = check_random_state(self.random_state), self._size(n)
         size = rng.randint(1, n + 1) if size is None else size
         self.support_ = np.isin(np.arange(n), rng.choice(n, size, replace=False))

@@ -6,7 +6,8 @@ from numbers import Integral, Real
 import numpy as np
 
 from ..utils._sklearn import Interval, StrOptions
-from ._subset_scorer import SubsetSelector, unpack
+from ._subset_scorer import unpack
+from ._subset_selector import SubsetSelector
 
 
 class Walks:
@@ -23,11 +24,12 @@ class Walks:
         self.visits = np.zeros(self.n_fields, np.int64)
         self.values: dict[int, float] = {}
         self.scale = 0.0  # the largest gain or loss seen: UCB's bonus is meant for rewards of size 1
-        self.patience = max(1, round(math.sqrt(self.n_fields)))
+        self.n_distinct = int(scorer.distinct.sum())
+        self.patience = max(1, round(math.sqrt(self.n_distinct)))
 
     def run(self):
-        self.scorer([(1 << self.n_fields) - 1])
-        empty = float(self.scorer([0])[0])
+        self.scorer([self.scorer.everything])
+        empty = self.scorer.no_fields
         begun, walks = 0, []
         while True:
             # A walk is [state, its score, best score of the episode, steps without a better one].
@@ -52,7 +54,7 @@ class Walks:
 
     def propose(self, state, pending):
         """The field to add: a random one with probability epsilon, else the largest upper confidence bound."""
-        absent = np.flatnonzero(~unpack(state, self.n_fields))
+        absent = np.flatnonzero(self.scorer.distinct & ~unpack(state, self.n_fields))
         if self.rng.random_sample() < self.p.epsilon:
             return int(self.rng.choice(absent))
         n = (self.visits + pending)[absent]  # walks of the same step spread out
@@ -74,9 +76,9 @@ class Walks:
 
     def ended(self, walk):
         n = walk[0].bit_count()
-        if self.size is not None:
-            return n >= self.size
-        return n == self.n_fields or walk[3] >= self.patience
+        if self.size is None and walk[3] >= self.patience:
+            return True
+        return n >= min(self.size or self.n_distinct, self.n_distinct)
 
     def results(self):
         return {"scores_": self.aor.copy(), "visits_": self.visits.copy(), "state_values_": dict(self.values)}
@@ -234,4 +236,4 @@ class FSTD(SubsetSelector):
         if self.final == "wrapper":
             return super()._choose(scorer, scores, size)
         size = scorer.best().bit_count() if size is None else size
-        return sum(1 << int(f) for f in np.argsort(-scores, kind="stable")[:size])
+        return scorer.top(scores, size)

@@ -12,9 +12,10 @@ from sklearn.inspection import permutation_importance
 from ..nn._embeddings import FieldRows
 from ..search import EncodedTensors, batches_of
 from ..utils._sklearn import Interval, StrOptions, safe_indexing
-from ._subset_scorer import SubsetSelector, rows_of
+from ._subset_scorer import bits_of, rows_of
+from ._subset_selector import SubsetSelector
 
-NETWORK_METHODS = ("shark", "single_shot")
+NETWORK_METHODS = ("shark", "sfs")
 
 
 class _Shift:
@@ -56,7 +57,7 @@ def network_sensitivity(model, X, y, method, batch_size):
     With e_f the embedding of field f in one row (in all tables of the network at once) and L the loss of the row:
 
     - "shark": mean over rows of \\|grad_{e_f} L . (mean(e_f) - e_f)\\|
-    - "single_shot": mean over batches of \\|mean over their rows of grad_{e_f} L . e_f\\|, the derivative by a mask.
+    - "sfs": mean over batches of \\|mean over their rows of grad_{e_f} L . e_f\\|, the derivative by a mask.
     """
     scores = np.zeros(model.encoder_.n_features_in_)
     if model.net_ is None:  # a single class in y
@@ -98,11 +99,11 @@ class Ranked:
         self.scores = np.mean(found, 0)
         if self.size is not None:
             return
-        order = np.argsort(-self.scores, kind="stable")
+        order = [f for f in np.argsort(-self.scores, kind="stable").tolist() if self.scorer.distinct[f]]
         n, budget = len(order), self.scorer.max_evaluations or len(order)
         sizes = np.unique(np.linspace(n, 1, min(n, budget)).round().astype(int))[::-1]
-        for k in sizes:
-            self.scorer([sum(1 << int(f) for f in order[:k])])
+        for k in sizes.tolist():
+            self.scorer([bits_of(order[:k])])
 
     def sensitivity(self, train, test):
         p, estimator = self.p, self.p.estimator
@@ -110,7 +111,9 @@ class Ranked:
             model = estimator.estimator
         else:
             model = clone(estimator)
-            model.fit(safe_indexing(self.X, train), self.y[train], **rows_of(self.scorer.params.fit, train, len(self.y)))
+            model.fit(
+                safe_indexing(self.X, train), self.y[train], **rows_of(self.scorer.params.fit, train, len(self.y))
+            )
         X, y = safe_indexing(self.X, test), self.y[test]
         if p.method == "permutation":
             result = permutation_importance(
@@ -126,7 +129,7 @@ class Ranked:
         if not (hasattr(model, "net_") and hasattr(model, "encoder_")):
             raise ValueError(
                 f"method={p.method!r} reads the embeddings of a CTRClassifier or RatingRegressor, got estimator={estimator!r}; "
-                "use method='permutation' or 'sfs' for other estimators."
+                "use method='permutation' or 'forward' for other estimators."
             )
         return network_sensitivity(model, X, y, p.method, p.batch_size)
 
@@ -142,17 +145,15 @@ class Forward:
         self.scores = np.zeros(scorer.n_fields)
 
     def run(self):
-        n, taken = self.scorer.n_fields, 0
-        best = float(self.scorer([0])[0])
-        while taken.bit_count() < (self.size or n):
-            left = [f for f in range(n) if not taken >> f & 1]
-            found = self.scorer([taken | 1 << f for f in left])
-            gains = found - best
-            self.scores[left] = gains
-            if self.size is None and not gains.max() > 0:
+        left, taken, best = np.flatnonzero(self.scorer.distinct), 0, self.scorer.no_fields
+        while len(left) and (self.size is None or taken.bit_count() < self.size):
+            found = self.scorer([taken | 1 << int(f) for f in left])
+            self.scores[left] = found - best
+            winner = int(np.argmax(found))
+            if self.size is None and not found[winner] > best:
                 return
-            winner = left[int(np.argmax(found))]
-            taken, best = taken | 1 << winner, float(found.max())
+            taken, best = taken | 1 << int(left[winner]), found[winner]
+            left = np.delete(left, winner)
 
     def results(self):
         return {"scores_": self.scores}
@@ -162,20 +163,20 @@ class SensitivitySelector(SubsetSelector):
     """Columns by the sensitivity of a fitted model to each, or by sequential forward selection.
 
     The baselines that a search should be held against. In public comparisons the two methods that read the
-    gradients of one trained network choose as well as most gates, for the price of one training per fold.
+    gradients of a trained network choose as well as most gates, for the price of one training per fold.
 
     Parameters
     ----------
     estimator : estimator
-        For ``method="shark"`` and ``"single_shot"`` a `CTRClassifier` or `RatingRegressor`. A fitted one in a
+        For ``method="shark"`` and ``"sfs"`` a `CTRClassifier` or `RatingRegressor`. A fitted one in a
         ``FrozenEstimator`` is not fitted again; its sensitivities are those on all rows of X.
-    method : {"shark", "single_shot", "sfs", "permutation"}, default="shark"
-        "shark": first-order estimate of what the loss of a row changes if an embedding is replaced by its mean. "single_shot":
-        derivative of the loss by a mask on each field. "permutation": scikit-learn's permutation importance. "sfs":
-        sequential forward selection, which adds the column that scores best.
+    method : {"shark", "sfs", "permutation", "forward"}, default="shark"
+        "shark": first-order estimate of what the loss of a row changes if an embedding is replaced by its mean. "sfs",
+        single-shot feature selection: derivative of the loss by a mask on each field. "permutation": scikit-learn's
+        permutation importance. "forward": in every round the column that scores best is added.
     n_features_to_select : "auto", int or float, default="auto"
         Columns to keep; a float is a share of all. "auto": the prefixes of the ranking are scored by cross-validation and
-        the best is kept; "sfs" stops where no column improves the score.
+        the best is kept; "forward" stops where no column improves the score.
     scoring : str, callable or None, default=None
         scikit-learn's scorer, also of the permutation importance; None is the estimator's own ``score``.
     cv : int, splitter or iterable, default=3
@@ -183,7 +184,7 @@ class SensitivitySelector(SubsetSelector):
     n_repeats : int, default=5
         Permutations of each column.
     batch_size : int, default=256
-        Rows of a backward pass; for "single_shot" also those over which a mask is shared.
+        Rows of a backward pass; for "sfs" also those over which a mask is shared.
     max_evaluations : int or None, default=None
         Subsets to fit at most. Prefixes are then evenly spaced; the fits behind the sensitivities, one
         per fold, are not counted.
@@ -199,7 +200,7 @@ class SensitivitySelector(SubsetSelector):
     support_ : bool ndarray of shape (n_features_in_,)
         The kept columns.
     scores_ : ndarray of shape (n_features_in_,)
-        Sensitivities; for "sfs" the change of the score when the column was added, or could last have been.
+        Sensitivities; for "forward" the change of the score when the column was added, or could last have been.
     ranking_ : int ndarray of shape (n_features_in_,)
         1 for kept columns, then 2, 3, ... by falling score.
     best_score_, no_fields_score_ : float
@@ -215,13 +216,14 @@ class SensitivitySelector(SubsetSelector):
 
     Notes
     -----
-    Gradients go through all tables of the network, that of the first-order term included. "sfs" makes the choices of
-    scikit-learn's ``SequentialFeatureSelector``, on tables of any kind. What others call SFS, single-shot feature
-    selection, is "single_shot" here.
+    Gradients go through all tables of the network, that of the first-order term included. "forward" makes the choices of
+    scikit-learn's ``SequentialFeatureSelector``, on tables of any kind, and remembers what it fitted.
 
     References
     ----------
     B. Zhang et al. SHARK: a lightweight model compression approach for large-scale recommender systems. CIKM 2023.
+
+    Y. Wang et al. Single-shot feature selection for multi-task recommendations. SIGIR 2023.
 
     P. Jia et al. ERASE: benchmarking feature selection methods for deep recommender systems. KDD 2024.
 
@@ -238,7 +240,7 @@ class SensitivitySelector(SubsetSelector):
 
     _parameter_constraints = {
         **SubsetSelector._parameter_constraints,
-        "method": [StrOptions({*NETWORK_METHODS, "sfs", "permutation"})],
+        "method": [StrOptions({*NETWORK_METHODS, "permutation", "forward"})],
         "n_repeats": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
     }
@@ -271,18 +273,17 @@ class SensitivitySelector(SubsetSelector):
         self.n_jobs = n_jobs
 
     def _begin(self, X, y, scorer, size, rng):
-        if self.method == "sfs":
+        if self.method == "forward":
             return Forward(scorer, size)
         return Ranked(self, X, y, scorer, size, rng)
 
-    def _scorer(self, X, y, params):
-        scorer = super()._scorer(X, y, params)
+    def _scorer(self, X, y, columns, params):
+        scorer = super()._scorer(X, y, columns, params)
         if isinstance(self.estimator, FrozenEstimator):  # subsets need models of their own
             scorer.estimator = clone(self.estimator.estimator)
         return scorer
 
     def _choose(self, scorer, scores, size):
-        if self.method == "sfs" or (size is None and scorer.history):
+        if self.method == "forward" or size is None:
             return super()._choose(scorer, scores, size)
-        size = len(scores) if size is None else size
-        return sum(1 << int(f) for f in np.argsort(-scores, kind="stable")[:size])
+        return scorer.top(scores, size)

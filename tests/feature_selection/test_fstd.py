@@ -1,14 +1,8 @@
 import numpy as np
-import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_selection import FSTD
-from sklearn_autorec.feature_selection._fstd import Walks
 
 MAINS, PAIR = [0, 1, 2], (3, 4)
 

@@ -21,7 +21,9 @@ class DualScorer(SubsetScorer):
     Test rows are scored all of them, whatever their block.
     """
 
-    blocks: np.ndarray  # block of every row, int (n_rows,), once they are known
+    # Set by the search: block of every row, of the training rows of every fold, and the number of blocks.
+    blocks: np.ndarray
+    fold_blocks: list
     n_blocks = 0
 
     def canonical(self, bits):
@@ -29,16 +31,18 @@ class DualScorer(SubsetScorer):
         fields = super().canonical(bits & (1 << self.n_fields) - 1)
         return fields | rows << self.n_fields if fields else 0
 
-    def kept(self, bits):
-        """Rows whose block is chosen, bool (n_rows,)."""
-        return unpack(bits >> self.n_fields, self.n_blocks)[self.blocks]
+    def kept(self, bits, blocks):
+        """Which rows' blocks are chosen, bool (n_rows,)."""
+        return unpack(bits >> self.n_fields, self.n_blocks)[blocks]
 
     def _tasks(self, bits):
-        kept = self.kept(bits)
-        return [(*task[:4], task[4][kept[task[4]]], *task[5:]) for task in super()._tasks(bits)]
+        return [
+            (*task[:4], task[4][self.kept(bits, blocks)], *task[5:])
+            for task, blocks in zip(super()._tasks(bits), self.fold_blocks, strict=True)
+        ]
 
     def _record(self, bits):
-        return {**super()._record(bits), "n_rows": int(self.kept(bits).sum())}
+        return {**super()._record(bits), "n_rows": int(self.kept(bits, self.blocks).sum())}
 
 
 class DualScan(Scan):
@@ -48,15 +52,20 @@ class DualScan(Scan):
 
     def __init__(self, selector, X, y, scorer, size, rng):
         super().__init__(selector, X, y, scorer, size, rng)
-        self.suspicion = suspicion(selector.rows_by, X, y, scorer, rng)
-        scorer.blocks, scorer.n_blocks = blocks_of(self.suspicion, y if self.discrete else None, selector.n_blocks)
-        self.least = (1 - selector.max_dropped) * scorer.n_blocks
-        self.row_agent = Scanner(self, self.state.size + 4)
+        self.suspicion, of_folds = suspicion(selector.rows_by, X, y, scorer, rng)
+        labels = y if self.discrete else np.zeros(len(y))
+        n_blocks = min([selector.n_blocks, *map(len, of_folds)])
+        scorer.blocks, scorer.n_blocks = blocks_of(self.suspicion, labels, n_blocks), n_blocks
+        scorer.fold_blocks = [
+            blocks_of(found, labels[train], n_blocks) for found, (train, _) in zip(of_folds, scorer.splits, strict=True)
+        ]
+        self.least = (1 - selector.max_dropped) * n_blocks
+        self.row_agent = Scanner(self, 5)
 
     def look_at_rows(self, mask, rows, place):
-        """State of the subset and of a block: its place, whether it is in, share and mean place of the blocks in use."""
+        """State of a block: its place, whether it is in, share and mean place of the blocks in use, share of the fields."""
         n = len(rows)
-        return np.r_[self.state(mask), place / n, rows[place], rows.mean(), np.flatnonzero(rows).mean() / n]
+        return np.array([place / n, rows[place], rows.mean(), np.flatnonzero(rows).mean() / n, mask.mean()])
 
     def run(self):
         mask, rows = self.scorer.distinct.copy(), np.ones(self.scorer.n_blocks, bool)
@@ -71,7 +80,8 @@ class DualScan(Scan):
                 place = turn % len(rows)
                 state = self.look_at_rows(mask, rows, place)
                 rows = rows.copy()
-                rows[place] = self.row_agent.act(state)
+                # The trainer's advice where the agent explores: to keep a block the likelier, the less suspicious it is.
+                rows[place] = self.row_agent.act(state, (place + 0.5) / len(rows))
                 rows[place] |= rows.sum() < self.least
             before, reward = reward, self.reward(mask, self.score(mask, rows))
             self.count(mask)
@@ -91,62 +101,65 @@ class DualScan(Scan):
 
 
 def suspicion(rows_by, X, y, scorer, rng):
-    """How little each row fits the others, (n_rows,); the larger the more suspicious."""
-    if rows_by == "random":
-        return rng.random_sample(len(y))
+    """How little each row fits the others, (n_rows,), and the same for the training rows of every fold.
+
+    Larger is more suspicious. Where it depends on the target, that of a fold's training rows is found without its test rows:
+    leaving out rows that contradict them would make noise look right.
+    """
+    if rows_by == "loss":
+        of_all = held_out_loss(scorer, X, y, np.arange(len(y)))
+        return of_all, [held_out_loss(scorer, X, y, train) for train, _ in scorer.splits]
+    of_all = rng.random_sample(len(y))
     if rows_by == "isolation":
         codes, rows = field_codes(X, rng)
         forest = IsolationForest(random_state=rng.randint(2**31 - 1))
-        found = np.full(len(y), np.nan)  # of large tables some rows only are read
-        found[rows] = -forest.fit(codes).score_samples(codes)
-    else:
-        found = held_out_loss(X, y, scorer)
-    return np.where(np.isnan(found), np.nanmedian(found), found)
+        of_all[rows] = -forest.fit(codes).score_samples(codes)
+        unread = np.isin(np.arange(len(y)), rows, invert=True)  # of large tables some rows only are read
+        of_all[unread] = np.median(of_all[rows])
+    return of_all, [of_all[train] for train, _ in scorer.splits]
 
 
-def held_out_loss(X, y, scorer):
-    """Loss of every row under models of all columns that were not fitted on it, (n_rows,); NaN where no fold tests it.
+def held_out_loss(scorer, X, y, rows):
+    """Loss of some rows, each under a model of all columns that was fitted on other rows of these, (len(rows),).
 
     One minus the probability of the row's own class; 0 or 1 without probabilities; the absolute error of numbers.
     """
-    total, times = np.zeros(len(y)), np.zeros(len(y))
-    for train, test in scorer.splits:
-        model = clone(scorer.estimator).fit(
-            safe_indexing(X, train), y[train], **rows_of(scorer.params.fit, train, len(y))
-        )
+    part = np.empty(len(rows), np.int64)
+    part[np.argsort(y[rows], kind="stable")] = np.arange(len(rows)) % 3  # every class, or range of y, in every part
+    loss = np.empty(len(rows))
+    for k in range(3):
+        train, test = rows[part != k], rows[part == k]
+        model = clone(scorer.estimator)
+        model.fit(safe_indexing(X, train), y[train], **rows_of(scorer.params.fit, train, len(y)))
         table = safe_indexing(X, test)
         if is_classifier(model) and hasattr(model, "predict_proba"):
-            own = y[test][:, None] == model.classes_
-            loss = 1 - (model.predict_proba(table) * own).sum(1)
+            found = 1 - (model.predict_proba(table) * (y[test][:, None] == model.classes_)).sum(1)
         elif is_classifier(model):
-            loss = model.predict(table) != y[test]
+            found = model.predict(table) != y[test]
         else:
-            loss = np.abs(model.predict(table) - y[test])
-        total[test] += loss
-        times[test] += 1
-    return np.divide(total, times, out=np.full(len(y), np.nan), where=times > 0)
+            found = np.abs(model.predict(table) - y[test])
+        loss[part == k] = found
+    return loss
 
 
 def blocks_of(found, y, n_blocks):
-    """Rows cut by falling suspicion into blocks of equal size, each with the classes of all rows; (block of each row, number).
+    """Rows cut by falling suspicion into blocks of about equal size, each with the classes of all rows, int (n_rows,).
 
     Parameters
     ----------
     found : ndarray (n_rows,)
-    y : ndarray (n_rows,) or None
+        Suspicion.
+    y : ndarray (n_rows,)
         Classes.
     n_blocks : int
-        At most; every block has a row.
     """
     place = np.empty(len(found))
-    for label in [None] if y is None else np.unique(y):
-        rows = np.arange(len(found)) if label is None else np.flatnonzero(y == label)
-        order = rows[np.argsort(-found[rows], kind="stable")]
-        place[order] = (np.arange(len(rows)) + 0.5) / len(rows)
-    n_blocks = min(n_blocks, len(found))
+    for label in np.unique(y):
+        rows = np.flatnonzero(y == label)
+        place[rows[np.argsort(-found[rows], kind="stable")]] = (np.arange(len(rows)) + 0.5) / len(rows)
     blocks = np.empty(len(found), np.int64)
     blocks[np.argsort(place, kind="stable")] = np.arange(len(found)) * n_blocks // len(found)
-    return blocks, n_blocks
+    return blocks
 
 
 class DualAgent(SubsetSelector):
@@ -181,7 +194,7 @@ class DualAgent(SubsetSelector):
         Decisions of both agents together.
     max_evaluations : int or None, default=200
         Subsets to fit at most, each on all folds. Subsets met again are remembered and cost nothing. The fits behind
-        ``rows_by="loss"``, one per fold, are not counted.
+        ``rows_by="loss"``, three for each fold and three for the whole, are not counted.
     max_time : float or None, default=None
         Seconds, after which the search ends with a warning.
     epsilon : float in [0, 1], default=0.05
@@ -235,8 +248,9 @@ class DualAgent(SubsetSelector):
 
     Notes
     -----
-    ``best_score_`` is the largest of many scores on the same folds and therefore too good; the suspicion of a row comes
-    from models that have seen the test folds of others. Score the result on rows that ``fit`` never saw.
+    ``best_score_`` is the largest of many scores on the same folds and therefore too good; score the result on rows that
+    ``fit`` never saw. Blocks are cut anew in the training rows of each fold, by the suspicion among these alone: rows left
+    out because they contradict the test rows would make noise look right.
 
     Departures from the paper, whose full text leaves much open. Rows are decided on in blocks, for a fit per row is too much; a block
     has the classes of the whole, so that the base rate stays. The paper's trainer for rows, an isolation forest, is
@@ -337,4 +351,4 @@ class DualAgent(SubsetSelector):
 
     def _publish(self, scorer, results, chosen):
         super()._publish(scorer, results, chosen)
-        self.sample_support_ = scorer.kept(chosen)
+        self.sample_support_ = scorer.kept(chosen, scorer.blocks)

@@ -15,10 +15,10 @@ class Scanner:
         self.bank = search.agents(1, n_state)
         self.scale = Scaled()
 
-    def act(self, state):
-        """Yes or no; at random with the probability of exploration."""
+    def act(self, state, advice=0.5):
+        """Yes or no; with the probability of exploration at random, yes as probable as advised."""
         if self.search.rng.random_sample() < self.search.epsilon():
-            return bool(self.search.rng.randint(2))
+            return bool(self.search.rng.random_sample() < advice)
         no, yes = self.bank.values(state)[0]
         return bool(yes > no)
 

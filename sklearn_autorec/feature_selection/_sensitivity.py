@@ -106,15 +106,15 @@ class Ranked:
             self.scorer([bits_of(order[:k])])
 
     def sensitivity(self, train, test):
-        p, estimator = self.p, self.p.estimator
+        p, estimator, X = self.p, self.p.estimator, self.X
+        if p.method == "permutation" and not hasattr(X, "iloc") and hasattr(X, "to_pandas"):
+            X = X.to_pandas()  # scikit-learn's function would turn other frames into arrays without names
         if train is None:
             model = estimator.estimator
         else:
             model = clone(estimator)
-            model.fit(
-                safe_indexing(self.X, train), self.y[train], **rows_of(self.scorer.params.fit, train, len(self.y))
-            )
-        X, y = safe_indexing(self.X, test), self.y[test]
+            model.fit(safe_indexing(X, train), self.y[train], **rows_of(self.scorer.params.fit, train, len(self.y)))
+        X, y = safe_indexing(X, test), self.y[test]
         if p.method == "permutation":
             result = permutation_importance(
                 model,

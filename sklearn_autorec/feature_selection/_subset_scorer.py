@@ -70,9 +70,10 @@ def score_fold(estimator, scorer, X, y, train, test, fit_params, score_params):
 def try_fold(*task):
     """(score, None) of `score_fold`, or (NaN, what went wrong)."""
     try:
-        return score_fold(*task), None
+        score = score_fold(*task)
     except Exception as error:
         return np.nan, f"{type(error).__name__}: {error}"
+    return score, "the score is NaN" if np.isnan(score) else None
 
 
 def rows_of(params, rows, n):

@@ -33,12 +33,15 @@ def field_codes(X, rng):
     n_numeric = len(encoder.numeric_)
     for j, f in enumerate(encoder.numeric_):
         missing = table.numeric[rows, n_numeric + j] > 0
-        codes[:, f] = np.where(missing, 0, 1 + equal_parts(table.numeric[rows, j]))
+        codes[missing, f] = 0
+        codes[~missing, f] = 1 + equal_parts(table.numeric[rows, j][~missing])
     return codes, rows
 
 
 def equal_parts(x):
     """Numbers (n,) cut into `BINS` parts of about equal size, 0 the smallest."""
+    if not len(x):
+        return np.zeros(0, np.int64)
     edges = np.unique(np.quantile(x, np.arange(1, BINS) / BINS))
     return np.searchsorted(edges, x, side="left")
 

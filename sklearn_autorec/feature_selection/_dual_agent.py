@@ -208,7 +208,7 @@ class DualAgent(SubsetSelector):
         Discount.
     memory_size, batch_size : int, default=200, 32
         Transitions kept by each agent and transitions of an update.
-    n_updates : int, default=4
+    n_updates : int, default=2
         Updates of the network after a decision.
     target_update : int, default=20
         Updates between two copies of the networks that give the targets.
@@ -312,7 +312,7 @@ class DualAgent(SubsetSelector):
         gamma=0.9,
         memory_size=200,
         batch_size=32,
-        n_updates=4,
+        n_updates=2,
         target_update=20,
         replay="uniform",
         random_state=None,

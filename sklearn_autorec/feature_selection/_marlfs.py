@@ -68,7 +68,7 @@ class MARLFS(SubsetSelector):
         Discount.
     memory_size, batch_size : int, default=200, 32
         Transitions kept and transitions of an update.
-    n_updates : int, default=4
+    n_updates : int, default=2
         Updates of the networks in a step.
     target_update : int, default=20
         Updates between two copies of the networks that give the targets.
@@ -182,7 +182,7 @@ class MARLFS(SubsetSelector):
         gamma=0.9,
         memory_size=200,
         batch_size=32,
-        n_updates=4,
+        n_updates=2,
         target_update=20,
         replay="uniform",
         n_walks=1,

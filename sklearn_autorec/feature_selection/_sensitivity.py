@@ -37,8 +37,10 @@ class _Shift:
 def _open(module, shift, to_mean):
     """A copy of a network whose every table of embeddings passes through ``shift``."""
     module = copy.deepcopy(module).eval()
-    inside = set(module.embedding.modules())
-    module.embedding.register_forward_hook(lambda table, _, e: shift(table, e, to_mean))
+    embedding = getattr(module, "embedding", None)  # "lr" has none
+    inside = set() if embedding is None else set(embedding.modules())
+    if embedding is not None:
+        embedding.register_forward_hook(lambda table, _, e: shift(table, e, to_mean))
 
     class Shifted(FieldRows):
         # Stands between a table's class and FieldRows, so that what the table makes of its rows sees them shifted.

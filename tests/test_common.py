@@ -7,15 +7,23 @@ from sklearn.utils.fixes import parse_version
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.feature_selection import FSTD, MARLFS, DualAgent, RandomSubset, SensitivitySelector
+from sklearn_autorec.feature_crossing import AutoCross, FieldCrosser
 from sklearn_autorec.preprocessing import FieldEncoder
 
 FLOAT32 = "float32 weights and shuffled batches cannot agree to 1e-7; test_estimators.py checks full batches to 1e-5"
 EXPECTED_FAILURES = {
     "CTRClassifier": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
     "RatingRegressor": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
+    "FieldEncoder": {},
+    "FieldCrosser": {},
+    "AutoCross": {},
 }
-ESTIMATORS = [CTRClassifier(device="cpu"), RatingRegressor(device="cpu"), FieldEncoder()]
-ESTIMATORS += [
+ESTIMATORS = [
+    CTRClassifier(device="cpu"),
+    RatingRegressor(device="cpu"),
+    FieldEncoder(),
+    FieldCrosser([(0, 1)]),
+    AutoCross(),
     FSTD(LogisticRegression(), max_evaluations=10),
     MARLFS(LogisticRegression(), max_evaluations=10, n_steps=20),
     DualAgent(LogisticRegression(), max_evaluations=10, n_steps=20),

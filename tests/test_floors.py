@@ -25,10 +25,21 @@ BELOW = {
     "_fitting": {"utils", "exceptions", "nn", "search", "base", "preprocessing", "_fit_parts", "_searching"},
     "estimators": {"utils", "exceptions", "nn", "search", "base", "preprocessing", "_fitting"},
     "networks": {"utils", "nn", "base"},
-    "serving": {"utils", "exceptions", "nn", "base", "preprocessing", "_fit_parts", "_searching", "estimators"},
+    "serving": {
+        "utils",
+        "exceptions",
+        "nn",
+        "base",
+        "preprocessing",
+        "feature_crossing",
+        "_fit_parts",
+        "_searching",
+        "estimators",
+    },
     "interaction": {"utils", "exceptions", "nn", "search", "base"},
     "embedding": {"utils", "exceptions", "nn", "search", "base"},
     "feature_selection": {"utils", "exceptions", "preprocessing", "nn", "search", "base"},
+    "feature_crossing": {"utils", "exceptions", "preprocessing"},
     "inspection": {"utils", "exceptions"},
 }
 
@@ -56,7 +67,7 @@ def test_imports_only_what_lies_below(path):
     inside, outside = imports(path)
     assert inside - {part} <= BELOW[part]
     roots = {name.split(".")[0] for name in outside}
-    if part in ("utils", "preprocessing", "datasets", "exceptions", "inspection"):
+    if part in ("utils", "preprocessing", "datasets", "exceptions", "inspection", "feature_crossing"):
         assert not roots & {"torch", "skorch"}
     if part == "nn":
         assert not roots & {"sklearn", "skorch"}

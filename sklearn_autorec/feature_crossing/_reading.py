@@ -1,0 +1,175 @@
+"""Columns of a table as ids, numeric ones in bins; what users say about columns as positions."""
+
+from itertools import pairwise
+from numbers import Integral
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from ..preprocessing import FieldEncoder
+from ..preprocessing._vocabulary import FIRST, MISSING
+
+HALF_WIDTH = np.sqrt(3)  # quantile scores lie in [-sqrt(3), sqrt(3)]
+N_QUANTILES = 1000  # so that values of skewed columns keep apart as float32 scores
+
+
+def position(name, names, labels, parameter):
+    """Position of a column given by name, or by position."""
+    if isinstance(name, str) and name in labels:
+        return labels.index(name)
+    if isinstance(name, Integral) and not isinstance(name, bool) and -len(labels) <= name < len(labels):
+        return int(name) % len(labels)
+    known = f"one of the columns {labels}" if names is not None else "a column"
+    raise ValueError(
+        f"{parameter} has {name!r}, which is neither {known} nor a position below {len(labels)} feature(s)."
+    )
+
+
+def resolve_crosses(crosses, names, labels):
+    """Crosses as tuples of positions in ascending order; refuses what is none, and repetitions."""
+    found = []
+    for cross in crosses:
+        if isinstance(cross, str) or not isinstance(cross, tuple | list) or len(cross) < 2:
+            raise ValueError(f"crosses must hold tuples of two or more columns, got {cross!r}.")
+        columns = tuple(sorted(position(name, names, labels, "crosses") for name in cross))
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"crosses has {cross!r}, which names a column twice.")
+        if columns in found:
+            raise ValueError(f"crosses has {cross!r} more than once (the order of columns does not matter).")
+        found.append(columns)
+    return found
+
+
+def resolve_bins(n_bins, names, labels, default=10):
+    """Number of bins of each column, were it numeric: list of int."""
+    if not isinstance(n_bins, dict):
+        return [n_bins] * len(labels)
+    bins = [default] * len(labels)
+    for name, number in n_bins.items():
+        if not isinstance(number, Integral) or isinstance(number, bool) or not 1 <= number <= 2**20:
+            raise ValueError(f"n_bins must be an int in [1, {2**20}] for each column, got {number!r} for {name!r}.")
+        bins[position(name, names, labels, "n_bins")] = int(number)
+    return bins
+
+
+def checked_encoder(encoder):
+    """An encoder to fit: a clone of the given one, or one with fine quantiles."""
+    if encoder is None:
+        return FieldEncoder(n_quantiles=N_QUANTILES)
+    if not isinstance(encoder, FieldEncoder) or encoder.numeric != "quantile":
+        raise ValueError(f'encoder must be a FieldEncoder with numeric="quantile", got {encoder!r}.')
+    return clone(encoder)
+
+
+def select(X, positions, names, n_columns):
+    """The columns at some positions, in a table of the same kind."""
+    if len(positions) == n_columns:
+        return X
+    if isinstance(X, pd.DataFrame):
+        return X.iloc[:, positions]
+    if hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__"):
+        return X.select([names[i] for i in positions])
+    if isinstance(X, list | tuple):
+        return [[row[i] for i in positions] for row in X]
+    return np.asarray(X)[:, positions]
+
+
+def bin_edges(values, counts, scaler, n_bins):
+    """Scores between which a numeric column is cut, rising, at most ``n_bins - 1``.
+
+    Bins have about equally many rows. A value with more rows than that has a bin of its own, and the others share the remaining
+    bins: in a column that is 0 in nine rows of ten, the tenth is still told apart.
+
+    Parameters
+    ----------
+    values, counts : ndarray of shape (n_distinct,)
+        Distinct values, rising, and their training rows.
+    scaler : NumericScaler
+        Fitted, from values to scores.
+    n_bins : int
+    """
+    if len(values) <= n_bins:
+        new = np.ones(max(len(values) - 1, 0), bool)
+    else:
+        heavy = counts * n_bins > counts.sum()
+        while True:
+            light = np.where(heavy, 0, counts)
+            # A heavy value may split the bin around it in two.
+            n_light = max(n_bins - 2 * int(heavy.sum()), 1)
+            group = np.floor((np.cumsum(light) - light / 2) * n_light / max(light.sum(), 1))
+            new = (np.diff(group) != 0) | heavy[1:] | heavy[:-1]
+            if new.sum() < n_bins or not heavy.any():
+                break
+            heavy[heavy] = counts[heavy] > counts[heavy].min()
+    at = np.flatnonzero(new)
+    edges = scaler.scale_values((values[at] + values[at + 1]) / 2)
+    return np.unique(edges)  # values closer than rounding share a bin
+
+
+def bins_of(scores, missing, edges):
+    """int32 ids of quantile scores (n_rows,): 0 missing, 2.. bins."""
+    bins = np.searchsorted(edges, scores, side="right").astype(np.int32)
+    bins += FIRST
+    bins[missing] = MISSING
+    return bins
+
+
+def column_edges(encoder, positions, n_bins):
+    """Edges of the bins of each numeric column, by position in the whole table, given the number of bins by position there."""
+    found = {}
+    for i in encoder.numeric_.tolist():
+        summary = encoder._counters[i]
+        found[positions[i]] = bin_edges(summary.values, summary.counts, encoder._fields[i], n_bins[positions[i]])
+    return found
+
+
+def column_ids(table, encoder, positions, edges):
+    """Ids (n_rows,) of each column that is no sequence, by position in the whole table.
+
+    Parameters
+    ----------
+    table : EncodedTable
+    encoder : FieldEncoder
+        Fitted on the columns at ``positions``.
+    positions : list of int
+    edges : dict of int to ndarray
+        Of `column_edges`.
+    """
+    ids = {positions[i]: table.ids[:, j] for j, i in enumerate(encoder.categorical_)}
+    m = len(encoder.numeric_)
+    for j, i in enumerate(encoder.numeric_):
+        at = positions[i]
+        ids[at] = bins_of(table.numeric[:, j], table.numeric[:, m + j] > 0, edges[at])
+    return ids
+
+
+def column_sizes(encoder, positions, edges):
+    """Number of ids of each column that is no sequence, by position; parameters as of `column_ids`."""
+    sizes = dict(zip((positions[i] for i in encoder.categorical_), encoder.n_ids_, strict=True))
+    return sizes | {i: FIRST + len(cuts) + 1 for i, cuts in edges.items()}
+
+
+def bin_names(scaler, edges):
+    """Names of the ids of a numeric column, object array: its bins are intervals in its own unit."""
+    names = ["any"]
+    if len(edges):
+        cuts = [f"{x:.5g}" for x in np.interp(edges, scaler.score, scaler.grid)]
+        names = [f"< {cuts[0]}", *(f"[{a}, {b})" for a, b in pairwise(cuts)), f">= {cuts[-1]}"]
+    return np.array(["<missing>", "<unused>", *names], dtype=object)
+
+
+def value_names(vocabulary):
+    """Names of the ids of a categorical column or of the items of a sequence column, object array."""
+    names = vocabulary.values(np.arange(vocabulary.n_ids))
+    return np.array(["<missing>", *(str(name) for name in names[FIRST - 1 :])], dtype=object)
+
+
+def append_columns(X, columns, append):
+    """A polars or pyarrow table with further columns (dict of name to array), or of these alone."""
+    if hasattr(X, "append_column"):
+        X = X if append else X.select([])
+        for name, values in columns.items():
+            X = X.append_column(name, [values])
+        return X
+    return X.hstack(type(X)(columns)) if append else type(X)(columns)

@@ -6,8 +6,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.feature_selection import FSTD, MARLFS, DualAgent, RandomSubset, SensitivitySelector
 from sklearn_autorec.feature_crossing import AutoCross, FieldCrosser
+from sklearn_autorec.feature_selection import FSTD, MARLFS, DualAgent, RandomSubset, SensitivitySelector
 from sklearn_autorec.preprocessing import FieldEncoder
 
 FLOAT32 = "float32 weights and shuffled batches cannot agree to 1e-7; test_estimators.py checks full batches to 1e-5"

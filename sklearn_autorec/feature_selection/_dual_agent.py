@@ -264,15 +264,15 @@ class DualAgent(SubsetSelector):
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> from sklearn.neighbors import KNeighborsClassifier
     >>> from sklearn_autorec.feature_selection import DualAgent
-    >>> X = np.random.default_rng(0).integers(0, 2, (400, 6))
-    >>> y = X[:, 1] | X[:, 4]
-    >>> y[:40] = 1 - y[:40]  # wrong labels
-    >>> selector = DualAgent(DecisionTreeClassifier(random_state=0), max_evaluations=40, random_state=0).fit(X, y)
+    >>> X = np.random.default_rng(0).random((400, 5))
+    >>> y = (X[:, 1] + X[:, 3] > 1).astype(int)
+    >>> y[:80] = 1 - y[:80]  # wrong labels
+    >>> selector = DualAgent(KNeighborsClassifier(1), max_evaluations=80, random_state=0).fit(X, y)
     >>> selector.get_support(indices=True)
-    array([1, 4])
-    >>> bool((~selector.sample_support_[:40]).mean() > (~selector.sample_support_[40:]).mean())
+    array([1, 3])
+    >>> bool((~selector.sample_support_[:80]).mean() > 2 * (~selector.sample_support_[80:]).mean())
     True
     """
 

@@ -22,7 +22,7 @@ class Walks:
         self.n_fields = scorer.n_fields
         self.aor = np.zeros(self.n_fields)
         self.visits = np.zeros(self.n_fields, np.int64)
-        self.values: dict[int, float] = {}
+        self.values = {}
         self.scale = 0.0  # the largest gain or loss seen: UCB's bonus is meant for rewards of size 1
         self.n_distinct = int(scorer.distinct.sum())
         self.patience = max(1, round(math.sqrt(self.n_distinct)))

@@ -22,7 +22,7 @@ class _Shift:
     """What is done to the embeddings (B, F, d) of every table of a network: summed, or moved towards a target."""
 
     def __init__(self):
-        self.sums: dict[int, torch.Tensor] = {}
+        self.sums = {}
         self.n_rows = 0
         self.share = None  # (B, F), how far each embedding is moved; None while sums are taken
 

@@ -224,14 +224,16 @@ class SubsetScorer:
         return max(found, key=lambda entry: entry[:2])[2] if found else None
 
     def top(self, scores, size, chosen=0):
-        """``chosen`` and the fields of the highest scores, ``size`` in all; what would be left out of a fit comes last."""
-        order = np.argsort(-scores, kind="stable").tolist()
-        for distinct in (True, False):
-            for f in order:
-                if chosen.bit_count() == size:
-                    return chosen
-                if not distinct or self.canonical(chosen | 1 << f) != self.canonical(chosen):
-                    chosen |= 1 << f
+        """``chosen`` and the fields of the highest scores, ``size`` in all.
+
+        Of equal columns the first stands for all; what would be left out of a fit comes last.
+        """
+        order = np.argsort(-scores, kind="stable")
+        firsts = self.twins[order]
+        for f in [*firsts[firsts >= 0].tolist(), *order.tolist()]:
+            if chosen.bit_count() == size:
+                break
+            chosen |= 1 << f
         return chosen
 
 

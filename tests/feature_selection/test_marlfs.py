@@ -292,10 +292,18 @@ def test_main_fields_are_found_and_random_subsets_beaten(auc):
 
 
 def test_noise_is_no_better_than_random(auc):
-    X, y = planted(0)
-    y = np.random.default_rng(0).permutation(y)
-    agents, random = (search(cls, 0, X, y, scoring=auc, max_evaluations=40) for cls in (MARLFS, RandomSubset))
-    assert abs(agents.best_score_ - random.best_score_) < 0.03 and agents.best_score_ < 0.59
+    """On five seeds with shuffled labels: what is found is no better than chance, and the main fields are not preferred."""
+    best, right, wrong = [], [], []
+    for seed in range(5):
+        X, y = planted(seed)
+        y = np.random.default_rng(seed).permutation(y)
+        found = [search(cls, seed, X, y, scoring=auc, max_evaluations=40) for cls in (MARLFS, RandomSubset)]
+        best.append([f.best_score_ for f in found])
+        right.append(found[0].support_[:3].mean())
+        wrong.append(found[0].support_[3:].mean())
+    agents, random = np.mean(best, 0)
+    assert abs(agents - random) < 0.02 and np.max(best) < 0.6
+    assert abs(np.mean(right) - np.mean(wrong)) < 0.35
 
 
 def test_options_walk_other_ways():

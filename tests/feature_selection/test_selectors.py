@@ -188,6 +188,8 @@ def test_jobs_do_not_change_results():
         ("MARLFS", {"n_walks": 3}),
         ("MARLFS, scan", {"n_walks": 2}),
         ("DualAgent", {}),
+        ("RandomSubset", {}),
+        ("permutation", {}),
         ("forward", {}),
     ):
         one, two = (make(name, max_evaluations=8, n_jobs=n, **walks).fit(X, y) for n in (1, 2))

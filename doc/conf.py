@@ -67,6 +67,7 @@ def insert_changelog(app, docname, source):
 
 def skip_what_sklearn_wrote(app, what, name, obj, skip, options):
     """Leave out methods that scikit-learn adds, such as ``set_output`` and ``set_fit_request``."""
+    obj = getattr(obj, "fget", obj)  # the function behind a property
     request = name.startswith("set_") and name.endswith("_request")
     added = not isinstance(obj, type) and str(getattr(obj, "__module__", "")).startswith("sklearn.")
     return True if request or added else None

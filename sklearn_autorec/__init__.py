@@ -1,7 +1,37 @@
 """Automated deep recommender models for tables of categorical fields, behind scikit-learn's interfaces."""
 
-from . import networks  # noqa: F401  (fills the registry of network names)
+import importlib
+from typing import TYPE_CHECKING
+
 from ._version import __version__
-from .estimators import CTRClassifier, RatingRegressor
+
+if TYPE_CHECKING:
+    from .estimators import CTRClassifier, RatingRegressor
+
+_SUBPACKAGES = {
+    "base",
+    "datasets",
+    "embedding",
+    "feature_crossing",
+    "inspection",
+    "interaction",
+    "model_selection",
+    "networks",
+    "preprocessing",
+    "serving",
+}
 
 __all__ = ["CTRClassifier", "RatingRegressor", "__version__"]
+
+
+def __getattr__(name):
+    """Estimators and subpackages on first use: torch takes seconds to load, and transformers and searches need none of it."""
+    if name in ("CTRClassifier", "RatingRegressor"):
+        return getattr(importlib.import_module(".estimators", __name__), name)
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__, *_SUBPACKAGES})

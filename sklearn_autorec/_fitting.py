@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from ._fit_parts import EpochReporter, Seeds, mean_one, resolve_device, serving_net, sizes
 from ._searching import Found, check_methods, check_slots, realise, search_parts
 from .base import SLOTS, FixedArchitecture, describe, network_of, resolve_network
-from .nn import BuildContext, mask_to_text
+from .nn import BuildContext, ReLUDropout, mask_to_text
 from .preprocessing import FieldEncoder
 from .search import EncodedTensors, FieldNet, TrainingPlan, forward_in_chunks, train
 from .utils._memory import available_memory
@@ -42,6 +42,9 @@ def _without_masks(architecture, net):
 
 class FieldEstimator(CallbackSupportMixin, BaseEstimator):
     """Base of `CTRClassifier` and `RatingRegressor`: everything but labels, loss and outputs."""
+
+    # Parameters up to which ``fit`` with ``warm_start=True`` goes on; the searches of model_selection read it.
+    warm_start_until = ("max_epochs",)
 
     _parameter_constraints: dict = {
         "network": [str, HasMethods("build")],
@@ -187,7 +190,10 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         )
         if warm:
             module = self.net_.module_.to(device)
-            plan = dataclasses.replace(plan, epochs=max(self.max_epochs - self.n_iter_, 0))
+            found.architecture = self._adjusted(module)
+            left = max(self.max_epochs - self.n_iter_, 0)
+            # Another order than in the epochs before, as in partial_fit: repeated orders are learned by heart.
+            plan = dataclasses.replace(plan, epochs=left, seed=plan.seed + self.n_iter_)
         else:
             final = seeds.fresh(context)
             module = network.build(final, realise(methods, found.architecture, final))
@@ -195,8 +201,9 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             found.architecture.update(self._described(network))
             module.to(device)
         history, n_iter, interrupted = [], self.n_iter_ if warm else 0, found.interrupted
+        trained = None
         if plan.epochs and not interrupted:
-            net = FieldNet(module, loss, lr=plan.lr, embedding_l2=plan.embedding_l2, weight_decay=plan.weight_decay)
+            trained = net = self._live_net(module, plan, n_iter if warm else None)
 
             def current():
                 return {"encoder_": encoder, "net_": net, "n_features_in_": encoder.n_features_in_}
@@ -213,8 +220,12 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         if warm:
             history = self.history_ + history
             found.history = self.search_history_
+        numbers = [id(p) for p in module.parameters()]
         net = serving_net(module, loss)
         self._publish(encoder, net, found.architecture, found.history, history, n_iter, device)
+        # Moments are of no use where a smaller form of the module is what goes on.
+        if self.warm_start and trained is not None and numbers == [id(p) for p in net.module_.parameters()]:
+            self._stream = trained
         return self
 
     def _described(self, network):
@@ -231,8 +242,8 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _partial_fit(self, X, y, sample_weight=None, classes=None):
         first = not hasattr(self, "encoder_")
+        validate_parameters(self)
         if first:
-            validate_parameters(self)
             if self.search is not None:
                 raise ValueError(
                     f"partial_fit cannot start with search={self.search!r}: a search needs all its rows. Call fit first "
@@ -255,31 +266,57 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             return self
         seeds = Seeds(self.random_state)
         plan = dataclasses.replace(self._plan(len(table), seeds), epochs=1, lr_schedule="constant", averaging=0.0)
-        stream = getattr(self, "_stream", None)
-        if stream is None:
-            if first:
-                context = self._context(encoder, plan, np.asarray(target), weight)
-                module = network.build(seeds.fresh(context), {}).to(device)
-            else:
-                module = self.net_.module_
-            stream = FieldNet(
-                module, self._loss(), lr=plan.lr, embedding_l2=plan.embedding_l2, weight_decay=plan.weight_decay
-            )
-        plan = dataclasses.replace(plan, seed=plan.seed + getattr(self, "n_iter_", 0))
+        if first:
+            context = self._context(encoder, plan, np.asarray(target), weight)
+            module = network.build(seeds.fresh(context), {}).to(device)
+            architecture = self._described(network)
+        else:
+            module = self.net_.module_
+            architecture = self._adjusted(module)
+        n_iter = getattr(self, "n_iter_", 0)
+        stream = self._live_net(module, plan, None if first else n_iter)
+        plan = dataclasses.replace(plan, seed=plan.seed + n_iter)
         data = EncodedTensors.from_table(table, device, target, mean_one(weight))
         result = train(stream, data, plan)
         history = getattr(self, "history_", []) + result.history
         self._publish(
             encoder,
             serving_net(stream.module_, stream.criterion_),
-            self._described(network) if first else self._architecture,
+            architecture,
             getattr(self, "search_history_", []),
             history,
-            getattr(self, "n_iter_", 0) + result.best_epoch,
+            n_iter + result.best_epoch,
             device,
         )
         self._stream = stream
         return self
+
+    def _live_net(self, module, plan, n_iter):
+        """A net for a module; if it has been trained for ``n_iter`` epochs, with the moments of then and rates of now."""
+        rates = {"lr": plan.lr, "embedding_l2": plan.embedding_l2, "weight_decay": plan.weight_decay}
+        saved = None if n_iter is None else getattr(self, "_stream", None)
+        if n_iter is not None:
+            for layer in module.modules():
+                if isinstance(layer, ReLUDropout):
+                    layer.restart(n_iter)
+        if isinstance(saved, FieldNet) and saved.device != str(next(module.parameters()).device):
+            saved = saved.training_state()
+        net = saved if isinstance(saved, FieldNet) else FieldNet(module, self._loss(), **rates)
+        if isinstance(saved, list):  # of a copy, a pickle or another device
+            net.initialize().load_training_state(saved)
+        if saved is not None:
+            net.retune(**rates)
+        return net
+
+    def _adjusted(self, module):
+        """The architecture, after parameters of the network that may change on a live module have been set on it."""
+        known = self._architecture.get("network")
+        network = resolve_network(self.network)
+        if known is None or type(network).__name__ != known["network"]:
+            return self._architecture  # a network set after training began has no say
+        check_slots(network, [])
+        known = {**known, "params": {**known["params"], **network.adjust(module)}}
+        return {**self._architecture, "network": known}
 
     @staticmethod
     def _weight(table, sample_weight):
@@ -505,7 +542,8 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
 
     def __getstate__(self):
         state = super().__getstate__().copy()
-        state.pop("_stream", None)
+        if isinstance(state.get("_stream"), FieldNet):
+            state["_stream"] = state["_stream"].training_state()
         net = state.get("net_")
         if net is not None and self._device().type != "cpu":
             state["net_"] = serving_net(copy.deepcopy(net.module_).to("cpu"), net.criterion_)

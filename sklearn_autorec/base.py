@@ -1,5 +1,7 @@
 """The two kinds of object a user hands to an estimator: a network, and a search method."""
 
+import importlib
+
 import numpy as np
 from sklearn.base import BaseEstimator
 
@@ -53,6 +55,27 @@ class Network(BaseEstimator):
         """
         raise NotImplementedError
 
+    def adjust(self, module):
+        """Set on a module whose training goes on those of the parameters that need no new weights.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            Of ``build``; it may hold parts of search methods.
+
+        Returns
+        -------
+        dict
+            What was set, by name of the parameter.
+        """
+        return {}
+
+
+def _known(registry):
+    """A registry with the networks of this package in it. They stand on this module, so it cannot import them at its top."""
+    importlib.import_module(".networks", __package__)
+    return registry
+
 
 def register_network(name):
     """Class decorator: make a network available under ``network=name``."""
@@ -75,11 +98,10 @@ def resolve_network(network):
         If it is neither a name nor a `Network`.
     """
     if isinstance(network, str):
-        if network not in _NETWORKS:
-            raise ValueError(
-                f"network={network!r} is not known; choose one of {sorted(_NETWORKS)} or a Network object."
-            )
-        return _NETWORKS[network]()
+        known = _known(_NETWORKS)
+        if network not in known:
+            raise ValueError(f"network={network!r} is not known; choose one of {sorted(known)} or a Network object.")
+        return known[network]()
     if not isinstance(network, Network):
         raise TypeError(f"network must be a str or a Network object such as DeepFM(), got {network!r}.")
     return network
@@ -87,7 +109,7 @@ def resolve_network(network):
 
 def networks_with_slot(slot):
     """Names of the registered networks that have a slot."""
-    return sorted(name for name, cls in _NETWORKS.items() if slot in cls.slots)
+    return sorted(name for name, cls in _known(_NETWORKS).items() if slot in cls.slots)
 
 
 def describe(component, kind):
@@ -111,10 +133,11 @@ def network_of(description):
         If its class is not known or does not take its parameters.
     """
     name = description.get("network") if isinstance(description, dict) else None
-    if name not in _NETWORK_CLASSES:
-        raise ValueError(f"network class {name!r} is not known; choose one of {sorted(_NETWORK_CLASSES)}.")
+    known = _known(_NETWORK_CLASSES)
+    if name not in known:
+        raise ValueError(f"network class {name!r} is not known; choose one of {sorted(known)}.")
     try:
-        return _NETWORK_CLASSES[name](**description.get("params", {}))
+        return known[name](**description.get("params", {}))
     except TypeError as error:
         raise ValueError(f"network {name!r} cannot be made of {description.get('params')!r}: {error}") from error
 

@@ -77,7 +77,9 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with ``sample_weight``.
     warm_start : bool, default=False
-        ``fit`` goes on from the fitted network, with its encoder and architecture, until ``max_epochs`` in all.
+        ``fit`` goes on from the fitted network, with its encoder, architecture and the optimiser's moments, until
+        ``max_epochs`` in all. What ``set_params`` changes meanwhile takes effect for the parameters that ``partial_fit``
+        names, and for those of early stopping, schedules and averaging.
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU.
     random_state : int, RandomState or None, default=None
@@ -219,7 +221,12 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         """Train one epoch on a chunk of rows.
 
         The first chunk fixes the vocabulary, unless ``encoder`` is frozen or ``fit`` came before; later values that it
-        does not hold count as unknown. The optimiser's state lives on between calls, not in pickles.
+        does not hold count as unknown. The optimiser's state lives on between calls, in copies and in pickles (not in
+        model files).
+
+        What ``set_params`` changes between two calls takes effect in the next for ``lr``, ``embedding_l2``,
+        ``weight_decay``, ``batch_size``, ``id_dropout``, ``class_weight``, ``random_state`` and, with a network object
+        that has it, ``network__dropout``. The network itself, the encoder and ``embedding_dim`` stay.
 
         Parameters
         ----------
@@ -359,7 +366,9 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
         Share of ids that each training step replaces by the field's unknown id, so that values never seen in
         training meet a trained embedding.
     warm_start : bool, default=False
-        ``fit`` goes on from the fitted network, with its encoder and architecture, until ``max_epochs`` in all.
+        ``fit`` goes on from the fitted network, with its encoder, architecture and the optimiser's moments, until
+        ``max_epochs`` in all. What ``set_params`` changes meanwhile takes effect for the parameters that ``partial_fit``
+        names, and for those of early stopping, schedules and averaging.
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU.
     random_state : int, RandomState or None, default=None

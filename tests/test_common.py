@@ -1,13 +1,25 @@
 """scikit-learn's own checks on every public estimator, with default parameters."""
 
 import sklearn
-from sklearn.linear_model import LogisticRegression
+from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.feature_crossing import AutoCross, FieldCrosser
 from sklearn_autorec.feature_selection import FSTD, MARLFS, DualAgent, RandomSubset, SensitivitySelector
+from sklearn_autorec.model_selection import (
+    Alternating,
+    BayesSearchCV,
+    HyperbandSearchCV,
+    Joint,
+    PlanSearchCV,
+    PopulationSearchCV,
+    RegularizedEvolutionSearchCV,
+    SuccessiveHalvingSearchCV,
+)
 from sklearn_autorec.preprocessing import FieldEncoder
 
 FLOAT32 = "float32 weights and shuffled batches cannot agree to 1e-7; test_estimators.py checks full batches to 1e-5"
@@ -18,6 +30,11 @@ EXPECTED_FAILURES = {
     "FieldCrosser": {},
     "AutoCross": {},
 }
+# Searches over estimators that pass the checks themselves, of few fits; once by rows, once warm.
+SEARCH = {"cv": 2, "random_state": 0, "error_score": "raise"}
+WARM = {"max_resources": 2, "eta": 2, "warm": True, **SEARCH}
+RATES = {"learning_rate": [0.01, 0.1, 1.0]}
+STRENGTHS = list(range(1, 28))
 ESTIMATORS = [
     CTRClassifier(device="cpu"),
     RatingRegressor(device="cpu"),
@@ -29,6 +46,43 @@ ESTIMATORS = [
     DualAgent(LogisticRegression(), max_evaluations=10, n_steps=20),
     RandomSubset(LogisticRegression(), max_evaluations=10),
     SensitivitySelector(LogisticRegression(), method="permutation", max_evaluations=5),
+    HyperbandSearchCV(LogisticRegression(), {"C": STRENGTHS}, **SEARCH),
+    HyperbandSearchCV(GradientBoostingRegressor(max_depth=1), RATES, resource="n_estimators", **WARM),
+    SuccessiveHalvingSearchCV(Ridge(), {"alpha": STRENGTHS}, **SEARCH),
+    SuccessiveHalvingSearchCV(
+        SGDClassifier(tol=None, random_state=0), {"alpha": [1e-4, 1e-2, 1.0]}, resource="max_iter", **WARM
+    ),
+    BayesSearchCV(LogisticRegression(), {"C": STRENGTHS, "fit_intercept": [True, False]}, n_iter=7, **SEARCH),
+    PlanSearchCV(
+        Ridge(),
+        {"alpha": STRENGTHS, "fit_intercept": [True, False]},
+        plan=Alternating(Joint("alpha"), Joint()),
+        n_iter=4,
+        sampler="random",
+        **SEARCH,
+    ),
+    PopulationSearchCV(
+        SGDClassifier(tol=None, random_state=0),
+        {"alpha": [1e-4, 1e-3, 1e-2], "penalty": ["l1", "l2"]},
+        resource="max_iter",
+        step=5,
+        n_steps=2,
+        population=3,
+        **{**SEARCH, "cv": StratifiedShuffleSplit(n_splits=1, test_size=0.2, random_state=0)},
+    ),
+    PopulationSearchCV(
+        GradientBoostingRegressor(max_depth=1),
+        RATES,
+        resource="n_estimators",
+        n_steps=2,
+        population=2,
+        refit="replay",
+        **{**SEARCH, "cv": None},
+    ),
+    RegularizedEvolutionSearchCV(
+        LogisticRegression(), {"C": STRENGTHS}, n_iter=5, population=3, tournament=2, **SEARCH
+    ),
+    RegularizedEvolutionSearchCV(Ridge(), {"alpha": STRENGTHS}, n_iter=4, population=2, tournament=1, **SEARCH),
 ]
 
 

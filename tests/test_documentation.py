@@ -1,6 +1,7 @@
 """The pages under doc/: their examples run, and the reference lists every public module."""
 
 import doctest
+import itertools
 import pkgutil
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import sklearn_autorec
 
 DOC = Path(__file__).parents[1] / "doc"
-SOURCES = [*DOC.glob("*.rst"), *DOC.glob("user_guide/*.rst")]
+SOURCES = sorted([*DOC.glob("*.rst"), *DOC.glob("user_guide/*.rst")])
 PAGES = sorted(
     p.relative_to(DOC) for p in SOURCES if re.search(r"^\s*>>> ", p.read_text(encoding="utf-8"), re.MULTILINE)
 )
@@ -37,3 +38,15 @@ def test_the_reference_lists_every_public_module():
     }
     # The estimators are listed under the package itself; utils is for the package's own use.
     assert public - {"estimators", "utils"} <= listed
+
+
+@pytest.mark.parametrize("page", SOURCES, ids=lambda page: str(page.relative_to(DOC)))
+def test_rows_of_tables_are_whole(page):
+    """In a simple table text in the first column begins a new row: what was meant as a second line stands alone."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    rules = [k for k, line in enumerate(lines) if re.fullmatch(r"\s*=+(\s+=+)+", line)]
+    for start, end in itertools.pairwise(rules):
+        second = re.search(r"=\s+(=)", lines[start]).start(1)
+        rows = lines[start + 1 : end]
+        if all(rows):  # else the lines between two tables
+            assert [row for row in rows if row[:second].strip() and not row[second:].strip()] == []

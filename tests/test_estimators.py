@@ -1,5 +1,6 @@
 """The two estimators as a user meets them."""
 
+import copy
 import multiprocessing
 import pickle
 import random
@@ -25,9 +26,11 @@ from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.embedding import PEP
 from sklearn_autorec.exceptions import ConvergenceWarning, NonFiniteLossError, UnknownCategoryWarning
 from sklearn_autorec.interaction import AutoFIS, RandomInteractions
 from sklearn_autorec.networks import FM, DeepFM, MLPNetwork
+from sklearn_autorec.nn import PackedEmbedding
 from sklearn_autorec.preprocessing import FieldEncoder
 
 SMALL = DeepFM(hidden_units=(16,))
@@ -262,6 +265,98 @@ def test_partial_fit_streams_chunks(clicks):
         quick().partial_fit(X, y)
     with pytest.raises(ValueError, match="partial_fit cannot start with search=AutoFIS"):
         quick(search=AutoFIS()).partial_fit(X, y, classes=[0, 1])
+
+
+def streamed(model, X, y, through, n=4, how="partial_fit", **changed):
+    """Four epochs more; from the third on with changed parameters."""
+    for k in range(n):
+        if k == 2:
+            model.set_params(**changed)
+        model = through(model)
+        if how == "partial_fit":
+            model.partial_fit(X, y)
+        else:
+            model.set_params(warm_start=True, max_epochs=model.n_iter_ + 1).fit(X, y)
+    return model
+
+
+@pytest.mark.parametrize("rows", ["all", "of a batch"])
+@pytest.mark.parametrize("through", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"])
+def test_partial_fit_goes_on_in_a_copy_bit_for_bit(clicks, rows, through):
+    X, y, _ = clicks
+    if rows == "of a batch":
+        X = X[["f0", "f1"]].assign(user=np.arange(3000))
+    model = quick(network=DeepFM(hidden_units=(8,)), batch_size=512 if rows == "all" else 64, embedding_l2=1e-3)
+    X, y = X[:2000], y[:2000]
+    first = model.partial_fit(X, y, classes=[0, 1])
+    assert first.net_.module_.embedding.sparse == (rows != "all")
+    # The same again, since a copy of the first would prove nothing about copies.
+    second = clone(first).partial_fit(X, y, classes=[0, 1])
+    third = clone(first).partial_fit(X, y, classes=[0, 1])
+    plain = streamed(first, X, y, lambda m: m)
+    np.testing.assert_array_equal(streamed(second, X, y, through).predict_proba(X), plain.predict_proba(X))
+    np.testing.assert_array_equal(streamed(third, X, y, through, how="fit").predict_proba(X), plain.predict_proba(X))
+
+
+LIVE = [
+    {"lr": 0.1},
+    {"embedding_l2": 0.1},
+    {"weight_decay": 0.1},
+    {"batch_size": 100},
+    {"id_dropout": 0.3},
+    {"class_weight": {0: 1, 1: 3}},
+    {"random_state": 5},
+    {"network__dropout": 0.6},
+]
+FIXED = [{"embedding_dim": 9}, {"network__hidden_units": (3,)}, {"averaging": 0.9}, {"lr_schedule": "cosine"}]
+
+
+@pytest.mark.parametrize("changed", LIVE + FIXED, ids=str)
+def test_which_parameters_partial_fit_obeys_on_a_live_model(clicks, changed):
+    X, y, _ = clicks
+    X, y = X[:300], y[:300]
+    start = quick(network=DeepFM(hidden_units=(8,))).partial_fit(X, y, classes=[0, 1])
+    plain, other, copied = (
+        streamed(clone(start).partial_fit(X, y, classes=[0, 1]), X, y, through, **options)
+        for through, options in ((lambda m: m, {}), (lambda m: m, changed), (copy.deepcopy, changed))
+    )
+    same = np.array_equal(plain.predict_proba(X), other.predict_proba(X))
+    assert same == (changed in FIXED)
+    if changed in LIVE:
+        warm = streamed(clone(start).partial_fit(X, y, classes=[0, 1]), X, y, copy.deepcopy, how="fit", **changed)
+        np.testing.assert_array_equal(warm.predict_proba(X), other.predict_proba(X))
+    np.testing.assert_array_equal(copied.predict_proba(X), other.predict_proba(X))
+    expected = 0.6 if "network__dropout" in changed else 0.2
+    assert other.architecture_["network"]["params"] == {"hidden_units": [8], "dropout": expected, "batch_norm": True}
+
+
+def test_a_warm_start_after_a_pruning_search_has_new_moments(clicks):
+    X, y, _ = clicks
+    X, y = X[:600], y[:600]
+    model = quick(network="fm", search=PEP(), max_epochs=3, warm_start=True).fit(X, y)
+    assert isinstance(model.net_.module_.embedding, PackedEmbedding) and not hasattr(model, "_stream")
+    copied = copy.deepcopy(model)
+    for m in (model, copied):
+        m.set_params(max_epochs=4).fit(X, y).set_params(max_epochs=5).fit(X, y)
+    np.testing.assert_array_equal(model.predict_proba(X), copied.predict_proba(X))
+    assert not hasattr(quick().fit(X, y), "_stream")  # pickles of a plain fit hold no moments
+
+
+def test_a_warm_start_begins_its_own_cosine(clicks):
+    X, y, _ = clicks
+    model = quick(lr_schedule="cosine", warm_start=True, max_epochs=1).fit(X[:600], y[:600])
+    before = model.predict_proba(X)
+    moved = model.set_params(max_epochs=2).fit(X[:600], y[:600]).predict_proba(X)
+    assert np.abs(moved - before).max() > 1e-3
+
+
+def test_partial_fit_refuses_a_parameter_set_wrong_on_a_live_model(clicks):
+    X, y, _ = clicks
+    model = quick(network=DeepFM(hidden_units=(8,))).partial_fit(X[:200], y[:200], classes=[0, 1])
+    with pytest.raises(ValueError, match="'lr' parameter"):
+        model.set_params(lr=-1.0).partial_fit(X[:200], y[:200])
+    with pytest.raises(ValueError, match="'dropout' parameter"):
+        model.set_params(lr=0.1, network__dropout=1.5).partial_fit(X[:200], y[:200])
 
 
 def test_partial_fit_goes_on_from_a_searched_model(clicks):

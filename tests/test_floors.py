@@ -1,6 +1,9 @@
 """Which part of the package may import which: a walk over the import statements."""
 
 import ast
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,7 @@ BELOW = {
     "feature_selection": {"utils", "exceptions", "preprocessing", "nn", "search", "base"},
     "feature_crossing": {"utils", "exceptions", "preprocessing"},
     "inspection": {"utils", "exceptions"},
+    "model_selection": {"utils", "exceptions"},
 }
 
 
@@ -67,7 +71,8 @@ def test_imports_only_what_lies_below(path):
     inside, outside = imports(path)
     assert inside - {part} <= BELOW[part]
     roots = {name.split(".")[0] for name in outside}
-    if part in ("utils", "preprocessing", "datasets", "exceptions", "inspection", "feature_crossing"):
+    no_torch = "utils preprocessing datasets exceptions inspection feature_crossing model_selection".split()
+    if part in no_torch:
         assert not roots & {"torch", "skorch"}
     if part == "nn":
         assert not roots & {"sklearn", "skorch"}
@@ -85,3 +90,36 @@ def test_private_sklearn_names_have_one_door(path):
 
 def test_the_walk_sees_relative_imports():
     assert imports(Path("networks/_fm.py"))[0] == {"base", "nn"}
+
+
+def in_a_new_process(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
+    assert done.returncode == 0, done.stderr
+
+
+def test_searches_and_encoders_do_not_load_torch():
+    in_a_new_process(
+        "import sys, sklearn_autorec\n"
+        "from sklearn_autorec import datasets, inspection, model_selection, preprocessing\n"
+        "assert 'torch' not in sys.modules\n"
+        "sklearn_autorec.CTRClassifier()\n"
+        "assert 'torch' in sys.modules"
+    )
+
+
+def test_a_pickled_estimator_finds_its_network_by_name():
+    model = sklearn_autorec.CTRClassifier(network="fm", max_epochs=1)
+    in_a_new_process(
+        f"import pickle\npickle.loads({pickle.dumps(model)!r}).fit([['a', 'x'], ['b', 'y'], ['a', 'y']] * 4, [0, 1, 1] * 4)"
+    )
+
+
+def test_every_part_is_an_attribute_of_the_package():
+    internal = {"nn", "search", "utils", "exceptions", "estimators"}
+    parts = {path.parts[0].removesuffix(".py") for path in MODULES} - internal
+    assert {p for p in parts if not p.startswith("_")} == sklearn_autorec._SUBPACKAGES
+    for name in sklearn_autorec._SUBPACKAGES:
+        assert getattr(sklearn_autorec, name).__name__ == f"sklearn_autorec.{name}"
+        assert name in dir(sklearn_autorec)
+    with pytest.raises(AttributeError, match="has no attribute 'estimator'"):
+        sklearn_autorec.estimator  # noqa: B018

@@ -1,8 +1,15 @@
 """Pictures of what a search found; matplotlib is needed only to draw them."""
 
+from ._candidates import CandidateHistoryDisplay
 from ._embedding_sizes import EmbeddingSizeDisplay
 from ._interactions import InteractionDisplay
 from ._search_history import SearchHistoryDisplay
 from ._selection_path import SelectionPathDisplay
 
-__all__ = ["EmbeddingSizeDisplay", "InteractionDisplay", "SearchHistoryDisplay", "SelectionPathDisplay"]
+__all__ = [
+    "CandidateHistoryDisplay",
+    "EmbeddingSizeDisplay",
+    "InteractionDisplay",
+    "SearchHistoryDisplay",
+    "SelectionPathDisplay",
+]

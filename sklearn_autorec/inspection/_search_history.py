@@ -5,6 +5,7 @@ from numbers import Real
 
 import numpy as np
 
+from ._candidates import CandidateHistoryDisplay
 from ._plotting import ACCENT, DARK, GREY, axes_for, check_matplotlib, fitted_final_step, points, settle, shorten
 
 FINAL = "final training"
@@ -56,17 +57,20 @@ class SearchHistoryDisplay:
 
         Parameters
         ----------
-        estimator : CTRClassifier, RatingRegressor or Pipeline
-            Fitted, with or without a search; a pipeline must end with such an estimator.
+        estimator : CTRClassifier, RatingRegressor, Pipeline or fitted search
+            Fitted, with or without a search; a pipeline must end with such an estimator. A search over
+            hyperparameters (with ``cv_results_``) has no epochs of its own, its candidates are drawn.
         ax : matplotlib Axes, default=None
             See `plot`.
 
         Returns
         -------
-        SearchHistoryDisplay
+        SearchHistoryDisplay or CandidateHistoryDisplay
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         estimator = fitted_final_step(estimator)
+        if hasattr(estimator, "cv_results_"):
+            return CandidateHistoryDisplay.from_estimator(estimator, ax=ax)
         return cls(estimator.search_history_, estimator.history_).plot(ax=ax)
 
     def runs(self):

@@ -3,7 +3,7 @@
 from numbers import Real
 
 from ..base import Network
-from ..nn import MLP
+from ..nn import MLP, ReLUDropout
 from ..utils._sklearn import Interval
 
 
@@ -34,6 +34,12 @@ class DeepNetwork(Network):
             batch_norm=self.batch_norm,
             n_outputs=n_outputs,
         )
+
+    def adjust(self, module):
+        for layer in module.modules():
+            if isinstance(layer, ReLUDropout):
+                layer.p = float(self.dropout)
+        return {"dropout": self.dropout}
 
     def head(self, context, parts, n_in):
         """The part that stands in the head slot, or a perceptron from ``n_in`` numbers to the logits."""

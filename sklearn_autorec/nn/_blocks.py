@@ -49,7 +49,11 @@ class ReLUDropout(nn.Module):
         super().__init__()
         self.p = float(p)
         self.seed = int(torch.randint(2**62, (), generator=generator))
-        self._stream = None
+        self._stream, self._epoch = None, 0
+
+    def restart(self, epoch):
+        """Begin the random bits of an epoch: those of a copy of the module are the same."""
+        self._stream, self._epoch = None, epoch
 
     def forward(self, x):
         if not self.training or self.p == 0.0:
@@ -60,13 +64,14 @@ class ReLUDropout(nn.Module):
                 return torch.relu(x)
             return _ReLUDropoutFunction.apply(x, self._random_bytes(x.shape) >= threshold, 256 / (256 - threshold))
         if self._stream is None:
-            self._stream = torch.Generator(x.device).manual_seed(self.seed)
+            self._stream = torch.Generator(x.device).manual_seed(self.seed + self._epoch)
         keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self._stream)
         return _ReLUDropoutFunction.apply(x, keep, 1 / (1 - self.p))
 
     def _random_bytes(self, shape):
         if self._stream is None:
-            self._stream = np.random.Generator(np.random.SFC64(self.seed))
+            entropy = [self.seed, self._epoch] if self._epoch else self.seed
+            self._stream = np.random.Generator(np.random.SFC64(entropy))
         n = shape.numel()
         words = self._stream.integers(0, 2**64 - 1, (n + 7) // 8, dtype=np.uint64, endpoint=True)
         return torch.from_numpy(words.view(np.uint8)[:n]).view(shape)

@@ -18,6 +18,15 @@ def _hooks(module, name):
     return [getattr(m, name) for m in module.modules() if hasattr(m, name)]
 
 
+def _on_cpu(state):
+    """An optimiser's state with its tensors on the CPU."""
+    moments = {
+        k: {name: v.cpu() if isinstance(v, torch.Tensor) else v for name, v in slots.items()}
+        for k, slots in state["state"].items()
+    }
+    return {**state, "state": moments}
+
+
 class FieldNet(NeuralNet):
     """skorch net over batches of `EncodedTensors`, with the engine's hooks and two kinds of parameters.
 
@@ -72,8 +81,8 @@ class FieldNet(NeuralNet):
         lazy = {id(p) for p in sparse}
         dense_tables = [p for p in tables if id(p) not in lazy]
         groups = [
-            {"params": dense_tables, "weight_decay": self.embedding_l2},
-            {"params": others, "weight_decay": self.weight_decay},
+            {"params": dense_tables, "weight_decay": self.embedding_l2, "tables": True},
+            {"params": others, "weight_decay": self.weight_decay, "tables": False},
         ]
         self.optimizer_ = torch.optim.Adam([g for g in groups if g["params"]], lr=self.lr, fused=True)
         if sparse:
@@ -162,6 +171,23 @@ class FieldNet(NeuralNet):
         for optimizer in self.weight_optimizers():
             for group in optimizer.param_groups:
                 group["lr"] = lr
+
+    def retune(self, lr, embedding_l2, weight_decay):
+        """Other rates for a training that goes on; the moments stay."""
+        self.lr, self.embedding_l2, self.weight_decay = lr, embedding_l2, weight_decay
+        for optimizer in self.weight_optimizers():
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+                group["weight_decay"] = embedding_l2 if group.get("tables", True) else weight_decay
+
+    def training_state(self):
+        """What a copy of the module needs to go on as this net would: the moments of each optimiser, on the CPU."""
+        return [_on_cpu(optimizer.state_dict()) for optimizer in self.weight_optimizers()]
+
+    def load_training_state(self, state):
+        """Go on where `training_state` was taken; the module must be the same."""
+        for optimizer, saved in zip(self.weight_optimizers(), state, strict=True):
+            optimizer.load_state_dict(saved)
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """One pass over the batches; records the mean loss and stops at the first one that is not finite.

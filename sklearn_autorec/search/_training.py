@@ -175,6 +175,7 @@ def train(net, data, plan, valid=None, on_epoch=None):
     net.n_steps, net.cosine = len(batches) * plan.epochs, plan.lr_schedule == "cosine"
     if not net.initialized_:
         net.initialize()
+    net.step_ = 0  # schedules are those of this run, also of a net that goes on
     module, best, history = net.module_, _Snapshot(), []
     average = _WeightAverage(module, plan.averaging) if plan.averaging else None
     step = net.train_step

@@ -1,11 +1,21 @@
 """The only door to scikit-learn names that are private or newer than the oldest supported release."""
 
+from contextlib import nullcontext
+from inspect import signature
+
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.model_selection._validation import (
+    _fit_and_score,
+    _insert_error_scores,
+    _score,
+)
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._metadata_requests import _raise_for_params as raise_for_params
 from sklearn.utils._metadata_requests import _routing_enabled as routing_enabled
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions, validate_parameter_constraints
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.validation import _check_method_params, _check_y
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
-from sklearn.utils.validation import _check_y
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -14,6 +24,9 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks: fit runs the same, u
     class _NoCallbackContext:
         def subcontext(self, *args, **kwargs):
             return self
+
+        def propagate_callback_context(self, estimator):
+            return nullcontext()
 
         def call_on_fit_task_begin(self, **kwargs):
             return self
@@ -32,19 +45,37 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks: fit runs the same, u
 
 
 __all__ = [
+    "BaseSearchCV",
     "CallbackSupportMixin",
     "HasMethods",
     "Interval",
     "Options",
     "StrOptions",
+    "check_method_params",
     "check_sample_weight",
     "check_y",
     "raise_for_params",
     "routing_enabled",
     "safe_indexing",
+    "fit_and_score",
+    "insert_error_scores",
+    "safe_split",
+    "score",
     "validate_parameters",
     "with_callbacks",
 ]
+
+check_method_params = _check_method_params
+insert_error_scores = _insert_error_scores
+safe_split = _safe_split
+score = _score
+
+
+def fit_and_score(*args, caller=None, callback_ctx=None, **kwargs):
+    """scikit-learn's evaluation of a candidate on a split; before 1.9 it knew no callbacks."""
+    if "callback_ctx" in signature(_fit_and_score).parameters:
+        kwargs |= {"caller": caller, "callback_ctx": callback_ctx}
+    return _fit_and_score(*args, **kwargs)
 
 
 def check_y(y, estimator, y_numeric=False):

@@ -1,0 +1,137 @@
+"""Bayesian search: candidates proposed by a model of the scores so far."""
+
+from numbers import Integral
+
+import numpy as np
+
+from ..utils._sklearn import Interval, StrOptions
+from ._optuna_samplers import POINT_SAMPLERS
+from ._trials import Trial, TrialSearchCV
+
+
+class BayesSearchCV(TrialSearchCV):
+    """Search in which a model of the scores so far proposes the next candidates.
+
+    The models are Optuna's (extra ``bayes``): the tree-structured Parzen estimator [1]_, or a Gaussian process with log
+    expected improvement. The first candidates, two for each parameter and one more but at most ten, are random. Whatever
+    ``n_jobs`` is, the same candidates are tried.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Any estimator of scikit-learn's interface.
+    param_distributions : dict or list of dict
+        Lists or distributions of scipy.stats (anything with ``ppf``) by parameter name. The values of a list have no
+        order, and may be anything: numbers, None, tuples, estimators. A continuous distribution is searched on the scale
+        on which it is uniform. Of a list of dicts a candidate takes one ("tpe" and "random" only).
+    n_iter : int, default=50
+        Candidates. Fewer are tried if the space has fewer; none is tried twice unless a distribution is continuous.
+    sampler : {"tpe", "gp", "random"}, default="tpe"
+        "tpe" for spaces with many lists and for many candidates; "gp" for a few continuous parameters and at most some
+        hundred candidates, each of which takes seconds; "random" needs no Optuna.
+    batch_size : int, default=1
+        Candidates proposed at a time. ``n_jobs`` shares out the splits of one batch, so more workers than
+        splits need a larger batch. The larger, the less is known when a candidate is proposed.
+    max_time : float, default=None
+        Seconds after which no fit starts any more.
+    scoring, refit, cv, n_jobs, pre_dispatch, verbose, error_score, return_train_score
+        As in scikit-learn's `RandomizedSearchCV <sklearn.model_selection.RandomizedSearchCV>`. A candidate that fails
+        counts as the worst one. With several metrics the model follows the one of ``refit``.
+    random_state : int, RandomState or None
+        Seed of the sampler.
+    checkpoint : path, default=None
+        A folder for finished evaluations, from which the same search goes on after a crash.
+
+    Attributes
+    ----------
+    cv_results_ : dict
+    best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_, refit_time_, multimetric_
+        As in scikit-learn.
+    stopped_ : str
+        "finished", "max_time" or "interrupted".
+
+    References
+    ----------
+    .. [1] Bergstra, Bardenet, Bengio and Kegl, "Algorithms for hyper-parameter optimization", NeurIPS 2011.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn_autorec.model_selection import BayesSearchCV
+    >>> search = BayesSearchCV(
+    ...     LogisticRegression(max_iter=1000), {"C": loguniform(1e-3, 1e3), "class_weight": [None, "balanced"]},
+    ...     n_iter=12, random_state=0,
+    ... ).fit(*load_iris(return_X_y=True))
+    >>> len(search.cv_results_["params"]), bool(search.best_score_ > 0.95)
+    (12, True)
+    """
+
+    _parameter_constraints: dict[str, list] = {
+        **TrialSearchCV._parameter_constraints,
+        "param_distributions": [dict, list, tuple],
+        "n_iter": [Interval(Integral, 1, None, closed="left")],
+        "sampler": [StrOptions(set(POINT_SAMPLERS))],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        estimator,
+        param_distributions,
+        *,
+        n_iter=50,
+        sampler="tpe",
+        batch_size=1,
+        max_time=None,
+        scoring=None,
+        n_jobs=None,
+        refit=True,
+        cv=None,
+        verbose=0,
+        pre_dispatch="2*n_jobs",
+        random_state=None,
+        error_score=np.nan,
+        return_train_score=False,
+        checkpoint=None,
+    ):
+        super().__init__(
+            estimator,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.param_distributions = param_distributions
+        self.n_iter = n_iter
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.max_time = max_time
+        self.random_state = random_state
+        self.checkpoint = checkpoint
+
+    def _open_checkpoint(self, X, y, params):
+        self._check_search()  # before a folder is made for it
+        return super()._open_checkpoint(X, y, params)
+
+    def _check_search(self):
+        """Refuse what cannot be searched."""
+        self._new_sampler(0)
+
+    def _new_sampler(self, random_state):
+        return POINT_SAMPLERS[self.sampler](self.param_distributions, random_state)
+
+    def _policy(self, random_state):
+        sampler = self._new_sampler(random_state)
+        left = min(self.n_iter, sampler.space.size)
+        while left > 0:
+            batch = sampler.ask(min(self.batch_size, left))
+            left -= len(batch)
+            outcomes = yield [Trial(params) for params in batch]
+            for outcome in outcomes:
+                sampler.tell(outcome.trial.params, outcome.score)

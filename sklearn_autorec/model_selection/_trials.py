@@ -1,0 +1,185 @@
+"""The search estimator that all searches of this folder are: a policy, and the engine that evaluates what it asks for."""
+
+import copy
+import os
+import time
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state, get_tags, indexable
+from sklearn.utils.multiclass import check_classification_targets
+
+from ..utils._sklearn import (
+    BaseSearchCV,
+    CallbackSupportMixin,
+    Interval,
+    check_method_params,
+    validate_parameters,
+    with_callbacks,
+)
+from ._checkpoint import Checkpoint, NoCheckpoint, identity
+from ._evaluate import way_to_continue
+from ._run import Outcome, Run, Trial
+
+__all__ = ["Outcome", "Trial", "TrialSearchCV", "check_warm"]
+
+
+class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
+    """Base of the searches.
+
+    A subclass gives ``_policy(random_state)``, a generator: it yields lists of `Trial`, receives for each list the list
+    of `Outcome`, and ends when the search ends. It must depend on nothing but the outcomes and its random numbers:
+    a search that resumes runs it again over the stored results, and two workers must find what one finds.
+
+    ``resource`` (if the subclass has it) is a parameter of the estimator, or "n_samples"; ``warm`` whether models go on
+    from rung to rung.
+    """
+
+    _parameter_constraints: dict[str, list] = {
+        **BaseSearchCV._parameter_constraints,
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "max_time": [Interval(Real, 0, None, closed="neither"), None],
+        "checkpoint": [str, os.PathLike, None],
+    }
+
+    resource: str | None = None
+    warm = False
+
+    def _policy(self, random_state):
+        raise NotImplementedError
+
+    def _prepare(self, X, y, splits):
+        """Hook: the subclass may look at the data's size before the policy starts."""
+
+    @with_callbacks
+    def fit(self, X, y=None, **params):
+        """Search, then fit the best candidate on all rows.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+        **params : dict
+            For ``fit`` of the estimator, the scorer and the splitter.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            A parameter is not allowed; the checkpoint belongs to another search; nothing was evaluated.
+        """
+        validate_parameters(self)
+        scorers, refit_metric = self._get_scorers()
+        X, y = indexable(X, y)
+        if y is None and get_tags(self.estimator).target_tags.required:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        params = check_method_params(X, params=params)
+        routed = self._get_routed_params_for_fit(params)
+        weights = params.get("sample_weight")
+        metadata = None if weights is None else {"sample_weight": weights}
+        context = self._init_callback_context(max_subtasks=1 + (self.refit is not False))
+        context = context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=metadata)
+
+        with np.errstate(invalid="ignore"):  # y that is not finite is refused in words
+            self._checked_cv_orig = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+            if is_classifier(self.estimator) and y is not None:
+                check_classification_targets(y)
+        keep = self._open_checkpoint(X, y, params)
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        splits = list(self._checked_cv_orig.split(X, y, **routed.splitter.split))
+        if not splits:
+            raise ValueError(f"No fits were performed: cv={self.cv!r} gives no splits.")
+        settings = keep.settings({"seed": seed, "splits": splits})
+        self.n_splits_ = len(settings["splits"])
+        self._prepare(X, y, settings["splits"])
+
+        run = Run(self, X, y, scorers, refit_metric, routed, settings, keep)
+        search = context.subcontext(task_name="search", max_subtasks=None).call_on_fit_task_begin(estimator=self)
+        run.all_batches(self._policy(np.random.RandomState(settings["seed"])), search)
+        search.call_on_fit_task_end(estimator=self)
+        if not run.rows:
+            raise ValueError(f"{type(self).__name__} has evaluated nothing before it was stopped ({run.stopped}).")
+        self.stopped_ = run.stopped
+        results = run.results()
+
+        first = run.out[0]["test_scores"]
+        self.multimetric_ = isinstance(first, dict)
+        if callable(self.scoring) and self.multimetric_:
+            self._check_refit_for_multimetric(first)
+            refit_metric = self.refit
+        if self.refit or not self.multimetric_:
+            self.best_index_ = self._select_best_index(self.refit, refit_metric, results)
+            if not callable(self.refit):
+                self.best_score_ = results[f"mean_test_{refit_metric}"][self.best_index_]
+            self.best_params_ = results["params"][self.best_index_]
+        if self.refit:
+            self._refit(X, y, routed.estimator.fit, metadata, context, run)
+        self.scorer_ = getattr(scorers, "_scorers", scorers)
+        self.cv_results_ = results
+        self._publish(run)
+        context.call_on_fit_task_end(estimator=self, X=X, y=y, metadata=metadata)
+        return self
+
+    def _refit(self, X, y, fit_params, metadata, context, run):
+        self.best_estimator_ = clone(self.estimator).set_params(**clone(self.best_params_, safe=False))
+        context = context.subcontext(task_name="refit-with-best-params")
+        with context.propagate_callback_context(self.best_estimator_):
+            context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=metadata)
+            start = time.time()
+            self.best_estimator_.fit(X, *(() if y is None else (y,)), **fit_params)
+            self.refit_time_ = time.time() - start
+        if hasattr(self.best_estimator_, "feature_names_in_"):
+            self.feature_names_in_ = self.best_estimator_.feature_names_in_
+        context.call_on_fit_task_end(estimator=self, X=X, y=y, metadata=metadata)
+
+    def _publish(self, run):
+        """Hook: fitted attributes of the subclass."""
+
+    def _open_checkpoint(self, X, y, params):
+        if self.checkpoint is None:
+            return NoCheckpoint()
+        # What may change between the runs of one search is left out, and cv where it is only good for one run.
+        free = {"n_jobs", "pre_dispatch", "verbose", "max_time", "checkpoint", "refit"}
+        free |= {"cv"} if hasattr(self.cv, "__next__") else set()
+        free |= {"random_state"} if isinstance(self.random_state, np.random.RandomState) else set()
+        parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in free}
+        return Checkpoint(self.checkpoint, identity([type(self).__name__, parameters, X, y, params]))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = False
+        tags.target_tags = copy.deepcopy(get_tags(self.estimator).target_tags)
+        return tags
+
+
+def check_warm(search):
+    """Refuse a warm search whose estimator cannot go on.
+
+    Raises
+    ------
+    ValueError
+    """
+    estimator, resource = search.estimator, search.resource
+    if resource == "n_samples":
+        raise ValueError(
+            'warm=True goes on with fitted models, resource="n_samples" changes their rows; use warm=False.'
+        )
+    if isinstance(estimator, Pipeline):
+        name, estimator = estimator.steps[-1]
+        if not resource.startswith(name + "__"):
+            raise ValueError(
+                f"warm=True in a Pipeline needs a resource of its last step, {name}__..., got {resource!r}."
+            )
+        resource = resource[len(name) + 2 :]
+    if way_to_continue(estimator, resource) is None:
+        raise ValueError(
+            f"warm=True needs an estimator with a parameter {resource!r} and partial_fit or warm_start; "
+            f"{type(estimator).__name__} has not. Use warm=False."
+        )

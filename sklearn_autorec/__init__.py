@@ -13,6 +13,7 @@ _SUBPACKAGES = {
     "datasets",
     "embedding",
     "feature_crossing",
+    "feature_selection",
     "inspection",
     "interaction",
     "model_selection",

@@ -9,7 +9,14 @@ from sklearn.utils.fixes import parse_version
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.feature_crossing import AutoCross, FieldCrosser
-from sklearn_autorec.feature_selection import FieldSelector
+from sklearn_autorec.feature_selection import (
+    FSTD,
+    MARLFS,
+    DualAgent,
+    FieldSelector,
+    RandomSubset,
+    SensitivitySelector,
+)
 from sklearn_autorec.model_selection import (
     Alternating,
     BayesSearchCV,
@@ -41,6 +48,11 @@ ESTIMATORS = [
     FieldEncoder(),
     FieldCrosser([(0, 1)]),
     AutoCross(),
+    FSTD(LogisticRegression(), max_evaluations=10),
+    MARLFS(LogisticRegression(), max_evaluations=10, n_steps=20),
+    DualAgent(LogisticRegression(), max_evaluations=10, n_steps=20),
+    RandomSubset(LogisticRegression(), max_evaluations=10),
+    SensitivitySelector(LogisticRegression(), method="permutation", max_evaluations=5),
     HyperbandSearchCV(LogisticRegression(), {"C": STRENGTHS}, **SEARCH),
     HyperbandSearchCV(GradientBoostingRegressor(max_depth=1), RATES, resource="n_estimators", **WARM),
     SuccessiveHalvingSearchCV(Ridge(), {"alpha": STRENGTHS}, **SEARCH),

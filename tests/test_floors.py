@@ -57,7 +57,7 @@ BELOW = {
     },
     "interaction": {"utils", "exceptions", "nn", "search", "base"},
     "embedding": {"utils", "exceptions", "nn", "search", "base"},
-    "feature_selection": {"utils", "exceptions", "nn", "search", "base", "estimators"},
+    "feature_selection": {"utils", "exceptions", "preprocessing", "nn", "search", "base", "estimators"},
     "feature_crossing": {"utils", "exceptions", "preprocessing"},
     "inspection": {"utils", "exceptions"},
     "model_selection": {"utils", "exceptions"},

@@ -4,5 +4,12 @@ from ._candidates import CandidateHistoryDisplay
 from ._embedding_sizes import EmbeddingSizeDisplay
 from ._interactions import InteractionDisplay
 from ._search_history import SearchHistoryDisplay
+from ._selection_path import SelectionPathDisplay
 
-__all__ = ["CandidateHistoryDisplay", "EmbeddingSizeDisplay", "InteractionDisplay", "SearchHistoryDisplay"]
+__all__ = [
+    "CandidateHistoryDisplay",
+    "EmbeddingSizeDisplay",
+    "InteractionDisplay",
+    "SearchHistoryDisplay",
+    "SelectionPathDisplay",
+]

@@ -10,6 +10,8 @@ from sklearn.model_selection._validation import (
     _score,
 )
 from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils._metadata_requests import _raise_for_params as raise_for_params
+from sklearn.utils._metadata_requests import _routing_enabled as routing_enabled
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions, validate_parameter_constraints
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _check_y
@@ -52,6 +54,9 @@ __all__ = [
     "check_method_params",
     "check_sample_weight",
     "check_y",
+    "raise_for_params",
+    "routing_enabled",
+    "safe_indexing",
     "fit_and_score",
     "insert_error_scores",
     "safe_split",

@@ -272,7 +272,7 @@ def test_training_goes_on_in_the_found_network(table, name, how, problems):
     assert model.architecture_ == architecture and model.nbytes_ == nbytes
     assert model.n_iter_ == 5 and not np.array_equal(model.decision_function(X), before)
     for n, p in model.net_.module_.embedding.named_parameters():
-        assert not torch.equal(p, table_before[n]), n
+        assert not len(p) or not torch.equal(p, table_before[n]), n  # a width that no field has is empty
     losses = [r["train_loss"] for r in model.history_]
     assert len(losses) == 5 and losses[-1] < losses[0]
 

@@ -82,7 +82,7 @@ def saved(tmp_path_factory):
         "clicks": (CTRClassifier(network=small, search=AutoFIS(), **options), X),
         "attention": (CTRClassifier(network=AutoInt(hidden_units=(3,), n_heads=1, width=2), **options), X),
         "cross": (RatingRegressor(network=DCNv2(hidden_units=(3,), rank=2, n_cross_layers=1), **options), X),
-        "sparse": (CTRClassifier(network="fm", search=PEP(target_sparsity=0.8), **options), X),
+        "sparse": (CTRClassifier(network="fm", search=PEP(target_sparsity=0.95), **options), X),
         "bits": (CTRClassifier(network=small, search=PEP(target_sparsity=0.5), **options | {"embedding_dim": 8}), X),
         "widths": (
             RatingRegressor(network=small, search=AutoDim(candidates=(0, 1, 2)), **options | {"random_state": 1}),

@@ -356,7 +356,7 @@ def test_files_of_small_embeddings_are_small(tmp_path, search):
     save(model, tmp_path / "model")
     size = (tmp_path / "model").stat().st_size
     vocabulary = sum(len("".join(c)) + 3 * len(c) + 4 for c in model.encoder_.categories_)
-    assert size <= 1.05 * model.nbytes_["total"] + 2**16 + vocabulary
+    assert max(size, len(pickle.dumps(model))) <= 1.05 * model.nbytes_["total"] + 2**16 + vocabulary
     rows = sum(model.encoder_.n_ids_)
     assert 4 * rows * 17 > 2**19 and size < 0.75 * 4 * rows * 17  # of the whole table and the first-order term
 
@@ -574,10 +574,10 @@ NETWORK = ("architecture", "network")
     ],
 )  # fmt: skip
 def test_contradictions_behind_a_right_checksum(data, change, message):
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(ModelFileError, match=message):
         _loads(forged(data, change))
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 10
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 2**29
 
 

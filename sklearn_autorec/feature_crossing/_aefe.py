@@ -43,8 +43,8 @@ class AEFE(TransformerMixin, BaseEstimator):
         a standardised logistic regression, or a ridge regression for targets that are numbers with fractions. For ratings that are whole
         numbers give a regressor.
     scoring : "auto", str, callable or None, default="auto"
-        scikit-learn's scorer for the wrapper. None is the estimator's own ``score``; "auto" as well, but for classifiers with
-        ``predict_proba``, where it is minus the log loss.
+        scikit-learn's scorer for the wrapper. None is the estimator's own ``score``. "auto": minus the log loss of classifiers with
+        ``predict_proba``, the ``score`` of others, minus the mean squared error of regressors.
     n_pairs : int, default=20
         Pairs that become features.
     paradigms : tuple of str, default=("count", "nunique", "ratio", "target", "concat")

@@ -115,9 +115,10 @@ class Cascade:
             for train, test in splits
         ]
         scoring = self.options.scoring
-        if scoring == "auto" and not (classification and hasattr(estimator, "predict_proba")):
-            scoring = None
-        self.scorer = log_likelihood if scoring == "auto" else check_scoring(estimator, scoring)
+        if scoring == "auto":
+            probabilistic = classification and hasattr(estimator, "predict_proba")
+            scoring = log_likelihood if probabilistic else None if classification else "neg_mean_squared_error"
+        self.scorer = check_scoring(estimator, scoring)
         self.counts, self.history, self.base_score = {}, [], math.nan
 
     def in_time(self):
@@ -186,6 +187,8 @@ class Cascade:
         -------
         list of Feature, list of float
         """
+        if not self.in_time():
+            return [], []
         self.base_score = self.score([])
         if not features:
             return [], []

@@ -1,12 +1,10 @@
 """GLIDER: crosses from the interactions that a fitted model has learnt."""
 
 from collections import Counter, defaultdict
-from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
-import torch
 from scipy.special import logit
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone, is_classifier, is_regressor
 from sklearn.utils import check_random_state, get_tags
@@ -20,6 +18,7 @@ from ._distinct import distinct_groups
 from ._nid import GRADIENT_NID, NID, detect
 from ._perturbing import GONE, as_pandas_or_array, perturbed, take_rows, typical_rows
 from ._reading import checked_encoder, column_edges, column_ids, resolve_bins
+from ._threads import one_thread
 
 INSTANCES_PER_JOB = 16  # nets trained side by side; what a job gets does not depend on n_jobs, nor does the result
 LEAST_PROBABILITY = 1e-5  # log odds of a tree that is sure would be infinite
@@ -352,17 +351,6 @@ class GLIDER(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         tags.input_tags.string = inner.string
         tags.target_tags.required = not self.prefit
         return tags
-
-
-@contextmanager
-def one_thread():
-    """Torch stays on one thread, as before afterwards: products this small wait for each other longer than they take."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def random_masks(n, n_masks, d, rng):

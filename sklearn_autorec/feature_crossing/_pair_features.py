@@ -76,25 +76,24 @@ def group_means(counts, sums, squares, smoothing="auto"):
     Returns
     -------
     ndarray of shape (n_groups, C)
-        (sum + m mean) / (count + m); the mean of all rows for a group without any.
+        (sum + m mean) / (count + m); the mean of all rows for a group without any. One m for all C, so that shares of classes sum to one.
     """
     n, k = counts.sum(), int((counts > 0).sum())
     if n == 0:
         return np.zeros_like(sums, dtype=np.float64)
     mean = sums.sum(0) / n
-    if smoothing != "auto":
-        m = np.full(sums.shape[1], float(smoothing))
-    else:
+    m = smoothing
+    if smoothing == "auto":
         own = sums / np.maximum(counts, 1)[:, None]
-        within = np.maximum(squares.sum(0) - (counts[:, None] * own**2).sum(0), 0) / max(n - k, 1)
-        if n == k:  # no group has two rows to tell noise by
-            within = squares.sum(0) / n - mean**2
-        spread = (counts[:, None] * (own - mean) ** 2).sum(0) - (k - 1) * within
-        between = np.maximum(spread / max(n - (counts**2).sum() / n, 1e-12), 0)
-        m = np.where(between * MOST_SMOOTHING > within, within / np.where(between > 0, between, 1), np.inf)
-    with np.errstate(invalid="ignore"):
-        shrunk = (sums + m * mean) / (counts[:, None] + m)
-    return np.where(np.isinf(m) | (counts[:, None] + m == 0), mean, shrunk)
+        within = max(float(squares.sum() - (counts[:, None] * own**2).sum()), 0) / max(n - k, 1)
+        spread = float((counts[:, None] * (own - mean) ** 2).sum()) - (k - 1) * within
+        between = max(spread / max(n - (counts**2).sum() / n, 1e-12), 0)
+        # Without two rows in any group there is nothing to tell noise by.
+        m = within / between if between * MOST_SMOOTHING > within and n > k else np.inf
+    if m == np.inf:
+        return np.repeat(mean[None], len(counts), 0)
+    size = counts[:, None] + m
+    return np.where(size > 0, (sums + m * mean) / np.where(size > 0, size, 1), mean)
 
 
 class Statistic:

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
+from ._threads import one_thread
+
 LR = 0.01
 BATCH_SIZE = 256
 STEPS = 300  # of an epoch at most; larger tables have larger batches
@@ -14,6 +16,8 @@ L2 = 0.02  # on the squared norms of the factors of a row: what one value of man
 PATIENCE = 2
 PART_OF_VALIDATION = 5
 ROWS_OF_STRENGTH = 20_000
+MOST_MACHINES = 5
+ROWS_OF_MACHINES = 10_000
 
 
 class FactorizationMachine:
@@ -113,18 +117,26 @@ def mean_products(vectors):
     return strengths
 
 
-def pair_strengths(ids, targets, logistic, **options):
+def pair_strengths(ids, targets, logistic, seed, **options):
     """Strength of each pair of fields, (F, F), symmetric.
+
+    Of few rows one machine learns this pair or that, by chance; the strengths of several are averaged.
 
     Parameters
     ----------
     ids : list of F int ndarray of shape (n_rows,)
         Ids of each field.
-    targets, logistic, **options
+    targets, logistic, seed, **options
         As of `fit_machine`.
     """
     sizes = [int(column.max()) + 1 for column in ids]
     table = np.column_stack(ids).astype(np.int64) + np.cumsum([0, *sizes[:-1]])
-    model = fit_machine(table, sum(sizes), targets, logistic, **options)
     step = -(-len(table) // ROWS_OF_STRENGTH)
-    return mean_products(model.factors.numpy()[table[::step]].astype(np.float64))
+    n_machines = int(np.clip(-(-ROWS_OF_MACHINES // len(table)), 1, MOST_MACHINES))
+    seeds = np.random.default_rng(seed).integers(2**31, size=n_machines)
+    total = np.zeros((len(ids), len(ids)))
+    for machine_seed in seeds.tolist():
+        with one_thread():
+            model = fit_machine(table, sum(sizes), targets, logistic, seed=machine_seed, **options)
+        total += mean_products(model.factors.numpy()[table[::step]].astype(np.float64))
+    return total / n_machines

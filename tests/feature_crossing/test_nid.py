@@ -122,7 +122,7 @@ def test_main_effects_are_taken_out():
     assert np.isfinite(without_main_effects(constant, linear + product)).all()
 
 
-def planted(seed, n=8, n_masks=1000, noise=0.0):
+def planted(seed, n=4, n_masks=600, noise=0.0):
     """Additive, but for 2 z1 z2 - 1.5 z4 z5."""
     rng = np.random.default_rng(seed)
     masks = random_masks(n, n_masks, 8, rng)
@@ -153,7 +153,7 @@ def test_planted_interactions_come_first(seed):
 
 def test_triples_are_sets_of_their_own():
     rng = np.random.default_rng(0)
-    masks = random_masks(8, 1000, 8, rng)
+    masks = random_masks(4, 600, 8, rng)
     y = masks @ rng.normal(size=8) + 2.0 * masks[..., 1] * masks[..., 2] * masks[..., 3]
     (first, a), (_, b), *_ = ranked(detect(masks, y, "nid", 3, NID, 0))
     assert first == (1, 2, 3) and a > b
@@ -185,7 +185,7 @@ def test_nets_stop_one_by_one_at_their_best(monkeypatch):
     monkeypatch.setattr(Perceptrons, "take", lambda self, nets: taken.append(1) or take(self, nets))
     nets = fit_perceptrons(masks, standard, NID, torch.Generator().manual_seed(0))
     assert len(taken) > 1  # some were left behind
-    z, t = torch.from_numpy(masks[:, -125:]).float(), torch.from_numpy(standard[:, -125:]).float()
+    z, t = torch.from_numpy(masks[:, -75:]).float(), torch.from_numpy(standard[:, -75:]).float()
     loss = (nets(z) - t).square().mean(1)
     # Never worse on the held-out masks than after one epoch.
     once = fit_perceptrons(masks, standard, replace(NID, max_epochs=1), torch.Generator().manual_seed(0))

@@ -12,6 +12,7 @@ from _common import frappe, parser
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.inspection import EmbeddingSizeDisplay
+from sklearn_autorec.networks import DeepFM
 
 
 def main():
@@ -21,9 +22,17 @@ def main():
     matplotlib.use("Agg")
     torch.set_num_threads(args.threads)
     data = frappe(args.data_home)
-    options = {"embedding_dim": 16, "lr": 3e-3, "embedding_l2": 1e-4, "batch_size": 4096, "random_state": 0}
+    options = {
+        "network": DeepFM(hidden_units=(64, 64)),
+        "embedding_dim": 16,
+        "embedding_init": 1e-3,
+        "embedding_l2": 0.02,
+        "lr": 3e-3,
+        "batch_size": 4096,
+        "random_state": 0,
+    }
     for name, search in (("autodim", AutoDim()), ("pep", PEP(0.8))):
-        model = CTRClassifier(network="fm", search=search, search_epochs=20, max_epochs=3, **options)
+        model = CTRClassifier(search=search, search_epochs=6, max_epochs=2, **options)
         display = EmbeddingSizeDisplay.from_estimator(model.fit(*data["train"]))
         path = args.folder / f"embedding_{name}.png"
         display.figure_.savefig(path, dpi=110)

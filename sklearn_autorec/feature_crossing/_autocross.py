@@ -6,18 +6,16 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import ClassifierTags, check_random_state
+from sklearn.utils import ClassifierTags
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ..preprocessing._columns import read_columns
 from ..utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
 from ._cross_search import CrossSearch
-from ._crosser import FieldCrosser
-from ._fieldwise import AdditiveModel, row_loss
-from ._reading import bins_of, checked_encoder, column_edges, column_ids
-
-MIN_ROWS = 2  # of each class
+from ._crosser import SEPARATOR, FieldCrosser
+from ._preparing import best_bins, split_rows
+from ._reading import checked_encoder, column_ids, column_sizes
 
 
 class AutoCross(TransformerMixin, BaseEstimator):
@@ -40,15 +38,15 @@ class AutoCross(TransformerMixin, BaseEstimator):
         Columns of a cross at most.
     beam_width : int, default=1
         Sets of crosses that are followed at the same time; 1 is the paper's greedy search.
-    n_bins : int or tuple of int, default=(10, 100)
+    n_bins : int or tuple of int, default=(5, 20, 100)
         Granularities of numeric columns: each is cut into that number of bins (of about equally many rows, see
         `FieldCrosser`) which predicts best by itself.
     scoring : {"log_loss", "roc_auc"}, default="log_loss"
         What the held-out rows judge: the loss (log loss, or squared error of numbers) or the area under the curve.
     min_gain : float or "auto", default="auto"
         Least gain in the score for a cross to be taken. "auto": so much that, were no candidate of any use, one would be
-        taken with a probability of 1 % at most (a one-sided test of the gain over its standard error, corrected for the
-        number of candidates).
+        taken with a probability of 5 % at most (a one-sided test of the gain in loss over its standard error, corrected for the
+        number of candidates; on noise it was about 1 %).
     l2 : float or "auto", default="auto"
         L2 penalty of the weights during the search; "auto" estimates it for each column and cross from the spread of
         its gradients, so that crosses of many values are shrunk as much as they need.
@@ -57,6 +55,10 @@ class AutoCross(TransformerMixin, BaseEstimator):
         :math:`2^{\lceil \log_2 n_{\mathrm{candidates}} \rceil - 1}`, or less to have 20,000 rows in the first round.
     validation_fraction : float, default=0.2
         Share of rows that judge.
+    n_folds : int or "auto", default="auto"
+        1: one part of the rows is held out. More: so many parts (no more than the rows of a class) are held out in turn, with a
+        model for each; all rows judge, so that weaker crosses are told from noise. "auto": one over ``validation_fraction`` up to
+        50,000 rows, 1 beyond.
     loss : {"auto", "log_loss", "squared_error"}, default="auto"
         "auto" is "log_loss" for two classes and "squared_error" for floats with fractions. Ratings that are whole numbers need
         "squared_error"; more than two classes are refused.
@@ -64,6 +66,9 @@ class AutoCross(TransformerMixin, BaseEstimator):
         Seconds after which the search stops, with the crosses that it has.
     min_count, max_ids, output, append, encoder
         As of `FieldCrosser`, which ``transform`` uses.
+    scale : bool, default=True
+        With ``output="onehot"``, whether indicators are multiplied by ``scales_``, so that ``LogisticRegression(C=1)`` or
+        ``Ridge(alpha=1)`` shrinks each column and cross as much as the search found best.
     random_state : int, RandomState or None, default=None
         Draws the held-out rows and shuffles the others.
 
@@ -77,9 +82,13 @@ class AutoCross(TransformerMixin, BaseEstimator):
         Score of the single columns: AUC, or minus the loss.
     search_history_ : list of dict
         One record per cross: "epoch" (its number), "cross" (tuple of names), "score", "gain" (after fitting all weights
-        again), "min_gain" (what was asked for), "n_candidates", "rounds" (pairs of candidates and training rows), "seconds".
+        again), "t" (gain in loss of the cross alone over its standard error), "n_candidates", "rounds" (pairs of candidates and
+        training rows), "seconds".
     n_bins_ : dict of str to int
         Chosen granularity of each numeric column.
+    scales_ : dict of str to float
+        Of each column ("user") and cross ("user x day") the standard deviation of its weights as estimated by the search, 0 where they
+        are not told apart from 0 (of numbers: over that of the residuals).
     crosser_ : FieldCrosser
         Fitted on all rows; its ``crosses_`` are those above.
     n_features_in_, feature_names_in_
@@ -93,7 +102,8 @@ class AutoCross(TransformerMixin, BaseEstimator):
     Departures from the paper: bins hold equally many rows instead of having equal width, so that skewed columns are not
     left in one bin; a candidate's weights take Newton steps on all rows of its block, which is exact for a single field, instead
     of mini-batch gradient steps; the penalty is estimated; the search stops at gains that noise explains, while the paper stops
-    when the validation score falls; each round judges by no more held-out rows than it has training rows.
+    when the validation score falls; each round judges by no more held-out rows than it has training rows; small tables hold out
+    all rows in turn.
 
     Several classes are not supported; sequence columns are passed on, not crossed.
 
@@ -123,12 +133,14 @@ class AutoCross(TransformerMixin, BaseEstimator):
         "l2": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "n_blocks": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_folds": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "loss": [StrOptions({"auto", "log_loss", "squared_error"})],
         "time_limit": [None, Interval(Real, 0, None, closed="left")],
         "min_count": [Interval(Integral, 1, None, closed="left")],
         "max_ids": [Interval(Integral, 1, 2**31 - 3, closed="both")],
         "output": [StrOptions({"ids", "onehot"})],
         "append": ["boolean"],
+        "scale": ["boolean"],
         "encoder": [None, HasMethods(["fit", "encode"])],
         "random_state": ["random_state"],
     }
@@ -139,12 +151,13 @@ class AutoCross(TransformerMixin, BaseEstimator):
         *,
         max_order=4,
         beam_width=1,
-        n_bins=(10, 100),
+        n_bins=(5, 20, 100),
         scoring="log_loss",
         min_gain="auto",
         l2="auto",
         n_blocks="auto",
         validation_fraction=0.2,
+        n_folds="auto",
         loss="auto",
         time_limit=None,
         min_count=2,
@@ -152,6 +165,7 @@ class AutoCross(TransformerMixin, BaseEstimator):
         output="ids",
         append=True,
         encoder=None,
+        scale=True,
         random_state=None,
     ):
         self.max_crosses = max_crosses
@@ -163,6 +177,7 @@ class AutoCross(TransformerMixin, BaseEstimator):
         self.l2 = l2
         self.n_blocks = n_blocks
         self.validation_fraction = validation_fraction
+        self.n_folds = n_folds
         self.loss = loss
         self.time_limit = time_limit
         self.min_count = min_count
@@ -170,6 +185,7 @@ class AutoCross(TransformerMixin, BaseEstimator):
         self.output = output
         self.append = append
         self.encoder = encoder
+        self.scale = scale
         self.random_state = random_state
 
     def fit(self, X, y):
@@ -215,30 +231,30 @@ class AutoCross(TransformerMixin, BaseEstimator):
         validate_data(self, X, reset=True, skip_check_array=True)
         target, logistic = self._target(y)
         check_consistent_length(columns[0], target)
-        rows, n_train = self._split(target, logistic)
-        unit = 1.0
+        rows, folds = split_rows(target, logistic, self.n_folds, self.validation_fraction, self.random_state)
+        n_train, y, unit = folds[0].start, target[rows], 1.0
         if not logistic:  # what steps and tolerances are made for
-            unit = float(target[rows[:n_train]].var()) or 1.0
-            target = (target - target[rows[:n_train]].mean()) / math.sqrt(unit)
+            unit = float(y[:n_train].var()) or 1.0
+            y = (y - y[:n_train].mean()) / math.sqrt(unit)
         granularities = self._granularities()
         encoder = checked_encoder(self.encoder)
         table = encoder.fit_encode(X)
-        labels = encoder._schema.labels
-        y = target[rows]
-        positions = list(range(len(labels)))
-        bins, edges = self._best_bins(table, encoder, granularities, y, rows, n_train, logistic)
-        ids, sizes = column_ids(table, encoder, positions, edges)
-        ids = {i: column[rows] for i, column in sorted(ids.items())}
+        labels, positions = encoder._schema.labels, list(range(len(columns)))
+        bins, edges = best_bins(table, encoder, granularities, y, rows, n_train, logistic, self.l2)
+        ids = {i: column[rows] for i, column in sorted(column_ids(table, encoder, positions, edges).items())}
         # A constant column makes every cross equal to its other part.
-        ids = {i: column for i, column in ids.items() if (column[:n_train] != column[0]).any()}
+        varying = {i: column for i, column in ids.items() if (column[:n_train] != column[0]).any()}
         del table
         deadline = math.inf if self.time_limit is None else began + self.time_limit
-        sizes = {i: sizes[i] for i in ids}
-        best, base_score = CrossSearch(ids, sizes, y, n_train, self, logistic, unit, deadline).run()
+        sizes = column_sizes(encoder, positions, edges)
+        search = CrossSearch(varying, {i: sizes[i] for i in varying}, y, folds, self, logistic, unit, deadline)
+        best, self.base_score_ = search.run()
         self.n_bins_ = {labels[i]: n_bins for i, n_bins in bins.items()}
         self.crosses_ = [tuple(labels[i] for i in cross) for cross in best.crosses]
         self.scores_ = np.array(best.gains, dtype=np.float64)
-        self.base_score_ = base_score
+        names = [*(labels[i] for i in varying), *map(SEPARATOR.join, self.crosses_)]
+        spreads = np.sqrt(np.mean(np.square([model.spreads() for model in best.models]), axis=0)).tolist()
+        self.scales_ = {labels[i]: 0.0 for i in ids} | dict(zip(names, spreads, strict=True))
         self.search_history_ = [
             {**record, "cross": cross} for record, cross in zip(best.records, self.crosses_, strict=True)
         ]
@@ -248,6 +264,7 @@ class AutoCross(TransformerMixin, BaseEstimator):
             max_ids=self.max_ids,
             n_bins=bins or 10,
             output=self.output,
+            scales=self.scales_ if self.scale else None,
             append=self.append,
             encoder=self.encoder,
         )
@@ -272,50 +289,12 @@ class AutoCross(TransformerMixin, BaseEstimator):
             )
         return (y == classes[1]).astype(np.float64), True
 
-    def _split(self, y, logistic):
-        """Order of the rows, training rows first, and their number; each class is on both sides."""
-        rng = check_random_state(self.random_state)
-        order = rng.permutation(len(y))
-        held_out = np.zeros(len(y), bool)
-        for value in (0, 1) if logistic else (None,):
-            rows = order if value is None else order[y[order] == value]
-            if len(rows) < MIN_ROWS:
-                what = f"of class {value}, " if logistic else ""
-                raise ValueError(
-                    f"AutoCross needs {MIN_ROWS} rows {what}one of them to hold out, got {len(rows)} (n_samples = {len(y)})."
-                )
-            n = min(max(round(self.validation_fraction * len(rows)), 1), len(rows) - 1)
-            held_out[rows[:n]] = True
-        return np.concatenate([order[~held_out[order]], order[held_out[order]]]), int((~held_out).sum())
-
     def _granularities(self):
         found = [self.n_bins] if isinstance(self.n_bins, Integral) else list(self.n_bins)
         ok = found and all(isinstance(n, Integral) and not isinstance(n, bool) and 1 <= n <= 2**20 for n in found)
         if not ok:
             raise ValueError(f"n_bins must be one or more ints in [1, {2**20}], got {self.n_bins!r}.")
         return sorted(found)
-
-    def _best_bins(self, table, encoder, granularities, y, rows, n_train, logistic):
-        """Of each numeric column the granularity that predicts the held-out rows best by itself, the coarsest of equals.
-
-        Returns
-        -------
-        dict of int to int, dict of int to ndarray
-            Numbers of bins and edges of the bins, by position.
-        """
-        positions = list(range(encoder.n_features_in_))
-        options = [column_edges(encoder, positions, [n_bins] * len(positions)) for n_bins in granularities]
-        bins, edges, m = {}, {}, len(encoder.numeric_)
-        for j, i in enumerate(encoder.numeric_.tolist()):
-            scores, missing = table.numeric[rows, j], table.numeric[rows, m + j] > 0
-            losses = []
-            for option in options if len(options) > 1 else []:
-                ids = bins_of(scores, missing, option[i])
-                model = AdditiveModel(y, n_train, logistic, self.l2).extended(ids, int(ids.max()) + 1).fit()
-                losses.append(row_loss(y[n_train:], model.eta[n_train:], logistic).mean())
-            best = int(np.argmin(losses)) if losses else 0
-            bins[i], edges[i] = granularities[best], options[best][i]
-        return bins, edges
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

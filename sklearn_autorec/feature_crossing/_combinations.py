@@ -78,6 +78,13 @@ class Combinations:
         if len(self.vocabulary.categories) > max_ids:
             self.n_buckets, self.vocabulary = max_ids, None
 
+    @classmethod
+    def restored(cls, sizes, vocabulary, n_buckets):
+        """One from what another held."""
+        found = object.__new__(cls)
+        found.sizes, found.vocabulary, found.n_buckets = sizes, vocabulary, n_buckets
+        return found
+
     @property
     def n_ids(self):
         """Number of ids: all missing, unseen, and the combinations or buckets."""

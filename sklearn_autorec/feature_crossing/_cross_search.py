@@ -8,18 +8,32 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from ._fieldwise import AdditiveModel, derivatives, fit_field, placements, row_loss
+from ._fieldwise import TINY, AdditiveModel, derivatives, fit_field, placements, row_loss
 
-ALPHA = 0.01  # chance that a step without any true cross takes one, min_gain="auto"
+ALPHA = 0.05  # chance that a step without any true cross takes one, min_gain="auto"
 FIRST_ROWS = 20_000  # training rows of the first round at least, n_blocks="auto"
 FINAL_STEPS = 4  # Newton steps of a candidate in the last round; one in the rounds before
 
 
+@dataclass(frozen=True)
+class Fold:
+    """Rows ``start`` to ``stop`` are held out."""
+
+    start: int
+    stop: int
+
+    def arranged(self, rows):
+        """An array of all rows with those held out at the end; the same array if they are there."""
+        if self.stop == len(rows):
+            return rows
+        return np.concatenate([rows[: self.start], rows[self.stop :], rows[self.start : self.stop]])
+
+
 @dataclass(eq=False)
 class State:
-    """A set of crosses and its model; ``gains`` are those of each cross when it came in."""
+    """A set of crosses and its models, one for each fold; ``gains`` are those of each cross when it came in."""
 
-    model: AdditiveModel
+    models: list
     score: float
     crosses: tuple = ()
     gains: tuple = ()
@@ -28,11 +42,20 @@ class State:
 
 @dataclass(eq=False)
 class Scored:
-    """A candidate after a round: gain in the score of the held-out rows, and that gain's standard error."""
+    """A candidate after a round.
+
+    Parameters
+    ----------
+    cross : tuple of int
+    gain : float
+        In the score of the held-out rows.
+    t : float
+        Mean gain in their loss over its standard error; minus infinity for a candidate without weights.
+    """
 
     cross: tuple
-    gain: float
-    error: float
+    gain: float = 0.0
+    t: float = -math.inf
 
 
 @dataclass(eq=False)
@@ -71,11 +94,11 @@ class Pool:
         """Unions of two members of the pool (the fields and the crosses of one state) that are no members themselves."""
         fields = [member for member in self.codes if len(member) == 1]
         members = [*fields, *crosses]
-        found = {}
+        known, found = set(members), {}
         for i, a in enumerate(members):
             for b in members[i + 1 :]:
                 union = tuple(sorted({*a, *b}))
-                if len(union) > max_order or union in members:
+                if len(union) > max_order or union in known:
                     continue
                 size = self.sizes[a] * self.sizes[b]
                 if union not in found or size < found[union][0]:
@@ -90,12 +113,13 @@ class CrossSearch:
     Parameters
     ----------
     fields : dict of int to int ndarray of shape (n_rows,)
-        Ids by column; the training rows come first.
+        Ids by column.
     sizes : dict of int to int
         Numbers of ids.
     y : float64 ndarray of shape (n_rows,)
         0/1, or numbers of mean 0 and variance 1.
-    n_train : int
+    folds : list of Fold
+        The first, of the last rows, judges in all rounds, the others only in the last round.
     options : AutoCross
         Holds the parameters.
     logistic : bool
@@ -105,11 +129,10 @@ class CrossSearch:
         `time.monotonic` after which nothing new is tried.
     """
 
-    def __init__(self, fields, sizes, y, n_train, options, logistic, unit=1.0, deadline=math.inf):
+    def __init__(self, fields, sizes, y, folds, options, logistic, unit=1.0, deadline=math.inf):
         self.pool = Pool({(i,): ids for i, ids in fields.items()}, {(i,): size for i, size in sizes.items()})
-        self.y, self.n_train, self.options, self.logistic = y, n_train, options, logistic
+        self.y, self.folds, self.options, self.logistic = y, folds, options, logistic
         self.unit, self.deadline = unit, deadline
-        self.held_out = slice(n_train, len(y))
 
     def in_time(self):
         return time.monotonic() < self.deadline
@@ -121,11 +144,14 @@ class CrossSearch:
         -------
         State, float
         """
-        model = AdditiveModel(self.y, self.n_train, self.logistic, self.options.l2)
-        for member, ids in self.pool.codes.items():
-            model = model.extended(ids, self.pool.sizes[member])
-        model.fit(within=self.in_time)
-        start = State(model, self.score(model.eta))
+        models = []
+        for fold in self.folds:
+            n_train = len(self.y) - (fold.stop - fold.start)
+            model = AdditiveModel(fold.arranged(self.y), n_train, self.logistic, self.options.l2)
+            for member, ids in self.pool.codes.items():
+                model = model.extended(fold.arranged(ids), self.pool.sizes[member])
+            models.append(model.fit(within=self.in_time))
+        start = State(models, self.score(models))
         beam, best = [start], start
         for _ in range(self.options.max_crosses):
             beam = self._expand(beam)
@@ -134,12 +160,12 @@ class CrossSearch:
             best = max([best, *beam], key=lambda state: state.score)
         return best, start.score
 
-    def score(self, eta):
-        """AUC, or minus the mean loss, of the held-out rows."""
-        y, eta = self.y[self.held_out], eta[self.held_out]
+    def score(self, models):
+        """AUC (mean of the folds), or minus the mean loss, of the held-out rows."""
+        found = [self._row_scores(m.y[m.n_train :], m.eta[m.n_train :]) for m in models]
         if self.options.scoring == "roc_auc":
-            return float(placements(y, eta).mean() if 0 < y.mean() < 1 else 0.5)
-        return -self.unit * float(row_loss(y, eta, self.logistic).mean())
+            return float(np.mean([rows.mean() for rows in found]))
+        return float(np.concatenate(found).mean())
 
     def _expand(self, beam):
         """Children of the states in the beam, the best ``beam_width`` of them."""
@@ -149,15 +175,13 @@ class CrossSearch:
             candidates = self.pool.candidates(state.crosses, self.options.max_order)
             if not candidates:
                 continue
-            finalists, rounds = self._halve(state, candidates)
-            least = self._least_gain(len(candidates))
-            passed = [s for s in finalists if s.gain > 0 and s.gain >= least(s)]
+            passed, rounds = self._halve(state, candidates)
             record = {"n_candidates": len(candidates), "rounds": rounds, "seconds": time.perf_counter() - began}
             for scored in sorted(passed, key=lambda s: -s.gain)[: self.options.beam_width]:
                 crosses = frozenset([*state.crosses, scored.cross])
                 expected = state.score + scored.gain
                 if crosses not in proposals or expected > proposals[crosses][0]:
-                    proposals[crosses] = expected, state, scored, {**record, "min_gain": float(least(scored))}
+                    proposals[crosses] = expected, state, scored, {**record, "t": scored.t}
         children = []
         for _, state, scored, record in sorted(proposals.values(), key=lambda p: -p[0])[: self.options.beam_width]:
             if not self.in_time():
@@ -167,28 +191,32 @@ class CrossSearch:
                 children.append(child)
         return children
 
-    def _least_gain(self, n_candidates):
-        """What a candidate must gain, as a function of its `Scored`."""
+    def _passed(self, finalists, n_tests):
+        """Candidates that gain enough, given the number of those that had any weights in any round."""
         if self.options.min_gain != "auto":
-            return lambda scored: self.options.min_gain
+            return [s for s in finalists if s.gain > 0 and s.gain >= self.options.min_gain]
         # Gains of few rows, or of few rows of one class, have heavier tails than the normal distribution.
-        y = self.y[self.held_out]
+        y = np.concatenate([self.y[fold.start : fold.stop] for fold in self.folds])
         freedom = (min(int((y > 0).sum()), int((y <= 0).sum())) if self.logistic else len(y)) - 1
+        if freedom < 1 or not n_tests:
+            return []
         # The best of so many candidates: a one-sided test of each at a share of the level.
-        quantile = student.isf(ALPHA / n_candidates, freedom) if freedom > 0 else math.inf
-        return lambda scored: quantile * scored.error if math.isfinite(quantile) else math.inf
+        least = student.isf(ALPHA / n_tests, freedom)
+        return [s for s in finalists if s.gain > 0 and s.t >= least]
 
     def _child(self, state, scored, record):
         began = time.perf_counter()
         self.pool.add(scored.cross)
-        model = state.model.extended(self.pool.codes[scored.cross], self.pool.sizes[scored.cross])
-        model.fit(within=self.in_time)
-        score = self.score(model.eta)
+        ids, size = self.pool.codes[scored.cross], self.pool.sizes[scored.cross]
+        models = []
+        for fold, model in zip(self.folds, state.models, strict=True):
+            models.append(model.extended(fold.arranged(ids), size).fit(within=self.in_time))
+        score = self.score(models)
         seconds = record["seconds"] + time.perf_counter() - began
         step = len(state.crosses) + 1
         record = {"epoch": step, "cross": scored.cross, "score": score, "gain": score - state.score} | record
         return State(
-            model,
+            models,
             score,
             (*state.crosses, scored.cross),
             (*state.gains, score - state.score),
@@ -201,64 +229,73 @@ class CrossSearch:
         Returns
         -------
         list of Scored
-            The candidates that have seen all rows; none if time is up.
+            Candidates that have seen all rows and gain enough; none if time is up.
         list of (int, int)
             Candidates and training rows of each round.
         """
-        n_blocks = self.options.n_blocks
+        n_train, n_blocks = state.models[0].n_train, self.options.n_blocks
         if n_blocks == "auto":
             n_blocks = 2 ** max(math.ceil(math.log2(len(candidates))) - 1, 0)
-            n_blocks = min(n_blocks, 2 ** int(math.log2(max(self.n_train / FIRST_ROWS, 1))))
-        rows = max(self.n_train // n_blocks, 1)
-        n, y = self.n_train, self.y
-        g, h = derivatives(y[:n], state.model.eta[:n], self.logistic)
-        rounds = []
+            n_blocks = min(n_blocks, 2 ** int(math.log2(max(n_train / FIRST_ROWS, 1))))
+        rows = max(n_train // n_blocks, 1)
+        starts = [derivatives(m.y[: m.n_train], m.eta[: m.n_train], self.logistic) for m in state.models]
+        rounds, tested = [], set()
         while True:
-            rows = self.n_train if 2 * rows > self.n_train else rows
-            last = rows == self.n_train
-            n_valid = len(self.y) - n if last else min(rows, len(self.y) - n)
-            base = self._row_scores(state.model.eta[n : n + n_valid])
+            rows = n_train if 2 * rows > n_train else rows
+            last = rows == n_train
             scored = []
             for cross in candidates:
                 if not self.in_time():
                     return [], rounds
-                scored.append(self._score_candidate(cross, state.model.eta, rows, (g, h), base, last))
+                if last:
+                    scored.append(self._score_fully(cross, state.models, starts))
+                else:
+                    scored.append(self._score_early(cross, state.models[0], starts[0], rows))
             rounds.append((len(candidates), rows))
+            tested |= {s.cross for s in scored if s.t > -math.inf}
             if last:
-                return scored, rounds
+                return self._passed(scored, len(tested)), rounds
             keep = sorted(scored, key=lambda s: -s.gain)[: math.ceil(len(scored) / 2)]
             candidates, rows = sorted(s.cross for s in keep), 2 * rows
 
-    def _row_scores(self, eta):
-        """What is averaged over the first held-out rows, whose logits these are; larger is better."""
-        y = self.y[self.n_train : self.n_train + len(eta)]
-        if self.options.scoring == "roc_auc" and 0 < y.sum() < len(y):
-            return placements(y, eta)
+    def _score_early(self, cross, model, start, rows):
+        """Train a candidate on the first rows of the first fold and judge it by no more held-out rows."""
+        slices = [slice(0, rows), slice(model.n_train, min(model.n_train + rows, len(model.y)))]
+        (train, valid), size = self.pool.pair(*self.pool.parents[cross], slices)
+        return self._scored(cross, [self._logits(model, start, train, valid, size, 1)])
+
+    def _score_fully(self, cross, models, starts):
+        """Train a candidate on all training rows of each fold and judge it by all held-out rows."""
+        (ids,), size = self.pool.pair(*self.pool.parents[cross], [slice(0, len(self.y))])
+        found = []
+        for fold, model, start in zip(self.folds, models, starts, strict=True):
+            n, arranged = model.n_train, fold.arranged(ids)
+            found.append(self._logits(model, start, arranged[:n], arranged[n:], size, FINAL_STEPS))
+        return self._scored(cross, found)
+
+    def _logits(self, model, start, train, valid, size, n_steps):
+        """Targets of held-out rows, and their logits without and with a field of these ids, all (n_valid,)."""
+        rows, held_out = len(train), slice(model.n_train, model.n_train + len(valid))
+        y, eta = model.y[held_out], model.eta[held_out]
+        start = tuple(d[:rows] for d in start)
+        weights = fit_field(
+            train, size, model.y[:rows], model.eta[:rows], self.logistic, self.options.l2, n_steps, start
+        )
+        return y, eta, eta + weights[valid]
+
+    def _row_scores(self, y, eta):
+        """What is averaged over rows; larger is better."""
+        if self.options.scoring == "roc_auc":
+            return placements(y, eta) if 0 < y.sum() < len(y) else np.full(len(y), 0.5)
         return -self.unit * row_loss(y, eta, self.logistic)
 
-    def _score_candidate(self, cross, eta, rows, start, base, last):
-        """Train the weights of a candidate on the first rows, and judge them by as many held-out rows as ``base`` has."""
-        n, stop = self.n_train, self.n_train + len(base)
-        a, b = self.pool.parents[cross]
-        (train, valid), size = self.pool.pair(a, b, [slice(0, rows), slice(n, stop)])
-        g, h = start
-        weights = fit_field(
-            train,
-            size,
-            self.y[:rows],
-            eta[:rows],
-            self.logistic,
-            self.options.l2,
-            FINAL_STEPS if last else 1,
-            (g[:rows], h[:rows]),
-        )
-        if not weights.any():
-            return Scored(cross, 0.0, 0.0)
-        difference = self._row_scores(eta[n:stop] + weights[valid]) - base
-        return Scored(cross, *self._mean_and_error(difference, self.y[n:stop]))
-
-    def _mean_and_error(self, difference, y):
-        if self.options.scoring == "roc_auc" and 0 < y.sum() < len(y):  # DeLong's variance of a difference of two AUCs
-            classes = [difference[y > 0], difference[y <= 0]]
-            return float(classes[0].mean()), math.sqrt(sum(d.var() / len(d) for d in classes))
-        return float(difference.mean()), float(difference.std() / math.sqrt(len(difference)))
+    def _scored(self, cross, found):
+        """A candidate, from targets, logits without and logits with it of the held-out rows of each fold."""
+        if all((before == after).all() for _, before, after in found):
+            return Scored(cross)
+        losses = np.concatenate([row_loss(y, b, self.logistic) - row_loss(y, a, self.logistic) for y, b, a in found])
+        mean, error = float(losses.mean()), float(losses.std()) / math.sqrt(len(losses))
+        gain = self.unit * mean
+        if self.options.scoring == "roc_auc":
+            gain = float(np.mean([(self._row_scores(y, a) - self._row_scores(y, b)).mean() for y, b, a in found]))
+        return Scored(cross, gain, mean / max(error, TINY))

@@ -1,6 +1,6 @@
 """FieldCrosser: columns from combinations of columns."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from ._reading import (
     checked_encoder,
     column_edges,
     column_ids,
+    column_sizes,
     resolve_bins,
     resolve_crosses,
     select,
@@ -44,6 +45,9 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         training rows; values with many rows have a bin of their own.
     output : {"ids", "onehot"}, default="ids"
         Columns of integers, or a scipy CSR matrix of indicators for linear models.
+    scales : dict of str to float or None, default=None
+        With "onehot", what indicators of a column ("user") or cross ("user x day") are instead of 1: a linear model shrinks the
+        weights of larger ones less.
     append : bool, default=True
         Whether the columns of the table come before the crosses: as they are with "ids", encoded with "onehot".
     encoder : FieldEncoder or None, default=None
@@ -98,16 +102,29 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         "max_ids": [Interval(Integral, 1, 2**31 - 3, closed="both")],
         "n_bins": [Interval(Integral, 1, 2**20, closed="both"), dict],
         "output": [StrOptions({"ids", "onehot"})],
+        "scales": [None, dict],
         "append": ["boolean"],
         "encoder": [None, HasMethods(["fit", "encode"])],
     }
 
-    def __init__(self, crosses, *, min_count=2, max_ids=2**20, n_bins=10, output="ids", append=True, encoder=None):
+    def __init__(
+        self,
+        crosses,
+        *,
+        min_count=2,
+        max_ids=2**20,
+        n_bins=10,
+        output="ids",
+        scales=None,
+        append=True,
+        encoder=None,
+    ):
         self.crosses = crosses
         self.min_count = min_count
         self.max_ids = max_ids
         self.n_bins = n_bins
         self.output = output
+        self.scales = scales
         self.append = append
         self.encoder = encoder
 
@@ -118,8 +135,8 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         estimator : fitted estimator
-            With ``interactions_`` (such as ``CTRClassifier(search=AutoFIS())``) or ``crosses_`` (such as `AutoCross`, whose bins
-            are taken over too).
+            With ``interactions_`` (such as ``CTRClassifier(search=AutoFIS())``) or ``crosses_`` (such as `AutoCross`, whose
+            ``n_bins_`` and ``scales_`` are taken over too).
         **params
             Further parameters of `FieldCrosser`.
 
@@ -141,8 +158,9 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
                 f"estimator must be fitted and have interactions_ or crosses_, got {estimator!r:.200}; search=AutoFIS() "
                 "is a search that chooses interactions."
             )
-        if hasattr(estimator, "n_bins_"):
-            params = {"n_bins": estimator.n_bins_, **params}
+        for name in ("n_bins", "scales"):
+            if hasattr(estimator, f"{name}_"):
+                params = {name: getattr(estimator, f"{name}_"), **params}
         return cls([tuple(cross) for cross in found], **params)
 
     # fit -----------------------------------------------------------------------------------------------
@@ -189,26 +207,35 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         if self.append and twice:
             raise ValueError(f"The table already has a column {twice[0]!r}, the name of a cross.")
         table = encoder.fit_encode(select(X, positions, names, len(columns)))
+        self._check_scales(labels, named)
         edges = column_edges(encoder, positions, n_bins)
         encoder.discard_counts()
-        kinds = dict(zip(positions, encoder._schema.kinds, strict=True))
-        for i in sorted({i for cross in crosses for i in cross}):
-            if kinds[i] == SEQUENCE:
-                raise ValueError(f"crosses has {labels[i]!r}, a sequence column, which cannot be crossed.")
-        self._names, self._labels, self._positions, self._kinds = names, labels, positions, kinds
-        self._crosses, self._edges = crosses, edges
-        self.crosses_, self.encoder_ = named, encoder
-        ids, sizes = self._columns(table)
-        self._combinations = [
+        sequences = {positions[i] for i in encoder.sequence_}
+        for i in sorted({i for cross in crosses for i in cross} & sequences):
+            raise ValueError(f"crosses has {labels[i]!r}, a sequence column, which cannot be crossed.")
+        ids, sizes = column_ids(table, encoder, positions, edges), column_sizes(encoder, positions, edges)
+        combinations = [
             Combinations([ids[i] for i in cross], [sizes[i] for i in cross], self.min_count, self.max_ids)
             for cross in crosses
         ]
-        self.n_ids_ = [c.n_ids for c in self._combinations]
-        return table, ids, sizes
+        self._publish(names, labels, positions, crosses, edges, encoder, combinations)
+        return table, ids
 
-    def _columns(self, table):
-        """Ids and number of ids of each encoded column that is no sequence, by position."""
-        return column_ids(table, self.encoder_, self._positions, self._edges)
+    def _publish(self, names, labels, positions, crosses, edges, encoder, combinations):
+        """Set what was fitted (here or when a model file is read)."""
+        self._names, self._labels, self._positions = names, labels, positions
+        self._crosses, self._edges, self._combinations = crosses, edges, combinations
+        self.crosses_ = [tuple(labels[i] for i in cross) for cross in crosses]
+        self.n_ids_ = [c.n_ids for c in combinations]
+        self.encoder_ = encoder
+
+    def _check_scales(self, labels, named):
+        known = {*labels, *map(SEPARATOR.join, named)}
+        for name, value in (self.scales or {}).items():
+            if name not in known:
+                raise ValueError(f"scales has {name!r}, which is neither a column nor a cross.")
+            if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < np.inf:
+                raise ValueError(f"scales must be finite numbers of at least 0, got {value!r} for {name!r}.")
 
     # transform -----------------------------------------------------------------------------------------
 
@@ -223,18 +250,18 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         -------
         table or array of shape (n_rows, n_columns + n_crosses), or CSR matrix of shape (n_rows, n_ids)
             "ids": the columns of X (unless ``append=False``), then an integer column per cross. "onehot": an indicator for each
-            id of each column and cross, float64.
+            id of each column and cross, float64, times its scale.
         """
         check_is_fitted(self, "_combinations")
         if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self._names and len(X)):
             read_columns(X, self)
             validate_data(self, X, reset=False, skip_check_array=True)
         table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
-        return self._output(X, table, *self._columns(table))
+        return self._output(X, table, column_ids(table, self.encoder_, self._positions, self._edges))
 
-    def _output(self, X, table, ids, sizes):
+    def _output(self, X, table, ids):
         if self.output == "onehot":
-            return self._one_hot(table, ids, sizes)
+            return self._one_hot(table, ids)
         crosses = np.empty((len(self._crosses), len(table)), np.int32)
         for row, cross, combinations in zip(crosses, self._crosses, self._combinations, strict=True):
             row[:] = combinations.ids([ids[i] for i in cross])
@@ -254,21 +281,23 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
             X = X.astype(object)  # else ids would become text
         return np.hstack([X, crosses.T])
 
-    def _one_hot(self, table, ids, sizes):
-        parts = [(ids[i], sizes[i]) for i in sorted(ids)] if self.append else []
-        for cross, combinations in zip(self._crosses, self._combinations, strict=True):
-            parts.append((combinations.ids([ids[i] for i in cross]), combinations.n_ids))
+    def _one_hot(self, table, ids):
+        sizes = column_sizes(self.encoder_, self._positions, self._edges)
+        parts = [(ids[i], sizes[i], self._labels[i]) for i in sorted(ids)] if self.append else []
+        for cross, names, combinations in zip(self._crosses, self.crosses_, self._combinations, strict=True):
+            parts.append((combinations.ids([ids[i] for i in cross]), combinations.n_ids, SEPARATOR.join(names)))
         sequences = []
         if self.append and len(self.encoder_.sequence_):
             blocks = np.hsplit(table.sequences, len(self.encoder_.sequence_))
             sequences = list(zip(blocks, self.encoder_.sequence_n_ids_, strict=True))
-        widths = [size for _, size in parts] + [size for _, size in sequences]
+        widths = [size for _, size, _ in parts] + [size for _, size in sequences]
         starts = np.cumsum([0, *widths])
         n, n_places = len(table), len(parts) + table.sequences.shape[1] * bool(sequences)
         dtype = np.int32 if max(starts[-1], n * n_places) < 2**31 else np.int64
         indices, data = np.empty((n, n_places), dtype), np.ones((n, n_places))
-        for j, (column, _) in enumerate(parts):
+        for j, (column, _, name) in enumerate(parts):
             np.add(column, starts[j], out=indices[:, j], casting="unsafe")
+            data[:, j] = (self.scales or {}).get(name, 1.0)
         at = len(parts)
         for j, (block, _) in enumerate(sequences):
             indices[:, at : at + block.shape[1]] = block + starts[len(parts) + j]
@@ -320,11 +349,11 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
     def _value_names(self):
         """Names of all ids of each encoded column, object arrays by position."""
         out = {}
-        for k, i in enumerate(self._positions):
-            field = self.encoder_._fields[k]
-            if self._kinds[i] == NUMERIC:
+        fields = zip(self._positions, self.encoder_._fields, self.encoder_._schema.kinds, strict=True)
+        for i, field, kind in fields:
+            if kind == NUMERIC:
                 out[i] = bin_names(field, self._edges[i])
-            elif self._kinds[i] != SEQUENCE:
+            elif kind != SEQUENCE:
                 out[i] = value_names(field)
         return out
 

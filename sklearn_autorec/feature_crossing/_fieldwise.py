@@ -11,6 +11,9 @@ from scipy.stats import rankdata
 
 MAX_STEP = 2.0  # of a weight per Newton step; where hits are rare, a full one overshoots
 SCORING_STEPS = 20
+ESTIMATED_SWEEPS = 6  # in which penalties are estimated
+CHANGE_PER_ROW = 1e-6  # of the loss, at which sweeps end
+LEAST_CHANGE = 0.1  # of its sum: less says nothing, however few rows there are
 TINY = 1e-100
 
 
@@ -137,33 +140,50 @@ class AdditiveModel:
         other.eta = self.eta.copy()
         other.fields = [*self.fields, ids]
         other.weights = [*self.weights, np.zeros(size)]
-        other.penalties = [*self.penalties, np.inf if self.l2 == "auto" else self.l2]
+        other.penalties = [*self.penalties, np.nan]  # until it is fitted
         return other
 
-    def fit(self, tol=1e-6, max_sweeps=100, within=lambda: True):
-        """Sweep over the fields until the loss per row moves by less than ``tol``, or ``within()`` is no longer true."""
+    def fit(self, tol=None, max_sweeps=100, within=lambda: True):
+        """Sweep over the fields until the sum of the losses moves by less than ``tol``, or ``within()`` is no longer true.
+
+        Penalties are estimated in the first sweeps, then they stay. (With weights the curvatures change, and so do the estimates;
+        now and then they would go to and fro for ever.)
+        """
         n, y = self.n_train, self.y[: self.n_train]
+        tol = max(CHANGE_PER_ROW * n, LEAST_CHANGE) if tol is None else tol
         last = np.inf
-        for _ in range(max_sweeps):
+        for sweep in range(max_sweeps):
             g, h = derivatives(y, self.eta[:n], self.logistic)
             self.eta += np.clip(g.sum() / h.sum(), -MAX_STEP, MAX_STEP)
             for j in range(len(self.fields)):
-                self._update(j)
+                self._update(j, sweep)
                 if not within():
                     return self
             loss = row_loss(y, self.eta[:n], self.logistic).sum()
-            if abs(last - loss) < tol * n:
+            if abs(last - loss) < tol:
                 break
             last = loss
         return self
 
-    def _update(self, j):
+    def spreads(self):
+        """Estimated standard deviation of the weights of each field (of numbers: over that of the residuals), 1 if not penalised."""
+        noise = 1.0
+        if not self.logistic:
+            loss = row_loss(self.y[: self.n_train], self.eta[: self.n_train], False).mean()
+            noise = float(np.sqrt(loss)) or 1.0
+        return [float(1 / np.sqrt(p)) / noise if p > 0 else 1.0 for p in self.penalties]
+
+    def _update(self, j, sweep):
         ids, weights = self.fields[j], self.weights[j]
         train = ids[: self.n_train]
         g, h = derivatives(self.y[: self.n_train], self.eta[: self.n_train], self.logistic)
         gradient, curvature = np.bincount(train, g, len(weights)), np.bincount(train, h, len(weights))
-        # Gradients as they would be with the weights of this field at zero.
-        self.penalties[j] = penalty(gradient + curvature * weights, curvature, self.l2)
+        if sweep < ESTIMATED_SWEEPS or not self.penalties[j] >= 0:
+            # Gradients as they would be with the weights of this field at zero.
+            found = penalty(gradient + curvature * weights, curvature, self.l2)
+            if sweep > 1 and self.penalties[j] > 0 < found < np.inf > self.penalties[j]:
+                found = 2 / (1 / found + 1 / self.penalties[j])
+            self.penalties[j] = found
         if self.penalties[j] == np.inf:
             step = -weights
         else:

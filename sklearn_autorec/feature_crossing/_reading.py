@@ -125,7 +125,7 @@ def column_edges(encoder, positions, n_bins):
 
 
 def column_ids(table, encoder, positions, edges):
-    """Ids (n_rows,) and number of ids of each column that is no sequence, both by position in the whole table.
+    """Ids (n_rows,) of each column that is no sequence, by position in the whole table.
 
     Parameters
     ----------
@@ -136,15 +136,18 @@ def column_ids(table, encoder, positions, edges):
     edges : dict of int to ndarray
         Of `column_edges`.
     """
-    ids, sizes = {}, {}
-    for j, i in enumerate(encoder.categorical_):
-        ids[positions[i]], sizes[positions[i]] = table.ids[:, j], encoder.n_ids_[j]
+    ids = {positions[i]: table.ids[:, j] for j, i in enumerate(encoder.categorical_)}
     m = len(encoder.numeric_)
     for j, i in enumerate(encoder.numeric_):
         at = positions[i]
         ids[at] = bins_of(table.numeric[:, j], table.numeric[:, m + j] > 0, edges[at])
-        sizes[at] = FIRST + len(edges[at]) + 1
-    return ids, sizes
+    return ids
+
+
+def column_sizes(encoder, positions, edges):
+    """Number of ids of each column that is no sequence, by position; parameters as of `column_ids`."""
+    sizes = dict(zip((positions[i] for i in encoder.categorical_), encoder.n_ids_, strict=True))
+    return sizes | {i: FIRST + len(cuts) + 1 for i, cuts in edges.items()}
 
 
 def bin_names(scaler, edges):

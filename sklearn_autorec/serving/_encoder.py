@@ -27,7 +27,7 @@ def encoder_state(encoder):
         "separators": schema.separators,
         "text_numbers": encoder._text_numbers,
         "has_feature_names": hasattr(encoder, "feature_names_in_"),
-        "fields": [_field_state(field) for field in encoder._fields],
+        "fields": [field_state(field) for field in encoder._fields],
         "counters": None,
     }
     if hasattr(encoder, "_counters"):
@@ -36,7 +36,8 @@ def encoder_state(encoder):
     return state
 
 
-def _field_state(field):
+def field_state(field):
+    """Values that describe a vocabulary or a scaler."""
     if isinstance(field, NumericScaler):
         return {
             name: getattr(field, name) for name in ("method", "grid", "score", "mean", "scale") if hasattr(field, name)
@@ -94,7 +95,7 @@ def restore_encoder(encoder, state):
         np.array(positions, dtype=np.int64) for positions in (schema.categorical, schema.numeric, schema.sequence)
     )
     encoder.field_names_ = [labels[i] for i in (*schema.categorical, *schema.numeric, *schema.sequence)]
-    encoder._derived = _by_column(state["fields"], kinds, labels, _scaler, _vocabulary)
+    encoder._derived = _by_column(state["fields"], kinds, labels, _scaler, vocabulary_of)
     if state["counters"] is not None:
         encoder._counters = _by_column(state["counters"], kinds, labels, _summary, _counter)
 
@@ -115,7 +116,8 @@ def _by_column(states, kinds, labels, numeric, values):
     ]
 
 
-def _vocabulary(state, where):
+def vocabulary_of(state, where):
+    """The `Vocabulary` that ``field_state`` described."""
     names = ("categories", "counts", "kind", "seen", "n_hash_buckets")
     categories, counts, kind, seen, n_buckets = take(state, names, where)
     if type(n_buckets) is not int or n_buckets < 0:

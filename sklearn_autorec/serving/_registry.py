@@ -8,8 +8,10 @@ import sklearn_autorec
 from ..base import Network, SearchMethod
 from ..estimators import CTRClassifier, RatingRegressor
 from ..exceptions import ModelFileError
+from ..feature_crossing import AutoCross, FieldCrosser
 from ..preprocessing import FieldEncoder
 from ..utils._sklearn import validate_parameters
+from ._crossing import crosser_state, restore_crosser, restore_search, search_state
 from ._encoder import encoder_state, restore_encoder
 from ._model import model_state, restore_model
 from ._nodes import refuse
@@ -18,6 +20,13 @@ from ._steps import STEPS, check_parameters, restore_step, step_state
 PACKAGE = "sklearn_autorec"
 # Left behind in a saved model: what belongs to a running fit, and scikit-learn's note of its version.
 TRANSIENT = {"_stream", "_skl_callbacks", "_parent_callback_ctx", "_sklearn_version"}
+
+# Transformers of this package: what tells that one is fitted, and functions from its attributes to values and back.
+TRANSFORMERS: dict = {
+    FieldEncoder: ("_derived", encoder_state, restore_encoder),
+    FieldCrosser: ("_combinations", crosser_state, restore_crosser),
+    AutoCross: ("crosser_", search_state, restore_search),
+}
 
 OUTPUT = "_sklearn_output_config"  # where set_output leaves its choice
 
@@ -43,7 +52,7 @@ class Registry:
                 importlib.import_module(f"{PACKAGE}.{module.name}")
         components = [c for base in (Network, SearchMethod) for c in _subclasses(base)]
         self.components = {c for c in components if c.__module__.split(".")[0] == PACKAGE}
-        classes = [FieldEncoder, *self.components, *STEPS]
+        classes = [*TRANSFORMERS, *self.components, *STEPS]
         self.classes = {_public_name(c): c for c in classes}
         self.classes |= {f"{PACKAGE}.{c.__name__}": c for c in (CTRClassifier, RatingRegressor)}
         self.names = {c: name for name, c in self.classes.items()}
@@ -61,8 +70,8 @@ class Registry:
             steps = ", ".join(sorted(c.__name__ for c in STEPS))
             raise TypeError(
                 f"{where} is {value!r:.200} of class {cls.__module__}.{cls.__name__}, which cannot be saved. Allowed are "
-                f"plain values, arrays, CTRClassifier, RatingRegressor, FieldEncoder, networks and search methods of "
-                f"sklearn_autorec, and of scikit-learn {steps}."
+                f"plain values, arrays, CTRClassifier, RatingRegressor, {', '.join(c.__name__ for c in TRANSFORMERS)}, networks "
+                f"and search methods of sklearn_autorec, and of scikit-learn {steps}."
             )
         if cls in STEPS:
             check_parameters(value)
@@ -82,8 +91,9 @@ class Registry:
         }
 
     def _state(self, value):
-        if isinstance(value, FieldEncoder):
-            return encoder_state(value) if hasattr(value, "_derived") else None
+        if type(value) in TRANSFORMERS:
+            fitted, describe, _ = TRANSFORMERS[type(value)]
+            return describe(value) if hasattr(value, fitted) else None
         if type(value) in STEPS:
             return step_state(value)
         if isinstance(value, CTRClassifier | RatingRegressor):
@@ -120,8 +130,8 @@ class Registry:
         if not isinstance(state, dict):
             refuse(f"The state of {where}", "an object or null", state)
         state = {key: reader.value(v, f"{where}, {cls.__name__}.{key}") for key, v in state.items()}
-        if cls is FieldEncoder:
-            restore_encoder(value, state)
+        if cls in TRANSFORMERS:
+            TRANSFORMERS[cls][2](value, state)
         elif cls in STEPS:
             restore_step(value, state)
         elif cls in (CTRClassifier, RatingRegressor):
@@ -132,3 +142,4 @@ class Registry:
 
 
 _PRIVATE = {"_schema", "_text_numbers", "_derived", "_counters", "_architecture"}
+_PRIVATE |= {"_names", "_labels", "_positions", "_crosses", "_edges", "_combinations"}

@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
 from ..exceptions import ModelFileError
+from ..feature_crossing import AutoCross, FieldCrosser
 from ..preprocessing import FieldEncoder
 from ._container import pack, read, unpack, write
 from ._encoder import probe_rows
@@ -27,7 +28,7 @@ def save(model, path):
 
     Parameters
     ----------
-    model : CTRClassifier, RatingRegressor, FieldEncoder or Pipeline of these
+    model : CTRClassifier, RatingRegressor, FieldEncoder, FieldCrosser, AutoCross or Pipeline of these
         Fitted. Steps of a pipeline may be StandardScaler, MinMaxScaler, SimpleImputer, OrdinalEncoder, OneHotEncoder,
         ColumnTransformer, VarianceThreshold, FunctionTransformer without a function, LogisticRegression,
         FrozenEstimator and "passthrough". Networks and search methods must be those of this package.
@@ -159,6 +160,13 @@ def _rows(model):
     """Two rows of a table that a model was fitted for, as far as its state tells."""
     if isinstance(model, FrozenEstimator):
         return _rows(model.estimator)
+    if isinstance(model, AutoCross):
+        return _rows(model.crosser_)
+    if isinstance(model, FieldCrosser):
+        read = probe_rows(model.encoder_)
+        columns = {i: np.zeros(2) for i in range(model.n_features_in_)}
+        columns |= {i: read.iloc[:, k] for k, i in enumerate(model._positions)}
+        return pd.DataFrame(columns).set_axis(model._names or range(len(columns)), axis=1)
     if isinstance(model, Pipeline):
         steps = [step for _, step in model.steps if isinstance(step, BaseEstimator)]
         return _rows(steps[0]) if steps else np.zeros((2, 1))

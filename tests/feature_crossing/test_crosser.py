@@ -195,6 +195,21 @@ def test_one_hot_is_the_indicator_of_every_column_and_cross(X):
     assert_array_equal(matrix.toarray()[:9], crosser.transform(X[:9]).toarray())
 
 
+def test_scales_multiply_indicators(X):
+    scales = {"user": 0.5, "user x day": 3.0, "shop": 0.0}
+    crosser = FieldCrosser([("user", "day")], output="onehot", scales=scales)
+    matrix, plain = crosser.fit_transform(X), FieldCrosser([("user", "day")], output="onehot").fit_transform(X)
+    names = [name.split("=")[0] for name in crosser.get_feature_names_out()]
+    assert_array_equal(matrix.toarray(), plain.toarray() * [scales.get(name, 1.0) for name in names])
+    assert (
+        FieldCrosser([("user", "day")], scales=scales)
+        .fit(X)
+        .transform(X)
+        .equals(FieldCrosser([("user", "day")]).fit(X).transform(X))
+    )
+    assert FieldCrosser([(0, 1)], output="onehot", scales={"x0 x x1": 2.0}).fit([[1, 2], [3, 4]])
+
+
 def test_sequences_become_counts_and_cannot_be_crossed(X):
     table = pd.DataFrame({"user": ["a", "b", "a"], "seen": [["x", "y", "x"], [], None], "day": ["m", "m", "t"]})
     crosser = FieldCrosser([("user", "day")], output="onehot", min_count=1).fit(table)
@@ -317,6 +332,9 @@ def test_bad_crosses_are_refused(X, crosses, message):
         ({"n_bins": {"age": 0}}, "n_bins must be an int.*got 0 for 'age'"),
         ({"n_bins": {"no": 3}}, "n_bins has 'no'"),
         ({"output": "dense"}, "output"),
+        ({"scales": {"nobody": 1.0}}, "scales has 'nobody', which is neither a column nor a cross"),
+        ({"scales": {"user": -1.0}}, "scales must be finite numbers of at least 0, got -1.0 for 'user'"),
+        ({"scales": {"user": np.inf}}, "scales must be finite"),
     ],
 )
 def test_bad_parameters_are_refused(X, params, message):

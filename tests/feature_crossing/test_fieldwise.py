@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.preprocessing import OneHotEncoder
 
 from sklearn_autorec.feature_crossing._fieldwise import (
     AdditiveModel,
-    derivatives,
     fit_field,
     penalty,
     placements,
@@ -85,17 +84,42 @@ def test_rows_held_out_do_not_move_the_weights(table):
 
 
 @pytest.mark.parametrize("variance", [0.1, 1.0])
-def test_the_penalty_is_one_over_the_variance_of_the_weights(variance):
+@pytest.mark.parametrize("zipf", [0.0, 1.0])
+def test_the_penalty_is_one_over_the_variance_of_the_weights(variance, zipf):
     rng = np.random.default_rng(1)
     n, k = 60_000, 1000
-    ids = rng.integers(k, size=n)
+    shares = 1 / np.arange(1, k + 1) ** zipf
+    ids = rng.choice(k, size=n, p=shares / shares.sum())
     y = (rng.random(n) < expit(rng.normal(0, np.sqrt(variance), k)[ids])).astype(float)
-    g, h = derivatives(y, np.zeros(n), True)
-    found = 1 / penalty(np.bincount(ids, g, k), np.bincount(ids, h, k), "auto")
-    assert 0.6 * variance < found < 1.2 * variance  # large weights saturate the curve
-    noise = rng.permutation(y)
-    g, h = derivatives(noise, np.full(n, np.log(y.mean() / (1 - y.mean()))), True)
-    assert 1 / penalty(np.bincount(ids, g, k), np.bincount(ids, h, k), "auto") < 0.02
+    model = AdditiveModel(y, n, True).extended(ids, k).fit()
+    assert 0.7 * variance < 1 / model.penalties[0] < 1.3 * variance
+    assert_allclose(model.spreads(), np.sqrt(1 / model.penalties[0]))
+    noise = AdditiveModel(rng.permutation(y), n, True).extended(ids, k).fit()
+    assert 1 / noise.penalties[0] < 0.01
+
+
+def test_the_penalty_is_the_most_likely_one():
+    rng = np.random.default_rng(0)
+    h = rng.lognormal(2, 2, size=300)
+    g = rng.normal(0, np.sqrt(h + 0.3 * h**2))
+    grid = np.geomspace(0.01, 10, 2000)
+    likelihood = [-np.log(h + v * h**2).sum() / 2 - (g**2 / (h + v * h**2)).sum() / 2 for v in grid]
+    assert_allclose(1 / penalty(g, h, "auto"), grid[np.argmax(likelihood)], rtol=0.05)
+    assert penalty(np.zeros(5), np.ones(5), "auto") == np.inf and penalty(g, h, 3.0) == 3.0
+    assert penalty(np.zeros(5), np.zeros(5), "auto") == np.inf
+
+
+@pytest.mark.parametrize("logistic", [True, False])
+def test_spreads_as_scales_lead_linear_models_to_the_same_weights(table, logistic):
+    ids, clicks, numbers = table
+    y = clicks if logistic else (numbers - numbers.mean()) / numbers.std()
+    model = fitted(ids, y, logistic, "auto", tol=1e-12, max_sweeps=400)
+    scaled = OneHotEncoder().fit_transform(ids) @ np.diag(np.repeat(model.spreads(), [5, 7, 3]))
+    if logistic:
+        reference = LogisticRegression(C=1, tol=1e-10, max_iter=10_000).fit(scaled, y)
+        assert_allclose(reference.decision_function(scaled), model.eta, atol=1e-3)
+    else:
+        assert_allclose(Ridge(alpha=1).fit(scaled, y).predict(scaled), model.eta, atol=1e-3)
 
 
 def test_losses_and_placements_are_those_of_sklearn(table):

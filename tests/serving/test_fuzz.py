@@ -24,6 +24,7 @@ from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.exceptions import ModelFileError
+from sklearn_autorec.feature_crossing import AutoCross
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import AutoInt, DCNv2, DeepFM
 from sklearn_autorec.preprocessing import FieldEncoder
@@ -78,6 +79,7 @@ def saved(tmp_path_factory):
         ]
     )
     small = DeepFM(hidden_units=(4,))
+    crosses = AutoCross(output="onehot", max_crosses=2, n_bins=3, n_folds=1, min_gain=0.0, random_state=0)
     models = {
         "clicks": (CTRClassifier(network=small, search=AutoFIS(), **options), X),
         "attention": (CTRClassifier(network=AutoInt(hidden_units=(3,), n_heads=1, width=2), **options), X),
@@ -94,6 +96,7 @@ def saved(tmp_path_factory):
             Pipeline([("c", columns), ("l", LogisticRegression())]),
             texts.assign(x0=X["x0"].to_numpy()),
         ),
+        "pairs": (Pipeline([("c", crosses), ("l", LogisticRegression(max_iter=500))]), X),
     }
     found = {}
     for name, (model, rows) in models.items():
@@ -104,6 +107,7 @@ def saved(tmp_path_factory):
     for form in ("sparse", "bits"):
         assert models[form][0].net_.module_.embedding.form == form
     assert len(set(models["widths"][0].embedding_sizes_.values())) > 1
+    assert crosses.crosses_
     return found
 
 

@@ -1,0 +1,139 @@
+"""The state of fitted `FieldCrosser` and `AutoCross`: what is written, and what is checked when it is read."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+
+from ..feature_crossing import FieldCrosser
+from ..feature_crossing._combinations import RADIX_LIMIT, Combinations
+from ..feature_crossing._reading import HALF_WIDTH, column_sizes
+from ..preprocessing import FieldEncoder
+from ._encoder import field_state, number, take, vocabulary_of
+from ._nodes import refuse
+
+LARGEST_ID = 2**31 - 3
+_CROSSER = ("names", "n_features", "has_feature_names", "positions", "crosses", "edges", "combinations", "encoder")
+_SEARCH = ("crosser", "scores", "base_score", "scales", "search_history", "n_bins")
+
+
+def crosser_state(crosser):
+    """Values from which `restore_crosser` makes the fitted attributes."""
+    return {
+        "names": crosser._names,
+        "n_features": crosser.n_features_in_,
+        "has_feature_names": hasattr(crosser, "feature_names_in_"),
+        "positions": crosser._positions,
+        "crosses": crosser._crosses,
+        "edges": crosser._edges,
+        "combinations": [c.n_buckets or field_state(c.vocabulary) for c in crosser._combinations],
+        "encoder": crosser.encoder_,
+    }
+
+
+def restore_crosser(crosser, state):
+    """Set the fitted attributes of a new `FieldCrosser` from what a file says."""
+    names, n, has_names, positions, crosses, edges, combinations, encoder = take(state, _CROSSER, "The crosser")
+    if type(n) is not int or n < 1:
+        refuse("n_features", "an int of at least 1", n)
+    if names is not None and (not isinstance(names, list) or len(names) != n or len(set(names)) < n):
+        refuse("names", f"None or {n} different column names", names)
+    if has_names not in (True, False) or (has_names and not all(isinstance(name, str) for name in names or [None])):
+        refuse("has_feature_names", "True or False, and only True if names are strings", has_names)
+    if not isinstance(positions, list) or not positions or not _rising(positions, n):
+        refuse("positions", f"rising ints below {n}", positions)
+    _check_encoder(encoder, positions, names)
+    sequences = {positions[i] for i in encoder.sequence_}
+    _check_crosses(crosses, set(positions) - sequences)
+    numeric = [positions[i] for i in encoder.numeric_]
+    if not isinstance(edges, dict) or sorted(edges) != numeric or not all(map(_cuts, edges.values())):
+        refuse("edges", f"rising scores in [-sqrt(3), sqrt(3)] for each of the columns {numeric}", edges)
+    sizes = column_sizes(encoder, positions, edges)
+    if not isinstance(combinations, list) or len(combinations) != len(crosses):
+        refuse("combinations", f"a list of {len(crosses)}", combinations)
+    found = []
+    for k, (cross, saved) in enumerate(zip(crosses, combinations, strict=True)):
+        found.append(_combinations([sizes[i] for i in cross], saved, f"Cross {k}"))
+    labels = [f"x{i}" for i in range(n)] if names is None else [str(name) for name in names]
+    crosser.n_features_in_ = n
+    if has_names:
+        crosser.feature_names_in_ = np.array(names, dtype=object)
+    crosser._publish(names, labels, positions, crosses, edges, encoder, found)
+    crosser._check_scales(labels, crosser.crosses_)
+
+
+def _rising(values, high):
+    ok = all(type(v) is int and 0 <= v < high for v in values)
+    return ok and all(a < b for a, b in pairwise(values))
+
+
+def _check_encoder(encoder, positions, names):
+    if type(encoder) is not FieldEncoder or not hasattr(encoder, "_derived"):
+        refuse("encoder", "a fitted FieldEncoder", encoder)
+    if any(encoder._fields[i].method != "quantile" for i in encoder.numeric_):
+        refuse("encoder", 'one with numeric="quantile"', encoder)
+    wanted = None if names is None else [names[i] for i in positions]
+    if encoder.n_features_in_ != len(positions) or encoder._schema.names != wanted:
+        refuse("The columns of the encoder", wanted or f"{len(positions)} in number", encoder._schema.names)
+
+
+def _check_crosses(crosses, known):
+    ok = isinstance(crosses, list) and all(
+        isinstance(cross, tuple) and len(cross) > 1 and set(cross) <= known and _rising(cross, max(known) + 1)
+        for cross in crosses
+    )
+    if not ok or len(set(crosses)) < len(crosses):
+        refuse("crosses", f"different tuples of rising positions among {sorted(known)}", crosses)
+
+
+def _cuts(edges):
+    return (
+        isinstance(edges, np.ndarray)
+        and edges.ndim == 1
+        and edges.dtype == np.float64
+        and bool((np.abs(edges) <= HALF_WIDTH).all() and (np.diff(edges) > 0).all())
+    )
+
+
+def _combinations(sizes, saved, where):
+    """`Combinations` from the number of hash buckets or a vocabulary of keys."""
+    if isinstance(saved, int):
+        if isinstance(saved, bool) or not 1 <= saved <= LARGEST_ID:
+            refuse(f"{where}: number of ids", f"in [1, {LARGEST_ID}]", saved)
+        return Combinations.restored(sizes, None, saved)
+    vocabulary = vocabulary_of(saved, where)
+    if vocabulary.kind not in ("i", None) or vocabulary.n_hash_buckets:
+        refuse(f"{where}: values", "whole numbers", saved)
+    keys, n_keys = vocabulary.categories, math.prod(sizes)
+    if len(keys) and n_keys <= RADIX_LIMIT and not 0 < int(keys.min()) <= int(keys.max()) < n_keys:
+        refuse(f"{where}: values", f"in [1, {n_keys})", keys)
+    return Combinations.restored(sizes, vocabulary, 0)
+
+
+def search_state(search):
+    """Values from which `restore_search` makes the fitted attributes of an `AutoCross`."""
+    return {name: getattr(search, f"{name}_") for name in _SEARCH}
+
+
+def restore_search(search, state):
+    """Set the fitted attributes of a new `AutoCross` from what a file says."""
+    crosser, scores, base_score, scales, history, n_bins = take(state, _SEARCH, "AutoCross")
+    if type(crosser) is not FieldCrosser or not hasattr(crosser, "_combinations"):
+        refuse("crosser", "a fitted FieldCrosser", crosser)
+    n = len(crosser.crosses_)
+    if not isinstance(scores, np.ndarray) or scores.dtype != np.float64 or scores.shape != (n,):
+        refuse("scores", f"{n} floats", scores)
+    if not np.isfinite(scores).all():
+        refuse("scores", "finite", scores)
+    for name, values in (("scales", scales), ("n_bins", n_bins)):
+        if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+            refuse(name, "a dict by column", values)
+        for key, value in values.items():
+            number(value, f"{name} of {key!r}", low=0.0)
+    if not isinstance(history, list) or not all(isinstance(record, dict) for record in history):
+        refuse("search_history", "a list of dicts", history)
+    search.crosser_, search.crosses_, search.n_features_in_ = crosser, crosser.crosses_, crosser.n_features_in_
+    if hasattr(crosser, "feature_names_in_"):
+        search.feature_names_in_ = crosser.feature_names_in_
+    search.scores_, search.base_score_ = scores, number(base_score, "base_score", -1e300, 1e300)
+    search.scales_, search.n_bins_, search.search_history_ = scales, n_bins, history

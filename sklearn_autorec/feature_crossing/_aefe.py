@@ -1,6 +1,5 @@
 """AEFE: interpretable features of pairs of columns, built and then selected."""
 
-import itertools
 import math
 import time
 from numbers import Integral, Real
@@ -8,22 +7,27 @@ from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin, is_classifier, is_regressor
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import check_cv
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ..preprocessing._columns import read_columns
 from ..utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
-from ._cascade import N_FOLDS, Cascade, Data
+from ._cascade import N_FOLDS
 from ._crosser import SEPARATOR
 from ._distinct import distinct_groups
-from ._pair_features import Feature, Statistic, features_of, random_folds
-from ._pair_strength import pair_strengths
-from ._reading import append_columns, checked_encoder, column_edges, column_ids, resolve_bins, select
+from ._pair_features import Statistic, random_folds
+from ._pair_search import PairSearch, numbers_of, read_targets
+from ._reading import (
+    append_columns,
+    append_to_array,
+    checked_encoder,
+    column_edges,
+    column_ids,
+    column_sizes,
+    output_labels,
+    resolve_bins,
+    select,
+)
 
 PARADIGMS = ("count", "nunique", "ratio", "target", "concat")
 
@@ -263,7 +267,7 @@ class AEFE(TransformerMixin, BaseEstimator):
         self._bins = resolve_bins(self.n_bins, names, self._labels)
         y = check_y(y, self)
         check_consistent_length(columns[0], y)
-        classification, classes, targets = self._targets(y)
+        classification, classes, targets = read_targets(y, self)
         rng = check_random_state(self.random_state)
         deadline = math.inf if self.max_time is None else began + self.max_time
         selected = self._search(X, y, targets, classification, classes, rng, deadline)
@@ -285,31 +289,13 @@ class AEFE(TransformerMixin, BaseEstimator):
         if self.estimator is not None and not (is_classifier(self.estimator) or is_regressor(self.estimator)):
             raise ValueError(f"estimator must be a classifier or a regressor, got {self.estimator!r:.200}.")
 
-    def _targets(self, y):
-        """Whether they are classes, the classes if there are more than two, and float64 (n_rows, n_means)."""
-        kind = type_of_target(y, input_name="y")
-        classification = kind != "continuous" if self.estimator is None else is_classifier(self.estimator)
-        if not classification:
-            if len(y) < 2:
-                raise ValueError(f"AEFE needs two rows or more, got n_samples = {len(y)}.")
-            return False, None, check_y(y, self, y_numeric=True).astype(np.float64)[:, None]
-        check_classification_targets(y)
-        classes, counts = np.unique(y, return_counts=True)
-        if len(classes) < 2 or np.sort(counts)[-2] < 2:
-            raise ValueError(
-                f"y must have two classes with two rows each or more, got {len(classes)} class(es) in {len(y)} sample(s): "
-                f"{dict(zip(classes[:5].tolist(), counts[:5].tolist(), strict=True))}. For ratings give a regressor as estimator."
-            )
-        if len(classes) == 2:
-            return True, None, (y == classes[1]).astype(np.float64)[:, None]
-        return True, classes, (y[:, None] == classes).astype(np.float64)
-
     def _encode(self, X, positions):
         """Encoder, encoded table, edges of bins, ids and their numbers by position."""
         encoder = checked_encoder(self.encoder)
         table = encoder.fit_encode(select(X, positions, self._names, self.n_features_in_))
         edges = column_edges(encoder, positions, self._bins)
-        return encoder, table, edges, *column_ids(table, encoder, positions, edges)
+        ids, sizes = column_ids(table, encoder, positions, edges), column_sizes(encoder, positions, edges)
+        return encoder, table, edges, ids, sizes
 
     def _search(self, X, y, targets, classification, classes, rng, deadline):
         """The selected features; sets what the search is remembered by."""
@@ -319,65 +305,22 @@ class AEFE(TransformerMixin, BaseEstimator):
             table, y, targets = table.take(rows), y[rows], targets[rows]
             ids = {i: column[rows] for i, column in ids.items()}
         fields = [group[0] for group in distinct_groups(ids)]
-        ids, labels = {i: ids[i] for i in fields}, self._labels
+        ids = {i: ids[i] for i in fields}
+        search = PairSearch(self, classification, rng, deadline)
+        numbers = numbers_of(table, encoder, fields)
+        selected = search.run(ids, sizes, set(fields) - set(encoder.numeric_.tolist()), numbers, y, targets)
+        labels = self._labels
         self.n_bins_ = {labels[i]: self._bins[i] for i in encoder.numeric_.tolist()}
-        pairs = self._pairs(ids, targets, classification, rng, deadline)
-        numeric = {i: j for j, i in enumerate(encoder.numeric_.tolist()) if i in ids}
-        m = len(encoder.numeric_)
-        numbers = table.numeric[:, [*numeric.values(), *(m + j for j in numeric.values())]]
-        single = [Feature("mean", (i,)) for i in fields if i not in numeric]
-        data = Data(ids, sizes, single, numbers[:, numbers.std(0) > 0], y, targets, self)
-        candidates = [feature for pair in pairs for feature in features_of(pair, self.paradigms)]
-        selected, gains = [], []
-        self.stage_counts_ = {"pairs": len(pairs), "constructed": 0, "filter": 0, "embedded": 0, "wrapper": 0}
-        self.search_history_, self.base_score_ = [], math.nan
-        if candidates and self.max_features:
-            splits = self._splits(y, classification, rng)
-            cascade = Cascade(data, splits, self._estimator(classification), classification, rng, deadline)
-            selected, gains = cascade.run(candidates)
-            self.stage_counts_ |= cascade.counts
-            self.base_score_ = cascade.base_score
-            self.search_history_ = [
-                record | {"features": [n for f in record["features"] for n in f.names(labels, classes)]}
-                for record in cascade.history
-            ]
-        self._name(selected, classes)
-        self.scores_ = np.array(gains, dtype=np.float64)
-        return selected
-
-    def _pairs(self, ids, targets, classification, rng, deadline):
-        """The strongest pairs of columns, by position."""
-        self.pairs_, self.pair_scores_ = [], {}
-        fields, labels = list(ids), self._labels
-        if len(fields) < 2:
-            return []
-        standard = targets if classification else (targets - targets.mean(0)) / (targets.std(0) or 1)
-        strengths = pair_strengths(
-            list(ids.values()),
-            standard,
-            classification,
-            n_factors=self.n_factors,
-            max_epochs=self.max_epochs,
-            seed=rng.randint(2**31 - 1),
-            within=lambda: time.monotonic() < deadline,
-        )
-        every = list(itertools.combinations(range(len(fields)), 2))
-        every.sort(key=lambda pair: -strengths[pair])
-        self.pair_scores_ = {(labels[fields[a]], labels[fields[b]]): float(strengths[a, b]) for a, b in every}
+        self.pair_scores_ = {tuple(labels[i] for i in pair): score for pair, score in search.strengths.items()}
         self.pairs_ = list(self.pair_scores_)[: self.n_pairs]
-        return [(fields[a], fields[b]) for a, b in every[: self.n_pairs]]
-
-    def _estimator(self, classification):
-        if self.estimator is not None:
-            return self.estimator
-        return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000) if classification else Ridge())
-
-    def _splits(self, y, classification, rng):
-        """Training and test rows of each fold of the wrapper."""
-        if not isinstance(self.cv, Integral):
-            return list(check_cv(self.cv, y, classifier=classification).split(np.zeros((len(y), 1)), y))
-        folds = random_folds(y, min(self.cv, len(y)), rng, classification)
-        return [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(folds.max() + 1)]
+        self.stage_counts_, self.base_score_ = search.counts, search.base_score
+        self.scores_ = np.array(search.gains, dtype=np.float64)
+        self.search_history_ = [
+            record | {"features": [name for f in record["features"] for name in f.names(labels, classes)]}
+            for record in search.history
+        ]
+        self._name(selected, classes)
+        return selected
 
     def _name(self, selected, classes):
         """Set names of the new columns and crosses."""
@@ -388,8 +331,7 @@ class AEFE(TransformerMixin, BaseEstimator):
             if feature.kind == "mean" and "concat" in self.paradigms:
                 ids.append(SEPARATOR.join(labels[i] for i in feature.columns))
         self.features_ = [*names, *ids]
-        pairs = dict.fromkeys(tuple(sorted(feature.columns)) for feature in selected)
-        self.crosses_ = [tuple(labels[i] for i in pair) for pair in pairs]
+        self.crosses_ = list(dict.fromkeys(tuple(labels[i] for i in sorted(f.columns)) for f in selected))
         twice = [name for name in self.features_ if name in labels]
         if self.append and twice:
             raise ValueError(f"The table already has a column {twice[0]!r}, the name of a feature.")
@@ -414,7 +356,7 @@ class AEFE(TransformerMixin, BaseEstimator):
             read_columns(X, self)
             validate_data(self, X, reset=False, skip_check_array=True)
         table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
-        ids, _ = column_ids(table, self.encoder_, self._positions, self._edges)
+        ids = column_ids(table, self.encoder_, self._positions, self._edges)
         return self._output(X, self._columns([s.transform(ids) for s in self._statistics], ids))
 
     def _columns(self, blocks, ids):
@@ -434,15 +376,7 @@ class AEFE(TransformerMixin, BaseEstimator):
             return pd.concat([X, frame], axis=1) if self.append else frame
         if hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__"):
             return append_columns(X, new, self.append)
-        if not isinstance(X, np.ndarray):
-            array = np.asarray(X)
-            # An array of [[1, "a"]] would hold text only; as objects, cells keep their types.
-            X = np.array([list(row) for row in X], dtype=object) if array.dtype.kind in "US" else array
-        if not self.append:
-            X = X[:, :0].astype(np.float64)
-        if X.dtype.kind in "US":
-            X = X.astype(object)  # else numbers would become text
-        return np.hstack([X, *(column[:, None] for column in columns)])
+        return append_to_array(X if self.append else np.empty((len(X), 0)), *(column[:, None] for column in columns))
 
     def get_feature_names_out(self, input_features=None):
         """Names of the columns of ``transform``, object ndarray (n_features_out,).
@@ -453,16 +387,7 @@ class AEFE(TransformerMixin, BaseEstimator):
             Names of the columns of ``fit``, if these had none; else the same names again.
         """
         check_is_fitted(self, "_statistics")
-        labels = self._labels
-        if input_features is not None:
-            labels = [str(name) for name in input_features]
-            if len(labels) != self.n_features_in_:
-                raise ValueError(
-                    f"input_features should have length equal to number of features ({self.n_features_in_}), got "
-                    f"{len(labels)}"
-                )
-            if labels != list(getattr(self, "feature_names_in_", labels)):
-                raise ValueError("input_features is not equal to feature_names_in_")
+        labels = output_labels(self, self._labels, input_features)
         return np.array([*(labels if self.append else []), *self.features_], dtype=object)
 
     def __sklearn_tags__(self):

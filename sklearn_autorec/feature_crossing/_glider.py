@@ -5,7 +5,6 @@ from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.special import logit
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone, is_classifier, is_regressor
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.parallel import Parallel, delayed
@@ -15,13 +14,13 @@ from ..preprocessing._columns import read_columns
 from ..utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
 from ._crosser import FieldCrosser
 from ._distinct import distinct_groups
-from ._nid import GRADIENT_NID, NID, detect
-from ._perturbing import GONE, as_pandas_or_array, perturbed, take_rows, typical_rows
+from ._explaining import strengths_of
+from ._nid import GRADIENT_NID, NID
+from ._perturbing import GONE, as_pandas_or_array, take_rows, typical_rows
 from ._reading import checked_encoder, column_edges, column_ids, resolve_bins
 from ._threads import one_thread
 
 INSTANCES_PER_JOB = 16  # nets trained side by side; what a job gets does not depend on n_jobs, nor does the result
-LEAST_PROBABILITY = 1e-5  # log odds of a tree that is sure would be infinite
 
 
 class GLIDER(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
@@ -250,7 +249,7 @@ class GLIDER(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         n_bins = resolve_bins(self.n_bins, names, labels)
         edges = column_edges(encoder, positions, n_bins)
         self.n_bins_ = {labels[i]: n_bins[i] for i in encoder.numeric_.tolist()}
-        groups = distinct_groups(column_ids(encoded, encoder, positions, edges)[0])
+        groups = distinct_groups(column_ids(encoded, encoder, positions, edges))
         found = self._explain(table, rows[: self.n_instances], groups, rng)
         self._rank(found, [labels[group[0]] for group in groups])
         self.crosser_ = FieldCrosser(
@@ -314,7 +313,7 @@ class GLIDER(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             jobs.append((part, source, rng.randint(2**31 - 1)))
         with one_thread():
             found = Parallel(n_jobs=self.n_jobs)(
-                delayed(_strengths)(
+                delayed(strengths_of)(
                     self.estimator_, *job, groups, self.n_perturbations, self.detector, self.max_order, plan
                 )
                 for job in jobs
@@ -351,58 +350,3 @@ class GLIDER(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         tags.input_tags.string = inner.string
         tags.target_tags.required = not self.prefit
         return tags
-
-
-def random_masks(n, n_masks, d, rng):
-    """Masks (n, n_masks, d) of 0/1, uint8: the first keeps all; the others drop k inputs, k uniform in 1..d."""
-    dropped = rng.integers(1, d + 1, size=(n, n_masks, 1))
-    masks = (rng.random((n, n_masks, d)).argsort(-1).argsort(-1) >= dropped).astype(np.uint8)
-    masks[:, 0] = 1
-    return masks
-
-
-def _strengths(estimator, table, source, seed, groups, n_masks, detector, max_order, plan):
-    """Interactions of the first rows of a table, one dict for each.
-
-    Parameters
-    ----------
-    estimator : fitted estimator
-    table : DataFrame or ndarray
-    source : int ndarray of shape (n, n_columns)
-        Row of the table from which a replaced cell of each of the n first rows comes, or `GONE`.
-    seed : int
-    groups : list of list of int
-        Columns that are replaced together.
-    n_masks : int
-    detector, max_order, plan
-        Of `detect`.
-    """
-    rng = np.random.default_rng(seed)
-    n = len(source)
-    masks = random_masks(n, n_masks, len(groups), rng)
-    # Of equal masks of a row only one is asked for.
-    keys = np.column_stack([np.repeat(np.arange(n), n_masks), np.packbits(masks, axis=-1).reshape(n * n_masks, -1)])
-    _, first, back = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    back = back.ravel()
-    row = keys[first, 0]
-    cells = source[row]
-    for k, group in enumerate(groups):
-        kept = masks.reshape(-1, len(groups))[first, k] == 1
-        cells[np.ix_(kept, group)] = row[kept][:, None]
-    untouched = np.setdiff1d(np.arange(source.shape[1]), np.concatenate(groups))
-    cells[:, untouched] = row[:, None]
-    own = back.reshape(n, n_masks)[:, 0]  # the first mask keeps all
-    answers = _answers(estimator, perturbed(table, cells), own[row])[back].reshape(n, n_masks)
-    with one_thread():
-        return detect(masks, answers, detector, max_order, plan, seed)
-
-
-def _answers(estimator, X, own):
-    """What the estimator says of each row, (n_rows,): log odds of the class likeliest for row ``own``, or the predicted number."""
-    if is_regressor(estimator):
-        return np.asarray(estimator.predict(X), dtype=np.float64).reshape(len(X))
-    p = np.asarray(estimator.predict_proba(X), dtype=np.float64)
-    if p.ndim != 2 or p.shape[1] < 2:
-        raise ValueError(f"estimator must tell two classes or more apart, got probabilities of shape {p.shape}.")
-    label = np.ones(len(X), np.int64) if p.shape[1] == 2 else p[own].argmax(1)
-    return logit(np.clip(p[np.arange(len(X)), label], LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))

@@ -83,7 +83,7 @@ def test_without_the_machine_that_ranks_pairs_they_are_missed(monkeypatch):
     X, y = clicks(0)
     assert set(AEFE(n_pairs=2, random_state=0).fit(X, y).crosses_) == PLANTED
     monkeypatch.setattr(
-        "sklearn_autorec.feature_crossing._aefe.pair_strengths",
+        "sklearn_autorec.feature_crossing._pair_search.pair_strengths",
         lambda ids, *a, **k: np.random.default_rng(0).random((len(ids), len(ids))),
     )
     assert not set(AEFE(n_pairs=2, random_state=0).fit(X, y).crosses_) & PLANTED

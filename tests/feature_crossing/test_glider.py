@@ -23,7 +23,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_crossing import GLIDER, FieldCrosser
-from sklearn_autorec.feature_crossing._glider import _answers
+from sklearn_autorec.feature_crossing._explaining import answers_of
 from sklearn_autorec.feature_crossing._perturbing import GONE, perturbed, typical_rows
 from sklearn_autorec.feature_crossing._threads import one_thread
 
@@ -163,11 +163,11 @@ class Fixed(ClassifierMixin, BaseEstimator):
 
 def test_answers_are_log_odds_of_the_likeliest_class():
     p = np.array([[0.5, 0.2, 0.3], [0.1, 0.6, 0.3], [0.0, 1.0, 0.0]])
-    found = _answers(Fixed(), p, np.array([0, 0, 1]))
+    found = answers_of(Fixed(), p, np.array([0, 0, 1]))
     assert_allclose(found, [0, np.log(0.1 / 0.9), np.log((1 - 1e-5) / 1e-5)])
-    assert_allclose(_answers(Fixed(), p[:2, :2], np.array([0, 0])), np.log([0.2 / 0.8, 0.6 / 0.4]))
+    assert_allclose(answers_of(Fixed(), p[:2, :2], np.array([0, 0])), np.log([0.2 / 0.8, 0.6 / 0.4]))
     with pytest.raises(ValueError, match="two classes or more"):
-        _answers(Fixed(), p[:, :1], np.zeros(3, int))
+        answers_of(Fixed(), p[:, :1], np.zeros(3, int))
 
 
 # prefit ------------------------------------------------------------------------------------------------

@@ -1,11 +1,12 @@
 """scikit-learn's own checks on every public estimator, with default parameters."""
 
 import sklearn
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.feature_crossing import AutoCross, FieldCrosser
+from sklearn_autorec.feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser
 from sklearn_autorec.preprocessing import FieldEncoder
 
 FLOAT32 = "float32 weights and shuffled batches cannot agree to 1e-7; test_estimators.py checks full batches to 1e-5"
@@ -15,6 +16,8 @@ EXPECTED_FAILURES = {
     "FieldEncoder": {},
     "FieldCrosser": {},
     "AutoCross": {},
+    "AEFE": {},
+    "GLIDER": {},
 }
 ESTIMATORS = [
     CTRClassifier(device="cpu"),
@@ -22,6 +25,8 @@ ESTIMATORS = [
     FieldEncoder(),
     FieldCrosser([(0, 1)]),
     AutoCross(),
+    AEFE(max_epochs=3),
+    GLIDER(DecisionTreeClassifier(random_state=0), n_instances=4, n_perturbations=20, max_epochs=5),
 ]
 
 

@@ -119,6 +119,8 @@ class AEFE(TransformerMixin, BaseEstimator):
         One record per block of the wrapper: "features", "score", "gain", "min_gain", "taken".
     n_bins_ : dict of str to int
         Bins of the numeric columns.
+    field_names_ : list of str
+        All columns, by name.
     n_features_in_, feature_names_in_
         As of `FieldCrosser`.
 
@@ -228,8 +230,6 @@ class AEFE(TransformerMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    # fit -----------------------------------------------------------------------------------------------
-
     def fit(self, X, y):
         """Find features, then learn their statistics from all rows.
 
@@ -263,8 +263,8 @@ class AEFE(TransformerMixin, BaseEstimator):
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
         self._names = names
-        self._labels = [f"x{i}" for i in range(len(columns))] if names is None else [str(name) for name in names]
-        self._bins = resolve_bins(self.n_bins, names, self._labels)
+        self.field_names_ = [f"x{i}" for i in range(len(columns))] if names is None else [str(name) for name in names]
+        self._bins = resolve_bins(self.n_bins, names, self.field_names_)
         y = check_y(y, self)
         check_consistent_length(columns[0], y)
         classification, classes, targets = read_targets(y, self)
@@ -309,7 +309,7 @@ class AEFE(TransformerMixin, BaseEstimator):
         search = PairSearch(self, classification, rng, deadline)
         numbers = numbers_of(table, encoder, fields)
         selected = search.run(ids, sizes, set(fields) - set(encoder.numeric_.tolist()), numbers, y, targets)
-        labels = self._labels
+        labels = self.field_names_
         self.n_bins_ = {labels[i]: self._bins[i] for i in encoder.numeric_.tolist()}
         self.pair_scores_ = {tuple(labels[i] for i in pair): score for pair, score in search.strengths.items()}
         self.pairs_ = list(self.pair_scores_)[: self.n_pairs]
@@ -324,7 +324,7 @@ class AEFE(TransformerMixin, BaseEstimator):
 
     def _name(self, selected, classes):
         """Set names of the new columns and crosses."""
-        labels, names, ids = self._labels, [], []
+        labels, names, ids = self.field_names_, [], []
         for feature in selected:
             if feature.kind != "mean" or "target" in self.paradigms:
                 names += feature.names(labels, classes)
@@ -335,8 +335,6 @@ class AEFE(TransformerMixin, BaseEstimator):
         twice = [name for name in self.features_ if name in labels]
         if self.append and twice:
             raise ValueError(f"The table already has a column {twice[0]!r}, the name of a feature.")
-
-    # transform -----------------------------------------------------------------------------------------
 
     def transform(self, X):
         """Rows with their features.
@@ -387,7 +385,7 @@ class AEFE(TransformerMixin, BaseEstimator):
             Names of the columns of ``fit``, if these had none; else the same names again.
         """
         check_is_fitted(self, "_statistics")
-        labels = output_labels(self, self._labels, input_features)
+        labels = output_labels(self, self.field_names_, input_features)
         return np.array([*(labels if self.append else []), *self.features_], dtype=object)
 
     def __sklearn_tags__(self):

@@ -80,6 +80,8 @@ class GLIDER(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         Explained rows in which each set was among the ``max_crosses`` strongest.
     n_bins_ : dict of str to int
         Bins of the numeric columns.
+    field_names_ : list of str
+        All columns, by name.
     estimator_ : estimator
         The fitted estimator.
     crosser_ : FieldCrosser
@@ -234,6 +236,7 @@ class GLIDER(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
         labels = [f"x{i}" for i in range(len(columns))] if names is None else [str(name) for name in names]
+        self.field_names_ = labels
         table = as_pandas_or_array(X)
         rng = check_random_state(self.random_state)
         if self.prefit:

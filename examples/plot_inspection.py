@@ -1,6 +1,6 @@
-"""Pictures of a search: which interactions it kept, embedding sizes, and how its epochs went.
+"""Pictures of a search: which interactions it kept, embedding sizes, how its epochs went; and what others find in the same rows.
 
-Saves three figures in the current folder, or shows them::
+Saves four figures in the current folder, or shows them::
 
     python examples/plot_inspection.py
     python examples/plot_inspection.py --show
@@ -10,10 +10,13 @@ import argparse
 from pathlib import Path
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.feature_crossing import AEFE, GLIDER
 from sklearn_autorec.inspection import EmbeddingSizeDisplay, InteractionDisplay, SearchHistoryDisplay
 from sklearn_autorec.interaction import AutoFIS
 
@@ -35,7 +38,21 @@ def fit(rows):
         random_state=0,
     )
     print("planted:", ", ".join(f"{NAMES[i]} × {NAMES[j]}" for i, j in truth.pairs))
-    return model.fit(X, y)
+    return model.fit(X, y), X, y
+
+
+def draw_crosses(X, y):
+    """Pairs that GLIDER reads from boosted trees, beside those of the factorization machine of AEFE."""
+    X = X.astype("category")
+    found = {
+        "GLIDER": GLIDER(HistGradientBoostingClassifier(random_state=0), max_crosses=5, random_state=0),
+        "AEFE": AEFE(random_state=0),
+    }
+    figure, axes = plt.subplots(1, 2, figsize=(10.5, 4.6), layout="constrained")
+    for ax, (name, crosser) in zip(axes, found.items(), strict=True):
+        display = InteractionDisplay.from_estimator(crosser.fit(X, y), ax=ax)
+        ax.set_title(f"{name}: {ax.get_title()}", fontsize=11)
+    return display
 
 
 def main():
@@ -46,7 +63,7 @@ def main():
     args = parser.parse_args()
     if not args.show:
         matplotlib.use("Agg")
-    model = fit(args.rows)
+    model, X, y = fit(args.rows)
     print("kept:   ", ", ".join(" × ".join(pair) for pair in model.interactions_))
 
     # Each value of the model has the same size here. Sizes of your own can be drawn as well: these follow the rule of
@@ -57,10 +74,9 @@ def main():
         "interactions": InteractionDisplay.from_estimator(model),
         "sizes": EmbeddingSizeDisplay(sizes, NAMES[:5][::-1], n_values, dim=32).plot(),
         "history": SearchHistoryDisplay.from_estimator(model),
+        "crosses": draw_crosses(X, y),
     }
     if args.show:
-        import matplotlib.pyplot as plt
-
         plt.show()
         return
     for name, display in displays.items():

@@ -4,11 +4,12 @@ import sklearn
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.model_selection import StratifiedShuffleSplit
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.feature_crossing import AutoCross, FieldCrosser
+from sklearn_autorec.feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser
 from sklearn_autorec.feature_selection import (
     FSTD,
     MARLFS,
@@ -36,6 +37,8 @@ EXPECTED_FAILURES = {
     "FieldEncoder": {},
     "FieldCrosser": {},
     "AutoCross": {},
+    "AEFE": {},
+    "GLIDER": {},
 }
 # Searches over estimators that pass the checks themselves, of few fits; once by rows, once warm.
 SEARCH = {"cv": 2, "random_state": 0, "error_score": "raise"}
@@ -91,6 +94,8 @@ ESTIMATORS = [
     ),
     RegularizedEvolutionSearchCV(Ridge(), {"alpha": STRENGTHS}, n_iter=4, population=2, tournament=1, **SEARCH),
     FieldSelector(network="fm", estimator=CTRClassifier(max_epochs=1, device="cpu"), random_state=0),
+    AEFE(max_epochs=3),
+    GLIDER(DecisionTreeClassifier(random_state=0), n_instances=4, n_perturbations=20, max_epochs=5),
 ]
 
 

@@ -89,6 +89,8 @@ class AutoCross(TransformerMixin, BaseEstimator):
     scales_ : dict of str to float
         Of each column ("user") and cross ("user x day") the standard deviation of its weights as estimated by the search, 0 where they
         are not told apart from 0 (of numbers: over that of the residuals).
+    field_names_ : list of str
+        All columns, by name.
     crosser_ : FieldCrosser
         Fitted on all rows; its ``crosses_`` are those above.
     n_features_in_, feature_names_in_
@@ -249,6 +251,7 @@ class AutoCross(TransformerMixin, BaseEstimator):
         sizes = column_sizes(encoder, positions, edges)
         search = CrossSearch(varying, {i: sizes[i] for i in varying}, y, folds, self, logistic, unit, deadline)
         best, self.base_score_ = search.run()
+        self.field_names_ = list(labels)
         self.n_bins_ = {labels[i]: n_bins for i, n_bins in bins.items()}
         self.crosses_ = [tuple(labels[i] for i in cross) for cross in best.crosses]
         self.scores_ = np.array(best.gains, dtype=np.float64)

@@ -14,11 +14,13 @@ from ..utils._sklearn import HasMethods, Interval, StrOptions, validate_paramete
 from ._combinations import Combinations
 from ._reading import (
     append_columns,
+    append_to_array,
     bin_names,
     checked_encoder,
     column_edges,
     column_ids,
     column_sizes,
+    output_labels,
     resolve_bins,
     resolve_crosses,
     select,
@@ -273,13 +275,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
             return append_columns(X, dict(zip(names, crosses, strict=True)), self.append)
         if not self.append:
             return crosses.T
-        if not isinstance(X, np.ndarray):
-            array = np.asarray(X)
-            # An array of [[1, "a"]] would hold text only; as objects, cells keep their types.
-            X = np.array([list(row) for row in X], dtype=object) if array.dtype.kind in "US" else array
-        if X.dtype.kind in "US":
-            X = X.astype(object)  # else ids would become text
-        return np.hstack([X, crosses.T])
+        return append_to_array(X, crosses.T)
 
     def _one_hot(self, table, ids):
         sizes = column_sizes(self.encoder_, self._positions, self._edges)
@@ -324,16 +320,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
             Such as "user x day", and "user=ann" and "user x day=ann x mon" with "onehot".
         """
         check_is_fitted(self, "_combinations")
-        labels = self._labels
-        if input_features is not None:
-            labels = [str(name) for name in input_features]
-            if len(labels) != self.n_features_in_:
-                raise ValueError(
-                    f"input_features should have length equal to number of features ({self.n_features_in_}), got "
-                    f"{len(labels)}"
-                )
-            if labels != list(getattr(self, "feature_names_in_", labels)):
-                raise ValueError("input_features is not equal to feature_names_in_")
+        labels = output_labels(self, self._labels, input_features)
         crosses = [SEPARATOR.join(labels[i] for i in cross) for cross in self._crosses]
         if self.output == "ids":
             return np.array([*(labels if self.append else []), *crosses], dtype=object)

@@ -173,3 +173,28 @@ def append_columns(X, columns, append):
             X = X.append_column(name, [values])
         return X
     return X.hstack(type(X)(columns)) if append else type(X)(columns)
+
+
+def append_to_array(X, *blocks):
+    """An array or a list of lists with further columns on the right, arrays (n_rows, n), as one array."""
+    if not isinstance(X, np.ndarray):
+        array = np.asarray(X)
+        # An array of [[1, "a"]] would hold text only; as objects, cells keep their types.
+        X = np.array([list(row) for row in X], dtype=object) if array.dtype.kind in "US" else array
+    if X.dtype.kind in "US":
+        X = X.astype(object)  # else numbers would become text
+    return np.hstack([X, *blocks])
+
+
+def output_labels(estimator, labels, input_features):
+    """Names of the columns of ``fit``, given in ``get_feature_names_out`` or not; refuses others than those."""
+    if input_features is None:
+        return labels
+    given = [str(name) for name in input_features]
+    if len(given) != len(labels):
+        raise ValueError(
+            f"input_features should have length equal to number of features ({len(labels)}), got {len(given)}"
+        )
+    if given != list(getattr(estimator, "feature_names_in_", given)):
+        raise ValueError("input_features is not equal to feature_names_in_")
+    return given

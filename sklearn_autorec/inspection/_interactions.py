@@ -70,8 +70,10 @@ class InteractionDisplay:
 
         Parameters
         ----------
-        estimator : CTRClassifier, RatingRegressor or Pipeline
-            Fitted with a search that chooses interactions; a pipeline must end with such an estimator.
+        estimator : CTRClassifier, RatingRegressor, GLIDER, AEFE, AutoCross or Pipeline
+            Fitted, networks with a search that chooses interactions; a pipeline must end with such an estimator. Scores are
+            those of its search: the mean strength of each pair (GLIDER, AEFE), or the gain of each cross found (AutoCross,
+            which keeps no score of the others).
         kind, max_bars, cmap, colorbar, ax
             See `plot`.
 
@@ -81,7 +83,7 @@ class InteractionDisplay:
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         estimator = fitted_final_step(estimator)
-        display = cls(estimator.interactions_, estimator.interaction_scores_, list(estimator.encoder_.field_names_))
+        display = cls(*found_by(estimator))
         return display.plot(kind=kind, max_bars=max_bars, cmap=cmap, colorbar=colorbar, ax=ax)
 
     def plot(self, ax=None, *, kind="matrix", max_bars=20, cmap="Blues", colorbar=True):
@@ -135,7 +137,7 @@ class InteractionDisplay:
 
         matrix = self.strengths()
         pairs = [fields for fields in self.scores if len(fields) == 2]
-        if not pairs:
+        if self.scores and not pairs:
             raise ValueError("There are no pairs among the candidates; draw higher orders with kind='bar'.")
         n = len(matrix)
         labels = [shorten(name) for name in self.field_names]
@@ -161,7 +163,7 @@ class InteractionDisplay:
             bar.set_label("score", fontsize=9)
             bar.ax.tick_params(labelsize=8)
             bar.outline.set_visible(False)
-        title = f"{len(kept)} of {len(pairs)} pairs kept (outlined)"
+        title = f"{len(kept)} of {len(pairs)} pairs kept (outlined)" if pairs else "no interactions"
         higher = len(self.interactions) - len(kept)
         if higher:
             title += f"\nnot shown: {higher} kept of higher order"
@@ -202,3 +204,19 @@ class InteractionDisplay:
         counts = {DARK: f"kept ({len(kept)})", LIGHT: f"not kept ({len(ranked) - len(kept)})"}
         label_rows(ax, labels)
         legend_above(ax, [Patch(color=color, label=label) for color, label in counts.items()])
+
+
+def found_by(estimator):
+    """Kept interactions, scores and field names of a fitted estimator."""
+    if not hasattr(estimator, "crosses_"):
+        return estimator.interactions_, estimator.interaction_scores_, list(estimator.encoder_.field_names_)
+    for name in ("interaction_scores_", "pair_scores_"):
+        if hasattr(estimator, name):
+            return estimator.crosses_, getattr(estimator, name), estimator.field_names_
+    if not hasattr(estimator, "scores_"):
+        raise ValueError(f"estimator must have scores of its crosses, got {estimator!r:.200}, which was told them.")
+    return (
+        estimator.crosses_,
+        dict(zip(estimator.crosses_, estimator.scores_.tolist(), strict=True)),
+        estimator.field_names_,
+    )

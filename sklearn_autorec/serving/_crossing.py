@@ -135,5 +135,6 @@ def restore_search(search, state):
     search.crosser_, search.crosses_, search.n_features_in_ = crosser, crosser.crosses_, crosser.n_features_in_
     if hasattr(crosser, "feature_names_in_"):
         search.feature_names_in_ = crosser.feature_names_in_
+    search.field_names_ = list(crosser._labels)
     search.scores_, search.base_score_ = scores, number(base_score, "base_score", -1e300, 1e300)
     search.scales_, search.n_bins_, search.search_history_ = scales, n_bins, history

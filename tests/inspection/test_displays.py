@@ -2,7 +2,10 @@ import builtins
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
@@ -10,6 +13,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser
 from sklearn_autorec.inspection import EmbeddingSizeDisplay, InteractionDisplay, SearchHistoryDisplay
 from sklearn_autorec.interaction import AutoFIS
 
@@ -255,6 +259,62 @@ def test_interactions_of_a_fitted_estimator(searched):
     if len(pairs) < 4:
         title += f"\nnot shown: {4 - len(pairs)} kept of higher order"
     assert display.ax_.get_title() == title
+
+
+@pytest.fixture(scope="module")
+def codes():
+    """Forty columns of numbers, and a target that is likely where one of two pairs is high."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(4, size=(4000, 40))
+    both = (X[:, [0, 2]] > 1) & (X[:, [1, 9]] > 1)
+    y = (rng.logistic(size=4000) < 5 * both.sum(1) - 3).astype(int)
+    return X, y
+
+
+CROSSERS = [
+    AutoCross(max_crosses=3, random_state=0),
+    GLIDER(HistGradientBoostingClassifier(max_iter=30, random_state=0), n_instances=32, max_crosses=3, random_state=0),
+    AEFE(n_pairs=6, cv=2, random_state=0),
+]
+
+
+@pytest.mark.parametrize("n", [10, 40])
+@pytest.mark.parametrize("crosser", CROSSERS, ids=lambda c: type(c).__name__)
+def test_crosses_of_a_fitted_transformer(crosser, n, codes):
+    fields = names(n)
+    table = pd.DataFrame(codes[0][:, :n], columns=fields)
+    fitted = clone(crosser).fit(table, codes[1])
+    display = InteractionDisplay.from_estimator(make_pipeline(FunctionTransformer(), fitted))
+    assert display.field_names == fields and display.interactions == fitted.crosses_
+    place = {name: i for i, name in enumerate(fields)}
+    pairs = [tuple(place[name] for name in cross) for cross in fitted.crosses_ if len(cross) == 2]
+    assert {(0, 1), (2, 9)} <= set(pairs)
+    assert outlined(display) == {*pairs, *((j, i) for i, j in pairs)}
+    strengths = display.strengths()
+    planted = np.array([pair in {(0, 1), (2, 9)} for pair in combinations(range(n), 2)])
+    others = strengths[np.triu_indices(n, 1)][~planted]
+    assert min(strengths[0, 1], strengths[2, 9]) > np.nanmax([0, *others])
+    for axis, across in ((display.ax_.xaxis, True), (display.ax_.yaxis, False)):
+        assert texts(axis.get_ticklabels()) == [shorten(name) for name in fields]
+        assert_labels_apart(display.ax_, axis.get_ticklabels(), across)
+    bars = display.plot(kind="bar")
+    expected = {" × ".join(shorten(fields[i], 22) for i in pair) for pair in ((0, 1), (2, 9))}
+    assert set(texts(bars.ax_.get_yticklabels())[:2]) == expected
+
+
+def test_crosses_of_arrays_and_of_nothing(codes):
+    X, y = codes[0][:, :4], codes[1]
+    display = InteractionDisplay.from_estimator(clone(CROSSERS[0]).fit(X, y))
+    assert display.field_names == ["x0", "x1", "x2", "x3"] and ("x0", "x1") in display.interactions
+    none = AutoCross(max_crosses=0).fit(X, y)
+    display = InteractionDisplay.from_estimator(none)
+    assert display.ax_.get_title() == "no interactions" and display.im_.get_array().mask.all()
+    display.plot(kind="bar").figure_.draw_without_rendering()
+    assert len(display.bars_) == 0
+    with pytest.raises(ValueError, match="must have scores of its crosses, got FieldCrosser"):
+        InteractionDisplay.from_estimator(FieldCrosser([(0, 1)]).fit(X))
+    with pytest.raises(NotFittedError, match="AEFE instance is not fitted"):
+        InteractionDisplay.from_estimator(AEFE())
 
 
 def test_interaction_errors(plain):

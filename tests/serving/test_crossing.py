@@ -83,7 +83,7 @@ def test_searches(clicks, tmp_path, output):
     loaded = again(cross, tmp_path)
     equal(loaded.transform(X), cross.transform(X))
     assert vars(loaded).keys() == vars(cross).keys()
-    for name in ("crosses_", "base_score_", "scales_", "n_bins_", "search_history_", "n_features_in_"):
+    for name in ("crosses_", "base_score_", "scales_", "n_bins_", "search_history_", "n_features_in_", "field_names_"):
         assert getattr(loaded, name) == getattr(cross, name)
     equal(loaded.scores_, cross.scores_)
     equal(FieldCrosser.from_estimator(loaded).fit_transform(X), FieldCrosser.from_estimator(cross).fit_transform(X))

@@ -113,7 +113,7 @@ class SearchResults:
 
     @property
     def support_(self):
-        """Which columns the search kept, bool (n_features_in_,)."""
+        """Which columns the search kept, bool, one a column of ``fit``."""
         encoder, kept = self.encoder_, self._chosen("fields")
         support = np.zeros(self.n_features_in_, bool)
         support[np.concatenate([encoder.categorical_, encoder.numeric_, encoder.sequence_])[kept]] = True

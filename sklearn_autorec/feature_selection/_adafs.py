@@ -38,7 +38,7 @@ class AdaptiveGates(nn.Module):
 
     def normed(self, e):
         """Embeddings, normalised over rows and fields, (B, F d)."""
-        return self.norm(e.reshape(-1, e.shape[2])).view(len(e), -1)  # of 2-D tables, the fast form of batch norm
+        return self.norm(e.flatten(0, 1)).view_as(e).flatten(1)  # of 2-D tables, batch norm takes half the time
 
     def forward(self, e, inputs):
         weights = torch.softmax(self.controller(self.normed(e)), 1)

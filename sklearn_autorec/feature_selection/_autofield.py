@@ -69,7 +69,7 @@ class AutoField(FieldSearch, SearchMethod):
 
     Every field's embedding is multiplied by twice the second of
 
-    .. math:: p_j = \mathrm{softmax}_j \big( (\log \mathrm{softmax}(\alpha)_j + g_j) / \tau \big), \quad
+    .. math:: p_j = \mathrm{softmax}_j ( (\log \mathrm{softmax}(\alpha)_j + g_j) / \tau ), \quad
               g_j = -\log(-\log u_j), \quad j \in \{\text{drop}, \text{keep}\}
 
     The weights train on one part of the training rows, :math:`\alpha` on the other. Fields are ranked by

@@ -25,7 +25,7 @@ class FieldSearch:
     narrows = True
 
     def search(self, problem):
-        """A gradient search without the fields that could only mislead it; see `usable_fields`."""
+        """A gradient search without the fields that could only mislead it (``usable_fields``)."""
         module = self.build(problem.context)
         module.usable.copy_(torch.from_numpy(usable_fields(problem.data, problem.context)))
         problem.train(module)

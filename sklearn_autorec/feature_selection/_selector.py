@@ -53,11 +53,11 @@ class FieldSelector(SelectorMixin, BaseEstimator):
 
     Attributes
     ----------
-    support_ : ndarray of bool (n_features_in_,)
+    support_ : ndarray of bool (n_columns,)
         Which columns are kept.
-    scores_ : ndarray of float (n_features_in_,)
+    scores_ : ndarray of float (n_columns,)
         Larger is more useful; comparable within one search only.
-    ranking_ : ndarray of int (n_features_in_,)
+    ranking_ : ndarray of int (n_columns,)
         1 for the best column.
     architecture_ : dict
         What the search found, as plain values.

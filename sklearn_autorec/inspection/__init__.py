@@ -3,5 +3,6 @@
 from ._embedding_sizes import EmbeddingSizeDisplay
 from ._interactions import InteractionDisplay
 from ._search_history import SearchHistoryDisplay
+from ._selection_path import SelectionPathDisplay
 
-__all__ = ["EmbeddingSizeDisplay", "InteractionDisplay", "SearchHistoryDisplay"]
+__all__ = ["EmbeddingSizeDisplay", "InteractionDisplay", "SearchHistoryDisplay", "SelectionPathDisplay"]

@@ -1,6 +1,6 @@
-"""Pictures of a search: which interactions it kept, embedding sizes, how its epochs went; and what others find in the same rows.
+"""Pictures of a search: which interactions it kept, embedding sizes, how its epochs went; fields selected and crosses found elsewhere.
 
-Saves four figures in the current folder, or shows them::
+Saves five figures in the current folder, or shows them::
 
     python examples/plot_inspection.py
     python examples/plot_inspection.py --show
@@ -13,11 +13,18 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_crossing import AEFE, GLIDER
-from sklearn_autorec.inspection import EmbeddingSizeDisplay, InteractionDisplay, SearchHistoryDisplay
+from sklearn_autorec.feature_selection import FSTD, RandomSubset, SensitivitySelector
+from sklearn_autorec.inspection import (
+    EmbeddingSizeDisplay,
+    InteractionDisplay,
+    SearchHistoryDisplay,
+    SelectionPathDisplay,
+)
 from sklearn_autorec.interaction import AutoFIS
 
 NAMES = ["user", "item", "category", "brand", "city", "device", "weekday", "hour", "page", "position"]
@@ -55,6 +62,20 @@ def draw_crosses(X, y):
     return display
 
 
+def selection(rows):
+    """Paths of three selections of fields for a tree; nine of twenty columns matter."""
+    X, y, _ = make_ctr(rows, n_fields=20, cardinality=6, informative_fields=5, pairs=2, ids="int", random_state=1)
+    tree = DecisionTreeClassifier(min_samples_leaf=20, random_state=0)
+    options = {"scoring": "roc_auc", "max_evaluations": 100, "random_state": 0}
+    fstd = FSTD(tree, **options).fit(X, y)
+    baselines = {
+        "random subsets": RandomSubset(tree, **options).fit(X, y),
+        "permutation importance": SensitivitySelector(tree, method="permutation", **options).fit(X, y),
+        "all fields": fstd.search_history_[0]["score"],
+    }
+    return SelectionPathDisplay.from_estimator(fstd, baselines=baselines)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=30_000, help="rows of the made data")
@@ -75,6 +96,7 @@ def main():
         "sizes": EmbeddingSizeDisplay(sizes, NAMES[:5][::-1], n_values, dim=32).plot(),
         "history": SearchHistoryDisplay.from_estimator(model),
         "crosses": draw_crosses(X, y),
+        "selection": selection(min(args.rows, 4000)),
     }
     if args.show:
         plt.show()

@@ -68,10 +68,10 @@ def label_rows(ax, labels):
 
 
 def legend_above(ax, handles):
-    """A legend above the axes, where no bar can be: in one row, in two, or in narrow axes in one column."""
+    """A legend above the axes, where no bar can be: in one row, or where that is too wide in fewer columns."""
     settle(ax)
     room = ax.get_window_extent().x1 - ax.get_tightbbox().x0  # over the labels of the rows as well
-    for columns in (len(handles), (len(handles) + 1) // 2, 1):
+    for columns in sorted({len(handles), (len(handles) + 1) // 2, 2, 1}, reverse=True):
         legend = ax.legend(
             handles=handles,
             loc="lower right",

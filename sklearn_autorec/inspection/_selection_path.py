@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from ._plotting import ACCENT, DARK, GREY, axes_for, check_matplotlib, shorten
+from ._plotting import ACCENT, DARK, GREY, axes_for, check_matplotlib, legend_above, points, settle, shorten
 
 # Beside the selection itself, each told apart by colour, dashes and marker.
 STYLES = (
@@ -85,7 +85,7 @@ class SelectionPathDisplay:
         check_matplotlib(f"{cls.__name__}.from_estimator")
         selector = _selector_in(estimator, "estimator")
         tried = _scored(selector, "estimator")
-        paths = {_named(type(selector).__name__, selector): cls.path_of(selector.search_history_)}
+        paths = {_named(type(selector).__name__, selector): _with_gaps(*cls.path_of(selector.search_history_))}
         levels = {"no fields": selector.no_fields_score_}
         for name, baseline in (baselines or {}).items():
             where = f"baselines[{name!r}]"
@@ -96,7 +96,7 @@ class SelectionPathDisplay:
             else:
                 other = _selector_in(baseline, where)
                 _scored(other, where)
-                paths[_named(name, other)] = cls.path_of(other.search_history_)
+                paths[_named(name, other)] = _with_gaps(*cls.path_of(other.search_history_))
         chosen = int(selector.support_.sum()), selector.best_score_
         scoring = selector.scoring
         score_name = scoring.replace("_", " ") if isinstance(scoring, str) else "score"
@@ -140,39 +140,48 @@ class SelectionPathDisplay:
 
         self.ax_ = ax = axes_for(ax, 7.0, 4.0)
         self.figure_ = ax.figure
+        handles = []
         if self.tried is not None:
-            ax.plot(*self.tried, ".", color=DARK, alpha=0.25, markersize=4, markeredgewidth=0, label="subsets tried")
+            dots = {"color": DARK, "alpha": 0.3, "markersize": 3, "markeredgewidth": 0}
+            handles += ax.plot(*self.tried, "o", label="subsets tried", **dots)
         self.lines_ = {}
         for k, (name, (sizes, scores)) in enumerate(self.paths.items()):
             color, dashes, marker = (DARK, "-", "o") if k == 0 else STYLES[(k - 1) % len(STYLES)]
             style = {"color": color, "linestyle": dashes, "marker": marker, "markersize": 3.8}
             (line,) = ax.plot(sizes, scores, linewidth=1.5, zorder=3 if k == 0 else 2.5, **style)
-            line.set_label(shorten(name, 40))
+            line.set_label(shorten(name, 48))
             self.lines_[name] = line
+            handles.append(line)
         if self.chosen is not None and np.isfinite(self.chosen[1]):
             n, score = self.chosen
-            mark = {"markersize": 12, "markerfacecolor": "none", "markeredgecolor": ACCENT, "markeredgewidth": 2}
-            ax.plot([n], [score], "o", zorder=4, label=f"kept: {n} field" + "s" * (n != 1), **mark)
-        for name, score in (self.levels or {}).items():
-            if np.isfinite(score):
-                ax.axhline(score, color=GREY, linewidth=0.9, linestyle=":", zorder=1)
-                self._name_level(shorten(name, 40), score)
+            mark = {"markersize": 11, "markerfacecolor": "none", "markeredgecolor": ACCENT, "markeredgewidth": 2}
+            handles += ax.plot([n], [score], "o", zorder=4, label=f"kept: {n} field" + "s" * (n != 1), **mark)
+        levels = {name: score for name, score in (self.levels or {}).items() if np.isfinite(score)}
+        for score in levels.values():
+            ax.axhline(score, color=GREY, linewidth=0.9, linestyle=":", zorder=1)
         most = max((max(sizes) for sizes, _ in self.paths.values() if len(sizes)), default=1)
-        ax.set_xlim(0, most + max(0.5, 0.02 * most))
+        ax.set_xlim(0, most + max(0.3, 0.02 * most))
         ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         ax.set_xlabel("number of fields")
         ax.set_ylabel(self.score_name)
         ax.grid(axis="y", color="#e6e6e6", linewidth=0.6)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=8.5, loc="lower right")
+        legend_above(ax, handles)
+        self._name_levels(levels)
         return self
 
-    def _name_level(self, name, score):
-        """Write the name on the line, at the left edge, where paths begin."""
-        place = {"xycoords": self.ax_.get_yaxis_transform(), "textcoords": "offset points"}
-        style = {"ha": "left", "va": "bottom", "fontsize": 8, "color": GREY, "parse_math": False}
-        self.ax_.annotate(name, (0, score), (3, 1), **place, **style)
+    def _name_levels(self, levels):
+        """Names to the right of the axes, each at its line, or as close above the one below as the font allows."""
+        settle(self.ax_)
+        bottom, top = self.ax_.get_ylim()
+        row = 10 * (top - bottom) / points(self.ax_)[1]
+        free = -np.inf
+        for name, score in sorted(levels.items(), key=lambda level: level[1]):
+            at = max(score, free)
+            free = at + row
+            place = {"transform": self.ax_.get_yaxis_transform(), "va": "center"}
+            self.ax_.text(1.01, at, shorten(name, 18), fontsize=8, color=GREY, parse_math=False, **place)
 
 
 def _selector_in(estimator, where):
@@ -202,6 +211,12 @@ def _scored(selector, where):
     return np.array(sizes), np.array(scores)
 
 
+def _with_gaps(sizes, scores):
+    """The path, broken where a search has skipped many numbers: a line across would look like scores."""
+    wide = np.flatnonzero(np.diff(sizes) > max(2, 0.1 * sizes[-1])) + 1
+    return np.insert(sizes, wide, sizes[wide] - 1), np.insert(scores, wide, np.nan)
+
+
 def _pair(pair, where):
     """A path given as numbers of fields and scores, in rising order."""
     try:
@@ -215,4 +230,4 @@ def _pair(pair, where):
 
 
 def _named(name, selector):
-    return f"{name} ({len(selector.search_history_)} evaluations)"
+    return f"{name}, {len(selector.search_history_)} evaluations"

@@ -5,7 +5,8 @@
 "frappe" trains one network per number of columns on the best of every ranking, early stopping on the published
 validation rows, AUC of the test rows. Its area is that of AUC - 0.5 over k, divided by the one of all columns at every k. Rankings are
 made of training rows alone; sensitivities, of a network trained on them. "ml1m" has the rows, label and network of the ERASE
-comparison (rating above 3, shuffled 70/20/10, DeepFM 16-16 on embeddings of 8). "drop" leaves out one of its columns at a time.
+comparison (rating above 3, shuffled 70/20/10, DeepFM 16-16 on embeddings of 8), but for the time of rating, which this file does
+not have: ``--moments`` adds a category in its place that two successive ratings of a user share. "drop" leaves out one of its columns at a time.
 """
 
 import time
@@ -105,6 +106,8 @@ def run_frappe(args):
 def erase_split(args, seed):
     """Train, valid and test of ML-1M, by pairs of table and label."""
     X, y = fetch_movielens_1m(subset="all", data_home=args.data_home, return_X_y=True)
+    if args.moments:
+        X["moment"] = X["user"].astype(str) + "." + (X["pos_in_user"] // 2).astype(str)
     X = X.drop(columns="pos_in_user").astype({"year": str})
     X, X_rest, y, y_rest = train_test_split(X, y, train_size=0.7, random_state=seed)
     X_val, X_test, y_val, y_test = train_test_split(X_rest, y_rest, train_size=2 / 3, random_state=seed)
@@ -139,6 +142,7 @@ def main():
     p.add_argument("--network", default="fm", help="of the Frappe part")
     p.add_argument("--ks", type=int, nargs="*", help="numbers of columns (default: all)")
     p.add_argument("--search-epochs", type=int, default=8)
+    p.add_argument("--moments", action="store_true", help="ml1m: add a column like the time of rating")
     args = p.parse_args()
     torch.set_num_threads(args.threads)
     print_machine()

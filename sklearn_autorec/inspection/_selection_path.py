@@ -3,6 +3,7 @@
 from numbers import Real
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -188,7 +189,7 @@ def _selector_in(estimator, where):
     """The fitted selector itself, or the one in a pipeline."""
     check_is_fitted(estimator)
     steps = [estimator]
-    while any(isinstance(step, Pipeline) for step in steps):
+    while any(isinstance(step, Pipeline | FrozenEstimator) for step in steps):
         steps = [inner for step in steps for inner in _steps_of(step)]
     found = [step for step in steps if hasattr(step, "search_history_") and hasattr(step, "no_fields_score_")]
     if len(found) != 1:
@@ -199,6 +200,8 @@ def _selector_in(estimator, where):
 
 
 def _steps_of(step):
+    if isinstance(step, FrozenEstimator):
+        return [step.estimator]
     return [inner for _, inner in step.steps] if isinstance(step, Pipeline) else [step]
 
 

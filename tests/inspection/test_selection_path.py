@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import SelectKBest
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
@@ -88,6 +89,8 @@ def test_scores_that_failed_and_numbers_that_were_skipped():
 
 
 def test_axes_and_pipelines(fitted):
+    frozen = SelectionPathDisplay.from_estimator(make_pipeline(FrozenEstimator(make_pipeline(fitted[0]))))
+    assert list(frozen.lines_) == ["FSTD, 25 evaluations"]
     figure, axes = plt.subplots(1, 2, layout="constrained")
     display = SelectionPathDisplay.from_estimator(make_pipeline(fitted[0], TREE).fit(*table()), ax=axes[0])
     assert display.ax_ is axes[0] and display.figure_ is figure and not axes[1].has_data()

@@ -168,21 +168,28 @@ class SelectionPathDisplay:
         ax.grid(axis="y", color="#e6e6e6", linewidth=0.6)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
-        legend_above(ax, handles)
-        self._name_levels(levels)
+        names = self._name_levels(levels)
+        legend_above(ax, handles)  # knows what the names have left of the width
+        self._spread(names)  # in the height that the legend has left
         return self
 
     def _name_levels(self, levels):
-        """Names to the right of the axes, each at its line, or as close above the one below as the font allows."""
+        """Names to the right of the axes, from the lowest; texts at the height of their lines."""
+        place = {"transform": self.ax_.get_yaxis_transform(), "va": "center"}
+        style = {"fontsize": 8, "color": GREY, "parse_math": False}
+        ordered = sorted(levels.items(), key=lambda level: level[1])
+        return [self.ax_.text(1.01, score, shorten(name, 18), **place, **style) for name, score in ordered]
+
+    def _spread(self, names):
+        """Lift texts as close above the one below as the font allows."""
         settle(self.ax_)
         bottom, top = self.ax_.get_ylim()
         row = 10 * (top - bottom) / points(self.ax_)[1]
         free = -np.inf
-        for name, score in sorted(levels.items(), key=lambda level: level[1]):
-            at = max(score, free)
+        for text in names:
+            at = max(text.get_position()[1], free)
+            text.set_y(at)
             free = at + row
-            place = {"transform": self.ax_.get_yaxis_transform(), "va": "center"}
-            self.ax_.text(1.01, at, shorten(name, 18), fontsize=8, color=GREY, parse_math=False, **place)
 
 
 def _selector_in(estimator, where):

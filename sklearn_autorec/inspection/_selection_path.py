@@ -3,6 +3,7 @@
 from numbers import Real
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -167,28 +168,35 @@ class SelectionPathDisplay:
         ax.grid(axis="y", color="#e6e6e6", linewidth=0.6)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
-        legend_above(ax, handles)
-        self._name_levels(levels)
+        names = self._name_levels(levels)
+        legend_above(ax, handles)  # knows what the names have left of the width
+        self._spread(names)  # in the height that the legend has left
         return self
 
     def _name_levels(self, levels):
-        """Names to the right of the axes, each at its line, or as close above the one below as the font allows."""
+        """Names to the right of the axes, from the lowest; texts at the height of their lines."""
+        place = {"transform": self.ax_.get_yaxis_transform(), "va": "center"}
+        style = {"fontsize": 8, "color": GREY, "parse_math": False}
+        ordered = sorted(levels.items(), key=lambda level: level[1])
+        return [self.ax_.text(1.01, score, shorten(name, 18), **place, **style) for name, score in ordered]
+
+    def _spread(self, names):
+        """Lift texts as close above the one below as the font allows."""
         settle(self.ax_)
         bottom, top = self.ax_.get_ylim()
         row = 10 * (top - bottom) / points(self.ax_)[1]
         free = -np.inf
-        for name, score in sorted(levels.items(), key=lambda level: level[1]):
-            at = max(score, free)
+        for text in names:
+            at = max(text.get_position()[1], free)
+            text.set_y(at)
             free = at + row
-            place = {"transform": self.ax_.get_yaxis_transform(), "va": "center"}
-            self.ax_.text(1.01, at, shorten(name, 18), fontsize=8, color=GREY, parse_math=False, **place)
 
 
 def _selector_in(estimator, where):
     """The fitted selector itself, or the one in a pipeline."""
     check_is_fitted(estimator)
     steps = [estimator]
-    while any(isinstance(step, Pipeline) for step in steps):
+    while any(isinstance(step, Pipeline | FrozenEstimator) for step in steps):
         steps = [inner for step in steps for inner in _steps_of(step)]
     found = [step for step in steps if hasattr(step, "search_history_") and hasattr(step, "no_fields_score_")]
     if len(found) != 1:
@@ -199,6 +207,8 @@ def _selector_in(estimator, where):
 
 
 def _steps_of(step):
+    if isinstance(step, FrozenEstimator):
+        return [step.estimator]
     return [inner for _, inner in step.steps] if isinstance(step, Pipeline) else [step]
 
 

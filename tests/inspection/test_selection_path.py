@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import SelectKBest
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
@@ -95,6 +96,8 @@ def test_axes_and_pipelines(fitted):
     assert plt.get_fignums() == [figure.number]
     part = plt.figure(layout="constrained").subfigures(1, 2)[0]
     assert display.plot(ax=part.subplots()).figure_ is part
+    frozen = SelectionPathDisplay.from_estimator(make_pipeline(FrozenEstimator(make_pipeline(fitted[0]))))
+    assert list(frozen.lines_) == [f"FSTD, {fitted[0].n_evaluations_} evaluations"]
 
 
 @pytest.mark.parametrize("n_fields", [10, 40])
@@ -103,7 +106,8 @@ def test_texts_stay_apart_and_inside(n_fields):
     selector = fit(FSTD, X, y)
     names = ["random", "a baseline whose name goes on and on, and then on again", "$ranking$"]
     level = selector.no_fields_score_ + 1e-3
-    baselines = {name: fit(RandomSubset, X, y, max_evaluations=10) for name in names} | {"all fields": level}
+    baselines = {name: fit(RandomSubset, X, y, max_evaluations=10) for name in names}
+    baselines |= {"all fields": level, "all fields of another model": level + 1e-3}
     display = SelectionPathDisplay.from_estimator(selector, baselines=baselines)
     figure, ax = display.figure_, display.ax_
     figure.draw_without_rendering()
@@ -117,8 +121,9 @@ def test_texts_stay_apart_and_inside(n_fields):
                 box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.width + 1 and box.y1 <= figure.bbox.height + 1
             )
             assert not any(box.overlaps(other) for other in boxes[:k])
-    assert {t.get_text() for t in ax.texts} == {"no fields", "all fields"}
-    assert not ax.get_legend().get_window_extent().overlaps(ax.get_window_extent())
+    assert {t.get_text() for t in ax.texts} == {"no fields", "all fields", "all field…er model"}
+    legend = ax.get_legend().get_window_extent()
+    assert legend.x0 >= -1 and not legend.overlaps(ax.get_window_extent())
 
 
 def test_what_has_no_path(fitted):

@@ -52,11 +52,11 @@ class RandomSubset(SubsetSelector):
 
     Attributes
     ----------
-    support_ : bool ndarray of shape (n_features_in_,)
+    support_ : bool ndarray of shape (``n_features_in_``,)
         The kept columns.
-    scores_ : ndarray of shape (n_features_in_,)
+    scores_ : ndarray of shape (``n_features_in_``,)
         Mean score of the subsets with a column less that of those without; zeros without an estimator.
-    ranking_ : int ndarray of shape (n_features_in_,)
+    ranking_ : int ndarray of shape (``n_features_in_``,)
         1 for kept columns, then 2, 3, ... by falling score.
     best_score_, no_fields_score_ : float
         Score of the kept subset and of a constant prediction; NaN without an estimator.

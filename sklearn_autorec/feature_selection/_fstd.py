@@ -129,13 +129,13 @@ class FSTD(SubsetSelector):
 
     Attributes
     ----------
-    support_ : bool ndarray of shape (n_features_in_,)
+    support_ : bool ndarray of shape (``n_features_in_``,)
         The kept columns.
-    scores_ : ndarray of shape (n_features_in_,)
+    scores_ : ndarray of shape (``n_features_in_``,)
         Average reward (AOR) of each column; 0 for columns that were never added.
-    ranking_ : int ndarray of shape (n_features_in_,)
+    ranking_ : int ndarray of shape (``n_features_in_``,)
         1 for kept columns, then 2, 3, ... by falling score.
-    visits_ : int ndarray of shape (n_features_in_,)
+    visits_ : int ndarray of shape (``n_features_in_``,)
         How often each column was added.
     state_values_ : dict of int to float
         Value of each state left: discounted gains that followed. Bit f of a key is column f.

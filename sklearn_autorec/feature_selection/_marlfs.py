@@ -82,15 +82,15 @@ class MARLFS(SubsetSelector):
 
     Attributes
     ----------
-    support_ : bool ndarray of shape (n_features_in_,)
+    support_ : bool ndarray of shape (``n_features_in_``,)
         The kept columns.
-    scores_ : ndarray of shape (n_features_in_,)
+    scores_ : ndarray of shape (``n_features_in_``,)
         Mean score of the fitted subsets with a column less that of those without.
-    ranking_ : int ndarray of shape (n_features_in_,)
+    ranking_ : int ndarray of shape (``n_features_in_``,)
         1 for kept columns, then 2, 3, ... by falling score.
-    selection_frequency_ : ndarray of shape (n_features_in_,)
+    selection_frequency_ : ndarray of shape (``n_features_in_``,)
         Share of the steps in which a column was in the subset.
-    relevance_ : ndarray of shape (n_features_in_,)
+    relevance_ : ndarray of shape (``n_features_in_``,)
         Mutual information with the target, in nats.
     best_score_, no_fields_score_ : float
         Score of the kept subset and of a constant prediction.

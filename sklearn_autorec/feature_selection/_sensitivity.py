@@ -199,11 +199,11 @@ class SensitivitySelector(SubsetSelector):
 
     Attributes
     ----------
-    support_ : bool ndarray of shape (n_features_in_,)
+    support_ : bool ndarray of shape (``n_features_in_``,)
         The kept columns.
-    scores_ : ndarray of shape (n_features_in_,)
+    scores_ : ndarray of shape (``n_features_in_``,)
         Sensitivities; for "forward" the change of the score when the column was added, or could last have been.
-    ranking_ : int ndarray of shape (n_features_in_,)
+    ranking_ : int ndarray of shape (``n_features_in_``,)
         1 for kept columns, then 2, 3, ... by falling score.
     best_score_, no_fields_score_ : float
         Score of the kept subset (NaN if it was never fitted, with a number asked for) and of a constant prediction.

@@ -71,10 +71,16 @@ class Network(BaseEstimator):
         return {}
 
 
-def _known(registry):
-    """A registry with the networks of this package in it. They stand on this module, so it cannot import them at its top."""
+def known_networks():
+    """Registered networks by name, those of this package among them: they stand on this module, hence the late import."""
     importlib.import_module(".networks", __package__)
-    return registry
+    return _NETWORKS
+
+
+def known_network_classes():
+    """Classes of all networks by the names of the classes."""
+    importlib.import_module(".networks", __package__)
+    return _NETWORK_CLASSES
 
 
 def register_network(name):
@@ -98,7 +104,7 @@ def resolve_network(network):
         If it is neither a name nor a `Network`.
     """
     if isinstance(network, str):
-        known = _known(_NETWORKS)
+        known = known_networks()
         if network not in known:
             raise ValueError(f"network={network!r} is not known; choose one of {sorted(known)} or a Network object.")
         return known[network]()
@@ -109,7 +115,7 @@ def resolve_network(network):
 
 def networks_with_slot(slot):
     """Names of the registered networks that have a slot."""
-    return sorted(name for name, cls in _known(_NETWORKS).items() if slot in cls.slots)
+    return sorted(name for name, cls in known_networks().items() if slot in cls.slots)
 
 
 def describe(component, kind):
@@ -133,13 +139,20 @@ def network_of(description):
         If its class is not known or does not take its parameters.
     """
     name = description.get("network") if isinstance(description, dict) else None
-    known = _known(_NETWORK_CLASSES)
+    known = known_network_classes()
     if name not in known:
         raise ValueError(f"network class {name!r} is not known; choose one of {sorted(known)}.")
     try:
         return known[name](**description.get("params", {}))
     except TypeError as error:
         raise ValueError(f"network {name!r} cannot be made of {description.get('params')!r}: {error}") from error
+
+
+def known_methods():
+    """Search methods by the names of their classes, those of this package among them."""
+    for part in ("embedding", "feature_selection", "interaction"):
+        importlib.import_module(f".{part}", __package__)
+    return _METHODS
 
 
 class SearchMethod(BaseEstimator):
@@ -269,12 +282,13 @@ class FixedArchitecture(SearchMethod):
     def method(self):
         """The method that found the architecture, with the parameters that it had."""
         found = self.architecture
-        if not isinstance(found, dict) or found.get("method") not in _METHODS:
+        known = known_methods()
+        if not isinstance(found, dict) or found.get("method") not in known:
             raise ValueError(
-                f"architecture must be a dict whose 'method' is one of {sorted(_METHODS)}, got {found!r:.200}."
+                f"architecture must be a dict whose 'method' is one of {sorted(known)}, got {found!r:.200}."
             )
         try:
-            return _METHODS[found["method"]](**found.get("params", {}))
+            return known[found["method"]](**found.get("params", {}))
         except TypeError as error:
             raise ValueError(f"{found['method']} cannot be made of {found.get('params')!r}: {error}") from error
 

@@ -132,6 +132,20 @@ def test_a_pickled_estimator_finds_its_network_by_name():
     )
 
 
+def test_an_architecture_finds_its_method_by_name():
+    found = {"interactions": [[0, 1]], "candidates": [[0, 1]], "scores": [1.0], "orders": [2]}
+    architecture = {
+        "network": {"network": "FM", "params": {}},
+        "embedding_dim": 4,
+        "interaction": {"method": "RandomInteractions", "params": {}, **found},
+    }
+    in_a_new_process(
+        "from sklearn_autorec import CTRClassifier\n"
+        f"model = CTRClassifier.from_architecture({architecture!r}, max_epochs=1)\n"
+        "model.fit([['a', 'x'], ['b', 'y'], ['a', 'y']] * 4, [0, 1, 1] * 4)"
+    )
+
+
 def test_every_part_is_an_attribute_of_the_package():
     internal = {"nn", "search", "utils", "exceptions", "estimators"}
     parts = {path.parts[0].removesuffix(".py") for path in MODULES} - internal

@@ -10,7 +10,7 @@ from sklearn.frozen import FrozenEstimator
 from .._fit_parts import serving_net
 from .._narrowing import build_network, narrowed, realise
 from .._searching import check_slots
-from ..base import _METHODS, _NETWORK_CLASSES, SLOTS, FixedArchitecture, network_of
+from ..base import SLOTS, FixedArchitecture, known_methods, known_network_classes, network_of
 from ..estimators import CTRClassifier
 from ..exceptions import ModelFileError
 from ..nn import FORMS, BuildContext, PackedEmbedding, ReLUDropout
@@ -214,7 +214,7 @@ def _state_of(model, encoder, architecture, module, allow_nonfinite):
 def _network(architecture):
     """The network of an architecture; only classes of this package are made of parameters in a file."""
     described = architecture.get("network")
-    _check_class(described, "network", _NETWORK_CLASSES)
+    _check_class(described, "network", known_network_classes())
     return network_of(described)
 
 
@@ -223,7 +223,7 @@ def _methods(architecture):
     found = []
     for slot in SLOTS:
         if slot in architecture:
-            _check_class(architecture[slot], "method", _METHODS)
+            _check_class(architecture[slot], "method", known_methods())
             found.append(FixedArchitecture(architecture[slot]))
             if found[-1].slot != slot:
                 refuse(f"The method of slot {slot!r}", "one for this slot", architecture[slot]["method"])

@@ -9,7 +9,7 @@ import torch
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec._narrowing import build_network, carry
-from sklearn_autorec.base import _NETWORKS, FixedArchitecture, SearchMethod, resolve_network
+from sklearn_autorec.base import FixedArchitecture, SearchMethod, known_networks, resolve_network
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.feature_selection import AutoField
@@ -20,7 +20,7 @@ from sklearn_autorec.serving import load, save
 
 FIELDS = [0, 2, 3, 5]
 KEEP = FixedArchitecture({"method": "AutoField", "params": {}, "fields": FIELDS, "scores": [0.0] * 6})
-WITH_GATES = sorted(name for name, cls in _NETWORKS.items() if "gate" in cls.slots)
+WITH_GATES = sorted(name for name, cls in known_networks().items() if "gate" in cls.slots)
 
 
 class OnOff(torch.nn.Module):

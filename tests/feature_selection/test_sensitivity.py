@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.base import _NETWORKS
+from sklearn_autorec.base import known_networks
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.feature_selection import RandomSubset, SensitivitySelector
@@ -71,7 +71,7 @@ def by_differences(model, X, y, step=1e-4):
     return found  # categorical, numeric, sequence columns come in this order in the table as well
 
 
-@pytest.mark.parametrize("network", sorted(_NETWORKS))
+@pytest.mark.parametrize("network", sorted(known_networks()))
 def test_all_networks_and_kinds_of_columns(network, mixed):
     X, y, _ = mixed
     model = CTRClassifier(network=network, **OPTIONS).fit(X, y)

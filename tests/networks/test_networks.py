@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_autorec.base import _NETWORKS, networks_with_slot, resolve_network
+from sklearn_autorec.base import known_networks, networks_with_slot, resolve_network
 from sklearn_autorec.networks import DCN, FM, IPNN, LR, NFM, AutoInt, DCNv2, DeepFM, FwFM, MLPNetwork, WideDeep
 from sklearn_autorec.nn import BiInteraction, BuildContext, FieldEmbedding, Inputs, PairProducts
 
-NAMES = sorted(_NETWORKS)
+NAMES = sorted(known_networks())
 H = (6, 5)
 
 

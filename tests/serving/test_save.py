@@ -27,7 +27,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncod
 
 import sklearn_autorec.serving
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.base import _NETWORKS, FixedArchitecture
+from sklearn_autorec.base import FixedArchitecture, known_networks
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
 from sklearn_autorec.exceptions import ModelFileError
@@ -128,7 +128,7 @@ def state(node, *path):
 # what comes back -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("network", sorted(_NETWORKS))
+@pytest.mark.parametrize("network", sorted(known_networks()))
 def test_the_same_bits_come_back(clicks, tmp_path, network):
     X, y = clicks
     model = CTRClassifier(network=network, **OPTIONS).fit(X, y)

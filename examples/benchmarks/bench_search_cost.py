@@ -53,10 +53,11 @@ def main():
     p.add_argument("--epochs", type=int, default=2)
     p.add_argument("--parts", nargs="*", default=["searches", "gates"])
     p.add_argument("--networks", nargs="*", default=[*NETWORKS])
+    p.add_argument("--rows", type=int, default=None, help="training rows (default: all)")
     args = p.parse_args()
     torch.set_num_threads(args.threads)
     print_machine()
-    X, y = frappe(args.data_home)["train"]
+    X, y = (part[: args.rows] for part in frappe(args.data_home)["train"])
 
     def fit(network, search, epochs, search_epochs=None):
         CTRClassifier(

@@ -79,14 +79,14 @@ def warm_against_cold(args):
         print(f"{name}: {r.median():.3f} of cold [{r.min():.3f}, {r.max():.3f}]")
 
 
-def frappe_space():
+def frappe_space(hidden_units):
     """Networks, searches, sizes, rates; dropout where a network has it."""
     common = {"embedding_dim": [4, 8, 16, 32], "lr": loguniform(3e-4, 3e-2)}
     return [
         {"network": [FM()], "search": [None, AutoFIS(), PEP(target_sparsity=0.5), AutoDim()], **common},
         *(
             {"network": [network], "search": [None, AutoFIS()], "network__dropout": uniform(0, 0.5), **common}
-            for network in (DeepFM(), IPNN())
+            for network in (DeepFM(hidden_units), IPNN(hidden_units))
         ),
     ]
 
@@ -117,7 +117,12 @@ def hyperband_against_random(args):
         )  # fmt: skip
         options = {"scoring": "neg_log_loss", "cv": cv, "random_state": seed, "refit": False}
         hyperband = HyperbandSearchCV(
-            model, frappe_space(), resource="max_epochs", max_resources=max_epochs, warm=True, **options
+            model,
+            frappe_space(tuple(args.hidden_units)),
+            resource="max_epochs",
+            max_resources=max_epochs,
+            warm=True,
+            **options,
         )
         start = time.perf_counter()
         hyperband.fit(both, labels)
@@ -128,10 +133,10 @@ def hyperband_against_random(args):
             for p, r, new in zip(found["params"], found["n_resources_spent"], first, strict=True)
         )
         seconds = {"Hyperband": time.perf_counter() - start}
-        drawn = list(ParameterSampler(frappe_space(), spent, random_state=seed))
+        drawn = list(ParameterSampler(frappe_space(tuple(args.hidden_units)), spent, random_state=seed))
         cost = np.cumsum([epochs_of(p, max_epochs) for p in drawn])
         n_iter = int(np.searchsorted(cost, spent)) + 1
-        random = RandomizedSearchCV(model, frappe_space(), n_iter=n_iter, **options)
+        random = RandomizedSearchCV(model, frappe_space(tuple(args.hidden_units)), n_iter=n_iter, **options)
         start = time.perf_counter()
         random.fit(both, labels)
         seconds["random"] = time.perf_counter() - start
@@ -170,6 +175,9 @@ def main():
     p.add_argument("--seeds", type=int, default=5)
     p.add_argument("--first-seed", type=int, default=0)
     p.add_argument("--rows", type=int, default=None, help="training rows (warm: 2000; frappe: all)")
+    p.add_argument(
+        "--hidden-units", type=int, nargs="*", default=[400, 400, 400], help="frappe: layers of the deep networks"
+    )
     p.add_argument("--max-epochs", type=int, default=None, help="epochs of a winner (warm: 27; frappe: 9)")
     args = p.parse_args()
     torch.set_num_threads(args.threads)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ._spaces import same
+
 
 def check_distributions(param_distributions, estimator):
     """Refuse a search space that cannot be drawn from.
@@ -56,13 +58,8 @@ def draw(distribution, random_state):
 
 def draw_other(values, value, random_state):
     """One of the listed values that is not ``value``, if there is one."""
-    others = [v for v in values if v is not value and not _equal(v, value)]
+    others = [v for v in values if not same(v, value)]
     return draw(others or values, random_state)
-
-
-def _equal(a, b):
-    same = a == b
-    return bool(np.all(same)) if isinstance(same, np.ndarray) else bool(same)
 
 
 def multiply(distribution, value, factor):

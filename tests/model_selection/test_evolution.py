@@ -15,6 +15,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_autorec.model_selection import RegularizedEvolutionSearchCV
 from sklearn_autorec.model_selection._checkpoint import Checkpoint
+from sklearn_autorec.model_selection._mutation import draw_other
 
 ROWS, LABELS = np.zeros((8, 1)), np.array([0, 1] * 4)
 
@@ -248,3 +249,10 @@ def test_pickle_clone_and_untouched_state(rows):
     again = pickle.loads(pickle.dumps(found))
     np.testing.assert_array_equal(again.predict(rows[0]), found.predict(rows[0]))
     same_results(clone(found).fit(*rows).cv_results_, found.cv_results_)
+
+
+def test_another_value_of_a_list_differs_in_value_or_type():
+    random_state = np.random.RandomState(0)
+    assert [draw_other([1, True], True, random_state) is True for _ in range(20)] == [False] * 20
+    arrays = [np.zeros(2), np.ones(3)]
+    assert all(draw_other(arrays, np.zeros(2), random_state) is arrays[1] for _ in range(20))

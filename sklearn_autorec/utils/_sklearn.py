@@ -3,6 +3,9 @@
 from contextlib import nullcontext
 from inspect import signature
 
+import numpy as np
+from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
+from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import (
     _fit_and_score,
@@ -45,6 +48,8 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks: fit runs the same, u
 
 
 __all__ = [
+    "PREDICTOR_RECORD_DTYPE",
+    "TreePredictor",
     "BaseSearchCV",
     "CallbackSupportMixin",
     "HasMethods",
@@ -70,6 +75,12 @@ check_method_params = _check_method_params
 insert_error_scores = _insert_error_scores
 safe_split = _safe_split
 score = _score
+
+
+def trees_of(boosting):
+    """Node arrays of a fitted histogram gradient boosting of one output, and where its sum starts."""
+    start = float(np.ravel(boosting._baseline_prediction)[0])
+    return [trees[0].nodes for trees in boosting._predictors], start
 
 
 def fit_and_score(*args, caller=None, callback_ctx=None, **kwargs):

@@ -1,0 +1,177 @@
+"""Boosted trees over numbers and target statistics of an encoded table."""
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+from ..feature_crossing._statistics import Statistics
+from ._keys import choose_keys
+from ._trees import TreeSum
+
+N_BINS = 16  # of a number in a cross
+STOP_AFTER = 10  # trees without improvement on the held-out rows
+
+
+class FieldCodes:
+    """Codes of all fields of an encoded table: ids as they are, numbers by bins of equally many rows.
+
+    Parameters
+    ----------
+    edges : list of float32 ndarray
+        Inner edges of the bins of each number.
+    sizes : list of int
+        Codes of each field (categorical, then numeric) are below these.
+    """
+
+    def __init__(self, edges, sizes):
+        self.edges, self.sizes = edges, sizes
+
+    @classmethod
+    def learned(cls, table, n_ids, n_bins=N_BINS):
+        """Bins of the numbers of a table."""
+        m, edges = table.numeric.shape[1] // 2, []
+        for j in range(m):
+            values = table.numeric[table.numeric[:, m + j] == 0, j]
+            shares = np.linspace(0, 1, n_bins + 1)[1:-1]
+            found = np.unique(np.quantile(values, shares, method="lower")) if len(values) else values
+            edges.append(found.astype(np.float32))
+        return cls(edges, [*(int(n) for n in n_ids), *(len(e) + 3 for e in edges)])
+
+    def columns(self, table):
+        """Codes of each field, int ndarrays (n_rows,): 0 missing, 1 unknown, 2.. values or bins."""
+        m, out = len(self.edges), list(table.ids.T)
+        for j, edges in enumerate(self.edges):
+            bins = np.searchsorted(edges, table.numeric[:, j], side="left") + 2
+            out.append(np.where(table.numeric[:, m + j] > 0, 0, bins))
+        return out
+
+
+class StatisticsBoosting:
+    """Gradient-boosted trees over the numbers of a table and the target statistics of its fields and crosses.
+
+    Training rows get statistics out of sample (see `Statistics`); the trees of one bag share a draw of folds.
+
+    Parameters
+    ----------
+    logistic : bool
+        Log loss of 0/1, or squared error of numbers.
+    max_crosses, max_order : int
+        See `choose_keys`.
+    learning_rate, max_trees, max_leaf_nodes, min_samples_leaf, l2
+        Of the trees.
+    smoothing : float
+        See `Statistics`.
+    n_bags : int
+        Sums of trees that are averaged, each with a draw of folds of its own.
+
+    Attributes
+    ----------
+    keys : list of tuple of int
+        Fields of each statistic: the single categorical ones, then crosses.
+    codes : FieldCodes
+    statistics : Statistics
+    trees : list of TreeSum
+    """
+
+    def __init__(
+        self,
+        logistic,
+        *,
+        max_crosses=12,
+        max_order=3,
+        learning_rate=0.1,
+        max_trees=400,
+        max_leaf_nodes=15,
+        min_samples_leaf=40,
+        l2=5.0,
+        smoothing=10.0,
+        n_bags=1,
+    ):
+        self.logistic = logistic
+        self.max_crosses, self.max_order = max_crosses, max_order
+        self.learning_rate, self.max_trees, self.max_leaf_nodes = learning_rate, max_trees, max_leaf_nodes
+        self.min_samples_leaf, self.l2, self.smoothing, self.n_bags = min_samples_leaf, l2, smoothing, n_bags
+
+    def fit(self, table, n_ids, y, weight=None, *, rng, valid=None, like=None):
+        """Choose crosses, learn statistics, grow trees.
+
+        Parameters
+        ----------
+        table : EncodedTable
+        n_ids : list of int
+            Of the categorical fields.
+        y : float ndarray of shape (n_rows,)
+        weight : ndarray of shape (n_rows,) or None
+        rng : RandomState
+        valid : (EncodedTable, y, weight), or None
+            Rows whose loss says when to stop.
+        like : StatisticsBoosting or None
+            Fitted on fewer rows: its crosses and numbers of trees are taken over.
+
+        Returns
+        -------
+        self
+        """
+        y = np.asarray(y, dtype=np.float64)
+        self.codes = FieldCodes.learned(table, n_ids) if like is None else like.codes
+        columns = self.codes.columns(table)
+        if like is None:
+            crosses = choose_keys(
+                columns, self.codes.sizes, y, logistic=self.logistic, weight=weight, rng=rng,
+                max_crosses=self.max_crosses, max_order=self.max_order,
+            )
+            self.keys = [*((i,) for i in range(len(n_ids))), *crosses]
+        else:
+            self.keys = like.keys
+        self.trees = []
+        for k in range(self.n_bags):
+            self.statistics = Statistics(self.keys, smoothing=self.smoothing)
+            found = self.statistics.fit_transform(columns, y, weight, self.codes.sizes, rng=rng)
+            features = self._with_numbers(table, found)
+            n_trees = self.max_trees if like is None else len(like.trees[k])
+            self.trees.append(self._grow(features, y, weight, n_trees, valid if like is None else None, rng))
+        return self
+
+    def _grow(self, features, y, weight, n_trees, valid, rng):
+        make = HistGradientBoostingClassifier if self.logistic else HistGradientBoostingRegressor
+        boosting = make(
+            learning_rate=self.learning_rate,
+            max_iter=max(n_trees, 1),
+            max_leaf_nodes=self.max_leaf_nodes,
+            min_samples_leaf=self.min_samples_leaf,
+            l2_regularization=self.l2,
+            early_stopping=valid is not None,
+            n_iter_no_change=STOP_AFTER,
+            tol=0.0,
+            random_state=int(rng.randint(2**31 - 1)),
+        )
+        held_out = {}
+        if valid is not None:
+            held_table, held_y, held_weight = valid
+            held_out = {"X_val": self.features(held_table), "y_val": self._labels(held_y)}
+            if held_weight is not None:
+                held_out["sample_weight_val"] = held_weight
+        trees = TreeSum.of(boosting.fit(features, self._labels(y), weight, **held_out))
+        if valid is not None:
+            losses = -boosting.validation_score_[1:]
+            trees = trees.first(int(np.argmin(losses)) + 1)
+        return trees
+
+    def _labels(self, y):
+        return np.asarray(y).astype(np.int64) if self.logistic else y
+
+    def _with_numbers(self, table, found):
+        m = table.numeric.shape[1] // 2
+        numbers = np.where(table.numeric[:, m:] > 0, np.float32(np.nan), table.numeric[:, :m])
+        return np.hstack([numbers, found])
+
+    def features(self, table):
+        """What the trees see, float32 (n_rows, n_features)."""
+        return self._with_numbers(table, self.statistics.transform(self.codes.columns(table)))
+
+    def logits(self, table):
+        """Logits (or numbers) of the rows, float64 (n_rows,)."""
+        features = self.features(table)
+        total = self.trees[0].predict(features)
+        for trees in self.trees[1:]:
+            total = total + trees.predict(features)
+        return total / len(self.trees)

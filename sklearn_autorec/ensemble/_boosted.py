@@ -4,45 +4,11 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from ..feature_crossing._statistics import Statistics
+from ._codes import FieldCodes
 from ._keys import choose_keys
 from ._trees import TreeSum
 
-N_BINS = 16  # of a number in a cross
 STOP_AFTER = 10  # trees without improvement on the held-out rows
-
-
-class FieldCodes:
-    """Codes of all fields of an encoded table: ids as they are, numbers by bins of equally many rows.
-
-    Parameters
-    ----------
-    edges : list of float32 ndarray
-        Inner edges of the bins of each number.
-    sizes : list of int
-        Codes of each field (categorical, then numeric) are below these.
-    """
-
-    def __init__(self, edges, sizes):
-        self.edges, self.sizes = edges, sizes
-
-    @classmethod
-    def learned(cls, table, n_ids, n_bins=N_BINS):
-        """Bins of the numbers of a table."""
-        m, edges = table.numeric.shape[1] // 2, []
-        for j in range(m):
-            values = table.numeric[table.numeric[:, m + j] == 0, j]
-            shares = np.linspace(0, 1, n_bins + 1)[1:-1]
-            found = np.unique(np.quantile(values, shares, method="lower")) if len(values) else values
-            edges.append(found.astype(np.float32))
-        return cls(edges, [*(int(n) for n in n_ids), *(len(e) + 3 for e in edges)])
-
-    def columns(self, table):
-        """Codes of each field, int ndarrays (n_rows,): 0 missing, 1 unknown, 2.. values or bins."""
-        m, out = len(self.edges), list(table.ids.T)
-        for j, edges in enumerate(self.edges):
-            bins = np.searchsorted(edges, table.numeric[:, j], side="left") + 2
-            out.append(np.where(table.numeric[:, m + j] > 0, 0, bins))
-        return out
 
 
 class StatisticsBoosting:
@@ -76,15 +42,15 @@ class StatisticsBoosting:
         self,
         logistic,
         *,
-        max_crosses=12,
-        max_order=3,
+        max_crosses=20,
+        max_order=2,
         learning_rate=0.1,
         max_trees=400,
-        max_leaf_nodes=15,
+        max_leaf_nodes=8,
         min_samples_leaf=40,
         l2=5.0,
         smoothing=10.0,
-        n_bags=1,
+        n_bags=3,
     ):
         self.logistic = logistic
         self.max_crosses, self.max_order = max_crosses, max_order

@@ -425,10 +425,18 @@ def test_ctrl_c_leaves_a_usable_model(clicks, at, monkeypatch):
 
     monkeypatch.setattr(FieldNet, "train_step", step)
     model = quick(search=AutoFIS(), max_epochs=2)  # 47 steps an epoch: the search ends at step 94
-    with pytest.warns(UserWarning, match="Training was interrupted"):
-        model.fit(X, y)
-    assert model.n_iter_ == (0 if at <= 141 else 1)
-    assert np.isfinite(model.predict_proba(X)).all()
+    if at < 47:  # no epoch is finished, there is no model
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X, y)
+        assert not [name for name in vars(model) if name.endswith("_")]
+        with pytest.raises(NotFittedError):
+            model.predict_proba(X)
+    else:
+        with pytest.warns(UserWarning, match="Training was interrupted"):
+            model.fit(X, y)
+        assert model.n_iter_ == (0 if at <= 141 else 1)
+        # In the first epoch of the final training the weights are those of the search, not random ones.
+        assert roc_auc_score(y, model.predict_proba(X)[:, 1]) > 0.6
     monkeypatch.undo()
     np.testing.assert_array_equal(model.fit(X, y).predict_proba(X), quick(search=AutoFIS()).fit(X, y).predict_proba(X))
 

@@ -204,7 +204,12 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         # Another order than in the epochs before, as in partial_fit: repeated orders are learned by heart.
         plan = dataclasses.replace(plan, epochs=max(self.max_epochs - before, 0), seed=plan.seed + before)
         net = self._live_net(fitted, module, rows.target.loss(), plan)
-        history, n_iter, interrupted, seen = fitted.history_, before, False, fitted.__dict__.get("_weight_seen", (0.0, 0))
+        history, n_iter, interrupted, seen = (
+            fitted.history_,
+            before,
+            False,
+            fitted.__dict__.get("_weight_seen", (0.0, 0)),
+        )
         if plan.epochs:
             result = self._train(net, rows, data, valid, plan, progress)
             if not result.best_epoch:

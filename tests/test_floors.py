@@ -26,7 +26,7 @@ BELOW = {
     "_fit_parts": {"search"},
     "_narrowing": {"nn"},
     "_searching": {"utils", "search", "base", "_narrowing"},
-    "_results": {"nn", "base"},
+    "_results": {"utils", "nn", "base"},
     "_targets": {"nn"},
     "_fitted": {"_fit_parts"},
     "_preparing": {"utils", "nn", "search", "preprocessing", "_fit_parts", "_searching"},

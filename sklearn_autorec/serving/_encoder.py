@@ -9,6 +9,7 @@ from ..preprocessing._columns import CATEGORICAL, NUMERIC, SEQUENCE
 from ..preprocessing._numeric import NumericScaler, NumericSummary
 from ..preprocessing._schema import Schema
 from ..preprocessing._vocabulary import FIRST, ValueCounter, Vocabulary
+from ..utils._state import snapshot
 from ._nodes import refuse
 
 MAX_ROW_ITEMS = 2**20  # items of all sequence columns of a row, padding included
@@ -20,6 +21,7 @@ _SUMMARY = ("method", "values", "counts", "n", "mean", "variance", "exact")
 
 def encoder_state(encoder):
     """Values from which `restore_encoder` makes the fitted attributes."""
+    encoder = snapshot(encoder)
     schema = encoder._schema
     state = {
         "names": schema.names,

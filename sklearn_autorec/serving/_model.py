@@ -148,9 +148,7 @@ def restore_model(model, state, allow_nonfinite):
     classifier = isinstance(model, CTRClassifier)
     own = ("classes",) if classifier else ("y_mean", "y_scale")
     state = {"weight_seen": [0.0, 0], **state} if isinstance(state, dict) else state  # not in files of version 0.1.0
-    encoder, architecture, search_history, history, n_iter, seen, module, *target = take(
-        state, (*_COMMON, *own), where
-    )
+    encoder, architecture, search_history, history, n_iter, seen, module, *target = take(state, (*_COMMON, *own), where)
     if type(_inner(encoder)) is not FieldEncoder or not hasattr(_inner(encoder), "_derived"):
         refuse(f"{where}: encoder", "a fitted FieldEncoder", encoder)
     for name, records in (("search_history", search_history), ("history", history)):

@@ -154,12 +154,10 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         plan = self._plan(len(kept), seeds, rows.target)
         valid = None if held_out is None else self._tensors(held_out, device)
         progress = EpochReporter(self, X, y, n_tasks=(1 if self.joint and methods else len(methods)) + 1)
+        data = self._tensors(kept, device)
         if fitted is None:
-            data = self._tensors(kept, device)
             result, interrupted = self._fit_anew(network, methods, rows, data, valid, plan, device, seeds, progress)
         else:
-            weight = kept.relative_weight(rows.weight_seen(fitted.__dict__.get("_weight_seen", (0.0, 0))))
-            data = self._tensors(kept, device, weight)
             with rolled_back(fitted):
                 result, interrupted = self._fit_on(fitted, rows, data, valid, plan, device, progress)
         progress.close()
@@ -194,15 +192,16 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
                 trained, module = None, start()
             elif result.diverged:
                 trained = None
-        return self._fitted(rows, module, found, history, n_iter, trained), interrupted
+        return self._fitted(rows, module, found, history, n_iter, trained, rows.weight_seen()), interrupted
 
     def _fit_on(self, fitted, rows, data, valid, plan, device, progress):
         """Train a copy of the fitted network until ``max_epochs`` in all."""
-        before = fitted.n_iter_
+        before, seen = fitted.n_iter_, rows.weight_seen(fitted.__dict__.get("_weight_seen", (0.0, 0)))
         module = copy.deepcopy(fitted.net_.module_).to(device)
         found = Found(self._adjusted(fitted, module), history=fitted.search_history_)
         # Another order than in the epochs before, as in partial_fit: repeated orders are learned by heart.
-        plan = dataclasses.replace(plan, epochs=max(self.max_epochs - before, 0), seed=plan.seed + before)
+        epochs, lr = max(self.max_epochs - before, 0), plan.lr * rows.rate(seen)
+        plan = dataclasses.replace(plan, epochs=epochs, seed=plan.seed + before, lr=lr)
         net = self._live_net(fitted, module, rows.target.loss(), plan)
         history, n_iter, interrupted, seen = (
             fitted.history_,
@@ -234,7 +233,7 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         progress.end()
         return result
 
-    def _fitted(self, rows, module, found, history, n_iter, trained, seen=(0.0, 0)):
+    def _fitted(self, rows, module, found, history, n_iter, trained, seen):
         """The value that a fit leaves; ``trained`` is a net whose moments are good, or None."""
         numbers = [id(p) for p in module.parameters()]
         net = serving_net(module, rows.target.loss())
@@ -253,7 +252,7 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
             history,
             n_iter,
             live,
-            rows.weight_seen(seen),
+            seen,
         )
 
     def _described(self, network):

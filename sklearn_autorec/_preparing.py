@@ -21,6 +21,7 @@ from .utils._sklearn import check_sample_weight, safe_indexing
 __all__ = ["Preparing", "Rows"]
 
 EARLY_STOPPING_ROWS = 10_000  # early_stopping="auto" needs so many
+HIGHEST_RATE = 3.0  # of a chunk of heavy rows, times lr
 LAZY_TABLE_FACTOR = 8  # tables this many times larger than a batch's ids get row-wise updates
 
 
@@ -60,12 +61,14 @@ class Rows:
         own = float(len(self)) if self.weight is None else float(self.weight.sum())
         return before[0] + own, before[1] + len(self)
 
-    def relative_weight(self, seen):
-        """Weights in units of the mean weight of all rows ``seen``, float32 (n_rows,) or None."""
-        if self.weight is None and seen[0] == seen[1]:
-            return None
-        weight = np.ones(len(self)) if self.weight is None else self.weight
-        return (weight * (seen[1] / seen[0])).astype(np.float32)
+    def rate(self, seen):
+        """Learning rate of these rows in units of that of the others: their mean weight over that of all ``seen``.
+
+        Adam is blind to the scale of a loss, so that a factor of the loss would not do. At most 3, since a rate that
+        is many times higher would destroy what was learned.
+        """
+        own = self.weight_seen()
+        return min((own[0] / own[1]) / (seen[0] / seen[1]), HIGHEST_RATE)
 
 
 def _drop(X, y, weight, counts):
@@ -81,10 +84,9 @@ class Preparing:
         """The user's weights, float64 (n_rows,), or None."""
         if sample_weight is None:
             return None
-        weight = check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
-        if not weight.any():
+        if not np.any(sample_weight):
             raise ValueError(f"{name} must have at least one positive value, got only zeros.")
-        return weight
+        return check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
 
     def _prepare(self, X, y, sample_weight, fitted=None, classes=None):
         """The rows that count; ``fitted`` is the estimator that goes on, None where all is learned from these rows.
@@ -162,10 +164,9 @@ class Preparing:
         return rows.take(kept), rows.take(out)
 
     @staticmethod
-    def _tensors(rows, device, weight="mean one"):
-        """Rows on a device; their weights have mean 1, unless they are given."""
-        weight = mean_one(rows.weight) if isinstance(weight, str) else weight
-        return EncodedTensors.from_table(rows.table, device, rows.y, weight)
+    def _tensors(rows, device):
+        """Rows on a device; their weights have mean 1."""
+        return EncodedTensors.from_table(rows.table, device, rows.y, mean_one(rows.weight))
 
     def _check_components(self, network, methods):
         """Refuse wrong parameters, slots that do not fit and what could not be saved, before any work."""

@@ -76,20 +76,21 @@ class PartialFit:
         seeds, loss = Seeds(self.random_state), rows.target.loss()
         plan = self._plan(len(rows), seeds, rows.target)
         plan = dataclasses.replace(plan, epochs=1, lr_schedule="constant", averaging=0.0)
+        n_iter, before = (
+            (0, (0.0, 0)) if fitted is None else (fitted.n_iter_, fitted.__dict__.get("_weight_seen", (0.0, 0)))
+        )
+        seen = rows.weight_seen(before)
+        plan = dataclasses.replace(plan, seed=plan.seed + n_iter, lr=plan.lr * rows.rate(seen))
         if fitted is None:
-            device, n_iter, seen, history, search_history = resolve_device(self.device), 0, (0.0, 0), [], []
+            device, history, search_history = resolve_device(self.device), [], []
             module = network.build(seeds.fresh(self._context(rows, plan)), {}).to(device)
             architecture, net = self._described(network), self._new_net(module, loss, plan)
         else:
-            device, n_iter = device_of(fitted.net_), fitted.n_iter_
-            seen = fitted.__dict__.get("_weight_seen", (0.0, 0))
-            history, search_history = fitted.history_, fitted.search_history_
+            device, history, search_history = device_of(fitted.net_), fitted.history_, fitted.search_history_
             module = copy.deepcopy(fitted.net_.module_)
             architecture = self._adjusted(fitted, module)
             net = self._live_net(fitted, module, loss, plan)
-        plan = dataclasses.replace(plan, seed=plan.seed + n_iter)
-        seen = rows.weight_seen(seen)
-        result = train(net, self._tensors(rows, device, rows.relative_weight(seen)), plan)
+        result = train(net, self._tensors(rows, device), plan)
         if not result.best_epoch:
             raise KeyboardInterrupt
         net.keep_training()

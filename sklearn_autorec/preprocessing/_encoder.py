@@ -211,7 +211,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         if not first and not hasattr(self, "_counters"):
             raise ValueError("partial_fit cannot go on from a FieldEncoder whose counts were discarded; fit it again.")
         if sample_weight is not None and not np.any(sample_weight):
-            row_weights(sample_weight, len(read_columns(X, self)[1][0]))
+            row_weights(np.ones(np.shape(sample_weight)), len(read_columns(X, self)[1][0]))  # of the right length?
             return self
         self._count(X, sample_weight, reset=first)
         compress(self._counters)
@@ -246,8 +246,6 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         left_out = weight is not None and not weight.all()
         if left_out:
             rows = np.flatnonzero(weight)
-            if not len(rows):
-                raise ValueError("sample_weight must have at least one positive value, got only zeros.")
             X = safe_indexing(X, rows)
             weight = row_weights(weight[rows], len(rows))
             names, columns = read_columns(X, self)

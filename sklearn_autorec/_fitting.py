@@ -187,7 +187,7 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
             trained = self._new_net(module, loss, plan)
             result = self._train(trained, rows, data, valid, plan, progress)
             history, n_iter, interrupted = result.history, result.best_epoch, result.interrupted
-            if not n_iter:  # interrupted in the first epoch
+            if interrupted and not n_iter:  # in the first epoch
                 found.fall_back()
                 trained, module = None, start()
             elif result.diverged:
@@ -203,15 +203,10 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         epochs, lr = max(self.max_epochs - before, 0), plan.lr * rows.rate(seen)
         plan = dataclasses.replace(plan, epochs=epochs, seed=plan.seed + before, lr=lr)
         net = self._live_net(fitted, module, rows.target.loss(), plan)
-        history, n_iter, interrupted, seen = (
-            fitted.history_,
-            before,
-            False,
-            fitted.__dict__.get("_weight_seen", (0.0, 0)),
-        )
+        history, n_iter, interrupted = fitted.history_, before, False
         if plan.epochs:
             result = self._train(net, rows, data, valid, plan, progress)
-            if not result.best_epoch:
+            if result.interrupted and not result.best_epoch:
                 raise KeyboardInterrupt
             history, n_iter, interrupted = history + result.history, n_iter + result.best_epoch, result.interrupted
             net = None if result.diverged else net

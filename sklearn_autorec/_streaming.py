@@ -91,7 +91,7 @@ class PartialFit:
             architecture = self._adjusted(fitted, module)
             net = self._live_net(fitted, module, loss, plan)
         result = train(net, self._tensors(rows, device), plan)
-        if not result.best_epoch:
+        if result.interrupted:
             raise KeyboardInterrupt
         net.keep_training()
         return Fitted(

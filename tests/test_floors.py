@@ -2,6 +2,7 @@
 
 import ast
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import sklearn_autorec
 
 ROOT = Path(sklearn_autorec.__file__).parent
+REPOSITORY = Path(__file__).parents[1]
 MODULES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py"))
 
 # Floors from the ground up: a part may import those below it, never its neighbours or those above.
@@ -162,3 +164,12 @@ def test_every_part_is_an_attribute_of_the_package():
         assert name in dir(sklearn_autorec)
     with pytest.raises(AttributeError, match="has no attribute 'estimator'"):
         sklearn_autorec.estimator  # noqa: B018
+
+
+def test_the_environment_of_floors_has_the_declared_ones():
+    declared = dict(re.findall(r'"([a-z-]+)>=([0-9.]+)"', (REPOSITORY / "pyproject.toml").read_text()))
+    pinned = dict(re.findall(r"^([a-z-]+)==([0-9.]+)$", (REPOSITORY / "constraints-floors.txt").read_text(), re.M))
+    pinned["torch"] = re.search(r"FLOORS_TORCH \?= ([0-9.]+)", (REPOSITORY / "Makefile").read_text())[1]
+    assert {"torch", "scikit-learn", "skorch", "numpy", "scipy", "pandas", "joblib"} <= pinned.keys()
+    for name, version in pinned.items():
+        assert f"{version}.".startswith(f"{declared[name]}."), (name, version, declared[name])

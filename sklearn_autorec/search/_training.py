@@ -61,7 +61,7 @@ class TrainingPlan:
 class TrainingResult:
     """What a training run leaves: the net with its best weights in place, and its history.
 
-    ``best_epoch`` is 0 if it was interrupted before one epoch was finished; the weights are then of no use. ``diverged``
+    ``best_epoch`` is 0 if no epoch was finished before it was interrupted (or none had a score). ``diverged``
     says that an epoch after the best one was not finite, so that the moments of the optimisers are not either.
     """
 

@@ -14,7 +14,18 @@ from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.serving import load, onnx_inputs, save, to_onnx
 
 warnings.simplefilter("error")
-packages = ("torch", "scikit-learn", "skorch", "numpy", "scipy", "pandas", "joblib", "onnx", "onnxscript", "onnxruntime")
+packages = (
+    "torch",
+    "scikit-learn",
+    "skorch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "joblib",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+)
 print(", ".join(f"{name} {version(name)}" for name in packages))
 X, y, _ = make_ctr(1000, n_fields=4, pairs=1, random_state=0)  # no numbers, no lists: tables without columns
 model = CTRClassifier(network="fm", search=AutoFIS(), max_epochs=2, random_state=0).fit(X, y)

@@ -199,9 +199,14 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         y : array-like of shape (n_rows,)
             Labels.
         sample_weight : array-like of shape (n_rows,), default=None
-            Weights of the rows; a zero is the same as leaving the row out.
+            Weights of the rows, in the loss and in the counts of the encoder. Zero is the same as leaving the row
+            out, of labels and vocabularies too; whole weights are repetitions to the encoder, to scales and to
+            ``class_weight="balanced"``, and up to rounding to the training where it has one batch without
+            batch statistics and dropout. The unit does not matter, but for ``min_frequency`` of the encoder.
         X_val, y_val : like X and y, default=None
             Rows for early stopping, instead of a split of X.
+        sample_weight_val : array-like of shape (n_validation_rows,), default=None
+            Weights of the rows of X_val.
 
         Returns
         -------
@@ -213,6 +218,13 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
             For bad parameters or data, naming the parameter or column.
         NonFiniteLossError
             If training diverges before one epoch is finished.
+        KeyboardInterrupt
+            If it is stopped before one epoch is finished. Later on, the model keeps the best epoch so far and a
+            `UserWarning` says so; in the first epoch behind a search it keeps the weights of the search.
+
+        Notes
+        -----
+        Whatever is raised, the estimator is as it was before: fitted as then, or not fitted.
         """
         return self._fit(X, y, sample_weight, X_val, y_val, sample_weight_val)
 
@@ -230,13 +242,27 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         Parameters
         ----------
         X, y, sample_weight
-            As in ``fit``.
+            As in ``fit``. Chunks weigh against each other: the learning rate of a chunk is ``lr`` times its mean weight
+            over that of all rows seen (its own included), at most 3. A chunk of weight zero is skipped.
         classes : array-like of shape (n_classes,), default=None
             All labels; required in the first call.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            As ``fit``; for other ``classes`` than before; and for ``class_weight="balanced"``, which chunks cannot know.
+        NonFiniteLossError
+            If training diverges.
+        KeyboardInterrupt
+            If it is stopped.
+
+        Notes
+        -----
+        Whatever is raised, the model is the one before this chunk.
         """
         if not hasattr(self, "encoder_") and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")

@@ -22,7 +22,6 @@ from sklearn_autorec.feature_crossing import AEFE, GLIDER, AutoCross, FieldCross
 from sklearn_autorec.feature_selection import FSTD, FieldSelector
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.model_selection import RegularizedEvolutionSearchCV
-from sklearn_autorec.networks import MLPNetwork
 from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.search import FieldNet
 from sklearn_autorec.serving import load, save

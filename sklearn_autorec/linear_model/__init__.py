@@ -1,0 +1,1 @@
+"""The crossed linear model: one weight for each value, bin and combination of values."""

@@ -1,1 +1,5 @@
-"""The crossed linear model: one weight for each value, bin and combination of values."""
+"""Linear models of raw tables that find their own crosses of columns."""
+
+from ._estimators import CrossedLinearClassifier, CrossedLinearRegressor
+
+__all__ = ["CrossedLinearClassifier", "CrossedLinearRegressor"]

@@ -31,8 +31,8 @@ class StatisticsBoosting:
 
     Attributes
     ----------
-    keys : list of tuple of int
-        Fields of each statistic: the single categorical ones, then crosses.
+    crosses : list of tuple of int
+        Fields (categorical, then numeric) of the statistics beside those of single categorical fields.
     codes : FieldCodes
     statistics : Statistics
     trees : list of TreeSum
@@ -57,7 +57,7 @@ class StatisticsBoosting:
         self.learning_rate, self.max_trees, self.max_leaf_nodes = learning_rate, max_trees, max_leaf_nodes
         self.min_samples_leaf, self.l2, self.smoothing, self.n_bags = min_samples_leaf, l2, smoothing, n_bags
 
-    def fit(self, table, n_ids, y, weight=None, *, rng, valid=None, like=None):
+    def fit(self, table, n_ids, y, weight=None, *, rng, valid=None, keys=None, n_trees=None):
         """Choose crosses, learn statistics, grow trees.
 
         Parameters
@@ -70,38 +70,45 @@ class StatisticsBoosting:
         rng : RandomState
         valid : (EncodedTable, y, weight), or None
             Rows whose loss says when to stop.
-        like : StatisticsBoosting or None
-            Fitted on fewer rows: its crosses and numbers of trees are taken over.
+        keys : list of tuple of int or None
+            Crosses that are known already.
+        n_trees : int or None
+            Trees of each bag; None: up to ``max_trees``, until ``valid`` is no longer predicted better.
 
         Returns
         -------
         self
         """
         y = np.asarray(y, dtype=np.float64)
-        self.codes = FieldCodes.learned(table, n_ids) if like is None else like.codes
+        self.codes = FieldCodes.learned(table, n_ids)
         columns = self.codes.columns(table)
-        if like is None:
-            crosses = choose_keys(
-                columns, self.codes.sizes, y, logistic=self.logistic, weight=weight, rng=rng,
-                max_crosses=self.max_crosses, max_order=self.max_order,
+        if keys is None:
+            keys = choose_keys(
+                columns,
+                self.codes.sizes,
+                y,
+                logistic=self.logistic,
+                weight=weight,
+                rng=rng,
+                max_crosses=self.max_crosses,
+                max_order=self.max_order,
             )
-            self.keys = [*((i,) for i in range(len(n_ids))), *crosses]
-        else:
-            self.keys = like.keys
+        self.crosses = list(keys)
+        self.statistics = Statistics([*((i,) for i in range(len(n_ids))), *keys], smoothing=self.smoothing)
         self.trees = []
-        for k in range(self.n_bags):
-            self.statistics = Statistics(self.keys, smoothing=self.smoothing)
+        for _ in range(self.n_bags):
             found = self.statistics.fit_transform(columns, y, weight, self.codes.sizes, rng=rng)
             features = self._with_numbers(table, found)
-            n_trees = self.max_trees if like is None else len(like.trees[k])
-            self.trees.append(self._grow(features, y, weight, n_trees, valid if like is None else None, rng))
+            if not features.shape[1]:
+                raise ValueError("There are neither numbers nor categories to grow trees on.")
+            self.trees.append(self._grow(features, y, weight, n_trees or self.max_trees, valid, rng))
         return self
 
     def _grow(self, features, y, weight, n_trees, valid, rng):
         make = HistGradientBoostingClassifier if self.logistic else HistGradientBoostingRegressor
         boosting = make(
             learning_rate=self.learning_rate,
-            max_iter=max(n_trees, 1),
+            max_iter=n_trees,
             max_leaf_nodes=self.max_leaf_nodes,
             min_samples_leaf=self.min_samples_leaf,
             l2_regularization=self.l2,

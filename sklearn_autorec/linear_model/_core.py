@@ -248,7 +248,7 @@ class CrossedLinear:
         at = 0
         for t, (levels, term) in enumerate(zip(design, self.terms.terms, strict=True)):
             start = self.terms.offsets[t]
-            for level, (_, size) in enumerate(levels):
+            for level in range(len(levels)):
                 weights = model.weights[at]
                 if isinstance(term, NumericTerm):
                     edges = _distinct(self.granularities[t - self.n_categorical])[level]

@@ -10,7 +10,7 @@ from ..feature_crossing._fieldwise import AdditiveModel, row_loss
 from ..feature_crossing._preparing import MIN_ROWS, split_rows
 from ..feature_crossing._reading import bins_of
 from ._search import ScreenedSearch
-from ._terms import CategoricalTerm, CrossTerm, NumericTerm, SequenceTerm, Terms, score_edges
+from ._terms import FEW_ROWS, CategoricalTerm, CrossTerm, NumericTerm, SequenceTerm, Terms, score_edges
 
 N_PARTS = 5  # in which rows are held out in turn
 WEIGHTED_TOL = 1e-7  # change of the loss a unit of weight at which the last fit ends
@@ -248,7 +248,7 @@ class CrossedLinear:
         at = 0
         for t, (levels, term) in enumerate(zip(design, self.terms.terms, strict=True)):
             start = self.terms.offsets[t]
-            for level, (_, size) in enumerate(levels):
+            for level in range(len(levels)):
                 weights = model.weights[at]
                 if isinstance(term, NumericTerm):
                     edges = _distinct(self.granularities[t - self.n_categorical])[level]
@@ -276,8 +276,17 @@ class CrossedLinear:
 
         A row has the same bits alone and in any batch.
         """
-        columns = self.terms.columns(table)
         out = np.empty((self.n_outputs, len(table)))
+        if len(table) <= FEW_ROWS:  # calls of numpy would take longer than the sums, which are the same
+            for i in range(len(table)):
+                ids = self.terms.of_row(table, i)
+                for k in range(self.n_outputs):
+                    total, weight_of = float(self.bias[k]), self.weights[k].item
+                    for place in ids:
+                        total += weight_of(place)
+                    out[k, i] = total
+            return out[0] if self.n_outputs == 1 else np.ascontiguousarray(out.T)
+        columns = self.terms.columns(table)
         for weights, bias, row in zip(self.weights, self.bias, out, strict=True):
             row[:] = bias
             for column in columns:

@@ -19,7 +19,7 @@ from ._results import SearchResults
 from ._searching import Found, check_methods, check_slots, search_parts
 from ._streaming import PartialFit
 from .base import describe, resolve_network
-from .nn import BuildContext
+from .nn import BuildContext, Members
 from .preprocessing import FieldEncoder
 from .search import EncodedTensors, FieldNet, TrainingPlan, forward_in_chunks, train
 from .utils._memory import available_memory
@@ -69,6 +69,7 @@ class FieldEstimator(SearchResults, PartialFit, CallbackSupportMixin, BaseEstima
         "lr_schedule": [StrOptions({"constant", "plateau", "cosine"})],
         "averaging": [Interval(Real, 0, 1, closed="left")],
         "id_dropout": [Interval(Real, 0, 1, closed="left")],
+        "members": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
         "device": [str, torch.device],
         "random_state": ["random_state"],
@@ -97,6 +98,7 @@ class FieldEstimator(SearchResults, PartialFit, CallbackSupportMixin, BaseEstima
         lr_schedule="constant",
         averaging=0.0,
         id_dropout=0.005,
+        members=1,
         warm_start=False,
         device="auto",
         random_state=None,
@@ -121,6 +123,7 @@ class FieldEstimator(SearchResults, PartialFit, CallbackSupportMixin, BaseEstima
         self.lr_schedule = lr_schedule
         self.averaging = averaging
         self.id_dropout = id_dropout
+        self.members = members
         self.warm_start = warm_start
         self.device = device
         self.random_state = random_state
@@ -338,24 +341,26 @@ class FieldEstimator(SearchResults, PartialFit, CallbackSupportMixin, BaseEstima
             output_bias=tuple(float(b) for b in self._output_bias(target, weight)),
             sparse_gradients=n_rows > LAZY_TABLE_FACTOR * per_batch,
             embedding_init=self.embedding_init,
+            members=self.members,
         )
 
     def _check_memory(self, encoder, n_rows):
         """Refuse embedding tables that would not fit, before anything is allocated."""
         # The table, its gradient, two moments, and a copy of the best epoch.
-        needed = 5 * 4 * n_rows * (self.embedding_dim + self._n_outputs())
+        needed = 5 * 4 * n_rows * (self.embedding_dim + self._n_outputs()) * self.members
         available = available_memory()
         if needed > available:
+            members = f" and members={self.members}" if self.members > 1 else ""
             largest = int(np.argmax([*encoder.n_ids_, *encoder.sequence_n_ids_]))
             names = [
                 *(encoder.field_names_[: len(encoder.n_ids_)]),
                 *encoder.field_names_[len(encoder.n_ids_) + len(encoder.numeric_) :],
             ]
             raise ValueError(
-                f"The embedding tables of {n_rows:,} ids with embedding_dim={self.embedding_dim} need about "
+                f"The embedding tables of {n_rows:,} ids with embedding_dim={self.embedding_dim}{members} need about "
                 f"{needed / 2**30:.2f} GiB in training, {available / 2**30:.2f} GiB are available. Column {names[largest]!r} has most "
                 "ids: cap it with encoder=FieldEncoder(max_categories=..., min_frequency=... or hash_threshold=...), or lower "
-                "embedding_dim."
+                f"embedding_dim{' or members' if members else ''}."
             )
 
     def _publish(self, encoder, net, architecture, search_history, history, n_iter, device):
@@ -376,8 +381,9 @@ class FieldEstimator(SearchResults, PartialFit, CallbackSupportMixin, BaseEstima
         self.n_parameters_ = sum(t.numel() for t in module.parameters())
         self.nbytes_ = sizes(module)
         rows = sum(encoder.n_ids_) + sum(encoder.sequence_n_ids_) + 3 * len(encoder.numeric_)
+        n_members = getattr(module, "members", 1)
         stored = self.nbytes_["total"] - self.nbytes_["network"]
-        self.compression_ratio_ = 4 * int(rows) * self.embedding_dim / stored if stored else float("inf")
+        self.compression_ratio_ = 4 * int(rows) * self.embedding_dim * n_members / stored if stored else float("inf")
 
     # predict -----------------------------------------------------------------------------------------
 
@@ -392,6 +398,20 @@ class FieldEstimator(SearchResults, PartialFit, CallbackSupportMixin, BaseEstima
             return np.zeros((len(table), 1))
         logits = forward_in_chunks(self.net_.module_, EncodedTensors.from_table(table, self._device()))
         return logits.cpu().numpy().astype(np.float64)
+
+    def _member_logits(self, X):
+        """Logits of every member (M, n_rows, C), float64, of a raw table."""
+        check_is_fitted(self, "encoder_")
+        if self.net_ is None:
+            return self._logits(X)[None]
+        module = self.net_.module_
+        if not isinstance(module, Members):
+            raise ValueError(
+                "return_std=True needs a model of several members, this one was trained with members=1: there is nothing "
+                "to tell how far members lie apart. Fit with members=4, for instance."
+            )
+        data = EncodedTensors.from_table(self.encoder_.encode(X), self._device())
+        return forward_in_chunks(module, data, forward=module.member_logits).cpu().numpy().astype(np.float64)
 
     # scikit-learn --------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils.validation import check_consistent_length
 
 from ._fit_parts import Seeds, mean_one, resolve_device, serving_net
+from ._narrowing import build_network
 from ._searching import check_slots
 from .base import resolve_network
 from .nn import ReLUDropout
@@ -46,7 +47,7 @@ class PartialFit:
         plan = dataclasses.replace(self._plan(len(table), seeds), epochs=1, lr_schedule="constant", averaging=0.0)
         if first:
             context = self._context(encoder, plan, np.asarray(target), weight)
-            module = network.build(seeds.fresh(context), {}).to(device)
+            module = build_network(network, [], {}, seeds.fresh(context)).to(device)
             architecture = self._described(network)
         else:
             module = self.net_.module_

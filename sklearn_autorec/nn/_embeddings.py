@@ -4,10 +4,13 @@ import torch
 from torch import nn
 
 from ._context import BuildContext, Inputs
+from ._members import fold_members
 
 
 class FieldRows(nn.Module):
     """Every field's rows in one numbering; (B, ...) inputs to (B, F, width). A subclass looks the rows up.
+
+    With M members a row holds the vectors of all, one after the other: one look-up serves them; (M * B, F, width).
 
     Numeric field j with scaled value x and missing indicator m gives x * v_j + m * u_j + b_j; a
     sequence field gives the mean over its items (zeros where there is none).
@@ -26,6 +29,7 @@ class FieldRows(nn.Module):
         self.sequence_offsets = offsets[n_categorical:].tolist()
         self.sequence_lengths = [length for _, length in context.sequences]
         self.n_numeric = context.n_numeric
+        self.members = context.members
         self.n_rows = sum(sizes)
 
     def lookup(self, ids, rows, fields):
@@ -56,7 +60,7 @@ class FieldRows(nn.Module):
                 present = (items > 0).unsqueeze(-1).to(vectors.dtype)
                 total = (vectors * present).sum(1)
                 parts.append((total / present.sum(1).clamp_(min=1)).unsqueeze(1))
-        e = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        e = fold_members(parts[0] if len(parts) == 1 else torch.cat(parts, 1), self.members)
         return e if inputs.gates is None else e * inputs.gates.unsqueeze(-1)
 
 
@@ -67,11 +71,25 @@ def initial(context, *shape, std):
     )
 
 
+def output_bias(context):
+    """The base rate's logits as a parameter, (C,), or (M, C) for M members."""
+    bias = torch.tensor(context.output_bias or (0.0,) * context.n_outputs, dtype=torch.float32)
+    return nn.Parameter(bias if context.members == 1 else bias.repeat(context.members, 1))
+
+
+def add_bias(logits, bias):
+    """Logits (B, C) plus (C,), or of M members (M * B, C) plus (M, C)."""
+    if bias.ndim == 1:
+        return logits + bias
+    return (logits.unflatten(0, (len(bias), -1)) + bias.unsqueeze(1)).flatten(0, 1)
+
+
 class _FieldTable(FieldRows):
     """One dense table for all fields, found through field offsets."""
 
     def __init__(self, context: BuildContext, width: int, std: float):
         super().__init__(context)
+        width *= context.members
         self.sparse = context.sparse_gradients
         self.weight = initial(context, self.n_rows, width, std=std)
         if self.n_numeric:
@@ -104,7 +122,8 @@ class FieldLinear(_FieldTable):
 
     def __init__(self, context: BuildContext):
         super().__init__(context, context.n_outputs, 0.0)
-        self.bias = nn.Parameter(torch.tensor(context.output_bias or (0.0,) * context.n_outputs, dtype=torch.float32))
+        self.bias = output_bias(context)
 
     def forward(self, inputs: Inputs):
-        return super().forward(inputs).sum(1) + self.bias
+        logits = super().forward(inputs).sum(1)
+        return add_bias(logits, self.bias)

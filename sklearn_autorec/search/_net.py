@@ -112,11 +112,18 @@ class FieldNet(NeuralNet):
         return self.module_(**x.inputs)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Mean over rows of weight * loss; weights have mean 1 over the training rows."""
-        per_row = self.criterion_(y_pred, y_true)
+        """Mean over rows of weight * loss; weights have mean 1 over the training rows.
+
+        Logits of M members, (M, B, C), give the sum of their losses: each trains as it would alone.
+        """
+        members = y_pred.shape[0] if y_pred.ndim == 3 else 1
+        if members > 1:
+            per_row = self.criterion_(y_pred.flatten(0, 1), y_true.repeat(members)).unflatten(0, (members, -1)).sum(0)
+        else:
+            per_row = self.criterion_(y_pred, y_true)
         if training:
             for observe in self._observe_hooks:
-                observe(X, per_row.detach())
+                observe(X, per_row.detach() / members)
         loss = (per_row if X.weight is None else per_row * X.weight).mean()
         if training:
             for penalty in self._penalty_hooks:
@@ -190,7 +197,7 @@ class FieldNet(NeuralNet):
             optimizer.load_state_dict(saved)
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """One pass over the batches; records the mean loss and stops at the first one that is not finite.
+        """One pass over the batches; records the mean loss (of a row and a member) and stops at the first one that is not finite.
 
         Off the CPU the check waits for the end of the epoch: asking for each loss would stall the device.
         """
@@ -203,7 +210,7 @@ class FieldNet(NeuralNet):
                     raise NonFiniteLossError(f"the training loss became {loss} at step {self.step_}")
             total = total + loss * len(batch)
             rows += len(batch)
-        mean = float(total) / max(rows, 1)
+        mean = float(total) / max(rows, 1) / getattr(self.module_, "members", 1)
         if not math.isfinite(mean):
             raise NonFiniteLossError(f"the training loss became {mean} by step {self.step_}")
         self.history.record(prefix + "_loss", mean)

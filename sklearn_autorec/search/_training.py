@@ -67,11 +67,15 @@ class TrainingResult:
     interrupted: bool = False
 
 
-def forward_in_chunks(module, data, rows=PREDICT_ROWS):
+def forward_in_chunks(module, data, rows=PREDICT_ROWS, forward=None):
     """Logits (N, C) of all rows, in eval mode and without gradients; the mode is left as it was found.
 
-    If a device runs out of memory, its cache is released and the chunks are halved, down to one block of rows.
+    If a device runs out of memory, its cache is released and the chunks are halved, down to one block of rows. With
+    ``forward``, a method of the module, what that gives, (..., N, C).
     """
+    members = getattr(module, "members", 1)
+    rows = max(rows // members // ROW_BLOCK * ROW_BLOCK, ROW_BLOCK) if members > 1 else rows
+    forward = module if forward is None else forward
     training = module.training
     if training:
         module.eval()
@@ -79,7 +83,9 @@ def forward_in_chunks(module, data, rows=PREDICT_ROWS):
         while True:
             try:
                 with torch.inference_mode():
-                    chunks = [module(**_in_blocks(batch).inputs)[: len(batch)] for batch in batches_of(data, rows)]
+                    chunks = [
+                        forward(**_in_blocks(batch).inputs)[..., : len(batch), :] for batch in batches_of(data, rows)
+                    ]
                 break
             except torch.OutOfMemoryError:
                 rows = min(rows, len(data)) // 2
@@ -89,7 +95,7 @@ def forward_in_chunks(module, data, rows=PREDICT_ROWS):
     finally:
         if training:
             module.train()
-    return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
+    return chunks[0] if len(chunks) == 1 else torch.cat(chunks, -2)
 
 
 def release_memory():

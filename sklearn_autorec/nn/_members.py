@@ -1,0 +1,167 @@
+"""Several independent members of one network, folded into the batch dimension.
+
+Between its embedding and its logits a packed network holds (M * B, ...), member after member, so that parts without
+weights need to know nothing. Layers with weights have one set a member, here.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+def fold_members(x, members):
+    """What a table of width M * d gave, member by member; (B, ..., M * d) -> (M * B, ..., d)."""
+    if members == 1:
+        return x
+    return x.unflatten(-1, (members, -1)).movedim(-2, 0).flatten(0, 1)
+
+
+class MemberLinear(nn.Module):
+    """A fully connected layer a member; (M * B, ..., n_in) -> (M * B, ..., n_out).
+
+    Weights (M, n_out, n_in) are Glorot-normal, biases (M, n_out) zero, as those of `linear`.
+    """
+
+    def __init__(self, n_in, n_out, generator, members, bias=True):
+        super().__init__()
+        std = (2 / (n_in + n_out)) ** 0.5
+        self.weight = nn.Parameter(torch.empty(members, n_out, n_in).normal_(0, std, generator=generator))
+        self.bias = nn.Parameter(torch.zeros(members, n_out)) if bias else None
+        self.members = members
+
+    def forward(self, x):
+        rows = x.view(self.members, -1, x.shape[-1]) if x.is_contiguous() else x.reshape(self.members, -1, x.shape[-1])
+        if not self.training:
+            # Small batched products sum in another order than large ones; one by one a row has the same bits in any batch.
+            biases = [None] * self.members if self.bias is None else self.bias
+            out = torch.cat([F.linear(r, w, b) for r, w, b in zip(rows, self.weight, biases, strict=True)])
+        elif self.bias is None:
+            out = torch.bmm(rows, self.weight.transpose(1, 2))
+        else:
+            out = torch.baddbmm(self.bias.unsqueeze(1), rows, self.weight.transpose(1, 2))
+        return out.view(*x.shape[:-1], self.weight.shape[1])
+
+    def extra_repr(self):
+        return f"{self.weight.shape[2]}, {self.weight.shape[1]}, members={self.members}"
+
+
+def member_batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps):
+    """Batch norm with the statistics of each member's own rows; (M * B, n), all else (M, n) or None -> (M * B, n)."""
+    members = len(running_mean)
+    nothing = [None] * members
+    # Member by member: to torch all channels lie in one row, which would take two copies of all rows.
+    return torch.cat(
+        [
+            F.batch_norm(r, mean, var, w, b, training, momentum, eps)
+            for r, mean, var, w, b in zip(
+                x.unflatten(0, (members, -1)),
+                running_mean,
+                running_var,
+                nothing if weight is None else weight,
+                nothing if bias is None else bias,
+                strict=True,
+            )
+        ]
+    )
+
+
+class MemberBatchNorm(nn.Module):
+    """Batch norm of each member's own rows; (M * B, n) -> (M * B, n)."""
+
+    def __init__(self, n, members):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(members, n))
+        self.bias = nn.Parameter(torch.zeros(members, n))
+        self.register_buffer("running_mean", torch.zeros(members, n))
+        self.register_buffer("running_var", torch.ones(members, n))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))  # as torch's layer, whose state this is M times
+
+    def forward(self, x):
+        if self.training:
+            self.num_batches_tracked.add_(1)
+        return member_batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, 0.1, 1e-5
+        )
+
+    def extra_repr(self):
+        return f"{self.weight.shape[1]}, members={len(self.weight)}"
+
+
+def batch_norm(n, members=1):
+    """Batch norm of n columns, with statistics, scale and shift of its own for each member."""
+    return nn.BatchNorm1d(n) if members == 1 else MemberBatchNorm(n, members)
+
+
+class Members(nn.Module):
+    """Independent networks that are trained together and predict together.
+
+    In training mode encoded batches go to the logits of every member, (M, B, C); otherwise to their mean, (B, C).
+
+    Parameters
+    ----------
+    networks : list of nn.Module
+        Either one network of M members (its logits are (M * B, C), member after member), or M networks of one.
+    packed : int
+        Members in each of ``networks``.
+    """
+
+    def __init__(self, networks, packed):
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.packed = packed
+        self.members = packed * len(self.networks)
+
+    def forward(self, ids, numeric, sequences):
+        logits = self.member_logits(ids, numeric, sequences)
+        return logits if self.training else logits.mean(0)
+
+    def member_logits(self, ids, numeric, sequences):
+        """Logits of every member, (M, B, C)."""
+        return self._by_member([network(ids, numeric, sequences) for network in self.networks])
+
+    def gates(self, ids, numeric, sequences):
+        """Factors of the fields, the mean of the members', (B, F)."""
+        return self._by_member([network.gates(ids, numeric, sequences) for network in self.networks]).mean(0)
+
+    def _by_member(self, parts):
+        parts = [part.unflatten(0, (self.packed, -1)) for part in parts]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    @property
+    def embedding(self):
+        """The embedding part of the first network: what a search found is the same in all."""
+        return self.networks[0].embedding
+
+    @property
+    def selection(self):
+        """The input selection, which all members share, or None."""
+        return getattr(self.networks[0], "selection", None)
+
+    def weights_of(self, member, shapes):
+        """Views of the weights and statistics of one member under the names that a single network has.
+
+        Parameters
+        ----------
+        member : int
+        shapes : dict of str to tuple of int
+            Of the single network. Names and shapes that a member does not have are left out.
+
+        Returns
+        -------
+        dict of str to Tensor
+        """
+        number, k = divmod(member, self.packed)
+        own = self.networks[number].state_dict()
+        views = {name: _member_view(own[name], tuple(s), k, self.packed) for name, s in shapes.items() if name in own}
+        return {name: view for name, view in views.items() if view is not None}
+
+
+def _member_view(tensor, shape, member, members):
+    """The part of a packed tensor that belongs to a member, or None if no part of it has this shape."""
+    if tensor.shape == shape:  # M = 1, or a counter
+        return tensor
+    if tensor.shape == (members, *shape):
+        return tensor[member]
+    if shape and tensor.shape == (*shape[:-1], members * shape[-1]):
+        return tensor.unflatten(-1, (members, -1))[..., member, :]
+    return None

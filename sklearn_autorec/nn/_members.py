@@ -13,7 +13,7 @@ def fold_members(x, members):
     """What a table of width M * d gave, member by member; (B, ..., M * d) -> (M * B, ..., d)."""
     if members == 1:
         return x
-    return x.unflatten(-1, (members, -1)).movedim(-2, 0).flatten(0, 1)
+    return torch.cat(x.chunk(members, -1))
 
 
 class MemberLinear(nn.Module):
@@ -30,7 +30,7 @@ class MemberLinear(nn.Module):
         self.members = members
 
     def forward(self, x):
-        rows = x.view(self.members, -1, x.shape[-1]) if x.is_contiguous() else x.reshape(self.members, -1, x.shape[-1])
+        rows = x.reshape(self.members, -1, x.shape[-1])
         if not self.training:
             # Small batched products sum in another order than large ones; one by one a row has the same bits in any batch.
             biases = [None] * self.members if self.bias is None else self.bias

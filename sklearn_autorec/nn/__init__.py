@@ -19,7 +19,7 @@ from ._interactions import (
 )
 from ._losses import BinaryLogLoss, MulticlassLogLoss, SquaredError
 from ._masked import MaskedEmbedding, mask_from_text, mask_to_text
-from ._members import MemberBatchNorm, MemberLinear, Members, batch_norm, fold_members, member_batch_norm
+from ._members import MemberBatchNorm, MemberLinear, Members, batch_norm, member_batch_norm
 from ._mixed import MixedEmbedding
 from ._network import FieldNetwork, SumPool
 from ._packed import FORMS, PackedEmbedding, pack_table
@@ -55,7 +55,6 @@ __all__ = [
     "WeightedPairs",
     "add_bias",
     "batch_norm",
-    "fold_members",
     "linear",
     "member_batch_norm",
     "mask_from_text",

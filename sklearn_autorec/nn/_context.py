@@ -51,8 +51,8 @@ class BuildContext:
     embedding_init : float
         Standard deviation of initial embeddings.
     members : int
-        M, independent members in one network. Its parts then hold (M * B, ...), member after member, between the
-        embedding and the logits, and layers with weights have one set a member.
+        M, independent members in one network, which then takes M * B rows, those of one member after those of another.
+        Tables and layers with weights have one set a member.
     """
 
     field_names: tuple[str, ...]

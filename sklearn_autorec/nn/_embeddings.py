@@ -4,13 +4,13 @@ import torch
 from torch import nn
 
 from ._context import BuildContext, Inputs
-from ._members import fold_members
+from ._members import own_rows
 
 
 class FieldRows(nn.Module):
     """Every field's rows in one numbering; (B, ...) inputs to (B, F, width). A subclass looks the rows up.
 
-    With M members a row holds the vectors of all, one after the other: one look-up serves them; (M * B, F, width).
+    With M members a batch holds rows of each, and (M * B, ...) goes to (M * B, F, width).
 
     Numeric field j with scaled value x and missing indicator m gives x * v_j + m * u_j + b_j; a
     sequence field gives the mean over its items (zeros where there is none).
@@ -32,6 +32,10 @@ class FieldRows(nn.Module):
         self.members = context.members
         self.n_rows = sum(sizes)
 
+    def _numeric_weights(self):
+        """Factors of values and of missing values, and constants: (F_num, width), of members (M, 1, F_num, width)."""
+        return self.numeric_weight if self.members == 1 else self.numeric_weight.unsqueeze(1).unbind(2)
+
     def lookup(self, ids, rows, fields):
         """Vectors of rows; all three arguments broadcast, (...) -> (..., width).
 
@@ -52,15 +56,18 @@ class FieldRows(nn.Module):
             parts.append(self.lookup(inputs.ids, inputs.ids + self.offsets, self.fields))
         if self.n_numeric:
             values, missing = inputs.numeric.unsqueeze(-1).split(self.n_numeric, 1)
-            by_value, by_missing, constant = self.numeric_weight
-            parts.append(values * by_value + missing * by_missing + constant)
+            if self.members > 1:
+                values, missing = (t.unflatten(0, (self.members, -1)) for t in (values, missing))
+            by_value, by_missing, constant = self._numeric_weights()
+            vectors = values * by_value + missing * by_missing + constant
+            parts.append(vectors if self.members == 1 else vectors.flatten(0, 1))
         if self.sequence_lengths:
             for k, items in enumerate(inputs.sequences.split(self.sequence_lengths, 1)):
                 vectors = self.lookup(items, items + self.sequence_offsets[k], len(self.offsets) + k)
                 present = (items > 0).unsqueeze(-1).to(vectors.dtype)
                 total = (vectors * present).sum(1)
                 parts.append((total / present.sum(1).clamp_(min=1)).unsqueeze(1))
-        e = fold_members(parts[0] if len(parts) == 1 else torch.cat(parts, 1), self.members)
+        e = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         return e if inputs.gates is None else e * inputs.gates.unsqueeze(-1)
 
 
@@ -89,13 +96,15 @@ class _FieldTable(FieldRows):
 
     def __init__(self, context: BuildContext, width: int, std: float):
         super().__init__(context)
-        width *= context.members
         self.sparse = context.sparse_gradients
-        self.weight = initial(context, self.n_rows, width, std=std)
+        self.weight = initial(context, self.n_rows * self.members, width, std=std)
         if self.n_numeric:
-            self.numeric_weight = initial(context, 3, self.n_numeric, width, std=std)
+            each = (self.members,) if self.members > 1 else ()
+            self.numeric_weight = initial(context, *each, 3, self.n_numeric, width, std=std)
 
     def lookup(self, ids, rows, fields):
+        if self.members > 1:
+            rows = own_rows(rows, self.members)
         return nn.functional.embedding(rows, self.weight, sparse=self.sparse)
 
     def embedding_parameters(self):

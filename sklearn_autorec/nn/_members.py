@@ -1,7 +1,7 @@
 """Several independent members of one network, folded into the batch dimension.
 
-Between its embedding and its logits a packed network holds (M * B, ...), member after member, so that parts without
-weights need to know nothing. Layers with weights have one set a member, here.
+A packed network takes batches of M * B rows, those of one member after those of another, so that parts without weights need
+to know nothing of it. Tables hold the members' vectors side by side, (V * M, d); layers with weights have one set a member.
 """
 
 import torch
@@ -9,11 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 
-def fold_members(x, members):
-    """What a table of width M * d gave, member by member; (B, ..., M * d) -> (M * B, ..., d)."""
-    if members == 1:
-        return x
-    return torch.cat(x.chunk(members, -1))
+def own_rows(rows, members):
+    """Rows of a table as rows of one that holds the members' side by side, (V * M, d); int (M * B, ...) to the same."""
+    number = torch.arange(members, dtype=rows.dtype, device=rows.device).view(-1, *[1] * rows.ndim)
+    return (rows.unflatten(0, (members, -1)) * members + number).flatten(0, 1)
 
 
 class MemberLinear(nn.Module):
@@ -95,12 +94,13 @@ def batch_norm(n, members=1):
 class Members(nn.Module):
     """Independent networks that are trained together and predict together.
 
-    In training mode encoded batches go to the logits of every member, (M, B, C); otherwise to their mean, (B, C).
+    In training mode each member has rows of its own: encoded batches of M * B rows, member after member, go to as many logits,
+    (M * B, C). Otherwise all members see the same rows: (B, ...) goes to the mean of their logits, (B, C).
 
     Parameters
     ----------
     networks : list of nn.Module
-        Either one network of M members (its logits are (M * B, C), member after member), or M networks of one.
+        Either one network of M members (which takes and gives M * B rows), or M networks of one.
     packed : int
         Members in each of ``networks``.
     """
@@ -112,19 +112,24 @@ class Members(nn.Module):
         self.members = packed * len(self.networks)
 
     def forward(self, ids, numeric, sequences):
-        logits = self.member_logits(ids, numeric, sequences)
-        return logits if self.training else logits.mean(0)
+        if not self.training:
+            return self.member_logits(ids, numeric, sequences).mean(0)
+        if len(self.networks) == 1:
+            return self.networks[0](ids, numeric, sequences)
+        rows = zip(*(t.chunk(self.members) for t in (ids, numeric, sequences)), strict=True)
+        return torch.cat([network(*own) for network, own in zip(self.networks, rows, strict=True)])
 
     def member_logits(self, ids, numeric, sequences):
-        """Logits of every member, (M, B, C)."""
-        return self._by_member([network(ids, numeric, sequences) for network in self.networks])
+        """Logits of every member for the same rows, (B, ...) to (M, B, C)."""
+        return self._of_all(ids, numeric, sequences, nn.Module.__call__)
 
     def gates(self, ids, numeric, sequences):
         """Factors of the fields, the mean of the members', (B, F)."""
-        return self._by_member([network.gates(ids, numeric, sequences) for network in self.networks]).mean(0)
+        return self._of_all(ids, numeric, sequences, lambda network, *rows: network.gates(*rows)).mean(0)
 
-    def _by_member(self, parts):
-        parts = [part.unflatten(0, (self.packed, -1)) for part in parts]
+    def _of_all(self, ids, numeric, sequences, call):
+        rows = [t.repeat(self.packed, 1) for t in (ids, numeric, sequences)]
+        parts = [call(network, *rows).unflatten(0, (self.packed, -1)) for network in self.networks]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @property
@@ -162,6 +167,6 @@ def _member_view(tensor, shape, member, members):
         return tensor
     if tensor.shape == (members, *shape):
         return tensor[member]
-    if shape and tensor.shape == (*shape[:-1], members * shape[-1]):
-        return tensor.unflatten(-1, (members, -1))[..., member, :]
+    if shape and tensor.shape == (members * shape[0], *shape[1:]):  # a table
+        return tensor.unflatten(0, (-1, members))[:, member]
     return None

@@ -75,7 +75,7 @@ class MixedEmbedding(nn.Module):
             )
             parts.append(e if w == self.dim else self._project(e, getattr(self, f"projection_{w}")))
         if self.n_empty:
-            parts.append(inputs.numeric.new_zeros(self.members * inputs.ids.shape[0], self.n_empty, self.dim))
+            parts.append(inputs.numeric.new_zeros(inputs.ids.shape[0], self.n_empty, self.dim))
         return torch.cat(parts, 1).index_select(1, self.position)
 
     def _project(self, e, projection):

@@ -10,7 +10,7 @@ from ._embeddings import FieldEmbedding
 class FieldNetwork(nn.Module):
     """Base of all networks. A subclass writes ``logits(e, inputs)``.
 
-    In a context of M members, e and the logits have M * B rows.
+    In a context of M members all has M * B rows.
 
     Parameters
     ----------

@@ -114,17 +114,16 @@ class FieldNet(NeuralNet):
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Mean over rows of weight * loss; weights have mean 1 over the training rows.
 
-        Logits of M members, (M, B, C), give the sum of their losses: each trains as it would alone.
+        In training several members have rows of their own: the sum of their means, so that each learns as it would alone.
         """
-        members = y_pred.shape[0] if y_pred.ndim == 3 else 1
-        if members > 1:
-            per_row = self.criterion_(y_pred.flatten(0, 1), y_true.repeat(members)).unflatten(0, (members, -1)).sum(0)
-        else:
-            per_row = self.criterion_(y_pred, y_true)
+        per_row = self.criterion_(y_pred, y_true)
         if training:
             for observe in self._observe_hooks:
-                observe(X, per_row.detach() / members)
+                observe(X, per_row.detach())
         loss = (per_row if X.weight is None else per_row * X.weight).mean()
+        members = getattr(self.module_, "members", 1)
+        if training and members > 1:
+            loss = loss * members
         if training:
             for penalty in self._penalty_hooks:
                 loss = loss + penalty()

@@ -177,7 +177,8 @@ def train(net, data, plan, valid=None, on_epoch=None):
         If the loss is not finite before a single epoch is finished. Later on, the best epoch is restored
         and a `ConvergenceWarning` tells so.
     """
-    batches = TrainingBatches(data, plan.batch_size, id_dropout=plan.id_dropout, seed=plan.seed)
+    members = getattr(net.module_ if net.initialized_ else net.module, "members", 1)
+    batches = TrainingBatches(data, plan.batch_size, id_dropout=plan.id_dropout, seed=plan.seed, members=members)
     net.n_steps, net.cosine = len(batches) * plan.epochs, plan.lr_schedule == "cosine"
     if not net.initialized_:
         net.initialize()

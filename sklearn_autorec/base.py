@@ -32,8 +32,8 @@ class Network(BaseEstimator):
         The slots whose parts ``build`` accepts. "embedding", "gate" and "loss" need no code of the
         network; "interaction" and "head" are wired by its module.
     supports_members : bool
-        Whether the module of ``build`` holds ``context.members`` independent members in one, its layers with weights having
-        a set for each; see `sklearn_autorec.nn.Members`. Otherwise the members are separate modules. It speaks for the
+        Whether the module of ``build`` holds ``context.members`` independent members in one: it then takes and gives rows of
+        all, one member's after another's, and its layers with weights have a set for each; see `sklearn_autorec.nn.Members`. Otherwise the members are separate modules. It speaks for the
         ``build`` of its own class: a subclass that builds otherwise declares it anew.
     """
 

@@ -75,9 +75,10 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         Share of ids that each training step replaces by the field's unknown id, so that values never seen in
         training meet a trained embedding.
     members : int, default=1
-        Independent networks, trained side by side in one, each with weights, tables and dropout of its own. Early stopping
-        watches the mean of their logits, which is what predicts. Four of them cost about as much memory as four models, and
-        less time; searches run with one. ``return_std=True`` in prediction says how far they lie apart.
+        Independent networks, trained side by side in one: each has tables, weights and dropout of its own and meets the rows
+        in its own order. Early stopping watches the mean of their logits, which is what predicts. Four need the memory of
+        four models and 0.65 of their time or so; searches run with one. ``return_std=True`` in prediction says how far they
+        lie apart.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with ``sample_weight``.
     warm_start : bool, default=False
@@ -397,9 +398,10 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
         Share of ids that each training step replaces by the field's unknown id, so that values never seen in
         training meet a trained embedding.
     members : int, default=1
-        Independent networks, trained side by side in one, each with weights, tables and dropout of its own. Early stopping
-        watches the mean of their logits, which is what predicts. Four of them cost about as much memory as four models, and
-        less time; searches run with one. ``return_std=True`` in prediction says how far they lie apart.
+        Independent networks, trained side by side in one: each has tables, weights and dropout of its own and meets the rows
+        in its own order. Early stopping watches the mean of their logits, which is what predicts. Four need the memory of
+        four models and 0.65 of their time or so; searches run with one. ``return_std=True`` in prediction says how far they
+        lie apart.
     warm_start : bool, default=False
         ``fit`` goes on from the fitted network, with its encoder, architecture and the optimiser's moments, until
         ``max_epochs`` in all. What ``set_params`` changes meanwhile takes effect for the parameters that ``partial_fit``

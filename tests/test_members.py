@@ -23,6 +23,7 @@ from sklearn_autorec.feature_selection._sensitivity import network_sensitivity
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import DeepFM
 from sklearn_autorec.nn import FieldNetwork, Members, PackedEmbedding, linear
+from sklearn_autorec.search import EncodedTensors, TrainingBatches
 from sklearn_autorec.serving import load, onnx_inputs, save, to_onnx
 
 SMALL = DeepFM(hidden_units=(8,))
@@ -201,11 +202,20 @@ def test_other_parameters(clicks, options):
     assert roc_auc_score(y, model.decision_function(X)) > 0.5
 
 
+def test_every_member_meets_all_rows_in_an_order_of_its_own():
+    rows = torch.arange(100, dtype=torch.int32).unsqueeze(1) + 2
+    data = EncodedTensors(rows, torch.zeros(100, 0), torch.zeros(100, 0, dtype=torch.int32), rows[:, 0].float())
+    batches = TrainingBatches(data, 32, members=3, seed=1)
+    assert [len(batch) for batch in batches] == [96, 96, 96, 12] and len(batches) == 4
+    orders = torch.cat([batch.y.view(3, -1) for batch in batches], 1)
+    assert torch.equal(orders.sort(1).values, (torch.arange(100.0) + 2).expand(3, -1))
+    assert all((orders[i] == orders[j]).float().mean() < 0.1 for i, j in ((0, 1), (0, 2), (1, 2)))
+    forgotten = next(iter(TrainingBatches(data, 100, members=3, seed=1, id_dropout=0.5))).ids.view(3, 100) == 1
+    assert 0.25 < forgotten.float().mean() < 0.55 and not torch.equal(forgotten[0], forgotten[1])
+
+
 def test_weights_of_rows_count(clicks):
     X, y = clicks
-    weight = np.where(np.arange(len(y)) % 2, 1.0, 0.0)
-    plain = few().fit(X[1::2], y[1::2]).predict_proba(X)
-    np.testing.assert_allclose(few().fit(X, y, sample_weight=weight).predict_proba(X), plain, atol=0.2)
     heavy = few().fit(X, y, sample_weight=np.where(y == 1, 5.0, 1.0)).predict_proba(X)[:, 1].mean()
     assert heavy > few().fit(X, y).predict_proba(X)[:, 1].mean() + 0.1
 

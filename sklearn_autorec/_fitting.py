@@ -18,27 +18,10 @@ from ._results import SearchResults
 from ._searching import Found, check_methods, search_parts
 from ._streaming import PartialFit, rolled_back
 from .base import describe, resolve_network
-<<<<<<< HEAD
-from .nn import BuildContext, Members
-from .preprocessing import FieldEncoder
-from .search import EncodedTensors, FieldNet, TrainingPlan, forward_in_chunks, train
-from .utils._memory import available_memory
-from .utils._sklearn import (
-    CallbackSupportMixin,
-    HasMethods,
-    Interval,
-    StrOptions,
-    check_sample_weight,
-    validate_parameters,
-)
-
-EARLY_STOPPING_ROWS = 10_000  # early_stopping="auto" needs so many
-LAZY_TABLE_FACTOR = 8  # tables this many times larger than a batch's ids get row-wise updates
-=======
+from .nn import Members
 from .search import EncodedTensors, FieldNet, forward_in_chunks, train
 from .utils._sklearn import CallbackSupportMixin, HasMethods, Interval, StrOptions, validate_parameters
 from .utils._state import snapshot
->>>>>>> main
 
 
 class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin, BaseEstimator):
@@ -283,150 +266,9 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
             methods, self.joint, network, lambda: seeds.fresh(context, search=True), loss, data, plan, device, progress
         )
 
-<<<<<<< HEAD
-    @staticmethod
-    def _weight(table, sample_weight):
-        """The user's weights, float64 (n_rows,), or None."""
-        if sample_weight is None:
-            return None
-        return check_sample_weight(sample_weight, table.ids, dtype=np.float64, ensure_non_negative=True)
-
-    def _fit_encoder(self, X, warm):
-        if warm:
-            return self.encoder_, self.encoder_.encode(X)
-        encoder = FieldEncoder() if self.encoder is None else clone(self.encoder)
-        # A frozen encoder was fitted on purpose, for instance on all chunks of a large table.
-        if isinstance(encoder, FrozenEstimator):
-            return encoder, encoder.encode(X)
-        table = encoder.fit_encode(X)
-        return encoder.discard_counts(), table
-
-    def _check_components(self, network, methods):
-        """Refuse wrong parameters, slots that do not fit and what could not be saved, before any work."""
-        check_slots(network, methods)
-        for name, value in (("network", network), ("search", methods), ("encoder", self.encoder)):
-            try:
-                pickle.dumps(value)
-            except Exception as error:  # whatever a user's object raises, the advice is the same
-                raise ValueError(
-                    f"{name}={value!r} cannot be pickled ({error}); the fitted model could not be saved."
-                ) from error
-
-    def _split(self, table, target, weight, X_val, y_val, encoder, device, seeds):
-        """Training and validation rows on the device; validation is None without early stopping."""
-        auto = self.early_stopping == "auto"
-        wanted = (len(table) >= EARLY_STOPPING_ROWS or X_val is not None) if auto else self.early_stopping
-        if not wanted:
-            return EncodedTensors.from_table(table, device, target, mean_one(weight)), None
-        if X_val is not None:
-            held_out = encoder.encode(X_val)
-            y_held_out = self._transform_target(y_val)
-            check_consistent_length(held_out.ids, y_held_out)
-            w_held_out = self._row_weight(y_val, None)
-        else:
-            rows = np.arange(len(table))
-            stratify = self._stratify(target)
-            options = {"test_size": self.validation_fraction, "random_state": seeds.split, "shuffle": True}
-            try:
-                kept, out = train_test_split(rows, stratify=stratify, **options)
-            except ValueError as error:
-                if stratify is None:
-                    raise ValueError(
-                        f"validation_fraction={self.validation_fraction} leaves no rows to train or to validate on "
-                        f"({len(rows)} rows): {error}"
-                    ) from error
-                kept, out = train_test_split(rows, **options)  # a class with a single row cannot be stratified
-            held_out, y_held_out, w_held_out = table.take(out), target[out], None if weight is None else weight[out]
-            table, target, weight = table.take(kept), target[kept], None if weight is None else weight[kept]
-        return (
-            EncodedTensors.from_table(table, device, target, mean_one(weight)),
-            EncodedTensors.from_table(held_out, device, y_held_out, mean_one(w_held_out)),
-        )
-
-    def _plan(self, n_rows, seeds):
-        batch_size = self.batch_size
-        if batch_size == "auto":
-            # About 64 steps an epoch, within what is efficient: small tables need steps, large ones wide batches.
-            batch_size = int(np.clip(2 ** np.ceil(np.log2(max(n_rows / 64, 1))), 32, 4096))
-        return TrainingPlan(
-            epochs=self.max_epochs,
-            batch_size=batch_size,
-            lr=self.lr,
-            embedding_l2=self.embedding_l2,
-            weight_decay=self.weight_decay,
-            lr_schedule=self.lr_schedule,
-            id_dropout=self.id_dropout,
-            patience=self.patience,
-            seed=seeds.order,
-            monitor=self._monitor(),
-            averaging=self.averaging,
-        )
-
-    def _context(self, encoder, plan, target, weight):
-        n_ids = tuple(int(n) for n in encoder.n_ids_)
-        sequences = tuple((int(n), encoder.max_length) for n in encoder.sequence_n_ids_)
-        n_rows = sum(n_ids) + sum(n for n, _ in sequences)
-        self._check_memory(encoder, n_rows)
-        per_batch = plan.batch_size * (len(n_ids) + sum(length for _, length in sequences))
-        return BuildContext(
-            field_names=tuple(str(name) for name in encoder.field_names_),
-            n_ids=n_ids,
-            n_numeric=len(encoder.numeric_),
-            sequences=sequences,
-            embedding_dim=self.embedding_dim,
-            n_outputs=self._n_outputs(),
-            counts=tuple(encoder.counts_),
-            output_bias=tuple(float(b) for b in self._output_bias(target, weight)),
-            sparse_gradients=n_rows > LAZY_TABLE_FACTOR * per_batch,
-            embedding_init=self.embedding_init,
-            members=self.members,
-        )
-
-    def _check_memory(self, encoder, n_rows):
-        """Refuse embedding tables that would not fit, before anything is allocated."""
-        # The table, its gradient, two moments, and a copy of the best epoch.
-        needed = 5 * 4 * n_rows * (self.embedding_dim + self._n_outputs()) * self.members
-        available = available_memory()
-        if needed > available:
-            members = f" and members={self.members}" if self.members > 1 else ""
-            largest = int(np.argmax([*encoder.n_ids_, *encoder.sequence_n_ids_]))
-            names = [
-                *(encoder.field_names_[: len(encoder.n_ids_)]),
-                *encoder.field_names_[len(encoder.n_ids_) + len(encoder.numeric_) :],
-            ]
-            raise ValueError(
-                f"The embedding tables of {n_rows:,} ids with embedding_dim={self.embedding_dim}{members} need about "
-                f"{needed / 2**30:.2f} GiB in training, {available / 2**30:.2f} GiB are available. Column {names[largest]!r} has most "
-                "ids: cap it with encoder=FieldEncoder(max_categories=..., min_frequency=... or hash_threshold=...), or lower "
-                f"embedding_dim{' or members' if members else ''}."
-            )
-
-    def _publish(self, encoder, net, architecture, search_history, history, n_iter, device):
-        """Set all fitted attributes at once, when nothing can fail any more."""
-        self.__dict__.pop("_stream", None)
-        self.encoder_ = encoder
-        self.net_ = net
-        self._architecture = _without_masks(architecture, net)
-        self.search_history_ = search_history
-        self.history_ = history
-        self.n_iter_ = n_iter
-        self.n_features_in_ = encoder.n_features_in_
-        if hasattr(encoder, "feature_names_in_"):
-            self.feature_names_in_ = encoder.feature_names_in_
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
-        module = torch.nn.Module() if net is None else net.module_
-        self.n_parameters_ = sum(t.numel() for t in module.parameters())
-        self.nbytes_ = sizes(module)
-        rows = sum(encoder.n_ids_) + sum(encoder.sequence_n_ids_) + 3 * len(encoder.numeric_)
-        n_members = getattr(module, "members", 1)
-        stored = self.nbytes_["total"] - self.nbytes_["network"]
-        self.compression_ratio_ = 4 * int(rows) * self.embedding_dim * n_members / stored if stored else float("inf")
-=======
     def _publish(self, fitted):
         """Set all fitted attributes at once."""
         publish(self, fitted)
->>>>>>> main
 
     # predict -----------------------------------------------------------------------------------------
 
@@ -450,7 +292,7 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
                 "return_std=True needs a model of several members, this one was trained with members=1: there is nothing "
                 "to tell how far members lie apart. Fit with members=4, for instance."
             )
-        data = EncodedTensors.from_table(self.encoder_.encode(X), self._device())
+        data = EncodedTensors.from_table(self.encoder_.encode(X), device_of(self.net_))
         return forward_in_chunks(module, data, forward=module.member_logits).cpu().numpy().astype(np.float64)
 
     # scikit-learn --------------------------------------------------------------------------------------

@@ -6,13 +6,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
-<<<<<<< HEAD
-from ._fit_parts import Seeds, mean_one, resolve_device, serving_net
-from ._narrowing import build_network
-=======
 from ._fit_parts import Seeds, device_of, resolve_device, serving_net
 from ._fitted import Fitted
->>>>>>> main
+from ._narrowing import build_network
 from ._searching import check_slots
 from .base import resolve_network
 from .nn import ReLUDropout
@@ -71,54 +67,10 @@ class PartialFit:
                     f"partial_fit cannot start with search={self.search!r}: a search needs all its rows. Call fit first "
                     "(partial_fit then goes on training the network it found), or set search=None."
                 )
-<<<<<<< HEAD
-            network, device = resolve_network(self.network), resolve_device(self.device)
-            self._check_components(network, [])
-            encoder, table = self._fit_encoder(X, warm=False)
-            weight = self._weight(table, sample_weight)
-            target = self._encode_target(y, weight, classes)
-        else:
-            encoder, device = self.encoder_, self._device()
-            table = encoder.encode(X)
-            weight = self._weight(table, sample_weight)
-            target = self._transform_target(y)
-        check_consistent_length(target, table.ids)
-        weight = self._row_weight(y, weight)
-        if self._n_outputs() == 0:
-            self._publish(encoder, None, {}, [], [], 0, device)
-            return self
-        seeds = Seeds(self.random_state)
-        plan = dataclasses.replace(self._plan(len(table), seeds), epochs=1, lr_schedule="constant", averaging=0.0)
-        if first:
-            context = self._context(encoder, plan, np.asarray(target), weight)
-            module = build_network(network, [], {}, seeds.fresh(context)).to(device)
-            architecture = self._described(network)
-        else:
-            module = self.net_.module_
-            architecture = self._adjusted(module)
-        n_iter = getattr(self, "n_iter_", 0)
-        stream = self._live_net(module, plan, None if first else n_iter)
-        plan = dataclasses.replace(plan, seed=plan.seed + n_iter)
-        data = EncodedTensors.from_table(table, device, target, mean_one(weight))
-        result = train(stream, data, plan)
-        history = getattr(self, "history_", []) + result.history
-        self._publish(
-            encoder,
-            serving_net(stream.module_, stream.criterion_),
-            architecture,
-            getattr(self, "search_history_", []),
-            history,
-            n_iter + result.best_epoch,
-            device,
-        )
-        self._stream = stream
-        return self
-=======
         elif classes is not None and not np.array_equal(np.unique(np.asarray(classes)), fitted.classes_):
             raise ValueError(
                 f"classes={np.asarray(classes).tolist()} is not the same as in the call before: {fitted.classes_.tolist()}."
             )
->>>>>>> main
 
     def _next_epoch(self, network, rows, fitted):
         """`Fitted` after one epoch on a chunk; ``fitted`` is the estimator before it, or None."""
@@ -132,7 +84,7 @@ class PartialFit:
         plan = dataclasses.replace(plan, seed=plan.seed + n_iter, lr=plan.lr * rows.rate(seen))
         if fitted is None:
             device, history, search_history = resolve_device(self.device), [], []
-            module = network.build(seeds.fresh(self._context(rows, plan)), {}).to(device)
+            module = build_network(network, [], {}, seeds.fresh(self._context(rows, plan))).to(device)
             architecture, net = self._described(network), self._new_net(module, loss, plan)
         else:
             device, history, search_history = device_of(fitted.net_), fitted.history_, fitted.search_history_

@@ -281,7 +281,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         logits = self._logits(X)
         return logits[:, 0] if len(self.classes_) <= 2 else logits
 
-<<<<<<< HEAD
+    @reads_once
     def predict_proba(self, X, return_std=False):
         """Class probabilities, float64 of shape (n_rows, n_classes), columns as in ``classes_``.
 
@@ -310,12 +310,6 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
 
     def _probabilities(self, logits):
         """(..., n_classes) of logits (..., C)."""
-=======
-    @reads_once
-    def predict_proba(self, X):
-        """Class probabilities, float64 of shape (n_rows, n_classes), columns as in ``classes_``."""
-        logits = self._logits(X)
->>>>>>> main
         if len(self.classes_) == 1:
             return np.ones_like(logits)
         if len(self.classes_) == 2:
@@ -469,7 +463,7 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
         """
         return self._partial_fit(X, y, sample_weight)
 
-<<<<<<< HEAD
+    @reads_once
     def predict(self, X, return_std=False):
         """Predicted ratings, float64 of shape (n_rows,).
 
@@ -494,12 +488,6 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
             return self._logits(X)[:, 0] * self.y_scale_ + self.y_mean_
         ratings = self._member_logits(X)[..., 0] * self.y_scale_ + self.y_mean_
         return ratings.mean(0), ratings.std(0)
-=======
-    @reads_once
-    def predict(self, X):
-        """Predicted ratings, float64 of shape (n_rows,)."""
-        return self._logits(X)[:, 0] * self.y_scale_ + self.y_mean_
->>>>>>> main
 
     _target_kind = RatingTarget
 

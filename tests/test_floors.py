@@ -25,22 +25,14 @@ BELOW = {
     "nn": set(),
     "search": {"utils", "exceptions", "nn"},
     "base": {"utils", "exceptions", "nn", "search"},
-<<<<<<< HEAD
     "_fit_parts": {"nn", "search"},
     "_narrowing": {"nn", "base"},
     "_searching": {"utils", "nn", "search", "base", "_narrowing"},
-    "_results": {"nn", "base"},
-    "_streaming": {"utils", "nn", "search", "base", "_fit_parts", "_narrowing", "_searching"},
-=======
-    "_fit_parts": {"search"},
-    "_narrowing": {"nn"},
-    "_searching": {"utils", "search", "base", "_narrowing"},
     "_results": {"utils", "nn", "base"},
     "_targets": {"nn"},
     "_fitted": {"_fit_parts"},
     "_preparing": {"utils", "nn", "search", "preprocessing", "_fit_parts", "_searching"},
-    "_streaming": {"utils", "nn", "search", "base", "_fit_parts", "_fitted", "_searching"},
->>>>>>> main
+    "_streaming": {"utils", "nn", "search", "base", "_fit_parts", "_fitted", "_narrowing", "_searching"},
     "_fitting": {
         "utils",
         "exceptions",

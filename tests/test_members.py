@@ -13,6 +13,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.utils._param_validation import InvalidParameterError
 
 import sklearn_autorec._fitting
+import sklearn_autorec._preparing
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import Network
 from sklearn_autorec.datasets import make_ctr
@@ -162,7 +163,7 @@ def test_sizes_count_every_member(clicks, model):
 def test_memory_is_asked_for_all_members(clicks, monkeypatch):
     X, y = clicks
     rows = few(members=1).fit(X, y).nbytes_["embedding"] / 4 / 4
-    monkeypatch.setattr(sklearn_autorec._fitting, "available_memory", lambda: 2 * 5 * 4 * rows * (4 + 1))
+    monkeypatch.setattr(sklearn_autorec._preparing, "available_memory", lambda: 2 * 5 * 4 * rows * (4 + 1))
     few(members=1).fit(X, y)
     with pytest.raises(ValueError, match=r"embedding_dim=4 and members=3 need.*or members\."):
         few().fit(X, y)

@@ -8,12 +8,8 @@ import torch
 from sklearn.frozen import FrozenEstimator
 
 from .._fit_parts import serving_net
-<<<<<<< HEAD
-from .._narrowing import build_network, narrowed, packs_members, realise
-=======
 from .._fitted import Fitted, publish
-from .._narrowing import build_network, narrowed, realise
->>>>>>> main
+from .._narrowing import build_network, narrowed, packs_members, realise
 from .._searching import check_slots
 from .._targets import ClassTarget, RatingTarget
 from ..base import SLOTS, FixedArchitecture, known_methods, known_network_classes, network_of
@@ -216,17 +212,12 @@ def _check_classes(classes):
     return classes
 
 
-<<<<<<< HEAD
-def _state_of(model, encoder, architecture, module, allow_nonfinite):
+def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
     single = {"members": 1, "packed_members": True}  # of one member, as before there were several, files say nothing
     if isinstance(module, dict) and not single.keys() & module.keys():
         module = module | single
     names = ("weights", "sparse", "dropout_seeds", "packed", *single)
     weights, sparse, seeds, packed, members, packed_members = take(module, names, "module")
-=======
-def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
-    weights, sparse, seeds, packed = take(module, ("weights", "sparse", "dropout_seeds", "packed"), "module")
->>>>>>> main
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(array, np.ndarray) for name, array in weights.items()
     ):
@@ -243,17 +234,13 @@ def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
     dim = architecture.get("embedding_dim")
     if type(dim) is not int or dim < 1:
         refuse("embedding_dim", "an int of at least 1", dim)
-<<<<<<< HEAD
     if type(members) is not int or not 1 <= members <= max(n_weights, 1):
         refuse("members", "an int of at least 1 and no more than there are weights", members)
     if packed_members not in (True, False):
         refuse("packed_members", "True or False", packed_members)
     if packed_members and members > 1 and not packs_members(network, methods, architecture):
         refuse("packed_members", f"False for {network!r} with this architecture", packed_members)
-    context = _context(model, encoder, sparse, dim, members)
-=======
-    context = _context(model, learned, encoder, sparse, dim)
->>>>>>> main
+    context = _context(model, learned, encoder, sparse, dim, members)
     # Pruned and narrow tables hold no row of this width, so that nothing else bounds it.
     largest = max(n_weights, LARGEST_ROW) // (context.n_fields + sum(length for _, length in context.sequences))
     if dim > largest:
@@ -313,11 +300,7 @@ def _check_sizes(network, n_weights):
                 refuse(f"{name} of {type(network).__name__}", f"at most {limit}", size)
 
 
-<<<<<<< HEAD
-def _context(model, encoder, sparse, embedding_dim, members):
-=======
-def _context(model, learned, encoder, sparse, embedding_dim):
->>>>>>> main
+def _context(model, learned, encoder, sparse, embedding_dim, members):
     return BuildContext(
         field_names=tuple(str(name) for name in encoder.field_names_),
         n_ids=tuple(encoder.n_ids_),

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from .nn import Members
 from .search import FieldNet
 
 
@@ -18,12 +19,13 @@ class Seeds:
         )
 
     def fresh(self, context, search=False):
-        """The context with its generator at the start: all searched networks of a fit start alike.
+        """The context with its generator at the start: all searched networks of a fit start alike, with one member.
 
         The final network starts otherwise, else ``retrain="scratch"`` would repeat the weights of the search.
         """
         seed = self.search if search else self.initial
-        return dataclasses.replace(context, generator=torch.Generator().manual_seed(seed))
+        members = 1 if search else context.members
+        return dataclasses.replace(context, generator=torch.Generator().manual_seed(seed), members=members)
 
 
 class EpochReporter:
@@ -84,6 +86,9 @@ def sizes(module):
     "embedding" are vectors of values, "projection" what brings them to a common width, "index" what says where stored
     numbers belong, "network" everything behind the embeddings.
     """
+    if isinstance(module, Members):
+        each = [sizes(network) for network in module.networks]
+        return {kind: sum(nbytes[kind] for nbytes in each) for kind in each[0]}
     nbytes = dict.fromkeys(("embedding", "projection", "index", "network"), 0)
     parameters = dict(module.named_parameters())
     for name, t in module.state_dict().items():

@@ -51,6 +51,7 @@ class Fitted:
         module = torch.nn.Module() if self.net is None else self.net.module_
         nbytes = sizes(module)
         rows = sum(encoder.n_ids_) + sum(encoder.sequence_n_ids_) + 3 * len(encoder.numeric_)
+        members = getattr(module, "members", 1)
         stored = nbytes["total"] - nbytes["network"]
         found = {
             **self.target.attributes,
@@ -63,7 +64,7 @@ class Fitted:
             "n_features_in_": encoder.n_features_in_,
             "n_parameters_": sum(t.numel() for t in module.parameters()),
             "nbytes_": nbytes,
-            "compression_ratio_": 4 * int(rows) * self.embedding_dim / stored if stored else float("inf"),
+            "compression_ratio_": members * 4 * int(rows) * self.embedding_dim / stored if stored else float("inf"),
             "_weight_seen": self.weight_seen,
         }
         if hasattr(encoder, "feature_names_in_"):

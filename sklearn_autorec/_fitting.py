@@ -18,6 +18,7 @@ from ._results import SearchResults
 from ._searching import Found, check_methods, search_parts
 from ._streaming import PartialFit, rolled_back
 from .base import describe, resolve_network
+from .nn import Members
 from .search import EncodedTensors, FieldNet, forward_in_chunks, train
 from .utils._sklearn import CallbackSupportMixin, HasMethods, Interval, StrOptions, validate_parameters
 from .utils._state import snapshot
@@ -49,6 +50,7 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         "lr_schedule": [StrOptions({"constant", "plateau", "cosine"})],
         "averaging": [Interval(Real, 0, 1, closed="left")],
         "id_dropout": [Interval(Real, 0, 1, closed="left")],
+        "members": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
         "device": [str, torch.device],
         "random_state": ["random_state"],
@@ -77,6 +79,7 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         lr_schedule="constant",
         averaging=0.0,
         id_dropout=0.005,
+        members=1,
         warm_start=False,
         device="auto",
         random_state=None,
@@ -101,6 +104,7 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         self.lr_schedule = lr_schedule
         self.averaging = averaging
         self.id_dropout = id_dropout
+        self.members = members
         self.warm_start = warm_start
         self.device = device
         self.random_state = random_state
@@ -276,6 +280,20 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
             return np.zeros((len(table), 1))
         logits = forward_in_chunks(self.net_.module_, EncodedTensors.from_table(table, device_of(self.net_)))
         return logits.cpu().numpy().astype(np.float64)
+
+    def _member_logits(self, X):
+        """Logits of every member (M, n_rows, C), float64, of a raw table."""
+        check_is_fitted(self, "encoder_")
+        if self.net_ is None:
+            return self._logits(X)[None]
+        module = self.net_.module_
+        if not isinstance(module, Members):
+            raise ValueError(
+                "return_std=True needs a model of several members, this one was trained with members=1: there is nothing "
+                "to tell how far members lie apart. Fit with members=4, for instance."
+            )
+        data = EncodedTensors.from_table(self.encoder_.encode(X), device_of(self.net_))
+        return forward_in_chunks(module, data, forward=module.member_logits).cpu().numpy().astype(np.float64)
 
     # scikit-learn --------------------------------------------------------------------------------------
 

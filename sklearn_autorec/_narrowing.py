@@ -4,7 +4,8 @@ import dataclasses
 
 import torch
 
-from .nn import FieldRows, Inputs, pair_index
+from .base import holds_members
+from .nn import FieldRows, Inputs, Members, pair_index
 
 __all__ = ["build_network", "carry", "narrowed", "realise", "select"]
 
@@ -45,7 +46,14 @@ def realise(methods, architecture, context):
     return {slot: part for slot, part in parts.items() if part is not None}
 
 
-def build_network(network, methods, architecture, context, parts=None):
+def packs_members(network, methods, architecture):
+    """Whether the network and all parts of an architecture declare that one module of each holds all members."""
+    return holds_members(network, "build") and all(
+        holds_members(m, "realise") for m in methods if m.slot in architecture
+    )
+
+
+def build_network(network, methods, architecture, context, parts=None, packed=None):
     """The network of an architecture on raw encoded batches; the one place where fit and files build it.
 
     Parameters
@@ -55,8 +63,10 @@ def build_network(network, methods, architecture, context, parts=None):
     architecture : dict of slot to dict
     context : BuildContext
         Of the whole table.
-    parts : callable (BuildContext) -> dict of str to nn.Module, or None
-        Makes the parts on the narrowed context; None realises the architecture.
+    parts : callable (BuildContext, int) -> dict of str to nn.Module, or None
+        Makes the parts on the narrowed context, of the module of that number; None realises the architecture.
+    packed : bool or None, default=None
+        Whether one module holds all members of the context; None does so where `packs_members`.
 
     Returns
     -------
@@ -67,8 +77,22 @@ def build_network(network, methods, architecture, context, parts=None):
     TypeError
         If fields are dropped and the module does not select its inputs.
     """
-    selection, context = narrowed(methods, architecture, context)
-    made = realise(methods, architecture, context) if parts is None else parts(context)
+    selection, kept = narrowed(methods, architecture, context)
+
+    def build(context, number=0):
+        made = realise(methods, architecture, context) if parts is None else parts(context, number)
+        return _on_selection(network, context, made, selection)
+
+    if context.members == 1:
+        return build(kept)
+    if packs_members(network, methods, architecture) if packed is None else packed:
+        return Members([build(kept)], context.members)
+    # They draw their initial weights from one generator, one after the other.
+    single = dataclasses.replace(kept, members=1)
+    return Members([build(single, number) for number in range(context.members)], 1)
+
+
+def _on_selection(network, context, made, selection):
     if selection is None:
         return network.build(context, made)
     module = network.build(context, {**made, "selection": selection})

@@ -216,22 +216,24 @@ class Preparing:
             output_bias=tuple(float(b) for b in rows.target.output_bias(rows.y, rows.weight)),
             sparse_gradients=n_rows > LAZY_TABLE_FACTOR * per_batch,
             embedding_init=self.embedding_init,
+            members=self.members,
         )
 
     def _check_memory(self, encoder, n_rows, n_outputs):
         """Refuse embedding tables that would not fit, before anything is allocated."""
         # The table, its gradient, two moments, and a copy of the best epoch.
-        needed = 5 * 4 * n_rows * (self.embedding_dim + n_outputs)
+        needed = 5 * 4 * n_rows * (self.embedding_dim + n_outputs) * self.members
         available = available_memory()
         if needed > available:
+            members = f" and members={self.members}" if self.members > 1 else ""
             largest = int(np.argmax([*encoder.n_ids_, *encoder.sequence_n_ids_]))
             names = [
                 *(encoder.field_names_[: len(encoder.n_ids_)]),
                 *encoder.field_names_[len(encoder.n_ids_) + len(encoder.numeric_) :],
             ]
             raise ValueError(
-                f"The embedding tables of {n_rows:,} ids with embedding_dim={self.embedding_dim} need about "
+                f"The embedding tables of {n_rows:,} ids with embedding_dim={self.embedding_dim}{members} need about "
                 f"{needed / 2**30:.2f} GiB in training, {available / 2**30:.2f} GiB are available. Column "
                 f"{names[largest]!r} has most ids: cap it with encoder=FieldEncoder(max_categories=..., "
-                "min_frequency=... or hash_threshold=...), or lower embedding_dim."
+                f"min_frequency=... or hash_threshold=...), or lower embedding_dim{' or members' if members else ''}."
             )

@@ -4,6 +4,7 @@ import dataclasses
 
 from ._narrowing import build_network, carry, narrowed, realise, select
 from .base import FixedArchitecture, SearchMethod, describe, networks_with_slot
+from .nn import Members
 from .search import SearchProblem
 from .utils._sklearn import validate_parameters
 
@@ -44,7 +45,16 @@ class Found:
         self.interrupted, self.starts = True, self.last
 
     def hand_over(self, module):
-        """Start the final network from weights of the searches, where name and shape agree."""
+        """Start the final network from weights of the searches, where name and shape agree.
+
+        Of several members the first takes them over: the others would not be independent of it.
+        """
+        if isinstance(module, Members):
+            for prefix, state in self.starts:
+                taken = {name: t for name, t in state.items() if name.startswith(prefix)}
+                for name, view in module.weights_of(0, {name: t.shape for name, t in taken.items()}).items():
+                    view.copy_(taken[name])
+            return
         own = module.state_dict()
         for prefix, state in self.starts:
             matching = {

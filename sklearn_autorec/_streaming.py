@@ -8,6 +8,7 @@ import numpy as np
 
 from ._fit_parts import Seeds, device_of, resolve_device, serving_net
 from ._fitted import Fitted
+from ._narrowing import build_network
 from ._searching import check_slots
 from .base import resolve_network
 from .nn import ReLUDropout
@@ -83,7 +84,7 @@ class PartialFit:
         plan = dataclasses.replace(plan, seed=plan.seed + n_iter, lr=plan.lr * rows.rate(seen))
         if fitted is None:
             device, history, search_history = resolve_device(self.device), [], []
-            module = network.build(seeds.fresh(self._context(rows, plan)), {}).to(device)
+            module = build_network(network, [], {}, seeds.fresh(self._context(rows, plan))).to(device)
             architecture, net = self._described(network), self._new_net(module, loss, plan)
         else:
             device, history, search_history = device_of(fitted.net_), fitted.history_, fitted.search_history_

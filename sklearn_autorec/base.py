@@ -31,9 +31,14 @@ class Network(BaseEstimator):
     slots : tuple of str
         The slots whose parts ``build`` accepts. "embedding", "gate" and "loss" need no code of the
         network; "interaction" and "head" are wired by its module.
+    supports_members : bool
+        Whether the module of ``build`` holds ``context.members`` independent members in one: it then takes and gives rows of
+        all, one member's after another's, and its layers with weights have a set for each; see `sklearn_autorec.nn.Members`. Otherwise the members are separate modules. It speaks for the
+        ``build`` of its own class: a subclass that builds otherwise declares it anew.
     """
 
     slots: tuple[str, ...] = ("gate", "embedding", "loss")
+    supports_members: bool = False
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -113,6 +118,21 @@ def resolve_network(network):
     return network
 
 
+def holds_members(component, maker):
+    """Whether a network or method declares that what its ``maker`` makes holds several members.
+
+    A class that inherits the declaration but has a ``maker`` of its own has not declared anything about that.
+    """
+    if isinstance(component, FixedArchitecture):
+        component = component.method()
+    for cls in type(component).__mro__:
+        if "supports_members" in vars(cls):
+            return bool(component.supports_members)
+        if maker in vars(cls):
+            return False
+    return False
+
+
 def networks_with_slot(slot):
     """Names of the registered networks that have a slot."""
     return sorted(name for name, cls in known_networks().items() if slot in cls.slots)
@@ -171,6 +191,9 @@ class SearchMethod(BaseEstimator):
     narrows : bool
         Whether its architectures drop fields or values: all that is found later, and the network itself, is then built for
         what ``selection`` keeps, in the numbering of that.
+    supports_members : bool
+        Whether the module of ``realise`` holds ``context.members`` independent members in one. It speaks for the ``realise``
+        of its own class; see `Network`. Searches always run with one member.
 
     Notes
     -----
@@ -194,6 +217,7 @@ class SearchMethod(BaseEstimator):
     slot: str = "interaction"
     retrain: str = "scratch"
     narrows: bool = False
+    supports_members: bool = False
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

@@ -326,7 +326,8 @@ def test_which_parameters_partial_fit_obeys_on_a_live_model(clicks, changed):
         np.testing.assert_array_equal(warm.predict_proba(X), other.predict_proba(X))
     np.testing.assert_array_equal(copied.predict_proba(X), other.predict_proba(X))
     expected = 0.6 if "network__dropout" in changed else 0.2
-    assert other.architecture_["network"]["params"] == {"hidden_units": [8], "dropout": expected, "batch_norm": True}
+    described = {"hidden_units": [8], "dropout": expected, "batch_norm": True, "n_cross_layers": 0, "cross_rank": 16}
+    assert other.architecture_["network"]["params"] == described
 
 
 def test_a_warm_start_after_a_pruning_search_has_new_moments(clicks):

@@ -173,6 +173,7 @@ class AutoDim(SearchMethod):
     """
 
     slot = "embedding"
+    supports_members = True
     _parameter_constraints = {
         "candidates": [tuple, list, StrOptions({"auto"})],
         "level": [StrOptions({"first_order", "unrolled", "one_level"})],

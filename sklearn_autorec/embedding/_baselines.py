@@ -31,6 +31,7 @@ class EqualSize(SearchMethod):
     """
 
     slot = "embedding"
+    supports_members = True
     _parameter_constraints = {
         "width": [Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="right")]
     }
@@ -67,6 +68,7 @@ class RandomSizes(SearchMethod):
     """
 
     slot = "embedding"
+    supports_members = True
     _parameter_constraints = {"candidates": [tuple, list, StrOptions({"auto"})]}
 
     def __init__(self, candidates="auto"):

@@ -23,6 +23,7 @@ class FieldSearch:
 
     slot = "gate"
     narrows = True
+    supports_members = True
 
     def search(self, problem):
         """A gradient search without the fields that could only mislead it (``usable_fields``)."""

@@ -188,6 +188,7 @@ class LPFS(FieldSearch, SearchMethod):
     ['f2']
     """
 
+    supports_members = True
     _parameter_constraints = {
         "plus": ["boolean"],
         "n_fields": N_FIELDS,

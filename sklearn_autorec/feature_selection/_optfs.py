@@ -126,6 +126,7 @@ class OptFS(FieldSearch, SearchMethod):
     'f2'
     """
 
+    supports_members = True
     _parameter_constraints = {
         "penalty": [Interval(Real, 0, None, closed="left")],
         "gamma": [Interval(Real, 1, None, closed="left")],

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import permutation_importance
 
-from ..nn._embeddings import FieldRows
+from ..nn import FieldRows, Members
 from ..search import EncodedTensors, batches_of
 from ..utils._sklearn import Interval, StrOptions, safe_indexing
 from ._subset_scorer import bits_of, rows_of
@@ -27,20 +27,23 @@ class _Shift:
         self.share = None  # (B, F), how far each embedding is moved; None while sums are taken
 
     def __call__(self, table, e, to_mean):
+        members = getattr(table, "members", 1)
+        e = e.unflatten(0, (members, -1))  # (M, B, F, d), each member with a mean of its own
         if self.share is None:
-            self.sums[id(table)] = self.sums.get(id(table), 0.0) + e.detach().sum(0)
-            return e
+            self.sums[id(table)] = self.sums.get(id(table), 0.0) + e.detach().sum(1, keepdim=True)
+            return e.flatten(0, 1)
         target = self.sums[id(table)] / self.n_rows if to_mean else torch.zeros((), device=e.device)
-        return e + self.share.unsqueeze(-1) * (target - e)
+        return (e + self.share.unsqueeze(-1) * (target - e)).flatten(0, 1)
 
 
 def _open(module, shift, to_mean):
     """A copy of a network whose every table of embeddings passes through ``shift``."""
     module = copy.deepcopy(module).eval()
-    embedding = getattr(module, "embedding", None)  # "lr" has none
-    inside = set() if embedding is None else set(embedding.modules())
-    if embedding is not None:
-        embedding.register_forward_hook(lambda table, _, e: shift(table, e, to_mean))
+    inside = set()
+    for network in module.networks if isinstance(module, Members) else [module]:
+        if hasattr(network, "embedding"):  # "lr" has none
+            inside |= set(network.embedding.modules())
+            network.embedding.register_forward_hook(lambda table, _, e: shift(table, e, to_mean))
 
     class Shifted(FieldRows):
         # Stands between a table's class and FieldRows, so that what the table makes of its rows sees them shifted.

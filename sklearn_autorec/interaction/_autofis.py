@@ -96,6 +96,7 @@ class AutoFIS(SearchMethod):
     """
 
     slot = "interaction"
+    supports_members = True
     _parameter_constraints = {
         "orders": [tuple, list],
         "threshold": [Interval(Real, 0, None, closed="left")],

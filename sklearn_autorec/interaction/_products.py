@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from ..nn import FieldEmbedding, PairDots, PairProducts, pair_index
+from ..nn import FieldEmbedding, PairDots, PairProducts, member_batch_norm, pair_index
 
 
 def check_tuples(architecture, context):
@@ -28,20 +28,22 @@ def check_tuples(architecture, context):
 class ProductNorm(nn.Module):
     """Batch norm without scale and shift of its own, times a weight per product; (B, K), (K,) -> (B, K).
 
+    Of M members: (M * B, K), (M, K) -> (M * B, K), each with its own statistics.
+
     Gates are comparable only between products of one scale. The averages move by 0.1 a step, not by 0.01 as in
     the reference code: short trainings would otherwise predict with the initial statistics.
     """
 
-    def __init__(self, n_products):
+    def __init__(self, n_products, members=1):
         super().__init__()
-        self.register_buffer("running_mean", torch.zeros(n_products))
-        self.register_buffer("running_var", torch.ones(n_products))
+        shape = (n_products,) if members == 1 else (members, n_products)
+        self.register_buffer("running_mean", torch.zeros(shape))
+        self.register_buffer("running_var", torch.ones(shape))
 
     def forward(self, products, weight):
         # The weight takes the place of batch norm's own scale: one pass over the products instead of two.
-        return nn.functional.batch_norm(
-            products, self.running_mean, self.running_var, weight, None, self.training, momentum=0.1, eps=1e-3
-        )
+        norm = nn.functional.batch_norm if weight.ndim == 1 else member_batch_norm
+        return norm(products, self.running_mean, self.running_var, weight, None, self.training, momentum=0.1, eps=1e-3)
 
 
 class TripleProducts(nn.Module):
@@ -94,8 +96,9 @@ class KeptProducts(nn.Module):
         self.n_pairs, self.n_triples = pairs.shape[1], triples.shape[1]
         self.embedding = FieldEmbedding(context) if self.n_triples else None
         self.out_dim = self.n_pairs + self.n_triples
-        self.norm = ProductNorm(self.out_dim)
-        self.weight = nn.Parameter(torch.full((self.out_dim,), float(weight)))
+        self.norm = ProductNorm(self.out_dim, context.members)
+        shape = (self.out_dim,) if context.members == 1 else (context.members, self.out_dim)
+        self.weight = nn.Parameter(torch.full(shape, float(weight)))
 
     def forward(self, e, inputs):
         if not self.out_dim:

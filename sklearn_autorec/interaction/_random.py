@@ -31,6 +31,7 @@ class RandomInteractions(SearchMethod):
     """
 
     slot = "interaction"
+    supports_members = True
     _parameter_constraints = {
         "n_interactions": [Interval(Integral, 0, None, closed="left"), Interval(Real, 0, 1, closed="both")],
         "orders": [tuple, list],

@@ -19,11 +19,14 @@ class AutoIntModule(FieldNetwork):
         widths = [context.embedding_dim] + [network.n_heads * network.width] * network.n_layers
         self.attention = nn.Sequential(
             *(
-                FieldAttention(n_in, network.n_heads, network.width, context.generator, network.residual)
+                FieldAttention(
+                    n_in, network.n_heads, network.width, context.generator, network.residual, context.members
+                )
                 for n_in in widths[:-1]
             )
         )
-        self.out = linear(context.n_fields * widths[-1], context.n_outputs, context.generator)
+        n_attended = context.n_fields * widths[-1]
+        self.out = linear(n_attended, context.n_outputs, context.generator, members=context.members)
         self.head = None
         if network.hidden_units:
             self.head = network.head(context, parts, context.n_fields * context.embedding_dim)
@@ -66,6 +69,7 @@ class AutoInt(DeepNetwork):
     """
 
     slots = ("gate", "embedding", "head", "loss")
+    supports_members = True
     _parameter_constraints = {
         **DeepNetwork._parameter_constraints,
         "n_layers": [Interval(Integral, 1, None, closed="left")],

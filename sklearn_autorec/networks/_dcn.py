@@ -19,7 +19,8 @@ class CrossModule(FieldNetwork):
         self.cross = cross
         self.stacked = stacked
         self.deep = network.mlp(context, n_in)
-        self.out = linear(self.deep.out_dim + (0 if stacked else n_in), context.n_outputs, context.generator)
+        n_out = self.deep.out_dim + (0 if stacked else n_in)
+        self.out = linear(n_out, context.n_outputs, context.generator, members=context.members)
 
     def logits(self, e, inputs):
         x = e.flatten(1)
@@ -58,6 +59,7 @@ class DCN(DeepNetwork):
     """
 
     slots = ("gate", "embedding", "loss")
+    supports_members = True
     _parameter_constraints = {
         **DeepNetwork._parameter_constraints,
         "n_cross_layers": [Interval(Integral, 1, None, closed="left")],
@@ -68,7 +70,8 @@ class DCN(DeepNetwork):
         self.n_cross_layers = n_cross_layers
 
     def build(self, context, parts):
-        cross = VectorCross(context.n_fields * context.embedding_dim, self.n_cross_layers, context.generator)
+        n_in = context.n_fields * context.embedding_dim
+        cross = VectorCross(n_in, self.n_cross_layers, context.generator, context.members)
         return CrossModule(context, parts, self, cross)
 
 
@@ -106,6 +109,7 @@ class DCNv2(DeepNetwork):
     """
 
     slots = ("gate", "embedding", "loss")
+    supports_members = True
     _parameter_constraints = {
         **DeepNetwork._parameter_constraints,
         "n_cross_layers": [Interval(Integral, 1, None, closed="left")],
@@ -129,6 +133,6 @@ class DCNv2(DeepNetwork):
 
     def build(self, context, parts):
         n_in = context.n_fields * context.embedding_dim
-        cross = MatrixCross(n_in, self.n_cross_layers, context.generator, self.rank)
+        cross = MatrixCross(n_in, self.n_cross_layers, context.generator, self.rank, context.members)
         stacked = self.structure == "stacked"
         return CrossModule(context, parts, self, cross, stacked)

@@ -33,6 +33,7 @@ class DeepNetwork(Network):
             dropout=self.dropout,
             batch_norm=self.batch_norm,
             n_outputs=n_outputs,
+            members=context.members,
         )
 
     def adjust(self, module):

@@ -1,7 +1,12 @@
 """DeepFM."""
 
+from numbers import Integral
+
+from torch import nn
+
 from ..base import register_network
-from ..nn import BiInteraction, FieldLinear, FieldNetwork, SumPool
+from ..nn import BiInteraction, FieldLinear, FieldNetwork, MatrixCross, SumPool, linear
+from ..utils._sklearn import Interval
 from ._deep import DeepNetwork
 
 
@@ -13,10 +18,19 @@ class DeepFMModule(FieldNetwork):
         self.linear = FieldLinear(context)
         self.interaction = parts.get("interaction") or BiInteraction(context)
         self.pool = SumPool(self.interaction.out_dim, context)
-        self.head = network.head(context, parts, context.n_fields * context.embedding_dim)
+        n_in = context.n_fields * context.embedding_dim
+        self.head = network.head(context, parts, n_in)
+        self.cross = None
+        if network.n_cross_layers:
+            options = {"generator": context.generator, "members": context.members}
+            self.cross = nn.Sequential(
+                MatrixCross(n_in, network.n_cross_layers, rank=network.cross_rank, **options),
+                linear(n_in, context.n_outputs, bias=False, **options),
+            )
 
     def logits(self, e, inputs):
-        return self.linear(inputs) + self.pool(self.interaction(e, inputs)) + self.head(e.flatten(1))
+        logits = self.linear(inputs) + self.pool(self.interaction(e, inputs)) + self.head(e.flatten(1))
+        return logits if self.cross is None else logits + self.cross(e.flatten(1))
 
 
 @register_network("deepfm")
@@ -31,11 +45,19 @@ class DeepFM(DeepNetwork):
         Share of hidden units dropped at a training step.
     batch_norm : bool, default=True
         Batch normalisation before each ReLU.
+    n_cross_layers : int, default=0
+        Cross layers of DCN-V2 beside the perceptron, whose last output adds to the logits by a linear layer; L of them reach
+        interactions of order L + 1.
+    cross_rank : int or None, default=16
+        Rank of their matrices, W = U V^T; None is full.
 
     References
     ----------
     Guo, H. et al. "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction",
     IJCAI 2017, eq. 1-4.
+
+    Wang, R. et al. "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to
+    Rank Systems", WWW 2021, of the cross layers.
 
     Examples
     --------
@@ -45,6 +67,17 @@ class DeepFM(DeepNetwork):
     """
 
     slots = ("gate", "embedding", "interaction", "head", "loss")
+    supports_members = True
+    _parameter_constraints = {
+        **DeepNetwork._parameter_constraints,
+        "n_cross_layers": [Interval(Integral, 0, None, closed="left")],
+        "cross_rank": [None, Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(self, hidden_units=(400, 400, 400), dropout=0.2, batch_norm=True, n_cross_layers=0, cross_rank=16):
+        super().__init__(hidden_units, dropout, batch_norm)
+        self.n_cross_layers = n_cross_layers
+        self.cross_rank = cross_rank
 
     def build(self, context, parts):
         return DeepFMModule(context, parts, self)

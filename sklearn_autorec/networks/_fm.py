@@ -38,6 +38,7 @@ class FM(Network):
     """
 
     slots = ("gate", "embedding", "interaction", "loss")
+    supports_members = True
 
     def build(self, context, parts):
         return FMModule(context, parts)

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from ..base import Network, register_network
-from ..nn import FieldLinear, FieldNetwork, SumPool, WeightedPairs
+from ..nn import FieldLinear, FieldNetwork, SumPool, WeightedPairs, add_bias, output_bias
 from ..utils._sklearn import StrOptions
 
 
@@ -14,11 +14,17 @@ class FieldVectorLinear(nn.Module):
     def __init__(self, context):
         super().__init__()
         shape = (context.n_fields * context.embedding_dim, context.n_outputs)
+        self.members = context.members
+        if self.members > 1:
+            shape = (self.members, *shape)
         self.weight = nn.Parameter(torch.empty(shape).normal_(0, 0.1, generator=context.generator))
-        self.bias = nn.Parameter(torch.tensor(context.output_bias or (0.0,) * context.n_outputs))
+        self.bias = output_bias(context)
 
     def forward(self, e):
-        return torch.addmm(self.bias, e.flatten(1), self.weight)
+        if self.members == 1:
+            return torch.addmm(self.bias, e.flatten(1), self.weight)
+        rows = e.flatten(1).unflatten(0, (self.members, -1))
+        return add_bias(torch.cat([r @ w for r, w in zip(rows, self.weight, strict=True)]), self.bias)
 
 
 class FwFMModule(FieldNetwork):
@@ -60,6 +66,7 @@ class FwFM(Network):
     """
 
     slots = ("gate", "embedding", "interaction", "loss")
+    supports_members = True
     _parameter_constraints = {"linear": [StrOptions({"LW", "FiLV"})]}
 
     def __init__(self, linear="LW"):

@@ -46,6 +46,7 @@ class IPNN(DeepNetwork):
     """
 
     slots = ("gate", "embedding", "interaction", "head", "loss")
+    supports_members = True
 
     def build(self, context, parts):
         return IPNNModule(context, parts, self)

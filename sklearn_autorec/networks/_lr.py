@@ -34,6 +34,7 @@ class LR(Network):
     """
 
     slots = ("loss",)
+    supports_members = True
 
     def build(self, context, parts):
         return LRModule(context)

@@ -37,6 +37,7 @@ class MLPNetwork(DeepNetwork):
     """
 
     slots = ("gate", "embedding", "head", "loss")
+    supports_members = True
 
     def build(self, context, parts):
         return MLPModule(context, parts, self)

@@ -3,7 +3,7 @@
 from torch import nn
 
 from ..base import register_network
-from ..nn import BiInteraction, FieldLinear, FieldNetwork
+from ..nn import BiInteraction, FieldLinear, FieldNetwork, batch_norm
 from ._deep import DeepNetwork
 
 
@@ -14,7 +14,7 @@ class NFMModule(FieldNetwork):
         super().__init__(context, parts)
         self.linear = FieldLinear(context)
         self.pooled = BiInteraction(context)
-        self.norm = nn.BatchNorm1d(self.pooled.out_dim) if network.batch_norm else nn.Identity()
+        self.norm = batch_norm(self.pooled.out_dim, context.members) if network.batch_norm else nn.Identity()
         self.head = network.head(context, parts, self.pooled.out_dim)
 
     def logits(self, e, inputs):
@@ -48,6 +48,7 @@ class NFM(DeepNetwork):
     """
 
     slots = ("gate", "embedding", "head", "loss")
+    supports_members = True
 
     def __init__(self, hidden_units=(400,), dropout=0.2, batch_norm=True):
         super().__init__(hidden_units, dropout, batch_norm)

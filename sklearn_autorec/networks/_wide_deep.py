@@ -44,6 +44,7 @@ class WideDeep(DeepNetwork):
     """
 
     slots = ("gate", "embedding", "head", "loss")
+    supports_members = True
 
     def build(self, context, parts):
         return WideDeepModule(context, parts, self)

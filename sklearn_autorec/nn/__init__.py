@@ -6,7 +6,7 @@ fields, C outputs (1 for binary clicks and ratings, the number of classes otherw
 
 from ._blocks import MLP, ReLUDropout, linear
 from ._context import BuildContext, Inputs
-from ._embeddings import FieldEmbedding, FieldLinear, FieldRows
+from ._embeddings import FieldEmbedding, FieldLinear, FieldRows, add_bias, output_bias
 from ._interactions import (
     BiInteraction,
     FieldAttention,
@@ -19,6 +19,7 @@ from ._interactions import (
 )
 from ._losses import BinaryLogLoss, MulticlassLogLoss, SquaredError
 from ._masked import MaskedEmbedding, mask_from_text, mask_to_text
+from ._members import MemberBatchNorm, MemberLinear, Members, batch_norm, member_batch_norm
 from ._mixed import MixedEmbedding
 from ._network import FieldNetwork, SumPool
 from ._packed import FORMS, PackedEmbedding, pack_table
@@ -38,6 +39,9 @@ __all__ = [
     "InputSelection",
     "Inputs",
     "MaskedEmbedding",
+    "MemberBatchNorm",
+    "MemberLinear",
+    "Members",
     "MixedEmbedding",
     "MatrixCross",
     "MulticlassLogLoss",
@@ -49,9 +53,13 @@ __all__ = [
     "SumPool",
     "VectorCross",
     "WeightedPairs",
+    "add_bias",
+    "batch_norm",
     "linear",
+    "member_batch_norm",
     "mask_from_text",
     "mask_to_text",
+    "output_bias",
     "pack_table",
     "pair_index",
 ]

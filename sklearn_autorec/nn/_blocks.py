@@ -4,9 +4,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from ._members import MemberLinear
+from ._members import batch_norm as normalise
 
-def linear(n_in, n_out, generator, bias=True):
-    """Fully connected layer with Glorot-normal weights and zero bias; (..., n_in) -> (..., n_out)."""
+
+def linear(n_in, n_out, generator, bias=True, members=1):
+    """Fully connected layer with Glorot-normal weights and zero bias; (..., n_in) -> (..., n_out).
+
+    With M ``members`` each has weights of its own; (M * B, ..., n_in) -> (M * B, ..., n_out).
+    """
+    if members > 1:
+        return MemberLinear(n_in, n_out, generator, members, bias)
     layer = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
     nn.init.xavier_normal_(layer.weight, generator=generator)
     if bias:
@@ -87,20 +95,21 @@ class ReLUDropout(nn.Module):
 class MLP(nn.Module):
     """Hidden layers of Linear, batch norm, ReLU and dropout; (B, n_in) -> (B, hidden_units[-1]).
 
-    With ``n_outputs`` a last linear layer maps to (B, n_outputs).
+    With ``n_outputs`` a last linear layer maps to (B, n_outputs). With M ``members``, rows are M * B and each member has
+    weights, statistics and dropped units of its own.
     """
 
-    def __init__(self, n_in, hidden_units, generator, *, dropout=0.0, batch_norm=True, n_outputs=None):
+    def __init__(self, n_in, hidden_units, generator, *, dropout=0.0, batch_norm=True, n_outputs=None, members=1):
         super().__init__()
         layers = []
         for n_hidden in hidden_units:
-            layers.append(linear(n_in, n_hidden, generator))
+            layers.append(linear(n_in, n_hidden, generator, members=members))
             if batch_norm:
-                layers.append(nn.BatchNorm1d(n_hidden))
+                layers.append(normalise(n_hidden, members))
             layers.append(ReLUDropout(dropout, generator))
             n_in = n_hidden
         if n_outputs is not None:
-            layers.append(linear(n_in, n_outputs, generator))
+            layers.append(linear(n_in, n_outputs, generator, members=members))
             n_in = n_outputs
         self.layers = nn.Sequential(*layers)
         self.out_dim = n_in

@@ -50,6 +50,9 @@ class BuildContext:
         Whether embedding tables hand row-wise gradients to the optimiser.
     embedding_init : float
         Standard deviation of initial embeddings.
+    members : int
+        M, independent members in one network, which then takes M * B rows, those of one member after those of another.
+        Tables and layers with weights have one set a member.
     """
 
     field_names: tuple[str, ...]
@@ -63,6 +66,7 @@ class BuildContext:
     output_bias: tuple[float, ...] = ()
     sparse_gradients: bool = False
     embedding_init: float = 0.01
+    members: int = 1
 
     @property
     def n_fields(self):

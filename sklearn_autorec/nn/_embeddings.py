@@ -4,10 +4,13 @@ import torch
 from torch import nn
 
 from ._context import BuildContext, Inputs
+from ._members import own_rows
 
 
 class FieldRows(nn.Module):
     """Every field's rows in one numbering; (B, ...) inputs to (B, F, width). A subclass looks the rows up.
+
+    With M members a batch holds rows of each, and (M * B, ...) goes to (M * B, F, width).
 
     Numeric field j with scaled value x and missing indicator m gives x * v_j + m * u_j + b_j; a
     sequence field gives the mean over its items (zeros where there is none).
@@ -26,7 +29,12 @@ class FieldRows(nn.Module):
         self.sequence_offsets = offsets[n_categorical:].tolist()
         self.sequence_lengths = [length for _, length in context.sequences]
         self.n_numeric = context.n_numeric
+        self.members = context.members
         self.n_rows = sum(sizes)
+
+    def _numeric_weights(self):
+        """Factors of values and of missing values, and constants: (F_num, width), of members (M, 1, F_num, width)."""
+        return self.numeric_weight if self.members == 1 else self.numeric_weight.unsqueeze(1).unbind(2)
 
     def lookup(self, ids, rows, fields):
         """Vectors of rows; all three arguments broadcast, (...) -> (..., width).
@@ -48,8 +56,11 @@ class FieldRows(nn.Module):
             parts.append(self.lookup(inputs.ids, inputs.ids + self.offsets, self.fields))
         if self.n_numeric:
             values, missing = inputs.numeric.unsqueeze(-1).split(self.n_numeric, 1)
-            by_value, by_missing, constant = self.numeric_weight
-            parts.append(values * by_value + missing * by_missing + constant)
+            if self.members > 1:
+                values, missing = (t.unflatten(0, (self.members, -1)) for t in (values, missing))
+            by_value, by_missing, constant = self._numeric_weights()
+            vectors = values * by_value + missing * by_missing + constant
+            parts.append(vectors if self.members == 1 else vectors.flatten(0, 1))
         if self.sequence_lengths:
             for k, items in enumerate(inputs.sequences.split(self.sequence_lengths, 1)):
                 vectors = self.lookup(items, items + self.sequence_offsets[k], len(self.offsets) + k)
@@ -67,17 +78,33 @@ def initial(context, *shape, std):
     )
 
 
+def output_bias(context):
+    """The base rate's logits as a parameter, (C,), or (M, C) for M members."""
+    bias = torch.tensor(context.output_bias or (0.0,) * context.n_outputs, dtype=torch.float32)
+    return nn.Parameter(bias if context.members == 1 else bias.repeat(context.members, 1))
+
+
+def add_bias(logits, bias):
+    """Logits (B, C) plus (C,), or of M members (M * B, C) plus (M, C)."""
+    if bias.ndim == 1:
+        return logits + bias
+    return (logits.unflatten(0, (len(bias), -1)) + bias.unsqueeze(1)).flatten(0, 1)
+
+
 class _FieldTable(FieldRows):
     """One dense table for all fields, found through field offsets."""
 
     def __init__(self, context: BuildContext, width: int, std: float):
         super().__init__(context)
         self.sparse = context.sparse_gradients
-        self.weight = initial(context, self.n_rows, width, std=std)
+        self.weight = initial(context, self.n_rows * self.members, width, std=std)
         if self.n_numeric:
-            self.numeric_weight = initial(context, 3, self.n_numeric, width, std=std)
+            each = (self.members,) if self.members > 1 else ()
+            self.numeric_weight = initial(context, *each, 3, self.n_numeric, width, std=std)
 
     def lookup(self, ids, rows, fields):
+        if self.members > 1:
+            rows = own_rows(rows, self.members)
         return nn.functional.embedding(rows, self.weight, sparse=self.sparse)
 
     def embedding_parameters(self):
@@ -104,7 +131,8 @@ class FieldLinear(_FieldTable):
 
     def __init__(self, context: BuildContext):
         super().__init__(context, context.n_outputs, 0.0)
-        self.bias = nn.Parameter(torch.tensor(context.output_bias or (0.0,) * context.n_outputs, dtype=torch.float32))
+        self.bias = output_bias(context)
 
     def forward(self, inputs: Inputs):
-        return super().forward(inputs).sum(1) + self.bias
+        logits = super().forward(inputs).sum(1)
+        return add_bias(logits, self.bias)

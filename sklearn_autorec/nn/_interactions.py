@@ -81,17 +81,27 @@ class PairProducts(PairDots):
 class VectorCross(nn.Module):
     """Cross layers with one weight vector each, x_{l+1} = x_0 (w_l . x_l) + b_l + x_l; (B, n) -> (B, n)."""
 
-    def __init__(self, n_in, n_layers, generator):
+    def __init__(self, n_in, n_layers, generator, members=1):
         super().__init__()
         std = (2 / (n_in + 1)) ** 0.5
-        self.weight = nn.Parameter(torch.empty(n_layers, n_in).normal_(0, std, generator=generator))
-        self.bias = nn.Parameter(torch.zeros(n_layers, n_in))
+        shape = (n_layers, n_in) if members == 1 else (members, n_layers, n_in)
+        self.weight = nn.Parameter(torch.empty(shape).normal_(0, std, generator=generator))
+        self.bias = nn.Parameter(torch.zeros(shape))
 
     def forward(self, x0):
+        if self.weight.ndim == 3:
+            return self._of_members(x0)
         x = x0
         for w, b in zip(self.weight, self.bias, strict=True):
             x = torch.addcmul(x + b, x0, (x @ w).unsqueeze(1))
         return x
+
+    def _of_members(self, x0):
+        x = x0 = x0.unflatten(0, (len(self.weight), -1))
+        for w, b in zip(self.weight.unbind(1), self.bias.unbind(1), strict=True):
+            weighed = (x * w.unsqueeze(1)).sum(-1, keepdim=True)  # row by row, whatever the number of rows
+            x = torch.addcmul(x + b.unsqueeze(1), x0, weighed)
+        return x.flatten(0, 1)
 
 
 class MatrixCross(nn.Module):
@@ -100,13 +110,14 @@ class MatrixCross(nn.Module):
     With ``rank`` r, W_l = U_l V_l^T with U, V of shape (n, r).
     """
 
-    def __init__(self, n_in, n_layers, generator, rank=None):
+    def __init__(self, n_in, n_layers, generator, rank=None, members=1):
         super().__init__()
 
         def layer():
             if rank is None:
-                return linear(n_in, n_in, generator)
-            return nn.Sequential(linear(n_in, rank, generator, bias=False), linear(rank, n_in, generator))
+                return linear(n_in, n_in, generator, members=members)
+            down = linear(n_in, rank, generator, bias=False, members=members)
+            return nn.Sequential(down, linear(rank, n_in, generator, members=members))
 
         self.layers = nn.ModuleList(layer() for _ in range(n_layers))
 
@@ -123,11 +134,12 @@ class FieldAttention(nn.Module):
     The scores are not divided by the root of the width, as in the original AutoInt.
     """
 
-    def __init__(self, n_in, n_heads, width, generator, residual=True):
+    def __init__(self, n_in, n_heads, width, generator, residual=True, members=1):
         super().__init__()
         self.n_heads = n_heads
-        self.project = linear(n_in, 3 * n_heads * width, generator, bias=False)
-        self.residual = linear(n_in, n_heads * width, generator, bias=False) if residual else None
+        options = {"bias": False, "members": members}
+        self.project = linear(n_in, 3 * n_heads * width, generator, **options)
+        self.residual = linear(n_in, n_heads * width, generator, **options) if residual else None
 
     def forward(self, e):
         query, key, value = (
@@ -144,8 +156,12 @@ class WeightedPairs(nn.Module):
     def __init__(self, context):
         super().__init__()
         self.products = PairProducts(context)
-        self.weight = nn.Parameter(torch.ones(self.products.out_dim))
+        self.members = context.members
+        self.weight = nn.Parameter(torch.ones(*([self.members] * (self.members > 1)), self.products.out_dim))
         self.out_dim = self.products.out_dim
 
     def forward(self, e, inputs=None):
-        return self.products(e) * self.weight
+        products = self.products(e)
+        if self.members == 1:
+            return products * self.weight
+        return (products.unflatten(0, (self.members, -1)) * self.weight.unsqueeze(1)).flatten(0, 1)

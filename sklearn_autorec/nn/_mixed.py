@@ -55,10 +55,11 @@ class MixedEmbedding(nn.Module):
             ):
                 self.register_buffer(f"{name}_{w}", torch.tensor(columns, dtype=torch.int64), persistent=False)
             if w < d:
-                self.register_parameter(f"projection_{w}", initial(context, w, d, std=w**-0.5))
+                shape = (w, d) if context.members == 1 else (context.members, w, d)
+                self.register_parameter(f"projection_{w}", initial(context, *shape, std=w**-0.5))
             order += fields
         empty = [f for f, width in enumerate(widths) if not width]
-        self.n_empty, self.dim = len(empty), d
+        self.n_empty, self.dim, self.members = len(empty), d, context.members
         position = torch.tensor([*order, *empty], dtype=torch.int64).argsort()
         self.register_buffer("position", position, persistent=False)
 
@@ -72,7 +73,12 @@ class MixedEmbedding(nn.Module):
                     inputs.sequences.index_select(1, getattr(self, f"items_{w}")),
                 )
             )
-            parts.append(e if w == self.dim else e @ getattr(self, f"projection_{w}"))
+            parts.append(e if w == self.dim else self._project(e, getattr(self, f"projection_{w}")))
         if self.n_empty:
             parts.append(inputs.numeric.new_zeros(inputs.ids.shape[0], self.n_empty, self.dim))
         return torch.cat(parts, 1).index_select(1, self.position)
+
+    def _project(self, e, projection):
+        if self.members == 1:
+            return e @ projection
+        return torch.cat([r @ p for r, p in zip(e.unflatten(0, (self.members, -1)), projection, strict=True)])

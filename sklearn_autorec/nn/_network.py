@@ -10,6 +10,8 @@ from ._embeddings import FieldEmbedding
 class FieldNetwork(nn.Module):
     """Base of all networks. A subclass writes ``logits(e, inputs)``.
 
+    In a context of M members all has M * B rows.
+
     Parameters
     ----------
     context : BuildContext
@@ -55,7 +57,11 @@ class SumPool(nn.Module):
 
     def __init__(self, n_in, context):
         super().__init__()
-        self.mix = None if context.n_outputs == 1 else linear(n_in, context.n_outputs, context.generator, bias=False)
+        self.mix = (
+            None
+            if context.n_outputs == 1
+            else linear(n_in, context.n_outputs, context.generator, bias=False, members=context.members)
+        )
 
     def forward(self, features):
         return features.sum(1, keepdim=True) if self.mix is None else self.mix(features)

@@ -64,12 +64,16 @@ class TrainingBatches:
         trained although the training vocabulary is complete. Missing values and padding stay.
     seed : int
         Of the order and the replaced ids; the same on every device.
+    members : int
+        M orders at once: a batch then has ``batch_size`` rows of each, one after the other. Most of what makes independent
+        networks better together is that they meet the rows in orders of their own, not that they start differently.
     """
 
-    def __init__(self, data, batch_size, *, id_dropout=0.0, seed=0):
+    def __init__(self, data, batch_size, *, id_dropout=0.0, seed=0, members=1):
         self.data = data
         self.batch_size = batch_size
         self.id_dropout = id_dropout
+        self.members = members
         self._rng = np.random.Generator(np.random.PCG64(seed))
         n = len(data)
         self.bounds = list(range(0, n, batch_size))
@@ -83,10 +87,11 @@ class TrainingBatches:
     def __iter__(self):
         n = len(self.data)
         # A table of one row is shown twice, for the same reason as the last batch.
-        order = torch.from_numpy(self._rng.permutation(n) if n > 1 else np.zeros(2, np.int64)).to(self.data.ids.device)
+        orders = [self._rng.permutation(n) if n > 1 else np.zeros(2, np.int64) for _ in range(self.members)]
+        order = torch.from_numpy(np.stack(orders)).to(self.data.ids.device)
         bounds = self.bounds if n > 1 else [0, 2]
         for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
-            batch = self.data.select(order[start:stop])
+            batch = self.data.select(order[:, start:stop].flatten())
             if self.id_dropout:
                 self._forget(batch.ids)
                 self._forget(batch.sequences)

@@ -113,12 +113,18 @@ class FieldNet(NeuralNet):
         return self.module_(**x.inputs)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Mean over rows of weight * loss; weights have mean 1 over the training rows."""
+        """Mean over rows of weight * loss; weights have mean 1 over the training rows.
+
+        In training several members have rows of their own: the sum of their means, so that each learns as it would alone.
+        """
         per_row = self.criterion_(y_pred, y_true)
         if training:
             for observe in self._observe_hooks:
                 observe(X, per_row.detach())
         loss = (per_row if X.weight is None else per_row * X.weight).mean()
+        members = getattr(self.module_, "members", 1)
+        if training and members > 1:
+            loss = loss * members
         if training:
             for penalty in self._penalty_hooks:
                 loss = loss + penalty()
@@ -222,7 +228,7 @@ class FieldNet(NeuralNet):
                 optimizer.undo = None
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """One pass over the batches; records the mean loss and stops at the first one that is not finite.
+        """One pass over the batches; records the mean loss (of a row and a member) and stops at the first one that is not finite.
 
         Off the CPU the check waits for the end of the epoch: asking for each loss would stall the device.
         """
@@ -235,7 +241,7 @@ class FieldNet(NeuralNet):
                     raise NonFiniteLossError(f"the training loss became {loss} at step {self.step_}")
             total = total + loss * len(batch)
             rows += len(batch)
-        mean = float(total) / max(rows, 1)
+        mean = float(total) / max(rows, 1) / getattr(self.module_, "members", 1)
         if not math.isfinite(mean):
             raise NonFiniteLossError(f"the training loss became {mean} by step {self.step_}")
         self.history.record(prefix + "_loss", mean)

@@ -72,11 +72,15 @@ class TrainingResult:
     diverged: bool = False
 
 
-def forward_in_chunks(module, data, rows=PREDICT_ROWS):
+def forward_in_chunks(module, data, rows=PREDICT_ROWS, forward=None):
     """Logits (N, C) of all rows, in eval mode and without gradients; the mode is left as it was found.
 
-    If a device runs out of memory, its cache is released and the chunks are halved, down to one block of rows.
+    If a device runs out of memory, its cache is released and the chunks are halved, down to one block of rows. With
+    ``forward``, a method of the module, what that gives, (..., N, C).
     """
+    members = getattr(module, "members", 1)
+    rows = max(rows // members // ROW_BLOCK * ROW_BLOCK, ROW_BLOCK) if members > 1 else rows
+    forward = module if forward is None else forward
     training = module.training
     if training:
         module.eval()
@@ -84,7 +88,9 @@ def forward_in_chunks(module, data, rows=PREDICT_ROWS):
         while True:
             try:
                 with torch.inference_mode():
-                    chunks = [module(**_in_blocks(batch).inputs)[: len(batch)] for batch in batches_of(data, rows)]
+                    chunks = [
+                        forward(**_in_blocks(batch).inputs)[..., : len(batch), :] for batch in batches_of(data, rows)
+                    ]
                 break
             except torch.OutOfMemoryError:
                 rows = min(rows, len(data)) // 2
@@ -94,7 +100,7 @@ def forward_in_chunks(module, data, rows=PREDICT_ROWS):
     finally:
         if training:
             module.train()
-    return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
+    return chunks[0] if len(chunks) == 1 else torch.cat(chunks, -2)
 
 
 def release_memory():
@@ -182,7 +188,8 @@ def train(net, data, plan, valid=None, on_epoch=None):
         If the loss or a weight is not finite before a single epoch is finished. Later on, the best epoch is
         restored and a `ConvergenceWarning` tells so.
     """
-    batches = TrainingBatches(data, plan.batch_size, id_dropout=plan.id_dropout, seed=plan.seed)
+    members = getattr(net.module_ if net.initialized_ else net.module, "members", 1)
+    batches = TrainingBatches(data, plan.batch_size, id_dropout=plan.id_dropout, seed=plan.seed, members=members)
     net.n_steps, net.cosine = len(batches) * plan.epochs, plan.lr_schedule == "cosine"
     if not net.initialized_:
         net.initialize()

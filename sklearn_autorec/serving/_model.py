@@ -9,13 +9,13 @@ from sklearn.frozen import FrozenEstimator
 
 from .._fit_parts import serving_net
 from .._fitted import Fitted, publish
-from .._narrowing import build_network, narrowed, realise
+from .._narrowing import build_network, narrowed, packs_members, realise
 from .._searching import check_slots
 from .._targets import ClassTarget, RatingTarget
 from ..base import SLOTS, FixedArchitecture, known_methods, known_network_classes, network_of
 from ..estimators import CTRClassifier
 from ..exceptions import ModelFileError
-from ..nn import FORMS, BuildContext, PackedEmbedding, ReLUDropout
+from ..nn import FORMS, BuildContext, Members, PackedEmbedding, ReLUDropout
 from ..preprocessing import FieldEncoder
 from ..utils._state import snapshot
 from ._allocation import BoundedAllocation
@@ -44,7 +44,9 @@ class ModelState:
     dropout_seeds : dict of str to int
         By name of the layer, so that training goes on with the same random bits.
     packed : dict of str to str
-        Slots that hold a packed table, and its form; see `sklearn_autorec.nn.pack_table`.
+        Names of the packed tables, and their forms; see `sklearn_autorec.nn.pack_table`.
+    packed_members : bool
+        Whether one module holds all members of the context.
     """
 
     network: object
@@ -53,6 +55,7 @@ class ModelState:
     weights: dict
     dropout_seeds: dict
     packed: dict
+    packed_members: bool
 
 
 def _rebuild_module(state):
@@ -64,12 +67,16 @@ def _rebuild_module(state):
     n_bytes = sum(a.nbytes for a in state.weights.values())
     architecture = {m.slot: m.architecture for m in state.methods}
 
-    def parts(context):
-        own = [m for m in state.methods if m.slot not in state.packed]
-        return realise(own, architecture, context) | {slot: _packed_part(state, slot, context) for slot in state.packed}
+    def parts(context, number=0):
+        prefix = _prefix(state.context.members, number)
+        packed = {slot: name for slot in SLOTS if (name := f"{prefix}{slot}") in state.packed}
+        own = [m for m in state.methods if m.slot not in packed]
+        return realise(own, architecture, context) | {
+            slot: _packed_part(state, name, context) for slot, name in packed.items()
+        }
 
     with BoundedAllocation(FREE_BYTES + 4 * n_bytes):
-        module = build_network(state.network, state.methods, architecture, state.context, parts)
+        module = build_network(state.network, state.methods, architecture, state.context, parts, state.packed_members)
     own = module.state_dict()
     if own.keys() != state.weights.keys():
         different = sorted(own.keys() ^ state.weights.keys())
@@ -82,17 +89,22 @@ def _rebuild_module(state):
         with warnings.catch_warnings():  # torch warns of read-only arrays; this one is only read
             warnings.simplefilter("ignore", UserWarning)
             tensor.copy_(torch.from_numpy(array))
-    for part in module.children():
+    for part in module.modules():
         if isinstance(part, PackedEmbedding):
             part.check()
     _set_dropout_seeds(module, state.dropout_seeds)
     return module.eval()
 
 
-def _packed_part(state, slot, context):
+def _prefix(members, number):
+    """Of the names of weights in the module that holds a member."""
+    return "" if members == 1 else f"networks.{number}."
+
+
+def _packed_part(state, part, context):
     """An empty module of the stored form, as large as the file's arrays; their contents are checked once they are in place."""
-    arrays = {name.removeprefix(f"{slot}."): a for name, a in state.weights.items() if name.startswith(f"{slot}.")}
-    return FORMS[state.packed[slot]].from_arrays(context, arrays)
+    arrays = {name.removeprefix(f"{part}."): a for name, a in state.weights.items() if name.startswith(f"{part}.")}
+    return FORMS[state.packed[part]].from_arrays(context, arrays)
 
 
 def _dropouts(module):
@@ -133,6 +145,8 @@ def model_state(model):
             "dropout_seeds": {name: layer.seed for name, layer in _dropouts(net.module_).items()},
             "packed": {name: m.form for name, m in net.module_.named_modules() if isinstance(m, PackedEmbedding)},
         }
+        if isinstance(net.module_, Members):
+            state["module"] |= {"members": net.module_.members, "packed_members": net.module_.packed > 1}
     if isinstance(model, CTRClassifier):
         return {**state, "classes": model.classes_}
     return {**state, "y_mean": model.y_mean_, "y_scale": model.y_scale_}
@@ -199,7 +213,11 @@ def _check_classes(classes):
 
 
 def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
-    weights, sparse, seeds, packed = take(module, ("weights", "sparse", "dropout_seeds", "packed"), "module")
+    single = {"members": 1, "packed_members": True}  # of one member, as before there were several, files say nothing
+    if isinstance(module, dict) and not single.keys() & module.keys():
+        module = module | single
+    names = ("weights", "sparse", "dropout_seeds", "packed", *single)
+    weights, sparse, seeds, packed, members, packed_members = take(module, names, "module")
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(array, np.ndarray) for name, array in weights.items()
     ):
@@ -216,23 +234,35 @@ def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
     dim = architecture.get("embedding_dim")
     if type(dim) is not int or dim < 1:
         refuse("embedding_dim", "an int of at least 1", dim)
-    context = _context(model, learned, encoder, sparse, dim)
+    if type(members) is not int or not 1 <= members <= max(n_weights, 1):
+        refuse("members", "an int of at least 1 and no more than there are weights", members)
+    if packed_members not in (True, False):
+        refuse("packed_members", "True or False", packed_members)
+    if packed_members and members > 1 and not packs_members(network, methods, architecture):
+        refuse("packed_members", f"False for {network!r} with this architecture", packed_members)
+    context = _context(model, learned, encoder, sparse, dim, members)
     # Pruned and narrow tables hold no row of this width, so that nothing else bounds it.
     largest = max(n_weights, LARGEST_ROW) // (context.n_fields + sum(length for _, length in context.sequences))
     if dim > largest:
         refuse("embedding_dim", f"at most {largest} for these fields", dim)
     # Pruned tables are packed, and their architecture says so by a mask that is left to the table.
-    prunable = {"embedding"} if "mask" in architecture.get("embedding", {}) else set()
+    prunable = set()
+    if "mask" in architecture.get("embedding", {}):
+        prunable = {f"{_prefix(members, number)}embedding" for number in range(members)}
     if not isinstance(packed, dict) or not packed.keys() <= prunable or not set(packed.values()) <= FORMS.keys():
         refuse("packed", f"one of the forms {sorted(FORMS)} if the embedding is pruned", packed)
     for method in methods:
         if method.narrows:
             method.check(method.architecture, context)
     _, kept = narrowed(methods, {m.slot: m.architecture for m in methods}, context)
+    if packed and packed.keys() != prunable:
+        refuse("packed", f"a form of each of {sorted(prunable)}", packed)
     for method in methods:
-        if method.slot not in packed and not method.narrows:  # a packed table is checked as it is built
+        if (
+            not (packed and method.slot == "embedding") and not method.narrows
+        ):  # a packed table is checked as it is built
             method.check(method.architecture, kept)
-    return ModelState(network, methods, context, weights, seeds, packed)
+    return ModelState(network, methods, context, weights, seeds, packed, packed_members)
 
 
 def _network(architecture):
@@ -270,7 +300,7 @@ def _check_sizes(network, n_weights):
                 refuse(f"{name} of {type(network).__name__}", f"at most {limit}", size)
 
 
-def _context(model, learned, encoder, sparse, embedding_dim):
+def _context(model, learned, encoder, sparse, embedding_dim, members):
     return BuildContext(
         field_names=tuple(str(name) for name in encoder.field_names_),
         n_ids=tuple(encoder.n_ids_),
@@ -281,6 +311,7 @@ def _context(model, learned, encoder, sparse, embedding_dim):
         counts=tuple(encoder.counts_),
         sparse_gradients=sparse,
         embedding_init=model.embedding_init,
+        members=members,
     )
 
 

@@ -19,8 +19,9 @@ from ._results import SearchResults
 from ._searching import Found, check_methods, check_slots, search_parts
 from ._streaming import PartialFit
 from .base import describe, resolve_network
-from .nn import BuildContext
+from .nn import NUMERIC_EMBEDDINGS, BuildContext, numeric_rows
 from .preprocessing import FieldEncoder
+from .preprocessing._fitted import UNBOUNDED_RANGE
 from .search import EncodedTensors, FieldNet, TrainingPlan, forward_in_chunks, train
 from .utils._memory import available_memory
 from .utils._sklearn import (
@@ -32,6 +33,7 @@ from .utils._sklearn import (
     validate_parameters,
 )
 
+N_BINS = 24  # of encoders that do not say
 EARLY_STOPPING_ROWS = 10_000  # early_stopping="auto" needs so many
 LAZY_TABLE_FACTOR = 8  # tables this many times larger than a batch's ids get row-wise updates
 
@@ -59,6 +61,7 @@ class FieldEstimator(SearchResults, PartialFit, CallbackSupportMixin, BaseEstima
         "embedding_l2": [Interval(Real, 0, None, closed="left")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "embedding_init": [Interval(Real, 0, None, closed="neither")],
+        "numeric_embedding": [StrOptions({*NUMERIC_EMBEDDINGS})],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "search_epochs": [None, Interval(Integral, 1, None, closed="left")],
@@ -87,6 +90,7 @@ class FieldEstimator(SearchResults, PartialFit, CallbackSupportMixin, BaseEstima
         embedding_l2=0.0,
         weight_decay=0.0,
         embedding_init=0.01,
+        numeric_embedding="piecewise",
         batch_size="auto",
         max_epochs=20,
         search_epochs=None,
@@ -111,6 +115,7 @@ class FieldEstimator(SearchResults, PartialFit, CallbackSupportMixin, BaseEstima
         self.embedding_l2 = embedding_l2
         self.weight_decay = weight_decay
         self.embedding_init = embedding_init
+        self.numeric_embedding = numeric_embedding
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.search_epochs = search_epochs
@@ -167,7 +172,7 @@ class FieldEstimator(SearchResults, PartialFit, CallbackSupportMixin, BaseEstima
         )
         self._check_components(network, methods)
         warm = self.warm_start and hasattr(self, "net_") and self.net_ is not None
-        encoder, table = self._fit_encoder(X, warm)
+        encoder, table = self._fit_encoder(X, y, warm)
         weight = self._weight(table, sample_weight)
         target = self._transform_target(y) if warm else self._encode_target(y, weight)
         check_consistent_length(target, table.ids)
@@ -232,7 +237,11 @@ class FieldEstimator(SearchResults, PartialFit, CallbackSupportMixin, BaseEstima
         return self
 
     def _described(self, network):
-        return {"network": describe(network, "network"), "embedding_dim": self.embedding_dim}
+        return {
+            "network": describe(network, "network"),
+            "embedding_dim": self.embedding_dim,
+            "numeric_embedding": self.numeric_embedding,
+        }
 
     def _search(self, network, methods, context, loss, data, plan, device, seeds, progress):
         """The search phase; its plan differs from that of the final training."""
@@ -250,14 +259,16 @@ class FieldEstimator(SearchResults, PartialFit, CallbackSupportMixin, BaseEstima
             return None
         return check_sample_weight(sample_weight, table.ids, dtype=np.float64, ensure_non_negative=True)
 
-    def _fit_encoder(self, X, warm):
+    def _fit_encoder(self, X, y, warm):
         if warm:
             return self.encoder_, self.encoder_.encode(X)
         encoder = FieldEncoder() if self.encoder is None else clone(self.encoder)
         # A frozen encoder was fitted on purpose, for instance on all chunks of a large table.
         if isinstance(encoder, FrozenEstimator):
             return encoder, encoder.encode(X)
-        table = encoder.fit_encode(X)
+        table = (
+            encoder.fit_encode(X, y) if getattr(encoder, "numeric_bins", None) == "target" else encoder.fit_encode(X)
+        )
         return encoder.discard_counts(), table
 
     def _check_components(self, network, methods):
@@ -338,6 +349,9 @@ class FieldEstimator(SearchResults, PartialFit, CallbackSupportMixin, BaseEstima
             output_bias=tuple(float(b) for b in self._output_bias(target, weight)),
             sparse_gradients=n_rows > LAZY_TABLE_FACTOR * per_batch,
             embedding_init=self.embedding_init,
+            numeric_embedding=self.numeric_embedding,
+            n_numeric_bins=getattr(encoder, "n_bins", N_BINS),
+            numeric_range=getattr(encoder, "numeric_range_", UNBOUNDED_RANGE),
         )
 
     def _check_memory(self, encoder, n_rows):
@@ -375,7 +389,8 @@ class FieldEstimator(SearchResults, PartialFit, CallbackSupportMixin, BaseEstima
         module = torch.nn.Module() if net is None else net.module_
         self.n_parameters_ = sum(t.numel() for t in module.parameters())
         self.nbytes_ = sizes(module)
-        rows = sum(encoder.n_ids_) + sum(encoder.sequence_n_ids_) + 3 * len(encoder.numeric_)
+        per_number = numeric_rows(architecture.get("numeric_embedding", "linear"), getattr(encoder, "n_bins", N_BINS))
+        rows = sum(encoder.n_ids_) + sum(encoder.sequence_n_ids_) + per_number * len(encoder.numeric_)
         stored = self.nbytes_["total"] - self.nbytes_["network"]
         self.compression_ratio_ = 4 * int(rows) * self.embedding_dim / stored if stored else float("inf")
 

@@ -29,7 +29,7 @@ class PartialFit:
                 )
             network, device = resolve_network(self.network), resolve_device(self.device)
             self._check_components(network, [])
-            encoder, table = self._fit_encoder(X, warm=False)
+            encoder, table = self._fit_encoder(X, y, warm=False)
             weight = self._weight(table, sample_weight)
             target = self._encode_target(y, weight, classes)
         else:

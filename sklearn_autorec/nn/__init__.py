@@ -21,11 +21,13 @@ from ._losses import BinaryLogLoss, MulticlassLogLoss, SquaredError
 from ._masked import MaskedEmbedding, mask_from_text, mask_to_text
 from ._mixed import MixedEmbedding
 from ._network import FieldNetwork, SumPool
+from ._numeric import NUMERIC_EMBEDDINGS, NumericEmbedding, numeric_rows
 from ._packed import FORMS, PackedEmbedding, pack_table
 from ._select import InputSelection
 
 __all__ = [
     "FORMS",
+    "NUMERIC_EMBEDDINGS",
     "MLP",
     "BiInteraction",
     "BinaryLogLoss",
@@ -41,6 +43,7 @@ __all__ = [
     "MixedEmbedding",
     "MatrixCross",
     "MulticlassLogLoss",
+    "NumericEmbedding",
     "PackedEmbedding",
     "PairDots",
     "PairProducts",
@@ -52,6 +55,7 @@ __all__ = [
     "linear",
     "mask_from_text",
     "mask_to_text",
+    "numeric_rows",
     "pack_table",
     "pair_index",
 ]

@@ -50,6 +50,12 @@ class BuildContext:
         Whether embedding tables hand row-wise gradients to the optimiser.
     embedding_init : float
         Standard deviation of initial embeddings.
+    numeric_embedding : {"piecewise", "periodic", "linear"}
+        How numbers become vectors; see `NumericEmbedding`.
+    n_numeric_bins : int
+        T: steps of the piecewise-linear embedding, or frequencies of the periodic one.
+    numeric_range : (float, float)
+        Lowest and highest of the scaled values, where the scale has such; else between which most of them lie.
     """
 
     field_names: tuple[str, ...]
@@ -63,6 +69,9 @@ class BuildContext:
     output_bias: tuple[float, ...] = ()
     sparse_gradients: bool = False
     embedding_init: float = 0.01
+    numeric_embedding: str = "linear"
+    n_numeric_bins: int = 24
+    numeric_range: tuple[float, float] = (-(3**0.5), 3**0.5)
 
     @property
     def n_fields(self):

@@ -29,12 +29,12 @@ def new_counters(schema, encoder):
     ]
 
 
-def count(counters, parsed):
-    """Add parsed columns to their counters; the positions of numeric columns that were text."""
+def count(counters, parsed, targets=None):
+    """Add parsed columns, and targets (n_rows, n_targets) of numbers, to their counters; positions of numbers that were text."""
     text_numbers = set()
     for i, (counter, values) in enumerate(zip(counters, parsed, strict=True)):
         if isinstance(counter, NumericSummary):
-            counter.add(values[0])
+            counter.add(values[0], targets)
             if values[1]:
                 text_numbers.add(i)
         else:
@@ -52,7 +52,7 @@ def compress(counters):
 def derive(counters, encoder):
     """Vocabulary or scaler of each column."""
     return [
-        counter.scaler(encoder.n_quantiles)
+        counter.scaler(encoder.n_quantiles, encoder.n_bins)
         if isinstance(counter, NumericSummary)
         else counter.vocabulary(encoder.min_frequency, encoder.max_categories)
         for counter in counters

@@ -10,10 +10,10 @@ from sklearn.frozen import FrozenEstimator
 from .._fit_parts import serving_net
 from .._narrowing import build_network, narrowed, realise
 from .._searching import check_slots
-from ..base import SLOTS, FixedArchitecture, known_methods, known_network_classes, network_of
+from ..base import DESCRIBED, SLOTS, FixedArchitecture, known_methods, known_network_classes, network_of
 from ..estimators import CTRClassifier
 from ..exceptions import ModelFileError
-from ..nn import FORMS, BuildContext, PackedEmbedding, ReLUDropout
+from ..nn import FORMS, NUMERIC_EMBEDDINGS, BuildContext, PackedEmbedding, ReLUDropout
 from ..preprocessing import FieldEncoder
 from ._allocation import BoundedAllocation
 from ._encoder import number, take
@@ -148,7 +148,7 @@ def restore_model(model, state, allow_nonfinite):
     for name, records in (("search_history", search_history), ("history", history)):
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             refuse(f"{where}: {name}", "a list of dicts", records)
-    if not isinstance(architecture, dict) or not architecture.keys() <= {*SLOTS, "network", "embedding_dim"}:
+    if not isinstance(architecture, dict) or not architecture.keys() <= {*SLOTS, *DESCRIBED}:
         refuse(f"{where}: architecture", "a dict by slot", architecture)
     if type(n_iter) is not int or not 0 <= n_iter < 2**53:
         refuse(f"{where}: n_iter", "an int of at least 0", n_iter)
@@ -192,7 +192,10 @@ def _state_of(model, encoder, architecture, module, allow_nonfinite):
     dim = architecture.get("embedding_dim")
     if type(dim) is not int or dim < 1:
         refuse("embedding_dim", "an int of at least 1", dim)
-    context = _context(model, encoder, sparse, dim)
+    numeric = architecture.get("numeric_embedding", "linear")  # files of before there was a choice
+    if numeric not in NUMERIC_EMBEDDINGS:
+        refuse("numeric_embedding", f"one of {sorted(NUMERIC_EMBEDDINGS)}", numeric)
+    context = _context(model, encoder, sparse, dim, numeric)
     # Pruned and narrow tables hold no row of this width, so that nothing else bounds it.
     largest = max(n_weights, LARGEST_ROW) // (context.n_fields + sum(length for _, length in context.sequences))
     if dim > largest:
@@ -246,7 +249,7 @@ def _check_sizes(network, n_weights):
                 refuse(f"{name} of {type(network).__name__}", f"at most {limit}", size)
 
 
-def _context(model, encoder, sparse, embedding_dim):
+def _context(model, encoder, sparse, embedding_dim, numeric_embedding):
     return BuildContext(
         field_names=tuple(str(name) for name in encoder.field_names_),
         n_ids=tuple(encoder.n_ids_),
@@ -257,6 +260,9 @@ def _context(model, encoder, sparse, embedding_dim):
         counts=tuple(encoder.counts_),
         sparse_gradients=sparse,
         embedding_init=model.embedding_init,
+        numeric_embedding=numeric_embedding,
+        n_numeric_bins=encoder.n_bins,
+        numeric_range=encoder.numeric_range_,
     )
 
 

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 
 from ._fit_parts import sizes
+from .nn import numeric_rows
+from .preprocessing import N_BINS
 
 __all__ = ["Fitted", "publish"]
 
@@ -50,7 +52,9 @@ class Fitted:
         encoder = self.encoder
         module = torch.nn.Module() if self.net is None else self.net.module_
         nbytes = sizes(module)
-        rows = sum(encoder.n_ids_) + sum(encoder.sequence_n_ids_) + 3 * len(encoder.numeric_)
+        kind = self.architecture.get("numeric_embedding", "linear")
+        per_number = numeric_rows(kind, getattr(encoder, "n_bins", N_BINS))
+        rows = sum(encoder.n_ids_) + sum(encoder.sequence_n_ids_) + per_number * len(encoder.numeric_)
         members = getattr(module, "members", 1)
         stored = nbytes["total"] - nbytes["network"]
         found = {

@@ -18,7 +18,7 @@ from ._results import SearchResults
 from ._searching import Found, check_methods, search_parts
 from ._streaming import PartialFit, rolled_back
 from .base import describe, resolve_network
-from .nn import Members
+from .nn import NUMERIC_EMBEDDINGS, Members
 from .search import EncodedTensors, FieldNet, forward_in_chunks, train
 from .utils._sklearn import CallbackSupportMixin, HasMethods, Interval, StrOptions, validate_parameters
 from .utils._state import snapshot
@@ -36,6 +36,7 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         "joint": ["boolean"],
         "encoder": [None, HasMethods(["fit", "encode"])],
         "embedding_dim": [Interval(Integral, 1, None, closed="left")],
+        "numeric_embedding": [StrOptions({*NUMERIC_EMBEDDINGS})],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "embedding_l2": [Interval(Real, 0, None, closed="left")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
@@ -65,6 +66,7 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         joint=False,
         encoder=None,
         embedding_dim=16,
+        numeric_embedding="piecewise",
         lr=1e-3,
         embedding_l2=0.0,
         weight_decay=0.0,
@@ -90,6 +92,7 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         self.joint = joint
         self.encoder = encoder
         self.embedding_dim = embedding_dim
+        self.numeric_embedding = numeric_embedding
         self.lr = lr
         self.embedding_l2 = embedding_l2
         self.weight_decay = weight_decay
@@ -255,7 +258,11 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         )
 
     def _described(self, network):
-        return {"network": describe(network, "network"), "embedding_dim": self.embedding_dim}
+        return {
+            "network": describe(network, "network"),
+            "embedding_dim": self.embedding_dim,
+            "numeric_embedding": self.numeric_embedding,
+        }
 
     def _search(self, network, methods, context, loss, data, plan, device, seeds, progress):
         """The search phase; its plan differs from that of the final training."""

@@ -131,7 +131,8 @@ def carry(state, network, selection, context, module):
     by_table = {}
     for name, m in module.named_modules():
         if isinstance(m, FieldRows):
-            by_table |= {f"{name}.weight": (0, rows), f"{name}.numeric_weight": (1, numbers)}
+            by_table |= {f"{name}.weight": (0, rows)}
+            by_table |= {f"{name}.numeric_{what}": (1, numbers) for what in ("weight", "frequency")}
     carried, shapes = {}, None
     for name, t in state.items():
         if name not in own:

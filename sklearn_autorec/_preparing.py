@@ -13,7 +13,8 @@ from sklearn.utils.validation import check_consistent_length
 from ._fit_parts import mean_one
 from ._searching import check_slots
 from .nn import BuildContext
-from .preprocessing import FieldEncoder
+from .preprocessing import N_BINS, FieldEncoder
+from .preprocessing._fitted import UNBOUNDED_RANGE
 from .search import EncodedTensors, TrainingPlan
 from .utils._memory import available_memory
 from .utils._sklearn import check_sample_weight, safe_indexing
@@ -111,18 +112,23 @@ class Preparing:
                 X, encoded, counts = _drop(X, encoded, weight, of_rows > 0)
                 of_rows = of_rows[of_rows > 0]
             weight = of_rows if counts is None else of_rows * counts
-        encoder, table = self._encode_rows(X, counts, fitted)
+        encoder, table = self._encode_rows(X, encoded, counts, fitted)
         check_consistent_length(encoded, table.ids)
         return Rows(encoder, target, by_class, table, encoded, weight)
 
-    def _encode_rows(self, X, weight, fitted):
+    def _encode_rows(self, X, y, weight, fitted):
         if fitted is not None:
             return fitted.encoder_, fitted.encoder_.encode(X)
         encoder = FieldEncoder() if self.encoder is None else clone(self.encoder)
         # A frozen encoder was fitted on purpose, for instance on all chunks of a large table.
         if isinstance(encoder, FrozenEstimator):
             return encoder, encoder.encode(X)
-        table = encoder.fit_encode(X) if weight is None else encoder.fit_encode(X, sample_weight=weight)
+        known = {} if weight is None else {"sample_weight": weight}
+        if getattr(encoder, "numeric_bins", None) == "target":
+            check_consistent_length(X, y)
+            # Codes of several classes are no numbers.
+            known["y"] = y[:, None] == np.arange(y.max() + 1) if y.dtype.kind == "i" else y
+        table = encoder.fit_encode(X, **known)
         return encoder.discard_counts(), table
 
     def _prepare_validation(self, rows, X, y, sample_weight):
@@ -217,6 +223,9 @@ class Preparing:
             sparse_gradients=n_rows > LAZY_TABLE_FACTOR * per_batch,
             embedding_init=self.embedding_init,
             members=self.members,
+            numeric_embedding=self.numeric_embedding,
+            n_numeric_bins=getattr(encoder, "n_bins", N_BINS),
+            numeric_range=getattr(encoder, "numeric_range_", UNBOUNDED_RANGE),
         )
 
     def _check_memory(self, encoder, n_rows, n_outputs):

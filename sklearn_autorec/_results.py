@@ -46,7 +46,11 @@ class SearchResults:
         if not isinstance(architecture, dict) or "network" not in architecture:
             raise ValueError(f"architecture must be the architecture_ of a fitted model, got {architecture!r:.200}.")
         search = [FixedArchitecture(architecture[slot]) for slot in SLOTS if slot in architecture]
-        options = {"embedding_dim": architecture.get("embedding_dim", 16), **params}
+        options = {
+            "embedding_dim": architecture.get("embedding_dim", 16),
+            "numeric_embedding": architecture.get("numeric_embedding", "linear"),  # of before there was a choice
+            **params,
+        }
         return cls(network=network_of(architecture["network"]), search=search or None, **options)
 
     @property

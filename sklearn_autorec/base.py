@@ -16,6 +16,7 @@ __all__ = [
     "resolve_network",
 ]
 
+DESCRIBED = ("network", "embedding_dim", "numeric_embedding")  # what an architecture says beside its slots
 SLOTS = ("gate", "embedding", "interaction", "head", "loss")
 
 _NETWORKS: dict[str, type] = {}

@@ -50,6 +50,9 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         The same for all other weights.
     embedding_init : float, default=0.01
         Standard deviation of initial embeddings.
+    numeric_embedding : {"piecewise", "periodic", "linear"}, default="piecewise"
+        How a number becomes a vector: by a function that is linear between as many knots as the encoder has ``n_bins``,
+        through sines and cosines of so many trained frequencies, or as a multiple of one vector.
     batch_size : int or "auto", default="auto"
         Rows of a training step; "auto" is between 32 and 4096, for about 64 steps an epoch.
     max_epochs : int, default=20
@@ -150,6 +153,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         embedding_l2=0.0,
         weight_decay=0.0,
         embedding_init=0.01,
+        numeric_embedding="piecewise",
         batch_size="auto",
         max_epochs=20,
         search_epochs=None,
@@ -177,6 +181,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
             embedding_l2=embedding_l2,
             weight_decay=weight_decay,
             embedding_init=embedding_init,
+            numeric_embedding=numeric_embedding,
             batch_size=batch_size,
             max_epochs=max_epochs,
             search_epochs=search_epochs,
@@ -370,6 +375,9 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
         The same for all other weights.
     embedding_init : float, default=0.01
         Standard deviation of initial embeddings.
+    numeric_embedding : {"piecewise", "periodic", "linear"}, default="piecewise"
+        How a number becomes a vector: by a function that is linear between as many knots as the encoder has ``n_bins``,
+        through sines and cosines of so many trained frequencies, or as a multiple of one vector.
     batch_size : int or "auto", default="auto"
         Rows of a training step; "auto" is between 32 and 4096, for about 64 steps an epoch.
     max_epochs : int, default=20

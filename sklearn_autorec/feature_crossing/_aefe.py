@@ -21,6 +21,7 @@ from ._pair_search import PairSearch, numbers_of, read_targets
 from ._reading import (
     append_columns,
     append_to_array,
+    binned_columns,
     checked_encoder,
     column_edges,
     column_ids,
@@ -311,9 +312,9 @@ class AEFE(TransformerMixin, BaseEstimator):
         ids = {i: ids[i] for i in fields}
         search = PairSearch(self, classification, rng, deadline)
         numbers = numbers_of(table, encoder, fields)
-        selected = search.run(ids, sizes, set(fields) - set(encoder.numeric_.tolist()), numbers, y, targets)
+        selected = search.run(ids, sizes, set(fields) - {i for _, i in binned_columns(encoder)}, numbers, y, targets)
         labels = self.field_names_
-        self.n_bins_ = {labels[i]: self._bins[i] for i in encoder.numeric_.tolist()}
+        self.n_bins_ = {labels[i]: self._bins[i] for _, i in binned_columns(encoder)}
         self.pair_scores_ = {tuple(labels[i] for i in pair): score for pair, score in search.strengths.items()}
         self.pairs_ = list(self.pair_scores_)[: self.n_pairs]
         self.stage_counts_, self.base_score_ = search.counts, search.base_score

@@ -244,7 +244,7 @@ class AutoCross(TransformerMixin, BaseEstimator):
         granularities = self._granularities()
         encoder = checked_encoder(self.encoder)
         table = encoder.fit_encode(X)
-        labels, positions = encoder._schema.labels, list(range(len(columns)))
+        labels, positions = encoder._schema.column_labels, list(range(len(columns)))
         bins, edges = best_bins(table, encoder, granularities, y, rows, n_train, logistic, self.l2)
         ids = {i: column[rows] for i, column in sorted(column_ids(table, encoder, positions, edges).items())}
         # A constant column makes every cross equal to its other part.

@@ -55,7 +55,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         Whether the columns of the table come before the crosses: as they are with "ids", encoded with "onehot".
     encoder : FieldEncoder or None, default=None
         Tells how columns are read, such as ``FieldEncoder(categorical_features=["user"], min_frequency=10)``; its
-        ``numeric`` must be "quantile". It is cloned.
+        ``numeric`` must be "rank" or "quantile". It is cloned.
 
     Attributes
     ----------
@@ -341,8 +341,9 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
     def _value_names(self):
         """Names of all ids of each encoded column, object arrays by position."""
         out = {}
-        fields = zip(self._positions, self.encoder_._fields, self.encoder_._schema.kinds, strict=True)
-        for i, field, kind in fields:
+        schema = self.encoder_._schema
+        for at, i in enumerate(self._positions):  # the first parts of the table are its columns
+            field, kind = self.encoder_._fields[at], schema.kinds[at]
             if kind == NUMERIC:
                 out[i] = bin_names(field, self._edges[i])
             elif kind != SEQUENCE:

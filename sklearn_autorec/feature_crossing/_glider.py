@@ -18,7 +18,7 @@ from ._distinct import distinct_groups
 from ._explaining import strengths_of
 from ._nid import GRADIENT_NID, NID
 from ._perturbing import GONE, as_pandas_or_array, take_rows, typical_rows
-from ._reading import checked_encoder, column_edges, column_ids, resolve_bins
+from ._reading import binned_columns, checked_encoder, column_edges, column_ids, resolve_bins
 from ._threads import one_thread
 
 INSTANCES_PER_JOB = 16  # nets trained side by side; what a job gets does not depend on n_jobs, nor does the result
@@ -254,7 +254,7 @@ class GLIDER(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         positions = list(range(len(columns)))
         n_bins = resolve_bins(self.n_bins, names, labels)
         edges = column_edges(encoder, positions, n_bins)
-        self.n_bins_ = {labels[i]: n_bins[i] for i in encoder.numeric_.tolist()}
+        self.n_bins_ = {labels[i]: n_bins[i] for _, i in binned_columns(encoder)}
         groups = distinct_groups(column_ids(encoded, encoder, positions, edges))
         found = self._explain(table, rows[: self.n_instances], groups, rng)
         self._rank(found, [labels[group[0]] for group in groups])

@@ -5,7 +5,7 @@ from sklearn.utils import check_random_state
 
 from ._cross_search import Fold
 from ._fieldwise import AdditiveModel, row_loss
-from ._reading import bins_of, column_edges
+from ._reading import binned_columns, bins_of, column_edges
 
 MIN_ROWS = 2  # of each class
 FOLDED_ROWS = 50_000  # up to which all rows are held out in turn, n_folds="auto"
@@ -69,7 +69,7 @@ def best_bins(table, encoder, granularities, y, rows, n_train, logistic, l2):
     positions = list(range(encoder.n_features_in_))
     options = [column_edges(encoder, positions, [n_bins] * len(positions)) for n_bins in granularities]
     bins, edges, m = {}, {}, len(encoder.numeric_)
-    for j, i in enumerate(encoder.numeric_.tolist()):
+    for j, i in binned_columns(encoder):
         scores, missing = table.numeric[rows, j], table.numeric[rows, m + j] > 0
         losses = []
         for option in options if len(options) > 1 else []:

@@ -8,9 +8,10 @@ import pandas as pd
 from sklearn.base import clone
 
 from ..preprocessing import FieldEncoder
+from ..preprocessing._numeric import GRIDS
 from ..preprocessing._vocabulary import FIRST, MISSING
 
-HALF_WIDTH = np.sqrt(3)  # quantile scores lie in [-sqrt(3), sqrt(3)]
+HALF_WIDTH = np.sqrt(3)  # quantile scores lie in [-sqrt(3), sqrt(3)], ranks in [0, 1]
 N_QUANTILES = 1000  # so that values of skewed columns keep apart as float32 scores
 
 
@@ -57,9 +58,18 @@ def checked_encoder(encoder):
     """An encoder to fit: a clone of the given one, or one with fine quantiles."""
     if encoder is None:
         return FieldEncoder(n_quantiles=N_QUANTILES)
-    if not isinstance(encoder, FieldEncoder) or encoder.numeric != "quantile":
-        raise ValueError(f'encoder must be a FieldEncoder with numeric="quantile", got {encoder!r}.')
+    if not isinstance(encoder, FieldEncoder) or encoder.numeric not in GRIDS or encoder.numeric_bins != "quantile":
+        raise ValueError(
+            'encoder must be a FieldEncoder with numeric="rank" or "quantile" and numeric_bins="quantile", '
+            f"got {encoder!r}."
+        )
     return clone(encoder)
+
+
+def binned_columns(encoder):
+    """Place among the numbers and position of each column to be cut into bins; one that is an id as well stays an id."""
+    ids = set(encoder.categorical_.tolist())
+    return [(j, i) for j, i in enumerate(encoder.numeric_.tolist()) if i not in ids]
 
 
 def select(X, positions, names, n_columns):
@@ -108,7 +118,7 @@ def bin_edges(values, counts, scaler, n_bins):
 
 
 def bins_of(scores, missing, edges):
-    """int32 ids of quantile scores (n_rows,): 0 missing, 2.. bins."""
+    """int32 ids of scores (n_rows,): 0 missing, 2.. bins."""
     bins = np.searchsorted(edges, scores, side="right").astype(np.int32)
     bins += FIRST
     bins[missing] = MISSING
@@ -118,7 +128,7 @@ def bins_of(scores, missing, edges):
 def column_edges(encoder, positions, n_bins):
     """Edges of the bins of each numeric column, by position in the whole table, given the number of bins by position there."""
     found = {}
-    for i in encoder.numeric_.tolist():
+    for _, i in binned_columns(encoder):
         summary = encoder._counters[i]
         found[positions[i]] = bin_edges(summary.values, summary.counts, encoder._fields[i], n_bins[positions[i]])
     return found
@@ -138,7 +148,7 @@ def column_ids(table, encoder, positions, edges):
     """
     ids = {positions[i]: table.ids[:, j] for j, i in enumerate(encoder.categorical_)}
     m = len(encoder.numeric_)
-    for j, i in enumerate(encoder.numeric_):
+    for j, i in binned_columns(encoder):
         at = positions[i]
         ids[at] = bins_of(table.numeric[:, j], table.numeric[:, m + j] > 0, edges[at])
     return ids

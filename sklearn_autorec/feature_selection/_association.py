@@ -31,7 +31,10 @@ def field_codes(X, rng):
     codes[:, encoder.categorical_] = table.ids[rows]
     codes[:, encoder.sequence_] = table.sequences[rows]
     n_numeric = len(encoder.numeric_)
-    for j, f in enumerate(encoder.numeric_):
+    ids = set(encoder.categorical_.tolist())
+    for j, f in enumerate(encoder.numeric_.tolist()):
+        if f in ids:  # its values tell as much as their order
+            continue
         missing = table.numeric[rows, n_numeric + j] > 0
         codes[missing, f] = 0
         codes[~missing, f] = 1 + equal_parts(table.numeric[rows, j][~missing])

@@ -145,10 +145,11 @@ class FieldSelector(SelectorMixin, BaseEstimator):
             raise ValueError(f"y has one class, {model.classes_.tolist()[0]!r}: no column can be better than another.")
         encoder, gate = model.encoder_, model.architecture_["gate"]
         columns = np.concatenate([encoder.categorical_, encoder.numeric_, encoder.sequence_]).astype(int)
-        scores, usable = np.empty(encoder.n_features_in_), np.ones(encoder.n_features_in_, bool)
-        scores[columns] = gate["scores"]
+        scores, usable = np.full(encoder.n_features_in_, -np.inf), np.zeros(encoder.n_features_in_, bool)
+        # A column that is an id and a number has two fields, of which the better one counts.
+        np.maximum.at(scores, columns, gate["scores"])
         if "fields" not in gate:  # of a method that drops none, and cares for none that can only mislead
-            usable[columns] = usable_columns(encoder, X)
+            np.logical_or.at(usable, columns, usable_columns(encoder, X))
             usable[scores.argmax()] |= not usable.any()
             scores = with_unusable_last(scores, usable)
         support = np.zeros(len(scores), bool)

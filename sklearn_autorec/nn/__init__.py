@@ -22,11 +22,13 @@ from ._masked import MaskedEmbedding, mask_from_text, mask_to_text
 from ._members import MemberBatchNorm, MemberLinear, Members, batch_norm, member_batch_norm
 from ._mixed import MixedEmbedding
 from ._network import FieldNetwork, SumPool
+from ._numeric import NUMERIC_EMBEDDINGS, NumericEmbedding, numeric_rows
 from ._packed import FORMS, PackedEmbedding, pack_table
 from ._select import InputSelection
 
 __all__ = [
     "FORMS",
+    "NUMERIC_EMBEDDINGS",
     "MLP",
     "BiInteraction",
     "BinaryLogLoss",
@@ -45,6 +47,7 @@ __all__ = [
     "MixedEmbedding",
     "MatrixCross",
     "MulticlassLogLoss",
+    "NumericEmbedding",
     "PackedEmbedding",
     "PairDots",
     "PairProducts",
@@ -60,6 +63,7 @@ __all__ = [
     "mask_from_text",
     "mask_to_text",
     "output_bias",
+    "numeric_rows",
     "pack_table",
     "pair_index",
 ]

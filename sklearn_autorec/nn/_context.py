@@ -53,6 +53,12 @@ class BuildContext:
     members : int
         M, independent members in one network, which then takes M * B rows, those of one member after those of another.
         Tables and layers with weights have one set a member.
+    numeric_embedding : {"piecewise", "periodic", "linear"}
+        How numbers become vectors; see `NumericEmbedding`.
+    n_numeric_bins : int
+        T: steps of the piecewise-linear embedding, or frequencies of the periodic one.
+    numeric_range : (float, float)
+        Lowest and highest of the scaled values, where the scale has such; else between which most of them lie.
     """
 
     field_names: tuple[str, ...]
@@ -67,6 +73,9 @@ class BuildContext:
     sparse_gradients: bool = False
     embedding_init: float = 0.01
     members: int = 1
+    numeric_embedding: str = "linear"
+    n_numeric_bins: int = 24
+    numeric_range: tuple[float, float] = (-(3**0.5), 3**0.5)
 
     @property
     def n_fields(self):

@@ -5,22 +5,22 @@ from torch import nn
 
 from ._context import BuildContext, Inputs
 from ._members import own_rows
+from ._numeric import NumericEmbedding, initial
 
 
-class FieldRows(nn.Module):
+class FieldRows(NumericEmbedding):
     """Every field's rows in one numbering; (B, ...) inputs to (B, F, width). A subclass looks the rows up.
 
     With M members a batch holds rows of each, and (M * B, ...) goes to (M * B, F, width).
 
-    Numeric field j with scaled value x and missing indicator m gives x * v_j + m * u_j + b_j; a
-    sequence field gives the mean over its items (zeros where there is none).
+    Numeric fields are embedded by `NumericEmbedding`; a sequence field gives the mean over its items (zeros where
+    there is none).
     """
 
     offsets: torch.Tensor
-    numeric_weight: nn.Parameter  # where there are numeric fields
 
     def __init__(self, context: BuildContext):
-        super().__init__()
+        super().__init__(context)
         sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
         offsets = torch.tensor([0, *sizes]).cumsum(0)[:-1].to(torch.int32)
         n_categorical = len(context.n_ids)
@@ -28,13 +28,7 @@ class FieldRows(nn.Module):
         self.register_buffer("fields", torch.arange(n_categorical), persistent=False)
         self.sequence_offsets = offsets[n_categorical:].tolist()
         self.sequence_lengths = [length for _, length in context.sequences]
-        self.n_numeric = context.n_numeric
-        self.members = context.members
         self.n_rows = sum(sizes)
-
-    def _numeric_weights(self):
-        """Factors of values and of missing values, and constants: (F_num, width), of members (M, 1, F_num, width)."""
-        return self.numeric_weight if self.members == 1 else self.numeric_weight.unsqueeze(1).unbind(2)
 
     def lookup(self, ids, rows, fields):
         """Vectors of rows; all three arguments broadcast, (...) -> (..., width).
@@ -55,12 +49,7 @@ class FieldRows(nn.Module):
         if self.offsets.numel():
             parts.append(self.lookup(inputs.ids, inputs.ids + self.offsets, self.fields))
         if self.n_numeric:
-            values, missing = inputs.numeric.unsqueeze(-1).split(self.n_numeric, 1)
-            if self.members > 1:
-                values, missing = (t.unflatten(0, (self.members, -1)) for t in (values, missing))
-            by_value, by_missing, constant = self._numeric_weights()
-            vectors = values * by_value + missing * by_missing + constant
-            parts.append(vectors if self.members == 1 else vectors.flatten(0, 1))
+            parts.append(self.embed_numbers(inputs.numeric))
         if self.sequence_lengths:
             for k, items in enumerate(inputs.sequences.split(self.sequence_lengths, 1)):
                 vectors = self.lookup(items, items + self.sequence_offsets[k], len(self.offsets) + k)
@@ -69,13 +58,6 @@ class FieldRows(nn.Module):
                 parts.append((total / present.sum(1).clamp_(min=1)).unsqueeze(1))
         e = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         return e if inputs.gates is None else e * inputs.gates.unsqueeze(-1)
-
-
-def initial(context, *shape, std):
-    """A parameter of independent normal numbers from the context's generator."""
-    return nn.Parameter(
-        torch.empty(shape).normal_(0.0, std, generator=context.generator) if std else torch.zeros(shape)
-    )
 
 
 def output_bias(context):
@@ -98,9 +80,7 @@ class _FieldTable(FieldRows):
         super().__init__(context)
         self.sparse = context.sparse_gradients
         self.weight = initial(context, self.n_rows * self.members, width, std=std)
-        if self.n_numeric:
-            each = (self.members,) if self.members > 1 else ()
-            self.numeric_weight = initial(context, *each, 3, self.n_numeric, width, std=std)
+        self.init_numbers(context, width, std)
 
     def lookup(self, ids, rows, fields):
         if self.members > 1:
@@ -128,6 +108,8 @@ class FieldLinear(_FieldTable):
 
     The bias starts at the base rate's logit, so that training does not spend its first steps on it.
     """
+
+    rectified = False  # a logit may fall, and weights that start at zero would never leave it
 
     def __init__(self, context: BuildContext):
         super().__init__(context, context.n_outputs, 0.0)

@@ -7,6 +7,7 @@ import torch
 
 from ._context import Inputs
 from ._embeddings import FieldEmbedding
+from ._numeric import numeric_shapes
 from ._packed import pack_table
 
 
@@ -72,5 +73,5 @@ class MaskedEmbedding(FieldEmbedding):
     def compact(self):
         """The `PackedEmbedding` of fewest bytes with the same vectors."""
         table = (self.weight.detach() * self.mask).cpu().numpy()
-        numeric = self.numeric_weight.detach().cpu().numpy() if self.n_numeric else None
-        return pack_table(table, self.context, numeric)
+        numeric = {name: getattr(self, name).detach().cpu().numpy() for name in numeric_shapes(self.context)}
+        return pack_table(table, self.context, **numeric)

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from ._context import Inputs
-from ._embeddings import FieldEmbedding, initial
+from ._embeddings import FieldEmbedding
+from ._numeric import initial
 
 
 class MixedEmbedding(nn.Module):

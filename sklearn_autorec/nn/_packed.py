@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ._embeddings import FieldRows
+from ._numeric import numeric_shapes
 from ._row_numbers import BLOCK, RowNumbers
 
 
@@ -17,7 +18,7 @@ class PackedEmbedding(FieldRows):
     ----------
     context : BuildContext
     arrays : dict of str to ndarray
-        "values" (float32), the buffers of the form, and "numeric_weight" where there are numeric fields.
+        "values" (float32), the buffers of the form, and the parameters of numeric fields where there are such.
     """
 
     form = ""
@@ -32,8 +33,8 @@ class PackedEmbedding(FieldRows):
         self.values = nn.Parameter(torch.from_numpy(np.array(arrays["values"], np.float32)))
         for name, dtype in self.buffer_types.items():
             self.register_buffer(name, torch.from_numpy(np.array(arrays[name])).to(dtype))
-        if self.n_numeric:
-            self.numeric_weight = nn.Parameter(torch.from_numpy(np.array(arrays["numeric_weight"], np.float32)))
+        for name in numeric_shapes(context):
+            setattr(self, name, nn.Parameter(torch.from_numpy(np.array(arrays[name], np.float32))))
         self.register_buffer("columns", torch.arange(self.width), persistent=False)
 
     def embedding_parameters(self):
@@ -69,13 +70,13 @@ class PackedEmbedding(FieldRows):
         wanted = {"values": (np.dtype("float32"), 1)}
         for name, dtype in cls.buffer_types.items():
             wanted[name] = torch.empty(0, dtype=dtype).numpy().dtype, 1 + (name in cls.matrices)
-        if context.n_numeric:
-            wanted["numeric_weight"] = np.dtype("float32"), 3
+        numeric = numeric_shapes(context)
+        wanted |= {name: (np.dtype("float32"), len(shape)) for name, shape in numeric.items()}
         got = {name: (a.dtype, a.ndim) for name, a in arrays.items()}
         if got != wanted:
             raise ValueError(f"a packed table of form {cls.form!r} needs the arrays {wanted}, got {got}.")
-        if context.n_numeric:
-            _require(arrays["numeric_weight"].shape == (3, context.n_numeric, context.embedding_dim), "numeric_weight")
+        for name, shape in numeric.items():
+            _require(arrays[name].shape == shape, name)
         _require(context.embedding_dim <= cls.max_width and cls.fits(context, arrays), "shapes")
         return cls(context, arrays)
 
@@ -334,7 +335,7 @@ def _require(condition, name):
         raise ValueError(f"the packed table's {name!r} does not fit what is stored.")
 
 
-def pack_table(table, context, numeric_weight=None, forms=None):
+def pack_table(table, context, numeric_weight=None, forms=None, numeric_frequency=None):
     """The module of fewest bytes that reads as the given table.
 
     Parameters
@@ -342,9 +343,10 @@ def pack_table(table, context, numeric_weight=None, forms=None):
     table : ndarray (V, width), float32
         Rows of all categorical, then all sequence fields; zeros are what is pruned.
     context : BuildContext
-    numeric_weight : ndarray (3, F_num, width) or None
+    numeric_weight : ndarray (K, F_num, width) or None
     forms : sequence of str or None
         Forms to choose from; None is all of "dense", "columns", "prefixes", "sparse", "bits".
+    numeric_frequency : ndarray (T, F_num) or None
 
     Returns
     -------
@@ -357,5 +359,5 @@ def pack_table(table, context, numeric_weight=None, forms=None):
         forms = [name for name, cls in FORMS.items() if table.shape[1] <= cls.max_width]
     packed = {name: FORMS[name].pack(table, sizes) for name in forms}
     best = min(packed, key=lambda name: sum(array.nbytes for array in packed[name].values()))
-    arrays = packed[best] if numeric_weight is None else {**packed[best], "numeric_weight": numeric_weight}
-    return FORMS[best](context, arrays)
+    numeric = {"numeric_weight": numeric_weight, "numeric_frequency": numeric_frequency}
+    return FORMS[best](context, packed[best] | {name: a for name, a in numeric.items() if a is not None})

@@ -39,15 +39,15 @@ def twins(counters):
     return found
 
 
-def count(counters, parsed, weight=None):
+def count(counters, parsed, weight=None, targets=None):
     """Add parsed columns to their counters; the positions of numeric columns that were text.
 
-    ``weight`` is float64 (n_rows,), or None.
+    ``weight`` is float64 (n_rows,), or None; ``targets`` are numbers (n_rows, n_targets) for the bins of numeric columns.
     """
     text_numbers = set()
     for i, (counter, values) in enumerate(zip(counters, parsed, strict=True)):
         if isinstance(counter, NumericSummary):
-            counter.add(values[0], weight)
+            counter.add(values[0], weight, targets)
             if values[1]:
                 text_numbers.add(i)
         else:
@@ -66,7 +66,7 @@ def compress(counters):
 def derive(counters, encoder):
     """Vocabulary or scaler of each column."""
     return [
-        counter.scaler(encoder.n_quantiles)
+        counter.scaler(encoder.n_quantiles, encoder.n_bins)
         if isinstance(counter, NumericSummary)
         else counter.vocabulary(encoder.min_frequency, encoder.max_categories)
         for counter in counters

@@ -12,15 +12,15 @@ from ..utils._state import all_or_nothing, reads_once, snapshot
 from ._columns import read_columns
 from ._counting import compress, count, derive, each_column, new_counters, twins
 from ._encoding import assemble, encode_column, encode_few, parse_column, report_unknown
+from ._fitted import FittedFields
 from ._schema import choose_schema
-from ._table import EncodedTable
-from ._vocabulary import MISSING
+from ._targets import targets_of
 from ._weights import row_weights
 
 FEW_ROWS = 16  # up to so many rows, the table is read cell by cell
 
 
-class FieldEncoder(TransformerMixin, BaseEstimator):
+class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     """Encode the columns of a raw table as ids, scaled numbers and padded sequences of ids.
 
     It is both the first step of training and the serving path: a single row takes a fraction of a millisecond,
@@ -28,11 +28,12 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    categorical_features : "auto", array-like of names, indices or a mask, or None, default="auto"
-        Columns whose values are ids. "auto" goes by dtype: strings, integers, booleans and categories are
-        categorical, floating-point numbers, decimals and times (in seconds) are numeric. Object columns are
-        numeric if they hold times only, or numbers only and one of them a float. (pandas turns an integer column
-        with missing values into floats; name such columns.) With anything but "auto" all other columns are numeric.
+    categorical_features : "auto", dict, array-like of names, indices or a mask, or None, default="auto"
+        Columns whose values are ids. "auto" goes by dtype and values: strings, booleans and categories are ids,
+        decimals and times (in seconds) are numbers. What integers are, and floats of few distinct values, is decided by
+        what they look like (see Notes): ids, numbers, or both at once, two fields of one column. ``kinds_`` tells. A dict
+        ``{column: "id", "number" or "both"}`` says it for some columns and leaves the others to "auto". With an array or
+        None all columns that it does not name are numbers.
     sequence_features : "auto", array-like of names or indices, dict or None, default="auto"
         Columns whose cells hold several ids. "auto": columns whose first cell that is not missing is a list, tuple,
         set or array. Named ones are sequences in any case. A dict
@@ -41,11 +42,19 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         Values seen in fewer training cells (a float: in a smaller share of them) are rare and share the unknown id.
     max_categories : int or None, default=None
         Keep at most so many values of each column, the most frequent.
-    numeric : {"quantile", "log_square", "standard"} or None, default="quantile"
-        How numeric columns are scaled: by the share of training values below (clipped at the extremes), by
-        ``sign(x) log(1 + |x|)^2``, or not at all but for mean and variance; None leaves them.
+    numeric : {"rank", "quantile", "log_square", "standard"} or None, default="rank"
+        How numeric columns are scaled. "rank": to [0, 1] by the share of training values below, in which no value counts
+        for more than one of ``n_bins`` of them (zeros in nine rows of ten leave nearly the whole scale to the tenth);
+        "quantile": by the plain share, with mean 0 and variance 1; both are clipped at the extremes. "log_square": by
+        ``sign(x) log(1 + |x|)^2``, then, like "standard", to mean 0 and variance 1. None leaves numbers as they are.
+    n_bins : int, default=24
+        Bins of the rank scale, and steps of the piecewise-linear embedding of numbers in the networks.
+    numeric_bins : {"quantile", "target"}, default="quantile"
+        Where the bins of the rank scale lie: at equal steps of it, or where a regression tree on the column cuts the
+        target, which ``fit`` needs then; every cut takes one bin, so that the network can jump there, and the other bins
+        lie evenly between.
     n_quantiles : int, default=100
-        Points of the quantile scale.
+        Points of the rank and the quantile scale.
     max_length : int, default=20
         Items of a sequence; of longer ones the last are kept, since histories are in time order.
     hash_threshold : int or None, default=None
@@ -66,10 +75,15 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         Number of ids of each categorical column.
     sequence_categories_, sequence_counts_, sequence_n_ids_ : list
         The same for the items of sequence columns.
+    kinds_ : dict of str to {"id", "number", "both", "sequence"}
+        What each column is, by name.
     categorical_, numeric_, sequence_ : ndarray of int
-        Positions of the columns of each kind.
+        Positions of the columns of each kind; a column that is both id and number is in two of them.
     field_names_ : list of str
-        Names of categorical, then numeric, then sequence columns ("x0", "x1", ... where there are none).
+        Names of categorical, then numeric, then sequence columns ("x0", "x1", ... where there are none); the number of
+        a column "age" that is both is "age (number)".
+    numeric_range_ : (float, float)
+        Lowest and highest of scaled numbers; (-3, 3), between which most lie, where the scale has no bounds.
     n_features_in_ : int
         Columns seen in ``fit``.
     feature_names_in_ : ndarray of shape (``n_features_in_``,)
@@ -105,11 +119,13 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
     """
 
     _parameter_constraints = {
-        "categorical_features": [StrOptions({"auto"}), "array-like", None],
+        "categorical_features": [StrOptions({"auto"}), dict, "array-like", None],
         "sequence_features": [StrOptions({"auto"}), "array-like", dict, None],
         "min_frequency": [Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="neither")],
         "max_categories": [None, Interval(Integral, 1, None, closed="left")],
-        "numeric": [StrOptions({"quantile", "log_square", "standard"}), None],
+        "numeric": [StrOptions({"rank", "quantile", "log_square", "standard"}), None],
+        "n_bins": [Interval(Integral, 1, 2**12, closed="both")],
+        "numeric_bins": [StrOptions({"quantile", "target"})],
         "n_quantiles": [Interval(Integral, 2, None, closed="left")],
         "max_length": [Interval(Integral, 1, None, closed="left")],
         "hash_threshold": [None, Interval(Integral, 1, None, closed="left")],
@@ -124,7 +140,9 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         sequence_features="auto",
         min_frequency=1,
         max_categories=None,
-        numeric="quantile",
+        numeric="rank",
+        n_bins=24,
+        numeric_bins="quantile",
         n_quantiles=100,
         max_length=20,
         hash_threshold=None,
@@ -136,6 +154,8 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.numeric = numeric
+        self.n_bins = n_bins
+        self.numeric_bins = numeric_bins
         self.n_quantiles = n_quantiles
         self.max_length = max_length
         self.hash_threshold = hash_threshold
@@ -151,7 +171,9 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows, n_columns)
-        y : ignored
+        y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
+            Targets, for ``numeric_bins="target"`` only: numbers (more than one column of them for more than two classes),
+            or labels.
         sample_weight : array-like of shape (n_rows,), default=None
             What a row counts in frequencies and quantiles. Whole weights are the same as repeating the row,
             a zero is the same as leaving it out. ``min_frequency`` is in the unit of the weights; 1 keeps every value,
@@ -164,34 +186,35 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            For what is no table of at least one row and column, column names that occur twice, and numeric columns that
-            hold infinity or what is no number. A fitted encoder then stays as it was.
+            For what is no table of at least one row and column, column names that occur twice, numeric columns that
+            hold infinity or what is no number, and ``numeric_bins="target"`` without a target. A fitted encoder then
+            stays as it was.
         """
-        self._fit(X, sample_weight)
+        self._fit(X, y, sample_weight)
         return self
 
     @all_or_nothing
-    def fit_encode(self, X, sample_weight=None):
-        """``fit(X, sample_weight=sample_weight).encode(X)``, reading the table once.
+    def fit_encode(self, X, y=None, sample_weight=None):
+        """``fit(X, y, sample_weight).encode(X)``, reading the table once.
 
         Returns
         -------
         EncodedTable
         """
-        n, parsed = self._fit(X, sample_weight)
+        n, parsed = self._fit(X, y, sample_weight)
         if parsed is None:  # rows of weight zero were left out
             return self.encode(X)
         return assemble(n, parsed, self._schema, self.max_length, self._fields, self._text_numbers)
 
     def fit_transform(self, X, y=None, sample_weight=None):
-        """``fit(X, sample_weight=sample_weight).transform(X)``, reading the table once; see ``transform``."""
-        return self._as_matrix(self.fit_encode(X, sample_weight))
+        """``fit(X, y, sample_weight).transform(X)``, reading the table once; see ``fit`` and ``transform``."""
+        return self._as_matrix(self.fit_encode(X, y, sample_weight))
 
     @all_or_nothing
     def partial_fit(self, X, y=None, sample_weight=None):
         """Count one more chunk of rows; the kinds of the columns are those of the first chunk (or of ``fit``).
 
-        Ids change with every chunk, since they go by frequency.
+        Ids change with every chunk, since they go by frequency. With ``numeric_bins="target"`` y must be numbers.
 
         Parameters
         ----------
@@ -213,7 +236,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         if sample_weight is not None and not np.any(sample_weight):
             row_weights(np.ones(np.shape(sample_weight)), len(read_columns(X, self)[1][0]))  # of the right length?
             return self
-        self._count(X, sample_weight, reset=first)
+        self._count(X, y, sample_weight, reset=first)
         compress(self._counters)
         self._derived = None
         return self
@@ -231,14 +254,14 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         self.__dict__.pop("_counters", None)
         return self
 
-    def _fit(self, X, sample_weight=None):
-        n, parsed = self._count(X, sample_weight, reset=True)
+    def _fit(self, X, y, sample_weight=None):
+        n, parsed = self._count(X, y, sample_weight, reset=True, labels=True)
         self._derived = derive(self._counters, self)
         compress(self._counters)
         return n, parsed
 
-    def _count(self, X, sample_weight, reset):
-        """Count the values of a table; its number of rows and parsed columns (None if rows were left out)."""
+    def _count(self, X, y, sample_weight, reset, labels=False):
+        """Count the values of a table; its number of rows and parsed parts (None if rows were left out)."""
         if reset:
             validate_parameters(self)
         names, columns = read_columns(X, self)
@@ -256,45 +279,26 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
             counters = new_counters(schema, self)
         else:
             schema, text_numbers, counters = self._schema, self._text_numbers, twins(self._counters)
-        parsed = each_column(columns, lambda i, column: parse_column(i, column, schema, self.max_length))
-        text_numbers = text_numbers | count(counters, parsed, weight)
+        targets = None
+        if self.numeric_bins == "target" and self.numeric == "rank":
+            targets = targets_of(y, len(columns[0]), labels, counters)
+        parts = schema.parts(columns)
+        parsed = each_column(parts, lambda i, column: parse_column(i, column, schema, self.max_length))
+        text_numbers = text_numbers | count(counters, parsed, weight, targets)
         self._schema, self._text_numbers, self._counters = schema, text_numbers, counters
         self.categorical_, self.numeric_, self.sequence_ = (
-            np.array(positions, dtype=np.int64) for positions in (schema.categorical, schema.numeric, schema.sequence)
+            np.array(positions, dtype=np.int64)
+            for positions in (schema.categorical, schema.numeric_sources, schema.sequence)
         )
         self.field_names_ = [schema.labels[i] for i in (*schema.categorical, *schema.numeric, *schema.sequence)]
         return len(columns[0]), None if left_out else parsed
 
     @property
     def _fields(self):
-        """Vocabulary or scaler of each column; after ``partial_fit`` derived when first asked for."""
+        """Vocabulary or scaler of each part (see `Schema`); after ``partial_fit`` derived when first asked for."""
         if self._derived is None:
             self._derived = derive(self._counters, self)
         return self._derived
-
-    @property
-    def categories_(self):
-        return [self._fields[i].categories for i in self.categorical_]
-
-    @property
-    def counts_(self):
-        return [self._fields[i].counts for i in self.categorical_]
-
-    @property
-    def n_ids_(self):
-        return [self._fields[i].n_ids for i in self.categorical_]
-
-    @property
-    def sequence_categories_(self):
-        return [self._fields[i].categories for i in self.sequence_]
-
-    @property
-    def sequence_counts_(self):
-        return [self._fields[i].counts for i in self.sequence_]
-
-    @property
-    def sequence_n_ids_(self):
-        return [self._fields[i].n_ids for i in self.sequence_]
 
     def __getstate__(self):
         if hasattr(self, "_derived"):
@@ -342,7 +346,8 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
             validate_data(self, X, reset=False, skip_check_array=True)
         elif len(columns) != self.n_features_in_:
             raise ValueError(f"X has {len(columns)} features, but FieldEncoder expects {self.n_features_in_} features.")
-        parsed = each_column(columns, lambda i, column: encode_column(i, column, schema, max_length, fields[i]))
+        parts = schema.parts(columns)
+        parsed = each_column(parts, lambda i, column: encode_column(i, column, schema, max_length, fields[i]))
         table = assemble(len(columns[0]), parsed, schema, max_length, fields, self._text_numbers)
         report_unknown(table, schema, fields, self.unknown_warning)
         return table
@@ -363,63 +368,6 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         if not len(self.numeric_):
             return np.hstack([table.ids, table.sequences])
         return np.hstack([table.ids, table.numeric, table.sequences], dtype=np.float64)
-
-    @reads_once
-    def inverse_transform(self, ids):
-        """Ids of the categorical columns back to values.
-
-        Parameters
-        ----------
-        ids : int array of shape (n_rows, n_categorical), matrix of ``transform``, or EncodedTable
-
-        Returns
-        -------
-        object ndarray of shape (n_rows, n_categorical)
-            None where missing, "<rare>" where unknown or rare, "<hash k>" for hashed columns.
-        """
-        check_is_fitted(self, "_derived")
-        ids = np.asarray(ids.ids if isinstance(ids, EncodedTable) else ids)
-        if ids.ndim == 2 and ids.shape[1] == len(self.get_feature_names_out()):
-            ids = ids[:, : len(self.categorical_)]
-        if ids.ndim != 2 or ids.shape[1] != len(self.categorical_):
-            raise ValueError(f"ids must have shape (n_rows, {len(self.categorical_)}), got {ids.shape}.")
-        out = np.empty(ids.shape, object)
-        for j, i in enumerate(self.categorical_):
-            if len(ids) and not (ids[:, j].min() >= MISSING and ids[:, j].max() < self.n_ids_[j]):
-                raise ValueError(f"ids of column {self._schema.labels[i]!r} must be in [0, {self.n_ids_[j]}).")
-            out[:, j] = self._fields[i].values(ids[:, j].astype(np.int64))
-        return out
-
-    @reads_once
-    def get_feature_names_out(self, input_features=None):
-        """Names of the columns of ``transform``, object ndarray (n_features_out,).
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Names of the columns of ``fit``, if these had none; else the same names again.
-        """
-        check_is_fitted(self, "_derived")
-        labels = self._schema.labels
-        if input_features is not None:
-            labels = [str(name) for name in input_features]
-            if len(labels) != self.n_features_in_:
-                raise ValueError(
-                    f"input_features should have length equal to number of features ({self.n_features_in_}), got "
-                    f"{len(labels)}"
-                )
-            if labels != list(getattr(self, "feature_names_in_", labels)):
-                raise ValueError("input_features is not equal to feature_names_in_")
-        numeric = [labels[i] for i in self.numeric_]
-        return np.array(
-            [
-                *(labels[i] for i in self.categorical_),
-                *numeric,
-                *(f"{name}_missing" for name in numeric),
-                *(f"{labels[i]}_{k}" for i in self.sequence_ for k in range(self.max_length)),
-            ],
-            dtype=object,
-        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

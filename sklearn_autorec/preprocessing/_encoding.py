@@ -108,7 +108,7 @@ def encode_few(X, schema, max_length, fields):
         ids[:, j] = found
     numeric = np.empty((n, 2 * m), np.float32)
     if m:
-        x = _numbers_of_few([values[i] for i in schema.numeric])
+        x = _numbers_of_few([values[i] for i in schema.numeric_sources])
         if x is None:
             return None
         for row, i in zip(x, schema.numeric, strict=True):

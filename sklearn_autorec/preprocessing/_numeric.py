@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from ._ranks import rank_grid
 from ._weights import as_counts, count_cells
 
 EXACT_VALUES = 100_000  # distinct values a column keeps exactly over chunks
+GRIDS = ("rank", "quantile")  # scales that interpolate in a grid, and are bounded
 SKETCH_VALUES = 20_000  # to which a longer list is reduced
 
 
@@ -16,25 +18,37 @@ class NumericSummary:
 
     Parameters
     ----------
-    method : {"quantile", "log_square", "standard"} or None
+    method : {"rank", "quantile", "log_square", "standard"} or None
+
+    Attributes
+    ----------
+    sums : ndarray of shape (n_distinct, n_targets) or None
+        Sums of targets (and of their squares) over the rows of each value; None where none were given.
     """
 
     def __init__(self, method):
         self.method = method
         self.values = np.zeros(0)
         self.counts = np.zeros(0, np.int64)
+        self.sums = None
         self.n = 0
         self.mean = self.variance = 0.0
         self.exact = True
 
-    def add(self, column, weight=None):
-        """Count one chunk, float64 (n_rows,) with NaN where missing; rows may have weights, float64 (n_rows,)."""
+    def add(self, column, weight=None, targets=None):
+        """Count one chunk, float64 (n_rows,) with NaN where missing.
+
+        Rows may have weights, float64 (n_rows,), and targets, float64 (n_rows, n_targets).
+        """
         present = ~np.isnan(column)
-        if weight is None:
+        if weight is None and targets is None:
             values, counts = np.unique(column[present], return_counts=True)
         else:
             values, where = np.unique(column[present], return_inverse=True)
-            counts = count_cells(where, weight[present], len(values))
+            own = np.ones(len(where), np.int64) if weight is None else weight[present]
+            counts = count_cells(where, own, len(values))
+            if targets is not None:
+                sums = _sums(where, targets[present] * own[:, None], len(values))
         n, mean, variance = moments(shape_of(values, self.method), counts)
         if self.n:
             total = self.n + n
@@ -45,9 +59,13 @@ class NumericSummary:
             values = np.concatenate([self.values, values])
             values, where = np.unique(values, return_inverse=True)
             counts = as_counts(np.bincount(where, np.concatenate([self.counts, counts])))
+            if targets is not None:
+                sums = _sums(where, np.concatenate([self.sums, sums]), len(values))
         else:
             self.n, self.mean, self.variance = n, mean, variance
         self.values, self.counts = values, counts
+        if targets is not None:
+            self.sums = sums
         if self.exact:
             self.n, self.mean, self.variance = moments(shape_of(values, self.method), counts)
 
@@ -65,13 +83,23 @@ class NumericSummary:
         middle = np.searchsorted(upper, centres, side="right")
         middle[[0, -1]] = 0, len(upper) - 1
         picked, where = np.unique(middle, return_inverse=True)
+        if self.sums is not None:
+            # A value's targets go where the middle of its rows goes.
+            part = np.searchsorted(edges, upper - (self.counts + 1) // 2, side="right") - 1
+            self.sums = _sums(where[part], self.sums, len(picked))
         self.counts = as_counts(np.bincount(where, np.diff(edges)))
         self.values = self.values[picked]
         self.exact = False
 
-    def scaler(self, n_quantiles):
+    def scaler(self, n_quantiles, n_bins=24):
         """The fitted scaler of the column."""
-        return NumericScaler(self.values, self.counts, self.method, n_quantiles, self.mean, self.variance)
+        moments = self.mean, self.variance
+        return NumericScaler(self.values, self.counts, self.method, n_quantiles, *moments, n_bins, self.sums)
+
+
+def _sums(where, targets, n):
+    """Sums of targets (n_rows, n_targets) by group, (n, n_targets)."""
+    return np.stack([np.bincount(where, t, minlength=n) for t in targets.T], 1)
 
 
 def shape_of(x, method):
@@ -96,20 +124,27 @@ class NumericScaler:
     ----------
     values, counts : ndarray (n_distinct,)
         Sorted values and how often each occurs.
-    method : {"quantile", "log_square", "standard"} or None
-        "quantile": share of training values below (ties count half), moved to mean 0 and stretched so that
+    method : {"rank", "quantile", "log_square", "standard"} or None
+        "rank": share of training values below, in which no value counts for more than one of ``n_bins`` of them,
+        stretched to [0, 1]; clipped at the extremes. "quantile": share of training values below (ties count half), moved to mean 0 and stretched so that
         distinct values have variance 1, in [-sqrt(3), sqrt(3)], clipped at the extremes. "log_square": sign(x) log(1 +
         |x|)^2, then mean 0 and variance 1. "standard": mean 0 and variance 1. None: as it is. A constant column becomes 0
         (but for None).
     n_quantiles : int
-        Points of the quantile grid.
+        Points of the grid of "rank" and "quantile".
     mean, variance : float
         Of the values, for "log_square" and "standard".
+    n_bins : int
+        Equal steps of "rank".
+    sums : ndarray of shape (n_distinct, n_targets) or None
+        Sums of the targets and of their squares, by which "rank" finds where its steps lie; None goes by ranks alone.
     """
 
-    def __init__(self, values, counts, method, n_quantiles, mean, variance):
+    def __init__(self, values, counts, method, n_quantiles, mean, variance, n_bins=24, sums=None):
         self.method = method
-        if method == "quantile":
+        if method == "rank":
+            self.grid, self.score = rank_grid(values, counts, n_quantiles, n_bins, sums)
+        elif method == "quantile":
             total = counts.sum()
             middle = (np.cumsum(counts) - 0.5 * counts) / total if total else counts.astype(np.float64)
             if len(values) > n_quantiles:
@@ -124,7 +159,7 @@ class NumericScaler:
         """Scaled values, NaN where missing."""
         if self.method is None:
             return x
-        if self.method == "quantile":
+        if self.method in GRIDS:
             return np.interp(x, self.grid, self.score) if len(self.grid) > 1 else np.where(np.isnan(x), x, 0.0)
         return (shape_of(x, self.method) - self.mean) / self.scale
 

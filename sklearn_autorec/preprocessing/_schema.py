@@ -6,11 +6,18 @@ from numbers import Integral
 import numpy as np
 
 from ._columns import CATEGORICAL, NUMERIC, SEQUENCE, column_kind
+from ._kinds import BOTH, choose_kind
+
+NAMES_OF_KINDS = {"id": CATEGORICAL, "number": NUMERIC, "both": BOTH}  # as users give them and are told
 
 
 @dataclass(eq=False)
 class Schema:
-    """Kinds of the columns of a table.
+    """Kinds of the columns of a table, and the parts that are read of them.
+
+    A part is a column as ids, as numbers or as sequences. The first parts are the columns in their order; behind them
+    follow the numbers of the columns that are both ids and numbers. Wherever something is counted or derived by
+    part, there is one entry for each.
 
     Parameters
     ----------
@@ -18,9 +25,20 @@ class Schema:
         Column names as they came, None if there were none.
     labels : list of str
         Names for messages and outputs, "x0", "x1", ... if there were none.
-    kinds : list of {"categorical", "numeric", "sequence"}
+    kinds : list of {"categorical", "numeric", "both", "sequence"}
     separators : dict of int to str
         How the text of a sequence column is split, by position.
+
+    Attributes
+    ----------
+    column_labels, column_kinds : list
+        ``labels`` and ``kinds`` as given, by column.
+    labels, kinds : list
+        By part; no part is "both".
+    sources : list of int
+        Column of each part.
+    categorical, numeric, sequence : list of int
+        Parts of each kind, in the order of their columns.
     """
 
     names: list | None
@@ -29,9 +47,25 @@ class Schema:
     separators: dict
 
     def __post_init__(self):
+        self.column_labels, self.column_kinds = self.labels, self.kinds
+        both = [i for i, kind in enumerate(self.kinds) if kind == BOTH]
+        self.sources = [*range(len(self.kinds)), *both]
+        self.kinds = [CATEGORICAL if kind == BOTH else kind for kind in self.kinds] + [NUMERIC] * len(both)
+        self.labels = list(self.labels)
+        for i in both:
+            label = f"{self.labels[i]} (number)"
+            while label in self.labels:
+                label += "'"
+            self.labels.append(label)
         self.categorical, self.numeric, self.sequence = (
-            [i for i, kind in enumerate(self.kinds) if kind == which] for which in (CATEGORICAL, NUMERIC, SEQUENCE)
+            sorted((i for i, kind in enumerate(self.kinds) if kind == which), key=self.sources.__getitem__)
+            for which in (CATEGORICAL, NUMERIC, SEQUENCE)
         )
+        self.numeric_sources = [self.sources[i] for i in self.numeric]
+
+    def parts(self, columns):
+        """The columns of a table by part."""
+        return [columns[i] for i in self.sources]
 
 
 def choose_schema(names, columns, categorical_features, sequence_features):
@@ -41,7 +75,13 @@ def choose_schema(names, columns, categorical_features, sequence_features):
     kinds = [column_kind(column) for column in columns]
     if sequence_features is None and SEQUENCE in kinds:
         raise ValueError(f"Column {labels[kinds.index(SEQUENCE)]!r} holds lists, but sequence_features=None.")
-    if not isinstance(categorical_features, str):
+    if isinstance(categorical_features, dict):
+        given = _given_kinds(categorical_features, names, n)
+    else:
+        given = {}
+    if isinstance(categorical_features, str | dict):
+        kinds = [given[i] if i in given else choose_kind(column, kinds[i]) for i, column in enumerate(columns)]
+    else:
         chosen = _positions("categorical_features", categorical_features, names, n)
         for i, kind in enumerate(kinds):
             kinds[i] = CATEGORICAL if i in chosen else (SEQUENCE if kind == SEQUENCE else NUMERIC)
@@ -59,6 +99,19 @@ def choose_schema(names, columns, categorical_features, sequence_features):
         for i in _positions("sequence_features", sequence_features, names, n):
             kinds[i] = SEQUENCE
     return Schema(names, labels, kinds, separators)
+
+
+def _given_kinds(given, names, n_columns):
+    """Kinds by position, of a dict of column to "id", "number" or "both"."""
+    kinds = {}
+    for key, kind in given.items():
+        if not isinstance(kind, str) or kind not in NAMES_OF_KINDS:
+            raise ValueError(
+                f"categorical_features: the kind of column {key!r} must be one of {list(NAMES_OF_KINDS)}, got {kind!r}."
+            )
+        (i,) = _positions("categorical_features", [key], names, n_columns)
+        kinds[i] = NAMES_OF_KINDS[kind]
+    return kinds
 
 
 def _positions(parameter, given, names, n_columns):

@@ -7,8 +7,9 @@ import numpy as np
 
 from ..feature_crossing import FieldCrosser
 from ..feature_crossing._combinations import RADIX_LIMIT, Combinations
-from ..feature_crossing._reading import HALF_WIDTH, column_sizes
+from ..feature_crossing._reading import HALF_WIDTH, binned_columns, column_sizes
 from ..preprocessing import FieldEncoder
+from ..preprocessing._numeric import GRIDS
 from ..utils._state import snapshot
 from ._encoder import field_state, number, take, vocabulary_of
 from ._nodes import refuse
@@ -47,7 +48,7 @@ def restore_crosser(crosser, state):
     _check_encoder(encoder, positions, names)
     sequences = {positions[i] for i in encoder.sequence_}
     _check_crosses(crosses, set(positions) - sequences)
-    numeric = [positions[i] for i in encoder.numeric_]
+    numeric = [positions[i] for _, i in binned_columns(encoder)]
     if not isinstance(edges, dict) or sorted(edges) != numeric or not all(map(_cuts, edges.values())):
         refuse("edges", f"rising scores in [-sqrt(3), sqrt(3)] for each of the columns {numeric}", edges)
     sizes = column_sizes(encoder, positions, edges)
@@ -72,8 +73,8 @@ def _rising(values, high):
 def _check_encoder(encoder, positions, names):
     if type(encoder) is not FieldEncoder or not hasattr(encoder, "_derived"):
         refuse("encoder", "a fitted FieldEncoder", encoder)
-    if any(encoder._fields[i].method != "quantile" for i in encoder.numeric_):
-        refuse("encoder", 'one with numeric="quantile"', encoder)
+    if any(encoder._fields[i].method not in GRIDS for i in encoder._schema.numeric):
+        refuse("encoder", 'one with numeric="rank" or "quantile"', encoder)
     wanted = None if names is None else [names[i] for i in positions]
     if encoder.n_features_in_ != len(positions) or encoder._schema.names != wanted:
         refuse("The columns of the encoder", wanted or f"{len(positions)} in number", encoder._schema.names)

@@ -6,14 +6,15 @@ import numpy as np
 import pandas as pd
 
 from ..preprocessing._columns import CATEGORICAL, NUMERIC, SEQUENCE
-from ..preprocessing._numeric import NumericScaler, NumericSummary
+from ..preprocessing._kinds import BOTH
+from ..preprocessing._numeric import GRIDS, NumericScaler, NumericSummary
 from ..preprocessing._schema import Schema
 from ..preprocessing._vocabulary import FIRST, ValueCounter, Vocabulary
 from ..utils._state import snapshot
 from ._nodes import refuse
 
 MAX_ROW_ITEMS = 2**20  # items of all sequence columns of a row, padding included
-METHODS = ("quantile", "log_square", "standard", None)
+METHODS = ("rank", "quantile", "log_square", "standard", None)
 _LARGEST = float(np.finfo(np.float32).max)
 _COUNTER = ("kind", "seen", "keys", "counts", "n_missing", "n_cells", "hashed", "hash_threshold", "n_hash_buckets")
 _SUMMARY = ("method", "values", "counts", "n", "mean", "variance", "exact")
@@ -25,7 +26,7 @@ def encoder_state(encoder):
     schema = encoder._schema
     state = {
         "names": schema.names,
-        "kinds": schema.kinds,
+        "kinds": schema.column_kinds,
         "separators": schema.separators,
         "text_numbers": encoder._text_numbers,
         "has_feature_names": hasattr(encoder, "feature_names_in_"),
@@ -33,9 +34,15 @@ def encoder_state(encoder):
         "counters": None,
     }
     if hasattr(encoder, "_counters"):
-        names = [_SUMMARY if isinstance(c, NumericSummary) else _COUNTER for c in encoder._counters]
-        state["counters"] = [{n: getattr(c, n) for n in of} for c, of in zip(encoder._counters, names, strict=True)]
+        state["counters"] = [{n: getattr(c, n) for n in _counted(c)} for c in encoder._counters]
     return state
+
+
+def _counted(counter):
+    """Names of the attributes of a counter that are written."""
+    if not isinstance(counter, NumericSummary):
+        return _COUNTER
+    return _SUMMARY if counter.sums is None else (*_SUMMARY, "sums")
 
 
 def field_state(field):
@@ -68,7 +75,7 @@ def restore_encoder(encoder, state):
         "The encoder",
     )
     kinds, names = state["kinds"], state["names"]
-    if not isinstance(kinds, list) or not kinds or not all(k in (CATEGORICAL, NUMERIC, SEQUENCE) for k in kinds):
+    if not isinstance(kinds, list) or not kinds or not all(k in (CATEGORICAL, NUMERIC, BOTH, SEQUENCE) for k in kinds):
         refuse("kinds", "a list of kinds of columns", kinds)
     n = len(kinds)
     labels = [f"x{i}" for i in range(n)]
@@ -94,12 +101,13 @@ def restore_encoder(encoder, state):
         encoder.feature_names_in_ = np.array(names, dtype=object)
     encoder._schema, encoder._text_numbers = schema, text_numbers
     encoder.categorical_, encoder.numeric_, encoder.sequence_ = (
-        np.array(positions, dtype=np.int64) for positions in (schema.categorical, schema.numeric, schema.sequence)
+        np.array(positions, dtype=np.int64)
+        for positions in (schema.categorical, schema.numeric_sources, schema.sequence)
     )
-    encoder.field_names_ = [labels[i] for i in (*schema.categorical, *schema.numeric, *schema.sequence)]
-    encoder._derived = _by_column(state["fields"], kinds, labels, _scaler, vocabulary_of)
+    encoder.field_names_ = [schema.labels[i] for i in (*schema.categorical, *schema.numeric, *schema.sequence)]
+    encoder._derived = _by_part(state["fields"], schema, _scaler, vocabulary_of)
     if state["counters"] is not None:
-        encoder._counters = _by_column(state["counters"], kinds, labels, _summary, _counter)
+        encoder._counters = _by_part(state["counters"], schema, _summary, _counter)
 
 
 def take(state, names, where):
@@ -109,7 +117,8 @@ def take(state, names, where):
     return [state[name] for name in names]
 
 
-def _by_column(states, kinds, labels, numeric, values):
+def _by_part(states, schema, numeric, values):
+    kinds, labels = schema.kinds, schema.labels
     if not isinstance(states, list) or len(states) != len(kinds):
         refuse("fields", f"a list of {len(kinds)}", states)
     return [
@@ -196,11 +205,12 @@ def _scaler(state, where):
         refuse(f"{where}: method", f"one of {METHODS}", method)
     scaler = NumericScaler.__new__(NumericScaler)
     scaler.method = method
-    if method == "quantile":
+    if method in GRIDS:
         _, grid, score = take(state, ("method", "grid", "score"), where)
         scaler.grid, scaler.score = _floats(grid, f"{where}: grid"), _floats(score, f"{where}: score")
-        if len(grid) != len(score) or not (np.abs(score) <= math.sqrt(3) + 1e-9).all():
-            refuse(f"{where}: score", f"{len(grid)} numbers between -sqrt(3) and sqrt(3)", score)
+        low, high = (0.0, 1.0) if method == "rank" else (-math.sqrt(3), math.sqrt(3))
+        if len(grid) != len(score) or not ((score >= low - 1e-9) & (score <= high + 1e-9)).all():
+            refuse(f"{where}: score", f"{len(grid)} numbers between {low:.5g} and {high:.5g}", score)
     else:
         _, mean, scale = take(state, ("method", "mean", "scale"), where)
         scaler.mean, scaler.scale = number(mean, f"{where}: mean"), number(scale, f"{where}: scale", low=1e-300)
@@ -226,12 +236,19 @@ def _counter(state, where):
 
 
 def _summary(state, where):
-    method, values, counts, n, mean, variance, exact = take(state, _SUMMARY, where)
+    names = (*_SUMMARY, "sums") if isinstance(state, dict) and "sums" in state else _SUMMARY
+    method, values, counts, n, mean, variance, exact, *sums = take(state, names, where)
     if method not in METHODS or exact not in (True, False):
         refuse(f"{where}: method, exact", f"one of {METHODS}, True or False", (method, exact))
     summary = NumericSummary(method)
     summary.values = _floats(values, f"{where}: values")
     summary.counts = _counts(counts, len(values), where)
+    if sums:
+        (summary.sums,) = sums
+        if not isinstance(sums[0], np.ndarray) or sums[0].dtype != np.float64 or sums[0].ndim != 2:
+            refuse(f"{where}: sums", "float64 of two dimensions", sums[0])
+        if len(sums[0]) != len(values) or sums[0].shape[1] % 2 or not np.isfinite(sums[0]).all():
+            refuse(f"{where}: sums", f"finite, {len(values)} rows of pairs", sums[0])
     summary.n, summary.exact = _amount(n, f"{where}: n"), exact
     summary.mean = number(mean, f"{where}: mean")
     summary.variance = number(variance, f"{where}: variance", 0.0, _LARGEST**2)
@@ -241,10 +258,10 @@ def _summary(state, where):
 def probe_rows(encoder):
     """Two rows that the encoder knows: a table for trying out what was read."""
     schema, columns = encoder._schema, []
-    for i, kind in enumerate(schema.kinds):
+    for i, kind in enumerate(schema.column_kinds):
         field = encoder._fields[i]
         if kind == NUMERIC:
-            column = [float(field.grid[0]) if field.method == "quantile" and len(field.grid) else 0.0, np.nan]
+            column = [float(field.grid[0]) if field.method in GRIDS and len(field.grid) else 0.0, np.nan]
         else:
             known = field.categories[:1].tolist() or ["?" if "strings" in field.seen else 0]
             column = [*known, None]

@@ -12,10 +12,10 @@ from .._fitted import Fitted, publish
 from .._narrowing import build_network, narrowed, packs_members, realise
 from .._searching import check_slots
 from .._targets import ClassTarget, RatingTarget
-from ..base import SLOTS, FixedArchitecture, known_methods, known_network_classes, network_of
+from ..base import DESCRIBED, SLOTS, FixedArchitecture, known_methods, known_network_classes, network_of
 from ..estimators import CTRClassifier
 from ..exceptions import ModelFileError
-from ..nn import FORMS, BuildContext, Members, PackedEmbedding, ReLUDropout
+from ..nn import FORMS, NUMERIC_EMBEDDINGS, BuildContext, Members, PackedEmbedding, ReLUDropout
 from ..preprocessing import FieldEncoder
 from ..utils._state import snapshot
 from ._allocation import BoundedAllocation
@@ -168,7 +168,7 @@ def restore_model(model, state, allow_nonfinite):
     for name, records in (("search_history", search_history), ("history", history)):
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             refuse(f"{where}: {name}", "a list of dicts", records)
-    if not isinstance(architecture, dict) or not architecture.keys() <= {*SLOTS, "network", "embedding_dim"}:
+    if not isinstance(architecture, dict) or not architecture.keys() <= {*SLOTS, *DESCRIBED}:
         refuse(f"{where}: architecture", "a dict by slot", architecture)
     if type(n_iter) is not int or not 0 <= n_iter < 2**53:
         refuse(f"{where}: n_iter", "an int of at least 0", n_iter)
@@ -240,7 +240,10 @@ def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
         refuse("packed_members", "True or False", packed_members)
     if packed_members and members > 1 and not packs_members(network, methods, architecture):
         refuse("packed_members", f"False for {network!r} with this architecture", packed_members)
-    context = _context(model, learned, encoder, sparse, dim, members)
+    numeric = architecture.get("numeric_embedding", "linear")  # files of before there was a choice
+    if numeric not in NUMERIC_EMBEDDINGS:
+        refuse("numeric_embedding", f"one of {sorted(NUMERIC_EMBEDDINGS)}", numeric)
+    context = _context(model, learned, encoder, sparse, dim, members, numeric)
     # Pruned and narrow tables hold no row of this width, so that nothing else bounds it.
     largest = max(n_weights, LARGEST_ROW) // (context.n_fields + sum(length for _, length in context.sequences))
     if dim > largest:
@@ -300,7 +303,7 @@ def _check_sizes(network, n_weights):
                 refuse(f"{name} of {type(network).__name__}", f"at most {limit}", size)
 
 
-def _context(model, learned, encoder, sparse, embedding_dim, members):
+def _context(model, learned, encoder, sparse, embedding_dim, members, numeric_embedding):
     return BuildContext(
         field_names=tuple(str(name) for name in encoder.field_names_),
         n_ids=tuple(encoder.n_ids_),
@@ -312,6 +315,9 @@ def _context(model, learned, encoder, sparse, embedding_dim, members):
         sparse_gradients=sparse,
         embedding_init=model.embedding_init,
         members=members,
+        numeric_embedding=numeric_embedding,
+        n_numeric_bins=encoder.n_bins,
+        numeric_range=encoder.numeric_range_,
     )
 
 

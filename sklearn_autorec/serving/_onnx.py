@@ -16,6 +16,7 @@ from torch import nn
 from ..estimators import CTRClassifier, RatingRegressor
 from ..preprocessing import FieldEncoder
 from ..preprocessing._columns import CATEGORICAL, NUMERIC
+from ..preprocessing._numeric import GRIDS
 from ..utils._state import snapshot
 from ._onnx_inputs import FORMAT, FORMAT_VERSION
 
@@ -140,12 +141,13 @@ def vocabulary_of(model):
     if not isinstance(encoder, FieldEncoder):
         raise TypeError(f"encoder_ is {encoder!r}; a model can be exported if it is a FieldEncoder, or a frozen one.")
     schema = encoder._schema
-    if len(set(schema.labels)) < len(schema.labels):
-        raise ValueError(f"Column names must differ as strings, got {schema.labels}.")
+    names = schema.column_labels
+    if len(set(names)) < len(names):
+        raise ValueError(f"Column names must differ as strings, got {names}.")
     columns = []
     for i in (*schema.categorical, *schema.numeric, *schema.sequence):
         field, kind = encoder._fields[i], schema.kinds[i]
-        column = {"name": schema.labels[i], "kind": kind}
+        column = {"name": names[schema.sources[i]], "kind": kind}
         if kind == NUMERIC:
             column |= {"method": field.method, **_numbers(field)}
         else:
@@ -175,7 +177,7 @@ def vocabulary_of(model):
 
 
 def _numbers(scaler):
-    if scaler.method == "quantile":
+    if scaler.method in GRIDS:
         return {"grid": scaler.grid.tolist(), "score": scaler.score.tolist()}
     return {"mean": scaler.mean, "scale": scaler.scale}
 

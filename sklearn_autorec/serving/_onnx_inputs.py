@@ -39,7 +39,8 @@ def onnx_inputs(vocabulary, rows):
     Notes
     -----
     The file has the keys ``classes`` (the columns of the output), ``inputs``, ``output`` and ``columns``, a list in the order
-    of the inputs' columns: categorical, numeric, then sequence columns. In every column None, nan and "" are missing.
+    of the inputs' columns: categorical, numeric, then sequence columns; a column of the table may be there twice, as ids and as
+    numbers. In every column None, nan and "" are missing.
 
     *Categorical.* The id is 0 where missing, else that of ``ids``, else 1. Values are looked up as text, by ``type``: of
     "integers" as decimal digits (2.0 and "2" are 2), of "floats" as the shortest text that gives the same double ("2.0"),
@@ -48,8 +49,8 @@ def onnx_inputs(vocabulary, rows):
     key "0123456789123456", followed by the finalizer of splitmix64; text is as in "strings".
 
     *Numeric.* Column j of m gives the scaled value in place j and, in place m + j, 1 where it is missing (the value is 0
-    then). By ``method``: "quantile" interpolates linearly in (grid, score), constant outside, 0 if the grid has fewer than two
-    points; "standard" is (x - mean) / scale; "log_square" is the same of ``sign(x) log(1 + |x|)^2``; null leaves x as it is.
+    then). By ``method``: "rank" and "quantile" interpolate linearly in (grid, score), constant outside, 0 if the grid has fewer
+    than two points; "standard" is (x - mean) / scale; "log_square" is the same of ``sign(x) log(1 + |x|)^2``; null leaves x as it is.
 
     *Sequences.* Items that are missing are dropped; the last ``max_length`` of the others have ids as above, padded
     with 0 on the right. Text is split by ``separator`` first, if there is one.
@@ -143,7 +144,7 @@ def _scaled(value, column):
     if not math.isfinite(np.float32(x)):
         raise ValueError(f"Column {column['name']!r} holds {value!r}; it must be finite in float32.")
     method = column["method"]
-    if method == "quantile":
+    if method in ("rank", "quantile"):
         return _interpolate(x, column["grid"], column["score"])
     if method == "log_square":
         x = math.copysign(math.log1p(abs(x)) ** 2, x)

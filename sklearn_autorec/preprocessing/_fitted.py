@@ -1,0 +1,113 @@
+"""What a fitted `FieldEncoder` says about itself: kinds, values, names."""
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from ._numeric import GRIDS
+from ._schema import NAMES_OF_KINDS, Schema
+from ._table import EncodedTable
+from ._vocabulary import MISSING
+
+N_BINS = 24  # of numbers, of encoders that do not say
+UNBOUNDED_RANGE = (-3.0, 3.0)  # where most numbers of scales without bounds lie
+
+
+class FittedFields:
+    """Mixin of `FieldEncoder`. Reads ``_schema``, ``_fields`` (by part, see `Schema`) and the positions of columns."""
+
+    @property
+    def kinds_(self):
+        told = {kind: name for name, kind in NAMES_OF_KINDS.items()}
+        return {
+            label: told.get(kind, kind)
+            for label, kind in zip(self._schema.column_labels, self._schema.column_kinds, strict=True)
+        }
+
+    @property
+    def numeric_range_(self):
+        methods = {self._fields[i].method for i in self._schema.numeric} or {self.numeric}
+        if methods <= {*GRIDS}:
+            return (0.0, 1.0) if methods == {"rank"} else (-(3**0.5), 3**0.5)
+        return UNBOUNDED_RANGE
+
+    @property
+    def categories_(self):
+        return [self._fields[i].categories for i in self.categorical_]
+
+    @property
+    def counts_(self):
+        return [self._fields[i].counts for i in self.categorical_]
+
+    @property
+    def n_ids_(self):
+        return [self._fields[i].n_ids for i in self.categorical_]
+
+    @property
+    def sequence_categories_(self):
+        return [self._fields[i].categories for i in self.sequence_]
+
+    @property
+    def sequence_counts_(self):
+        return [self._fields[i].counts for i in self.sequence_]
+
+    @property
+    def sequence_n_ids_(self):
+        return [self._fields[i].n_ids for i in self.sequence_]
+
+    def inverse_transform(self, ids):
+        """Ids of the categorical columns back to values.
+
+        Parameters
+        ----------
+        ids : int array of shape (n_rows, n_categorical), matrix of ``transform``, or EncodedTable
+
+        Returns
+        -------
+        object ndarray of shape (n_rows, n_categorical)
+            None where missing, "<rare>" where unknown or rare, "<hash k>" for hashed columns.
+        """
+        check_is_fitted(self, "_derived")
+        ids = np.asarray(ids.ids if isinstance(ids, EncodedTable) else ids)
+        if ids.ndim == 2 and ids.shape[1] == len(self.get_feature_names_out()):
+            ids = ids[:, : len(self.categorical_)]
+        if ids.ndim != 2 or ids.shape[1] != len(self.categorical_):
+            raise ValueError(f"ids must have shape (n_rows, {len(self.categorical_)}), got {ids.shape}.")
+        out = np.empty(ids.shape, object)
+        for j, i in enumerate(self.categorical_):
+            if len(ids) and not (ids[:, j].min() >= MISSING and ids[:, j].max() < self.n_ids_[j]):
+                raise ValueError(f"ids of column {self._schema.labels[i]!r} must be in [0, {self.n_ids_[j]}).")
+            out[:, j] = self._fields[i].values(ids[:, j].astype(np.int64))
+        return out
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns of ``transform``, object ndarray (n_features_out,).
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the columns of ``fit``, if these had none; else the same names again.
+        """
+        check_is_fitted(self, "_derived")
+        schema = self._schema
+        labels = schema.column_labels
+        if input_features is not None:
+            labels = [str(name) for name in input_features]
+            if len(labels) != self.n_features_in_:
+                raise ValueError(
+                    f"input_features should have length equal to number of features ({self.n_features_in_}), got "
+                    f"{len(labels)}"
+                )
+            if labels != list(getattr(self, "feature_names_in_", labels)):
+                raise ValueError("input_features is not equal to feature_names_in_")
+            schema = Schema(None, labels, schema.column_kinds, schema.separators)
+        labels = schema.labels
+        numeric = [labels[i] for i in schema.numeric]
+        return np.array(
+            [
+                *(labels[i] for i in schema.categorical),
+                *numeric,
+                *(f"{name}_missing" for name in numeric),
+                *(f"{labels[i]}_{k}" for i in schema.sequence for k in range(self.max_length)),
+            ],
+            dtype=object,
+        )

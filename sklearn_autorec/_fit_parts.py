@@ -14,8 +14,8 @@ class Seeds:
     """Independent seeds of the parts of one fit, all from ``random_state``."""
 
     def __init__(self, random_state):
-        self.initial, self.order, self.split, self.search = (
-            int(s) for s in check_random_state(random_state).randint(np.iinfo(np.int32).max, size=4)
+        self.initial, self.order, self.split, self.search, self.companions = (
+            int(s) for s in check_random_state(random_state).randint(np.iinfo(np.int32).max, size=5)
         )
 
     def fresh(self, context, search=False):

@@ -34,6 +34,8 @@ class Fitted:
         Moments of the optimisers, for training that goes on; a list in copies and pickles.
     weight_seen : tuple (float, int)
         Sum of the weights of all training rows, and their number.
+    mixture : Mixture or None
+        Companions of the network and the weights of all; None where the network predicts alone.
     """
 
     target: Any
@@ -46,6 +48,7 @@ class Fitted:
     n_iter: int = 0
     live: Any = None
     weight_seen: tuple = (0.0, 0)
+    mixture: Any = None
 
     def attributes(self):
         """The attributes of the estimator, by name."""
@@ -70,6 +73,7 @@ class Fitted:
             "nbytes_": nbytes,
             "compression_ratio_": members * 4 * int(rows) * self.embedding_dim / stored if stored else float("inf"),
             "_weight_seen": self.weight_seen,
+            "_mixture_": self.mixture,
         }
         if hasattr(encoder, "feature_names_in_"):
             found["feature_names_in_"] = encoder.feature_names_in_

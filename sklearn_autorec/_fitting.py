@@ -10,6 +10,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from ._blending import Blending, Split
 from ._fit_parts import EpochReporter, Seeds, device_of, resolve_device, serving_net
 from ._fitted import Fitted, publish
 from ._narrowing import build_network
@@ -24,7 +25,7 @@ from .utils._sklearn import CallbackSupportMixin, HasMethods, Interval, StrOptio
 from .utils._state import snapshot
 
 
-class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin, BaseEstimator):
+class FieldEstimator(SearchResults, Preparing, Blending, PartialFit, CallbackSupportMixin, BaseEstimator):
     """Base of `CTRClassifier` and `RatingRegressor`: everything but labels, loss and outputs."""
 
     # Parameters up to which ``fit`` with ``warm_start=True`` goes on; the searches of model_selection read it.
@@ -52,6 +53,8 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         "averaging": [Interval(Real, 0, 1, closed="left")],
         "id_dropout": [Interval(Real, 0, 1, closed="left")],
         "members": [Interval(Integral, 1, None, closed="left")],
+        "wide": [StrOptions({"auto", "autocross"}), None],
+        "target_statistics": [StrOptions({"auto"}), "boolean"],
         "warm_start": ["boolean"],
         "device": [str, torch.device],
         "random_state": ["random_state"],
@@ -61,7 +64,7 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
     def __init__(
         self,
         *,
-        network="deepfm",
+        network="auto",
         search=None,
         joint=False,
         encoder=None,
@@ -82,6 +85,8 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         averaging=0.0,
         id_dropout=0.005,
         members=1,
+        wide="auto",
+        target_statistics="auto",
         warm_start=False,
         device="auto",
         random_state=None,
@@ -108,6 +113,8 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         self.averaging = averaging
         self.id_dropout = id_dropout
         self.members = members
+        self.wide = wide
+        self.target_statistics = target_statistics
         self.warm_start = warm_start
         self.device = device
         self.random_state = random_state
@@ -157,16 +164,19 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         validation = None
         if X_val is not None and self.early_stopping:
             validation = self._prepare_validation(rows, X_val, y_val, sample_weight_val)
-        kept, held_out = self._split(rows, validation, seeds)
-        plan = self._plan(len(kept), seeds, rows.target)
-        valid = None if held_out is None else self._tensors(held_out, device)
-        progress = EpochReporter(self, X, y, n_tasks=(1 if self.joint and methods else len(methods)) + 1)
-        data = self._tensors(kept, device)
+        companions = self._wanted_companions(network, methods, rows.target)
+        split = self._split(rows, validation, seeds)
+        plan = self._plan(len(split.kept), seeds, rows.target)
+        n_searches = 1 if self.joint and methods else len(methods)
+        n_trainings = 1 + (split.n_parts if split.n_parts > 1 and fitted is None else 0)
+        progress = EpochReporter(self, X, y, n_tasks=n_searches + n_trainings)
         if fitted is None:
-            result, interrupted = self._fit_anew(network, methods, rows, data, valid, plan, device, seeds, progress)
+            result, interrupted = self._fit_anew(
+                network, methods, companions, rows, split, plan, device, seeds, progress
+            )
         else:
             with rolled_back(fitted):
-                result, interrupted = self._fit_on(fitted, rows, data, valid, plan, device, progress)
+                result, interrupted = self._fit_on(fitted, companions, rows, split, plan, device, seeds, progress)
         progress.close()
         self._publish(result)
         if interrupted:
@@ -177,9 +187,10 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
             )
         return self
 
-    def _fit_anew(self, network, methods, rows, data, valid, plan, device, seeds, progress):
-        """Search, then train the network that was found; `Fitted`, and whether the user stopped it."""
+    def _fit_anew(self, network, methods, companions, rows, split, plan, device, seeds, progress):
+        """Search, then train the network that was found and its companions; `Fitted`, and whether the user stopped it."""
         context, loss = self._context(rows, plan), rows.target.loss()
+        data = self._tensors(split.kept, device)
         found = self._search(network, methods, context, loss, data, plan, device, seeds, progress)
 
         def start():
@@ -190,19 +201,29 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         module = start()
         found.architecture.update(self._described(network))
         trained, history, n_iter, interrupted = None, [], 0, found.interrupted
-        if not interrupted:
+        outputs, stop_after, mixture = None, None, None
+        if split.n_parts > 1 and not interrupted:
+            outputs, stop_after = self._cross_validated(start, loss, rows, split, plan, device, progress)
+            interrupted = outputs is None
+        if not found.interrupted:
             trained = self._new_net(module, loss, plan)
-            result = self._train(trained, rows, data, valid, plan, progress)
-            history, n_iter, interrupted = result.history, result.best_epoch, result.interrupted
+            valid = None if split.held_out is None else self._tensors(split.held_out, device)
+            result = self._train(trained, rows, data, valid, plan, progress, stop_after)
+            history, n_iter = result.history, result.best_epoch
+            interrupted = interrupted or result.interrupted
             if interrupted and not n_iter:  # in the first epoch
                 found.fall_back()
                 trained, module = None, start()
             elif result.diverged:
                 trained = None
-        return self._fitted(rows, module, found, history, n_iter, trained, rows.weight_seen()), interrupted
+            if valid is not None and not interrupted:
+                outputs = forward_in_chunks(module, valid).cpu().numpy()
+        if companions and not interrupted:
+            mixture = self._mixture(companions, rows, split, outputs, seeds)
+        return self._fitted(rows, module, found, history, n_iter, trained, rows.weight_seen(), mixture), interrupted
 
-    def _fit_on(self, fitted, rows, data, valid, plan, device, progress):
-        """Train a copy of the fitted network until ``max_epochs`` in all."""
+    def _fit_on(self, fitted, companions, rows, split, plan, device, seeds, progress):
+        """Train a copy of the fitted network until ``max_epochs`` in all, and its companions anew."""
         before, seen = fitted.n_iter_, rows.weight_seen(fitted.__dict__.get("_weight_seen", (0.0, 0)))
         module = copy.deepcopy(fitted.net_.module_).to(device)
         found = Found(self._adjusted(fitted, module), history=fitted.search_history_)
@@ -210,17 +231,23 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         epochs, lr = max(self.max_epochs - before, 0), plan.lr * rows.rate(seen)
         plan = dataclasses.replace(plan, epochs=epochs, seed=plan.seed + before, lr=lr)
         net = self._live_net(fitted, module, rows.target.loss(), plan)
-        history, n_iter, interrupted = fitted.history_, before, False
+        history, n_iter, interrupted, mixture = fitted.history_, before, False, None
+        valid = None if split.held_out is None else self._tensors(split.held_out, device)
         if plan.epochs:
-            result = self._train(net, rows, data, valid, plan, progress)
+            result = self._train(net, rows, self._tensors(split.kept, device), valid, plan, progress)
             if result.interrupted and not result.best_epoch:
                 raise KeyboardInterrupt
             history, n_iter, interrupted = history + result.history, n_iter + result.best_epoch, result.interrupted
             net = None if result.diverged else net
-        return self._fitted(rows, module, found, history, n_iter, net, seen), interrupted
+        if companions and not interrupted:
+            # Of small tables no rows are held out of a training that goes on: there all parts count the same.
+            split = split if valid is not None else Split(rows)
+            outputs = None if valid is None else forward_in_chunks(module, valid).cpu().numpy()
+            mixture = self._mixture(companions, rows, split, outputs, seeds)
+        return self._fitted(rows, module, found, history, n_iter, net, seen, mixture), interrupted
 
-    def _train(self, net, rows, data, valid, plan, progress):
-        """The final training, observed by callbacks."""
+    def _train(self, net, rows, data, valid, plan, progress, stop_after=None):
+        """The final training, observed by callbacks; ``stop_after`` so many epochs of those that are planned."""
 
         def current():
             encoder = rows.encoder
@@ -231,11 +258,16 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
                 "n_features_in_": encoder.n_features_in_,
             }
 
-        result = train(net, data, plan, valid, progress.begin("train", plan.epochs, current))
+        on_epoch = progress.begin("train", stop_after or plan.epochs, current)
+
+        def report(epoch, record):
+            return on_epoch(epoch, record) or epoch + 1 == stop_after
+
+        result = train(net, data, plan, valid, report)
         progress.end()
         return result
 
-    def _fitted(self, rows, module, found, history, n_iter, trained, seen):
+    def _fitted(self, rows, module, found, history, n_iter, trained, seen, mixture):
         """The value that a fit leaves; ``trained`` is a net whose moments are good, or None."""
         numbers = [id(p) for p in module.parameters()]
         net = serving_net(module, rows.target.loss())
@@ -255,6 +287,7 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
             n_iter,
             live,
             seen,
+            mixture,
         )
 
     def _described(self, network):
@@ -286,7 +319,8 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         if self.net_ is None:
             return np.zeros((len(table), 1))
         logits = forward_in_chunks(self.net_.module_, EncodedTensors.from_table(table, device_of(self.net_)))
-        return logits.cpu().numpy().astype(np.float64)
+        logits = logits.cpu().numpy().astype(np.float64)
+        return logits if self._mixture_ is None else self._mixture_.logits(table, logits)
 
     def _member_logits(self, X):
         """Logits of every member (M, n_rows, C), float64, of a raw table."""
@@ -299,8 +333,10 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
                 "return_std=True needs a model of several members, this one was trained with members=1: there is nothing "
                 "to tell how far members lie apart. Fit with members=4, for instance."
             )
-        data = EncodedTensors.from_table(self.encoder_.encode(X), device_of(self.net_))
-        return forward_in_chunks(module, data, forward=module.member_logits).cpu().numpy().astype(np.float64)
+        table = self.encoder_.encode(X)
+        data = EncodedTensors.from_table(table, device_of(self.net_))
+        logits = forward_in_chunks(module, data, forward=module.member_logits).cpu().numpy().astype(np.float64)
+        return logits if self._mixture_ is None else self._mixture_.member_logits(table, logits)
 
     # scikit-learn --------------------------------------------------------------------------------------
 

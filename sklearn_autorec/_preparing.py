@@ -10,6 +10,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_consistent_length
 
+from ._blending import Split
 from ._fit_parts import mean_one
 from ._searching import check_slots
 from .nn import BuildContext
@@ -21,7 +22,9 @@ from .utils._sklearn import check_sample_weight, safe_indexing
 
 __all__ = ["Preparing", "Rows"]
 
-EARLY_STOPPING_ROWS = 10_000  # early_stopping="auto" needs so many
+EARLY_STOPPING_ROWS = 200  # early_stopping="auto" needs so many
+FOLDED_ROWS = 5_000  # fewer are all held out in turn
+N_FOLDS = 4
 HIGHEST_RATE = 3.0  # of a chunk of heavy rows, times lr
 LAZY_TABLE_FACTOR = 8  # tables this many times larger than a batch's ids get row-wise updates
 
@@ -148,13 +151,22 @@ class Preparing:
         return replace(rows, table=table, y=encoded, weight=weight)
 
     def _split(self, rows, validation, seeds):
-        """Training rows and validation rows; the latter are None without early stopping."""
-        auto = self.early_stopping == "auto"
-        wanted = (len(rows) >= EARLY_STOPPING_ROWS or validation is not None) if auto else self.early_stopping
+        """Training rows and those that judge, as a `Split`."""
+        wanted, n = self.early_stopping, len(rows)
+        if wanted == "auto":
+            wanted = n >= EARLY_STOPPING_ROWS or validation is not None
         if not wanted:
-            return rows, None
+            return Split(rows)
         if validation is not None:
-            return rows, validation
+            return Split(rows, validation, validation)
+        if n < FOLDED_ROWS and self.early_stopping == "auto":
+            order = np.random.RandomState(seeds.split).permutation(n)
+            stratify = rows.target.stratify(rows.y)
+            if stratify is not None:  # each class spreads evenly over the parts
+                order = order[np.argsort(stratify[order], kind="stable")]
+            parts = np.empty(n, np.int64)
+            parts[order] = np.arange(n) % N_FOLDS
+            return Split(rows, None, None, parts, N_FOLDS)
         positions = np.arange(len(rows))
         stratify = rows.target.stratify(rows.y)
         options = {"test_size": self.validation_fraction, "random_state": seeds.split, "shuffle": True}
@@ -167,7 +179,9 @@ class Preparing:
                     f"({len(positions)} rows): {error}"
                 ) from error
             kept, out = train_test_split(positions, **options)  # a class with a single row cannot be stratified
-        return rows.take(kept), rows.take(out)
+        parts = np.full(n, -1)
+        parts[out] = 0
+        return Split(rows.take(kept), rows.take(out), None, parts, 1)
 
     @staticmethod
     def _tensors(rows, device):

@@ -14,6 +14,7 @@ class ClassTarget:
     """Labels; ``classes`` is an ndarray (n_classes,) in order."""
 
     classes: np.ndarray
+    is_class = True
 
     @classmethod
     def learn(cls, y, weight=None, classes=None):
@@ -83,6 +84,7 @@ class RatingTarget:
 
     mean: float
     scale: float
+    is_class = False
 
     @classmethod
     def learn(cls, y, weight=None, classes=None):

@@ -39,10 +39,14 @@ class Mixture:
         table : EncodedTable
         network_logits : float64 ndarray of shape (n_rows, 1)
         """
-        total = self.weights[NETWORK] * network_logits[:, 0]
+        return self.member_logits(table, network_logits[None])[0]
+
+    def member_logits(self, table, network_logits):
+        """The same for each member of the network, (M, n_rows, 1): companions do not differ between them."""
+        total = np.zeros(len(table))
         for name, model in self.models.items():
-            total = total + self.weights[name] * model.logits(table)
-        return total[:, None]
+            total += self.weights[name] * model.logits(table)
+        return self.weights[NETWORK] * network_logits + total[:, None]
 
 
 def possible_companions(names, rows, logistic):

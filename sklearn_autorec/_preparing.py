@@ -181,7 +181,8 @@ class Preparing:
             kept, out = train_test_split(positions, **options)  # a class with a single row cannot be stratified
         parts = np.full(n, -1)
         parts[out] = 0
-        return Split(rows.take(kept), rows.take(out), None, parts, 1)
+        # In the order of the table, as all who look at the rows of a part see them.
+        return Split(rows.take(kept), rows.take(np.flatnonzero(parts == 0)), None, parts, 1)
 
     @staticmethod
     def _tensors(rows, device):

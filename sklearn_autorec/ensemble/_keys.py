@@ -90,7 +90,7 @@ def choose_keys(columns, sizes, y, *, logistic, weight=None, rng, max_crosses=12
         weight = None if weight is None else weight[rows]
     judge = _Judge(y, weight, rng.permutation(len(y)) % 5, logistic)
     grouped, estimates, losses = {}, {}, {}
-    for i, column in enumerate(columns):
+    for i in range(len(columns)):
         groups, n_groups = _groups(columns, sizes, (i,))
         if n_groups < 2:
             continue

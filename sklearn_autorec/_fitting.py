@@ -46,6 +46,7 @@ class FieldEstimator(SearchResults, Preparing, Blending, PartialFit, CallbackSup
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "search_epochs": [None, Interval(Integral, 1, None, closed="left")],
         "early_stopping": [StrOptions({"auto"}), "boolean"],
+        "validation": [StrOptions({"auto", "random", "last"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "patience": [Interval(Integral, 1, None, closed="left")],
         "monitor": [StrOptions({"loss", "auc"})],
@@ -78,6 +79,7 @@ class FieldEstimator(SearchResults, Preparing, Blending, PartialFit, CallbackSup
         max_epochs=20,
         search_epochs=None,
         early_stopping="auto",
+        validation="auto",
         validation_fraction=0.1,
         patience=2,
         monitor="loss",
@@ -106,6 +108,7 @@ class FieldEstimator(SearchResults, Preparing, Blending, PartialFit, CallbackSup
         self.max_epochs = max_epochs
         self.search_epochs = search_epochs
         self.early_stopping = early_stopping
+        self.validation = validation
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.monitor = monitor
@@ -168,7 +171,7 @@ class FieldEstimator(SearchResults, Preparing, Blending, PartialFit, CallbackSup
         split = self._split(rows, validation, seeds)
         plan = self._plan(len(split.kept), seeds, rows.target)
         n_searches = 1 if self.joint and methods else len(methods)
-        n_trainings = 1 + (split.n_parts if split.n_parts > 1 and fitted is None else 0)
+        n_trainings = 1 + (split.n_parts if split.refit and fitted is None else 0)
         progress = EpochReporter(self, X, y, n_tasks=n_searches + n_trainings)
         if fitted is None:
             result, interrupted = self._fit_anew(
@@ -202,7 +205,7 @@ class FieldEstimator(SearchResults, Preparing, Blending, PartialFit, CallbackSup
         found.architecture.update(self._described(network))
         trained, history, n_iter, interrupted = None, [], 0, found.interrupted
         outputs, stop_after, mixture = None, None, None
-        if split.n_parts > 1 and not interrupted:
+        if split.refit and not interrupted:
             outputs, stop_after = self._cross_validated(start, loss, rows, split, plan, device, progress)
             interrupted = outputs is None
         if not found.interrupted:

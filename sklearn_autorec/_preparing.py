@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_consistent_length
 from ._blending import Split
 from ._fit_parts import mean_one
 from ._searching import check_slots
+from .ensemble._order import order_matters
 from .nn import BuildContext
 from .preprocessing import N_BINS, FieldEncoder
 from .preprocessing._fitted import UNBOUNDED_RANGE
@@ -159,14 +160,19 @@ class Preparing:
             return Split(rows)
         if validation is not None:
             return Split(rows, validation, validation)
-        if n < FOLDED_ROWS and self.early_stopping == "auto":
+        if n < FOLDED_ROWS and self.early_stopping == "auto" and self.validation != "last":
             order = np.random.RandomState(seeds.split).permutation(n)
             stratify = rows.target.stratify(rows.y)
             if stratify is not None:  # each class spreads evenly over the parts
                 order = order[np.argsort(stratify[order], kind="stable")]
             parts = np.empty(n, np.int64)
             parts[order] = np.arange(n) % N_FOLDS
-            return Split(rows, None, None, parts, N_FOLDS)
+            return Split(rows, None, None, parts, N_FOLDS, refit=True)
+        if self._judged_by_last(rows, seeds):
+            parts = np.full(n, -1)
+            parts[n - max(int(self.validation_fraction * n), 1) :] = 0
+            # What comes last is also the most like what will come: in the end it is trained on, too.
+            return Split(rows, None, None, parts, 1, refit=True)
         positions = np.arange(len(rows))
         stratify = rows.target.stratify(rows.y)
         options = {"test_size": self.validation_fraction, "random_state": seeds.split, "shuffle": True}
@@ -183,6 +189,13 @@ class Preparing:
         parts[out] = 0
         # In the order of the table, as all who look at the rows of a part see them.
         return Split(rows.take(kept), rows.take(np.flatnonzero(parts == 0)), None, parts, 1)
+
+    def _judged_by_last(self, rows, seeds):
+        """Whether the last rows are held out, not rows drawn at random."""
+        if self.validation != "auto" or rows.target.n_outputs > 1:
+            return self.validation == "last"
+        rng = np.random.RandomState(seeds.split)
+        return order_matters(rows.table, rows.encoder.n_ids_, rows.y.astype(np.float64), rows.target.is_class, rng)
 
     @staticmethod
     def _tensors(rows, device):

@@ -192,7 +192,7 @@ def test_a_column_of_unknown_values_is_reported():
 def test_quantile_scale_follows_scikit_learns():
     rng = np.random.default_rng(0)
     x = np.exp(rng.normal(size=3000))
-    ours = FieldEncoder(n_quantiles=200).fit_encode(pd.DataFrame({"x": x})).numeric[:, 0]
+    ours = FieldEncoder(numeric="quantile", n_quantiles=200).fit_encode(pd.DataFrame({"x": x})).numeric[:, 0]
     theirs = QuantileTransformer(n_quantiles=200, subsample=None).fit_transform(x[:, None])[:, 0]
     np.testing.assert_allclose(ours / np.sqrt(12) + 0.5, theirs, atol=0.01)
     assert abs(ours.mean()) < 0.01 and ours.std() == pytest.approx(1, abs=0.02)
@@ -216,7 +216,7 @@ def test_scales_and_missing_indicators():
 def test_quantile_scale_clips_and_keeps_order_beyond_the_exact_limit():
     rng = np.random.default_rng(0)
     x = rng.normal(size=150_000)
-    encoder = FieldEncoder()
+    encoder = FieldEncoder(numeric="quantile")
     for chunk in np.split(x, 3):
         encoder.partial_fit(pd.DataFrame({"x": chunk}))
     exact = np.argsort(np.argsort(x)) / len(x)

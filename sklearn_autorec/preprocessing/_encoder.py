@@ -276,7 +276,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
             names, columns = read_columns(X, self)
         validate_data(self, X, reset=reset, skip_check_array=True)
         if reset:
-            schema = choose_schema(names, columns, self.categorical_features, self.sequence_features)
+            schema = choose_schema(names, columns, self.categorical_features, self.sequence_features, weight)
             text_numbers = set()  # numeric columns that came as text
             counters = new_counters(schema, self)
         else:

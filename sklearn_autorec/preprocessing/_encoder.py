@@ -97,7 +97,14 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     was all numbers in ``fit`` and holds text later, or the other way round, values are converted with a
     `DataTypeDriftWarning`.
 
-    ``partial_fit`` over chunks equals ``fit`` on their concatenation, however it is cut: vocabularies, ids, counts and missing
+    Whole numbers under "auto" go by at most 50,000 cells at equal distances. With fewer than 100 cells, or two values, they are
+    ids (floats: numbers). With up to 100 values they are both. With more they are numbers, if some are negative, no value comes
+    twice, or they lie like times or round amounts; both, if they lie like counts; ids, if they are spread evenly over their
+    range, as the numbers of users are. What is none of these is both, and said with a `DoubtfulKindWarning` if it has more than
+    1,000 values. Floats that would be ids are both. Decimals of up to 100 values are both if each has ten rows or more.
+
+    ``partial_fit`` over chunks equals ``fit`` on their concatenation, however it is cut, if the first chunk shows what its columns
+    are: vocabularies, ids, counts and missing
     cells exactly; scales of a numeric column exactly while it has at most 100,000 distinct values. Beyond, its minimum and
     maximum are exact, mean and variance equal up to rounding, and quantiles come from a sketch of 20,000 points.
 

@@ -20,38 +20,34 @@ UNEVEN = 0.3  # distance of distinct values from even ones, above which they may
 FALLING, CLEARLY_FALLING = -0.5, -0.7  # correlation of rows with values, below which the higher are the rarer
 
 
-def choose_kinds(columns, kinds, labels, weight=None):
+def choose_kinds(columns, kinds, names, weight=None):
     """`choose_kind` of each column; warns of those in doubt.
 
     Parameters
     ----------
     columns : list of Series or ndarray
-    kinds : list
-        By dtype; None where nothing is to be chosen.
-    labels : list of str
+    kinds : list of str
+        By dtype.
+    names : list
+        As users call the columns: names, or positions where there are none.
     weight : ndarray of shape (n_rows,) or None
         Whole weights are repetitions of rows; others do not count.
 
     Warns
     -----
     DoubtfulKindWarning
-        Once, with the names of the columns of which it is doubtful what they are.
+        Once, with the names of all columns of which it is doubtful what they are.
     """
-    found, doubtful = [], []
-    for column, kind, label in zip(columns, kinds, labels, strict=True):
-        kind, in_doubt = (kind, False) if kind is None else choose_kind(column, kind, weight)
-        found.append(kind)
-        if in_doubt:
-            doubtful.append((label, kind))
+    found = [choose_kind(column, kind, weight) for column, kind in zip(columns, kinds, strict=True)]
+    doubtful = [name for name, (_, in_doubt) in zip(names, found, strict=True) if in_doubt]
     if doubtful:
-        told = ", ".join(f"{label!r} ({'id' if kind == CATEGORICAL else kind})" for label, kind in doubtful)
         warnings.warn(
-            f"Columns of whole numbers may be ids or numbers: {told}. They are taken as said in brackets; say it yourself "
-            f"with FieldEncoder(categorical_features={{{doubtful[0][0]!r}: 'id'}}), or 'number' or 'both'.",
+            f"Columns of whole numbers {doubtful} may be ids or numbers, and are taken as both. Say what they are, such "
+            f'as FieldEncoder(categorical_features={{{doubtful[0]!r}: "id"}}); the other columns stay as they are.',
             DoubtfulKindWarning,
             stacklevel=2,
         )
-    return found
+    return [kind for kind, _ in found]
 
 
 def choose_kind(column, kind, weight=None):

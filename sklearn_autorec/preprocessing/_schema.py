@@ -82,7 +82,8 @@ def choose_schema(names, columns, categorical_features, sequence_features, weigh
             given = _given_kinds(categorical_features, names, n)
         settled = dict.fromkeys(named, SEQUENCE) | given
         free = [i for i in range(n) if i not in settled]
-        chosen = choose_kinds([columns[i] for i in free], [kinds[i] for i in free], [labels[i] for i in free], weight)
+        called = range(n) if names is None else names
+        chosen = choose_kinds([columns[i] for i in free], [kinds[i] for i in free], [called[i] for i in free], weight)
         kinds = [kind for _, kind in sorted((settled | dict(zip(free, chosen, strict=True))).items())]
     else:
         positions = _positions("categorical_features", categorical_features, names, n)

@@ -32,6 +32,9 @@ def table(n=500, seed=0):
     )
 
 
+ITEM = {"categorical_features": {"item": "id"}}  # else it is what its first rows look like
+
+
 def same(a: EncodedTable, b: EncodedTable):
     for name in ("ids", "numeric", "sequences"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
@@ -94,9 +97,10 @@ def containers(X):
 def test_the_same_values_encode_alike_in_all_containers(fitted, name):
     X = table()
     every = {"pandas": X, **containers(X)}
-    encoder = FieldEncoder().fit(every[fitted])
+    options = {"categorical_features": {1: "id"}} if name == "ndarray" else ITEM
+    encoder = FieldEncoder(**ITEM).fit(every[fitted])
     assert [len(encoder.categorical_), len(encoder.numeric_), len(encoder.sequence_)] == [2, 1, 1]
-    fresh = FieldEncoder().fit(every[name])
+    fresh = FieldEncoder(**options).fit(every[name])
     same(fresh.encode(every[name]), encoder.encode(X))
     if name != "ndarray":
         same(encoder.encode(every[name]), encoder.encode(X))
@@ -120,7 +124,7 @@ def test_every_spelling_of_missing_is_one_id(missing):
 )
 def test_partial_fit_equals_fit_on_the_whole(bounds, options):
     X = table()
-    whole, parts = FieldEncoder(**options).fit(X), FieldEncoder(**options)
+    whole, parts = FieldEncoder(**ITEM, **options).fit(X), FieldEncoder(**ITEM, **options)
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
         if start == 0 and stop == 1:
             stop = 1
@@ -392,7 +396,7 @@ def test_pickle_is_small_and_fresh_copies_serve_many_threads():
 
 def test_transform_names_inverse_and_output_containers():
     X = table()
-    encoder = FieldEncoder(max_length=2).fit(X)
+    encoder = FieldEncoder(max_length=2, **ITEM).fit(X)
     names = encoder.get_feature_names_out().tolist()
     assert names == ["user", "item", "price", "price_missing", "history_0", "history_1"]
     out = clone(encoder).set_output(transform="pandas").fit_transform(X)

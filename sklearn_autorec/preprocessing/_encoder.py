@@ -98,15 +98,16 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     `DataTypeDriftWarning`.
 
     Whole numbers under "auto" go by at most 50,000 cells at equal distances. With fewer than 100 cells, or two values, they are
-    ids (floats: numbers). With up to 100 values they are both. With more they are numbers, if some are negative, no value comes
-    twice, or they lie like times or round amounts; both, if they lie like counts; ids, if they are spread evenly over their
-    range, as the numbers of users are. What is none of these is both, and said with a `DoubtfulKindWarning` if it has more than
-    1,000 values. Floats that would be ids are both. Decimals of up to 100 values are both if each has ten rows or more.
+    what their dtype says: integers are ids, floats are numbers. Integers of up to 12 values are ids; other whole numbers of up
+    to 100 values are both. Of more values they are numbers, if some are negative, no value comes twice, or they lie like times
+    or round amounts; both, if they lie like counts; ids, if they are spread evenly over their range, as the numbers of users
+    are (floats are both then). What is none of these is both, and said with a `DoubtfulKindWarning` if it has more than 1,000
+    values. Decimals of up to 100 values are both, if each has ten rows or more.
 
-    ``partial_fit`` over chunks equals ``fit`` on their concatenation, however it is cut, if the first chunk shows what its columns
-    are: vocabularies, ids, counts and missing
-    cells exactly; scales of a numeric column exactly while it has at most 100,000 distinct values. Beyond, its minimum and
-    maximum are exact, mean and variance equal up to rounding, and quantiles come from a sketch of 20,000 points.
+    ``partial_fit`` over chunks equals ``fit`` on their concatenation, however it is cut, where the first chunk shows the same kinds
+    of columns: vocabularies, ids, counts and missing cells exactly; scales of a numeric column exactly while it has at most
+    100,000 distinct values. Beyond, its minimum and maximum are exact, mean and variance equal up to rounding, and quantiles come
+    from a sketch of 20,000 points.
 
     A hashed column has no rare or unknown values: ``min_frequency`` and ``max_categories`` do not apply to it, and each new
     value shares a bucket with old ones. The hash is that of the value's text, the same in all processes.

@@ -12,6 +12,7 @@ from ._values import numeric_values
 BOTH = "both"
 MIN_ROWS = 100  # present cells, below which the dtype decides
 SAMPLED_ROWS = 50_000  # that are looked at, at equal distances
+VERY_FEW_VALUES = 12  # integers of which a table of ids learns whatever a number would tell it
 FEW_VALUES = 100  # an id table of so many costs nothing
 MANY_VALUES = 1000  # for which it is worth saying that they may be no ids
 MIN_REPEATS = 10  # rows a value must have on average for decimals to be ids as well
@@ -53,8 +54,8 @@ def choose_kinds(columns, kinds, names, weight=None):
 def choose_kind(column, kind, weight=None):
     """The kind of a column, given the one by its dtype, and whether it is in doubt.
 
-    With fewer than `MIN_ROWS` cells or three values the dtype decides. Whole numbers of up to `FEW_VALUES` values are both. Of more
-    values (`evenness` has the measures):
+    With fewer than `MIN_ROWS` cells or three values the dtype decides. Integers of up to `VERY_FEW_VALUES` values are ids. Other
+    whole numbers of up to `FEW_VALUES` values are both. Of more values (`evenness` has the measures):
 
     - *numbers*, where some are below zero; where no value comes twice, so that there is nothing to learn by id; where hardly
       any does and they lie far apart, as times do; and where they are uneven and mostly round, as amounts are;
@@ -91,7 +92,7 @@ def choose_kind(column, kind, weight=None):
     if repeats == 1:
         return NUMERIC, False
     if n_values <= FEW_VALUES:
-        return BOTH, False
+        return (CATEGORICAL if kind == CATEGORICAL and n_values <= VERY_FEW_VALUES else BOTH), False
     sparse = n_values < SPARSE * (values[-1] - values[0])
     distance, falling, round_share = evenness(values, counts)
     times = sparse and repeats < 1.2

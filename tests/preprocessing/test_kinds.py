@@ -22,7 +22,8 @@ def rng():
 
 COLUMNS = {
     "two values": (rng().integers(0, 2, 2000), "id"),
-    "days of the week": (rng().integers(0, 7, 2000), "both"),
+    "days of the week": (rng().integers(0, 7, 2000), "id"),
+    "hours of the day": (rng().integers(0, 24, 2000), "both"),
     "ages": (rng().normal(40, 12, 2000).round().clip(18, 90).astype(int), "both"),
     "users": (rng().integers(0, 400, 2000), "id"),
     "users with holes": (rng().choice(rng().choice(30_000, 500, replace=False), 4000), "id"),
@@ -107,7 +108,9 @@ def test_doubt_is_said_once_by_name():
     codes = np.floor(10_000 * rng().random(5000) ** 4).astype(int) * 7919  # uneven, not falling, hardly repeated
     hashed = rng().choice(rng().integers(0, 2**31, 2000), 5000)
     X = pd.DataFrame({"hashed": hashed, "age": COLUMNS["ages"][0][:1].repeat(5000), "codes": codes})
-    with pytest.warns(DoubtfulKindWarning, match=r"\['hashed', 'codes'\] may be ids or numbers.*{'hashed': \"id\"}") as caught:
+    with pytest.warns(
+        DoubtfulKindWarning, match=r"\['hashed', 'codes'\] may be ids or numbers.*{'hashed': \"id\"}"
+    ) as caught:
         encoder = FieldEncoder().fit(X)
     assert len(caught) == 1 and "'age'" not in str(caught[0].message)
     assert encoder.kinds_["hashed"] == encoder.kinds_["codes"] == "both"
@@ -128,7 +131,7 @@ def test_the_first_chunk_decides():
 
 def test_what_is_named_goes_before_what_it_looks_like():
     X = pd.DataFrame({name: np.resize(column, 2000) for name, (column, _) in COLUMNS.items()})
-    given = {"ages": "id", "users": "number", "days of the week": "number"}
+    given = {"ages": "id", "users": "number", "hours of the day": "number"}
     kinds = FieldEncoder(categorical_features=given).fit(X).kinds_
     assert {name: kinds[name] for name in given} == given
     assert kinds["two values"] == "id" and kinds["times"] == "number"
@@ -165,7 +168,7 @@ def test_on_public_tables():
         "adult": ["age", "fnlwgt", "hours_per_week", "capital_gain", "capital_loss"],
         "bank": ["age", "campaign", "euribor3m", "duration"],
         "credit_default": ["limit_bal", "age", "bill_amt1", "pay_amt1"],
-        "hotel_bookings": ["lead_time", "adr", "adults"],
+        "hotel_bookings": ["lead_time", "adr", "stays_in_week_nights"],
         "criteo_sample": [f"I{i}" for i in (*range(1, 10), 11, 13)],
     }
     for name in ids.keys() | numbers.keys():

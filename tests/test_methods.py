@@ -32,6 +32,7 @@ def clicks():
     X, y, _ = make_ctr(
         600, n_fields=4, cardinality=8, pairs=2, n_numeric=1, n_sequences=1, missing_rate=0.05, random_state=0
     )
+    X["age"] = np.random.default_rng(0).integers(18, 60, len(X))  # an id and a number, two fields
     return X, y
 
 

@@ -5,6 +5,7 @@ from sklearn.exceptions import ConvergenceWarning
 __all__ = [
     "ConvergenceWarning",
     "DataTypeDriftWarning",
+    "DoubtfulKindWarning",
     "ModelFileError",
     "NonFiniteLossError",
     "UnknownCategoryWarning",
@@ -17,6 +18,10 @@ class NonFiniteLossError(ArithmeticError, ValueError):
 
 class DataTypeDriftWarning(UserWarning):
     """A column has another kind of value (say strings) than the one seen in ``fit`` (say integers)."""
+
+
+class DoubtfulKindWarning(UserWarning):
+    """Columns of whole numbers may be ids or numbers, and nothing about them tells which."""
 
 
 class UnknownCategoryWarning(UserWarning):

@@ -108,6 +108,8 @@ class StatisticsBoosting:
         return self
 
     def _grow(self, features, y, weight, n_trees, valid, rng):
+        # Scikit-learn bins no column without a value. As a constant one it is never split on, so that nothing later depends on it.
+        features = np.where(np.isnan(features).all(0), np.float32(0.0), features)
         make = HistGradientBoostingClassifier if self.logistic else HistGradientBoostingRegressor
         boosting = make(
             learning_rate=self.learning_rate,

@@ -97,9 +97,17 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     was all numbers in ``fit`` and holds text later, or the other way round, values are converted with a
     `DataTypeDriftWarning`.
 
-    ``partial_fit`` over chunks equals ``fit`` on their concatenation, however it is cut: vocabularies, ids, counts and missing
-    cells exactly; scales of a numeric column exactly while it has at most 100,000 distinct values. Beyond, its minimum and
-    maximum are exact, mean and variance equal up to rounding, and quantiles come from a sketch of 20,000 points.
+    Whole numbers under "auto" go by at most 50,000 cells at equal distances. With fewer than 100 cells, or two values, they are
+    what their dtype says: integers are ids, floats are numbers. Integers of up to 12 values are ids; other whole numbers of up
+    to 100 values are both. Of more values they are numbers, if some are negative, no value comes twice, or they lie like times
+    or round amounts; both, if they lie like counts; ids, if they are spread evenly over their range, as the numbers of users
+    are (floats are both then). What is none of these is both, and said with a `DoubtfulKindWarning` if it has more than 1,000
+    values. Decimals of up to 100 values are both, if each has ten rows or more.
+
+    ``partial_fit`` over chunks equals ``fit`` on their concatenation, however it is cut, where the first chunk shows the same kinds
+    of columns: vocabularies, ids, counts and missing cells exactly; scales of a numeric column exactly while it has at most
+    100,000 distinct values. Beyond, its minimum and maximum are exact, mean and variance equal up to rounding, and quantiles come
+    from a sketch of 20,000 points.
 
     A hashed column has no rare or unknown values: ``min_frequency`` and ``max_categories`` do not apply to it, and each new
     value shares a bucket with old ones. The hash is that of the value's text, the same in all processes.
@@ -276,7 +284,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
             names, columns = read_columns(X, self)
         validate_data(self, X, reset=reset, skip_check_array=True)
         if reset:
-            schema = choose_schema(names, columns, self.categorical_features, self.sequence_features)
+            schema = choose_schema(names, columns, self.categorical_features, self.sequence_features, weight)
             text_numbers = set()  # numeric columns that came as text
             counters = new_counters(schema, self)
         else:

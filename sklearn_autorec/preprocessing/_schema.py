@@ -6,7 +6,7 @@ from numbers import Integral
 import numpy as np
 
 from ._columns import CATEGORICAL, NUMERIC, SEQUENCE, column_kind
-from ._kinds import BOTH, choose_kind
+from ._kinds import BOTH, choose_kinds
 
 NAMES_OF_KINDS = {"id": CATEGORICAL, "number": NUMERIC, "both": BOTH}  # as users give them and are told
 
@@ -68,37 +68,51 @@ class Schema:
         return [columns[i] for i in self.sources]
 
 
-def choose_schema(names, columns, categorical_features, sequence_features):
+def choose_schema(names, columns, categorical_features, sequence_features, weight=None):
     """The schema that dtypes and the two parameters of `FieldEncoder` ask for."""
     n = len(columns)
     labels = [f"x{i}" for i in range(n)] if names is None else [str(name) for name in names]
     kinds = [column_kind(column) for column in columns]
     if sequence_features is None and SEQUENCE in kinds:
         raise ValueError(f"Column {labels[kinds.index(SEQUENCE)]!r} holds lists, but sequence_features=None.")
-    if isinstance(categorical_features, dict):
-        given = _given_kinds(categorical_features, names, n)
-    else:
-        given = {}
+    named = _named_sequences(sequence_features, names, n)
     if isinstance(categorical_features, str | dict):
-        kinds = [given[i] if i in given else choose_kind(column, kinds[i]) for i, column in enumerate(columns)]
+        given = {}
+        if isinstance(categorical_features, dict):
+            given = _given_kinds(categorical_features, names, n)
+        settled = dict.fromkeys(named, SEQUENCE) | given
+        free = [i for i in range(n) if i not in settled]
+        called = range(n) if names is None else names
+        chosen = choose_kinds([columns[i] for i in free], [kinds[i] for i in free], [called[i] for i in free], weight)
+        kinds = [kind for _, kind in sorted((settled | dict(zip(free, chosen, strict=True))).items())]
     else:
-        chosen = _positions("categorical_features", categorical_features, names, n)
+        positions = _positions("categorical_features", categorical_features, names, n)
         for i, kind in enumerate(kinds):
-            kinds[i] = CATEGORICAL if i in chosen else (SEQUENCE if kind == SEQUENCE else NUMERIC)
+            kinds[i] = CATEGORICAL if i in positions else (SEQUENCE if kind == SEQUENCE else NUMERIC)
     separators = {}
-    if isinstance(sequence_features, dict):
-        for key, separator in sequence_features.items():
-            if not isinstance(separator, str) or not separator:
-                raise ValueError(
-                    f"sequence_features: the separator of column {key!r} must be a string of one character or more, "
-                    f"got {separator!r}."
-                )
-            (i,) = _positions("sequence_features", [key], names, n)
-            separators[i], kinds[i] = separator, SEQUENCE
-    elif not isinstance(sequence_features, str):
-        for i in _positions("sequence_features", sequence_features, names, n):
-            kinds[i] = SEQUENCE
+    for i, separator in named.items():
+        kinds[i] = SEQUENCE
+        if separator is not None:
+            separators[i] = separator
     return Schema(names, labels, kinds, separators)
+
+
+def _named_sequences(sequence_features, names, n_columns):
+    """Separators (None where there is none) of the columns that are named as sequences, by position."""
+    if isinstance(sequence_features, str):
+        return {}
+    if not isinstance(sequence_features, dict):
+        return dict.fromkeys(_positions("sequence_features", sequence_features, names, n_columns))
+    found = {}
+    for key, separator in sequence_features.items():
+        if not isinstance(separator, str) or not separator:
+            raise ValueError(
+                f"sequence_features: the separator of column {key!r} must be a string of one character or more, "
+                f"got {separator!r}."
+            )
+        (i,) = _positions("sequence_features", [key], names, n_columns)
+        found[i] = separator
+    return found
 
 
 def _given_kinds(given, names, n_columns):

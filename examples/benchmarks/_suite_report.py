@@ -94,7 +94,7 @@ def draw(panels, path):
 
 def _height(mean_ranks, difference):
     """Lines that a panel needs: title, measure, axis, bars, labels on both sides."""
-    return 5 + 0.7 * len(cliques(mean_ranks.sort_values(), difference)) + (len(mean_ranks) + 1) // 2
+    return 6 + 0.7 * len(cliques(mean_ranks.sort_values(), difference)) + (len(mean_ranks) + 1) // 2
 
 
 def _draw_panel(axis, title, mean_ranks, difference, height):
@@ -103,17 +103,17 @@ def _draw_panel(axis, title, mean_ranks, difference, height):
     runs = cliques(values, difference)
     low, high, margin = 1, n, 0.45 * n
     axis.set_xlim(low - margin, high + margin)
-    axis.set_ylim(height - 2.5, -2.5)
+    axis.set_ylim(height - 3.5, -3.5)
     axis.axis("off")
     axis.hlines(0, low, high, color="black", lw=1)
     for tick in range(1, n + 1):
         axis.vlines(tick, -0.25, 0, color="black", lw=1)
         axis.text(tick, -0.4, str(tick), ha="center", va="bottom", fontsize=8)
-    axis.text(low - margin, -2.3, title, ha="left", va="top", fontsize=10, weight="bold")
+    axis.text(low - margin, -3.4, title, ha="left", va="top", fontsize=10, weight="bold")
     if np.isfinite(difference):
         end = min(low + difference, high)
         axis.plot([low, low, end, end], [-1.35, -1.55, -1.55, -1.35], color="black", lw=1)
-        axis.text((low + end) / 2, -1.6, f"critical difference {difference:.2f}", ha="center", va="bottom", fontsize=8)
+        axis.text(low, -1.65, f"critical difference {difference:.2f}", ha="left", va="bottom", fontsize=8)
     bars = 0.6 + 0.7 * len(runs)
     for k, (first, last) in enumerate(runs):
         axis.hlines(0.6 + 0.7 * k, values[first] - 0.06, values[last] + 0.06, color="tab:blue", lw=3.5)

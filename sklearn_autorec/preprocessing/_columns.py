@@ -89,18 +89,16 @@ def as_arrow(series):
 
 
 def from_arrow(column):
-    """A pyarrow (Chunked)Array as a pandas Series: strings, lists and plain numbers as they lie in memory."""
+    """A pyarrow (Chunked)Array as a pandas Series: strings, lists and numbers as they lie in memory."""
     t = pa.types
     dtype = column.type
     if t.is_string_view(dtype):
         column = column.cast(pa.large_string())
-    elif t.is_decimal(dtype):
-        column = column.cast(pa.float64())
     elif t.is_date(dtype):
         column = column.cast(pa.timestamp("s" if t.is_date32(dtype) else "ms"))
     dtype = column.type
     kept = t.is_string(dtype) or t.is_large_string(dtype) or t.is_boolean(dtype) or t.is_integer(dtype)
-    if kept or t.is_floating(dtype) or _is_list(dtype):
+    if kept or t.is_floating(dtype) or t.is_decimal(dtype) or _is_list(dtype):
         return pd.Series(pd.arrays.ArrowExtensionArray(column))
     return column.to_pandas()
 
@@ -130,6 +128,8 @@ def column_kind(column):
         return NUMERIC
     if is_arrow_list(dtype):
         return SEQUENCE
+    if isinstance(dtype, pd.ArrowDtype) and pa.types.is_decimal(dtype.pyarrow_dtype):
+        return NUMERIC
     if dtype.kind != "O" or not isinstance(dtype, np.dtype):
         return CATEGORICAL
     values = np.asarray(column, dtype=object)
@@ -145,3 +145,12 @@ def column_kind(column):
 def is_missing(value):
     """Whether one cell is nan, None, NA or NaT."""
     return value is None or (not isinstance(value, (*CONTAINERS, dict)) and bool(pd.isna(value)))
+
+
+def shown(value):
+    """A cell for a message: short, and without failing where it is nested too deep to be written."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deep"
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -8,7 +8,8 @@ import pandas as pd
 from ..preprocessing._columns import CATEGORICAL, NUMERIC, SEQUENCE
 from ..preprocessing._numeric import NumericScaler, NumericSummary
 from ..preprocessing._schema import Schema
-from ..preprocessing._vocabulary import FIRST, ValueCounter, Vocabulary
+from ..preprocessing._value_counter import ValueCounter
+from ..preprocessing._vocabulary import FIRST, Vocabulary
 from ._nodes import refuse
 
 MAX_ROW_ITEMS = 2**20  # items of all sequence columns of a row, padding included

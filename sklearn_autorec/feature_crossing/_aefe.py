@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ..preprocessing._columns import read_columns
+from ..preprocessing._names import check_columns
 from ..utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
 from ._cascade import N_FOLDS
 from ._crosser import SEPARATOR
@@ -352,7 +353,7 @@ class AEFE(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "_statistics")
         if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self._names and len(X)):
             read_columns(X, self)
-            validate_data(self, X, reset=False, skip_check_array=True)
+            check_columns(self, X, self._names)
         table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
         ids = column_ids(table, self.encoder_, self._positions, self._edges)
         return self._output(X, self._columns([s.transform(ids) for s in self._statistics], ids))

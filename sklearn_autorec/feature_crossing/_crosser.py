@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..preprocessing._columns import NUMERIC, SEQUENCE, read_columns
+from ..preprocessing._names import check_columns
 from ..preprocessing._vocabulary import MISSING
 from ..utils._sklearn import HasMethods, Interval, StrOptions, validate_parameters
 from ._combinations import Combinations
@@ -257,7 +258,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "_combinations")
         if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self._names and len(X)):
             read_columns(X, self)
-            validate_data(self, X, reset=False, skip_check_array=True)
+            check_columns(self, X, self._names)
         table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
         return self._output(X, table, column_ids(table, self.encoder_, self._positions, self._edges))
 

@@ -256,7 +256,7 @@ class GLIDER(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         found = self._explain(table, rows[: self.n_instances], groups, rng)
         self._rank(found, [labels[group[0]] for group in groups])
         self.crosser_ = FieldCrosser(
-            [tuple(labels.index(name) for name in cross) for cross in self.crosses_],
+            [tuple((names or range(len(labels)))[labels.index(name)] for name in cross) for cross in self.crosses_],
             min_count=self.min_count,
             max_ids=self.max_ids,
             n_bins=self.n_bins,

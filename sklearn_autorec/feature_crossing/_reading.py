@@ -8,6 +8,7 @@ import pandas as pd
 from sklearn.base import clone
 
 from ..preprocessing import FieldEncoder
+from ..preprocessing._names import find_column
 from ..preprocessing._vocabulary import FIRST, MISSING
 
 HALF_WIDTH = np.sqrt(3)  # quantile scores lie in [-sqrt(3), sqrt(3)]
@@ -15,11 +16,10 @@ N_QUANTILES = 1000  # so that values of skewed columns keep apart as float32 sco
 
 
 def position(name, names, labels, parameter):
-    """Position of a column given by name, or by position."""
-    if isinstance(name, str) and name in labels:
-        return labels.index(name)
-    if isinstance(name, Integral) and not isinstance(name, bool) and -len(labels) <= name < len(labels):
-        return int(name) % len(labels)
+    """Position of a column given by name, or by position where names are no integers."""
+    found = find_column(name, names, labels)
+    if found is not None:
+        return found
     known = f"one of the columns {labels}" if names is not None else "a column"
     raise ValueError(
         f"{parameter} has {name!r}, which is neither {known} nor a position below {len(labels)} feature(s)."

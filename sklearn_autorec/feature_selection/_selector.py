@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..estimators import CTRClassifier, RatingRegressor
 from ..nn import BuildContext, mask_from_text
+from ..preprocessing._names import compare_names, table_names
 from ..search import EncodedTensors
 from ..utils._sklearn import HasMethods, Interval, StrOptions, safe_indexing, validate_parameters
 from ._autofield import AutoField
@@ -216,6 +217,7 @@ class FieldSelector(SelectorMixin, BaseEstimator):
             ensure_all_finite="allow-nan" if not frame else False,
             skip_check_array=frame,
         )
+        compare_names(self, table_names(X), getattr(self.encoder_, "estimator", self.encoder_)._schema.names)
         kept = safe_indexing(X, np.flatnonzero(self.support_), axis=1)
         return self._with_ids(X, kept) if hasattr(self, "value_support_") else kept
 

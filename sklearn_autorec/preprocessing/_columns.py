@@ -39,6 +39,8 @@ def read_columns(X, estimator):
         names = X.columns.tolist()
         _check_table(X.shape, names, estimator)
         return names, [_plain(column) for _, column in X.items()]
+    if hasattr(X, "collect_schema") and hasattr(X, "collect"):
+        raise TypeError(f"X is a {type(X).__name__}, whose rows are not there yet; call X.collect() first.")
     if hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__"):  # polars, pyarrow
         return _read_arrow(X, estimator)
     if isinstance(X, list | tuple) and len(X) and all(isinstance(row, list | tuple | np.ndarray) for row in X):
@@ -74,6 +76,8 @@ def _plain(series):
 
 def _read_arrow(X, estimator):
     if pa is not None:
+        if hasattr(X, "schema") and hasattr(X, "with_columns"):  # polars has types that arrow lacks
+            _refuse_polars_types(X)
         X = pa.table(X)
         names = X.column_names
         _check_table(X.shape, names, estimator)
@@ -81,6 +85,14 @@ def _read_arrow(X, estimator):
     names = list(X.columns)
     _check_table(X.shape, names, estimator)
     return names, [np.fromiter(X[name].to_list(), object, X.shape[0]) for name in names]
+
+
+def _refuse_polars_types(X):
+    for name, dtype in X.schema.items():
+        if str(dtype) in ("Int128", "UInt128", "Object", "Float16"):
+            raise TypeError(
+                f"Column {name!r} has polars' type {dtype}, which cannot be read; cast it to Int64, UInt64, Float32 or String."
+            )
 
 
 def as_arrow(series):

@@ -11,6 +11,8 @@ from ..utils._sklearn import Interval, StrOptions, validate_parameters
 from ._columns import read_columns
 from ._counting import compress, count, derive, each_column, new_counters
 from ._encoding import assemble, encode_column, encode_few, parse_column, report_unknown
+from ._hints import hint_at_columns
+from ._names import check_columns, unused_names
 from ._schema import choose_schema
 from ._table import EncodedTable
 from ._vocabulary import MISSING
@@ -222,14 +224,17 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         if reset:
             validate_parameters(self)
         names, columns = read_columns(X, self)
-        validate_data(self, X, reset=reset, skip_check_array=True)
         if reset:
+            validate_data(self, X, reset=True, skip_check_array=True)
             schema = choose_schema(names, columns, self.categorical_features, self.sequence_features)
             text_numbers = set()  # numeric columns that came as text
             counters = new_counters(schema, self)
         else:
+            check_columns(self, X, self._schema.names)
             schema, text_numbers, counters = self._schema, self._text_numbers, self._counters
         parsed = each_column(columns, lambda i, column: parse_column(i, column, schema, self.max_length))
+        if reset:
+            hint_at_columns(columns, parsed, schema, not isinstance(self.categorical_features, str))
         text_numbers |= count(counters, parsed)
         self._schema, self._text_numbers, self._counters = schema, text_numbers, counters
         self.categorical_, self.numeric_, self.sequence_ = (
@@ -311,7 +316,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
                 return table
         _, columns = read_columns(X, self)
         if validate:
-            validate_data(self, X, reset=False, skip_check_array=True)
+            check_columns(self, X, schema.names)
         elif len(columns) != self.n_features_in_:
             raise ValueError(f"X has {len(columns)} features, but FieldEncoder expects {self.n_features_in_} features.")
         parsed = each_column(columns, lambda i, column: encode_column(i, column, schema, max_length, fields[i]))
@@ -367,6 +372,11 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         ----------
         input_features : array-like of str or None, default=None
             Names of the columns of ``fit``, if these had none; else the same names again.
+
+        Returns
+        -------
+        ndarray
+            All different: of a column "price_missing" beside "price", the indicator is called "price_missing_2".
         """
         check_is_fitted(self, "_derived")
         labels = self._schema.labels
@@ -379,16 +389,10 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
                 )
             if labels != list(getattr(self, "feature_names_in_", labels)):
                 raise ValueError("input_features is not equal to feature_names_in_")
-        numeric = [labels[i] for i in self.numeric_]
-        return np.array(
-            [
-                *(labels[i] for i in self.categorical_),
-                *numeric,
-                *(f"{name}_missing" for name in numeric),
-                *(f"{labels[i]}_{k}" for i in self.sequence_ for k in range(self.max_length)),
-            ],
-            dtype=object,
-        )
+        kept = [labels[i] for i in (*self.categorical_, *self.numeric_)]
+        indicators = [f"{labels[i]}_missing" for i in self.numeric_]
+        items = [f"{labels[i]}_{k}" for i in self.sequence_ for k in range(self.max_length)]
+        return np.array([*kept, *unused_names([*indicators, *items], kept)], dtype=object)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

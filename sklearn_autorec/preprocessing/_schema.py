@@ -1,11 +1,11 @@
 """Which column of a table is of which kind."""
 
 from dataclasses import dataclass, field
-from numbers import Integral
 
 import numpy as np
 
 from ._columns import CATEGORICAL, NUMERIC, SEQUENCE, column_kind
+from ._names import find_column
 from ._time_columns import time_of_column
 
 
@@ -48,6 +48,8 @@ def choose_schema(names, columns, categorical_features, sequence_features):
     """The schema that dtypes and the two parameters of `FieldEncoder` ask for."""
     n = len(columns)
     labels = [f"x{i}" for i in range(n)] if names is None else [str(name) for name in names]
+    if len(set(labels)) < n:
+        raise ValueError(f"Column names must differ as text too, got {names}.")
     kinds = [column_kind(column) for column in columns]
     if sequence_features is None and SEQUENCE in kinds:
         raise ValueError(f"Column {labels[kinds.index(SEQUENCE)]!r} holds lists, but sequence_features=None.")
@@ -85,10 +87,9 @@ def _positions(parameter, given, names, n_columns):
         return set(np.flatnonzero(given).tolist())
     positions = set()
     for g in given:
-        if isinstance(g, str | tuple) and names is not None and g in names:
-            positions.add(names.index(g))
-        elif isinstance(g, Integral) and not isinstance(g, bool) and -n_columns <= g < n_columns:
-            positions.add(int(g) % n_columns)
+        found = find_column(g, names, [str(name) for name in names or ()] or [""] * n_columns)
+        if found is not None:
+            positions.add(found)
         else:
             known = f"a column of {names} nor " if names is not None else ""
             raise ValueError(f"{parameter} has {g!r}, which is neither {known}an index below {n_columns}.")

@@ -15,6 +15,9 @@ from .utils._sklearn import StrOptions, check_y, with_callbacks
 __all__ = ["CTRClassifier", "RatingRegressor"]
 
 
+LARGEST_SPREAD = 1e150  # of ratings: their variance is finite
+
+
 def _auc(y, logits, weight):
     """ROC AUC of a binary validation set; NaN where it holds one class."""
     return roc_auc_score(y, logits[:, 0], sample_weight=weight) if 0 < y.mean() < 1 else np.nan
@@ -263,6 +266,10 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         logits = self._logits(X)
         return self.classes_[logits.argmax(1) if len(self.classes_) > 2 else (logits[:, 0] > 0).astype(int)]
 
+    def score(self, X, y, sample_weight=None):
+        """Share of rows whose label is predicted right; labels may be of the types that ``fit`` takes."""
+        return super().score(X, self._check_labels(y), sample_weight)
+
     def _encode_target(self, y, weight, classes=None):
         y = self._check_labels(y)
         self.classes_ = np.unique(y if classes is None else np.asarray(classes))
@@ -286,7 +293,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     def _row_weight(self, y, sample_weight):
         if self.class_weight is None:
             return sample_weight
-        weight = compute_sample_weight(self.class_weight, np.asarray(y))
+        weight = compute_sample_weight(self.class_weight, self._check_labels(y))
         return weight if sample_weight is None else weight * sample_weight
 
     def _loss(self):
@@ -437,13 +444,26 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
     def _encode_target(self, y, weight, classes=None):
         y = check_y(y, self, y_numeric=True).astype(np.float64)
         check_consistent_length(y, weight)
+        spread = float(np.ptp(y / 2)) * 2 if np.abs(y).max() < LARGEST_SPREAD else np.inf
+        if not (spread == 0 or 1 / LARGEST_SPREAD < spread < LARGEST_SPREAD):
+            raise ValueError(
+                f"y has ratings from {y.min():g} to {y.max():g}, whose variance float64 cannot hold; rescale them to a spread "
+                f"between {1 / LARGEST_SPREAD:g} and {LARGEST_SPREAD:g}."
+            )
         self.y_mean_ = float(np.average(y, weights=weight))
         self.y_scale_ = float(np.sqrt(np.average((y - self.y_mean_) ** 2, weights=weight))) or 1.0
         return self._transform_target(y)
 
     def _transform_target(self, y):
         y = check_y(y, self, y_numeric=True).astype(np.float64)
-        return ((y - self.y_mean_) / self.y_scale_).astype(np.float32)
+        with np.errstate(over="ignore"):
+            scaled = ((y - self.y_mean_) / self.y_scale_).astype(np.float32)
+        if not np.isfinite(scaled).all():
+            raise ValueError(
+                f"y has the rating {y[~np.isfinite(scaled)][0]:g}, too far from those of the first fit (mean {self.y_mean_:g}, "
+                f"standard deviation {self.y_scale_:g}) to be learned together with them."
+            )
+        return scaled
 
     def _loss(self):
         return SquaredError()

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from ..preprocessing._columns import read_columns
 from ..preprocessing._names import check_columns
+from ..utils._defaults import DefaultComponents
 from ..utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
 from ._cascade import N_FOLDS
 from ._crosser import SEPARATOR
@@ -25,6 +26,7 @@ from ._reading import (
     column_edges,
     column_ids,
     column_sizes,
+    default_encoder,
     output_labels,
     resolve_bins,
     select,
@@ -33,7 +35,7 @@ from ._reading import (
 PARADIGMS = ("count", "nunique", "ratio", "target", "concat")
 
 
-class AEFE(TransformerMixin, BaseEstimator):
+class AEFE(DefaultComponents, TransformerMixin, BaseEstimator):
     r"""Add statistics of pairs of columns that a model gains from.
 
     Pairs of columns that act together are found by a small factorization machine. Each becomes several features: how often a
@@ -151,6 +153,7 @@ class AEFE(TransformerMixin, BaseEstimator):
     (6000, 7)
     """
 
+    _component_makers = {"encoder": "_make_encoder"}
     _parameter_constraints = {
         "estimator": [None, HasMethods(["fit", "predict"])],
         "scoring": [StrOptions({"auto"}), str, callable, None],
@@ -177,6 +180,8 @@ class AEFE(TransformerMixin, BaseEstimator):
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
     }
+
+    _make_encoder = staticmethod(default_encoder)
 
     def __init__(
         self,
@@ -333,9 +338,10 @@ class AEFE(TransformerMixin, BaseEstimator):
                 ids.append(SEPARATOR.join(labels[i] for i in feature.columns))
         self.features_ = [*names, *ids]
         self.crosses_ = list(dict.fromkeys(tuple(labels[i] for i in sorted(f.columns)) for f in selected))
-        twice = [name for name in self.features_ if name in labels]
-        if self.append and twice:
-            raise ValueError(f"The table already has a column {twice[0]!r}, the name of a feature.")
+        taken = [name for name in self.features_ if name in labels] if self.append else []
+        twice = [name for name in self.features_ if self.features_.count(name) > 1]
+        if taken or twice:
+            raise ValueError(f"There already is a column {[*taken, *twice][0]!r}, the name of a feature.")
 
     def transform(self, X):
         """Rows with their features.

@@ -9,8 +9,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..preprocessing._columns import NUMERIC, SEQUENCE, read_columns
-from ..preprocessing._names import check_columns
+from ..preprocessing._names import check_columns, unused_names
 from ..preprocessing._vocabulary import MISSING
+from ..utils._defaults import DefaultComponents
 from ..utils._sklearn import HasMethods, Interval, StrOptions, validate_parameters
 from ._combinations import Combinations
 from ._reading import (
@@ -21,6 +22,7 @@ from ._reading import (
     column_edges,
     column_ids,
     column_sizes,
+    default_encoder,
     output_labels,
     resolve_bins,
     resolve_crosses,
@@ -31,7 +33,7 @@ from ._reading import (
 SEPARATOR = " x "
 
 
-class FieldCrosser(TransformerMixin, BaseEstimator):
+class FieldCrosser(DefaultComponents, TransformerMixin, BaseEstimator):
     """Add a column for each cross: an id for each combination of the values of its columns.
 
     Parameters
@@ -99,6 +101,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
            [0., 1., 0.]])
     """
 
+    _component_makers = {"encoder": "_make_encoder"}
     _parameter_constraints = {
         "crosses": [list, tuple],
         "min_count": [Interval(Integral, 1, None, closed="left")],
@@ -109,6 +112,8 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         "append": ["boolean"],
         "encoder": [None, HasMethods(["fit", "encode"])],
     }
+
+    _make_encoder = staticmethod(default_encoder)
 
     def __init__(
         self,
@@ -206,9 +211,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
             # Only what the crosses need is read; with no crosses, one column, since an encoder needs some.
             positions = sorted({i for cross in crosses for i in cross}) or [0]
         named = [tuple(labels[i] for i in cross) for cross in crosses]
-        twice = [name for name in map(SEPARATOR.join, named) if name in labels]
-        if self.append and twice:
-            raise ValueError(f"The table already has a column {twice[0]!r}, the name of a cross.")
+        self._check_new_names(labels, [SEPARATOR.join(cross) for cross in named])
         table = encoder.fit_encode(select(X, positions, names, len(columns)))
         self._check_scales(labels, named)
         edges = column_edges(encoder, positions, n_bins)
@@ -231,6 +234,14 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         self.crosses_ = [tuple(labels[i] for i in cross) for cross in crosses]
         self.n_ids_ = [c.n_ids for c in combinations]
         self.encoder_ = encoder
+
+    def _check_new_names(self, labels, new):
+        taken = [name for name in new if name in labels]
+        if self.append and taken:
+            raise ValueError(f"The table already has a column {taken[0]!r}, the name of a cross.")
+        twice = [name for name in new if new.count(name) > 1]
+        if twice:
+            raise ValueError(f"Two crosses would have the name {twice[0]!r}; rename the columns that make it.")
 
     def _check_scales(self, labels, named):
         known = {*labels, *map(SEPARATOR.join, named)}
@@ -318,7 +329,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray
-            Such as "user x day", and "user=ann" and "user x day=ann x mon" with "onehot".
+            All different; such as "user x day", and "user=ann" and "user x day=ann x mon" with "onehot".
         """
         check_is_fitted(self, "_combinations")
         labels = output_labels(self, self._labels, input_features)
@@ -332,7 +343,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         if self.append:
             for i in self.encoder_.sequence_:
                 names += [f"{labels[i]}={v}" for v in value_names(self.encoder_._fields[i])]
-        return np.array(names, dtype=object)
+        return np.array(unused_names(names), dtype=object)
 
     def _value_names(self):
         """Names of all ids of each encoded column, object arrays by position."""

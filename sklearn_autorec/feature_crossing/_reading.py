@@ -53,10 +53,15 @@ def resolve_bins(n_bins, names, labels, default=10):
     return bins
 
 
+def default_encoder(encoder=None, parameter=None):
+    """The encoder that stands in for ``encoder=None``, with fine quantiles."""
+    return FieldEncoder(n_quantiles=N_QUANTILES)
+
+
 def checked_encoder(encoder):
-    """An encoder to fit: a clone of the given one, or one with fine quantiles."""
+    """An encoder to fit: a clone of the given one, or the default."""
     if encoder is None:
-        return FieldEncoder(n_quantiles=N_QUANTILES)
+        return default_encoder()
     if not isinstance(encoder, FieldEncoder) or encoder.numeric != "quantile":
         raise ValueError(f'encoder must be a FieldEncoder with numeric="quantile", got {encoder!r}.')
     return clone(encoder)

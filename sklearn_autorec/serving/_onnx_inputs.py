@@ -108,7 +108,14 @@ def onnx_inputs(vocabulary, rows):
 
 
 def _is_missing(value):
-    return value is None or (isinstance(value, str) and value == "") or bool(value != value)
+    if value is None or (isinstance(value, str) and value == ""):
+        return True
+    try:
+        return bool(value != value)
+    except TypeError:  # pandas' NA is not even unequal to itself
+        return True
+    except ValueError:  # an array
+        return False
 
 
 def _id(value, column):

@@ -14,12 +14,13 @@ from ._columns import CATEGORICAL, NUMERIC, is_missing
 from ._spelling import plain_number
 from ._table import EncodedTable
 from ._time_columns import factorize_times, numbers_of_times, time_values
-from ._times import kind_of_cell, microseconds_of
+from ._times import TIME, microseconds_of
 from ._values import check_range, factorize, factorize_sequences, numeric_values
 from ._vocabulary import MISSING, PLAIN_TYPES, UNKNOWN
 
 LOOKUP_ROWS = 5_000  # up to so many rows, dictionary look-ups beat whole-column operations
 REPORT_ROWS = 100  # shares of unknown values are reported from so many rows
+_NUMBER_TYPES = {float, int, bool, type(None)}
 _EXACT_TYPES = PLAIN_TYPES - {float}
 
 
@@ -118,7 +119,8 @@ def encode_few(X, schema, max_length, fields):
     n, m = len(X), len(schema.numeric)
     # One conversion of the whole table: access column by column would take most of the time.
     values = X.to_numpy(dtype=object).T.tolist()
-    plain = set(map(type, chain.from_iterable(values))) <= _EXACT_TYPES
+    ids_only = values if len(schema.categorical) == len(values) else map(values.__getitem__, schema.categorical)
+    plain = set(map(type, chain.from_iterable(ids_only))) <= _EXACT_TYPES
     ids = np.empty((n, len(schema.categorical)), np.int32)
     for j, i in enumerate(schema.categorical):
         if not plain and _narrow_floats(values[i], X, i):
@@ -164,24 +166,35 @@ def _numbers_of_few(columns, schema):
     """Lists of Python values as float64 (n_columns, n_rows); None if one needs the general path."""
     if schema.times is None:
         return None
-    times = [schema.times.get(i) for i in schema.numeric] if schema.times else [None] * len(columns)
-    if not any(times) and set(map(type, chain.from_iterable(columns))) <= {float, int, bool, type(None)}:
+    if not schema.times and set(map(type, chain.from_iterable(columns))) <= _NUMBER_TYPES:
         return np.array(columns, dtype=np.float64)
     try:
-        cells = [[_number(v, time) for v in column] for column, time in zip(columns, times, strict=True)]
+        cells = [_numbers(column, schema.times.get(i)) for column, i in zip(columns, schema.numeric, strict=True)]
         return np.array(cells, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         return None
 
 
-def _number(value, time):
-    """A cell as a number, times in seconds; a TypeError for what only the general path converts or refuses."""
+def _numbers(column, time):
+    """Cells of a column as numbers, times in seconds; a TypeError for what only the general path converts or refuses."""
+    if time is None:
+        return column if set(map(type, column)) <= _NUMBER_TYPES else [_number(value) for value in column]
+    return [_seconds(value, time) for value in column]
+
+
+def _number(value):
     if is_missing(value):
         return np.nan
-    if time is None:
-        if isinstance(value, str | bytes) or plain_number(value) is None:
-            raise TypeError
-        return float(value)
-    if not isinstance(value, pd.Timestamp | pd.Timedelta) or not kind_of_cell(value).agrees(time):
+    if isinstance(value, str | bytes) or plain_number(value) is None:
         raise TypeError
-    return microseconds_of(value) / 1e6
+    return float(value)
+
+
+def _seconds(value, time):
+    if isinstance(value, pd.Timestamp | pd.Timedelta):
+        zone = getattr(value, "tzinfo", None)
+        if isinstance(value, pd.Timestamp) == (time.kind == TIME) and (zone is None) == (time.zone is None):
+            return microseconds_of(value) / 1e6
+    if not is_missing(value):
+        raise TypeError
+    return np.nan

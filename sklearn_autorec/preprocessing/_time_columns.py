@@ -30,12 +30,14 @@ def time_of_column(column, name, numeric):
     found = time_of_dtype(dtype)
     if found is not None or dtype != np.dtype(object):
         return found
-    cells = [v for v in np.asarray(column, dtype=object) if not is_missing(v) and not (isinstance(v, str) and v == "")]
-    if not numeric and (not cells or kind_of_cell(cells[0]) is None):
-        return None  # ids among which there may be times
+    values = np.asarray(column, dtype=object)
+    first = next((v for v in values if not _is_empty(v)), None)
+    if first is None or kind_of_cell(first) is None:
+        return None  # ids among which there may be times, or numbers, among which these are refused
+    cells = [v for v in values if not _is_empty(v)]
     kinds = list(dict.fromkeys(kind_of_cell(v) for v in cells))
     times = [kind for kind in kinds if kind is not None]
-    if not times or (None in kinds and not numeric):
+    if None in kinds and not numeric:
         return None
     if None in kinds:
         other = next(v for v in cells if kind_of_cell(v) is None)
@@ -44,6 +46,10 @@ def time_of_column(column, name, numeric):
         if not kind.agrees(times[0]):
             raise ValueError(f"Column {name!r} mixes {times[0]} with {kind}.")
     return times[0]
+
+
+def _is_empty(value):
+    return is_missing(value) or (isinstance(value, str) and value == "")
 
 
 def _plain_dtype(column):
@@ -86,7 +92,7 @@ def time_values(column, known, name):
     else:
         found, how = np.full(len(column), NOT_A_TIME), None
         for k, value in enumerate(np.asarray(column, dtype=object)):
-            if not is_missing(value) and not (isinstance(value, str) and value == ""):
+            if not _is_empty(value):
                 found[k], read = read_time(value, known, name)
                 how = how or read
     if how is not None:

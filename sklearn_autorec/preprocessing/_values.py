@@ -90,7 +90,9 @@ def factorize(column, name):
         What the values were; empty without any.
     """
     try:
-        codes, uniques = pd.factorize(column)
+        # An index of float16 does not exist: pandas would give the distinct values as float32.
+        plain = np.asarray(column) if column.dtype == np.float16 else column
+        codes, uniques = pd.factorize(plain)
         codes, keys, seen = canonical(codes, uniques)
         if column.dtype == object and not seen <= STRINGS:
             seen |= _hidden_booleans(column, uniques)

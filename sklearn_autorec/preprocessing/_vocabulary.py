@@ -66,6 +66,9 @@ def _equal_as_they_are(values):
     return float not in kinds or not any(type(v) is float and abs(v) >= EXACT for v in values)
 
 
+_TRUTHS = {*WORDS, "0", "1"}  # what may be a boolean where it is no value of its own
+
+
 class _LookUp(dict):
     def __missing__(self, key):
         return -1
@@ -273,7 +276,7 @@ class Vocabulary:
         for k in odd:
             value = values[k]
             if isinstance(value, str):
-                if (STRINGS - self.seen and self.seen) or value in WORDS:
+                if (STRINGS - self.seen and self.seen) or value in _TRUTHS:
                     return None
                 ids[k] = UNKNOWN
             elif value != value:

@@ -41,7 +41,7 @@ def plain_number(value):
     text.
     """
     if isinstance(value, bool | np.bool_ | int | np.integer):
-        return int(value)
+        return None if isinstance(value, np.timedelta64) else int(value)  # which numpy counts among integers
     if isinstance(value, float | np.floating):
         number = float(value)
         if number.is_integer():

@@ -11,8 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ..preprocessing._columns import read_columns
-from ..preprocessing._names import check_columns
-from ..utils._defaults import DefaultComponents
+from ..preprocessing._names import check_columns, output_labels
 from ..utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
 from ._cascade import N_FOLDS
 from ._crosser import SEPARATOR
@@ -20,14 +19,13 @@ from ._distinct import distinct_groups
 from ._pair_features import Statistic, random_folds
 from ._pair_search import PairSearch, numbers_of, read_targets
 from ._reading import (
+    DefaultEncoder,
     append_columns,
     append_to_array,
     checked_encoder,
     column_edges,
     column_ids,
     column_sizes,
-    default_encoder,
-    output_labels,
     resolve_bins,
     select,
 )
@@ -35,7 +33,7 @@ from ._reading import (
 PARADIGMS = ("count", "nunique", "ratio", "target", "concat")
 
 
-class AEFE(DefaultComponents, TransformerMixin, BaseEstimator):
+class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
     r"""Add statistics of pairs of columns that a model gains from.
 
     Pairs of columns that act together are found by a small factorization machine. Each becomes several features: how often a
@@ -153,7 +151,6 @@ class AEFE(DefaultComponents, TransformerMixin, BaseEstimator):
     (6000, 7)
     """
 
-    _component_makers = {"encoder": "_make_encoder"}
     _parameter_constraints = {
         "estimator": [None, HasMethods(["fit", "predict"])],
         "scoring": [StrOptions({"auto"}), str, callable, None],
@@ -180,8 +177,6 @@ class AEFE(DefaultComponents, TransformerMixin, BaseEstimator):
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
     }
-
-    _make_encoder = staticmethod(default_encoder)
 
     def __init__(
         self,

@@ -11,15 +11,14 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ..preprocessing._columns import read_columns
-from ..utils._defaults import DefaultComponents
 from ..utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
 from ._cross_search import CrossSearch
 from ._crosser import SEPARATOR, FieldCrosser
 from ._preparing import best_bins, split_rows
-from ._reading import checked_encoder, column_ids, column_sizes, default_encoder
+from ._reading import DefaultEncoder, checked_encoder, column_ids, column_sizes
 
 
-class AutoCross(DefaultComponents, TransformerMixin, BaseEstimator):
+class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
     r"""Find crosses of columns that help a linear model, and add them as columns.
 
     Starting from the single columns, every union of two members of the current set (columns and crosses found so far) is a
@@ -126,7 +125,6 @@ class AutoCross(DefaultComponents, TransformerMixin, BaseEstimator):
     >>> model = make_pipeline(AutoCross(output="onehot", random_state=0), LogisticRegression()).fit(X, y)
     """
 
-    _component_makers = {"encoder": "_make_encoder"}
     _parameter_constraints = {
         "max_crosses": [Interval(Integral, 0, None, closed="left")],
         "max_order": [Interval(Integral, 2, None, closed="left")],
@@ -148,8 +146,6 @@ class AutoCross(DefaultComponents, TransformerMixin, BaseEstimator):
         "encoder": [None, HasMethods(["fit", "encode"])],
         "random_state": ["random_state"],
     }
-
-    _make_encoder = staticmethod(default_encoder)
 
     def __init__(
         self,

@@ -9,12 +9,12 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..preprocessing._columns import NUMERIC, SEQUENCE, read_columns
-from ..preprocessing._names import check_columns, unused_names
+from ..preprocessing._names import check_columns, output_labels, unused_names
 from ..preprocessing._vocabulary import MISSING
-from ..utils._defaults import DefaultComponents
 from ..utils._sklearn import HasMethods, Interval, StrOptions, validate_parameters
 from ._combinations import Combinations
 from ._reading import (
+    DefaultEncoder,
     append_columns,
     append_to_array,
     bin_names,
@@ -22,8 +22,6 @@ from ._reading import (
     column_edges,
     column_ids,
     column_sizes,
-    default_encoder,
-    output_labels,
     resolve_bins,
     resolve_crosses,
     select,
@@ -33,7 +31,7 @@ from ._reading import (
 SEPARATOR = " x "
 
 
-class FieldCrosser(DefaultComponents, TransformerMixin, BaseEstimator):
+class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
     """Add a column for each cross: an id for each combination of the values of its columns.
 
     Parameters
@@ -101,7 +99,6 @@ class FieldCrosser(DefaultComponents, TransformerMixin, BaseEstimator):
            [0., 1., 0.]])
     """
 
-    _component_makers = {"encoder": "_make_encoder"}
     _parameter_constraints = {
         "crosses": [list, tuple],
         "min_count": [Interval(Integral, 1, None, closed="left")],
@@ -112,8 +109,6 @@ class FieldCrosser(DefaultComponents, TransformerMixin, BaseEstimator):
         "append": ["boolean"],
         "encoder": [None, HasMethods(["fit", "encode"])],
     }
-
-    _make_encoder = staticmethod(default_encoder)
 
     def __init__(
         self,

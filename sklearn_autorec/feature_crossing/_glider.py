@@ -11,20 +11,19 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ..preprocessing._columns import read_columns
-from ..utils._defaults import DefaultComponents
 from ..utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
 from ._crosser import FieldCrosser
 from ._distinct import distinct_groups
 from ._explaining import strengths_of
 from ._nid import GRADIENT_NID, NID
 from ._perturbing import GONE, as_pandas_or_array, take_rows, typical_rows
-from ._reading import checked_encoder, column_edges, column_ids, default_encoder, resolve_bins
+from ._reading import DefaultEncoder, checked_encoder, column_edges, column_ids, resolve_bins
 from ._threads import one_thread
 
 INSTANCES_PER_JOB = 16  # nets trained side by side; what a job gets does not depend on n_jobs, nor does the result
 
 
-class GLIDER(DefaultComponents, MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     r"""Find crosses of columns by asking a model which columns it does not treat one by one.
 
     A row is explained by perturbing it: random sets of its columns are replaced, the model is asked again, and a small network
@@ -126,7 +125,6 @@ class GLIDER(DefaultComponents, MetaEstimatorMixin, TransformerMixin, BaseEstima
     ['f0', 'f1', 'f2', 'f3', 'f4', 'f0 x f1']
     """
 
-    _component_makers = {"encoder": "_make_encoder"}
     _parameter_constraints = {
         "estimator": [HasMethods(["fit", "predict"])],
         "prefit": ["boolean"],
@@ -149,8 +147,6 @@ class GLIDER(DefaultComponents, MetaEstimatorMixin, TransformerMixin, BaseEstima
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
     }
-
-    _make_encoder = staticmethod(default_encoder)
 
     def __init__(
         self,

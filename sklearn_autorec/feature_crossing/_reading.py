@@ -10,6 +10,7 @@ from sklearn.base import clone
 from ..preprocessing import FieldEncoder
 from ..preprocessing._names import find_column
 from ..preprocessing._vocabulary import FIRST, MISSING
+from ..utils._defaults import DefaultComponents
 
 HALF_WIDTH = np.sqrt(3)  # quantile scores lie in [-sqrt(3), sqrt(3)]
 N_QUANTILES = 1000  # so that values of skewed columns keep apart as float32 scores
@@ -53,15 +54,20 @@ def resolve_bins(n_bins, names, labels, default=10):
     return bins
 
 
-def default_encoder(encoder=None, parameter=None):
-    """The encoder that stands in for ``encoder=None``, with fine quantiles."""
-    return FieldEncoder(n_quantiles=N_QUANTILES)
+class DefaultEncoder(DefaultComponents):
+    """Mixin of what has ``encoder=None``, which stands for one with fine quantiles."""
+
+    _component_makers = {"encoder": "_make_encoder"}
+
+    @staticmethod
+    def _make_encoder(encoder=None, parameter=None):
+        return FieldEncoder(n_quantiles=N_QUANTILES)
 
 
 def checked_encoder(encoder):
     """An encoder to fit: a clone of the given one, or the default."""
     if encoder is None:
-        return default_encoder()
+        return DefaultEncoder._make_encoder()
     if not isinstance(encoder, FieldEncoder) or encoder.numeric != "quantile":
         raise ValueError(f'encoder must be a FieldEncoder with numeric="quantile", got {encoder!r}.')
     return clone(encoder)
@@ -189,17 +195,3 @@ def append_to_array(X, *blocks):
     if X.dtype.kind in "US":
         X = X.astype(object)  # else numbers would become text
     return np.hstack([X, *blocks])
-
-
-def output_labels(estimator, labels, input_features):
-    """Names of the columns of ``fit``, given in ``get_feature_names_out`` or not; refuses others than those."""
-    if input_features is None:
-        return labels
-    given = [str(name) for name in input_features]
-    if len(given) != len(labels):
-        raise ValueError(
-            f"input_features should have length equal to number of features ({len(labels)}), got {len(given)}"
-        )
-    if given != list(getattr(estimator, "feature_names_in_", given)):
-        raise ValueError("input_features is not equal to feature_names_in_")
-    return given

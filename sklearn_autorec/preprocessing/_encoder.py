@@ -12,12 +12,17 @@ from ._columns import read_columns
 from ._counting import compress, count, derive, each_column, new_counters
 from ._encoding import assemble, encode_column, encode_few, parse_column, report_unknown
 from ._hints import hint_at_columns
-from ._names import check_columns, unused_names
+from ._names import check_columns, output_labels, unused_names
 from ._schema import choose_schema
 from ._table import EncodedTable
 from ._vocabulary import MISSING
 
 FEW_ROWS = 16  # up to so many rows, the table is read cell by cell
+
+
+def _of_fields(attribute, columns):
+    """A property: the attribute of the vocabularies of some columns, a list."""
+    return property(lambda self: [getattr(self._fields[i], attribute) for i in getattr(self, columns)])
 
 
 class FieldEncoder(TransformerMixin, BaseEstimator):
@@ -79,9 +84,18 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
     -----
     Missing are nan, None, NA, NaT, null and the empty string, in every container alike.
 
-    Equal values of different types are one value: 1, 1.0 and True, in columns that hold text as well 1 and "1". If a column
-    was all numbers in ``fit`` and holds text later, or the other way round, values are converted with a
-    `DataTypeDriftWarning`.
+    One rule tells when two spellings are the same value, here, in crossers, model files and `onnx_inputs`. Integers are exact,
+    of any size, also as digits in text and as whole Decimals. A float that is whole is that integer below 2^53 (in float32
+    below 2^24, in float16 below 2^11); beyond, its digits are lost: it equals no integer, and is unknown with a
+    `DataTypeDriftWarning`. Other floats are known by their fewest digits, so that 0.1 is one value in every width. True is 1,
+    and where the column held booleans, or nothing but their names, also "true" in any case. In columns of text 1 is "1".
+
+    A column that held times (or durations) goes on reading as such: other units and zones, dates, ISO 8601 text and numbers
+    since 1970 are converted; what is not certain, such as a zone on one side only, is refused.
+
+    If a column was all numbers in ``fit`` and holds text later, or the other way round, values are converted with a
+    `DataTypeDriftWarning`. What looks like a mistake in ``fit`` (ids that a gap made floats, lists of floats, times as
+    integers) is named by a `SuspiciousColumnWarning`.
 
     ``partial_fit`` over chunks equals ``fit`` on their concatenation, however it is cut: vocabularies, ids, counts and missing
     cells exactly; scales of a numeric column exactly while it has at most 100,000 distinct values. Beyond, its minimum and
@@ -250,29 +264,12 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
             self._derived = derive(self._counters, self)
         return self._derived
 
-    @property
-    def categories_(self):
-        return [self._fields[i].categories for i in self.categorical_]
-
-    @property
-    def counts_(self):
-        return [self._fields[i].counts for i in self.categorical_]
-
-    @property
-    def n_ids_(self):
-        return [self._fields[i].n_ids for i in self.categorical_]
-
-    @property
-    def sequence_categories_(self):
-        return [self._fields[i].categories for i in self.sequence_]
-
-    @property
-    def sequence_counts_(self):
-        return [self._fields[i].counts for i in self.sequence_]
-
-    @property
-    def sequence_n_ids_(self):
-        return [self._fields[i].n_ids for i in self.sequence_]
+    categories_ = _of_fields("categories", "categorical_")
+    counts_ = _of_fields("counts", "categorical_")
+    n_ids_ = _of_fields("n_ids", "categorical_")
+    sequence_categories_ = _of_fields("categories", "sequence_")
+    sequence_counts_ = _of_fields("counts", "sequence_")
+    sequence_n_ids_ = _of_fields("n_ids", "sequence_")
 
     def __getstate__(self):
         if hasattr(self, "_derived"):
@@ -298,12 +295,13 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If columns are missing, extra, reordered or twice there, or a numeric column holds infinity or text.
+            If columns are missing, extra, renamed, reordered or twice there, a numeric column holds infinity, text or times,
+            or a column of times something of which it is not certain which time it is.
 
         Warns
         -----
         DataTypeDriftWarning
-            If a column holds another kind of values than in ``fit``; they are converted.
+            If a column holds another kind of values than in ``fit``, which are converted, or floats that have lost digits.
         UnknownCategoryWarning
             If most of a column was never seen in ``fit``.
         """
@@ -379,16 +377,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
             All different: of a column "price_missing" beside "price", the indicator is called "price_missing_2".
         """
         check_is_fitted(self, "_derived")
-        labels = self._schema.labels
-        if input_features is not None:
-            labels = [str(name) for name in input_features]
-            if len(labels) != self.n_features_in_:
-                raise ValueError(
-                    f"input_features should have length equal to number of features ({self.n_features_in_}), got "
-                    f"{len(labels)}"
-                )
-            if labels != list(getattr(self, "feature_names_in_", labels)):
-                raise ValueError("input_features is not equal to feature_names_in_")
+        labels = output_labels(self, self._schema.labels, input_features)
         kept = [labels[i] for i in (*self.categorical_, *self.numeric_)]
         indicators = [f"{labels[i]}_missing" for i in self.numeric_]
         items = [f"{labels[i]}_{k}" for i in self.sequence_ for k in range(self.max_length)]

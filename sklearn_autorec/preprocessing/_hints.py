@@ -60,11 +60,11 @@ def _ids_with_gaps(column, values, label):
 def _lost_digits(keys, label):
     if keys.dtype.kind != "f":
         return None
-    _, lost = whole_and_exact(keys)
-    if not lost.any():
+    exact, lost = whole_and_exact(keys)
+    if not lost.any() or not (exact | lost).all():
         return None
     return (
-        f"Column {label!r} holds ids as floats, such as {keys[lost][0]!r}, whose type does not tell them from their "
+        f"Column {label!r} holds ids as floats, such as {keys[lost][0].item()!r}, whose type does not tell them from their "
         "neighbours, so that different ids have become one. Read it as integers (dtype 'Int64' can have missing ones) or text."
     )
 

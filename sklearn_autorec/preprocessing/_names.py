@@ -105,3 +105,17 @@ def unused_names(wanted, taken=()):
         used.add(free)
         names.append(free)
     return names
+
+
+def output_labels(estimator, labels, input_features):
+    """Names of the columns of ``fit``, given in ``get_feature_names_out`` or not; refuses others than those."""
+    if input_features is None:
+        return labels
+    given = [str(name) for name in input_features]
+    if len(given) != len(labels):
+        raise ValueError(
+            f"input_features should have length equal to number of features ({len(labels)}), got {len(given)}"
+        )
+    if given != list(getattr(estimator, "feature_names_in_", given)):
+        raise ValueError("input_features is not equal to feature_names_in_")
+    return given

@@ -230,7 +230,9 @@ def test_booleans_are_one_value_in_every_spelling(fitted, given, few_rows, looku
 @pytest.mark.parametrize("options", [{}, {"hash_threshold": 1, "n_hash_buckets": 101}])
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 0, 2]])
 def test_booleans_over_chunks(order, options):
-    chunks = [pd.DataFrame({"u": v}) for v in ([True, False, True], ["true", "FALSE"], pd.array([1, None], dtype="Int64"))]
+    chunks = [
+        pd.DataFrame({"u": v}) for v in ([True, False, True], ["true", "FALSE"], pd.array([1, None], dtype="Int64"))
+    ]
     parts = FieldEncoder(categorical_features=["u"], **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

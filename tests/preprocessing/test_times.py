@@ -111,7 +111,10 @@ def test_conversions_of_text_and_numbers_are_told():
         ("epoch ms", "taken as milliseconds"),
     ):
         for n in (1, 40):
-            with pytest.warns(DataTypeDriftWarning, match=f"Column 't' held times without a zone in fit and holds .*{message}|{message}"):
+            with pytest.warns(
+                DataTypeDriftWarning,
+                match=f"Column 't' held times without a zone in fit and holds .*{message}|{message}",
+            ):
                 encoder.encode({**NAIVE, **NUMBERS}[name][:n])
 
 
@@ -183,7 +186,9 @@ def test_chunks_go_on_as_times():
     parts = FieldEncoder(numeric="standard").partial_fit(TIMES[:10].to_frame())
     with pytest.warns(DataTypeDriftWarning, match="milliseconds"):
         parts.partial_fit(NUMBERS["epoch ms"][10:])
-    np.testing.assert_allclose(parts.encode(TIMES.to_frame()).numeric, whole.encode(TIMES.to_frame()).numeric, rtol=1e-6)
+    np.testing.assert_allclose(
+        parts.encode(TIMES.to_frame()).numeric, whole.encode(TIMES.to_frame()).numeric, rtol=1e-6
+    )
     with pytest.raises(ValueError, match="holds times of zone"):
         parts.partial_fit(ZONED.to_frame())
 

@@ -115,7 +115,9 @@ def nested(depth):
 
 
 @pytest.mark.parametrize("depth", [2, 5000])
-@pytest.mark.parametrize("fitted", [["x", "y"], [["x"], ["y"]], [0.5, 1.5], [1, 2]], ids=["ids", "lists", "floats", "integers"])
+@pytest.mark.parametrize(
+    "fitted", [["x", "y"], [["x"], ["y"]], [0.5, 1.5], [1, 2]], ids=["ids", "lists", "floats", "integers"]
+)
 def test_lists_nested_deeply_are_refused_by_name(fitted, depth):
     deep = pd.DataFrame({"a": pd.Series([nested(depth)], dtype=object)})
     encoder = FieldEncoder().fit(pd.DataFrame({"a": fitted}))
@@ -145,7 +147,7 @@ def test_parameters_of_default_components():
     pd.testing.assert_frame_equal(same.transform(X), FieldCrosser([("u", "i")]).fit(X).transform(X))
     for other in (AutoCross(), AEFE(), GLIDER(CTRClassifier(**QUICK))):
         assert other.set_params(encoder__max_categories=9).encoder.max_categories == 9
-    assert FieldSelector().set_params(network__hidden_units=(3,), method__warm_up=1).network.hidden_units == (3,)
+    assert FieldSelector().set_params(network__hidden_units=(3,), method__warmup=1).network.hidden_units == (3,)
 
 
 @pytest.mark.parametrize("grid", [{"network__hidden_units": [(8,), (4,)]}, {"encoder__min_frequency": [1, 5]}])

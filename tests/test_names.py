@@ -163,7 +163,7 @@ def test_one_hot_names_are_unique():
 @pytest.mark.parametrize("append", [True, False])
 def test_crosses_of_one_name_are_refused(append):
     X = pd.DataFrame({c: [1, 2, 1, 2] for c in ("a", "b x c", "a x b", "c")})
-    with pytest.raises(ValueError, match="Two crosses would have the name 'a x b x c'"):
+    with pytest.raises(ValueError, match="More than one cross would have the name 'a x b x c'"):
         FieldCrosser([("a", "b x c"), ("a x b", "c")], append=append).fit(X)
 
 

@@ -11,8 +11,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ..preprocessing._columns import read_columns
-from ..preprocessing._names import check_columns, output_labels
+from ..preprocessing._names import check_columns, output_labels, refuse_new_names
 from ..utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
+from ..utils._state import all_or_nothing, reads_once
 from ._cascade import N_FOLDS
 from ._crosser import SEPARATOR
 from ._distinct import distinct_groups
@@ -231,6 +232,7 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(self, X, y):
         """Find features, then learn their statistics from all rows.
 
@@ -253,6 +255,7 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
         self._fit(X, y)
         return self
 
+    @all_or_nothing
     def fit_transform(self, X, y):
         """Learn from rows and return them with their features; target means of a row come from other rows (see Notes)."""
         return self._output(X, self._fit(X, y))
@@ -333,11 +336,9 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
                 ids.append(SEPARATOR.join(labels[i] for i in feature.columns))
         self.features_ = [*names, *ids]
         self.crosses_ = list(dict.fromkeys(tuple(labels[i] for i in sorted(f.columns)) for f in selected))
-        taken = [name for name in self.features_ if name in labels] if self.append else []
-        twice = [name for name in self.features_ if self.features_.count(name) > 1]
-        if taken or twice:
-            raise ValueError(f"There already is a column {[*taken, *twice][0]!r}, the name of a feature.")
+        refuse_new_names(labels if self.append else [], self.features_, "feature")
 
+    @reads_once
     def transform(self, X):
         """Rows with their features.
 
@@ -378,6 +379,7 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
             return append_columns(X, new, self.append)
         return append_to_array(X if self.append else np.empty((len(X), 0)), *(column[:, None] for column in columns))
 
+    @reads_once
     def get_feature_names_out(self, input_features=None):
         """Names of the columns of ``transform``, object ndarray (n_features_out,).
 
@@ -392,8 +394,6 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
+        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
         tags.target_tags.required = True
         return tags

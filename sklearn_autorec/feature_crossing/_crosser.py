@@ -9,9 +9,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..preprocessing._columns import NUMERIC, SEQUENCE, read_columns
-from ..preprocessing._names import check_columns, output_labels, unused_names
+from ..preprocessing._names import check_columns, output_labels, refuse_new_names, unused_names
 from ..preprocessing._vocabulary import MISSING
 from ..utils._sklearn import HasMethods, Interval, StrOptions, validate_parameters
+from ..utils._state import all_or_nothing, reads_once
 from ._combinations import Combinations
 from ._reading import (
     DefaultEncoder,
@@ -168,6 +169,7 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
 
     # fit -----------------------------------------------------------------------------------------------
 
+    @all_or_nothing
     def fit(self, X, y=None):
         """Learn the values of the columns and their combinations.
 
@@ -189,6 +191,7 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
         self._fit(X)
         return self
 
+    @all_or_nothing
     def fit_transform(self, X, y=None):
         """``fit(X).transform(X)``, encoding the table once; see ``transform``."""
         return self._output(X, *self._fit(X))
@@ -206,7 +209,8 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
             # Only what the crosses need is read; with no crosses, one column, since an encoder needs some.
             positions = sorted({i for cross in crosses for i in cross}) or [0]
         named = [tuple(labels[i] for i in cross) for cross in crosses]
-        self._check_new_names(labels, [SEPARATOR.join(cross) for cross in named])
+        new = [SEPARATOR.join(cross) for cross in named]
+        refuse_new_names(labels if self.append else [], new, "cross")
         table = encoder.fit_encode(select(X, positions, names, len(columns)))
         self._check_scales(labels, named)
         edges = column_edges(encoder, positions, n_bins)
@@ -230,14 +234,6 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
         self.n_ids_ = [c.n_ids for c in combinations]
         self.encoder_ = encoder
 
-    def _check_new_names(self, labels, new):
-        taken = [name for name in new if name in labels]
-        if self.append and taken:
-            raise ValueError(f"The table already has a column {taken[0]!r}, the name of a cross.")
-        twice = [name for name in new if new.count(name) > 1]
-        if twice:
-            raise ValueError(f"Two crosses would have the name {twice[0]!r}; rename the columns that make it.")
-
     def _check_scales(self, labels, named):
         known = {*labels, *map(SEPARATOR.join, named)}
         for name, value in (self.scales or {}).items():
@@ -248,6 +244,7 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
 
     # transform -----------------------------------------------------------------------------------------
 
+    @reads_once
     def transform(self, X):
         """Rows to their crosses.
 
@@ -313,6 +310,7 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
             matrix.eliminate_zeros()
         return matrix
 
+    @reads_once
     def get_feature_names_out(self, input_features=None):
         """Names of the columns of ``transform``, object ndarray (n_features_out,).
 

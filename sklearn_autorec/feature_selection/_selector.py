@@ -16,6 +16,7 @@ from ..preprocessing._names import compare_names, table_names
 from ..search import EncodedTensors
 from ..utils._defaults import DefaultComponents
 from ..utils._sklearn import HasMethods, Interval, StrOptions, safe_indexing, validate_parameters
+from ..utils._state import all_or_nothing, reads_once
 from ._autofield import AutoField
 from ._fields import usable_fields, with_unusable_last
 
@@ -124,6 +125,7 @@ class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
         self.estimator = estimator
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(self, X, y, sample_weight=None):
         """Search.
 
@@ -206,6 +208,7 @@ class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
         check_is_fitted(self, "support_")
         return self.support_
 
+    @reads_once
     def transform(self, X):
         """The kept columns.
 

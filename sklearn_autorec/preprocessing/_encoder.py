@@ -8,14 +8,15 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..utils._sklearn import Interval, StrOptions, validate_parameters
+from ..utils._state import all_or_nothing, reads_once, snapshot
 from ._columns import read_columns
-from ._counting import compress, count, derive, each_column, new_counters
-from ._encoding import assemble, encode_column, encode_few, parse_column, report_unknown
+from ._counting import compress, count, derive, each_column, new_counters, twins
+from ._encoding import assemble, decode, encode_column, encode_few, parse_column, report_unknown
 from ._hints import hint_at_columns
 from ._names import check_columns, output_labels, unused_names
 from ._schema import choose_schema
 from ._table import EncodedTable
-from ._vocabulary import MISSING
+from ._weights import row_weights, weighted_rows
 
 FEW_ROWS = 16  # up to so many rows, the table is read cell by cell
 
@@ -36,8 +37,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
     categorical_features : "auto", array-like of names, indices or a mask, or None, default="auto"
         Columns whose values are ids. "auto" goes by dtype: strings, integers, booleans and categories are
         categorical, floating-point numbers, decimals and times (in seconds) are numeric. Object columns are
-        numeric if they hold times only, or numbers only and one of them a float. (pandas turns an integer column
-        with missing values into floats; name such columns.) With anything but "auto" all other columns are numeric.
+        numeric if they hold times only, or numbers only and one a float. Without "auto" all other columns are numeric.
     sequence_features : "auto", array-like of names or indices, dict or None, default="auto"
         Columns whose cells hold several ids. "auto": columns whose first cell that is not missing is a list, tuple,
         set or array. Named ones are sequences in any case. A dict
@@ -84,18 +84,14 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
     -----
     Missing are nan, None, NA, NaT, null and the empty string, in every container alike.
 
-    One rule tells when two spellings are the same value, here, in crossers, model files and `onnx_inputs`. Integers are exact,
-    of any size, also as digits in text and as whole Decimals. A float that is whole is that integer below 2^53 (in float32
-    below 2^24, in float16 below 2^11); beyond, its digits are lost: it equals no integer, and is unknown with a
-    `DataTypeDriftWarning`. Other floats are known by their fewest digits, so that 0.1 is one value in every width. True is 1,
-    and where the column held booleans, or nothing but their names, also "true" in any case. In columns of text 1 is "1".
+    One rule tells which spellings are one value, here, in crossers, model files and `onnx_inputs`. Integers are exact, also as
+    digits in text and as Decimals. A whole float is that integer below 2^53 (float32: 2^24, float16: 2^11); beyond, it is
+    unknown, with a `DataTypeDriftWarning`. Other floats go by their fewest digits: 0.1 is one value in every width. True is 1,
+    and where booleans were, "true" in any case. In columns of text 1 is "1". Text for numbers is converted, with that warning.
 
-    A column that held times (or durations) goes on reading as such: other units and zones, dates, ISO 8601 text and numbers
-    since 1970 are converted; what is not certain, such as a zone on one side only, is refused.
-
-    If a column was all numbers in ``fit`` and holds text later, or the other way round, values are converted with a
-    `DataTypeDriftWarning`. What looks like a mistake in ``fit`` (ids that a gap made floats, lists of floats, times as
-    integers) is named by a `SuspiciousColumnWarning`.
+    A column of times goes on as such: other units and zones, dates, ISO 8601 text and numbers since 1970 are converted; what
+    is not certain, such as a zone on one side only, is refused. What looks like a mistake in ``fit`` (ids that a gap made
+    floats, lists of floats, times as integers) is named by a `SuspiciousColumnWarning`.
 
     ``partial_fit`` over chunks equals ``fit`` on their concatenation, however it is cut: vocabularies, ids, counts and missing
     cells exactly; scales of a numeric column exactly while it has at most 100,000 distinct values. Beyond, its minimum and
@@ -158,13 +154,18 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
 
     # fit -----------------------------------------------------------------------------------------------
 
-    def fit(self, X, y=None):
+    @all_or_nothing
+    def fit(self, X, y=None, sample_weight=None):
         """Learn kinds, vocabularies and scales from a table.
 
         Parameters
         ----------
         X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows, n_columns)
         y : ignored
+        sample_weight : array-like of shape (n_rows,), default=None
+            What a row counts in frequencies and quantiles. Whole weights are the same as repeating the row,
+            a zero is the same as leaving it out. ``min_frequency`` is in the unit of the weights; 1 keeps every value,
+            whatever it weighs.
 
         Returns
         -------
@@ -174,29 +175,38 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         ------
         ValueError, TypeError
             For what is no table of at least one row and column, column names that occur twice, and numeric columns that
-            hold infinity or what is no number.
+            hold infinity or what is no number. A fitted encoder then stays as it was.
         """
-        self._fit(X)
+        self._fit(X, sample_weight)
         return self
 
-    def fit_encode(self, X):
-        """``fit(X).encode(X)``, reading the table once.
+    @all_or_nothing
+    def fit_encode(self, X, sample_weight=None):
+        """``fit(X, sample_weight=sample_weight).encode(X)``, reading the table once.
 
         Returns
         -------
         EncodedTable
         """
-        n, parsed = self._fit(X)
+        n, parsed = self._fit(X, sample_weight)
+        if parsed is None:  # rows of weight zero were left out
+            return self.encode(X)
         return assemble(n, parsed, self._schema, self.max_length, self._fields, self._text_numbers)
 
-    def fit_transform(self, X, y=None):
-        """``fit(X).transform(X)``, reading the table once; see ``transform``."""
-        return self._as_matrix(self.fit_encode(X))
+    def fit_transform(self, X, y=None, sample_weight=None):
+        """``fit(X, sample_weight=sample_weight).transform(X)``, reading the table once; see ``transform``."""
+        return self._as_matrix(self.fit_encode(X, sample_weight))
 
-    def partial_fit(self, X, y=None):
+    @all_or_nothing
+    def partial_fit(self, X, y=None, sample_weight=None):
         """Count one more chunk of rows; the kinds of the columns are those of the first chunk (or of ``fit``).
 
         Ids change with every chunk, since they go by frequency.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in ``fit``. A chunk whose weights are all zero is skipped.
 
         Returns
         -------
@@ -205,16 +215,20 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            As ``fit``, and after ``discard_counts``.
+            As ``fit``, and after ``discard_counts``. What was counted before then stays.
         """
         first = not hasattr(self, "_derived")
         if not first and not hasattr(self, "_counters"):
             raise ValueError("partial_fit cannot go on from a FieldEncoder whose counts were discarded; fit it again.")
-        self._count(X, reset=first)
+        if sample_weight is not None and not np.any(sample_weight):
+            row_weights(np.ones(np.shape(sample_weight)), len(read_columns(X, self)[1][0]))  # of the right length?
+            return self
+        self._count(X, sample_weight, reset=first)
         compress(self._counters)
         self._derived = None
         return self
 
+    @all_or_nothing
     def discard_counts(self):
         """Forget what only ``partial_fit`` needs: the values that were too rare, the distribution of numbers.
 
@@ -227,35 +241,34 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         self.__dict__.pop("_counters", None)
         return self
 
-    def _fit(self, X):
-        n, parsed = self._count(X, reset=True)
+    def _fit(self, X, sample_weight=None):
+        n, parsed = self._count(X, sample_weight, reset=True)
         self._derived = derive(self._counters, self)
         compress(self._counters)
         return n, parsed
 
-    def _count(self, X, reset):
-        """Count the values of a table; its number of rows and parsed columns."""
+    def _count(self, X, sample_weight, reset):
+        """Count the values of a table; its number of rows and parsed columns (None if rows were left out)."""
         if reset:
             validate_parameters(self)
-        names, columns = read_columns(X, self)
+        X, names, columns, weight, left_out = weighted_rows(X, sample_weight, self)
         if reset:
             validate_data(self, X, reset=True, skip_check_array=True)
             schema = choose_schema(names, columns, self.categorical_features, self.sequence_features)
-            text_numbers = set()  # numeric columns that came as text
-            counters = new_counters(schema, self)
+            text_numbers, counters = set(), new_counters(schema, self)  # the former: numeric columns that came as text
         else:
             check_columns(self, X, self._schema.names)
-            schema, text_numbers, counters = self._schema, self._text_numbers, self._counters
+            schema, text_numbers, counters = self._schema, self._text_numbers, twins(self._counters)
         parsed = each_column(columns, lambda i, column: parse_column(i, column, schema, self.max_length))
         if reset:
             hint_at_columns(columns, parsed, schema, not isinstance(self.categorical_features, str))
-        text_numbers |= count(counters, parsed)
+        text_numbers = text_numbers | count(counters, parsed, weight)
         self._schema, self._text_numbers, self._counters = schema, text_numbers, counters
         self.categorical_, self.numeric_, self.sequence_ = (
             np.array(positions, dtype=np.int64) for positions in (schema.categorical, schema.numeric, schema.sequence)
         )
         self.field_names_ = [schema.labels[i] for i in (*schema.categorical, *schema.numeric, *schema.sequence)]
-        return len(columns[0]), parsed
+        return len(columns[0]), None if left_out else parsed
 
     @property
     def _fields(self):
@@ -305,6 +318,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         UnknownCategoryWarning
             If most of a column was never seen in ``fit``.
         """
+        self = snapshot(self)  # another thread may fit
         if not hasattr(self, "_derived"):  # the full check takes longer than a row
             check_is_fitted(self, "_derived")
         schema, fields, max_length = self._schema, self._fields, self.max_length
@@ -322,6 +336,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         report_unknown(table, schema, fields, self.unknown_warning)
         return table
 
+    @reads_once
     def transform(self, X):
         """Raw rows to a matrix.
 
@@ -334,10 +349,10 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         return self._as_matrix(self.encode(X))
 
     def _as_matrix(self, table):
-        if not len(self.numeric_):
-            return np.hstack([table.ids, table.sequences])
-        return np.hstack([table.ids, table.numeric, table.sequences], dtype=np.float64)
+        dtype = np.float64 if len(self.numeric_) else np.int32
+        return np.hstack([table.ids, table.numeric, table.sequences], dtype=dtype, casting="unsafe")
 
+    @reads_once
     def inverse_transform(self, ids):
         """Ids of the categorical columns back to values.
 
@@ -356,13 +371,9 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
             ids = ids[:, : len(self.categorical_)]
         if ids.ndim != 2 or ids.shape[1] != len(self.categorical_):
             raise ValueError(f"ids must have shape (n_rows, {len(self.categorical_)}), got {ids.shape}.")
-        out = np.empty(ids.shape, object)
-        for j, i in enumerate(self.categorical_):
-            if len(ids) and not (ids[:, j].min() >= MISSING and ids[:, j].max() < self.n_ids_[j]):
-                raise ValueError(f"ids of column {self._schema.labels[i]!r} must be in [0, {self.n_ids_[j]}).")
-            out[:, j] = self._fields[i].values(ids[:, j].astype(np.int64))
-        return out
+        return decode(ids, self._schema, self._fields)
 
+    @reads_once
     def get_feature_names_out(self, input_features=None):
         """Names of the columns of ``transform``, object ndarray (n_features_out,).
 
@@ -379,13 +390,11 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "_derived")
         labels = output_labels(self, self._schema.labels, input_features)
         kept = [labels[i] for i in (*self.categorical_, *self.numeric_)]
-        indicators = [f"{labels[i]}_missing" for i in self.numeric_]
-        items = [f"{labels[i]}_{k}" for i in self.sequence_ for k in range(self.max_length)]
-        return np.array([*kept, *unused_names([*indicators, *items], kept)], dtype=object)
+        new = [f"{labels[i]}_missing" for i in self.numeric_]
+        new += [f"{labels[i]}_{k}" for i in self.sequence_ for k in range(self.max_length)]
+        return np.array([*kept, *unused_names(new, kept)], dtype=object)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
+        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
         return tags

@@ -198,3 +198,13 @@ def _seconds(value, time):
     if not is_missing(value):
         raise TypeError
     return np.nan
+
+
+def decode(ids, schema, fields):
+    """Ids of the categorical columns as values, object ndarray of their shape."""
+    out = np.empty(ids.shape, object)
+    for j, i in enumerate(schema.categorical):
+        if len(ids) and not (ids[:, j].min() >= MISSING and ids[:, j].max() < fields[i].n_ids):
+            raise ValueError(f"ids of column {schema.labels[i]!r} must be in [0, {fields[i].n_ids}).")
+        out[:, j] = fields[i].values(ids[:, j].astype(np.int64))
+    return out

@@ -95,6 +95,16 @@ def find_column(name, names, labels):
     return int(name) % len(labels) if not integers and -len(labels) <= name < len(labels) else None
 
 
+def refuse_new_names(taken, new, what):
+    """Refuse names of new columns that a table has already, or that two of them would have."""
+    there = [name for name in new if name in taken]
+    if there:
+        raise ValueError(f"The table already has a column {there[0]!r}, the name of a {what}.")
+    twice = [name for name in new if new.count(name) > 1]
+    if twice:
+        raise ValueError(f"More than one {what} would have the name {twice[0]!r}; rename the columns that make it.")
+
+
 def unused_names(wanted, taken=()):
     """New names as wanted where they are free, else with the first number from 2 that makes them so."""
     used, names = set(taken), []

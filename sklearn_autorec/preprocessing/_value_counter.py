@@ -6,6 +6,7 @@ import pandas as pd
 from ._spelling import WORDS
 from ._values import BOOLEANS, as_kind, wider_kind
 from ._vocabulary import Vocabulary, hash_buckets, pack, unpack
+from ._weights import as_counts, count_cells
 
 
 class ValueCounter:
@@ -29,11 +30,11 @@ class ValueCounter:
         self.n_cells = 0
         self.hashed = False
 
-    def add(self, codes, keys, seen):
-        """Count one chunk: codes (n_cells,) into its distinct ``keys``, -1 where missing."""
-        counts = np.bincount(codes + 1, minlength=len(keys) + 1)
-        self.n_missing += int(counts[0])
-        self.n_cells += len(codes)
+    def add(self, codes, keys, seen, weight=None):
+        """Count one chunk: codes (n_cells,) into its distinct ``keys``, -1 where missing; cells may have weights."""
+        counts = count_cells(codes + 1, weight, len(keys) + 1)
+        self.n_missing += counts[0].item()
+        self.n_cells += len(codes) if weight is None else as_counts(weight.sum()).item()
         counts = counts[1:]
         if not counts.all():  # items that only the cut-off parts of sequences hold
             keys, counts = keys[counts > 0], counts[counts > 0]
@@ -46,16 +47,19 @@ class ValueCounter:
         else:
             if self.hashed:
                 self.kind = max(self.kind, keys.dtype.kind, key="ifO".index)
-                np.add.at(self.counts, hash_buckets(keys, self.n_hash_buckets), counts)
+                buckets = self.counts.astype(np.result_type(self.counts, counts))  # a copy: see `twins`
+                np.add.at(buckets, hash_buckets(keys, self.n_hash_buckets), counts)
+                self.counts = as_counts(buckets)
                 return
             wider = wider_kind(self.keys, keys)
             both = np.concatenate([as_kind(self.keys, wider), as_kind(keys, wider)])
             where, self.keys = pd.factorize(both)
-            total = np.zeros(len(self.keys), np.int64)
-            np.add.at(total, where, np.concatenate([self.counts, counts]))
-            self.kind, self.counts = wider, total
+            both_counts = np.concatenate([self.counts, counts])
+            total = np.zeros(len(self.keys), both_counts.dtype)
+            np.add.at(total, where, both_counts)
+            self.kind, self.counts = wider, as_counts(total)
         if self.hash_threshold is not None and len(self.keys) > self.hash_threshold:
-            buckets = np.zeros(self.n_hash_buckets, np.int64)
+            buckets = np.zeros(self.n_hash_buckets, self.counts.dtype)
             np.add.at(buckets, hash_buckets(self.keys, self.n_hash_buckets), self.counts)
             self.hashed, self.counts, self.keys = True, buckets, np.zeros(0, object)
 
@@ -75,7 +79,9 @@ class ValueCounter:
         for k in np.flatnonzero(pd.Index(keys, dtype=object).isin(list(WORDS))):
             keys[k] = names[WORDS[keys[k]]]
         where, keys = pd.factorize(keys)
-        return keys, np.bincount(where, self.counts).astype(np.int64)
+        total = np.zeros(len(keys), self.counts.dtype)
+        np.add.at(total, where, self.counts)
+        return keys, total
 
     def vocabulary(self, min_frequency, max_categories):
         """The ids that follow from the counts so far; equal counts go by value, so not by the order of rows."""
@@ -84,11 +90,13 @@ class ValueCounter:
             return Vocabulary(self.keys, counts, self.kind, self.seen, self.n_hash_buckets)
         least = min_frequency * self.n_cells if isinstance(min_frequency, float) else min_frequency
         keys, all_counts = self._distinct()
+        if all_counts.dtype.kind == "f":  # sums of weights are rounded; and 1 keeps every value, whatever it weighs
+            least = 0 if min_frequency == 1 else least * (1 - 1e-12)
         frequent = np.flatnonzero(all_counts >= least)
         order = frequent[_value_order(keys[frequent])]
         order = order[np.argsort(-all_counts[order], kind="stable")][:max_categories]
         counts = all_counts[order]
-        rare = int(all_counts.sum() - counts.sum())
+        rare = (all_counts.sum() - counts.sum()).item() if len(counts) < len(all_counts) else 0
         return Vocabulary(keys[order], np.concatenate([[self.n_missing, rare], counts]), self.kind, self.seen)
 
     def __getstate__(self):

@@ -82,7 +82,7 @@ class Vocabulary:
     categories : ndarray (n_categories,)
         Most frequent first; int64, float64 or object (strings).
     counts : int64 ndarray (n_ids,)
-        Training cells per id.
+        Training cells per id; float64 with weights that are not whole.
     kind : {"i", "f", "O"} or None
         Kind of the values; None if there was none.
     seen : frozenset
@@ -307,7 +307,8 @@ class Vocabulary:
     def __getstate__(self):
         # Look-up tables are larger than the values and quick to build again; strings are joined and counts narrowed.
         state = {**self.__dict__, "_index": None, "_look_up": None, "_dense": None, "_words": None}
-        state["counts"] = self.counts.astype(np.min_scalar_type(int(self.counts.max())))
+        if self.counts.dtype.kind == "i":
+            state["counts"] = self.counts.astype(np.min_scalar_type(int(self.counts.max())))
         if self.categories.dtype == object:
             state["categories"] = pack(self.categories)
         elif self.categories.dtype == np.int64 and len(self.categories):
@@ -318,7 +319,8 @@ class Vocabulary:
 
     def __setstate__(self, state):
         self.__dict__.update({"_words": None, **state})
-        self.counts = self.counts.astype(np.int64)
+        if self.counts.dtype.kind != "f":
+            self.counts = self.counts.astype(np.int64)
         if isinstance(self.categories, tuple):
             self.categories = unpack(*self.categories)
         elif self.categories.dtype.kind == "u":

@@ -119,13 +119,15 @@ def encode_few(X, schema, max_length, fields):
     n, m = len(X), len(schema.numeric)
     # One conversion of the whole table: access column by column would take most of the time.
     values = X.to_numpy(dtype=object).T.tolist()
-    ids_only = values if len(schema.categorical) == len(values) else map(values.__getitem__, schema.categorical)
-    plain = set(map(type, chain.from_iterable(ids_only))) <= _EXACT_TYPES
+    plain = None  # whether cells are of types that are looked up as they are; strings are found or not in any case
     ids = np.empty((n, len(schema.categorical)), np.int32)
     for j, i in enumerate(schema.categorical):
-        if not plain and _narrow_floats(values[i], X, i):
+        if plain is None and fields[i].kind != "O":
+            ids_only = values if len(schema.categorical) == len(values) else map(values.__getitem__, schema.categorical)
+            plain = set(map(type, chain.from_iterable(ids_only))) <= _EXACT_TYPES
+        if plain is False and _narrow_floats(values[i], X, i):
             return None
-        found = fields[i].ids_of_few(values[i], plain)
+        found = fields[i].ids_of_few(values[i], plain is True)
         if found is None:
             return None
         ids[:, j] = found

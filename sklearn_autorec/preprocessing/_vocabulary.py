@@ -175,11 +175,10 @@ class Vocabulary:
         if self._words is None:
             words = {}
             if self.kind == "O" and not self.seen & BOOLEANS:
-                for text, truth in WORDS.items():
-                    # Strings are found by hashing, whatever their number.
-                    (at,) = self._positions(np.array([text], dtype=object))
+                found = self._positions(np.array(list(WORDS), dtype=object))
+                for at, truth in zip(found.tolist(), WORDS.values(), strict=True):
                     if at >= 0:
-                        words[truth] = UNKNOWN if truth in words else FIRST + int(at)
+                        words[truth] = UNKNOWN if truth in words else FIRST + at
             elif self.seen & BOOLEANS or (self.kind == "i" and 0 < len(self.categories) <= 2):
                 texts = self.categories.tolist()
                 truths = (True, False) if self.seen & BOOLEANS or set(texts) <= {0, 1} else ()
@@ -205,9 +204,9 @@ class Vocabulary:
 
     def _unfound_words(self, found, keys, seen):
         """Positions of values not found that name a boolean which this vocabulary knows."""
-        if self.n_hash_buckets or keys.dtype.kind == "f" or not self.words:
+        unknown = () if self.n_hash_buckets or keys.dtype.kind == "f" else np.flatnonzero(found == UNKNOWN)
+        if not len(unknown) or not self.words:
             return []
-        unknown = np.flatnonzero(found == UNKNOWN)
         return [k for k in unknown if self._truth(keys[k], seen) in self.words]
 
     def _positions(self, keys):

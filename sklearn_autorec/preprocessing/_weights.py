@@ -12,7 +12,7 @@ def row_weights(sample_weight, n_rows):
     """Weights as float64 (n_rows,), None if there are none or all are 1."""
     if sample_weight is None:
         return None
-    if not np.any(sample_weight):
+    if not np.asarray(sample_weight).any():
         raise ValueError("sample_weight must have at least one positive value, got only zeros.")
     weight = check_sample_weight(sample_weight, np.empty(n_rows), dtype=np.float64, ensure_non_negative=True)
     return None if (weight == 1).all() else weight

@@ -8,6 +8,7 @@ __all__ = [
     "DoubtfulKindWarning",
     "ModelFileError",
     "NonFiniteLossError",
+    "SuspiciousColumnWarning",
     "UnknownCategoryWarning",
 ]
 
@@ -22,6 +23,10 @@ class DataTypeDriftWarning(UserWarning):
 
 class DoubtfulKindWarning(UserWarning):
     """Columns of whole numbers may be ids or numbers, and nothing about them tells which."""
+
+
+class SuspiciousColumnWarning(UserWarning):
+    """A column of the training table was probably meant otherwise than it is read, such as ids that became floats."""
 
 
 class UnknownCategoryWarning(UserWarning):

@@ -135,7 +135,9 @@ def make_tastes(
     bound = np.abs(latent).max() + 40
     p = expit(latent + brentq(lambda b: expit(latent + b).mean() - base_rate, -bound, bound))
     y = (rng.random_sample(n_rows) < p).astype(np.int64)
-    X = pd.DataFrame({name: [f"v{i}" for i in column] for name, column in zip(names, columns, strict=True)}, dtype="str")
+    X = pd.DataFrame(
+        {name: [f"v{i}" for i in column] for name, column in zip(names, columns, strict=True)}, dtype="str"
+    )
     n = 2 * len(topics)
     return (
         X,

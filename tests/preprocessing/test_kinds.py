@@ -11,6 +11,9 @@ import pytest
 from sklearn_autorec.exceptions import DoubtfulKindWarning
 from sklearn_autorec.preprocessing import FieldEncoder
 
+# Hints at columns that look odd have tests of their own.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SuspiciousColumnWarning")
+
 
 def kind_of(column, **options):
     return FieldEncoder(**options).fit(pd.DataFrame({"x": column})).kinds_["x"]

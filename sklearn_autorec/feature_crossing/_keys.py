@@ -11,7 +11,6 @@ KEY_ROWS = 30_000  # drawn rows that judge
 MAX_PARTNERS = 40  # fields of which all pairs are tried: those that say most by themselves
 LEAST_SHARE = 1e-3  # of a probability, against infinite logits
 N_FOLDS = 5
-LEAST_Z = 0.0  # standard errors by which a gain must exceed 0
 BEAM = 4  # crosses of each order that are made longer
 
 
@@ -34,22 +33,14 @@ class _Judge:
     def mean(self, link):
         return expit(link) if self.logistic else link
 
-    def losses(self, mean):
-        """Loss of an estimate in each row, in units of the loss of the prior's scale."""
+    def loss(self, mean):
+        """Mean loss of an estimate, in units of the loss of the prior's scale."""
         if self.logistic:
             p = np.clip(mean, LEAST_SHARE, 1 - LEAST_SHARE)
-            return -(self.y * np.log(p) + (1 - self.y) * np.log1p(-p)).sum(1)
-        return ((self.y - mean) ** 2).sum(1) / self.unit
-
-    def loss(self, mean):
-        return float(np.average(self.losses(mean), weights=self.weight))
-
-    def gain(self, before, after):
-        """How much smaller the loss is, and the standard error of that."""
-        won = self.losses(before) - self.losses(after)
-        gain = float(np.average(won, weights=self.weight))
-        share = self.weight / self.weight.sum()
-        return gain, float(np.sqrt((share**2 * (won - gain) ** 2).sum()))
+            rows = -(self.y * np.log(p) + (1 - self.y) * np.log1p(-p)).sum(1)
+        else:
+            rows = ((self.y - mean) ** 2).sum(1) / self.unit
+        return float(np.average(rows, weights=self.weight))
 
     def estimate(self, groups, n_groups, parent, smoothing):
         """``parent`` moved by the mean residual of the rows of other folds in the same group, (n_rows, n_targets)."""
@@ -71,19 +62,7 @@ def _groups(columns, sizes, key):
     return groups, len(distinct)
 
 
-def choose_keys(
-    columns,
-    sizes,
-    y,
-    *,
-    logistic,
-    weight=None,
-    rng,
-    max_crosses=12,
-    max_order=3,
-    smoothing=2.0,
-    least_z=LEAST_Z,
-):
+def choose_keys(columns, sizes, y, *, logistic, weight=None, rng, max_crosses=12, max_order=3, smoothing=2.0):
     """Crosses of fields whose statistics say more than those of their parts together.
 
     A cross is judged by how much the out-of-fold residuals of its parts (added on the scale of logits)
@@ -104,8 +83,6 @@ def choose_keys(
     max_crosses, max_order : int
     smoothing : float
         Rows for which the parts' estimate counts.
-    least_z : float
-        Standard errors by which a gain must exceed 0.
 
     Returns
     -------
@@ -147,12 +124,11 @@ def choose_keys(
         groups, n_groups, parent, estimate = joined(a, b)
         if n_groups <= max(grouped[a][1], grouped[b][1]):
             return
-        gain, error = judge.gain(parent, estimate)
+        loss = judge.loss(estimate)
         # More than its parts one by one, too: parts that say the same twice make a poor sum.
-        better = a if losses[a] <= losses[b] else b
-        other, other_error = judge.gain(estimates[better], estimate)
-        if gain > least_z * error and other > least_z * other_error:
-            gains[union], parts[union] = min(gain, other), (a, b)
+        gain = min(judge.loss(parent), losses[a], losses[b]) - loss
+        if gain > 0:
+            gains[union], parts[union] = gain, (a, b)
 
     for a, b in itertools.combinations(singles, 2):
         try_pair(a, b)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from .ensemble._companions import STATISTICS, WIDE, fit_mixture, possible_companions
+from ._ensemble._companions import STATISTICS, WIDE, fit_mixture, possible_companions
 from .search import forward_in_chunks, train
 
 __all__ = ["Blending"]

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_consistent_length
 from ._blending import Split
 from ._fit_parts import mean_one
 from ._searching import check_slots
-from .ensemble._order import order_matters
+from ._ensemble._order import order_matters
 from .nn import BuildContext
 from .preprocessing import N_BINS, FieldEncoder
 from .preprocessing._fitted import UNBOUNDED_RANGE

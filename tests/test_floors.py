@@ -30,8 +30,9 @@ BELOW = {
     "_searching": {"utils", "nn", "search", "base", "_narrowing"},
     "_results": {"utils", "nn", "base"},
     "_targets": {"nn"},
-    "_fitted": {"_fit_parts"},
-    "_preparing": {"utils", "nn", "search", "preprocessing", "_fit_parts", "_searching"},
+    "_fitted": {"nn", "preprocessing", "_fit_parts"},
+    "_blending": {"search", "_ensemble"},
+    "_preparing": {"utils", "nn", "search", "preprocessing", "_blending", "_fit_parts", "_searching"},
     "_streaming": {"utils", "nn", "search", "base", "_fit_parts", "_fitted", "_narrowing", "_searching"},
     "_fitting": {
         "utils",
@@ -40,6 +41,7 @@ BELOW = {
         "search",
         "base",
         "preprocessing",
+        "_blending",
         "_fit_parts",
         "_fitted",
         "_narrowing",
@@ -69,6 +71,7 @@ BELOW = {
     "feature_selection": {"utils", "exceptions", "preprocessing", "nn", "search", "base", "estimators"},
     "feature_crossing": {"utils", "exceptions", "preprocessing"},
     "linear_model": {"utils", "exceptions", "preprocessing", "feature_crossing"},
+    "_ensemble": {"utils", "exceptions", "preprocessing", "feature_crossing", "linear_model"},
     "inspection": {"utils", "exceptions"},
     "model_selection": {"utils", "exceptions"},
 }
@@ -97,7 +100,7 @@ def test_imports_only_what_lies_below(path):
     inside, outside = imports(path)
     assert inside - {part} <= BELOW[part]
     roots = {name.split(".")[0] for name in outside}
-    no_torch = "utils linear_model preprocessing datasets exceptions inspection model_selection".split()
+    no_torch = "utils linear_model _ensemble preprocessing datasets exceptions inspection model_selection".split()
     if part in no_torch:
         assert not roots & {"torch", "skorch"}
     if part == "feature_crossing" and path.name not in ("_nid.py", "_pair_strength.py", "_threads.py"):

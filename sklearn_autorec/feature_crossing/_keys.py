@@ -5,23 +5,27 @@ import itertools
 import numpy as np
 from scipy.special import expit, logit
 
-from ..feature_crossing._combinations import combine
+from ._combinations import combine
 
 KEY_ROWS = 30_000  # drawn rows that judge
 MAX_PARTNERS = 40  # fields of which all pairs are tried: those that say most by themselves
 LEAST_SHARE = 1e-3  # of a probability, against infinite logits
+N_FOLDS = 5
+BEAM = 4  # crosses of each order that are made longer
 
 
 class _Judge:
-    """Out-of-fold estimates of a target from the groups of rows that share a combination."""
+    """Out-of-fold estimates of targets (n_rows, n_targets) from the groups of rows that share a combination."""
 
     def __init__(self, y, weight, folds, logistic):
         self.y, self.folds, self.logistic = y, folds, logistic
         self.n_folds = int(folds.max()) + 1
         self.weight = np.ones(len(y)) if weight is None else weight
-        self.prior = float(np.average(y, weights=self.weight))
+        self.prior = np.average(y, axis=0, weights=self.weight)
         # The strength of a mean toward its prior: for numbers in units of their variance, so the same.
-        self.unit = 1.0 if logistic else float(np.average((y - self.prior) ** 2, weights=self.weight)) or 1.0
+        self.unit = 1.0
+        if not logistic:
+            self.unit = float(np.average(((y - self.prior) ** 2).sum(1), weights=self.weight)) or 1.0
 
     def link(self, mean):
         return logit(np.clip(mean, LEAST_SHARE, 1 - LEAST_SHARE)) if self.logistic else mean
@@ -33,20 +37,22 @@ class _Judge:
         """Mean loss of an estimate, in units of the loss of the prior's scale."""
         if self.logistic:
             p = np.clip(mean, LEAST_SHARE, 1 - LEAST_SHARE)
-            rows = -(self.y * np.log(p) + (1 - self.y) * np.log1p(-p))
+            rows = -(self.y * np.log(p) + (1 - self.y) * np.log1p(-p)).sum(1)
         else:
-            rows = (self.y - mean) ** 2 / self.unit
+            rows = ((self.y - mean) ** 2).sum(1) / self.unit
         return float(np.average(rows, weights=self.weight))
 
     def estimate(self, groups, n_groups, parent, smoothing):
-        """``parent`` moved by the mean residual of the rows of other folds in the same group, (n_rows,)."""
-        cells = groups * self.n_folds + self.folds
-        residual = np.bincount(cells, self.weight * (self.y - parent), n_groups * self.n_folds)
-        count = np.bincount(cells, self.weight, n_groups * self.n_folds)
-        residual, count = residual.reshape(-1, self.n_folds), count.reshape(-1, self.n_folds)
-        residual = residual.sum(1, keepdims=True) - residual
+        """``parent`` moved by the mean residual of the rows of other folds in the same group, (n_rows, n_targets)."""
+        cells, n_cells = groups * self.n_folds + self.folds, n_groups * self.n_folds
+        count = np.bincount(cells, self.weight, n_cells).reshape(-1, self.n_folds)
         count = count.sum(1, keepdims=True) - count
-        moved = parent + (residual / (count + smoothing)).ravel()[cells]
+        moved = np.empty_like(parent)
+        for t in range(parent.shape[1]):
+            residual = np.bincount(cells, self.weight * (self.y[:, t] - parent[:, t]), n_cells)
+            residual = residual.reshape(-1, self.n_folds)
+            residual = residual.sum(1, keepdims=True) - residual
+            moved[:, t] = parent[:, t] + (residual / (count + smoothing)).ravel()[cells]
         return np.clip(moved, LEAST_SHARE, 1 - LEAST_SHARE) if self.logistic else moved
 
 
@@ -69,8 +75,8 @@ def choose_keys(columns, sizes, y, *, logistic, weight=None, rng, max_crosses=12
         Codes of each field.
     sizes : list of int
         Codes are below these.
-    y : float64 ndarray of shape (n_rows,)
-        0/1, or numbers.
+    y : float64 ndarray of shape (n_rows,) or (n_rows, n_targets)
+        0/1, or numbers; of several targets the sum of the losses counts.
     logistic : bool
     weight : ndarray of shape (n_rows,) or None
     rng : RandomState
@@ -83,46 +89,55 @@ def choose_keys(columns, sizes, y, *, logistic, weight=None, rng, max_crosses=12
     list of tuple of int
         Best first.
     """
-    n = len(y)
-    if n > KEY_ROWS:
-        rows = rng.permutation(n)[:KEY_ROWS]
+    y = np.asarray(y, dtype=np.float64)
+    y = y[:, None] if y.ndim == 1 else y
+    if weight is not None and not np.all(weight):  # rows without weight are as good as not there
+        rows = np.flatnonzero(weight)
+        columns, y, weight = [column[rows] for column in columns], y[rows], weight[rows]
+    if len(y) > KEY_ROWS:
+        rows = rng.permutation(len(y))[:KEY_ROWS]
         columns, y = [column[rows] for column in columns], y[rows]
         weight = None if weight is None else weight[rows]
-    judge = _Judge(y, weight, rng.permutation(len(y)) % 5, logistic)
+    judge = _Judge(y, weight, rng.permutation(len(y)) % N_FOLDS, logistic)
     grouped, estimates, losses = {}, {}, {}
+    prior = np.broadcast_to(judge.prior, y.shape)
     for i in range(len(columns)):
         groups, n_groups = _groups(columns, sizes, (i,))
         if n_groups < 2:
             continue
         grouped[(i,)] = groups, n_groups
-        estimates[(i,)] = judge.estimate(groups, n_groups, np.full(len(y), judge.prior), 5.0)
+        estimates[(i,)] = judge.estimate(groups, n_groups, prior, 5.0)
         losses[(i,)] = judge.loss(estimates[(i,)])
     singles = sorted(losses, key=losses.get)[:MAX_PARTNERS]
-    found = {}
+    gains, parts = {}, {}
+
+    def joined(a, b):
+        """Groups of the rows by both, and their estimates without and with what the two say together."""
+        groups, n_groups = _groups(columns, sizes, tuple(sorted({*a, *b})))
+        parent = judge.mean(judge.link(estimates[a]) + judge.link(estimates[b]) - judge.link(prior))
+        return groups, n_groups, parent, judge.estimate(groups, n_groups, parent, smoothing)
 
     def try_pair(a, b):
         union = tuple(sorted({*a, *b}))
-        if len(union) != len(a) + len(b) or union in found:
+        if len(union) != len(a) + len(b) or union in gains:
             return
-        groups, n_groups = _groups(columns, sizes, union)
+        groups, n_groups, parent, estimate = joined(a, b)
         if n_groups <= max(grouped[a][1], grouped[b][1]):
             return
-        parent = judge.mean(judge.link(estimates[a]) + judge.link(estimates[b]) - judge.link(judge.prior))
-        estimate = judge.estimate(groups, n_groups, parent, smoothing)
-        gain = judge.loss(parent) - judge.loss(estimate)
+        loss = judge.loss(estimate)
         # More than its parts one by one, too: parts that say the same twice make a poor sum.
-        gain = min(gain, min(losses[a], losses[b]) - judge.loss(estimate))
+        gain = min(judge.loss(parent), losses[a], losses[b]) - loss
         if gain > 0:
-            found[union] = gain, groups, n_groups, estimate
+            gains[union], parts[union] = gain, (a, b)
 
     for a, b in itertools.combinations(singles, 2):
         try_pair(a, b)
     for _ in range(3, max_order + 1):
-        longest = sorted((k for k in found if k not in grouped), key=lambda k: -found[k][0])[:4]
+        longest = sorted((key for key in gains if key not in grouped), key=lambda key: -gains[key])[:BEAM]
         for key in longest:
-            _, groups, n_groups, estimate = found[key]
+            groups, n_groups, _, estimate = joined(*parts[key])
             grouped[key], estimates[key], losses[key] = (groups, n_groups), estimate, judge.loss(estimate)
         for key in longest:
             for single in singles:
                 try_pair(key, single)
-    return sorted(found, key=lambda k: -found[k][0])[:max_crosses]
+    return sorted(gains, key=lambda key: -gains[key])[:max_crosses]

@@ -3,9 +3,9 @@
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
+from ..feature_crossing._keys import choose_keys
 from ..feature_crossing._statistics import Statistics
 from ._codes import FieldCodes
-from ._keys import choose_keys
 from ._trees import TreeSum
 
 STOP_AFTER = 10  # trees without improvement on the held-out rows

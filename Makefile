@@ -4,7 +4,12 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: quickstart test lint slow doc clean
+# The oldest torch that is supported, for `make floors`; FLOORS_INDEX may name an index of small builds, such as
+# `--index-url https://download.pytorch.org/whl/cpu`.
+FLOORS_TORCH ?= 2.6.0
+FLOORS_INDEX ?=
+
+.PHONY: quickstart test lint slow floors doc clean
 
 $(VENV)/installed: pyproject.toml constraints.txt setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +39,18 @@ test: $(VENV)/installed
 slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
 
+.venv-floors/installed: pyproject.toml constraints-floors.txt setup.py
+	$(PYTHON) -m venv .venv-floors
+	.venv-floors/bin/python -m pip install --quiet -c constraints-floors.txt numpy
+	.venv-floors/bin/python -m pip install --quiet $(FLOORS_INDEX) torch==$(FLOORS_TORCH)
+	.venv-floors/bin/python -m pip install --quiet -c constraints-floors.txt onnxruntime -e ".[plot,progress,parquet,onnx]"
+	touch $@
+
+# On every declared floor at once. Run by hand and by `.ci/run --floors`: torch takes gigabytes from some indices.
+floors: .venv-floors/installed
+	OMP_NUM_THREADS=1 .venv-floors/bin/python examples/quickstart.py --rows 3000 --epochs 1 --no-picture
+	OMP_NUM_THREADS=1 .venv-floors/bin/python .ci/floors.py
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,4 +63,4 @@ doc: $(VENV)/installed-doc
 	@echo "doc/_build/html/index.html"
 
 clean:
-	rm -rf $(VENV) doc/_build doc/generated build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-floors doc/_build doc/generated build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

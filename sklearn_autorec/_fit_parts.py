@@ -97,6 +97,11 @@ def sizes(module):
     return {**nbytes, "total": sum(nbytes.values())}
 
 
+def device_of(net):
+    """Where the parameters of a net lie."""
+    return next(net.module_.parameters()).device
+
+
 def mean_one(weight):
     return None if weight is None else (weight / weight.mean()).astype(np.float32)
 

@@ -5,6 +5,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .base import SLOTS, FixedArchitecture, network_of
 from .nn import mask_from_text, mask_to_text
+from .utils._state import reads_once
 
 __all__ = ["SearchResults"]
 
@@ -16,6 +17,7 @@ class SearchResults:
     """
 
     @property
+    @reads_once
     def architecture_(self):
         """What each search found, by slot, the network and its embedding_dim: plain values."""
         check_is_fitted(self, "encoder_")
@@ -48,6 +50,7 @@ class SearchResults:
         return cls(network=network_of(architecture["network"]), search=search or None, **options)
 
     @property
+    @reads_once
     def embedding_sizes_(self):
         """Length of the embeddings by column: an int, or an int array by id where values differ."""
         check_is_fitted(self, "encoder_")
@@ -75,12 +78,14 @@ class SearchResults:
         raise AttributeError(f"search={self.search!r} does not choose embedding sizes; use for instance search=PEP().")
 
     @property
+    @reads_once
     def interactions_(self):
         """Interactions that the search kept: list of tuples of column names."""
         names, found = self._interactions()
         return [tuple(names[i] for i in t) for t in found["interactions"]]
 
     @property
+    @reads_once
     def interaction_scores_(self):
         """Score of every candidate interaction, by tuple of column names; larger is stronger."""
         names, found = self._interactions()
@@ -112,6 +117,7 @@ class SearchResults:
         return found[key]
 
     @property
+    @reads_once
     def support_(self):
         """Which columns the search kept, bool, one a column of ``fit``."""
         encoder, kept = self.encoder_, self._chosen("fields")
@@ -120,17 +126,20 @@ class SearchResults:
         return support
 
     @property
+    @reads_once
     def selected_fields_(self):
         """Names of the columns that the search kept, in the order of the network's fields."""
         self._chosen("fields")
         return self._field_names()
 
     @property
+    @reads_once
     def field_scores_(self):
         """Score of every column, by name; larger is more useful."""
         return dict(zip(self.encoder_.field_names_, self._chosen("scores"), strict=True))
 
     @property
+    @reads_once
     def selected_values_(self):
         """Values that the search kept, by name of the kept categorical columns: ndarrays, most frequent first."""
         kept = mask_from_text(self._chosen("values", "values", "OptFS"))[:, 0]

@@ -21,12 +21,27 @@ class Found:
         Weights that the final network takes over: all those whose name starts with the string.
     history : list of dict
     interrupted : bool
+    last : list of (str, dict of str to Tensor)
+        All weights of the last search of which an epoch was finished.
     """
 
     architecture: dict = dataclasses.field(default_factory=dict)
     starts: list = dataclasses.field(default_factory=list)
     history: list = dataclasses.field(default_factory=list)
     interrupted: bool = False
+    last: list = dataclasses.field(default_factory=list)
+
+    def fall_back(self):
+        """Take the weights of the last search for the model, since nothing better will come.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If no search has finished an epoch: there is no model to keep.
+        """
+        if not self.last:
+            raise KeyboardInterrupt
+        self.interrupted, self.starts = True, self.last
 
     def hand_over(self, module):
         """Start the final network from weights of the searches, where name and shape agree."""
@@ -100,6 +115,11 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
     Returns
     -------
     Found
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the user stopped it before one epoch was finished.
     """
     found = Found()
     for group in [methods] if joint and methods else [[m] for m in methods]:
@@ -123,6 +143,9 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
             problem.train(*modules)
             results = [m.derive(module, problem.context) for m, module in zip(group, modules, strict=True)]
         progress.end()
+        if problem.interrupted and not problem.history:
+            found.fall_back()  # what half an epoch has found is worth nothing
+            return found
         for method, result in zip(group, results, strict=True):
             known_as = {} if isinstance(method, FixedArchitecture) else describe(method, "method")
             found.architecture[method.slot] = {**known_as, **result}
@@ -130,8 +153,10 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
                 _carry_states(problem, network, methods, found.architecture, fresh_context())
             found.starts += _starts(method, problem, f"{method.slot}.")
         found.history += problem.history
+        if problem.history and problem.final_state:
+            found.last = [("", problem.final_state)]
         if problem.interrupted:
-            found.interrupted, found.starts = True, [("", problem.final_state)]
+            found.fall_back()
             return found
     if methods:
         # The last method's rule holds for the network around the searched parts as well.

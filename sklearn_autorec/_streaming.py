@@ -1,97 +1,139 @@
 """Training that goes on, chunk after chunk."""
 
+import copy
 import dataclasses
+from contextlib import contextmanager
 
 import numpy as np
-from sklearn.utils.validation import check_consistent_length
 
-from ._fit_parts import Seeds, mean_one, resolve_device, serving_net
+from ._fit_parts import Seeds, device_of, resolve_device, serving_net
+from ._fitted import Fitted
 from ._searching import check_slots
 from .base import resolve_network
 from .nn import ReLUDropout
-from .search import EncodedTensors, FieldNet, train
+from .search import FieldNet, train
 from .utils._sklearn import validate_parameters
+from .utils._state import snapshot
 
-__all__ = ["PartialFit"]
+__all__ = ["PartialFit", "rolled_back"]
+
+
+@contextmanager
+def rolled_back(fitted):
+    """Whatever is raised within, the moments that training shares with a fitted estimator are as they were."""
+    try:
+        yield
+    except BaseException:
+        live = fitted.__dict__.get("_stream")
+        if isinstance(live, FieldNet):
+            live.undo_training()
+        raise
 
 
 class PartialFit:
-    """Mixin of `FieldEstimator`: training that goes on, with the rates of now and the moments of then."""
+    """Mixin of `FieldEstimator`: training that goes on, with today's rates and the moments of the epochs before."""
 
     def _partial_fit(self, X, y, sample_weight=None, classes=None):
-        first = not hasattr(self, "encoder_")
+        """Prepare, train an epoch on a copy, publish."""
         validate_parameters(self)
-        if first:
+        fitted = snapshot(self) if hasattr(self, "encoder_") else None
+        self._check_stream(fitted, classes)
+        if sample_weight is not None and not np.any(sample_weight):
+            self._weight(self._check_target(y), np.ones(np.shape(sample_weight)))  # of the right length, at least
+            return self
+        network = resolve_network(self.network)
+        if fitted is None:
+            self._check_components(network, [])
+        rows = self._prepare(X, y, sample_weight, fitted, classes)
+        if rows.target.n_outputs == 0:
+            self._publish(Fitted(rows.target, rows.encoder, None, {}, self.embedding_dim))
+            return self
+        with rolled_back(fitted or self):
+            self._publish(self._next_epoch(network, rows, fitted))
+        return self
+
+    def _check_stream(self, fitted, classes):
+        if getattr(self, "class_weight", None) == "balanced":
+            raise ValueError(
+                "class_weight='balanced' is not supported by partial_fit: a chunk does not know how often a class occurs "
+                "in the others. Give the weights as a dict, for instance class_weight=dict(zip(classes, "
+                "sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, y=y))) with the y of "
+                "a large sample."
+            )
+        if fitted is None:
             if self.search is not None:
                 raise ValueError(
                     f"partial_fit cannot start with search={self.search!r}: a search needs all its rows. Call fit first "
                     "(partial_fit then goes on training the network it found), or set search=None."
                 )
-            network, device = resolve_network(self.network), resolve_device(self.device)
-            self._check_components(network, [])
-            encoder, table = self._fit_encoder(X, warm=False)
-            weight = self._weight(table, sample_weight)
-            target = self._encode_target(y, weight, classes)
-        else:
-            encoder, device = self.encoder_, self._device()
-            table = encoder.encode(X)
-            weight = self._weight(table, sample_weight)
-            target = self._transform_target(y)
-        check_consistent_length(target, table.ids)
-        weight = self._row_weight(y, weight)
-        if self._n_outputs() == 0:
-            self._publish(encoder, None, {}, [], [], 0, device)
-            return self
-        seeds = Seeds(self.random_state)
-        plan = dataclasses.replace(self._plan(len(table), seeds), epochs=1, lr_schedule="constant", averaging=0.0)
-        if first:
-            context = self._context(encoder, plan, np.asarray(target), weight)
-            module = network.build(seeds.fresh(context), {}).to(device)
-            architecture = self._described(network)
-        else:
-            module = self.net_.module_
-            architecture = self._adjusted(module)
-        n_iter = getattr(self, "n_iter_", 0)
-        stream = self._live_net(module, plan, None if first else n_iter)
-        plan = dataclasses.replace(plan, seed=plan.seed + n_iter)
-        data = EncodedTensors.from_table(table, device, target, mean_one(weight))
-        result = train(stream, data, plan)
-        history = getattr(self, "history_", []) + result.history
-        self._publish(
-            encoder,
-            serving_net(stream.module_, stream.criterion_),
-            architecture,
-            getattr(self, "search_history_", []),
-            history,
-            n_iter + result.best_epoch,
-            device,
-        )
-        self._stream = stream
-        return self
+        elif classes is not None and not np.array_equal(np.unique(np.asarray(classes)), fitted.classes_):
+            raise ValueError(
+                f"classes={np.asarray(classes).tolist()} is not the same as in the call before: {fitted.classes_.tolist()}."
+            )
 
-    def _live_net(self, module, plan, n_iter):
-        """A net for a module; if it has been trained for ``n_iter`` epochs, with the moments of then and rates of now."""
-        rates = {"lr": plan.lr, "embedding_l2": plan.embedding_l2, "weight_decay": plan.weight_decay}
-        saved = None if n_iter is None else getattr(self, "_stream", None)
-        if n_iter is not None:
-            for layer in module.modules():
-                if isinstance(layer, ReLUDropout):
-                    layer.restart(n_iter)
-        if isinstance(saved, FieldNet) and saved.device != str(next(module.parameters()).device):
+    def _next_epoch(self, network, rows, fitted):
+        """`Fitted` after one epoch on a chunk; ``fitted`` is the estimator before it, or None."""
+        seeds, loss = Seeds(self.random_state), rows.target.loss()
+        plan = self._plan(len(rows), seeds, rows.target)
+        plan = dataclasses.replace(plan, epochs=1, lr_schedule="constant", averaging=0.0)
+        n_iter, before = (
+            (0, (0.0, 0)) if fitted is None else (fitted.n_iter_, fitted.__dict__.get("_weight_seen", (0.0, 0)))
+        )
+        seen = rows.weight_seen(before)
+        plan = dataclasses.replace(plan, seed=plan.seed + n_iter, lr=plan.lr * rows.rate(seen))
+        if fitted is None:
+            device, history, search_history = resolve_device(self.device), [], []
+            module = network.build(seeds.fresh(self._context(rows, plan)), {}).to(device)
+            architecture, net = self._described(network), self._new_net(module, loss, plan)
+        else:
+            device, history, search_history = device_of(fitted.net_), fitted.history_, fitted.search_history_
+            module = copy.deepcopy(fitted.net_.module_)
+            architecture = self._adjusted(fitted, module)
+            net = self._live_net(fitted, module, loss, plan)
+        result = train(net, self._tensors(rows, device), plan)
+        if result.interrupted:
+            raise KeyboardInterrupt
+        net.keep_training()
+        return Fitted(
+            rows.target,
+            rows.encoder,
+            serving_net(module, loss),
+            architecture,
+            self.embedding_dim,
+            search_history,
+            history + result.history,
+            n_iter + result.best_epoch,
+            net,
+            seen,
+        )
+
+    @staticmethod
+    def _new_net(module, loss, plan):
+        return FieldNet(module, loss, lr=plan.lr, embedding_l2=plan.embedding_l2, weight_decay=plan.weight_decay)
+
+    def _live_net(self, fitted, module, loss, plan):
+        """A net for a copy of the fitted module: the moments of the epochs before, the rates of ``plan``."""
+        for layer in module.modules():
+            if isinstance(layer, ReLUDropout):
+                layer.restart(fitted.n_iter_)
+        net, saved = self._new_net(module, loss, plan), fitted.__dict__.get("_stream")
+        if isinstance(saved, FieldNet) and device_of(saved) != next(module.parameters()).device:
             saved = saved.training_state()
-        net = saved if isinstance(saved, FieldNet) else FieldNet(module, self._loss(), **rates)
-        if isinstance(saved, list):  # of a copy, a pickle or another device
-            net.initialize().load_training_state(saved)
         if saved is not None:
-            net.retune(**rates)
+            net.initialize()
+            if isinstance(saved, FieldNet):
+                net.go_on_from(saved)
+            else:  # of a copy, a pickle or another device
+                net.load_training_state(saved)
+            net.retune(plan.lr, plan.embedding_l2, plan.weight_decay)
         return net
 
-    def _adjusted(self, module):
-        """The architecture, after parameters of the network that may change on a live module have been set on it."""
-        known = self._architecture.get("network")
+    def _adjusted(self, fitted, module):
+        """The architecture, after parameters of the network that may change in training have been set on a module."""
+        known = fitted._architecture.get("network")
         network = resolve_network(self.network)
         if known is None or type(network).__name__ != known["network"]:
-            return self._architecture  # a network set after training began has no say
+            return fitted._architecture  # a network set after training began has no say
         check_slots(network, [])
         known = {**known, "params": {**known["params"], **network.adjust(module)}}
-        return {**self._architecture, "network": known}
+        return {**fitted._architecture, "network": known}

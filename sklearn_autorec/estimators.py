@@ -4,13 +4,12 @@ import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import roc_auc_score
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length
 
 from ._fitting import FieldEstimator
-from .nn import BinaryLogLoss, MulticlassLogLoss, SquaredError
+from ._targets import ClassTarget, RatingTarget
 from .utils._sklearn import StrOptions, check_y, with_callbacks
+from .utils._state import reads_once
 
 __all__ = ["CTRClassifier", "RatingRegressor"]
 
@@ -190,7 +189,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         self.class_weight = class_weight
 
     @with_callbacks
-    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
+    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
         """Search and train.
 
         Parameters
@@ -200,9 +199,14 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         y : array-like of shape (n_rows,)
             Labels.
         sample_weight : array-like of shape (n_rows,), default=None
-            Weights of the rows; a zero is the same as leaving the row out.
+            Weights of the rows, in the loss and in the counts of the encoder. Zero is the same as leaving the row
+            out, of labels and vocabularies too; whole weights are repetitions to the encoder, to scales and to
+            ``class_weight="balanced"``, and up to rounding to the training where it has one batch without
+            batch statistics and dropout. The unit does not matter, but for ``min_frequency`` of the encoder.
         X_val, y_val : like X and y, default=None
             Rows for early stopping, instead of a split of X.
+        sample_weight_val : array-like of shape (n_validation_rows,), default=None
+            Weights of the rows of X_val.
 
         Returns
         -------
@@ -214,8 +218,15 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
             For bad parameters or data, naming the parameter or column.
         NonFiniteLossError
             If training diverges before one epoch is finished.
+        KeyboardInterrupt
+            If it is stopped before one epoch is finished. Later on, the model keeps the best epoch so far and a
+            `UserWarning` says so; in the first epoch behind a search it keeps the weights of the search.
+
+        Notes
+        -----
+        Whatever is raised, the estimator is as it was before: fitted as then, or not fitted.
         """
-        return self._fit(X, y, sample_weight, X_val, y_val)
+        return self._fit(X, y, sample_weight, X_val, y_val, sample_weight_val)
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Train one epoch on a chunk of rows.
@@ -231,23 +242,39 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         Parameters
         ----------
         X, y, sample_weight
-            As in ``fit``.
+            As in ``fit``. Chunks weigh against each other: the learning rate of a chunk is ``lr`` times its mean weight
+            over that of all rows seen (its own included), at most 3. A chunk of weight zero is skipped.
         classes : array-like of shape (n_classes,), default=None
             All labels; required in the first call.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            As ``fit``; for other ``classes`` than before; and for ``class_weight="balanced"``, which chunks cannot know.
+        NonFiniteLossError
+            If training diverges.
+        KeyboardInterrupt
+            If it is stopped.
+
+        Notes
+        -----
+        Whatever is raised, the model is the one before this chunk.
         """
         if not hasattr(self, "encoder_") and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         return self._partial_fit(X, y, sample_weight, classes)
 
+    @reads_once
     def decision_function(self, X):
         """Logits; (n_rows,) for two classes, else (n_rows, n_classes)."""
         logits = self._logits(X)
         return logits[:, 0] if len(self.classes_) <= 2 else logits
 
+    @reads_once
     def predict_proba(self, X):
         """Class probabilities, float64 of shape (n_rows, n_classes), columns as in ``classes_``."""
         logits = self._logits(X)
@@ -258,56 +285,25 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
             return np.column_stack([1 - positive, positive])
         return softmax(logits, axis=1)
 
+    @reads_once
     def predict(self, X):
         """The most probable label of each row, (n_rows,)."""
         logits = self._logits(X)
         return self.classes_[logits.argmax(1) if len(self.classes_) > 2 else (logits[:, 0] > 0).astype(int)]
 
-    def _encode_target(self, y, weight, classes=None):
-        y = self._check_labels(y)
-        self.classes_ = np.unique(y if classes is None else np.asarray(classes))
-        return self._transform_target(y)
+    _target_kind = ClassTarget
 
-    def _transform_target(self, y):
-        y = self._check_labels(y)
-        known = np.isin(y, self.classes_)
-        if not known.all():
-            raise ValueError(
-                f"y has labels {np.unique(y[~known]).tolist()}, which are not in classes {self.classes_.tolist()}."
-            )
-        codes = np.searchsorted(self.classes_, y)
-        return codes.astype(np.float32 if len(self.classes_) <= 2 else np.int64)
+    def _target(self):
+        return ClassTarget(self.classes_)
 
-    def _check_labels(self, y):
+    def _check_target(self, y):
         y = check_y(y, self)
         check_classification_targets(y)
         return y
 
-    def _row_weight(self, y, sample_weight):
-        if self.class_weight is None:
-            return sample_weight
-        weight = compute_sample_weight(self.class_weight, np.asarray(y))
-        return weight if sample_weight is None else weight * sample_weight
-
-    def _loss(self):
-        return BinaryLogLoss() if len(self.classes_) == 2 else MulticlassLogLoss()
-
-    def _n_outputs(self):
-        n_classes = len(self.classes_)
-        return {1: 0, 2: 1}.get(n_classes, n_classes)
-
-    def _output_bias(self, target, weight):
-        # One imaginary row of each class keeps the logits finite.
-        share = 1 + np.bincount(target.astype(np.int64), weight, minlength=len(self.classes_))
-        logits = np.log(share / share.sum())
-        return [logits[1] - logits[0]] if len(self.classes_) == 2 else logits
-
-    def _stratify(self, target):
-        return target
-
-    def _monitor(self):
-        if self.monitor == "auc" and len(self.classes_) > 2:
-            raise ValueError(f"monitor='auc' needs two classes, y has {len(self.classes_)}; use monitor='loss'.")
+    def _monitor(self, target):
+        if self.monitor == "auc" and len(target.classes) > 2:
+            raise ValueError(f"monitor='auc' needs two classes, y has {len(target.classes)}; use monitor='loss'.")
         return _auc if self.monitor == "auc" else None
 
 
@@ -419,9 +415,9 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
     _parameter_constraints = {**FieldEstimator._parameter_constraints, "monitor": [StrOptions({"loss"})]}
 
     @with_callbacks
-    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
+    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
         """Search and train; see `CTRClassifier.fit`. ``y`` holds numbers, (n_rows,)."""
-        return self._fit(X, y, sample_weight, X_val, y_val)
+        return self._fit(X, y, sample_weight, X_val, y_val, sample_weight_val)
 
     def partial_fit(self, X, y, sample_weight=None):
         """Train one epoch on a chunk of rows; see `CTRClassifier.partial_fit`.
@@ -430,26 +426,15 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
         """
         return self._partial_fit(X, y, sample_weight)
 
+    @reads_once
     def predict(self, X):
         """Predicted ratings, float64 of shape (n_rows,)."""
         return self._logits(X)[:, 0] * self.y_scale_ + self.y_mean_
 
-    def _encode_target(self, y, weight, classes=None):
-        y = check_y(y, self, y_numeric=True).astype(np.float64)
-        check_consistent_length(y, weight)
-        self.y_mean_ = float(np.average(y, weights=weight))
-        self.y_scale_ = float(np.sqrt(np.average((y - self.y_mean_) ** 2, weights=weight))) or 1.0
-        return self._transform_target(y)
+    _target_kind = RatingTarget
 
-    def _transform_target(self, y):
-        y = check_y(y, self, y_numeric=True).astype(np.float64)
-        return ((y - self.y_mean_) / self.y_scale_).astype(np.float32)
+    def _target(self):
+        return RatingTarget(self.y_mean_, self.y_scale_)
 
-    def _loss(self):
-        return SquaredError()
-
-    def _n_outputs(self):
-        return 1
-
-    def _output_bias(self, target, weight):
-        return [np.average(target, weights=weight)]
+    def _check_target(self, y):
+        return check_y(y, self, y_numeric=True).astype(np.float64)

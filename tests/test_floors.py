@@ -2,6 +2,7 @@
 
 import ast
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import sklearn_autorec
 
 ROOT = Path(sklearn_autorec.__file__).parent
+REPOSITORY = Path(__file__).parents[1]
 MODULES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py"))
 
 # Floors from the ground up: a part may import those below it, never its neighbours or those above.
@@ -26,8 +28,11 @@ BELOW = {
     "_fit_parts": {"search"},
     "_narrowing": {"nn"},
     "_searching": {"utils", "search", "base", "_narrowing"},
-    "_results": {"nn", "base"},
-    "_streaming": {"utils", "nn", "search", "base", "_fit_parts", "_searching"},
+    "_results": {"utils", "nn", "base"},
+    "_targets": {"nn"},
+    "_fitted": {"_fit_parts"},
+    "_preparing": {"utils", "nn", "search", "preprocessing", "_fit_parts", "_searching"},
+    "_streaming": {"utils", "nn", "search", "base", "_fit_parts", "_fitted", "_searching"},
     "_fitting": {
         "utils",
         "exceptions",
@@ -36,12 +41,14 @@ BELOW = {
         "base",
         "preprocessing",
         "_fit_parts",
+        "_fitted",
         "_narrowing",
+        "_preparing",
         "_searching",
         "_results",
         "_streaming",
     },
-    "estimators": {"utils", "exceptions", "nn", "search", "base", "preprocessing", "_fitting"},
+    "estimators": {"utils", "exceptions", "nn", "search", "base", "preprocessing", "_fitting", "_targets"},
     "networks": {"utils", "nn", "base"},
     "serving": {
         "utils",
@@ -51,8 +58,10 @@ BELOW = {
         "preprocessing",
         "feature_crossing",
         "_fit_parts",
+        "_fitted",
         "_narrowing",
         "_searching",
+        "_targets",
         "estimators",
     },
     "interaction": {"utils", "exceptions", "nn", "search", "base"},
@@ -155,3 +164,12 @@ def test_every_part_is_an_attribute_of_the_package():
         assert name in dir(sklearn_autorec)
     with pytest.raises(AttributeError, match="has no attribute 'estimator'"):
         sklearn_autorec.estimator  # noqa: B018
+
+
+def test_the_environment_of_floors_has_the_declared_ones():
+    declared = dict(re.findall(r'"([a-z-]+)>=([0-9.]+)"', (REPOSITORY / "pyproject.toml").read_text()))
+    pinned = dict(re.findall(r"^([a-z-]+)==([0-9.]+)$", (REPOSITORY / "constraints-floors.txt").read_text(), re.M))
+    pinned["torch"] = re.search(r"FLOORS_TORCH \?= ([0-9.]+)", (REPOSITORY / "Makefile").read_text())[1]
+    assert {"torch", "scikit-learn", "skorch", "numpy", "scipy", "pandas", "joblib"} <= pinned.keys()
+    for name, version in pinned.items():
+        assert f"{version}.".startswith(f"{declared[name]}."), (name, version, declared[name])

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from ..preprocessing._columns import read_columns
 from ..utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
+from ..utils._state import all_or_nothing, reads_once
 from ._cascade import N_FOLDS
 from ._crosser import SEPARATOR
 from ._distinct import distinct_groups
@@ -230,6 +231,7 @@ class AEFE(TransformerMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(self, X, y):
         """Find features, then learn their statistics from all rows.
 
@@ -252,6 +254,7 @@ class AEFE(TransformerMixin, BaseEstimator):
         self._fit(X, y)
         return self
 
+    @all_or_nothing
     def fit_transform(self, X, y):
         """Learn from rows and return them with their features; target means of a row come from other rows (see Notes)."""
         return self._output(X, self._fit(X, y))
@@ -336,6 +339,7 @@ class AEFE(TransformerMixin, BaseEstimator):
         if self.append and twice:
             raise ValueError(f"The table already has a column {twice[0]!r}, the name of a feature.")
 
+    @reads_once
     def transform(self, X):
         """Rows with their features.
 
@@ -376,6 +380,7 @@ class AEFE(TransformerMixin, BaseEstimator):
             return append_columns(X, new, self.append)
         return append_to_array(X if self.append else np.empty((len(X), 0)), *(column[:, None] for column in columns))
 
+    @reads_once
     def get_feature_names_out(self, input_features=None):
         """Names of the columns of ``transform``, object ndarray (n_features_out,).
 

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from ..preprocessing._columns import read_columns
 from ..utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
+from ..utils._state import all_or_nothing
 from ._cross_search import CrossSearch
 from ._crosser import SEPARATOR, FieldCrosser
 from ._preparing import best_bins, split_rows
@@ -190,6 +191,7 @@ class AutoCross(TransformerMixin, BaseEstimator):
         self.scale = scale
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(self, X, y):
         """Search for crosses, then learn their combinations.
 
@@ -211,6 +213,7 @@ class AutoCross(TransformerMixin, BaseEstimator):
         self._fit(X, y).fit(X)
         return self
 
+    @all_or_nothing
     def fit_transform(self, X, y):
         """``fit(X, y).transform(X)``."""
         return self._fit(X, y).fit_transform(X)

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ..preprocessing._columns import NUMERIC, SEQUENCE, read_columns
 from ..preprocessing._vocabulary import MISSING
 from ..utils._sklearn import HasMethods, Interval, StrOptions, validate_parameters
+from ..utils._state import all_or_nothing, reads_once
 from ._combinations import Combinations
 from ._reading import (
     append_columns,
@@ -167,6 +168,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
 
     # fit -----------------------------------------------------------------------------------------------
 
+    @all_or_nothing
     def fit(self, X, y=None):
         """Learn the values of the columns and their combinations.
 
@@ -188,6 +190,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         self._fit(X)
         return self
 
+    @all_or_nothing
     def fit_transform(self, X, y=None):
         """``fit(X).transform(X)``, encoding the table once; see ``transform``."""
         return self._output(X, *self._fit(X))
@@ -241,6 +244,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
 
     # transform -----------------------------------------------------------------------------------------
 
+    @reads_once
     def transform(self, X):
         """Rows to their crosses.
 
@@ -306,6 +310,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
             matrix.eliminate_zeros()
         return matrix
 
+    @reads_once
     def get_feature_names_out(self, input_features=None):
         """Names of the columns of ``transform``, object ndarray (n_features_out,).
 

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from ..preprocessing._columns import read_columns
 from ..utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
+from ..utils._state import all_or_nothing
 from ._crosser import FieldCrosser
 from ._distinct import distinct_groups
 from ._explaining import strengths_of
@@ -193,6 +194,7 @@ class GLIDER(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(self, X, y=None):
         """Fit the estimator, find its interactions, then learn their combinations.
 
@@ -216,6 +218,7 @@ class GLIDER(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         self._fit(X, y).fit(X)
         return self
 
+    @all_or_nothing
     def fit_transform(self, X, y=None):
         """``fit(X, y).transform(X)``."""
         return self._fit(X, y).fit_transform(X)

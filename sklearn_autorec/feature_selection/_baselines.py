@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ..utils._sklearn import HasMethods, Interval, validate_parameters
+from ..utils._state import all_or_nothing
 from ._subset_scorer import bits_of, mean_difference
 from ._subset_selector import SubsetSelector, ranking
 
@@ -105,6 +106,7 @@ class RandomSubset(SubsetSelector):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
+    @all_or_nothing
     def fit(self, X, y=None, **params):
         """Search, or draw; see `FSTD.fit`. Without an estimator y is not read."""
         if self.estimator is not None:

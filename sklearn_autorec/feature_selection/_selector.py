@@ -13,6 +13,7 @@ from ..estimators import CTRClassifier, RatingRegressor
 from ..nn import BuildContext, mask_from_text
 from ..search import EncodedTensors
 from ..utils._sklearn import HasMethods, Interval, StrOptions, safe_indexing, validate_parameters
+from ..utils._state import all_or_nothing, reads_once
 from ._autofield import AutoField
 from ._fields import usable_fields, with_unusable_last
 
@@ -112,6 +113,7 @@ class FieldSelector(SelectorMixin, BaseEstimator):
         self.estimator = estimator
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(self, X, y, sample_weight=None):
         """Search.
 
@@ -194,6 +196,7 @@ class FieldSelector(SelectorMixin, BaseEstimator):
         check_is_fitted(self, "support_")
         return self.support_
 
+    @reads_once
     def transform(self, X):
         """The kept columns.
 

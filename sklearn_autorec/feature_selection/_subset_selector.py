@@ -25,6 +25,7 @@ from ..utils._sklearn import (
     safe_indexing,
     validate_parameters,
 )
+from ..utils._state import all_or_nothing, reads_once
 from ._subset_scorer import StopSearch, SubsetScorer, equal_columns, unpack
 
 
@@ -70,6 +71,7 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
 
     # fit ---------------------------------------------------------------------------------------------
 
+    @all_or_nothing
     def fit(self, X, y, **params):
         """Search.
 
@@ -121,13 +123,13 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
                 f"{type(self).__name__}: {len(scorer.failures)} of {len(scorer.history)} subsets could not be scored and count "
                 f"as bad as no columns. The first of them: {scorer.failures[0]}",
                 FitFailedWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         if reason is not None:
             warnings.warn(
                 f"{type(self).__name__}: {reason} after {len(scorer.history)} evaluations; the best subset so far is kept.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         return self
 
@@ -202,6 +204,7 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         return self.support_
 
+    @reads_once
     def transform(self, X):
         """The selected columns.
 

@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 
 from ..utils._sklearn import Interval, Options, StrOptions, validate_parameters
+from ..utils._state import all_or_nothing
 from ._evaluate import continue_fit, split_fold
 from ._explore import Explorer, smooth_names
 from ._members import Gradients, fitted_head, last_name, last_step, split_parameters
@@ -233,6 +234,7 @@ class PopulationSearchCV(TrialSearchCV):
         self.random_state = random_state
         self.max_time = max_time
 
+    @all_or_nothing
     def fit(self, X, y=None, **params):
         """Train the population.
 

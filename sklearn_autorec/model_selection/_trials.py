@@ -20,6 +20,7 @@ from ..utils._sklearn import (
     validate_parameters,
     with_callbacks,
 )
+from ..utils._state import all_or_nothing
 from ._checkpoint import Checkpoint, NoCheckpoint, identity
 from ._evaluate import way_to_continue
 from ._run import Outcome, Run, Trial
@@ -55,6 +56,7 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
     def _prepare(self, X, y, splits):
         """Hook: the subclass may look at the data's size before the policy starts."""
 
+    @all_or_nothing
     @with_callbacks
     def fit(self, X, y=None, **params):
         """Search, then fit the best candidate on all rows.

@@ -29,16 +29,30 @@ def new_counters(schema, encoder):
     ]
 
 
-def count(counters, parsed):
-    """Add parsed columns to their counters; the positions of numeric columns that were text."""
+def twins(counters):
+    """Counters that count on without changing these: adding replaces their arrays, and never writes into them."""
+    found = []
+    for counter in counters:
+        twin = object.__new__(type(counter))
+        twin.__dict__ = dict(vars(counter))
+        found.append(twin)
+    return found
+
+
+def count(counters, parsed, weight=None):
+    """Add parsed columns to their counters; the positions of numeric columns that were text.
+
+    ``weight`` is float64 (n_rows,), or None.
+    """
     text_numbers = set()
     for i, (counter, values) in enumerate(zip(counters, parsed, strict=True)):
         if isinstance(counter, NumericSummary):
-            counter.add(values[0])
+            counter.add(values[0], weight)
             if values[1]:
                 text_numbers.add(i)
         else:
-            counter.add(*values[:3])
+            rows = values[3] if len(values) > 3 else slice(None)  # of the items of a sequence column
+            counter.add(*values[:3], None if weight is None else weight[rows])
     return text_numbers
 
 

@@ -7,13 +7,15 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..utils._sklearn import Interval, StrOptions, validate_parameters
+from ..utils._sklearn import Interval, StrOptions, safe_indexing, validate_parameters
+from ..utils._state import all_or_nothing, reads_once, snapshot
 from ._columns import read_columns
-from ._counting import compress, count, derive, each_column, new_counters
+from ._counting import compress, count, derive, each_column, new_counters, twins
 from ._encoding import assemble, encode_column, encode_few, parse_column, report_unknown
 from ._schema import choose_schema
 from ._table import EncodedTable
 from ._vocabulary import MISSING
+from ._weights import row_weights
 
 FEW_ROWS = 16  # up to so many rows, the table is read cell by cell
 
@@ -142,13 +144,18 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
 
     # fit -----------------------------------------------------------------------------------------------
 
-    def fit(self, X, y=None):
+    @all_or_nothing
+    def fit(self, X, y=None, sample_weight=None):
         """Learn kinds, vocabularies and scales from a table.
 
         Parameters
         ----------
         X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows, n_columns)
         y : ignored
+        sample_weight : array-like of shape (n_rows,), default=None
+            What a row counts in frequencies and quantiles. Whole weights are the same as repeating the row,
+            a zero is the same as leaving it out. ``min_frequency`` is in the unit of the weights; 1 keeps every value,
+            whatever it weighs.
 
         Returns
         -------
@@ -158,29 +165,38 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         ------
         ValueError, TypeError
             For what is no table of at least one row and column, column names that occur twice, and numeric columns that
-            hold infinity or what is no number.
+            hold infinity or what is no number. A fitted encoder then stays as it was.
         """
-        self._fit(X)
+        self._fit(X, sample_weight)
         return self
 
-    def fit_encode(self, X):
-        """``fit(X).encode(X)``, reading the table once.
+    @all_or_nothing
+    def fit_encode(self, X, sample_weight=None):
+        """``fit(X, sample_weight=sample_weight).encode(X)``, reading the table once.
 
         Returns
         -------
         EncodedTable
         """
-        n, parsed = self._fit(X)
+        n, parsed = self._fit(X, sample_weight)
+        if parsed is None:  # rows of weight zero were left out
+            return self.encode(X)
         return assemble(n, parsed, self._schema, self.max_length, self._fields, self._text_numbers)
 
-    def fit_transform(self, X, y=None):
-        """``fit(X).transform(X)``, reading the table once; see ``transform``."""
-        return self._as_matrix(self.fit_encode(X))
+    def fit_transform(self, X, y=None, sample_weight=None):
+        """``fit(X, sample_weight=sample_weight).transform(X)``, reading the table once; see ``transform``."""
+        return self._as_matrix(self.fit_encode(X, sample_weight))
 
-    def partial_fit(self, X, y=None):
+    @all_or_nothing
+    def partial_fit(self, X, y=None, sample_weight=None):
         """Count one more chunk of rows; the kinds of the columns are those of the first chunk (or of ``fit``).
 
         Ids change with every chunk, since they go by frequency.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in ``fit``. A chunk whose weights are all zero is skipped.
 
         Returns
         -------
@@ -189,16 +205,20 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            As ``fit``, and after ``discard_counts``.
+            As ``fit``, and after ``discard_counts``. What was counted before then stays.
         """
         first = not hasattr(self, "_derived")
         if not first and not hasattr(self, "_counters"):
             raise ValueError("partial_fit cannot go on from a FieldEncoder whose counts were discarded; fit it again.")
-        self._count(X, reset=first)
+        if sample_weight is not None and not np.any(sample_weight):
+            row_weights(np.ones(np.shape(sample_weight)), len(read_columns(X, self)[1][0]))  # of the right length?
+            return self
+        self._count(X, sample_weight, reset=first)
         compress(self._counters)
         self._derived = None
         return self
 
+    @all_or_nothing
     def discard_counts(self):
         """Forget what only ``partial_fit`` needs: the values that were too rare, the distribution of numbers.
 
@@ -211,32 +231,39 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         self.__dict__.pop("_counters", None)
         return self
 
-    def _fit(self, X):
-        n, parsed = self._count(X, reset=True)
+    def _fit(self, X, sample_weight=None):
+        n, parsed = self._count(X, sample_weight, reset=True)
         self._derived = derive(self._counters, self)
         compress(self._counters)
         return n, parsed
 
-    def _count(self, X, reset):
-        """Count the values of a table; its number of rows and parsed columns."""
+    def _count(self, X, sample_weight, reset):
+        """Count the values of a table; its number of rows and parsed columns (None if rows were left out)."""
         if reset:
             validate_parameters(self)
         names, columns = read_columns(X, self)
+        weight = row_weights(sample_weight, len(columns[0]))
+        left_out = weight is not None and not weight.all()
+        if left_out:
+            rows = np.flatnonzero(weight)
+            X = safe_indexing(X, rows)
+            weight = row_weights(weight[rows], len(rows))
+            names, columns = read_columns(X, self)
         validate_data(self, X, reset=reset, skip_check_array=True)
         if reset:
             schema = choose_schema(names, columns, self.categorical_features, self.sequence_features)
             text_numbers = set()  # numeric columns that came as text
             counters = new_counters(schema, self)
         else:
-            schema, text_numbers, counters = self._schema, self._text_numbers, self._counters
+            schema, text_numbers, counters = self._schema, self._text_numbers, twins(self._counters)
         parsed = each_column(columns, lambda i, column: parse_column(i, column, schema, self.max_length))
-        text_numbers |= count(counters, parsed)
+        text_numbers = text_numbers | count(counters, parsed, weight)
         self._schema, self._text_numbers, self._counters = schema, text_numbers, counters
         self.categorical_, self.numeric_, self.sequence_ = (
             np.array(positions, dtype=np.int64) for positions in (schema.categorical, schema.numeric, schema.sequence)
         )
         self.field_names_ = [schema.labels[i] for i in (*schema.categorical, *schema.numeric, *schema.sequence)]
-        return len(columns[0]), parsed
+        return len(columns[0]), None if left_out else parsed
 
     @property
     def _fields(self):
@@ -302,6 +329,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         UnknownCategoryWarning
             If most of a column was never seen in ``fit``.
         """
+        self = snapshot(self)  # another thread may fit
         if not hasattr(self, "_derived"):  # the full check takes longer than a row
             check_is_fitted(self, "_derived")
         schema, fields, max_length = self._schema, self._fields, self.max_length
@@ -319,6 +347,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         report_unknown(table, schema, fields, self.unknown_warning)
         return table
 
+    @reads_once
     def transform(self, X):
         """Raw rows to a matrix.
 
@@ -335,6 +364,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
             return np.hstack([table.ids, table.sequences])
         return np.hstack([table.ids, table.numeric, table.sequences], dtype=np.float64)
 
+    @reads_once
     def inverse_transform(self, ids):
         """Ids of the categorical columns back to values.
 
@@ -360,6 +390,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
             out[:, j] = self._fields[i].values(ids[:, j].astype(np.int64))
         return out
 
+    @reads_once
     def get_feature_names_out(self, input_features=None):
         """Names of the columns of ``transform``, object ndarray (n_features_out,).
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ._weights import as_counts, count_cells
+
 EXACT_VALUES = 100_000  # distinct values a column keeps exactly over chunks
 SKETCH_VALUES = 20_000  # to which a longer list is reduced
 
@@ -25,9 +27,14 @@ class NumericSummary:
         self.mean = self.variance = 0.0
         self.exact = True
 
-    def add(self, column):
-        """Count one chunk, float64 (n_rows,) with NaN where missing."""
-        values, counts = np.unique(column[~np.isnan(column)], return_counts=True)
+    def add(self, column, weight=None):
+        """Count one chunk, float64 (n_rows,) with NaN where missing; rows may have weights, float64 (n_rows,)."""
+        present = ~np.isnan(column)
+        if weight is None:
+            values, counts = np.unique(column[present], return_counts=True)
+        else:
+            values, where = np.unique(column[present], return_inverse=True)
+            counts = count_cells(where, weight[present], len(values))
         n, mean, variance = moments(shape_of(values, self.method), counts)
         if self.n:
             total = self.n + n
@@ -37,7 +44,7 @@ class NumericSummary:
             self.n = total
             values = np.concatenate([self.values, values])
             values, where = np.unique(values, return_inverse=True)
-            counts = np.bincount(where, np.concatenate([self.counts, counts])).astype(np.int64)
+            counts = as_counts(np.bincount(where, np.concatenate([self.counts, counts])))
         else:
             self.n, self.mean, self.variance = n, mean, variance
         self.values, self.counts = values, counts
@@ -49,11 +56,16 @@ class NumericSummary:
         if len(self.values) <= EXACT_VALUES:
             return
         upper = np.cumsum(self.counts)
-        edges = np.linspace(0, upper[-1], SKETCH_VALUES + 1).round().astype(np.int64)
-        middle = np.searchsorted(upper, (edges[:-1] + edges[1:]) // 2, side="right")
+        edges = np.linspace(0, upper[-1], SKETCH_VALUES + 1)
+        if self.counts.dtype.kind == "i":
+            edges = edges.round().astype(np.int64)
+            centres = (edges[:-1] + edges[1:]) // 2
+        else:
+            centres = (edges[:-1] + edges[1:]) / 2
+        middle = np.searchsorted(upper, centres, side="right")
         middle[[0, -1]] = 0, len(upper) - 1
         picked, where = np.unique(middle, return_inverse=True)
-        self.counts = np.bincount(where, np.diff(edges)).astype(np.int64)
+        self.counts = as_counts(np.bincount(where, np.diff(edges)))
         self.values = self.values[picked]
         self.exact = False
 
@@ -69,7 +81,7 @@ def shape_of(x, method):
 
 def moments(values, counts):
     """Sum of counts, weighted mean and variance."""
-    n = int(counts.sum())
+    n = counts.sum().item()
     if n == 0:
         return 0, 0.0, 0.0
     weight = counts / n

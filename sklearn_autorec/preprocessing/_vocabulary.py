@@ -8,6 +8,7 @@ import pandas as pd
 
 from ._columns import is_missing
 from ._values import STRINGS, as_kind, numbers_from_text
+from ._weights import as_counts, count_cells
 
 MISSING, UNKNOWN, FIRST = 0, 1, 2  # ids
 FEW_ODD = 64  # so many cells that are not in a vocabulary are looked at one by one
@@ -39,11 +40,11 @@ class ValueCounter:
         self.n_cells = 0
         self.hashed = False
 
-    def add(self, codes, keys, seen):
-        """Count one chunk: codes (n_cells,) into its distinct ``keys``, -1 where missing."""
-        counts = np.bincount(codes + 1, minlength=len(keys) + 1)
-        self.n_missing += int(counts[0])
-        self.n_cells += len(codes)
+    def add(self, codes, keys, seen, weight=None):
+        """Count one chunk: codes (n_cells,) into its distinct ``keys``, -1 where missing; cells may have weights."""
+        counts = count_cells(codes + 1, weight, len(keys) + 1)
+        self.n_missing += counts[0].item()
+        self.n_cells += len(codes) if weight is None else as_counts(weight.sum()).item()
         counts = counts[1:]
         if not counts.all():  # items that only the cut-off parts of sequences hold
             keys, counts = keys[counts > 0], counts[counts > 0]
@@ -57,15 +58,18 @@ class ValueCounter:
             wider = max(self.kind, kind, key="ifO".index)
             if self.hashed:
                 self.kind = wider
-                np.add.at(self.counts, hash_buckets(keys, self.n_hash_buckets), counts)
+                buckets = self.counts.astype(np.result_type(self.counts, counts))  # a copy: see `twin`
+                np.add.at(buckets, hash_buckets(keys, self.n_hash_buckets), counts)
+                self.counts = as_counts(buckets)
                 return
             both = np.concatenate([as_kind(self.keys, wider), as_kind(keys, wider)])
             where, self.keys = pd.factorize(both)
-            total = np.zeros(len(self.keys), np.int64)
-            np.add.at(total, where, np.concatenate([self.counts, counts]))
-            self.kind, self.counts = wider, total
+            both_counts = np.concatenate([self.counts, counts])
+            total = np.zeros(len(self.keys), both_counts.dtype)
+            np.add.at(total, where, both_counts)
+            self.kind, self.counts = wider, as_counts(total)
         if self.hash_threshold is not None and len(self.keys) > self.hash_threshold:
-            buckets = np.zeros(self.n_hash_buckets, np.int64)
+            buckets = np.zeros(self.n_hash_buckets, self.counts.dtype)
             np.add.at(buckets, hash_buckets(self.keys, self.n_hash_buckets), self.counts)
             self.hashed, self.counts, self.keys = True, buckets, np.zeros(0, object)
 
@@ -75,11 +79,13 @@ class ValueCounter:
             counts = np.concatenate([[self.n_missing, 0], self.counts])
             return Vocabulary(self.keys, counts, self.kind, self.seen, self.n_hash_buckets)
         least = min_frequency * self.n_cells if isinstance(min_frequency, float) else min_frequency
+        if self.counts.dtype.kind == "f":  # sums of weights are rounded; and 1 keeps every value, whatever it weighs
+            least = 0 if min_frequency == 1 else least * (1 - 1e-12)
         frequent = np.flatnonzero(self.counts >= least)
         order = frequent[_value_order(self.keys[frequent])]
         order = order[np.argsort(-self.counts[order], kind="stable")][:max_categories]
         counts = self.counts[order]
-        rare = int(self.counts.sum() - counts.sum())
+        rare = (self.counts.sum() - counts.sum()).item() if len(counts) < len(self.counts) else 0
         return Vocabulary(self.keys[order], np.concatenate([[self.n_missing, rare], counts]), self.kind, self.seen)
 
     def __getstate__(self):
@@ -130,7 +136,7 @@ class Vocabulary:
     categories : ndarray (n_categories,)
         Most frequent first; int64, float64 or object (strings).
     counts : int64 ndarray (n_ids,)
-        Training cells per id.
+        Training cells per id; float64 with weights that are not whole.
     kind : {"i", "f", "O"} or None
         Kind of the values; None if there was none.
     seen : frozenset
@@ -294,7 +300,8 @@ class Vocabulary:
     def __getstate__(self):
         # Look-up tables are larger than the values and quick to build again; strings are joined and counts narrowed.
         state = {**self.__dict__, "_index": None, "_look_up": None, "_dense": None}
-        state["counts"] = self.counts.astype(np.min_scalar_type(int(self.counts.max())))
+        if self.counts.dtype.kind == "i":
+            state["counts"] = self.counts.astype(np.min_scalar_type(int(self.counts.max())))
         if self.categories.dtype == object:
             state["categories"] = _pack(self.categories)
         elif self.categories.dtype == np.int64 and len(self.categories):
@@ -305,7 +312,8 @@ class Vocabulary:
 
     def __setstate__(self, state):
         self.__dict__.update(state)
-        self.counts = self.counts.astype(np.int64)
+        if self.counts.dtype.kind != "f":
+            self.counts = self.counts.astype(np.int64)
         if isinstance(self.categories, tuple):
             self.categories = _unpack(*self.categories)
         elif self.categories.dtype.kind == "u":

@@ -1,5 +1,6 @@
 """The skorch net that every estimator and every search trains."""
 
+import copy
 import math
 
 import torch
@@ -7,7 +8,7 @@ from skorch import NeuralNet
 
 from ..exceptions import NonFiniteLossError
 from ._bilevel import ArchSchedule, first_order_gradient, unrolled_gradient
-from ._optimizers import RowAdam, flush_denormals
+from ._optimizers import RowAdam, RowUndo, flush_denormals
 
 FLUSH_EVERY = 32  # steps
 ONE_LEVEL = ArchSchedule()
@@ -185,9 +186,40 @@ class FieldNet(NeuralNet):
         return [_on_cpu(optimizer.state_dict()) for optimizer in self.weight_optimizers()]
 
     def load_training_state(self, state):
-        """Go on where `training_state` was taken; the module must be the same."""
+        """Go on where `training_state` was taken, which stays as it is; the module must be the same."""
         for optimizer, saved in zip(self.weight_optimizers(), state, strict=True):
-            optimizer.load_state_dict(saved)
+            optimizer.load_state_dict(copy.deepcopy(saved))
+
+    def go_on_from(self, other):
+        """Take over the moments of another net, of whose module this net has a copy.
+
+        Moments of row-wise tables are as large as the tables. They are shared, and what changes in them is noted:
+        `keep_training` or ``other.undo_training()`` ends that.
+        """
+        other.undo_training()  # if a rollback was interrupted
+        for own, theirs in zip(self.weight_optimizers(), other.weight_optimizers(), strict=True):
+            row_wise = isinstance(own, RowAdam)
+            for group, their_group in zip(own.param_groups, theirs.param_groups, strict=True):
+                for p, q in zip(group["params"], their_group["params"], strict=True):
+                    if q in theirs.state:
+                        own.state[p] = {
+                            name: v.clone() if isinstance(v, torch.Tensor) and not row_wise else v
+                            for name, v in theirs.state[q].items()
+                        }
+            if row_wise:
+                own.undo = theirs.undo = RowUndo()
+
+    def keep_training(self):
+        """What was trained since `go_on_from` is to stay."""
+        for optimizer in self.weight_optimizers():
+            optimizer.undo = None
+
+    def undo_training(self):
+        """Bring back the moments that a net has changed which went on from this one."""
+        for optimizer in self.weight_optimizers():
+            if getattr(optimizer, "undo", None) is not None:
+                optimizer.undo.roll_back()
+                optimizer.undo = None
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """One pass over the batches; records the mean loss and stops at the first one that is not finite.

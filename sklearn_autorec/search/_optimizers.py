@@ -29,6 +29,29 @@ def flush_denormals(optimizer):
                     tensor.copy_(torch.nn.functional.hardshrink(tensor, tiny))
 
 
+class RowUndo:
+    """Rows of tensors as they were before a training that may fail; memory grows with the rows it touches."""
+
+    def __init__(self):
+        self.before, self.noted = [], {}
+
+    def note(self, rows, *tensors):
+        """Keep these rows of tensors of one length, unless they are kept already."""
+        noted = self.noted.get(id(tensors[0]))
+        if noted is None:
+            noted = self.noted[id(tensors[0])] = torch.zeros(len(tensors[0]), dtype=torch.bool, device=rows.device)
+        fresh = rows[~noted[rows]]
+        self.before += [(tensor, fresh, tensor.index_select(0, fresh)) for tensor in tensors]
+        noted[fresh] = True
+
+    @torch.no_grad()
+    def roll_back(self):
+        """Bring the rows back; may be called again if it was interrupted."""
+        for tensor, rows, values in self.before:
+            tensor.index_copy_(0, rows, values)
+        self.before, self.noted = [], {}
+
+
 class RowAdam(Optimizer):
     """Adam for embedding tables with sparse gradients: only the rows of the batch are read or written.
 
@@ -39,7 +62,14 @@ class RowAdam(Optimizer):
     ----------
     params : iterable of Tensor (V, d)
     lr, betas, eps, weight_decay : as in `torch.optim.Adam`
+
+    Attributes
+    ----------
+    undo : RowUndo or None
+        Where to note moments before they change, while they are shared with a training that is kept.
     """
+
+    undo = None
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
@@ -61,6 +91,8 @@ class RowAdam(Optimizer):
                 if not state:
                     state["step"], state["exp_avg"], state["exp_avg_sq"] = 0, torch.zeros_like(p), torch.zeros_like(p)
                 state["step"] += 1
+                if self.undo is not None:
+                    self.undo.note(rows, state["exp_avg"], state["exp_avg_sq"])
                 if group["weight_decay"]:
                     g = g.add(p.index_select(0, rows), alpha=group["weight_decay"])
                 m = state["exp_avg"].index_select(0, rows).lerp_(g, 1 - beta1)

@@ -59,12 +59,17 @@ class TrainingPlan:
 
 @dataclass
 class TrainingResult:
-    """What a training run leaves: the net with its best weights in place, and its history."""
+    """What a training run leaves: the net with its best weights in place, and its history.
+
+    ``best_epoch`` is 0 if no epoch was finished before it was interrupted (or none had a score). ``diverged``
+    says that an epoch after the best one was not finite, so that the moments of the optimisers are not either.
+    """
 
     net: FieldNet
     history: list
     best_epoch: int
     interrupted: bool = False
+    diverged: bool = False
 
 
 def forward_in_chunks(module, data, rows=PREDICT_ROWS):
@@ -103,7 +108,13 @@ def _in_blocks(batch):
     missing = -len(batch) % ROW_BLOCK
     if not missing:
         return batch
-    return EncodedTensors(*(torch.nn.functional.pad(t, (0, 0, 0, missing)) for t in batch.inputs.values()))
+    # A tensor without columns has nothing to pad, and before torch 2.9 ``pad`` refuses it.
+    return EncodedTensors(
+        *(
+            torch.nn.functional.pad(t, (0, 0, 0, missing)) if t.shape[1] else t.new_zeros(len(batch) + missing, 0)
+            for t in batch.inputs.values()
+        )
+    )
 
 
 class _Snapshot:
@@ -168,8 +179,8 @@ def train(net, data, plan, valid=None, on_epoch=None):
     torch.OutOfMemoryError
         If the device's memory is too small, with an estimate of what is needed.
     NonFiniteLossError
-        If the loss is not finite before a single epoch is finished. Later on, the best epoch is restored
-        and a `ConvergenceWarning` tells so.
+        If the loss or a weight is not finite before a single epoch is finished. Later on, the best epoch is
+        restored and a `ConvergenceWarning` tells so.
     """
     batches = TrainingBatches(data, plan.batch_size, id_dropout=plan.id_dropout, seed=plan.seed)
     net.n_steps, net.cosine = len(batches) * plan.epochs, plan.lr_schedule == "cosine"
@@ -186,11 +197,14 @@ def train(net, data, plan, valid=None, on_epoch=None):
             average.update()
             return result
 
-    best_score, best_epoch, bad_epochs, interrupted, rate = -np.inf, 0, 0, False, plan.lr
+    best_score, best_epoch, bad_epochs, rate = -np.inf, 0, 0, plan.lr
+    interrupted = diverged = in_place = False
     try:
         for epoch in range(plan.epochs):
             net.history.new_epoch()
+            in_place = False
             net.run_single_epoch(batches, training=True, prefix="train", step_fn=step)
+            _check_finite(module, net.step_)
             record = {"epoch": epoch + 1, "train_loss": net.history[-1]["train_loss"], "lr": rate}
             if average is not None:
                 average.swap()
@@ -198,7 +212,9 @@ def train(net, data, plan, valid=None, on_epoch=None):
             history.append(record)
             if score > best_score:
                 best_score, best_epoch, bad_epochs = score, epoch + 1, 0
-                best.take(module)
+                in_place = epoch + 1 == plan.epochs and average is None  # no step follows, there is nothing to lose
+                if not in_place:
+                    best.take(module)
             else:
                 bad_epochs += 1
                 if plan.lr_schedule == "plateau":
@@ -220,14 +236,22 @@ def train(net, data, plan, valid=None, on_epoch=None):
         ) from error
     except NonFiniteLossError as error:
         hint = f"{error} of epoch {len(history) + 1}; a smaller lr (now {plan.lr}) or smaller numeric values may help"
+        diverged = True
         if best.state is None:
             raise NonFiniteLossError(hint + ".") from None
         warnings.warn(
             f"Training stopped: {hint}. The weights of epoch {best_epoch} are kept.", ConvergenceWarning, stacklevel=2
         )
-    if best.state is not None:
+    if best.state is not None and not in_place:
         best.restore(module)
-    return TrainingResult(net, history, best_epoch, interrupted)
+    return TrainingResult(net, history, best_epoch, interrupted, diverged)
+
+
+def _check_finite(module, step):
+    """Refuse weights that the last step has made infinite: no loss has seen them."""
+    extremes = [torch.aminmax(t.detach()) for t in module.state_dict().values() if t.is_floating_point() and t.numel()]
+    if extremes and not bool(torch.stack([x.isfinite() for pair in extremes for x in pair]).all()):
+        raise NonFiniteLossError(f"the weights became infinite by step {step}")
 
 
 def _validate(net, valid, plan, record):

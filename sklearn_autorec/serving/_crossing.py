@@ -9,6 +9,7 @@ from ..feature_crossing import FieldCrosser
 from ..feature_crossing._combinations import RADIX_LIMIT, Combinations
 from ..feature_crossing._reading import HALF_WIDTH, column_sizes
 from ..preprocessing import FieldEncoder
+from ..utils._state import snapshot
 from ._encoder import field_state, number, take, vocabulary_of
 from ._nodes import refuse
 
@@ -19,6 +20,7 @@ _SEARCH = ("crosser", "scores", "base_score", "scales", "search_history", "n_bin
 
 def crosser_state(crosser):
     """Values from which `restore_crosser` makes the fitted attributes."""
+    crosser = snapshot(crosser)
     return {
         "names": crosser._names,
         "n_features": crosser.n_features_in_,
@@ -112,6 +114,7 @@ def _combinations(sizes, saved, where):
 
 def search_state(search):
     """Values from which `restore_search` makes the fitted attributes of an `AutoCross`."""
+    search = snapshot(search)
     return {name: getattr(search, f"{name}_") for name in _SEARCH}
 
 

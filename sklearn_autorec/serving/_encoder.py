@@ -9,6 +9,7 @@ from ..preprocessing._columns import CATEGORICAL, NUMERIC, SEQUENCE
 from ..preprocessing._numeric import NumericScaler, NumericSummary
 from ..preprocessing._schema import Schema
 from ..preprocessing._vocabulary import FIRST, ValueCounter, Vocabulary
+from ..utils._state import snapshot
 from ._nodes import refuse
 
 MAX_ROW_ITEMS = 2**20  # items of all sequence columns of a row, padding included
@@ -20,6 +21,7 @@ _SUMMARY = ("method", "values", "counts", "n", "mean", "variance", "exact")
 
 def encoder_state(encoder):
     """Values from which `restore_encoder` makes the fitted attributes."""
+    encoder = snapshot(encoder)
     schema = encoder._schema
     state = {
         "names": schema.names,
@@ -158,11 +160,18 @@ def _check_seen(seen, kind, where):
 
 
 def _counts(counts, n, where):
-    if not isinstance(counts, np.ndarray) or counts.shape != (n,) or counts.dtype.kind not in "iu":
-        refuse(f"{where}: counts", f"{n} whole numbers, one for each value", counts)
-    if n and not (int(counts.min()) >= 0 and counts.sum(dtype=np.float64) < 2**62):
+    if not isinstance(counts, np.ndarray) or counts.shape != (n,) or counts.dtype.kind not in "iuf":
+        refuse(f"{where}: counts", f"{n} numbers, one for each value", counts)
+    if n and not (counts.min() >= 0 and counts.sum(dtype=np.float64) < 2**62):
         refuse(f"{where}: counts", "at least 0 and below 2**62 in all", counts)
-    return counts.astype(np.int64)
+    return counts.astype(np.float64 if counts.dtype.kind == "f" else np.int64)
+
+
+def _amount(value, where):
+    """A sum of weights, or a number of cells."""
+    if type(value) not in (int, float) or not 0 <= value < 2**62:
+        refuse(where, "a number of at least 0", value)
+    return value
 
 
 def number(value, where, low=-_LARGEST, high=_LARGEST):
@@ -212,9 +221,7 @@ def _counter(state, where):
     counter.kind, counter.seen, counter.keys, counter.hashed = kind, seen, keys, hashed
     counter.counts = _counts(counts, n_buckets if hashed else len(keys), where)
     for name, value in (("n_missing", n_missing), ("n_cells", n_cells)):
-        if type(value) is not int or not 0 <= value < 2**62:
-            refuse(f"{where}: {name}", "an int of at least 0", value)
-        setattr(counter, name, value)
+        setattr(counter, name, _amount(value, f"{where}: {name}"))
     return counter
 
 
@@ -225,9 +232,7 @@ def _summary(state, where):
     summary = NumericSummary(method)
     summary.values = _floats(values, f"{where}: values")
     summary.counts = _counts(counts, len(values), where)
-    if type(n) is not int or not 0 <= n < 2**62:
-        refuse(f"{where}: n", "an int of at least 0", n)
-    summary.n, summary.exact = n, exact
+    summary.n, summary.exact = _amount(n, f"{where}: n"), exact
     summary.mean = number(mean, f"{where}: mean")
     summary.variance = number(variance, f"{where}: variance", 0.0, _LARGEST**2)
     return summary

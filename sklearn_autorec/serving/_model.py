@@ -8,13 +8,16 @@ import torch
 from sklearn.frozen import FrozenEstimator
 
 from .._fit_parts import serving_net
+from .._fitted import Fitted, publish
 from .._narrowing import build_network, narrowed, realise
 from .._searching import check_slots
+from .._targets import ClassTarget, RatingTarget
 from ..base import SLOTS, FixedArchitecture, known_methods, known_network_classes, network_of
 from ..estimators import CTRClassifier
 from ..exceptions import ModelFileError
 from ..nn import FORMS, BuildContext, PackedEmbedding, ReLUDropout
 from ..preprocessing import FieldEncoder
+from ..utils._state import snapshot
 from ._allocation import BoundedAllocation
 from ._encoder import number, take
 from ._nodes import Weights, refuse
@@ -23,7 +26,7 @@ FREE_BYTES = 2**28  # what building may allocate beside the weights: indices of 
 LARGEST_SIZE = 10**6  # of an integer parameter of a network, unless it has more weights
 LARGEST_ROW = 2**20  # numbers in all vectors of a row, items included, unless the network has more weights
 LARGEST_SCALE = 1e200  # of ratings: float32 logits times this are finite in float64
-_COMMON = ("encoder", "architecture", "search_history", "history", "n_iter", "module")
+_COMMON = ("encoder", "architecture", "search_history", "history", "n_iter", "weight_seen", "module")
 
 
 @dataclass
@@ -108,6 +111,7 @@ def _set_dropout_seeds(module, seeds):
 
 def model_state(model):
     """Values from which `restore_model` makes the fitted attributes."""
+    model = snapshot(model)
     encoder = model.encoder_
     if type(_inner(encoder)) is not FieldEncoder:
         raise TypeError(f"encoder_ is {encoder!r}; a model can be saved if it is a FieldEncoder, or a frozen one.")
@@ -118,6 +122,7 @@ def model_state(model):
         "search_history": model.search_history_,
         "history": model.history_,
         "n_iter": int(model.n_iter_),
+        "weight_seen": list(model.__dict__.get("_weight_seen", (0.0, 0))),
         "module": None,
     }
     if net is not None:
@@ -142,7 +147,8 @@ def restore_model(model, state, allow_nonfinite):
     where = type(model).__name__
     classifier = isinstance(model, CTRClassifier)
     own = ("classes",) if classifier else ("y_mean", "y_scale")
-    encoder, architecture, search_history, history, n_iter, module, *target = take(state, (*_COMMON, *own), where)
+    state = {"weight_seen": [0.0, 0], **state} if isinstance(state, dict) else state  # not in files of version 0.1.0
+    encoder, architecture, search_history, history, n_iter, seen, module, *target = take(state, (*_COMMON, *own), where)
     if type(_inner(encoder)) is not FieldEncoder or not hasattr(_inner(encoder), "_derived"):
         refuse(f"{where}: encoder", "a fitted FieldEncoder", encoder)
     for name, records in (("search_history", search_history), ("history", history)):
@@ -152,19 +158,37 @@ def restore_model(model, state, allow_nonfinite):
         refuse(f"{where}: architecture", "a dict by slot", architecture)
     if type(n_iter) is not int or not 0 <= n_iter < 2**53:
         refuse(f"{where}: n_iter", "an int of at least 0", n_iter)
+    if not isinstance(seen, list) or len(seen) != 2 or type(seen[1]) is not int or not 0 <= seen[1] < 2**53:
+        refuse(f"{where}: weight_seen", "a sum and a number of rows", seen)
+    total = number(seen[0], f"{where}: weight_seen", 0.0, LARGEST_SCALE)
+    if (total > 0) != (seen[1] > 0):
+        refuse(f"{where}: weight_seen", "both zero or none", seen)
     if classifier:
-        model.classes_ = _check_classes(*target)
+        learned = ClassTarget(_check_classes(*target))
     else:
-        model.y_mean_ = number(target[0], "y_mean", -LARGEST_SCALE, LARGEST_SCALE)
-        model.y_scale_ = number(target[1], "y_scale", 1e-300, LARGEST_SCALE)
-    if (module is None) != (model._n_outputs() == 0):
+        mean = number(target[0], "y_mean", -LARGEST_SCALE, LARGEST_SCALE)
+        learned = RatingTarget(mean, number(target[1], "y_scale", 1e-300, LARGEST_SCALE))
+    if (module is None) != (learned.n_outputs == 0):
         refuse(f"{where}: module", "None if there is a single class, and only then", module)
     net = None
     if module is not None:
-        built = _rebuild_module(_state_of(model, encoder, architecture, module, allow_nonfinite))
+        built = _rebuild_module(_state_of(model, learned, encoder, architecture, module, allow_nonfinite))
         _probe_module(built, encoder, allow_nonfinite)
-        net = serving_net(built, model._loss())
-    model._publish(encoder, net, architecture, search_history, history, n_iter, torch.device("cpu"))
+        net = serving_net(built, learned.loss())
+    publish(
+        model,
+        Fitted(
+            learned,
+            encoder,
+            net,
+            architecture,
+            model.embedding_dim,
+            search_history,
+            history,
+            n_iter,
+            weight_seen=(total, seen[1]),
+        ),
+    )
 
 
 def _check_classes(classes):
@@ -174,7 +198,7 @@ def _check_classes(classes):
     return classes
 
 
-def _state_of(model, encoder, architecture, module, allow_nonfinite):
+def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
     weights, sparse, seeds, packed = take(module, ("weights", "sparse", "dropout_seeds", "packed"), "module")
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(array, np.ndarray) for name, array in weights.items()
@@ -192,7 +216,7 @@ def _state_of(model, encoder, architecture, module, allow_nonfinite):
     dim = architecture.get("embedding_dim")
     if type(dim) is not int or dim < 1:
         refuse("embedding_dim", "an int of at least 1", dim)
-    context = _context(model, encoder, sparse, dim)
+    context = _context(model, learned, encoder, sparse, dim)
     # Pruned and narrow tables hold no row of this width, so that nothing else bounds it.
     largest = max(n_weights, LARGEST_ROW) // (context.n_fields + sum(length for _, length in context.sequences))
     if dim > largest:
@@ -246,14 +270,14 @@ def _check_sizes(network, n_weights):
                 refuse(f"{name} of {type(network).__name__}", f"at most {limit}", size)
 
 
-def _context(model, encoder, sparse, embedding_dim):
+def _context(model, learned, encoder, sparse, embedding_dim):
     return BuildContext(
         field_names=tuple(str(name) for name in encoder.field_names_),
         n_ids=tuple(encoder.n_ids_),
         n_numeric=len(encoder.numeric_),
         sequences=tuple((n, encoder.max_length) for n in encoder.sequence_n_ids_),
         embedding_dim=embedding_dim,
-        n_outputs=model._n_outputs(),
+        n_outputs=learned.n_outputs,
         counts=tuple(encoder.counts_),
         sparse_gradients=sparse,
         embedding_init=model.embedding_init,

@@ -16,6 +16,7 @@ from torch import nn
 from ..estimators import CTRClassifier, RatingRegressor
 from ..preprocessing import FieldEncoder
 from ..preprocessing._columns import CATEGORICAL, NUMERIC
+from ..utils._state import snapshot
 from ._onnx_inputs import FORMAT, FORMAT_VERSION
 
 EXTERNAL_BYTES = 2**30  # one protobuf file holds 2 GiB at most
@@ -85,6 +86,7 @@ def to_onnx(model, path):
         raise ImportError(f"to_onnx needs {error.name}; pip install sklearn-autorec[onnx]") from error
     if not isinstance(model, CTRClassifier | RatingRegressor):
         raise TypeError(f"model must be a CTRClassifier or a RatingRegressor, got {model!r:.200}.")
+    model = snapshot(model)  # another thread may fit
     check_is_fitted(model, "encoder_")
     if model.net_ is None:
         raise ValueError(

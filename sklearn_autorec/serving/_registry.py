@@ -141,5 +141,5 @@ class Registry:
         return value
 
 
-_PRIVATE = {"_schema", "_text_numbers", "_derived", "_counters", "_architecture"}
+_PRIVATE = {"_schema", "_text_numbers", "_derived", "_counters", "_architecture", "_weight_seen"}
 _PRIVATE |= {"_names", "_labels", "_positions", "_crosses", "_edges", "_combinations"}

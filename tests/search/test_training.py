@@ -233,3 +233,20 @@ def test_training_out_of_memory_says_what_is_needed():
     fitted.module_ = SmallDevice(fitted.module_, 16)
     with pytest.raises(torch.OutOfMemoryError, match=r"GiB, the rest is that of a batch: lower batch_size \(now 32\)"):
         train(fitted, data(), TrainingPlan(epochs=1, batch_size=32))
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 13])
+def test_tables_without_columns_are_predicted_on_every_torch(n, monkeypatch):
+    module = net().initialize().module_
+    whole = forward_in_chunks(module, data())
+    real = torch.nn.functional.pad
+
+    def pad(t, *args, **kwargs):  # as torch 2.6 to 2.8 do
+        if not t.numel():
+            raise RuntimeError("The input size 0, plus negative padding resulted in an invalid size")
+        return real(t, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "pad", pad)
+    first = data()
+    table = EncodedTensors(first.ids[:n], first.numeric[:n], first.sequences[:n])
+    assert torch.equal(forward_in_chunks(module, table), whole[:n])

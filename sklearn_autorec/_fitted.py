@@ -1,0 +1,87 @@
+"""What a fit leaves: one value, made when nothing can fail any more, and set in one assignment."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ._fit_parts import sizes
+
+__all__ = ["Fitted", "publish"]
+
+# Fitted attributes whose names do not end in "_".
+PRIVATE = ("_architecture", "_stream", "_weight_seen")
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """All that a fitted estimator knows beside its parameters.
+
+    Parameters
+    ----------
+    target : ClassTarget or RatingTarget
+    encoder : FieldEncoder or FrozenEstimator of one
+    net : FieldNet or None
+        None if there is a single class. Its module is never trained again: training that goes on takes a copy, so that
+        readers in other threads see whole epochs only.
+    architecture : dict of slot to dict
+    embedding_dim : int
+    search_history, history : list of dict
+    n_iter : int
+    live : FieldNet, list or None
+        Moments of the optimisers, for training that goes on; a list in copies and pickles.
+    weight_seen : tuple (float, int)
+        Sum of the weights of all training rows, and their number.
+    """
+
+    target: Any
+    encoder: Any
+    net: Any
+    architecture: dict
+    embedding_dim: int
+    search_history: list = field(default_factory=list)
+    history: list = field(default_factory=list)
+    n_iter: int = 0
+    live: Any = None
+    weight_seen: tuple = (0.0, 0)
+
+    def attributes(self):
+        """The attributes of the estimator, by name."""
+        encoder = self.encoder
+        module = torch.nn.Module() if self.net is None else self.net.module_
+        nbytes = sizes(module)
+        rows = sum(encoder.n_ids_) + sum(encoder.sequence_n_ids_) + 3 * len(encoder.numeric_)
+        stored = nbytes["total"] - nbytes["network"]
+        found = {
+            **self.target.attributes,
+            "encoder_": encoder,
+            "net_": self.net,
+            "_architecture": _without_masks(self.architecture, self.net),
+            "search_history_": self.search_history,
+            "history_": self.history,
+            "n_iter_": self.n_iter,
+            "n_features_in_": encoder.n_features_in_,
+            "n_parameters_": sum(t.numel() for t in module.parameters()),
+            "nbytes_": nbytes,
+            "compression_ratio_": 4 * int(rows) * self.embedding_dim / stored if stored else float("inf"),
+            "_weight_seen": self.weight_seen,
+        }
+        if hasattr(encoder, "feature_names_in_"):
+            found["feature_names_in_"] = encoder.feature_names_in_
+        if self.live is not None:
+            found["_stream"] = self.live
+        return found
+
+
+def publish(estimator, fitted):
+    """Replace all that an earlier fit has left, in one assignment."""
+    attributes = fitted.attributes()
+    kept = {name: v for name, v in vars(estimator).items() if not name.endswith("_") and name not in PRIVATE}
+    estimator.__dict__ = {**kept, **attributes}
+
+
+def _without_masks(architecture, net):
+    """The architecture as it is stored: a packed table knows its mask, which need not be saved twice."""
+    if net is None or "mask" not in architecture.get("embedding", {}):
+        return architecture
+    return {**architecture, "embedding": {**architecture["embedding"], "mask": None}}

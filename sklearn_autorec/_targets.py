@@ -1,0 +1,115 @@
+"""Targets as the networks see them: labels and their weights, ratings and their scale. Learned without an estimator."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .nn import BinaryLogLoss, MulticlassLogLoss, SquaredError
+
+__all__ = ["ClassTarget", "RatingTarget"]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassTarget:
+    """Labels; ``classes`` is an ndarray (n_classes,) in order."""
+
+    classes: np.ndarray
+
+    @classmethod
+    def learn(cls, y, weight=None, classes=None):
+        """From labels (n_rows,), or from all labels that there will be."""
+        return cls(np.unique(y if classes is None else np.asarray(classes)))
+
+    @property
+    def attributes(self):
+        """Fitted attributes of an estimator."""
+        return {"classes_": self.classes}
+
+    def encode(self, y):
+        """Labels (n_rows,) as the loss wants them."""
+        codes = self.codes(y)
+        return codes.astype(np.float32 if len(self.classes) <= 2 else np.int64)
+
+    def codes(self, y):
+        """Positions of labels in ``classes``, int64 (n_rows,)."""
+        known = np.isin(y, self.classes)
+        if not known.all():
+            raise ValueError(
+                f"y has labels {np.unique(y[~known]).tolist()}, which are not in classes {self.classes.tolist()}."
+            )
+        return np.searchsorted(self.classes, y)
+
+    def class_weights(self, class_weight, y, weight=None):
+        """Weight of each class, float64 (n_classes,), or None.
+
+        "balanced" divides the mean weight of a class by its own: a row that weighs 2 counts as two rows.
+        """
+        if class_weight is None:
+            return None
+        if class_weight == "balanced":
+            own = np.bincount(self.codes(y), weight, minlength=len(self.classes))
+            there = own > 0
+            return np.divide(own.sum() / there.sum(), own, out=np.ones(len(own)), where=there)
+        unknown = [label for label in class_weight if not np.isin(label, self.classes)]
+        if unknown:
+            raise ValueError(f"class_weight has {unknown}, which are not in classes {self.classes.tolist()}.")
+        weights = np.array([class_weight.get(label, 1.0) for label in self.classes.tolist()], dtype=np.float64)
+        if not np.isfinite(weights).all() or (weights < 0).any():
+            raise ValueError(f"class_weight must hold finite numbers of at least 0, got {class_weight!r}.")
+        return weights
+
+    @property
+    def n_outputs(self):
+        """Width of the logits; 0 where there is a single class."""
+        return {1: 0, 2: 1}.get(len(self.classes), len(self.classes))
+
+    def loss(self):
+        return BinaryLogLoss() if len(self.classes) == 2 else MulticlassLogLoss()
+
+    def output_bias(self, target, weight):
+        """Initial bias of the outputs, from encoded labels."""
+        # One imaginary row of each class keeps the logits finite.
+        share = 1 + np.bincount(target.astype(np.int64), weight, minlength=len(self.classes))
+        logits = np.log(share / share.sum())
+        return [logits[1] - logits[0]] if len(self.classes) == 2 else logits
+
+    def stratify(self, target):
+        return target
+
+
+@dataclass(frozen=True, eq=False)
+class RatingTarget:
+    """Ratings in units of their standard deviation around their mean."""
+
+    mean: float
+    scale: float
+
+    @classmethod
+    def learn(cls, y, weight=None, classes=None):
+        """From ratings, float64 (n_rows,)."""
+        mean = float(np.average(y, weights=weight))
+        return cls(mean, float(np.sqrt(np.average((y - mean) ** 2, weights=weight))) or 1.0)
+
+    @property
+    def attributes(self):
+        """Fitted attributes of an estimator."""
+        return {"y_mean_": self.mean, "y_scale_": self.scale}
+
+    def encode(self, y):
+        """Ratings (n_rows,) as the loss wants them."""
+        return ((y - self.mean) / self.scale).astype(np.float32)
+
+    def class_weights(self, class_weight, y, weight=None):
+        return None
+
+    n_outputs = 1
+
+    def loss(self):
+        return SquaredError()
+
+    def output_bias(self, target, weight):
+        """Initial bias of the outputs, from encoded ratings."""
+        return [np.average(target, weights=weight)]
+
+    def stratify(self, target):
+        return None

@@ -9,7 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser
+from sklearn_autorec.feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser, TargetStatistics
 from sklearn_autorec.feature_selection import (
     FSTD,
     MARLFS,
@@ -45,6 +45,7 @@ EXPECTED_FAILURES = {
     "AutoCross": {},
     "AEFE": {},
     "GLIDER": {},
+    "TargetStatistics": {},
 }
 # Searches over estimators that pass the checks themselves, of few fits; once by rows, once warm.
 SEARCH = {"cv": 2, "random_state": 0, "error_score": "raise"}
@@ -57,6 +58,7 @@ ESTIMATORS = [
     FieldEncoder(),
     FieldCrosser([(0, 1)]),
     AutoCross(),
+    TargetStatistics(random_state=0),
     FSTD(LogisticRegression(), max_evaluations=10),
     MARLFS(LogisticRegression(), max_evaluations=10, n_steps=20),
     DualAgent(LogisticRegression(), max_evaluations=10, n_steps=20),

@@ -269,7 +269,7 @@ class Statistics:
             A combination that was not seen has the mean of all rows and the count 0.
         """
         columns = as_columns(codes)
-        n, k, c = len(columns[0]) if columns else 0, len(self.keys), self.n_targets
+        n, k = len(columns[0]) if columns else 0, len(self.keys)
         if self._fast is None:
             with _building:
                 if self._fast is None:

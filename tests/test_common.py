@@ -37,6 +37,9 @@ from sklearn_autorec.preprocessing import FieldEncoder
 FLOAT32 = (
     "repeated rows meet other batches, and Adam amplifies rounding; test_estimators.py checks full batches to 1e-5"
 )
+OTHER_ROWS = (
+    "fit_transform gives statistics of other rows, by design; test_target_statistics.py compares both with pandas"
+)
 EXPECTED_FAILURES = {
     "CTRClassifier": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
     "RatingRegressor": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
@@ -45,7 +48,7 @@ EXPECTED_FAILURES = {
     "AutoCross": {},
     "AEFE": {},
     "GLIDER": {},
-    "TargetStatistics": {},
+    "TargetStatistics": {"check_transformer_general": OTHER_ROWS, "check_transformer_data_not_an_array": OTHER_ROWS},
 }
 # Searches over estimators that pass the checks themselves, of few fits; once by rows, once warm.
 SEARCH = {"cv": 2, "random_state": 0, "error_score": "raise"}

@@ -117,7 +117,7 @@ class Statistics:
             self._add_table(groups, distinct, targets, weights)
         return self
 
-    def fit_transform(self, codes, y, sample_weight=None, sizes=None, *, rng=None, folds=None, order=None):
+    def fit_transform(self, codes, y, sample_weight=None, sizes=None, *, rng=None, folds=None, order=None, stack=False):
         """`fit`, and features of the same rows of which none knows the row's own target.
 
         Parameters
@@ -130,26 +130,27 @@ class Statistics:
             Folds, where they are given.
         order : ndarray of shape (n_rows,) or None
             With "ordered": a row sees those of smaller order (such as a time), not those of the same.
+        stack : bool, default=False
+            Whether the draws are given one by one, to train on each, instead of their mean.
 
         Returns
         -------
-        float32 ndarray of shape (n_rows, n_columns)
+        float32 ndarray of shape (n_rows, n_columns), or (n_draws, n_rows, n_columns) with ``stack``
         """
         columns, targets, weights = self._start(codes, y, sample_weight, sizes)
         n, k, c = len(targets), len(self.keys), self.n_targets
         draws = self._draws(targets, weights, rng, folds, order)
-        out = np.zeros((n, k * (c + 1)), np.float32)
+        out = np.zeros((len(draws) if stack else 1, n, k * (c + 1)), np.float32)
         for j, key in enumerate(self.keys):
             groups, distinct = self._groups(columns, key)
             self._add_table(groups, distinct, targets, weights)
-            means, counts = np.zeros((n, c)), np.zeros(n)
-            for draw in draws:
-                found = self._of_others(groups, len(distinct), targets, weights, draw)
-                means += found[0]
-                counts += found[1]
-            out[:, j * c : (j + 1) * c] = means / len(draws)
-            out[:, k * c + j] = np.log1p(counts / len(draws))
-        return out
+            found = [self._of_others(groups, len(distinct), targets, weights, draw) for draw in draws]
+            if not stack:
+                found = [tuple(sum(part) / len(draws) for part in zip(*found, strict=True))]
+            for features, (means, counts) in zip(out, found, strict=True):
+                features[:, j * c : (j + 1) * c] = means
+                features[:, k * c + j] = np.log1p(counts)
+        return out if stack else out[0]
 
     def _start(self, codes, y, sample_weight, sizes):
         columns = as_columns(codes)

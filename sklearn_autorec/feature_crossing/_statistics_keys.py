@@ -74,7 +74,9 @@ class _Judge:
                     g, h = np.bincount(ids, residual, size), np.bincount(ids, curvature, size)
                     l2 = penalty(g + h * weight, h, "auto")
                     # An infinite penalty: the values of the column differ no more than by chance.
-                    new = weight + np.clip((g - l2 * weight) / (h + l2 + 1e-9), -2, 2) if np.isfinite(l2) else 0 * weight
+                    new = (
+                        weight + np.clip((g - l2 * weight) / (h + l2 + 1e-9), -2, 2) if np.isfinite(l2) else 0 * weight
+                    )
                     eta += (new - weight)[ids]
                     weight[:] = new
             self.derived[k] = self._derivatives(y, eta)

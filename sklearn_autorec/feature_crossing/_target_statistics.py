@@ -1,18 +1,16 @@
 """TargetStatistics: smoothed target means and counts of columns and crosses, for any estimator."""
 
-from itertools import combinations as subsets
 from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ..preprocessing._columns import read_columns
 from ..preprocessing._weights import row_weights
-from ..utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
+from ..utils._sklearn import HasMethods, Interval, StrOptions, validate_parameters
 from ..utils._state import all_or_nothing, reads_once
 from ._autocross import AutoCross
 from ._reading import (
@@ -26,14 +24,10 @@ from ._reading import (
     output_labels,
     position,
     resolve_bins,
-    resolve_crosses,
     select,
 )
 from ._statistics import Statistics
-from ._statistics_keys import choose_keys
-
-MOST_CLASSES = 100  # beyond, what looks like classes is rather a number
-ALL_PAIRS = 45  # of ten columns: up to so many, crosses="auto" takes all pairs
+from ._statistics_reading import all_keys, folds_of, given_keys, ranks_of, read_target
 
 
 class TargetStatistics(TransformerMixin, BaseEstimator):
@@ -55,8 +49,9 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     crosses : list of tuples of column names or positions, "auto", AutoCross or None, default="auto"
         Combinations with a statistic. "auto": all pairs of categorical columns, if these are ten at most, and combinations
         of up to four columns that tell held-out rows more than an additive model does. An `AutoCross` is cloned and fitted.
-    cv : int, default=5
+    cv : int, splitter or iterable of splits, default=5
         Shuffled folds of ``fit_transform``: a row sees those other than its own. Each has about the same share of each class.
+        A splitter (such as ``GroupKFold`` has folds for) must hold out every row once.
     order : column name, position or None, default=None
         A column of numbers or times, by which a row of ``fit_transform`` sees those before it (never those of the same
         time). ``cv`` is not used then. The column itself has no statistic and leaves the table with ``append="numeric"``.
@@ -136,7 +131,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     _parameter_constraints = {
         "columns": [None, list, tuple, np.ndarray],
         "crosses": [None, StrOptions({"auto"}), list, tuple, AutoCross],
-        "cv": [Interval(Integral, 2, None, closed="left")],
+        "cv": ["cv_object"],
         "order": [None, str, Integral],
         "method": [StrOptions({"auto", "folds", "ordered"})],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
@@ -218,17 +213,22 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         validate_parameters(self)
         if self.order is not None and self.method == "folds":
             raise ValueError(f'order={self.order!r} needs method="ordered" (or "auto"), got method="folds".')
+        drawn = isinstance(self.cv, Integral) and not isinstance(self.cv, bool)
+        if self.cv is None or isinstance(self.cv, bool) or (drawn and self.cv < 2):
+            raise ValueError(f"cv must be an int of at least 2, a splitter or splits, got {self.cv!r}.")
+        if self.n_draws > 1 and (self.order is not None or not drawn):
+            raise ValueError(f"n_draws={self.n_draws} needs folds or orders that are drawn, not given ones.")
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
         labels = [f"x{i}" for i in range(len(columns))] if names is None else [str(name) for name in names]
-        targets = self._targets(y)
+        targets, self.target_type_, self.classes_ = read_target(y, self)
         check_consistent_length(columns[0], targets)
-        weights = row_weights(sample_weight, len(targets))
+        weights = row_weights(None if sample_weight is None else np.asarray(sample_weight), len(targets))
         at = None if self.order is None else position(self.order, names, labels, "order")
         order = None if at is None else ranks_of(columns[at], labels[at])
         rng = check_random_state(self.random_state)
         n_bins = resolve_bins(self.n_bins, names, labels)
-        keys, n_bins = self._given(X, y, names, labels, at, n_bins)
+        given, n_bins = given_keys(self, X, y, names, labels, at, n_bins)
         encoder = checked_encoder(self.encoder)
         positions = [i for i in range(len(columns)) if i != at or self.encoder is not None]
         if not positions:
@@ -238,96 +238,27 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         encoder.discard_counts()
         ids, sizes = column_ids(table, encoder, positions, edges), column_sizes(encoder, positions, edges)
         ids.pop(at, None)
-        keys = self._keys(keys, labels, encoder, positions, ids, sizes, targets, weights, order, rng)
+        keys = all_keys(
+            self, given, self.classes_, labels, encoder, positions, ids, sizes, targets, weights, order, rng
+        )
         used = sorted({i for key in keys for i in key})
         place = {i: k for k, i in enumerate(used)}
         statistics = Statistics(
             [tuple(place[i] for i in key) for key in keys],
             smoothing=self.smoothing,
             method="ordered" if self.method == "ordered" or order is not None else "folds",
-            n_folds=self.cv,
+            n_folds=self.cv if drawn else 5,
             n_repeats=self.n_draws,
         )
         codes, code_sizes = [ids[i] for i in used], [sizes[i] for i in used]
         features = None
         if training:
-            features = statistics.fit_transform(codes, targets, weights, code_sizes, rng=rng, order=order)
+            folds = None if drawn or statistics.method == "ordered" else folds_of(self.cv, X, y)
+            features = statistics.fit_transform(codes, targets, weights, code_sizes, rng=rng, folds=folds, order=order)
         else:
             statistics.fit(codes, targets, weights, code_sizes)
         self._publish(names, labels, positions, keys, {i: edges[i] for i in used if i in edges}, encoder, statistics)
         return table, features
-
-    def _targets(self, y):
-        """The target as float64, (n_rows,) or (n_rows, n_classes); sets what is known of it."""
-        y = check_y(y, self)
-        kind = self.target_type
-        if kind == "auto":
-            kind = type_of_target(y, input_name="y")
-            if kind not in ("binary", "multiclass", "continuous"):
-                raise ValueError(f"y must be classes or numbers, got a target of type {kind!r}.")
-        if kind == "continuous":
-            self.target_type_, self.classes_ = kind, None
-            return check_y(y, self, y_numeric=True).astype(np.float64)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        n_classes, kind = len(self.classes_), self.target_type
-        hint = ' For numbers give target_type="continuous".'
-        if n_classes < 2 or n_classes > MOST_CLASSES or (kind == "binary" and n_classes > 2):
-            allowed = "two classes" if kind == "binary" else f"2 to {MOST_CLASSES} classes"
-            raise ValueError(f"y must have {allowed}, got {n_classes} class(es) in {len(y)} sample(s).{hint}")
-        self.target_type_ = "multiclass" if n_classes > 2 or kind == "multiclass" else "binary"
-        if self.target_type_ == "binary":
-            return codes.astype(np.float64)
-        return (codes[:, None] == np.arange(n_classes)).astype(np.float64)
-
-    def _given(self, X, y, names, labels, at, n_bins):
-        """Columns and crosses that are known before the table is read (None: not yet), and bins."""
-        columns, crosses = self.columns, []
-        if columns is not None:
-            columns = [position(name, names, labels, "columns") for name in list(columns)]
-            if len(set(columns)) < len(columns):
-                raise ValueError(f"columns names a column twice, got {list(self.columns)!r}.")
-        if isinstance(self.crosses, AutoCross):
-            search = clone(self.crosses).fit(X, y)
-            crosses = resolve_crosses(search.crosses_, search.field_names_, search.field_names_)
-            crosses = [cross for cross in crosses if at not in cross]
-            for name, number in search.n_bins_.items():
-                n_bins[labels.index(name)] = number
-        elif self.crosses is None:
-            crosses = []
-        elif isinstance(self.crosses, str):
-            crosses = None
-        else:
-            crosses = resolve_crosses(self.crosses, names, labels)
-        for parameter, found in (("columns", columns or []), ("crosses", [i for c in crosses or [] for i in c])):
-            if at is not None and at in found:
-                raise ValueError(f"{parameter} has {labels[at]!r}, the column of order, which cannot have statistics.")
-        return (columns, crosses), n_bins
-
-    def _keys(self, given, labels, encoder, positions, ids, sizes, targets, weights, order, rng):
-        """All keys by position: columns, then crosses."""
-        columns, crosses = given
-        for parameter, found in (("columns", columns or []), ("crosses", [i for c in crosses or [] for i in c])):
-            for i in found:
-                if i not in ids:
-                    raise ValueError(f"{parameter} has {labels[i]!r}, a sequence column, which cannot have statistics.")
-        categorical = [positions[i] for i in encoder.categorical_ if positions[i] in ids]
-        if columns is None:
-            columns = categorical or sorted(ids)
-        if crosses is None:
-            pairs = list(subsets(categorical, 2)) if len(categorical) * (len(categorical) - 1) // 2 <= ALL_PAIRS else []
-            fields = sorted(ids)
-            found, _ = choose_keys(
-                [ids[i] for i in fields],
-                targets,
-                weights,
-                [sizes[i] for i in fields],
-                logistic=self.classes_ is not None,
-                smoothing=self.smoothing,
-                order=order,
-                rng=rng,
-            )
-            crosses = list(dict.fromkeys([*pairs, *(tuple(fields[i] for i in key) for key in found)]))
-        return [*((i,) for i in columns), *crosses]
 
     def _publish(self, names, labels, positions, keys, edges, encoder, statistics):
         """Set what was fitted (here or when a model file is read)."""
@@ -432,25 +363,3 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def ranks_of(column, label):
-    """Ranks of times or numbers, equal for equal ones, int64 (n_rows,).
-
-    Raises
-    ------
-    ValueError
-        If cells are missing or are neither numbers nor times.
-    """
-    values = pd.Series(column)
-    if values.dtype.kind == "O" and pd.api.types.infer_dtype(values) in ("date", "datetime"):
-        values = pd.to_datetime(values)
-    if not (pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values)):
-        if not pd.api.types.is_timedelta64_dtype(values):
-            try:
-                values = pd.to_numeric(values)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"order={label!r} must be a column of numbers or times: {error}") from error
-    if values.isna().any():
-        raise ValueError(f"order={label!r} must have no missing cells, got {int(values.isna().sum())} of {len(values)}.")
-    return pd.factorize(values, sort=True)[0].astype(np.int64)

@@ -172,17 +172,18 @@ class Statistics:
             return [folds if folds is not None else order]
         rows = slice(None) if weights is None else weights > 0
         label = targets[rows] @ np.arange(1.0, self.n_targets + 1)
-        out, n = [], len(targets)
-        for _ in range(self.n_repeats):
-            if self.method == "folds":
-                drawn = spread_folds(label, self.n_folds, rng)
-                rest = rng.randint(self.n_folds, size=n - len(label))
-            else:
-                drawn, rest = rng.permutation(len(label)).astype(np.float64), rng.random_sample(n - len(label)) * n
-            draw = np.empty(n, drawn.dtype)
-            draw[rows] = drawn
-            if len(rest):
-                draw[~rows] = rest
+        folded = self.method == "folds"
+        drawn = [
+            spread_folds(label, self.n_folds, rng) if folded else rng.permutation(len(label)).astype(np.float64)
+            for _ in range(self.n_repeats)
+        ]
+        if len(label) == len(targets):
+            return drawn
+        out = []
+        for of_weighted in drawn:
+            draw = rng.random_sample(len(targets)) * (self.n_folds if folded else len(targets))
+            draw = draw.astype(of_weighted.dtype)
+            draw[rows] = of_weighted
             out.append(draw)
         return out
 

@@ -65,18 +65,28 @@ class _Judge:
 
     def fit_columns(self, fields):
         """Fit the additive model of single columns in each fold."""
-        columns = [(self.columns[i], self.sizes[i]) for i in fields]
-        for k, (_, judges, y, eta) in enumerate(self.parts):
-            weights = [np.zeros(size) for _, size in columns]
+        self._fit([(self.columns[i], self.sizes[i]) for i in fields], estimated=True)
+
+    def take(self, key):
+        """Add a combination to the models."""
+        self._fit([self._groups(key)], estimated=False)
+
+    def _fit(self, terms, estimated):
+        """Add the effects of terms, groups (n_rows,) and their number each, fitted to the rows that do not judge.
+
+        Penalties are estimated, or those that candidates are scored with, so that what was taken does not score again.
+        """
+        for k, (t, judges, y, eta) in enumerate(self.parts):
+            weights = [np.zeros(size) for _, size in terms]
             for _ in range(SWEEPS):
-                for (ids, size), weight in zip(columns, weights, strict=True):
+                for (ids, size), weight in zip(terms, weights, strict=True):
                     residual, curvature = (d * (1 - judges) for d in self._derivatives(y, eta))
                     g, h = np.bincount(ids, residual, size), np.bincount(ids, curvature, size)
-                    l2 = penalty(g + h * weight, h, "auto")
-                    # An infinite penalty: the values of the column differ no more than by chance.
-                    new = (
-                        weight + np.clip((g - l2 * weight) / (h + l2 + 1e-9), -2, 2) if np.isfinite(l2) else 0 * weight
-                    )
+                    l2 = penalty(g + h * weight, h, "auto") if estimated else self.penalty[t]
+                    # An infinite penalty: the values differ no more than by chance.
+                    new = np.zeros(size)
+                    if np.isfinite(l2):
+                        new = weight + np.clip((g - l2 * weight) / (h + l2 + 1e-9), -2, 2)
                     eta += (new - weight)[ids]
                     weight[:] = new
             self.derived[k] = self._derivatives(y, eta)
@@ -98,13 +108,6 @@ class _Judge:
             first += float((residual * steps).sum())
             spread += float((curvature * steps * steps).sum())
         return first - spread / 2, first / math.sqrt(spread) if spread > 0 else 0.0
-
-    def take(self, key):
-        """Add a combination to the models."""
-        groups, size = self._groups(key)
-        for k, (_, _, y, eta) in enumerate(self.parts):
-            eta += self._steps(groups, size, k)[2][groups]
-            self.derived[k] = self._derivatives(y, eta)
 
 
 def choose_keys(
@@ -191,7 +194,7 @@ def choose_keys(
     pairs = [tuple(sorted(pair)) for pair in subsets(fields[:widest], 2)]
     search = _Search(judge, fields[:widest], max_order, max_candidates)
     found, gains = search.run(pairs, {tuple(sorted(key)) for key in given}, max_crosses)
-    return found, [gain / weights.sum() for gain in gains]
+    return found, [float(gain / weights.sum()) for gain in gains]
 
 
 class _Search:

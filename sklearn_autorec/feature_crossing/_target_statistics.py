@@ -51,7 +51,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         of up to four columns that tell held-out rows more than an additive model does. An `AutoCross` is cloned and fitted.
     cv : int, splitter or iterable of splits, default=5
         Shuffled folds of ``fit_transform``: a row sees those other than its own. Each has about the same share of each class.
-        A splitter (such as ``GroupKFold`` has folds for) must hold out every row once.
+        A splitter, or a list of splits (such as of groups), must hold out every row once.
     order : column name, position or None, default=None
         A column of numbers or times, by which a row of ``fit_transform`` sees those before it (never those of the same
         time). ``cv`` is not used then. The column itself has no statistic and leaves the table with ``append="numeric"``.

@@ -28,8 +28,7 @@ def save(model, path):
 
     Parameters
     ----------
-    model : CTRClassifier, RatingRegressor, FieldEncoder, FieldCrosser, AutoCross,
-        TargetStatistics or Pipeline of these
+    model : CTRClassifier, RatingRegressor, FieldEncoder, FieldCrosser, AutoCross, TargetStatistics or Pipeline of these
         Fitted. Steps of a pipeline may be StandardScaler, MinMaxScaler, SimpleImputer, OrdinalEncoder, OneHotEncoder,
         ColumnTransformer, VarianceThreshold, FunctionTransformer without a function, LogisticRegression,
         FrozenEstimator and "passthrough". Networks and search methods must be those of this package.

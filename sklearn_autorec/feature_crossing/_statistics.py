@@ -12,7 +12,7 @@ from ._combinations import RADIX_LIMIT, combine
 FEW_ROWS = 16  # up to so many rows, combinations are looked up in dictionaries
 DENSE_FACTOR = 8  # a table over all possible combinations may be so many times longer than the seen ones
 DENSE_LEAST = 4096
-METHODS = ("folds", "ordered")
+METHODS = ("ordered", "folds")
 
 _building = threading.Lock()
 
@@ -51,11 +51,9 @@ class Statistics:
         Positions of the columns of each key, one or several, all different.
     smoothing : float, default=20
         Rows that the mean of all rows counts for in each combination.
-    method : {"folds", "ordered"}, default="folds"
-        What a training row sees: the rows of the other folds, or the earlier rows of an order.
+    method : {"ordered", "folds"}, default="ordered"
+        What a training row sees: the earlier rows of an order, or the rows of the other folds.
     n_folds : int, default=5
-    n_repeats : int, default=1
-        Draws of folds, or of orders, whose features are averaged.
 
     Attributes
     ----------
@@ -70,10 +68,10 @@ class Statistics:
         Rows (sums of weights) of each combination.
     """
 
-    def __init__(self, keys, *, smoothing=20.0, method="folds", n_folds=5, n_repeats=1):
+    def __init__(self, keys, *, smoothing=20.0, method="ordered", n_folds=5):
         self.keys = [tuple(int(i) for i in key) for key in keys]
         self.smoothing, self.method = float(smoothing), method
-        self.n_folds, self.n_repeats = n_folds, n_repeats
+        self.n_folds = n_folds
         self._fast = None
 
     @property
@@ -117,7 +115,9 @@ class Statistics:
             self._add_table(groups, distinct, targets, weights)
         return self
 
-    def fit_transform(self, codes, y, sample_weight=None, sizes=None, *, rng=None, folds=None, order=None, stack=False):
+    def fit_transform(
+        self, codes, y, sample_weight=None, sizes=None, *, rng=None, folds=None, order=None, n_draws=None
+    ):
         """`fit`, and features of the same rows of which none knows the row's own target.
 
         Parameters
@@ -130,27 +130,26 @@ class Statistics:
             Folds, where they are given.
         order : ndarray of shape (n_rows,) or None
             With "ordered": a row sees those of smaller order (such as a time), not those of the same.
-        stack : bool, default=False
-            Whether the draws are given one by one, to train on each, instead of their mean.
+        n_draws : int or None, default=None
+            Draws of folds or orders, each a version of the rows to train on. There is no mean of them: with the
+            number of draws it goes to what all others say, from which a row's own target can be told within its group.
 
         Returns
         -------
-        float32 ndarray of shape (n_rows, n_columns), or (n_draws, n_rows, n_columns) with ``stack``
+        float32 ndarray of shape (n_rows, n_columns), or (n_draws, n_rows, n_columns)
         """
         columns, targets, weights = self._start(codes, y, sample_weight, sizes)
         n, k, c = len(targets), len(self.keys), self.n_targets
-        draws = self._draws(targets, weights, rng, folds, order)
-        out = np.zeros((len(draws) if stack else 1, n, k * (c + 1)), np.float32)
+        draws = self._draws(targets, weights, rng, folds, order, n_draws or 1)
+        out = np.zeros((len(draws), n, k * (c + 1)), np.float32)
         for j, key in enumerate(self.keys):
             groups, distinct = self._groups(columns, key)
             self._add_table(groups, distinct, targets, weights)
-            found = [self._of_others(groups, len(distinct), targets, weights, draw) for draw in draws]
-            if not stack:
-                found = [tuple(sum(part) / len(draws) for part in zip(*found, strict=True))]
-            for features, (means, counts) in zip(out, found, strict=True):
+            for features, draw in zip(out, draws, strict=True):
+                means, counts = self._of_others(groups, len(distinct), targets, weights, draw)
                 features[:, j * c : (j + 1) * c] = means
                 features[:, k * c + j] = np.log1p(counts)
-        return out if stack else out[0]
+        return out[0] if n_draws is None else out
 
     def _start(self, codes, y, sample_weight, sizes):
         columns = as_columns(codes)
@@ -166,7 +165,7 @@ class Statistics:
         self.combinations, self.means, self.counts, self._fast = [], [], [], None
         return columns, targets, weights
 
-    def _draws(self, targets, weights, rng, folds, order):
+    def _draws(self, targets, weights, rng, folds, order, n_draws):
         """Folds or orders. Rows without weight do not change those of the others."""
         if folds is not None or order is not None:
             return [folds if folds is not None else order]
@@ -175,7 +174,7 @@ class Statistics:
         folded = self.method == "folds"
         drawn = [
             spread_folds(label, self.n_folds, rng) if folded else rng.permutation(len(label)).astype(np.float64)
-            for _ in range(self.n_repeats)
+            for _ in range(n_draws)
         ]
         if len(label) == len(targets):
             return drawn
@@ -293,7 +292,7 @@ class Statistics:
 
     def state(self):
         """Plain values from which `restored` makes the same statistics again."""
-        names = ("smoothing", "method", "n_folds", "n_repeats", "sizes", "prior", "combinations", "means", "counts")
+        names = ("smoothing", "method", "n_folds", "sizes", "prior", "combinations", "means", "counts")
         return {"keys": list(self.keys), **{name: getattr(self, name) for name in names}}
 
     @classmethod

@@ -49,18 +49,15 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     crosses : list of tuples of column names or positions, "auto", AutoCross or None, default="auto"
         Combinations with a statistic. "auto": all pairs of categorical columns, if these are ten at most, and combinations
         of up to four columns that tell held-out rows more than an additive model does. An `AutoCross` is cloned and fitted.
-    cv : int, splitter or iterable of splits, default=5
-        Shuffled folds of ``fit_transform``: a row sees those other than its own. Each has about the same share of each class.
-        A splitter, or a list of splits (such as of groups), must hold out every row once.
+    method : {"ordered", "folds"}, default="ordered"
+        What a row of ``fit_transform`` sees: "ordered" the rows before it, by ``order`` or at random as in CatBoost; "folds"
+        the rows of other folds than its own.
     order : column name, position or None, default=None
-        A column of numbers or times, by which a row of ``fit_transform`` sees those before it (never those of the same
-        time). ``cv`` is not used then. The column itself has no statistic and leaves the table with ``append="numeric"``.
-        It must be in tables to ``transform``, but is not read there.
-    method : {"auto", "folds", "ordered"}, default="auto"
-        "folds", or "ordered": by ``order``, or where there is none by a random order, as in CatBoost. "auto" is "ordered"
-        with ``order`` and "folds" without.
-    n_draws : int, default=1
-        Draws of folds or random orders that are averaged.
+        A column of numbers or times; a row does not see those of the same time either. The column itself has no statistic,
+        and leaves the table with ``append="numeric"``. It must be in tables to ``transform``, but is not read there.
+    cv : int, splitter or iterable of splits, default=5
+        Folds of ``method="folds"``: a number of shuffled ones (each with about the same share of each class), or splits
+        that hold out every row once.
     smoothing : float, default=20.0
         Rows m that the mean of all rows counts for.
     counts : bool, default=True
@@ -101,7 +98,11 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     see its own target, so never train on it. A `Pipeline` calls ``fit_transform``.
 
     A missing cell is a value like any other. Values never seen have the mean of all rows and the count 0. Counts in
-    ``fit_transform`` are those of the folds that the row sees, times ``cv / (cv - 1)``.
+    ``fit_transform`` are those of the rows that a row sees, with "folds" times ``cv / (cv - 1)``.
+
+    With "folds" the mean of a group is lower for the folds in which its targets are higher; a strong learner that knows
+    the group by something else (its count) makes a little use of that, and so overrates columns of noise. An order has
+    no such mirror image. On tables with much to learn from few rows, folds were the better by .002 to .006 in log loss.
 
     Why not ``TargetEncoder`` inside: it has neither crosses nor counts, weights, or an order; it reads categories as sorted
     arrays, which takes longer; and the folds of its several columns cannot be had.
@@ -131,10 +132,9 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     _parameter_constraints = {
         "columns": [None, list, tuple, np.ndarray],
         "crosses": [None, StrOptions({"auto"}), list, tuple, AutoCross],
-        "cv": ["cv_object"],
+        "method": [StrOptions({"ordered", "folds"})],
         "order": [None, str, Integral],
-        "method": [StrOptions({"auto", "folds", "ordered"})],
-        "n_draws": [Interval(Integral, 1, None, closed="left")],
+        "cv": ["cv_object"],
         "smoothing": [Interval(Real, 0, None, closed="left")],
         "counts": ["boolean"],
         "append": [StrOptions({"numeric"}), "boolean"],
@@ -149,10 +149,9 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         columns=None,
         crosses="auto",
         *,
-        cv=5,
+        method="ordered",
         order=None,
-        method="auto",
-        n_draws=1,
+        cv=5,
         smoothing=20.0,
         counts=True,
         append="numeric",
@@ -163,10 +162,9 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     ):
         self.columns = columns
         self.crosses = crosses
-        self.cv = cv
-        self.order = order
         self.method = method
-        self.n_draws = n_draws
+        self.order = order
+        self.cv = cv
         self.smoothing = smoothing
         self.counts = counts
         self.append = append
@@ -212,12 +210,10 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         """Everything; the encoded table and, if ``training``, the features of its rows."""
         validate_parameters(self)
         if self.order is not None and self.method == "folds":
-            raise ValueError(f'order={self.order!r} needs method="ordered" (or "auto"), got method="folds".')
+            raise ValueError(f'order={self.order!r} needs method="ordered", got method="folds".')
         drawn = isinstance(self.cv, Integral) and not isinstance(self.cv, bool)
         if self.cv is None or isinstance(self.cv, bool) or (drawn and self.cv < 2):
             raise ValueError(f"cv must be an int of at least 2, a splitter or splits, got {self.cv!r}.")
-        if self.n_draws > 1 and (self.order is not None or not drawn):
-            raise ValueError(f"n_draws={self.n_draws} needs folds or orders that are drawn, not given ones.")
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
         labels = [f"x{i}" for i in range(len(columns))] if names is None else [str(name) for name in names]
@@ -246,14 +242,13 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         statistics = Statistics(
             [tuple(place[i] for i in key) for key in keys],
             smoothing=self.smoothing,
-            method="ordered" if self.method == "ordered" or order is not None else "folds",
+            method=self.method,
             n_folds=self.cv if drawn else 5,
-            n_repeats=self.n_draws,
         )
         codes, code_sizes = [ids[i] for i in used], [sizes[i] for i in used]
         features = None
         if training:
-            folds = None if drawn or statistics.method == "ordered" else folds_of(self.cv, X, y)
+            folds = None if drawn or self.method == "ordered" else folds_of(self.cv, X, y)
             features = statistics.fit_transform(codes, targets, weights, code_sizes, rng=rng, folds=folds, order=order)
         else:
             statistics.fit(codes, targets, weights, code_sizes)

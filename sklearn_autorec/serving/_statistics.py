@@ -17,7 +17,6 @@ _CORE = (
     "smoothing",
     "method",
     "n_folds",
-    "n_repeats",
     "sizes",
     "prior",
     "combinations",
@@ -63,9 +62,8 @@ def restored_statistics(state, sizes, where):
     number(found["smoothing"], f"{where}: smoothing", low=0.0)
     if found["method"] not in METHODS:
         refuse(f"{where}: method", f"one of {METHODS}", found["method"])
-    for name in ("n_folds", "n_repeats"):
-        if type(found[name]) is not int or not 1 <= found[name] < 2**31:
-            refuse(f"{where}: {name}", "a positive int", found[name])
+    if type(found["n_folds"]) is not int or not 1 <= found["n_folds"] < 2**31:
+        refuse(f"{where}: n_folds", "a positive int", found["n_folds"])
     prior = found["prior"]
     if not isinstance(prior, np.ndarray) or prior.ndim != 1 or prior.dtype != np.float64 or not len(prior):
         refuse(f"{where}: prior", "float64 of one dimension", prior)

@@ -39,7 +39,7 @@ def test_training_features_equal_a_loop_over_rows(method, smoothing, weighted):
     folds, times = spread_folds(y, 4, rng), rng.randint(0, 50, len(y))
     order = times if method == "times" else rng.permutation(len(y))
     if method == "folds":
-        s = Statistics(KEYS, smoothing=smoothing, n_folds=4)
+        s = Statistics(KEYS, smoothing=smoothing, method="folds", n_folds=4)
         found = s.fit_transform(codes, y, weights if weighted else None, folds=folds)
     else:
         s = Statistics(KEYS, smoothing=smoothing, method="ordered")
@@ -104,12 +104,12 @@ def test_rows_without_weight_leave_no_trace(method):
     codes, y = rows()
     weights = np.random.RandomState(2).randint(0, 3, len(y)).astype(float)
     kept = weights > 0
-    s = Statistics(KEYS, method=method, n_repeats=2)
-    all_rows = s.fit_transform(codes, y, weights, [40, 7, 3], rng=np.random.RandomState(3))
+    s = Statistics(KEYS, method=method)
+    all_rows = s.fit_transform(codes, y, weights, [40, 7, 3], rng=np.random.RandomState(3), n_draws=2)
     new = s.transform(codes)
     part = [c[kept] for c in codes]
-    without = s.fit_transform(part, y[kept], weights[kept], [40, 7, 3], rng=np.random.RandomState(3))
-    np.testing.assert_array_equal(all_rows[kept], without)
+    without = s.fit_transform(part, y[kept], weights[kept], [40, 7, 3], rng=np.random.RandomState(3), n_draws=2)
+    np.testing.assert_array_equal(all_rows[:, kept], without)
     np.testing.assert_array_equal(new, s.transform(codes))
     # and a row without weight sees the others like any new row does
     assert np.isfinite(all_rows).all()
@@ -119,7 +119,7 @@ def test_whole_weights_are_repetitions():
     codes, y = rows()
     weights = np.random.RandomState(2).randint(1, 4, len(y))
     folds = spread_folds(y, 3, np.random.RandomState(0))
-    s = Statistics(KEYS, n_folds=3)
+    s = Statistics(KEYS, method="folds", n_folds=3)
     once = s.fit_transform(codes, y, weights, folds=folds)
     table = s.transform(codes)
     again = np.repeat(np.arange(len(y)), weights)
@@ -133,11 +133,11 @@ def test_several_targets_are_those_one_by_one():
     label = np.random.RandomState(1).randint(0, 3, len(y))
     targets = (label[:, None] == np.arange(3)).astype(float)
     folds = spread_folds(label, 5, np.random.RandomState(0))
-    s = Statistics(KEYS)
+    s = Statistics(KEYS, method="folds")
     found, k = s.fit_transform(codes, targets, folds=folds), len(KEYS)
     assert found.shape == (len(y), 4 * k)
     for t in range(3):
-        one = Statistics(KEYS).fit_transform(codes, targets[:, t], folds=folds)
+        one = Statistics(KEYS, method="folds").fit_transform(codes, targets[:, t], folds=folds)
         np.testing.assert_array_equal(found[:, t : 3 * k : 3], one[:, :k])
     np.testing.assert_allclose(found[:, : 3 * k].reshape(-1, k, 3).sum(2), 1, rtol=1e-6)
     names = s.names(["a", "b", "c"], ["x", "y", "z"])
@@ -145,15 +145,14 @@ def test_several_targets_are_those_one_by_one():
     assert len(names) == s.n_columns == found.shape[1]
 
 
-def test_draws_are_averaged_or_stacked():
+@pytest.mark.parametrize("method", ["folds", "ordered"])
+def test_draws_are_versions_of_the_rows(method):
     codes, y = rows()
-    s = Statistics(KEYS, n_repeats=3)
-    stacked = s.fit_transform(codes, y, rng=np.random.RandomState(0), stack=True)
-    averaged = s.fit_transform(codes, y, rng=np.random.RandomState(0))
-    k = len(KEYS)
-    assert stacked.shape == (3, len(y), 2 * k) and (stacked[0] != stacked[1]).any()
-    np.testing.assert_allclose(stacked[:, :, :k].mean(0), averaged[:, :k], rtol=1e-5)
-    np.testing.assert_allclose(np.log1p(np.expm1(stacked[:, :, k:]).mean(0)), averaged[:, k:], rtol=1e-5)
+    s = Statistics(KEYS, method=method)
+    several = s.fit_transform(codes, y, rng=np.random.RandomState(0), n_draws=3)
+    assert several.shape == (3, len(y), 2 * len(KEYS)) and (several[0] != several[1]).any()
+    one = s.fit_transform(codes, y, rng=np.random.RandomState(0))
+    np.testing.assert_array_equal(one, several[0])
 
 
 @pytest.mark.parametrize("kind", ["classes", "numbers"])

@@ -61,6 +61,7 @@ def test_new_rows_equal_a_groupby():
     new, _ = rows(300, seed=5)
     new[0][:5] = [1000, 41, 999_999, 40, 12]  # codes beyond those of fit
     found = s.transform(new)
+    np.testing.assert_array_equal(s.transform([c[:5] for c in new]), found[:5])
     for j, key in enumerate(KEYS):
         grouped = pd.DataFrame({i: codes[i] for i in key}).assign(y=y).groupby(list(key))["y"].agg(["sum", "count"])
         at = pd.MultiIndex.from_arrays([new[i] for i in key]) if len(key) > 1 else new[key[0]]

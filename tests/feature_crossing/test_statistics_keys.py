@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from sklearn_autorec.feature_crossing._statistics_keys import choose_keys
+from sklearn_autorec.feature_crossing._statistics_keys import _Judge, choose_keys
 
 
 def planted(kind, n=8000, seed=0):
@@ -64,6 +64,19 @@ def test_rows_without_weight_do_not_judge():
     weights = np.r_[np.ones(len(y)), np.zeros(len(y))]
     found = choose_keys(more, target, weights, rng=np.random.RandomState(0))
     assert found == choose_keys(codes, y, rng=np.random.RandomState(0))
+
+
+def test_judging_rows_do_not_fit():
+    codes, y = planted("pair", n=1000)
+
+    def predictors(flip):
+        judge = _Judge(codes, [10] * 6, y[:, None], np.ones(1000), 20.0, True, None, np.random.RandomState(0))
+        judge.parts = [(t, judges, np.where(judges & flip, 1 - y, y), eta) for t, judges, y, eta in judge.parts]
+        judge.fit_columns(range(6))
+        judge.take((1, 4))
+        return [eta for *_, eta in judge.parts]
+
+    np.testing.assert_array_equal(predictors(flip=0), predictors(flip=1))
 
 
 def test_with_an_order_late_rows_judge():

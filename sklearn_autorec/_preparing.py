@@ -11,9 +11,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_consistent_length
 
 from ._blending import Split
+from ._ensemble._order import order_matters
 from ._fit_parts import mean_one
 from ._searching import check_slots
-from ._ensemble._order import order_matters
 from .nn import BuildContext
 from .preprocessing import N_BINS, FieldEncoder
 from .preprocessing._fitted import UNBOUNDED_RANGE

@@ -51,10 +51,8 @@ class StatisticsBoosting:
         l2=5.0,
         smoothing=10.0,
         n_bags=3,
-        methods=("folds",),
     ):
         self.logistic = logistic
-        self.methods = methods
         self.max_crosses, self.max_order = max_crosses, max_order
         self.learning_rate, self.max_trees, self.max_leaf_nodes = learning_rate, max_trees, max_leaf_nodes
         self.min_samples_leaf, self.l2, self.smoothing, self.n_bags = min_samples_leaf, l2, smoothing, n_bags
@@ -96,10 +94,10 @@ class StatisticsBoosting:
                 max_order=self.max_order,
             )
         self.crosses = list(keys)
-        self.statistics = Statistics([*((i,) for i in range(len(n_ids))), *keys], smoothing=self.smoothing)
+        keys = [*((i,) for i in range(len(n_ids))), *keys]
+        self.statistics = Statistics(keys, smoothing=self.smoothing, method="folds")
         self.trees = []
-        for bag in range(self.n_bags):
-            self.statistics.method = self.methods[bag % len(self.methods)]
+        for _ in range(self.n_bags):
             found = self.statistics.fit_transform(columns, y, weight, self.codes.sizes, rng=rng)
             features = self._with_numbers(table, found)
             if not features.shape[1]:

@@ -16,7 +16,10 @@ N = 200
 IDS = RNG.integers(0, 40, N)
 SECONDS = 1_700_000_000 + RNG.integers(0, 10**7, N)
 DUE = {
-    "ids that a gap made floats": (np.where(RNG.random(N) < 0.1, np.nan, IDS), r"\.astype\('Int64'\) or say so with categorical_features=\{'odd': 'id'\}"),
+    "ids that a gap made floats": (
+        np.where(RNG.random(N) < 0.1, np.nan, IDS),
+        r"\.astype\('Int64'\) or say so with categorical_features=\{'odd': 'id'\}",
+    ),
     "the same, Float64": (pd.array(np.where(IDS == 3, np.nan, IDS), dtype="Float64"), "whole numbers as floats"),
     "the same, float32": (np.where(IDS == 3, np.nan, IDS).astype(np.float32), "whole numbers as floats"),
     "seconds": (SECONDS, r"to_datetime\(..., unit='s'\)"),

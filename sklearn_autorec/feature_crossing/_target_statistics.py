@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ..preprocessing._columns import read_columns
+from ..preprocessing._names import check_columns, output_labels
 from ..preprocessing._weights import row_weights
 from ..utils._sklearn import HasMethods, Interval, StrOptions, validate_parameters
 from ..utils._state import all_or_nothing, reads_once
@@ -21,7 +22,6 @@ from ._reading import (
     column_edges,
     column_ids,
     column_sizes,
-    output_labels,
     position,
     resolve_bins,
     select,
@@ -267,7 +267,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         numeric = {i: j for j, i in enumerate(encoder.numeric_.tolist())}
         # Of each used column: whether it is a number, and its place among these.
         self._sources = [
-            (place[i] in numeric, numeric.get(place[i], categorical.get(place[i])), edges.get(i))
+            (place[i] not in categorical, categorical.get(place[i], numeric.get(place[i])), edges.get(i))
             for i in sorted({i for key in keys for i in key})
         ]
         gone = None if self.order is None else position(self.order, names, labels, "order")
@@ -294,7 +294,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "_statistics")
         if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self._names and len(X)):
             read_columns(X, self)
-            validate_data(self, X, reset=False, skip_check_array=True)
+            check_columns(self, X, self._names)
         table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
         m, codes = len(self.encoder_.numeric_), []
         for is_number, j, edges in self._sources:

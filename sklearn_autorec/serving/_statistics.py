@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..feature_crossing._combinations import RADIX_LIMIT
-from ..feature_crossing._reading import column_sizes
+from ..feature_crossing._reading import binned_columns, column_sizes
 from ..feature_crossing._statistics import METHODS, Statistics
 from ..utils._state import snapshot
 from ._crossing import _check_encoder, _cuts, _rising
@@ -133,10 +133,10 @@ def restore_target_statistics(transformer, state):
     if not isinstance(keys, list) or not all(_key(key, n) and set(key) <= usable for key in keys):
         refuse("keys", f"tuples of different positions among {sorted(usable)}", keys)
     used = sorted({i for key in keys for i in key})
-    numeric = [i for i in used if i in {positions[j] for j in encoder.numeric_}]
+    numeric = [i for i in used if i in {positions[j] for _, j in binned_columns(encoder)}]
     if not isinstance(edges, dict) or sorted(edges) != numeric or not all(map(_cuts, edges.values())):
         refuse("edges", f"rising scores in [-sqrt(3), sqrt(3)] for each of the columns {numeric}", edges)
-    every = {positions[j]: edges.get(positions[j], np.zeros(0)) for j in encoder.numeric_}
+    every = {positions[j]: edges.get(positions[j], np.zeros(0)) for _, j in binned_columns(encoder)}
     sizes = column_sizes(encoder, positions, every)
     core = restored_statistics(statistics, [sizes[i] for i in used], "The statistics")
     if [tuple(used[i] for i in key) for key in core.keys] != keys:

@@ -58,10 +58,10 @@ def test_random_sizes_are_seeded_and_from_the_candidates(table):
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("target", [0.0, 0.5, 0.9, 1.0])
 def test_magnitude_pruning_keeps_the_largest_of_the_rows_seen(table, target, lazy, monkeypatch):
-    from sklearn_autorec import _fitting
+    from sklearn_autorec import _preparing
 
     if lazy:
-        monkeypatch.setattr(_fitting, "LAZY_TABLE_FACTOR", 0)
+        monkeypatch.setattr(_preparing, "LAZY_TABLE_FACTOR", 0)
     searched = []
     real = MagnitudePruning.derive
 

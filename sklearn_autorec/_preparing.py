@@ -23,8 +23,9 @@ from .utils._sklearn import check_sample_weight, safe_indexing
 
 __all__ = ["Preparing", "Rows"]
 
-EARLY_STOPPING_ROWS = 200  # early_stopping="auto" needs so many
-FOLDED_ROWS = 5_000  # fewer are all held out in turn
+EARLY_STOPPING_ROWS = 10_000  # early_stopping="auto" needs so many with a network of the user's own
+DEFAULT_STOPPING_ROWS = 200  # and so many with network="auto"
+FOLDED_ROWS = 5_000  # fewer are all held out in turn then
 N_FOLDS = 4
 HIGHEST_RATE = 3.0  # of a chunk of heavy rows, times lr
 LAZY_TABLE_FACTOR = 8  # tables this many times larger than a batch's ids get row-wise updates
@@ -155,7 +156,8 @@ class Preparing:
         """Training rows and those that judge, as a `Split`."""
         wanted, n = self.early_stopping, len(rows)
         if wanted == "auto":
-            wanted = n >= EARLY_STOPPING_ROWS or validation is not None
+            least = DEFAULT_STOPPING_ROWS if self.network == "auto" else EARLY_STOPPING_ROWS
+            wanted = n >= least or validation is not None
         if not wanted:
             return Split(rows)
         if validation is not None:

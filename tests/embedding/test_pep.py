@@ -7,7 +7,7 @@ import torch
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 
-from sklearn_autorec import CTRClassifier, _preparing, _searching
+from sklearn_autorec import CTRClassifier, _fitting, _preparing, _searching
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, MagnitudePruning
 from sklearn_autorec.embedding._masks import strongest

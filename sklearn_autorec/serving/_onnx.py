@@ -19,6 +19,7 @@ from ..preprocessing._columns import CATEGORICAL, NUMERIC
 from ..preprocessing._numeric import GRIDS
 from ..utils._state import snapshot
 from ._onnx_inputs import FORMAT, FORMAT_VERSION
+from ._onnx_mixture import MixtureModule
 
 EXTERNAL_BYTES = 2**30  # one protobuf file holds 2 GiB at most
 _TYPES = {"i": "integers", "f": "floats", "O": "strings", None: None}
@@ -30,6 +31,8 @@ class _Served(nn.Module):
     def __init__(self, model, module, names):
         super().__init__()
         self.module = module
+        mixture = model.__dict__.get("_mixture_")
+        self.mixture = None if mixture is None else MixtureModule(mixture)
         self.names = names
         self.n_classes = len(model.classes_) if isinstance(model, CTRClassifier) else None
         if self.n_classes is None:
@@ -37,8 +40,10 @@ class _Served(nn.Module):
 
     def forward(self, *parts):
         empty = parts[0].new_zeros((parts[0].shape[0], 0))
-        inputs = dict.fromkeys(("ids", "numeric", "sequences"), empty)
-        logits = self.module(**inputs | dict(zip(self.names, parts, strict=True)))
+        inputs = dict.fromkeys(("ids", "numeric", "sequences"), empty) | dict(zip(self.names, parts, strict=True))
+        logits = self.module(**inputs)
+        if self.mixture is not None:
+            logits = self.mixture(logits, **inputs)
         if self.n_classes is None:
             return logits[:, 0] * self.scale + self.mean
         if self.n_classes == 2:

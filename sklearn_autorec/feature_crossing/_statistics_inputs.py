@@ -9,14 +9,8 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_consistent_length, has_fit_parameter
 
 from ..preprocessing._values import numeric_values
-from ..preprocessing._weights import row_weights
 from ..utils._sklearn import check_y, safe_indexing
 from ._statistics import spread_folds
-
-
-def positive_weights(sample_weight, n_rows):
-    """Weights as float64 (n_rows,), None if there are none or all are the same as none."""
-    return row_weights(sample_weight, n_rows)
 
 
 class Target:
@@ -108,18 +102,22 @@ def times_of(column, name):
     return times
 
 
-def searched_crosses(search, X, positions, y, weight, n_bins):
-    """Crosses that a clone of an estimator finds, by position, and the numbers of bins that go with them.
+def searched_crosses(search, X, labels, y, weight):
+    """Crosses that a clone of an estimator finds, and the numbers of bins that go with them.
 
     Parameters
     ----------
     search : estimator with ``crosses_`` once it is fitted
-    X : table of the columns at ``positions``
-    positions : list of int
+    X : table
+    labels : list of str
+        Names of its columns.
     y : array-like of shape (n_rows,)
     weight : ndarray of shape (n_rows,) or None
-    n_bins : list of int
-        Of each column of the whole table.
+
+    Returns
+    -------
+    list of tuple of int, dict of int to int
+        By position in X.
     """
     y, options = np.asarray(y), {}
     if weight is not None and has_fit_parameter(search, "sample_weight"):
@@ -130,10 +128,5 @@ def searched_crosses(search, X, positions, y, weight, n_bins):
     fitted = clone(search).fit(X, y, **options)
     if not hasattr(fitted, "crosses_"):
         raise ValueError(f"crosses must be an estimator that finds crosses_, such as AutoCross(), got {search!r:.200}.")
-    labels = [f"x{i}" for i in range(len(positions))]
-    labels = [str(name) for name in getattr(fitted, "feature_names_in_", labels)]
-    found = [tuple(positions[labels.index(name)] for name in cross) for cross in fitted.crosses_]
-    n_bins = list(n_bins)
-    for name, number in getattr(fitted, "n_bins_", {}).items():
-        n_bins[positions[labels.index(name)]] = number
-    return found, n_bins
+    crosses = [tuple(labels.index(name) for name in cross) for cross in fitted.crosses_]
+    return crosses, {labels.index(name): number for name, number in getattr(fitted, "n_bins_", {}).items()}

@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..preprocessing._columns import read_columns
+from ..preprocessing._weights import row_weights
 from ..utils._sklearn import HasMethods, Interval, StrOptions, validate_parameters
 from ..utils._state import all_or_nothing, reads_once
 from ._keys import choose_keys
@@ -27,7 +28,7 @@ from ._reading import (
     select,
 )
 from ._statistics import Statistics
-from ._statistics_inputs import Target, folds_of, positive_weights, searched_crosses, times_of
+from ._statistics_inputs import Target, folds_of, searched_crosses, times_of
 
 MAX_JUDGING_CLASSES = 10  # that choose crosses: the most frequent
 
@@ -229,7 +230,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
         labels = [f"x{i}" for i in range(len(columns))] if names is None else [str(name) for name in names]
-        weight = positive_weights(sample_weight, len(columns[0]))
+        weight = row_weights(sample_weight, len(columns[0]))
         target = Target(y, self, len(columns[0]), weight)
         rng = check_random_state(self.random_state)
         singles = None if self.columns is None else resolve_columns(self.columns, names, labels, "columns")
@@ -240,14 +241,15 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         free = [i for i in range(len(columns)) if i != at]
         n_bins, crosses = resolve_bins(self.n_bins, names, labels), self.crosses
         if hasattr(crosses, "fit"):
-            crosses, n_bins = searched_crosses(crosses, select(X, free, names, len(columns)), free, y, weight, n_bins)
+            given = select(X, free, names, len(columns))
+            its_labels = [f"x{j}" for j in range(len(free))] if names is None else [labels[i] for i in free]
+            found, bins = searched_crosses(crosses, given, its_labels, y, weight)
+            crosses = [tuple(free[j] for j in cross) for cross in found]
+            n_bins = [bins.get(free.index(i), n) if i in free else n for i, n in enumerate(n_bins)]
         automatic = isinstance(crosses, str)
         crosses = None if automatic else resolve_crosses(crosses or [], names, labels)
-        positions = free if automatic or singles is None else sorted({*singles, *(i for key in crosses for i in key)})
-        if crosses:
-            positions = sorted({*positions, *(i for key in crosses for i in key)})
-        if singles:
-            positions = sorted({*positions, *singles})
+        named = {*(singles or []), *(i for key in crosses or [] for i in key)}
+        positions = sorted({*free, *named} if automatic or singles is None else named)
         if self.encoder is not None or not positions:
             positions = list(range(len(columns)))
         encoder = checked_encoder(self.encoder)

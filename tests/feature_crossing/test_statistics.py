@@ -54,7 +54,9 @@ def test_folds_are_those_of_a_loop(n_targets, weighted):
     assert_allclose(out[rows], expected(codes, y, weight, lambda row: folds != folds[row], rows, 4 / 3), rtol=1e-5)
     every = expected(codes, y, weight, lambda row: np.ones(len(y), bool), rows)
     assert_allclose(statistics.transform(codes)[rows], every, rtol=1e-5)
-    assert_array_equal(statistics.transform(codes), Statistics(KEYS, smoothing=3).fit(codes, y, weight).transform(codes))
+    assert_array_equal(
+        statistics.transform(codes), Statistics(KEYS, smoothing=3).fit(codes, y, weight).transform(codes)
+    )
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -58,7 +58,7 @@ class Target:
         check_classification_targets(y)
         self.classes = np.unique(counted)
         if len(self.classes) < 2 or (self.kind == "binary" and len(self.classes) > 2):
-            allowed = "two classes" if self.kind == "binary" else "two classes or more"
+            allowed = "two classes" if options.target_type == "binary" else "two classes or more"
             raise ValueError(f"y must have {allowed}, got {len(self.classes)} class(es): {self.classes[:5].tolist()}.")
         seen = self.classes[1:] if self.kind == "binary" else self.classes
         self.values = (y[:, None] == seen).astype(np.float64)
@@ -83,11 +83,10 @@ def folds_of(cv, X, y, target, weight, rng):
         if folds.max() < 1:
             raise ValueError(f"cv={cv!r} has one split; two are needed, for rows to learn from others.")
         return folds
-    if cv < 2:
-        raise ValueError(f"cv must be at least 2, got {cv}.")
-    rows = np.arange(n) if weight is None else np.flatnonzero(weight)
-    folds = rng.randint(cv, size=n)
-    folds[rows] = spread_folds(target.values[rows] @ np.arange(1.0, target.values.shape[1] + 1), cv, rng)
+    there = np.ones(n, bool) if weight is None else weight > 0
+    folds = np.empty(n, np.int64)
+    folds[there] = spread_folds(target.values[there] @ np.arange(1.0, target.values.shape[1] + 1), cv, rng)
+    folds[~there] = rng.randint(cv, size=n - there.sum())
     return folds
 
 

@@ -151,20 +151,22 @@ def test_boosting_finds_the_cross_and_the_step(logistic):
 
 def test_boosting_learns_nothing_from_noise_of_many_values():
     rng = np.random.default_rng(0)
-    X = pd.DataFrame({f"c{i}": rng.integers(2000, size=6000).astype(str) for i in range(4)})
-    y = rng.integers(2, size=6000).astype(float)
-    encoder = FieldEncoder()
-    train = encoder.fit_encode(X)
-    boosting = StatisticsBoosting(True, n_bags=1)
-    boosting.fit(train, encoder.n_ids_, y, rng=np.random.RandomState(0), n_trees=30)
+    X = pd.DataFrame({f"c{i}": rng.integers(1500, size=8000).astype(str) for i in range(4)})
+    y = rng.integers(2, size=8000).astype(float)
+    encoder, train, test = encoded(X, 6000)
+
+    def loss(logits):
+        return np.mean(np.logaddexp(0, logits) - y[6000:] * logits)
+
+    boosting = StatisticsBoosting(True, smoothing=1.0)
+    boosting.fit(train, encoder.n_ids_, y[:6000], rng=np.random.RandomState(0), n_trees=60)
     assert boosting.crosses == []
-    columns = boosting.codes.columns(train)
-    seen = boosting.statistics.fit_transform(columns, y, None, boosting.codes.sizes, rng=np.random.RandomState(1))
-    assert abs(roc_auc_score(y, boosting.trees[0].predict(seen)) - 0.5) < 0.06
-    # The control: trees over what knows the target.
-    leaking = boosting.statistics.transform(columns)
-    control = HistGradientBoostingClassifier(max_iter=30).fit(leaking, y)
-    assert roc_auc_score(y, control.predict_proba(leaking)[:, 1]) > 0.9
+    assert loss(boosting.logits(test)) < np.log(2) + 0.03
+    assert abs(roc_auc_score(y[6000:], boosting.logits(test)) - 0.5) < 0.03
+    # The control: trees that were grown over what knows the target are sure of themselves, and wrong.
+    control = HistGradientBoostingClassifier(max_iter=60, early_stopping=False)
+    control.fit(boosting.features(train), y[:6000])
+    assert loss(control.decision_function(boosting.features(test))) > np.log(2) + 0.3
 
 
 def test_held_out_rows_stop_the_trees():

@@ -142,6 +142,7 @@ def test_one_row_has_the_bits_of_many(sizes):
     rng = np.random.default_rng(0)
     codes = [np.r_[0, 1, rng.integers(min(size, 50), size=500)] for size in sizes]
     statistics = Statistics(KEYS).fit([column[:400] for column in codes], rng.normal(size=400), None, sizes)
+    codes[1][[3, 9, 450]] = sizes[1] + 3  # beyond the known codes
     whole = statistics.transform(codes)
     assert len(np.unique(whole[:, 3])) > 100
     for n in (1, FEW_ROWS, FEW_ROWS + 1):

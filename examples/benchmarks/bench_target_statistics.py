@@ -37,7 +37,8 @@ VARIANTS = {
     "crosses, smoothing 1": {"crosses": "auto", "smoothing": 1.0},
     "crosses, smoothing 100": {"crosses": "auto", "smoothing": 100.0},
     "crosses, ordered": {"crosses": "auto", "order": ORDER},
-    "crosses of AutoCross": {"crosses": AutoCross(random_state=0)},
+    "AutoCross": {"crosses": AutoCross(random_state=0)},
+    "AutoCross, min_gain=0": {"crosses": AutoCross(min_gain=0, random_state=0)},
 }
 
 
@@ -110,6 +111,7 @@ def main():
     p.add_argument("--seeds", type=int, default=3)
     args = p.parse_args()
     warnings.filterwarnings("ignore", message=".*never seen in training.*")
+    warnings.filterwarnings("ignore", message=".*TargetEncoder.shuffle.*", category=FutureWarning)
     records = []
     for name in args.tables:
         for seed in range(args.seeds):

@@ -87,7 +87,7 @@ class Blending:
                 outputs = np.zeros((len(rows), logits.shape[1]), np.float32)
             outputs[out] = logits
             best.append(result.best_epoch)
-        return outputs, max(round(float(np.mean(best))), 1)
+        return outputs[split.parts >= 0], max(round(float(np.mean(best))), 1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,7 +106,8 @@ class Split:
         Number of the part in which each row is held out, -1 where never; None where the user gave rows, or none are held
         out.
     n_parts : int
-        More than 1: all rows are held out in turn, and the final training sees them all.
+    refit : bool
+        Whether a network is trained without each part, for outputs and a number of epochs, and then one on all rows.
     """
 
     kept: object
@@ -114,3 +115,4 @@ class Split:
     validation: object = None
     parts: np.ndarray | None = None
     n_parts: int = 0
+    refit: bool = False

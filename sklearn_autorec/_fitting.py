@@ -20,13 +20,19 @@ from ._searching import Found, check_methods, search_parts
 from ._streaming import PartialFit, rolled_back
 from .base import describe, resolve_network
 from .nn import NUMERIC_EMBEDDINGS, Members
+from .preprocessing import FieldEncoder
 from .search import EncodedTensors, FieldNet, forward_in_chunks, train
+from .utils._defaults import DefaultComponents
 from .utils._sklearn import CallbackSupportMixin, HasMethods, Interval, StrOptions, validate_parameters
 from .utils._state import snapshot
 
 
-class FieldEstimator(SearchResults, Preparing, Blending, PartialFit, CallbackSupportMixin, BaseEstimator):
+class FieldEstimator(
+    SearchResults, Preparing, Blending, PartialFit, DefaultComponents, CallbackSupportMixin, BaseEstimator
+):
     """Base of `CTRClassifier` and `RatingRegressor`: everything but labels, loss and outputs."""
+
+    _component_makers = {"network": "_make_network", "encoder": "_make_encoder", "search": "_make_search"}
 
     # Parameters up to which ``fit`` with ``warm_start=True`` goes on; the searches of model_selection read it.
     warm_start_until = ("max_epochs",)
@@ -46,6 +52,7 @@ class FieldEstimator(SearchResults, Preparing, Blending, PartialFit, CallbackSup
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "search_epochs": [None, Interval(Integral, 1, None, closed="left")],
         "early_stopping": [StrOptions({"auto"}), "boolean"],
+        "validation": [StrOptions({"auto", "random", "last"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "patience": [Interval(Integral, 1, None, closed="left")],
         "monitor": [StrOptions({"loss", "auc"})],
@@ -78,6 +85,7 @@ class FieldEstimator(SearchResults, Preparing, Blending, PartialFit, CallbackSup
         max_epochs=20,
         search_epochs=None,
         early_stopping="auto",
+        validation="auto",
         validation_fraction=0.1,
         patience=2,
         monitor="loss",
@@ -106,6 +114,7 @@ class FieldEstimator(SearchResults, Preparing, Blending, PartialFit, CallbackSup
         self.max_epochs = max_epochs
         self.search_epochs = search_epochs
         self.early_stopping = early_stopping
+        self.validation = validation
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.monitor = monitor
@@ -119,6 +128,21 @@ class FieldEstimator(SearchResults, Preparing, Blending, PartialFit, CallbackSup
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+
+    @staticmethod
+    def _make_network(network, parameter):
+        return resolve_network(network)
+
+    @staticmethod
+    def _make_encoder(encoder, parameter):
+        return FieldEncoder()
+
+    @staticmethod
+    def _make_search(search, parameter):
+        raise ValueError(
+            f"search={search!r:.100} has no parameter {parameter!r}: set search to one method, such as search=AutoFIS(), and its "
+            f"parameters can be set as search__{parameter}."
+        )
 
     # What a subclass supplies ------------------------------------------------------------------------
 
@@ -168,7 +192,7 @@ class FieldEstimator(SearchResults, Preparing, Blending, PartialFit, CallbackSup
         split = self._split(rows, validation, seeds)
         plan = self._plan(len(split.kept), seeds, rows.target)
         n_searches = 1 if self.joint and methods else len(methods)
-        n_trainings = 1 + (split.n_parts if split.n_parts > 1 and fitted is None else 0)
+        n_trainings = 1 + (split.n_parts if split.refit and fitted is None else 0)
         progress = EpochReporter(self, X, y, n_tasks=n_searches + n_trainings)
         if fitted is None:
             result, interrupted = self._fit_anew(
@@ -202,7 +226,7 @@ class FieldEstimator(SearchResults, Preparing, Blending, PartialFit, CallbackSup
         found.architecture.update(self._described(network))
         trained, history, n_iter, interrupted = None, [], 0, found.interrupted
         outputs, stop_after, mixture = None, None, None
-        if split.n_parts > 1 and not interrupted:
+        if split.refit and not interrupted:
             outputs, stop_after = self._cross_validated(start, loss, rows, split, plan, device, progress)
             interrupted = outputs is None
         if not found.interrupted:

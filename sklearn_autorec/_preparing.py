@@ -11,6 +11,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_consistent_length
 
 from ._blending import Split
+from ._ensemble._order import order_matters
 from ._fit_parts import mean_one
 from ._searching import check_slots
 from .nn import BuildContext
@@ -22,8 +23,9 @@ from .utils._sklearn import check_sample_weight, safe_indexing
 
 __all__ = ["Preparing", "Rows"]
 
-EARLY_STOPPING_ROWS = 200  # early_stopping="auto" needs so many
-FOLDED_ROWS = 5_000  # fewer are all held out in turn
+EARLY_STOPPING_ROWS = 10_000  # early_stopping="auto" needs so many with a network of the user's own
+DEFAULT_STOPPING_ROWS = 200  # and so many with network="auto"
+FOLDED_ROWS = 5_000  # fewer are all held out in turn then
 N_FOLDS = 4
 HIGHEST_RATE = 3.0  # of a chunk of heavy rows, times lr
 LAZY_TABLE_FACTOR = 8  # tables this many times larger than a batch's ids get row-wise updates
@@ -154,19 +156,25 @@ class Preparing:
         """Training rows and those that judge, as a `Split`."""
         wanted, n = self.early_stopping, len(rows)
         if wanted == "auto":
-            wanted = n >= EARLY_STOPPING_ROWS or validation is not None
+            least = DEFAULT_STOPPING_ROWS if self.network == "auto" else EARLY_STOPPING_ROWS
+            wanted = n >= least or validation is not None
         if not wanted:
             return Split(rows)
         if validation is not None:
             return Split(rows, validation, validation)
-        if n < FOLDED_ROWS and self.early_stopping == "auto":
+        if n < FOLDED_ROWS and self.early_stopping == "auto" and self.validation != "last":
             order = np.random.RandomState(seeds.split).permutation(n)
             stratify = rows.target.stratify(rows.y)
             if stratify is not None:  # each class spreads evenly over the parts
                 order = order[np.argsort(stratify[order], kind="stable")]
             parts = np.empty(n, np.int64)
             parts[order] = np.arange(n) % N_FOLDS
-            return Split(rows, None, None, parts, N_FOLDS)
+            return Split(rows, None, None, parts, N_FOLDS, refit=True)
+        if self._judged_by_last(rows, seeds):
+            parts = np.full(n, -1)
+            parts[n - max(int(self.validation_fraction * n), 1) :] = 0
+            # What comes last is also the most like what will come: in the end it is trained on, too.
+            return Split(rows, None, None, parts, 1, refit=True)
         positions = np.arange(len(rows))
         stratify = rows.target.stratify(rows.y)
         options = {"test_size": self.validation_fraction, "random_state": seeds.split, "shuffle": True}
@@ -181,7 +189,15 @@ class Preparing:
             kept, out = train_test_split(positions, **options)  # a class with a single row cannot be stratified
         parts = np.full(n, -1)
         parts[out] = 0
-        return Split(rows.take(kept), rows.take(out), None, parts, 1)
+        # In the order of the table, as all who look at the rows of a part see them.
+        return Split(rows.take(kept), rows.take(np.flatnonzero(parts == 0)), None, parts, 1)
+
+    def _judged_by_last(self, rows, seeds):
+        """Whether the last rows are held out, not rows drawn at random."""
+        if self.validation != "auto" or rows.target.n_outputs > 1:
+            return self.validation == "last"
+        rng = np.random.RandomState(seeds.split)
+        return order_matters(rows.table, rows.encoder.n_ids_, rows.y.astype(np.float64), rows.target.is_class, rng)
 
     @staticmethod
     def _tensors(rows, device):

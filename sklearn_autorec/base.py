@@ -212,6 +212,8 @@ class SearchMethod(BaseEstimator):
     - ``after_step()``: called after each training step, when all optimisers have moved (proximal steps, clamps).
     - ``observe(batch, per_row_loss)``: called in each training step between forward and backward pass with the
       `EncodedTensors` and their losses (B,), detached and not yet weighted (counters, histories).
+    - ``judged_share``, ``judge(network, loss, data)``: after the training, rows (that share of the training rows) that
+      nothing was trained on, to compare what was found with chance.
     - ``summary()``: dict of JSON-able numbers for ``search_history_``, asked once an epoch.
 
     The concrete module of ``realise`` may have ``compact()``, which returns the module that serves.

@@ -158,6 +158,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         max_epochs=20,
         search_epochs=None,
         early_stopping="auto",
+        validation="auto",
         validation_fraction=0.1,
         patience=2,
         monitor="loss",
@@ -188,6 +189,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
             max_epochs=max_epochs,
             search_epochs=search_epochs,
             early_stopping=early_stopping,
+            validation=validation,
             validation_fraction=validation_fraction,
             patience=patience,
             monitor=monitor,
@@ -331,6 +333,10 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         """The most probable label of each row, (n_rows,)."""
         logits = self._logits(X)
         return self.classes_[logits.argmax(1) if len(self.classes_) > 2 else (logits[:, 0] > 0).astype(int)]
+
+    def score(self, X, y, sample_weight=None):
+        """Share of rows whose label is predicted right; labels may be of the types that ``fit`` takes."""
+        return super().score(X, self._check_target(y), sample_weight)
 
     _target_kind = ClassTarget
 

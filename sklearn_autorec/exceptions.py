@@ -5,8 +5,10 @@ from sklearn.exceptions import ConvergenceWarning
 __all__ = [
     "ConvergenceWarning",
     "DataTypeDriftWarning",
+    "DoubtfulKindWarning",
     "ModelFileError",
     "NonFiniteLossError",
+    "SuspiciousColumnWarning",
     "UnknownCategoryWarning",
 ]
 
@@ -17,6 +19,14 @@ class NonFiniteLossError(ArithmeticError, ValueError):
 
 class DataTypeDriftWarning(UserWarning):
     """A column has another kind of value (say strings) than the one seen in ``fit`` (say integers)."""
+
+
+class DoubtfulKindWarning(UserWarning):
+    """Columns of whole numbers may be ids or numbers, and nothing about them tells which."""
+
+
+class SuspiciousColumnWarning(UserWarning):
+    """A column of the training table was probably meant otherwise than it is read, such as ids that became floats."""
 
 
 class UnknownCategoryWarning(UserWarning):

@@ -32,7 +32,16 @@ BELOW = {
     "_targets": {"nn"},
     "_fitted": {"nn", "preprocessing", "_fit_parts"},
     "_blending": {"search", "_ensemble"},
-    "_preparing": {"utils", "nn", "search", "preprocessing", "_blending", "_fit_parts", "_searching"},
+    "_preparing": {
+        "utils",
+        "nn",
+        "search",
+        "preprocessing",
+        "_blending",
+        "_ensemble",
+        "_fit_parts",
+        "_searching",
+    },
     "_streaming": {"utils", "nn", "search", "base", "_fit_parts", "_fitted", "_narrowing", "_searching"},
     "_fitting": {
         "utils",

@@ -1,133 +1,164 @@
-"""Boosted trees over numbers and target statistics: folds or orders, smoothing, columns alone or with crosses.
+"""Target statistics before boosted trees and a linear model: orders, folds, smoothing, combinations.
 
-For each table and seed 20,000 training rows are drawn; scikit-learn's histogram boosting stops by the validation rows, and test
-rows (30,000 at most) are judged once. "codes" is the same boosting over numbers and ordinal codes, "TargetEncoder" over numbers and
-scikit-learn's encoder. Tables without times are ordered at random.
+20,000 training rows of each table (40,000 of Frappe); the valid rows stop the trees, the test rows are looked at once for
+each line. All figures are of the core on encoded columns, as an estimator would use it, but for the last block, which
+times the transformer.
 
-    python examples/benchmarks/bench_target_statistics.py [--tables NAME ...] [--variants NAME ...] [--rows N] [--seeds N]
+Run: python examples/benchmarks/bench_target_statistics.py --data-home DIR
 """
 
 import argparse
+import json
+import os
 import time
-import warnings
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _suite import load
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
-from sklearn.preprocessing import OrdinalEncoder, TargetEncoder
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from sklearn_autorec.feature_crossing import AutoCross, TargetStatistics
+from sklearn_autorec.feature_crossing import TargetStatistics
+from sklearn_autorec.feature_crossing._reading import column_edges, column_ids, column_sizes
+from sklearn_autorec.feature_crossing._statistics import Statistics
+from sklearn_autorec.feature_crossing._statistics_keys import choose_keys
+from sklearn_autorec.preprocessing import FieldEncoder
 
-TABLES = ("insteval", "xmarket_ratings", "frappe_x1", "kuairand_feedback")
-TEST_ROWS = 30_000
-ORDER = "order of the rows"
-
-VARIANTS = {
-    "codes": None,
-    "TargetEncoder": None,
-    "columns": {},
-    "columns, no counts": {"counts": False},
-    "columns, smoothing 1": {"smoothing": 1.0},
-    "columns, smoothing 100": {"smoothing": 100.0},
-    "columns, 10 folds": {"cv": 10},
-    "columns, ordered": {"order": ORDER},
-    "crosses": {"crosses": "auto"},
-    "crosses, smoothing 1": {"crosses": "auto", "smoothing": 1.0},
-    "crosses, smoothing 100": {"crosses": "auto", "smoothing": 100.0},
-    "crosses, ordered": {"crosses": "auto", "order": ORDER},
-    "AutoCross": {"crosses": AutoCross(random_state=0)},
-    "AutoCross, min_gain=0": {"crosses": AutoCross(min_gain=0, random_state=0)},
+TABLES = {  # rows and the column that tells the time
+    "hotel_bookings": (20_000, "arrival"),
+    "insteval": (20_000, None),
+    "xmarket_ratings": (20_000, None),
+    "kuairand_feedback": (20_000, "time_ms"),
+    "frappe_x1": (40_000, None),
 }
+N_BINS = 20
 
 
-def new_columns(variant, table, seed):
-    """Features of the ids of the three parts, and how many crosses are among them."""
-    parts = [table.X_train, table.X_valid, table.X_test]
-    ids = [c for c in table.X_train.columns if c not in table.numeric]
-    if variant == "codes":
-        encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1).fit(parts[0][ids])
-        return [encoder.transform(part[ids]) for part in parts], 0
-    if variant == "TargetEncoder":
-        encoder = TargetEncoder(random_state=seed)
-        first = encoder.fit_transform(parts[0][ids], table.y_train)
-        return [first, *(encoder.transform(part[ids]) for part in parts[1:])], 0
-    rng = np.random.default_rng(seed)
-    times = [table.time_train, table.time_valid, table.time_test]
-    parts = [
-        part.assign(**{ORDER: rng.random(len(part)) if when is None else np.asarray(when, dtype="float64")})
-        for part, when in zip(parts, times, strict=True)
-    ]
-    if "order" not in VARIANTS[variant]:
-        parts = [part.drop(columns=ORDER) for part in parts]
-    encoder = TargetStatistics(append=False, random_state=seed, **VARIANTS[variant])
-    first = encoder.fit_transform(parts[0], table.y_train)
-    return [first, *map(encoder.transform, parts[1:])], len(encoder.crosses_)
+def load(folder, n_rows, time_column):
+    """Tables, labels and the time of the training rows: numbers as floats, all else as text."""
+    fields, parts = json.loads((folder / "meta.json").read_text())["fields"], {}
+    for part in ("train", "valid", "test"):
+        table = pd.read_parquet(folder / f"{part}.parquet")
+        if part == "train" and len(table) > n_rows:
+            table = table.iloc[np.sort(np.random.default_rng(0).permutation(len(table))[:n_rows])]
+        if part == "train":
+            order = None if time_column is None else pd.factorize(table[time_column], sort=True)[0]
+        columns = {}
+        for name in [name for name in fields if name in table]:
+            numeric = fields[name].get("type") == "numeric"
+            columns[name] = table[name].astype(float) if numeric else table[name].astype("string").astype(object)
+        parts[part] = pd.DataFrame(columns).reset_index(drop=True), table["label"].to_numpy(dtype=float)
+    return parts, order
 
 
-def score(variant, table, seed):
-    """AUC and log loss on test rows, number of crosses, and processor seconds."""
+class Encoded:
+    """Codes and numbers of all parts."""
+
+    def __init__(self, parts):
+        table = parts["train"][0]
+        encoder = FieldEncoder(n_quantiles=1000, unknown_warning=None).fit(table)
+        positions = list(range(table.shape[1]))
+        edges = column_edges(encoder, positions, [N_BINS] * len(positions))
+        self.codes, self.numbers, self.y = {}, {}, {part: y for part, (_, y) in parts.items()}
+        for part, (X, _) in parts.items():
+            encoded = encoder.encode(X)
+            ids, m = column_ids(encoded, encoder, positions, edges), len(encoder.numeric_)
+            self.codes[part] = [ids[i] for i in positions]
+            self.numbers[part] = np.where(encoded.numeric[:, m:] > 0, np.nan, encoded.numeric[:, :m])
+        sizes = column_sizes(encoder, positions, edges)
+        self.sizes = [sizes[i] for i in positions]
+        self.categorical = encoder.categorical_.tolist()
+
+    def features(self, keys, n_draws=None, order=None, **options):
+        """Numbers and statistics of all parts; of the training rows all draws, one below the other."""
+        statistics = Statistics(keys, **options)
+        rng = np.random.RandomState(0)
+        train = statistics.fit_transform(
+            self.codes["train"], self.y["train"], sizes=self.sizes, rng=rng, order=order, n_draws=n_draws or 1
+        )
+        out = {
+            part: np.hstack([self.numbers[part], statistics.transform(self.codes[part])]) for part in ("valid", "test")
+        }
+        return out | {"train": np.vstack([np.hstack([self.numbers["train"], draw]) for draw in train])}
+
+
+def scores(data, features, kind):
+    """Test AUC and log loss of early-stopped trees or of a logistic regression."""
+    y = np.tile(data.y["train"], len(features["train"]) // len(data.y["train"]))
+    if kind == "trees":
+        model = HistGradientBoostingClassifier(
+            learning_rate=0.05, max_iter=600, early_stopping=True, n_iter_no_change=20, random_state=0
+        )
+        model.fit(features["train"], y, X_val=features["valid"], y_val=data.y["valid"])
+    else:
+        features = {part: np.nan_to_num(X) for part, X in features.items()}
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(features["train"], y)
+    p = model.predict_proba(features["test"])[:, 1]
+    return roc_auc_score(data.y["test"], p), log_loss(data.y["test"], p)
+
+
+def variants(data, order):
+    """Name, features and kind of model of each line."""
+    fields = data.categorical
+    columns = [(i,) for i in fields]
+    pairs = list(combinations(fields, 2)) if len(fields) <= 10 else []
+    options = {"sizes": data.sizes, "rng": np.random.RandomState(0)}
     began = time.process_time()
-    found, n_crosses = new_columns(variant, table, seed)
-    parts = [table.X_train, table.X_valid, table.X_test]
-    features = [
-        np.hstack([part[list(table.numeric)].to_numpy(float), np.asarray(new)])
-        for part, new in zip(parts, found, strict=True)
-    ]
-    trees = HistGradientBoostingClassifier(
-        learning_rate=0.1,
-        max_iter=400,
-        max_leaf_nodes=8,
-        min_samples_leaf=40,
-        l2_regularization=5.0,
-        early_stopping=True,
-        n_iter_no_change=10,
-        random_state=seed,
-    )
-    trees.fit(features[0], table.y_train, X_val=features[1], y_val=table.y_valid)
-    seconds = time.process_time() - began
-    p = trees.predict_proba(features[2])[:, 1]
-    return roc_auc_score(table.y_test, p), log_loss(table.y_test, p), n_crosses, seconds
-
-
-def cut(table):
-    """The table with fewer test rows."""
-    if len(table.y_test) <= TEST_ROWS:
-        return table
-    rows = np.sort(np.random.default_rng(0).choice(len(table.y_test), TEST_ROWS, replace=False))
-    values = {**vars(table), "X_test": table.X_test.iloc[rows].reset_index(drop=True), "y_test": table.y_test[rows]}
-    if table.time_test is not None:
-        values["time_test"] = table.time_test.iloc[rows]
-    return type(table)(**values)
+    found, _ = choose_keys(data.codes["train"], data.y["train"], **options)
+    print(f"  {len(found)} combinations chosen in {time.process_time() - began:.2f} CPU s: {found}")
+    auto = list(dict.fromkeys([*columns, *pairs, *found]))
+    by_time = None
+    if order is not None:
+        late, _ = choose_keys(data.codes["train"], data.y["train"], order=order, **options)
+        by_time = list(dict.fromkeys([*columns, *pairs, *late]))
+    yield "columns, ordered", data.features(columns), "trees"
+    yield "columns, folds", data.features(columns, method="folds"), "trees"
+    yield "auto, ordered", data.features(auto), "trees"
+    yield "auto, folds", data.features(auto, method="folds"), "trees"
+    for smoothing in (5.0, 80.0):
+        yield f"auto, ordered, smoothing {smoothing:.0f}", data.features(auto, smoothing=smoothing), "trees"
+    without = data.features(auto)
+    cut = len(auto) + data.numbers["train"].shape[1]
+    yield "auto, ordered, without counts", {part: X[:, :cut] for part, X in without.items()}, "trees"
+    yield "columns, 4 random orders below each other", data.features(columns, n_draws=4), "trees"
+    yield "auto, 4 random orders below each other", data.features(auto, n_draws=4), "trees"
+    if order is not None:
+        yield "columns, by time", data.features(columns, order=order), "trees"
+        yield "auto, by time", data.features(by_time, order=order), "trees"
+    yield "auto, ordered, logistic regression", without, "linear"
+    yield "auto, folds, logistic regression", data.features(auto, method="folds"), "linear"
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--data-home", default=None)
-    p.add_argument("--tables", nargs="+", default=TABLES)
-    p.add_argument("--variants", nargs="+", default=list(VARIANTS))
-    p.add_argument("--rows", type=int, default=20_000)
-    p.add_argument("--seeds", type=int, default=3)
-    args = p.parse_args()
-    warnings.filterwarnings("ignore", message=".*never seen in training.*")
-    warnings.filterwarnings("ignore", message=".*TargetEncoder.shuffle.*", category=FutureWarning)
-    records = []
-    for name in args.tables:
-        for seed in range(args.seeds):
-            table = cut(load(name, args.rows, seed, data_home=args.data_home))
-            for variant in args.variants:
-                auc, loss, n_crosses, seconds = score(variant, table, seed)
-                records.append((name, variant, auc, loss, n_crosses, seconds))
-                print(
-                    f"{name:18s} {variant:24s} seed {seed}  {auc:.4f}  {loss:.4f}  {n_crosses:2d}  {seconds:5.1f} s",
-                    flush=True,
-                )
-    frame = pd.DataFrame(records, columns=["table", "variant", "AUC", "log loss", "crosses", "seconds"])
-    means = frame.groupby(["variant", "table"], sort=False).mean().unstack("table")
-    print("\nMeans of the seeds: AUC, log loss, crosses, processor seconds\n")
-    for measure, decimals in (("AUC", 4), ("log loss", 4), ("crosses", 1), ("seconds", 1)):
-        print(measure, means[measure].round(decimals).to_string(), sep="\n", end="\n\n")
+    """Print a table for each data set."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-home", default=os.environ.get("SKLEARN_AUTOREC_DATA"))
+    parser.add_argument("--tables", nargs="*", default=list(TABLES))
+    arguments = parser.parse_args()
+    for name in arguments.tables:
+        parts, order = load(Path(arguments.data_home) / name, *TABLES[name])
+        print(name)
+        data = Encoded(parts)
+        for label, features, kind in variants(data, order):
+            auc, loss = scores(data, features, kind)
+            print(f"  {label:45s} {auc:.4f} {loss:.4f}", flush=True)
+        X, y = parts["train"]
+        began = time.process_time()
+        transformer = TargetStatistics(random_state=0)
+        transformer.fit_transform(X, y)
+        seconds, row = time.process_time() - began, X[:1]
+        transformer.transform(row)
+        times = []
+        for _ in range(300):
+            began = time.perf_counter()
+            transformer.transform(row)
+            times.append(time.perf_counter() - began)
+        keys = len(transformer.columns_) + len(transformer.crosses_)
+        print(f"  fit_transform {seconds:.2f} CPU s, one row p50 {1e3 * np.median(times):.2f} ms, {keys} keys")
 
 
 if __name__ == "__main__":

@@ -94,7 +94,8 @@ class StatisticsBoosting:
                 max_order=self.max_order,
             )
         self.crosses = list(keys)
-        self.statistics = Statistics([*((i,) for i in range(len(n_ids))), *keys], smoothing=self.smoothing)
+        keys = [*((i,) for i in range(len(n_ids))), *keys]
+        self.statistics = Statistics(keys, smoothing=self.smoothing, method="folds")
         self.trees = []
         for _ in range(self.n_bags):
             found = self.statistics.fit_transform(columns, y, weight, self.codes.sizes, rng=rng)
@@ -105,6 +106,8 @@ class StatisticsBoosting:
         return self
 
     def _grow(self, features, y, weight, n_trees, valid, rng):
+        # Scikit-learn bins no column without a value. As a constant one it is never split on, so that nothing later depends on it.
+        features = np.where(np.isnan(features).all(0), np.float32(0.0), features)
         make = HistGradientBoostingClassifier if self.logistic else HistGradientBoostingRegressor
         boosting = make(
             learning_rate=self.learning_rate,

@@ -12,10 +12,12 @@ from ._loaders import (
     load_splits,
 )
 from ._make_ctr import CTRProblem, CTRTruth, make_ctr
+from ._make_tastes import TasteTruth, make_tastes
 
 __all__ = [
     "CTRProblem",
     "CTRTruth",
+    "TasteTruth",
     "fetch_adult",
     "fetch_amazon_beauty",
     "fetch_avazu_sample",
@@ -26,4 +28,5 @@ __all__ = [
     "get_data_home",
     "load_splits",
     "make_ctr",
+    "make_tastes",
 ]

@@ -1,4 +1,4 @@
-"""Crosses of columns: finding them, and turning them into columns of ids or of statistics."""
+"""Crosses of columns: finding them, and turning them into columns; statistics of the target."""
 
 from ._aefe import AEFE
 from ._autocross import AutoCross

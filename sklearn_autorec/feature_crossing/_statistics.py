@@ -12,7 +12,7 @@ from ._combinations import RADIX_LIMIT, combine
 FEW_ROWS = 16  # up to so many rows, combinations are looked up in dictionaries
 DENSE_FACTOR = 8  # a table over all possible combinations may be so many times longer than the seen ones
 DENSE_LEAST = 4096
-METHODS = ("folds", "ordered")
+METHODS = ("ordered", "folds")
 
 _building = threading.Lock()
 
@@ -51,11 +51,9 @@ class Statistics:
         Positions of the columns of each key, one or several, all different.
     smoothing : float, default=20
         Rows that the mean of all rows counts for in each combination.
-    method : {"folds", "ordered"}, default="folds"
-        What a training row sees: the rows of the other folds, or the earlier rows of an order.
+    method : {"ordered", "folds"}, default="ordered"
+        What a training row sees: the earlier rows of an order, or the rows of the other folds.
     n_folds : int, default=5
-    n_repeats : int, default=1
-        Draws of folds, or of orders, whose features are averaged.
 
     Attributes
     ----------
@@ -70,10 +68,10 @@ class Statistics:
         Rows (sums of weights) of each combination.
     """
 
-    def __init__(self, keys, *, smoothing=20.0, method="folds", n_folds=5, n_repeats=1):
+    def __init__(self, keys, *, smoothing=20.0, method="ordered", n_folds=5):
         self.keys = [tuple(int(i) for i in key) for key in keys]
         self.smoothing, self.method = float(smoothing), method
-        self.n_folds, self.n_repeats = n_folds, n_repeats
+        self.n_folds = n_folds
         self._fast = None
 
     @property
@@ -117,7 +115,9 @@ class Statistics:
             self._add_table(groups, distinct, targets, weights)
         return self
 
-    def fit_transform(self, codes, y, sample_weight=None, sizes=None, *, rng=None, folds=None, order=None):
+    def fit_transform(
+        self, codes, y, sample_weight=None, sizes=None, *, rng=None, folds=None, order=None, n_draws=None
+    ):
         """`fit`, and features of the same rows of which none knows the row's own target.
 
         Parameters
@@ -130,26 +130,26 @@ class Statistics:
             Folds, where they are given.
         order : ndarray of shape (n_rows,) or None
             With "ordered": a row sees those of smaller order (such as a time), not those of the same.
+        n_draws : int or None, default=None
+            Draws of folds or orders, each a version of the rows to train on. There is no mean of them: with the
+            number of draws it goes to what all others say, from which a row's own target can be told within its group.
 
         Returns
         -------
-        float32 ndarray of shape (n_rows, n_columns)
+        float32 ndarray of shape (n_rows, n_columns), or (n_draws, n_rows, n_columns)
         """
         columns, targets, weights = self._start(codes, y, sample_weight, sizes)
         n, k, c = len(targets), len(self.keys), self.n_targets
-        draws = self._draws(targets, weights, rng, folds, order)
-        out = np.zeros((n, k * (c + 1)), np.float32)
+        draws = self._draws(targets, weights, rng, folds, order, n_draws or 1)
+        out = np.zeros((len(draws), n, k * (c + 1)), np.float32)
         for j, key in enumerate(self.keys):
             groups, distinct = self._groups(columns, key)
             self._add_table(groups, distinct, targets, weights)
-            means, counts = np.zeros((n, c)), np.zeros(n)
-            for draw in draws:
-                found = self._of_others(groups, len(distinct), targets, weights, draw)
-                means += found[0]
-                counts += found[1]
-            out[:, j * c : (j + 1) * c] = means / len(draws)
-            out[:, k * c + j] = np.log1p(counts / len(draws))
-        return out
+            for features, draw in zip(out, draws, strict=True):
+                means, counts = self._of_others(groups, len(distinct), targets, weights, draw)
+                features[:, j * c : (j + 1) * c] = means
+                features[:, k * c + j] = np.log1p(counts)
+        return out[0] if n_draws is None else out
 
     def _start(self, codes, y, sample_weight, sizes):
         columns = as_columns(codes)
@@ -165,23 +165,24 @@ class Statistics:
         self.combinations, self.means, self.counts, self._fast = [], [], [], None
         return columns, targets, weights
 
-    def _draws(self, targets, weights, rng, folds, order):
+    def _draws(self, targets, weights, rng, folds, order, n_draws):
         """Folds or orders. Rows without weight do not change those of the others."""
         if folds is not None or order is not None:
             return [folds if folds is not None else order]
         rows = slice(None) if weights is None else weights > 0
         label = targets[rows] @ np.arange(1.0, self.n_targets + 1)
-        out, n = [], len(targets)
-        for _ in range(self.n_repeats):
-            if self.method == "folds":
-                drawn = spread_folds(label, self.n_folds, rng)
-                rest = rng.randint(self.n_folds, size=n - len(label))
-            else:
-                drawn, rest = rng.permutation(len(label)).astype(np.float64), rng.random_sample(n - len(label)) * n
-            draw = np.empty(n, drawn.dtype)
-            draw[rows] = drawn
-            if len(rest):
-                draw[~rows] = rest
+        folded = self.method == "folds"
+        drawn = [
+            spread_folds(label, self.n_folds, rng) if folded else rng.permutation(len(label)).astype(np.float64)
+            for _ in range(n_draws)
+        ]
+        if len(label) == len(targets):
+            return drawn
+        out = []
+        for of_weighted in drawn:
+            draw = rng.random_sample(len(targets)) * (self.n_folds if folded else len(targets))
+            draw = draw.astype(of_weighted.dtype)
+            draw[rows] = of_weighted
             out.append(draw)
         return out
 
@@ -291,7 +292,7 @@ class Statistics:
 
     def state(self):
         """Plain values from which `restored` makes the same statistics again."""
-        names = ("smoothing", "method", "n_folds", "n_repeats", "sizes", "prior", "combinations", "means", "counts")
+        names = ("smoothing", "method", "n_folds", "sizes", "prior", "combinations", "means", "counts")
         return {"keys": list(self.keys), **{name: getattr(self, name) for name in names}}
 
     @classmethod

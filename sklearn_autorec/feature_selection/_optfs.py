@@ -9,6 +9,7 @@ from torch import nn
 
 from ..base import SearchMethod
 from ..nn import InputSelection, mask_from_text, mask_to_text
+from ..search import ArchSchedule
 from ..utils._sklearn import Interval, StrOptions
 from ._fields import FieldSearch, FixedGates, check_fields
 
@@ -28,10 +29,13 @@ class ValueGates(nn.Module):
         Last tau; the first is 1, geometric in between.
     travel : float
         Sum of the learning rates of all steps.
+    warmup : float
+        Share of the steps in which the gates rest.
     """
 
-    def __init__(self, context, penalty, gamma, travel):
+    def __init__(self, context, penalty, gamma, travel, warmup):
         super().__init__()
+        self.arch_schedule = ArchSchedule(warmup=warmup)
         n_categorical, n_others = sum(context.n_ids), context.n_numeric + len(context.sequences)
         self.logit = nn.Parameter(torch.full((n_categorical + n_others, 1), INIT))
         self.register_buffer("usable", torch.ones(context.n_fields), persistent=False)
@@ -54,7 +58,8 @@ class ValueGates(nn.Module):
         return torch.optim.Adam([self.logit], lr=self.travel / n_steps, eps=1e-15)
 
     def set_progress(self, t):
-        self.temperature = self.gamma**t
+        warmup = self.arch_schedule.warmup
+        self.temperature = self.gamma ** max((t - warmup) / (1 - warmup), 0.0)
 
     def gates(self):
         """Open shares of all values, (V, 1)."""
@@ -88,16 +93,20 @@ class OptFS(FieldSearch, SearchMethod):
 
     Values with g > 0 are kept. The others share the row of unknown values, and the tables hold no rows for them; a column
     without kept values is dropped. The network is then trained from the *same* initial weights (a lottery ticket).
+    Gates rest during a warm-up, after which t runs from 0 to 1.
 
     Parameters
     ----------
-    penalty : float, default=0.05
+    penalty : float, default=0.1
         :math:`\lambda`, the loss of all gates open, whatever the number of values. Larger keeps fewer.
     gamma : float, default=2000.0
         Last :math:`\tau`.
-    travel : float, default=10.0
+    travel : float, default=2.0
         Sum of the learning rates of g over all steps (Adam): the way of a gate that is always pushed one way. Gates
-        start at 0.5.
+        start at 0.5. A gate that is pushed to and fro by chance strays by about travel over the root of the
+        number of steps, which must stay well below 0.5.
+    warmup : float in [0, 1), default=0.3
+        Share of the steps in which gates rest at 1 while the embeddings are learned.
     retrain : {"rewind", "scratch", "keep"}, default="rewind"
         Weights with which the final training starts: those with which the search started, new, or searched ones.
 
@@ -106,6 +115,10 @@ class OptFS(FieldSearch, SearchMethod):
     Missing and unknown values are always kept. Numbers and lists have one gate per column, penalised like the values of
     the average column together. ``field_scores_`` is the share of
     the training cells of a column that hold kept values (for numbers and lists, 1 or 0); it is not a ranking of columns.
+
+    Without the warm-up gates are moved by the gradients of embeddings that have learned nothing yet, and with much
+    ``travel`` chance alone closes them: on 40,000 rows of Frappe (FM, 468 steps) ``penalty=0`` kept 60 % of the values
+    of 100 rows or more with ``travel=10, warmup=0``, and keeps all of them now.
 
     The paper's sum of all gates ties :math:`\lambda` to the size of the corpus; here it is the mean. In the paper a pruned value
     has the embedding 0; here it is treated as any other unknown value, so that nothing of it needs to be stored but one bit.
@@ -131,17 +144,19 @@ class OptFS(FieldSearch, SearchMethod):
         "penalty": [Interval(Real, 0, None, closed="left")],
         "gamma": [Interval(Real, 1, None, closed="left")],
         "travel": [Interval(Real, 0, None, closed="neither")],
+        "warmup": [Interval(Real, 0, 1, closed="left")],
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
-    def __init__(self, penalty=0.05, gamma=2000.0, travel=10.0, retrain="rewind"):
+    def __init__(self, penalty=0.1, gamma=2000.0, travel=2.0, warmup=0.3, retrain="rewind"):
         self.penalty = penalty
         self.gamma = gamma
         self.travel = travel
+        self.warmup = warmup
         self.retrain = retrain
 
     def build(self, context):
-        return ValueGates(context, self.penalty, self.gamma, self.travel)
+        return ValueGates(context, self.penalty, self.gamma, self.travel, self.warmup)
 
     def derive(self, module, context):
         logit = module.logit.detach().cpu().numpy()[:, 0]

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from ..feature_crossing._crosser import SEPARATOR
 from ..feature_crossing._reading import checked_encoder
 from ..preprocessing._columns import read_columns
+from ..preprocessing._names import check_columns
 from ..utils._sklearn import (
     HasMethods,
     Interval,
@@ -22,6 +23,7 @@ from ..utils._sklearn import (
     safe_indexing,
     validate_parameters,
 )
+from ..utils._state import all_or_nothing, reads_once
 from ._core import CrossedLinear, CrossedLinearOptions
 from ._naming import value_names_of
 
@@ -107,7 +109,7 @@ class CrossedLinearBase(BaseEstimator):
         check_is_fitted(self, "model_")
         if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self.encoder_._schema.names and len(X)):
             read_columns(X, self)
-            validate_data(self, X, reset=False, skip_check_array=True)
+            check_columns(self, X, self.encoder_._schema.names)
         return self.encoder_.encode(X)
 
     def _logits(self, X):
@@ -145,6 +147,7 @@ class CrossedLinearBase(BaseEstimator):
     def _weight_names(self):
         return ["weight"]
 
+    @reads_once
     def explain(self, X):
         """What each term adds to the prediction of each row.
 
@@ -257,6 +260,7 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
         self.random_state = random_state
         self.verbose = verbose
 
+    @all_or_nothing
     def fit(self, X, y, sample_weight=None):
         """Search for crosses and fit all weights.
 
@@ -299,10 +303,12 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
         targets = (codes == 1) if n == 2 else codes[:, None] == np.arange(n)
         return targets.astype(np.float64), weight, True
 
+    @reads_once
     def decision_function(self, X):
         """Logits: of the second class, (n_rows,), or of each class against the rest, (n_rows, n_classes)."""
         return self._logits(X)
 
+    @reads_once
     def predict_proba(self, X):
         """Probabilities of the classes, float64 ndarray of shape (n_rows, n_classes)."""
         p = expit(self._logits(X))
@@ -311,6 +317,7 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
         p = np.maximum(p, 1e-300)
         return p / p.sum(1, keepdims=True)
 
+    @reads_once
     def predict(self, X):
         """The most likely class of each row, ndarray of shape (n_rows,)."""
         logits = self._logits(X)
@@ -385,6 +392,7 @@ class CrossedLinearRegressor(RegressorMixin, CrossedLinearBase):
         self.random_state = random_state
         self.verbose = verbose
 
+    @all_or_nothing
     def fit(self, X, y, sample_weight=None):
         """Search for crosses and fit all weights.
 
@@ -414,6 +422,7 @@ class CrossedLinearRegressor(RegressorMixin, CrossedLinearBase):
     def _targets(self, y, weight):
         return y, weight, False
 
+    @reads_once
     def predict(self, X):
         """Predicted numbers, float64 ndarray of shape (n_rows,)."""
         return self._logits(X)

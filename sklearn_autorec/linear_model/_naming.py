@@ -32,13 +32,15 @@ def interval_names(scaler, edges):
 def value_names_of(model, encoder):
     """For each term of a `CrossedLinear` the names of its ids, list of object ndarray."""
 
+    fields, schema = encoder._fields, encoder._schema  # by part: a column may be both an id and a number
+
     def names_of(term):
         if isinstance(term, CategoricalTerm):
-            return value_names(encoder._fields[encoder.categorical_[term.field]])
+            return value_names(fields[schema.categorical[term.field]])
         if isinstance(term, NumericTerm):
-            return interval_names(encoder._fields[encoder.numeric_[term.field]], term.edges)
+            return interval_names(fields[schema.numeric[term.field]], term.edges)
         if isinstance(term, SequenceTerm):
-            return np.append(value_names(encoder._fields[encoder.sequence_[term.field]]), "<none>")
+            return np.append(value_names(fields[schema.sequence[term.field]]), "<none>")
         return _combination_names(term, [names_of(part) for part in term.parts])
 
     return [names_of(term) for term in model.terms.terms]

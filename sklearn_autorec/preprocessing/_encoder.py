@@ -7,15 +7,17 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..utils._sklearn import Interval, StrOptions, safe_indexing, validate_parameters
+from ..utils._sklearn import Interval, StrOptions, validate_parameters
 from ..utils._state import all_or_nothing, reads_once, snapshot
 from ._columns import read_columns
 from ._counting import compress, count, derive, each_column, new_counters, twins
 from ._encoding import assemble, encode_column, encode_few, parse_column, report_unknown
 from ._fitted import FittedFields
+from ._hints import hint_at_columns
+from ._names import check_columns
 from ._schema import choose_schema
 from ._targets import targets_of
-from ._weights import row_weights
+from ._weights import row_weights, weighted_rows
 
 FEW_ROWS = 16  # up to so many rows, the table is read cell by cell
 
@@ -93,13 +95,26 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     -----
     Missing are nan, None, NA, NaT, null and the empty string, in every container alike.
 
-    Equal values of different types are one value: 1, 1.0 and True, in columns that hold text as well 1 and "1". If a column
-    was all numbers in ``fit`` and holds text later, or the other way round, values are converted with a
-    `DataTypeDriftWarning`.
+    One rule tells which spellings are one value, here, in crossers, model files and `onnx_inputs`. Integers are exact, also as
+    digits in text and as Decimals. A whole float is that integer below 2^53 (float32: 2^24, float16: 2^11); beyond, it is
+    unknown, with a `DataTypeDriftWarning`. Other floats go by their fewest digits: 0.1 is one value in every width. True is 1,
+    and where booleans were, "true" in any case. In columns of text 1 is "1". Text for numbers is converted, with that warning.
 
-    ``partial_fit`` over chunks equals ``fit`` on their concatenation, however it is cut: vocabularies, ids, counts and missing
-    cells exactly; scales of a numeric column exactly while it has at most 100,000 distinct values. Beyond, its minimum and
-    maximum are exact, mean and variance equal up to rounding, and quantiles come from a sketch of 20,000 points.
+    A column of times goes on as such: other units and zones, dates, ISO 8601 text and numbers since 1970 are converted; what
+    is not certain, such as a zone on one side only, is refused. What looks like a mistake in ``fit`` (ids that a gap made
+    floats, lists of floats, times as integers) is named by a `SuspiciousColumnWarning`.
+
+    Whole numbers under "auto" go by at most 50,000 cells at equal distances. With fewer than 100 cells, or two values, they are
+    what their dtype says: integers are ids, floats are numbers. Integers of up to 12 values are ids; other whole numbers of up
+    to 100 values are both. Of more values they are numbers, if some are negative, no value comes twice, or they lie like times
+    or round amounts; both, if they lie like counts; ids, if they are spread evenly over their range, as the numbers of users
+    are (floats are both then). What is none of these is both, and said with a `DoubtfulKindWarning` if it has more than 1,000
+    values. Decimals of up to 100 values are both, if each has ten rows or more.
+
+    ``partial_fit`` over chunks equals ``fit`` on their concatenation, however it is cut, where the first chunk shows the same kinds
+    of columns: vocabularies, ids, counts and missing cells exactly; scales of a numeric column exactly while it has at most
+    100,000 distinct values. Beyond, its minimum and maximum are exact, mean and variance equal up to rounding, and quantiles come
+    from a sketch of 20,000 points.
 
     A hashed column has no rare or unknown values: ``min_frequency`` and ``max_categories`` do not apply to it, and each new
     value shares a bucket with old ones. The hash is that of the value's text, the same in all processes.
@@ -233,10 +248,8 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         first = not hasattr(self, "_derived")
         if not first and not hasattr(self, "_counters"):
             raise ValueError("partial_fit cannot go on from a FieldEncoder whose counts were discarded; fit it again.")
-        if sample_weight is not None and not np.any(np.asarray(sample_weight)):
-            row_weights(
-                np.ones(np.shape(np.asarray(sample_weight))), len(read_columns(X, self)[1][0])
-            )  # of the right length?
+        if sample_weight is not None and not np.asarray(sample_weight).any():
+            row_weights(np.ones(np.shape(sample_weight)), len(read_columns(X, self)[1][0]))  # of the right length?
             return self
         self._count(X, y, sample_weight, reset=first)
         compress(self._counters)
@@ -266,26 +279,21 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         """Count the values of a table; its number of rows and parsed parts (None if rows were left out)."""
         if reset:
             validate_parameters(self)
-        names, columns = read_columns(X, self)
-        weight = row_weights(sample_weight, len(columns[0]))
-        left_out = weight is not None and not weight.all()
-        if left_out:
-            rows = np.flatnonzero(weight)
-            X = safe_indexing(X, rows)
-            weight = row_weights(weight[rows], len(rows))
-            names, columns = read_columns(X, self)
-        validate_data(self, X, reset=reset, skip_check_array=True)
+        X, names, columns, weight, left_out = weighted_rows(X, sample_weight, self)
         if reset:
-            schema = choose_schema(names, columns, self.categorical_features, self.sequence_features)
-            text_numbers = set()  # numeric columns that came as text
-            counters = new_counters(schema, self)
+            validate_data(self, X, reset=True, skip_check_array=True)
+            schema = choose_schema(names, columns, self.categorical_features, self.sequence_features, weight)
+            text_numbers, counters = set(), new_counters(schema, self)  # the former: numeric columns that came as text
         else:
+            check_columns(self, X, self._schema.names)
             schema, text_numbers, counters = self._schema, self._text_numbers, twins(self._counters)
         targets = None
         if self.numeric_bins == "target" and self.numeric == "rank":
             targets = targets_of(y, len(columns[0]), labels, counters)
         parts = schema.parts(columns)
         parsed = each_column(parts, lambda i, column: parse_column(i, column, schema, self.max_length))
+        if reset:
+            hint_at_columns(columns, parsed, schema, self.categorical_features)
         text_numbers = text_numbers | count(counters, parsed, weight, targets)
         self._schema, self._text_numbers, self._counters = schema, text_numbers, counters
         self.categorical_, self.numeric_, self.sequence_ = (
@@ -326,12 +334,13 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If columns are missing, extra, reordered or twice there, or a numeric column holds infinity or text.
+            If columns are missing, extra, renamed, reordered or twice there, a numeric column holds infinity, text or times,
+            or a column of times something of which it is not certain which time it is.
 
         Warns
         -----
         DataTypeDriftWarning
-            If a column holds another kind of values than in ``fit``; they are converted.
+            If a column holds another kind of values than in ``fit``, which are converted, or floats that have lost digits.
         UnknownCategoryWarning
             If most of a column was never seen in ``fit``.
         """
@@ -345,7 +354,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
                 return table
         _, columns = read_columns(X, self)
         if validate:
-            validate_data(self, X, reset=False, skip_check_array=True)
+            check_columns(self, X, schema.names)
         elif len(columns) != self.n_features_in_:
             raise ValueError(f"X has {len(columns)} features, but FieldEncoder expects {self.n_features_in_} features.")
         parts = schema.parts(columns)
@@ -367,13 +376,10 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         return self._as_matrix(self.encode(X))
 
     def _as_matrix(self, table):
-        if not len(self.numeric_):
-            return np.hstack([table.ids, table.sequences])
-        return np.hstack([table.ids, table.numeric, table.sequences], dtype=np.float64)
+        dtype = np.float64 if len(self.numeric_) else np.int32
+        return np.hstack([table.ids, table.numeric, table.sequences], dtype=dtype, casting="unsafe")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
+        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
         return tags

@@ -3,10 +3,12 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ..utils._state import reads_once
+from ._encoding import decode
+from ._names import output_labels, unused_names
 from ._numeric import GRIDS
 from ._schema import NAMES_OF_KINDS, Schema
 from ._table import EncodedTable
-from ._vocabulary import MISSING
 
 N_BINS = 24  # of numbers, of encoders that do not say
 UNBOUNDED_RANGE = (-3.0, 3.0)  # where most numbers of scales without bounds lie
@@ -54,6 +56,7 @@ class FittedFields:
     def sequence_n_ids_(self):
         return [self._fields[i].n_ids for i in self.sequence_]
 
+    @reads_once
     def inverse_transform(self, ids):
         """Ids of the categorical columns back to values.
 
@@ -72,13 +75,9 @@ class FittedFields:
             ids = ids[:, : len(self.categorical_)]
         if ids.ndim != 2 or ids.shape[1] != len(self.categorical_):
             raise ValueError(f"ids must have shape (n_rows, {len(self.categorical_)}), got {ids.shape}.")
-        out = np.empty(ids.shape, object)
-        for j, i in enumerate(self.categorical_):
-            if len(ids) and not (ids[:, j].min() >= MISSING and ids[:, j].max() < self.n_ids_[j]):
-                raise ValueError(f"ids of column {self._schema.labels[i]!r} must be in [0, {self.n_ids_[j]}).")
-            out[:, j] = self._fields[i].values(ids[:, j].astype(np.int64))
-        return out
+        return decode(ids, self._schema, self._fields)
 
+    @reads_once
     def get_feature_names_out(self, input_features=None):
         """Names of the columns of ``transform``, object ndarray (n_features_out,).
 
@@ -86,28 +85,17 @@ class FittedFields:
         ----------
         input_features : array-like of str or None, default=None
             Names of the columns of ``fit``, if these had none; else the same names again.
+
+        Returns
+        -------
+        ndarray
+            All different: of a column "price_missing" beside "price", the indicator is called "price_missing_2".
         """
         check_is_fitted(self, "_derived")
         schema = self._schema
-        labels = schema.column_labels
-        if input_features is not None:
-            labels = [str(name) for name in input_features]
-            if len(labels) != self.n_features_in_:
-                raise ValueError(
-                    f"input_features should have length equal to number of features ({self.n_features_in_}), got "
-                    f"{len(labels)}"
-                )
-            if labels != list(getattr(self, "feature_names_in_", labels)):
-                raise ValueError("input_features is not equal to feature_names_in_")
-            schema = Schema(None, labels, schema.column_kinds, schema.separators)
-        labels = schema.labels
-        numeric = [labels[i] for i in schema.numeric]
-        return np.array(
-            [
-                *(labels[i] for i in schema.categorical),
-                *numeric,
-                *(f"{name}_missing" for name in numeric),
-                *(f"{labels[i]}_{k}" for i in schema.sequence for k in range(self.max_length)),
-            ],
-            dtype=object,
-        )
+        given = output_labels(self, schema.column_labels, input_features)
+        labels = Schema(None, given, schema.column_kinds, schema.separators).labels
+        kept = [labels[i] for i in (*schema.categorical, *schema.numeric)]
+        new = [f"{labels[i]}_missing" for i in schema.numeric]
+        new += [f"{labels[i]}_{k}" for i in schema.sequence for k in range(self.max_length)]
+        return np.array([*kept, *unused_names(new, kept)], dtype=object)

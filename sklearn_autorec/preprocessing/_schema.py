@@ -1,12 +1,13 @@
 """Which column of a table is of which kind."""
 
-from dataclasses import dataclass
-from numbers import Integral
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ._columns import CATEGORICAL, NUMERIC, SEQUENCE, column_kind
-from ._kinds import BOTH, choose_kind
+from ._kinds import BOTH, choose_kinds
+from ._names import find_column
+from ._time_columns import time_of_column
 
 NAMES_OF_KINDS = {"id": CATEGORICAL, "number": NUMERIC, "both": BOTH}  # as users give them and are told
 
@@ -28,6 +29,8 @@ class Schema:
     kinds : list of {"categorical", "numeric", "both", "sequence"}
     separators : dict of int to str
         How the text of a sequence column is split, by position.
+    times : dict of int to TimeKind, or None
+        Columns that hold times, by position; None if that was not written down (files of version 0.1).
 
     Attributes
     ----------
@@ -45,6 +48,13 @@ class Schema:
     labels: list
     kinds: list
     separators: dict
+    times: dict | None = field(default_factory=dict)
+
+    def time(self, i, column):
+        """The `TimeKind` of a column, None if it holds none."""
+        if self.times is None:
+            return time_of_column(column, self.labels[i], self.kinds[i] == NUMERIC) if i not in self.sequence else None
+        return self.times.get(i)
 
     def __post_init__(self):
         self.column_labels, self.column_kinds = self.labels, self.kinds
@@ -68,37 +78,58 @@ class Schema:
         return [columns[i] for i in self.sources]
 
 
-def choose_schema(names, columns, categorical_features, sequence_features):
+def choose_schema(names, columns, categorical_features, sequence_features, weight=None):
     """The schema that dtypes and the two parameters of `FieldEncoder` ask for."""
     n = len(columns)
     labels = [f"x{i}" for i in range(n)] if names is None else [str(name) for name in names]
+    if len(set(labels)) < n:
+        raise ValueError(f"Column names must differ as text too, got {names}.")
     kinds = [column_kind(column) for column in columns]
     if sequence_features is None and SEQUENCE in kinds:
         raise ValueError(f"Column {labels[kinds.index(SEQUENCE)]!r} holds lists, but sequence_features=None.")
-    if isinstance(categorical_features, dict):
-        given = _given_kinds(categorical_features, names, n)
-    else:
-        given = {}
+    named = _named_sequences(sequence_features, names, n)
     if isinstance(categorical_features, str | dict):
-        kinds = [given[i] if i in given else choose_kind(column, kinds[i]) for i, column in enumerate(columns)]
+        given = {}
+        if isinstance(categorical_features, dict):
+            given = _given_kinds(categorical_features, names, n)
+        settled = dict.fromkeys(named, SEQUENCE) | given
+        free = [i for i in range(n) if i not in settled]
+        called = range(n) if names is None else names
+        chosen = choose_kinds([columns[i] for i in free], [kinds[i] for i in free], [called[i] for i in free], weight)
+        kinds = [kind for _, kind in sorted((settled | dict(zip(free, chosen, strict=True))).items())]
     else:
-        chosen = _positions("categorical_features", categorical_features, names, n)
+        positions = _positions("categorical_features", categorical_features, names, n)
         for i, kind in enumerate(kinds):
-            kinds[i] = CATEGORICAL if i in chosen else (SEQUENCE if kind == SEQUENCE else NUMERIC)
+            kinds[i] = CATEGORICAL if i in positions else (SEQUENCE if kind == SEQUENCE else NUMERIC)
     separators = {}
-    if isinstance(sequence_features, dict):
-        for key, separator in sequence_features.items():
-            if not isinstance(separator, str) or not separator:
-                raise ValueError(
-                    f"sequence_features: the separator of column {key!r} must be a string of one character or more, "
-                    f"got {separator!r}."
-                )
-            (i,) = _positions("sequence_features", [key], names, n)
-            separators[i], kinds[i] = separator, SEQUENCE
-    elif not isinstance(sequence_features, str):
-        for i in _positions("sequence_features", sequence_features, names, n):
-            kinds[i] = SEQUENCE
-    return Schema(names, labels, kinds, separators)
+    for i, separator in named.items():
+        kinds[i] = SEQUENCE
+        if separator is not None:
+            separators[i] = separator
+    times = {}
+    for i, (column, kind) in enumerate(zip(columns, kinds, strict=True)):
+        time = None if kind == SEQUENCE else time_of_column(column, labels[i], kind == NUMERIC)
+        if time is not None:
+            times[i] = time
+    return Schema(names, labels, kinds, separators, times)
+
+
+def _named_sequences(sequence_features, names, n_columns):
+    """Separators (None where there is none) of the columns that are named as sequences, by position."""
+    if isinstance(sequence_features, str):
+        return {}
+    if not isinstance(sequence_features, dict):
+        return dict.fromkeys(_positions("sequence_features", sequence_features, names, n_columns))
+    found = {}
+    for key, separator in sequence_features.items():
+        if not isinstance(separator, str) or not separator:
+            raise ValueError(
+                f"sequence_features: the separator of column {key!r} must be a string of one character or more, "
+                f"got {separator!r}."
+            )
+        (i,) = _positions("sequence_features", [key], names, n_columns)
+        found[i] = separator
+    return found
 
 
 def _given_kinds(given, names, n_columns):
@@ -123,10 +154,9 @@ def _positions(parameter, given, names, n_columns):
         return set(np.flatnonzero(given).tolist())
     positions = set()
     for g in given:
-        if isinstance(g, str) and names is not None and g in names:
-            positions.add(names.index(g))
-        elif isinstance(g, Integral) and not isinstance(g, bool) and -n_columns <= g < n_columns:
-            positions.add(int(g) % n_columns)
+        found = find_column(g, names, [str(name) for name in names or ()] or [""] * n_columns)
+        if found is not None:
+            positions.add(found)
         else:
             known = f"a column of {names} nor " if names is not None else ""
             raise ValueError(f"{parameter} has {g!r}, which is neither {known}an index below {n_columns}.")

@@ -74,25 +74,19 @@ class SearchProblem:
         ValueError
             If one part would be empty.
         """
-        y = self.data.y.cpu().numpy()
-        classes = y if len(np.unique(y)) == 2 or np.issubdtype(y.dtype, np.integer) else None
-        options = {"test_size": fraction, "random_state": self.plan.seed % 2**32}
         try:
-            rows = train_test_split(np.arange(len(y)), stratify=classes, **options)
-        except ValueError:  # a class with a single row, or fewer rows than classes
-            try:
-                rows = train_test_split(np.arange(len(y)), **options)
-            except ValueError as error:
-                raise ValueError(
-                    f"search_fraction={fraction} leaves no rows for the weights or for the architecture "
-                    f"({len(y)} training rows): {error}"
-                ) from error
-        return tuple(torch.from_numpy(part).to(self.data.ids.device) for part in rows)
+            return _parts(self.data, fraction, self.plan.seed)
+        except ValueError as error:
+            raise ValueError(
+                f"search_fraction={fraction} leaves no rows for the weights or for the architecture "
+                f"({len(self.data)} training rows): {error}"
+            ) from error
 
     def train(self, *searched, **changes):
         """Train the network around searchable modules together with them; the default gradient search.
 
         Modules whose ``arch_schedule`` is bi-level get rows of their own (see `split`), which the weights do not see.
+        Those with ``judge`` see, after the training, a share of the rows that nothing was trained on.
 
         Parameters
         ----------
@@ -114,9 +108,16 @@ class SearchProblem:
         fractions = [schedule.fraction for schedule in schedules if schedule.bilevel]
         if fractions:
             for_weights, for_arch = self.split(max(fractions))
-            data = self.data.select(for_weights)
-            seed = plan.seed + 1
-            net.arch_batches = TrainingBatches(self.data.select(for_arch), plan.batch_size, seed=seed).forever()
+            data, own = self.data.select(for_weights), self.data.select(for_arch)
+            net.arch_batches = TrainingBatches(own, plan.batch_size, seed=plan.seed + 1).forever()
+        judges = [m for m in searched if getattr(m, "judged_share", 0)]
+        unseen = None
+        if judges:
+            try:
+                rest, kept_back = _parts(data, max(m.judged_share for m in judges), plan.seed + 2)
+                data, unseen = data.select(rest), data.select(kept_back)
+            except ValueError:  # a table of a row or two: nothing can be judged
+                unseen = None
 
         def on_epoch(epoch, record):
             for m in module.modules():
@@ -125,7 +126,28 @@ class SearchProblem:
             return self.on_epoch is not None and self.on_epoch(epoch, record)
 
         result = train(net, data, plan, on_epoch=on_epoch)
+        if unseen is not None:
+            for m in judges:
+                m.judge(module, self.loss, unseen)
         self.history.extend({"slot": "+".join(self.slots), **record} for record in result.history)
         self.final_state = {name: t.detach() for name, t in module.state_dict().items()}
         self.interrupted |= result.interrupted
         return result
+
+
+def _parts(data, share, seed):
+    """Positions of two disjoint parts of the rows, the second of so large a share; stratified by class where that can be.
+
+    Raises
+    ------
+    ValueError
+        If one part would be empty.
+    """
+    y = data.y.cpu().numpy()
+    classes = y if len(np.unique(y)) == 2 or np.issubdtype(y.dtype, np.integer) else None
+    options = {"test_size": share, "random_state": seed % 2**32}
+    try:
+        rows = train_test_split(np.arange(len(y)), stratify=classes, **options)
+    except ValueError:  # a class with a single row, or fewer rows than classes
+        rows = train_test_split(np.arange(len(y)), **options)
+    return tuple(torch.from_numpy(part).to(data.ids.device) for part in rows)

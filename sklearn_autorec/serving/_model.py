@@ -16,17 +16,18 @@ from ..base import DESCRIBED, SLOTS, FixedArchitecture, known_methods, known_net
 from ..estimators import CTRClassifier
 from ..exceptions import ModelFileError
 from ..nn import FORMS, NUMERIC_EMBEDDINGS, BuildContext, Members, PackedEmbedding, ReLUDropout
-from ..preprocessing import FieldEncoder
+from ..preprocessing import EncodedTable, FieldEncoder
 from ..utils._state import snapshot
 from ._allocation import BoundedAllocation
 from ._encoder import number, take
+from ._mixture import mixture_state, restored_mixture
 from ._nodes import Weights, refuse
 
 FREE_BYTES = 2**28  # what building may allocate beside the weights: indices of pairs, mainly
 LARGEST_SIZE = 10**6  # of an integer parameter of a network, unless it has more weights
 LARGEST_ROW = 2**20  # numbers in all vectors of a row, items included, unless the network has more weights
 LARGEST_SCALE = 1e200  # of ratings: float32 logits times this are finite in float64
-_COMMON = ("encoder", "architecture", "search_history", "history", "n_iter", "weight_seen", "module")
+_COMMON = ("encoder", "architecture", "search_history", "history", "n_iter", "weight_seen", "mixture", "module")
 
 
 @dataclass
@@ -135,6 +136,7 @@ def model_state(model):
         "history": model.history_,
         "n_iter": int(model.n_iter_),
         "weight_seen": list(model.__dict__.get("_weight_seen", (0.0, 0))),
+        "mixture": mixture_state(model.__dict__.get("_mixture_")),
         "module": None,
     }
     if net is not None:
@@ -161,8 +163,10 @@ def restore_model(model, state, allow_nonfinite):
     where = type(model).__name__
     classifier = isinstance(model, CTRClassifier)
     own = ("classes",) if classifier else ("y_mean", "y_scale")
-    state = {"weight_seen": [0.0, 0], **state} if isinstance(state, dict) else state  # not in files of version 0.1.0
-    encoder, architecture, search_history, history, n_iter, seen, module, *target = take(state, (*_COMMON, *own), where)
+    if isinstance(state, dict):  # not in files of version 0.1.0
+        state = {"weight_seen": [0.0, 0], "mixture": None, **state}
+    found = take(state, (*_COMMON, *own), where)
+    encoder, architecture, search_history, history, n_iter, seen, mixture, module, *target = found
     if type(_inner(encoder)) is not FieldEncoder or not hasattr(_inner(encoder), "_derived"):
         refuse(f"{where}: encoder", "a fitted FieldEncoder", encoder)
     for name, records in (("search_history", search_history), ("history", history)):
@@ -184,10 +188,12 @@ def restore_model(model, state, allow_nonfinite):
         learned = RatingTarget(mean, number(target[1], "y_scale", 1e-300, LARGEST_SCALE))
     if (module is None) != (learned.n_outputs == 0):
         refuse(f"{where}: module", "None if there is a single class, and only then", module)
-    net = None
+    if mixture is not None and (module is None or learned.n_outputs > 1):
+        refuse(f"{where}: mixture", "None of a model of one class or of several", mixture)
+    net, mixture = None, restored_mixture(mixture, encoder, learned.is_class)
     if module is not None:
         built = _rebuild_module(_state_of(model, learned, encoder, architecture, module, allow_nonfinite))
-        _probe_module(built, encoder, allow_nonfinite)
+        _probe_module(built, mixture, encoder, allow_nonfinite)
         net = serving_net(built, learned.loss())
     publish(
         model,
@@ -201,6 +207,7 @@ def restore_model(model, state, allow_nonfinite):
             history,
             n_iter,
             weight_seen=(total, seen[1]),
+            mixture=mixture,
         ),
     )
 
@@ -321,7 +328,7 @@ def _context(model, learned, encoder, sparse, embedding_dim, members, numeric_em
     )
 
 
-def _probe_module(module, encoder, allow_nonfinite):
+def _probe_module(module, mixture, encoder, allow_nonfinite):
     """Run the first and the last id of every field through the network: all tables and indices must reach so far."""
     last = [n - 1 for n in encoder.n_ids_]
     last_items = [n - 1 for n in encoder.sequence_n_ids_ for _ in range(encoder.max_length)]
@@ -333,3 +340,9 @@ def _probe_module(module, encoder, allow_nonfinite):
         )
     if not allow_nonfinite and not bool(logits.isfinite().all()):
         raise ModelFileError("The network's output is not finite.")
+    if mixture is not None:
+        ids = np.array([[0] * len(last), last], dtype=np.int32).reshape(2, len(last))
+        items = np.array([[0] * len(last_items), last_items], dtype=np.int32).reshape(2, len(last_items))
+        rows = EncodedTable(ids, np.zeros((2, 2 * len(encoder.numeric_)), np.float32), items)
+        if not np.isfinite(mixture.logits(rows, np.zeros((2, 1)))).all():
+            raise ModelFileError("The output of the model's parts is not finite.")

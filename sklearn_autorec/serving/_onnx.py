@@ -147,7 +147,9 @@ def vocabulary_of(model):
     columns = []
     for i in (*schema.categorical, *schema.numeric, *schema.sequence):
         field, kind = encoder._fields[i], schema.kinds[i]
-        column = {"name": names[schema.sources[i]], "kind": kind}
+        column = {"name": schema.column_labels[schema.sources[i]], "kind": kind}
+        if i in (schema.times or {}):
+            column["time"] = {"kind": schema.times[i].kind, "zone": schema.times[i].zone}
         if kind == NUMERIC:
             column |= {"method": field.method, **_numbers(field)}
         else:
@@ -156,6 +158,9 @@ def vocabulary_of(model):
                 column["buckets"] = field.n_hash_buckets
             else:
                 column["ids"] = {_text(v): 2 + k for k, v in enumerate(field.categories.tolist())}
+                if field.words:
+                    column["words"] = {str(truth).lower(): at for truth, at in field.words.items()}
+                    column["only_words"] = field.only_words
             if kind != CATEGORICAL:
                 column |= {"max_length": encoder.max_length, "separator": schema.separators.get(i)}
         columns.append(column)

@@ -8,13 +8,16 @@ import sklearn_autorec
 from ..base import Network, SearchMethod
 from ..estimators import CTRClassifier, RatingRegressor
 from ..exceptions import ModelFileError
-from ..feature_crossing import AutoCross, FieldCrosser
+from ..feature_crossing import AutoCross, FieldCrosser, TargetStatistics
+from ..linear_model import CrossedLinearClassifier, CrossedLinearRegressor
 from ..preprocessing import FieldEncoder
 from ..utils._sklearn import validate_parameters
 from ._crossing import crosser_state, restore_crosser, restore_search, search_state
 from ._encoder import encoder_state, restore_encoder
+from ._linear import linear_state, restore_linear
 from ._model import model_state, restore_model
 from ._nodes import refuse
+from ._statistics import restore_target_statistics, target_statistics_state
 from ._steps import STEPS, check_parameters, restore_step, step_state
 
 PACKAGE = "sklearn_autorec"
@@ -26,6 +29,9 @@ TRANSFORMERS: dict = {
     FieldEncoder: ("_derived", encoder_state, restore_encoder),
     FieldCrosser: ("_combinations", crosser_state, restore_crosser),
     AutoCross: ("crosser_", search_state, restore_search),
+    CrossedLinearClassifier: ("model_", linear_state, restore_linear),
+    CrossedLinearRegressor: ("model_", linear_state, restore_linear),
+    TargetStatistics: ("_statistics", target_statistics_state, restore_target_statistics),
 }
 
 OUTPUT = "_sklearn_output_config"  # where set_output leaves its choice
@@ -143,3 +149,4 @@ class Registry:
 
 _PRIVATE = {"_schema", "_text_numbers", "_derived", "_counters", "_architecture", "_weight_seen"}
 _PRIVATE |= {"_names", "_labels", "_positions", "_crosses", "_edges", "_combinations"}
+_PRIVATE |= {"_keys", "_statistics", "_sources", "_numeric"}

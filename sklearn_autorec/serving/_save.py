@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
 from ..exceptions import ModelFileError
-from ..feature_crossing import AutoCross, FieldCrosser
+from ..feature_crossing import AutoCross, FieldCrosser, TargetStatistics
 from ..preprocessing import FieldEncoder
 from ._container import pack, read, unpack, write
 from ._encoder import probe_rows
@@ -28,7 +28,7 @@ def save(model, path):
 
     Parameters
     ----------
-    model : CTRClassifier, RatingRegressor, FieldEncoder, FieldCrosser, AutoCross or Pipeline of these
+    model : CTRClassifier, RatingRegressor, FieldEncoder, FieldCrosser, AutoCross, TargetStatistics or Pipeline of these
         Fitted. Steps of a pipeline may be StandardScaler, MinMaxScaler, SimpleImputer, OrdinalEncoder, OneHotEncoder,
         ColumnTransformer, VarianceThreshold, FunctionTransformer without a function, LogisticRegression,
         FrozenEstimator and "passthrough". Networks and search methods must be those of this package.
@@ -162,7 +162,7 @@ def _rows(model):
         return _rows(model.estimator)
     if isinstance(model, AutoCross):
         return _rows(model.crosser_)
-    if isinstance(model, FieldCrosser):
+    if isinstance(model, FieldCrosser | TargetStatistics):
         read = probe_rows(model.encoder_)
         columns = {i: np.zeros(2) for i in range(model.n_features_in_)}
         columns |= {i: read.iloc[:, k] for k, i in enumerate(model._positions)}

@@ -24,7 +24,7 @@ def test_equal_size_gives_every_field_the_width(table, width, expected):
     model = fit(table, EqualSize(width))
     assert list(model.embedding_sizes_.values()) == [expected] * 6
     embedding = model.net_.module_.embedding
-    n_values = sum(model.encoder_.n_ids_) + sum(model.encoder_.sequence_n_ids_) + 3
+    n_values = sum(model.encoder_.n_ids_) + sum(model.encoder_.sequence_n_ids_) + 24 + 2  # knots of a number
     assert model.nbytes_["embedding"] == 4 * n_values * expected
     assert model.nbytes_["projection"] == (0 if expected == 8 else 4 * expected * 8)
     assert model.compression_ratio_ == pytest.approx(
@@ -58,10 +58,10 @@ def test_random_sizes_are_seeded_and_from_the_candidates(table):
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("target", [0.0, 0.5, 0.9, 1.0])
 def test_magnitude_pruning_keeps_the_largest_of_the_rows_seen(table, target, lazy, monkeypatch):
-    from sklearn_autorec import _fitting
+    from sklearn_autorec import _preparing
 
     if lazy:
-        monkeypatch.setattr(_fitting, "LAZY_TABLE_FACTOR", 0)
+        monkeypatch.setattr(_preparing, "LAZY_TABLE_FACTOR", 0)
     searched = []
     real = MagnitudePruning.derive
 

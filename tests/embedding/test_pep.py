@@ -7,7 +7,7 @@ import torch
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 
-from sklearn_autorec import CTRClassifier, _fitting, _searching
+from sklearn_autorec import CTRClassifier, _fitting, _preparing, _searching
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, MagnitudePruning
 from sklearn_autorec.embedding._masks import strongest
@@ -314,7 +314,7 @@ def test_retraining_starts_from_the_declared_weights(method, retrain, lazy, monk
     monkeypatch.setattr(_fitting, "train", spy_train)
     monkeypatch.setattr(_searching, "SearchProblem", spy_problem)
     if lazy:
-        monkeypatch.setattr(_fitting, "LAZY_TABLE_FACTOR", 0)
+        monkeypatch.setattr(_preparing, "LAZY_TABLE_FACTOR", 0)
     model = small_model(method(retrain=retrain, target_sparsity=0.5)).fit(X, y)
     ((start,), (problem,)) = starts, problems
     initial, final = problem.initial_state, problem.final_state

@@ -19,7 +19,8 @@ from sklearn_autorec.feature_selection._agents import (
     group_fields,
 )
 from sklearn_autorec.feature_selection._association import Association, entropy, equal_parts, field_codes, target_codes
-from sklearn_autorec.feature_selection._many_agents import Search, advise
+from sklearn_autorec.feature_selection._many_agents import ManyAgents, Search, advise
+from sklearn_autorec.feature_selection._scan import Scan
 
 # Columns and what they say about each other -------------------------------------------------------------
 
@@ -166,6 +167,77 @@ def test_units_of_rewards():
         assert standard(r) == pytest.approx((r - seen.mean()) / seen.std() if k > 1 else 0)
         assert scaled(r) == pytest.approx(r / np.sqrt((seen**2).mean()))
     assert Standardised()(5.0) == 0 and Scaled()(0.0) == 0
+
+
+# Transitions --------------------------------------------------------------------------------------------
+
+
+def transitions(monkeypatch, cls, **options):
+    """The search object, and what its agents were given to remember in a short search."""
+    given, objects = [], []
+    real_remember, real_run = Agents.remember, cls.run
+
+    def remember(self, state, actions, rewards, next_state):
+        given.append(tuple(np.array(part, float) for part in (state, actions, rewards, next_state)))
+        real_remember(self, state, actions, rewards, next_state)
+
+    def run(self):
+        objects.append(self)
+        return real_run(self)
+
+    monkeypatch.setattr(Agents, "remember", remember)
+    monkeypatch.setattr(cls, "run", run)
+    X, y = planted(0, n=200, d=6)
+    search(MARLFS, 0, X, y, max_evaluations=None, n_steps=30, memory_size=20, batch_size=8, **options)
+    return objects[0], given
+
+
+def scores_by_subset(found):
+    return {tuple(r["subset"]): r["score"] for r in found.scorer.history}
+
+
+@pytest.mark.parametrize("credit", ["all", "participants"])
+def test_stored_transitions_are_state_action_reward_and_next_state(credit, monkeypatch):
+    found, given = transitions(monkeypatch, ManyAgents, credit=credit)
+    scores, standard, before = scores_by_subset(found), Standardised(), np.ones(6, bool)
+    assert len(given) == 30 and len({tuple(actions) for _, actions, _, _ in given}) > 5
+    for t, (state, actions, rewards, following) in enumerate(given):
+        mask = actions > 0
+        # The state in which the agents acted is that of the subset before, the next one that of the subset they chose.
+        np.testing.assert_allclose(state, found.state(before))
+        np.testing.assert_allclose(following, found.state(mask))
+        assert (mask == before).all() or not np.allclose(state, following)
+        score = scores[tuple(np.flatnonzero(mask))]
+        relevance, redundancy = found.association.of_subset(mask)
+        heard = mask | before if credit == "participants" else np.ones(6)
+        np.testing.assert_allclose(rewards, standard(score + relevance - redundancy) * heard)
+        slot = t % 20
+        if t >= 10:  # of the ring what is left at the end
+            for kept, part in zip(
+                (found.bank.states, found.bank.actions, found.bank.rewards, found.bank.next_states),
+                (state, actions, rewards, following),
+                strict=True,
+            ):
+                np.testing.assert_allclose(kept[slot], part, rtol=1e-6, atol=1e-6)
+        before = mask
+
+
+def test_stored_transitions_of_a_scan(monkeypatch):
+    found, given = transitions(monkeypatch, Scan, scan=True)
+    scores, scaled, n = scores_by_subset(found), Scaled(), len(found.order)
+    mask = np.arange(6) == found.order[0]
+
+    def reward(mask):
+        relevance, redundancy = found.association.of_subset(mask)
+        return scores[tuple(np.flatnonzero(mask))] + relevance - redundancy
+
+    for t, (state, actions, rewards, following) in enumerate(given):
+        place = (t + 1) % n
+        np.testing.assert_allclose(state, found.look(mask, place))
+        before, mask = mask, found.decided(mask, place, bool(actions[0]))
+        assert mask[found.order[place]] == bool(actions[0])
+        np.testing.assert_allclose(rewards, [scaled(reward(mask) - reward(before))], atol=1e-12)
+        np.testing.assert_allclose(following, found.look(mask, (place + 1) % n))
 
 
 # States, advice and groups ------------------------------------------------------------------------------

@@ -50,7 +50,11 @@ def data():
 @pytest.fixture(scope="module")
 def searched(data):
     model = SizedClassifier(
-        network="fm", search=AutoFIS(orders=(2, 3), max_interactions=4), max_epochs=2, search_epochs=3, random_state=0
+        network="fm",
+        search=AutoFIS(orders=(2, 3), threshold=0, max_interactions=4),
+        max_epochs=2,
+        search_epochs=3,
+        random_state=0,
     )
     return model.fit(*data)
 

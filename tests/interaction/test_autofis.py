@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -11,7 +12,8 @@ from sklearn_autorec.interaction import AutoFIS, RandomInteractions
 from sklearn_autorec.interaction._autofis import GatedProducts
 from sklearn_autorec.interaction._products import KeptProducts, TripleProducts
 from sklearn_autorec.networks import FM, IPNN, DeepFM
-from sklearn_autorec.nn import BuildContext, Inputs, pair_index
+from sklearn_autorec.nn import BinaryLogLoss, BuildContext, Inputs, MulticlassLogLoss, pair_index
+from sklearn_autorec.search import EncodedTensors, FieldNet
 
 NETWORKS = {"fm": FM(), "deepfm": DeepFM(hidden_units=(64, 64)), "ipnn": IPNN(hidden_units=(64, 64))}
 
@@ -38,20 +40,117 @@ def ranking(model, truth):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_planted_pairs_are_ranked_first(name):
-    kept, shuffled = [], []
+    shuffled, sizes = [], []
     for seed in range(5):
         X, y, truth = make_ctr(20_000, cardinality=10, pairs=5, informative_fields=3, random_state=seed)
         model = search(NETWORKS[name], X, y, seed)
         assert len(model.interaction_scores_) == 45
         assert ranking(model, truth) >= 0.95
-        kept.append(len(model.interactions_))
+        kept = {*model.interactions_}
+        assert {(f"f{i}", f"f{j}") for i, j in truth.pairs} <= kept
+        sizes.append(len(kept))
         if name != "fm":
             continue
         control = search(NETWORKS[name], X, np.random.default_rng(seed).permutation(y), seed)
         shuffled.append(ranking(control, truth))
-    assert np.mean(kept) < 25
+    assert np.mean(sizes) < 6
     if shuffled:
         assert 0.25 < np.mean(shuffled) < 0.75
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_nothing_is_kept_of_noise(name):
+    fixed = []
+    for seed in range(5):
+        X, y, _ = make_ctr(8000, cardinality=10, pairs=5, informative_fields=3, random_state=seed)
+        y = np.random.default_rng(seed).permutation(y)
+        model = search(NETWORKS[name], X, y, seed)
+        assert model.interactions_ == [] and len(model.interaction_scores_) == 45
+        assert np.isfinite(model.predict_proba(X[:3])).all()
+        if name == "fm":
+            fixed.append(len(search("fm", X, y, seed, threshold=0.8).interactions_))
+    assert name != "fm" or min(fixed) >= 3  # the control: a threshold that tests nothing
+
+
+def test_the_threshold_follows_the_steps():
+    for steps in (10, 1000):
+        module = GatedProducts(context(), [2], 0.6, 2.0, "auto", 0.7)
+        expected = 0.0005 * 2.0**1.2 * steps**0.7
+        assert module.arch_optimizer(steps).param_groups[0]["threshold"] == pytest.approx(expected)
+        fixed = GatedProducts(context(), [2], 0.6, 2.0, 0.8, 0.7)
+        assert fixed.arch_optimizer(steps).param_groups[0]["threshold"] == 0.8 and fixed.judged_share == 0
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_evidence_is_a_t_statistic_of_the_loss_without_a_product(n_classes):
+    c = dataclasses.replace(context(), n_outputs=1 if n_classes == 2 else 3)
+    module = GatedProducts(c, [2], 0.6, 1.0, "auto", 0.8)
+    network = DeepFM((5,)).build(c, {"interaction": module})
+    n, rng = 60, np.random.default_rng(0)
+    x = inputs(n)
+    for _ in range(3):
+        network(*x[:3])
+    y = torch.from_numpy(rng.integers(0, n_classes, n))
+    y = y.float() if n_classes == 2 else y
+    weight = torch.from_numpy(rng.uniform(0.5, 1.5, n).astype(np.float32))
+    loss = BinaryLogLoss() if n_classes == 2 else MulticlassLogLoss()
+    network.train()
+    module.judge(network, loss, EncodedTensors(*x[:3], y, weight))
+    assert network.training and not module._forward_hooks
+    network.eval()
+    whole, step = network(*x[:3]).detach(), 1e-3
+    for p in range(6):
+        gate, losses = module.gate.detach().clone(), []
+        for faded in (-step, step):
+            with torch.no_grad():
+                module.gate[p] = gate[p] * faded
+                losses.append(loss(network(*x[:3]), y).double().numpy())
+                module.gate.copy_(gate)
+        gain = (losses[0] - losses[1]) / (2 * step)
+        with torch.no_grad():
+            module.gate[p] = 0
+            share = whole - network(*x[:3])
+            module.gate.copy_(gate)
+        marks = y[:, None] if n_classes == 2 else torch.nn.functional.one_hot(y, 3)
+        alone = (share * (marks - marks.double().mean(0))).sum(1).numpy()
+        expected = []
+        for part in (gain * weight.numpy(), alone * weight.numpy()):
+            expected.append(part.mean() / (part.std(ddof=1) / np.sqrt(n)))
+        assert module.evidence[p].item() == pytest.approx(min(expected), rel=0.02, abs=0.02)
+    module.evidence[:] = torch.tensor([3.0, 2.9, -5.0, 0.0, 100.0, 2.95])
+    assert module.proven().tolist() == [True, False, False, False, True, True]  # 2.935 is 1 % of 6 candidates
+
+
+def test_rows_that_judge_are_not_trained_on(monkeypatch):
+    X, y, _ = make_ctr(1000, n_fields=4, pairs=1, random_state=0)
+    trained, judged = [], []
+    real_observe, real_judge = FieldNet.get_loss, GatedProducts.judge
+
+    def spy_loss(self, logits, target, X=None, training=False):
+        trained.append(X.numeric)
+        return real_observe(self, logits, target, X=X, training=training)
+
+    def spy_judge(self, network, loss, data):
+        judged.append(data.numeric)
+        trained.append(None)  # what follows is the final training
+        real_judge(self, network, loss, data)
+
+    monkeypatch.setattr(FieldNet, "get_loss", spy_loss)
+    monkeypatch.setattr(GatedProducts, "judge", spy_judge)
+    X["row"] = np.arange(1000.0) + 0.5
+    CTRClassifier(network="fm", search=AutoFIS(), max_epochs=1, early_stopping=False, random_state=0).fit(X, y)
+    end = next(i for i, part in enumerate(trained) if part is None)
+    rows = {round(float(v), 6) for part in trained[:end] for v in part[:, 0]}
+    unseen = {round(float(v), 6) for v in judged[0][:, 0]}
+    assert len(unseen) == 200 and len(rows) == 800 and not rows & unseen
+
+
+def test_without_a_threshold_the_first_of_the_ranking_are_kept():
+    X, y, truth = make_ctr(8000, n_fields=6, pairs=2, random_state=0)
+    model = search("fm", X, y, 0, threshold=0, max_interactions=4)
+    scores = model.interaction_scores_
+    assert {*model.interactions_} == {*sorted(scores, key=scores.get)[-4:]}
+    assert {(f"f{i}", f"f{j}") for i, j in truth.pairs} <= {*model.interactions_}
 
 
 def test_planted_triple_is_found_by_third_order():
@@ -181,6 +280,7 @@ def test_random_interactions_are_of_equal_size_and_seeded():
     "options, message",
     [
         ({"orders": (4,)}, "orders must hold 2, 3 or both, got"),
+        ({"threshold": "later"}, "'threshold' parameter of AutoFIS"),
         ({"threshold": -1.0}, "'threshold' parameter of AutoFIS"),
         ({"mu": 0.2}, "'mu' parameter of AutoFIS"),
         ({"retrain": "again"}, "'retrain' parameter of AutoFIS"),

@@ -285,7 +285,7 @@ def test_slots_are_listed_for_the_error_message():
 
 
 def test_unknown_networks_are_refused():
-    with pytest.raises(ValueError, match="network='deepmf' is not known; choose one of .*'deepfm'"):
+    with pytest.raises(ValueError, match="network='deepmf' is not known; choose 'auto', one of .*'deepfm'"):
         resolve_network("deepmf")
     with pytest.raises(TypeError, match="network must be a str or a Network object such as DeepFM"):
         resolve_network(3)

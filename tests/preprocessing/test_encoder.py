@@ -32,6 +32,9 @@ def table(n=500, seed=0):
     )
 
 
+ITEM = {"categorical_features": {"item": "id"}}  # else it is what its first rows look like
+
+
 def same(a: EncodedTable, b: EncodedTable):
     for name in ("ids", "numeric", "sequences"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
@@ -94,9 +97,10 @@ def containers(X):
 def test_the_same_values_encode_alike_in_all_containers(fitted, name):
     X = table()
     every = {"pandas": X, **containers(X)}
-    encoder = FieldEncoder().fit(every[fitted])
+    options = {"categorical_features": {1: "id"}} if name == "ndarray" else ITEM
+    encoder = FieldEncoder(**ITEM).fit(every[fitted])
     assert [len(encoder.categorical_), len(encoder.numeric_), len(encoder.sequence_)] == [2, 1, 1]
-    fresh = FieldEncoder().fit(every[name])
+    fresh = FieldEncoder(**options).fit(every[name])
     same(fresh.encode(every[name]), encoder.encode(X))
     if name != "ndarray":
         same(encoder.encode(every[name]), encoder.encode(X))
@@ -120,7 +124,7 @@ def test_every_spelling_of_missing_is_one_id(missing):
 )
 def test_partial_fit_equals_fit_on_the_whole(bounds, options):
     X = table()
-    whole, parts = FieldEncoder(**options).fit(X), FieldEncoder(**options)
+    whole, parts = FieldEncoder(**ITEM, **options).fit(X), FieldEncoder(**ITEM, **options)
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
         if start == 0 and stop == 1:
             stop = 1
@@ -192,7 +196,7 @@ def test_a_column_of_unknown_values_is_reported():
 def test_quantile_scale_follows_scikit_learns():
     rng = np.random.default_rng(0)
     x = np.exp(rng.normal(size=3000))
-    ours = FieldEncoder(n_quantiles=200).fit_encode(pd.DataFrame({"x": x})).numeric[:, 0]
+    ours = FieldEncoder(numeric="quantile", n_quantiles=200).fit_encode(pd.DataFrame({"x": x})).numeric[:, 0]
     theirs = QuantileTransformer(n_quantiles=200, subsample=None).fit_transform(x[:, None])[:, 0]
     np.testing.assert_allclose(ours / np.sqrt(12) + 0.5, theirs, atol=0.01)
     assert abs(ours.mean()) < 0.01 and ours.std() == pytest.approx(1, abs=0.02)
@@ -216,7 +220,7 @@ def test_scales_and_missing_indicators():
 def test_quantile_scale_clips_and_keeps_order_beyond_the_exact_limit():
     rng = np.random.default_rng(0)
     x = rng.normal(size=150_000)
-    encoder = FieldEncoder()
+    encoder = FieldEncoder(numeric="quantile")
     for chunk in np.split(x, 3):
         encoder.partial_fit(pd.DataFrame({"x": chunk}))
     exact = np.argsort(np.argsort(x)) / len(x)
@@ -392,7 +396,7 @@ def test_pickle_is_small_and_fresh_copies_serve_many_threads():
 
 def test_transform_names_inverse_and_output_containers():
     X = table()
-    encoder = FieldEncoder(max_length=2).fit(X)
+    encoder = FieldEncoder(max_length=2, **ITEM).fit(X)
     names = encoder.get_feature_names_out().tolist()
     assert names == ["user", "item", "price", "price_missing", "history_0", "history_1"]
     out = clone(encoder).set_output(transform="pandas").fit_transform(X)

@@ -118,7 +118,7 @@ def test_what_is_not_fitted_or_foreign_is_not_saved(tmp_path):
     numbers = pd.DataFrame({"a": [1.5, 2.5, 3.5], "b": [1.5, 2.5, 3.5]})
     changed = FieldCrosser([("a", "b")]).fit(numbers)
     changed.encoder_ = FieldEncoder(numeric="standard").fit(numbers)
-    with pytest.raises(ValueError, match='numeric="quantile"'):
+    with pytest.raises(ValueError, match='numeric="rank" or "quantile"'):
         save(changed, tmp_path / "model")
     crosser._more = 1
     with pytest.raises(TypeError, match="_more"):

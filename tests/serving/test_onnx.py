@@ -79,7 +79,9 @@ def test_probabilities_equal_predict_proba(clicks, tmp_path, network, search):
 @pytest.mark.parametrize("form", sorted(FORMS))
 def test_packed_embeddings(clicks, tmp_path, form, monkeypatch):
     X, y = clicks
-    monkeypatch.setattr("sklearn_autorec.nn._masked.pack_table", lambda *args: pack_table(*args, forms=[form]))
+    monkeypatch.setattr(
+        "sklearn_autorec.nn._masked.pack_table", lambda *args, **more: pack_table(*args, forms=[form], **more)
+    )
     options = OPTIONS | {"embedding_dim": 9, "max_epochs": 3, "lr": 0.02}
     model = CTRClassifier(network=SMALL, search=PEP(target_sparsity=0.7), **options).fit(X, y)
     assert model.net_.module_.embedding.form == form

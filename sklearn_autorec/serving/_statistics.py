@@ -1,0 +1,163 @@
+"""The state of fitted `TargetStatistics` and its core: what is written, and what is checked when it is read."""
+
+import math
+
+import numpy as np
+
+from ..feature_crossing._combinations import RADIX_LIMIT
+from ..feature_crossing._reading import binned_columns, column_sizes
+from ..feature_crossing._statistics import METHODS, Statistics
+from ..utils._state import snapshot
+from ._crossing import _check_encoder, _cuts, _rising
+from ._encoder import number, take
+from ._nodes import refuse
+
+_CORE = (
+    "keys",
+    "smoothing",
+    "method",
+    "n_folds",
+    "sizes",
+    "prior",
+    "combinations",
+    "means",
+    "counts",
+)
+_TRANSFORMER = (
+    "names",
+    "n_features",
+    "has_feature_names",
+    "positions",
+    "keys",
+    "edges",
+    "encoder",
+    "target_type",
+    "classes",
+    "statistics",
+)
+
+
+def statistics_state(statistics):
+    """Values from which `restored_statistics` makes fitted `Statistics`."""
+    return statistics.state()
+
+
+def restored_statistics(state, sizes, where):
+    """Fitted `Statistics` from what a file says.
+
+    Parameters
+    ----------
+    state : dict
+    sizes : list of int
+        Codes of each column are below these.
+    where : str
+        Place for messages.
+    """
+    found = dict(zip(_CORE, take(state, _CORE, where), strict=True))
+    keys = found["keys"]
+    if not isinstance(keys, list) or not all(_key(key, len(sizes)) for key in keys) or len(set(keys)) < len(keys):
+        refuse(f"{where}: keys", f"different tuples of different positions below {len(sizes)}", keys)
+    if found["sizes"] != list(sizes) or not all(type(size) is int for size in found["sizes"]):
+        refuse(f"{where}: sizes", str(list(sizes)), found["sizes"])
+    number(found["smoothing"], f"{where}: smoothing", low=0.0)
+    if found["method"] not in METHODS:
+        refuse(f"{where}: method", f"one of {METHODS}", found["method"])
+    if type(found["n_folds"]) is not int or not 1 <= found["n_folds"] < 2**31:
+        refuse(f"{where}: n_folds", "a positive int", found["n_folds"])
+    prior = found["prior"]
+    if not isinstance(prior, np.ndarray) or prior.ndim != 1 or prior.dtype != np.float64 or not len(prior):
+        refuse(f"{where}: prior", "float64 of one dimension", prior)
+    if not np.isfinite(prior).all():
+        refuse(f"{where}: prior", "finite", prior)
+    for name in ("combinations", "means", "counts"):
+        if not isinstance(found[name], list) or len(found[name]) != len(keys):
+            refuse(f"{where}: {name}", f"a list of {len(keys)}", found[name])
+    for key, seen, means, counts in zip(keys, found["combinations"], found["means"], found["counts"], strict=True):
+        _check_table(math.prod(sizes[i] for i in key), seen, means, counts, len(prior), f"{where}: key {key}")
+    return Statistics.restored(found)
+
+
+def _key(key, n):
+    ok = isinstance(key, tuple) and key and all(type(i) is int and 0 <= i < n for i in key)
+    return bool(ok) and len(set(key)) == len(key)
+
+
+def _check_table(span, seen, means, counts, n_targets, where):
+    if not isinstance(seen, np.ndarray) or seen.ndim != 1 or seen.dtype.kind not in "iu" or not len(seen):
+        refuse(f"{where}: combinations", "whole numbers, one at least", seen)
+    low, high = (-(2**63), 2**63) if span > RADIX_LIMIT else (0, span)
+    # Compared in their own type: differences of 64 bits may overflow.
+    if not low <= int(seen[0]) or not int(seen[-1]) < high or not (seen[1:] > seen[:-1]).all():
+        refuse(f"{where}: combinations", f"rising, from {low} to below {high}", seen)
+    if not _floats(means, (len(seen), n_targets)) or not np.isfinite(means).all():
+        refuse(f"{where}: means", f"finite float32 of shape {(len(seen), n_targets)}", means)
+    if not _floats(counts, (len(seen),)) or not (np.isfinite(counts) & (counts > 0)).all():
+        refuse(f"{where}: counts", f"{len(seen)} positive float32", counts)
+
+
+def _floats(values, shape):
+    return isinstance(values, np.ndarray) and values.dtype == np.float32 and values.shape == shape
+
+
+def target_statistics_state(transformer):
+    """Values from which `restore_target_statistics` makes the fitted attributes."""
+    t = snapshot(transformer)
+    return {
+        "names": t._names,
+        "n_features": t.n_features_in_,
+        "has_feature_names": hasattr(t, "feature_names_in_"),
+        "positions": t._positions,
+        "keys": t._keys,
+        "edges": t._edges,
+        "encoder": t.encoder_,
+        "target_type": t.target_type_,
+        "classes": t.classes_,
+        "statistics": statistics_state(t._statistics),
+    }
+
+
+def restore_target_statistics(transformer, state):
+    """Set the fitted attributes of a new `TargetStatistics` from what a file says."""
+    found = take(state, _TRANSFORMER, "TargetStatistics")
+    names, n, has_names, positions, keys, edges, encoder, target_type, classes, statistics = found
+    if type(n) is not int or n < 1:
+        refuse("n_features", "an int of at least 1", n)
+    if names is not None and (not isinstance(names, list) or len(names) != n or len(set(names)) < n):
+        refuse("names", f"None or {n} different column names", names)
+    if has_names not in (True, False) or (has_names and not all(isinstance(name, str) for name in names or [None])):
+        refuse("has_feature_names", "True or False, and only True if names are strings", has_names)
+    if not isinstance(positions, list) or not positions or not _rising(positions, n):
+        refuse("positions", f"rising ints below {n}", positions)
+    _check_encoder(encoder, positions, names)
+    usable = set(positions) - {positions[i] for i in encoder.sequence_}
+    if not isinstance(keys, list) or not all(_key(key, n) and set(key) <= usable for key in keys):
+        refuse("keys", f"tuples of different positions among {sorted(usable)}", keys)
+    used = sorted({i for key in keys for i in key})
+    numeric = [i for i in used if i in {positions[j] for _, j in binned_columns(encoder)}]
+    if not isinstance(edges, dict) or sorted(edges) != numeric or not all(map(_cuts, edges.values())):
+        refuse("edges", f"rising scores in [-sqrt(3), sqrt(3)] for each of the columns {numeric}", edges)
+    every = {positions[j]: edges.get(positions[j], np.zeros(0)) for _, j in binned_columns(encoder)}
+    sizes = column_sizes(encoder, positions, every)
+    core = restored_statistics(statistics, [sizes[i] for i in used], "The statistics")
+    if [tuple(used[i] for i in key) for key in core.keys] != keys:
+        refuse("The keys of the statistics", str(keys), core.keys)
+    _check_target(target_type, classes, core.n_targets)
+    labels = [f"x{i}" for i in range(n)] if names is None else [str(name) for name in names]
+    transformer.n_features_in_ = n
+    if has_names:
+        transformer.feature_names_in_ = np.array(names, dtype=object)
+    transformer.target_type_, transformer.classes_ = target_type, classes
+    transformer._publish(names, labels, positions, keys, edges, encoder, core)
+
+
+def _check_target(target_type, classes, n_targets):
+    wanted = {"binary": 1, "continuous": 1, "multiclass": None if classes is None else len(classes)}
+    if target_type not in wanted or wanted[target_type] != n_targets:
+        refuse("target_type", f"the type of {n_targets} target(s)", target_type)
+    if target_type == "continuous":
+        if classes is not None:
+            refuse("classes", "None for numbers", classes)
+        return
+    n = 2 if target_type == "binary" else n_targets
+    if not isinstance(classes, np.ndarray) or classes.shape != (n,) or len(set(classes.tolist())) < n:
+        refuse("classes", f"{n} different values", classes)

@@ -1,12 +1,17 @@
-"""Statistics out of sample: no row sees its own target, and ids of few rows say what they know."""
+"""No row sees its own target; ids of few rows say what they know; rows of no weight and large numbers change nothing."""
+
+import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
+from sklearn_autorec.feature_crossing import AutoCross, TargetStatistics
 from sklearn_autorec.feature_crossing._statistics import Statistics
+from sklearn_autorec.serving import load, save
 
 
 def test_what_was_never_seen_has_the_mean_of_all_rows():
@@ -86,3 +91,53 @@ def test_names_say_what_the_columns_are():
     statistics = Statistics([(0,), (1, 2)]).fit([np.array([2, 3])] * 3, np.array([0.0, 1]))
     assert statistics.names("abc") == ["mean(y | a)", "mean(y | b, c)", "log_count(a)", "log_count(b, c)"]
     assert statistics.names("abc", [5, 7])[:3] == ["mean(y=5 | a)", "mean(y=7 | a)", "mean(y=5 | b, c)"]
+
+
+# the transformer -------------------------------------------------------------------------------------
+
+
+def users(n=2000):
+    """Two ids that act together, and 0/1 targets."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"user": rng.integers(6, size=n).astype(str), "shop": rng.integers(6, size=n).astype(str)})
+    odd = (X["user"].astype(int) + X["shop"].astype(int)) % 2 == 1
+    return X, (rng.random(n) < np.where(odd, 0.8, 0.2)).astype(int)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1e-30, 0.0), (1e200, 0.0), (1.0, 1e9), (-1e6, 1.7e18)])
+def test_means_of_numbers_keep_their_digits(scale, shift, tmp_path):
+    X, y = users()
+    targets = y + X["user"].astype(float).to_numpy() / 7
+    numbers = targets * scale + shift
+    options = {"crosses": None, "append": False, "target_type": "continuous", "smoothing": 0.0, "random_state": 0}
+    statistics = TargetStatistics(["user"], **options).fit(X, numbers)
+    found = statistics.transform(X)["mean(y | user)"]
+    expected = pd.Series(numbers).groupby(X["user"]).transform("mean")
+    assert_allclose(found, expected, rtol=1e-12 if shift else 1e-6)
+    assert_allclose((found - shift) / scale, pd.Series(targets).groupby(X["user"]).transform("mean"), rtol=1e-3)
+    unseen = statistics.transform(pd.DataFrame({"user": ["new"], "shop": ["0"]}))
+    assert_allclose(unseen["mean(y | user)"], numbers.mean(), rtol=1e-12)
+    assert statistics.target_mean_ == pytest.approx(numbers.mean(), rel=1e-12)
+    trained = TargetStatistics(["user"], **options).fit_transform(X, numbers)["mean(y | user)"]
+    plain = TargetStatistics(["user"], **options).fit_transform(X, targets)["mean(y | user)"]
+    assert_allclose((trained - shift) / scale, plain, rtol=1e-3)
+    save(statistics, tmp_path / "model")
+    for again in (load(tmp_path / "model"), pickle.loads(pickle.dumps(statistics))):
+        pd.testing.assert_frame_equal(again.transform(X), statistics.transform(X))
+
+
+@pytest.mark.parametrize("crosses", ["auto", "search"])
+def test_rows_without_weight_are_as_good_as_absent(crosses):
+    X, y = users()
+    weight = (np.arange(2000) % 3 > 0).astype(float)
+    there = weight > 0
+    spoiled = X.copy()
+    spoiled.loc[~there, "user"] = spoiled.loc[~there, "shop"]  # would hide the pair, and change its strength
+    labels = np.where(there, y, 7)  # a class that no row that counts has
+    crosses = AutoCross(random_state=0) if crosses == "search" else crosses
+    whole, part = (TargetStatistics(crosses=crosses, append=False, random_state=0) for _ in range(2))
+    of_all = whole.fit_transform(spoiled, labels, weight)
+    of_kept = part.fit_transform(X[there], y[there])
+    assert whole.classes_.tolist() == [0, 1] and whole.crosses_ == part.crosses_ == [("user", "shop")]
+    assert_array_equal(of_all[there], of_kept)
+    pd.testing.assert_frame_equal(whole.transform(X), part.transform(X))

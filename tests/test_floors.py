@@ -68,6 +68,8 @@ BELOW = {
         "base",
         "preprocessing",
         "feature_crossing",
+        "linear_model",
+        "_ensemble",
         "_fit_parts",
         "_fitted",
         "_narrowing",

@@ -5,6 +5,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, softmax
 
 PULL = 5.0  # toward equal weights, in units of the loss of one row
+LEAST_ERROR = 1e-3  # of the worst model's: a perfect model would make the unit 0
 LEAST_WEIGHT = 0.02  # a model that gets less is left out
 
 
@@ -37,7 +38,7 @@ def mixing_weights(outputs, y, weight=None, *, logistic, pull=PULL, least=LEAST_
     y = np.asarray(y, dtype=np.float64)
     rows = np.ones(len(y)) if weight is None else weight / np.mean(weight)
     errors = [np.average((outputs[:, k] - y) ** 2, weights=rows) for k in range(n_models)]
-    unit = 2 * max(min(errors), 1e-12)
+    unit = 2 * max(min(errors), LEAST_ERROR * max(errors)) or 1.0
 
     def objective(scores):
         w = softmax(scores)

@@ -28,15 +28,6 @@ def position(name, names, labels, parameter):
     )
 
 
-def resolve_columns(columns, names, labels, parameter):
-    """Positions of named columns, in their order; refuses repetitions."""
-    found = [position(name, names, labels, parameter) for name in columns]
-    for i in found:
-        if found.count(i) > 1:
-            raise ValueError(f"{parameter} has {labels[i]!r} more than once.")
-    return found
-
-
 def resolve_crosses(crosses, names, labels):
     """Crosses as tuples of positions in ascending order; refuses what is none, and repetitions."""
     found = []

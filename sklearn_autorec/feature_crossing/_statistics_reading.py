@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import type_of_target
 
-from ..utils._sklearn import check_y
+from ..utils._sklearn import check_y, safe_indexing
 from ._autocross import AutoCross
 from ._reading import position, resolve_crosses
 from ._statistics_keys import choose_keys
@@ -17,30 +17,42 @@ MOST_CLASSES = 100  # beyond, what looks like classes is rather a number
 ALL_PAIRS = 45  # of ten columns: up to so many, crosses="auto" takes all pairs
 
 
-def read_target(y, estimator):
-    """The target as float64 (n_rows,) or (n_rows, n_classes), its type and its classes (None for numbers)."""
+def read_target(y, estimator, weights=None):
+    """The target as float64 (n_rows,) or (n_rows, n_classes), its type and its classes (None for numbers).
+
+    What it is and its classes are those of the rows with weight.
+    """
     y = check_y(y, estimator)
+    counted = y if weights is None or len(weights) != len(y) else y[weights > 0]
     kind = estimator.target_type
     if kind == "auto":
-        kind = type_of_target(y, input_name="y", raise_unknown=True)
+        kind = type_of_target(counted, input_name="y", raise_unknown=True)
         if kind not in ("binary", "multiclass", "continuous"):
             raise ValueError(f"y must be classes or numbers, got a target of type {kind!r}.")
     if kind == "continuous":
         return check_y(y, estimator, y_numeric=True).astype(np.float64), kind, None
-    classes, codes = np.unique(y, return_inverse=True)
+    classes = np.unique(counted)
     n_classes, asked = len(classes), estimator.target_type
     if n_classes < 2 or n_classes > MOST_CLASSES or (asked == "binary" and n_classes > 2):
         allowed = "two classes" if asked == "binary" else f"2 to {MOST_CLASSES} classes"
         raise ValueError(
-            f"y must have {allowed}, got {n_classes} class(es) in {len(y)} sample(s). For numbers give "
+            f"y must have {allowed}, got {n_classes} class(es) in {len(counted)} sample(s). For numbers give "
             'target_type="continuous".'
         )
     if n_classes == 2 and asked != "multiclass":
-        return codes.astype(np.float64), "binary", classes
-    return (codes[:, None] == np.arange(n_classes)).astype(np.float64), "multiclass", classes
+        return (y == classes[1]).astype(np.float64), "binary", classes
+    return (y[:, None] == classes).astype(np.float64), "multiclass", classes
 
 
-def given_keys(estimator, X, y, names, labels, at, n_bins):
+def centre_and_scale(numbers, weights):
+    """Mean, and largest distance from it, of the rows with weight: statistics of what is left are exact in float32."""
+    if weights is not None:
+        numbers, weights = numbers[weights > 0], weights[weights > 0]
+    centre = float(np.average(numbers, weights=weights))
+    return centre, float(np.abs(numbers - centre).max()) or 1.0
+
+
+def given_keys(estimator, X, y, names, labels, at, n_bins, weights=None):
     """Columns and crosses that are known before the table is read (None: not yet), and bins."""
     columns, crosses = estimator.columns, []
     if columns is not None:
@@ -48,6 +60,9 @@ def given_keys(estimator, X, y, names, labels, at, n_bins):
         if len(set(columns)) < len(columns):
             raise ValueError(f"columns names a column twice, got {list(estimator.columns)!r}.")
     if isinstance(estimator.crosses, AutoCross):
+        if weights is not None and not weights.all():
+            rows = np.flatnonzero(weights)
+            X, y = safe_indexing(X, rows), np.asarray(y)[rows]
         search = clone(estimator.crosses).fit(X, y)
         crosses = resolve_crosses(search.crosses_, search.field_names_, search.field_names_)
         crosses = [cross for cross in crosses if at not in cross]

@@ -27,7 +27,7 @@ from ._reading import (
     select,
 )
 from ._statistics import Statistics
-from ._statistics_reading import all_keys, folds_of, given_keys, ranks_of, read_target
+from ._statistics_reading import all_keys, centre_and_scale, folds_of, given_keys, ranks_of, read_target
 
 
 class TargetStatistics(TransformerMixin, BaseEstimator):
@@ -217,14 +217,16 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
         labels = [f"x{i}" for i in range(len(columns))] if names is None else [str(name) for name in names]
-        targets, self.target_type_, self.classes_ = read_target(y, self)
+        weights = row_weights(None if sample_weight is None else np.asarray(sample_weight), len(columns[0]))
+        targets, self.target_type_, self.classes_ = read_target(y, self, weights)
         check_consistent_length(columns[0], targets)
-        weights = row_weights(None if sample_weight is None else np.asarray(sample_weight), len(targets))
+        centre, scale = centre_and_scale(targets, weights) if self.classes_ is None else (0.0, 1.0)
+        targets = targets if self.classes_ is not None else (targets - centre) / scale
         at = None if self.order is None else position(self.order, names, labels, "order")
         order = None if at is None else ranks_of(columns[at], labels[at])
         rng = check_random_state(self.random_state)
         n_bins = resolve_bins(self.n_bins, names, labels)
-        given, n_bins = given_keys(self, X, y, names, labels, at, n_bins)
+        given, n_bins = given_keys(self, X, y, names, labels, at, n_bins, weights)
         encoder = checked_encoder(self.encoder)
         positions = [i for i in range(len(columns)) if i != at or self.encoder is not None]
         if not positions:
@@ -252,6 +254,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
             features = statistics.fit_transform(codes, targets, weights, code_sizes, rng=rng, folds=folds, order=order)
         else:
             statistics.fit(codes, targets, weights, code_sizes)
+        self._centre, self._scale = centre, scale
         self._publish(names, labels, positions, keys, {i: edges[i] for i in used if i in edges}, encoder, statistics)
         return table, features
 
@@ -261,7 +264,8 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         self._edges, self._statistics, self.encoder_ = edges, statistics, encoder
         self.columns_ = [labels[key[0]] for key in keys if len(key) == 1]
         self.crosses_ = [tuple(labels[i] for i in key) for key in keys if len(key) > 1]
-        self.target_mean_ = statistics.prior if self.target_type_ == "multiclass" else float(statistics.prior[0])
+        mean = statistics.prior * self._scale + self._centre
+        self.target_mean_ = mean if self.target_type_ == "multiclass" else float(mean[0])
         place = {p: j for j, p in enumerate(positions)}
         categorical = {i: j for j, i in enumerate(encoder.categorical_.tolist())}
         numeric = {i: j for j, i in enumerate(encoder.numeric_.tolist())}
@@ -288,8 +292,9 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        table or float32 array of shape (n_rows, n_features_out)
-            What ``append`` says, then means of columns and crosses, then log counts. A table of the kind of X.
+        table or array of shape (n_rows, n_features_out)
+            What ``append`` says, then means of columns and crosses, then log counts: float32, but float64 where y is
+            numbers. A table of the kind of X.
         """
         check_is_fitted(self, "_statistics")
         if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self._names and len(X)):
@@ -306,6 +311,10 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         return self._output(X, table, features)
 
     def _output(self, X, table, features):
+        if self.classes_ is None:  # means of numbers keep the digits that float32 has not
+            n_means = len(self._keys)
+            features = features.astype(np.float64)
+            features[:, :n_means] = features[:, :n_means] * self._scale + self._centre
         if not self.counts:
             features = features[:, : len(self._keys) * self._statistics.n_targets]
         new = self._new_names(self._labels)

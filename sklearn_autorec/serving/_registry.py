@@ -149,4 +149,4 @@ class Registry:
 
 _PRIVATE = {"_schema", "_text_numbers", "_derived", "_counters", "_architecture", "_weight_seen"}
 _PRIVATE |= {"_names", "_labels", "_positions", "_crosses", "_edges", "_combinations"}
-_PRIVATE |= {"_keys", "_statistics", "_sources", "_numeric"}
+_PRIVATE |= {"_keys", "_statistics", "_sources", "_numeric", "_centre", "_scale"}

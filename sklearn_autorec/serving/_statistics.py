@@ -33,6 +33,8 @@ _TRANSFORMER = (
     "encoder",
     "target_type",
     "classes",
+    "centre",
+    "scale",
     "statistics",
 )
 
@@ -112,6 +114,8 @@ def target_statistics_state(transformer):
         "encoder": t.encoder_,
         "target_type": t.target_type_,
         "classes": t.classes_,
+        "centre": t._centre,
+        "scale": t._scale,
         "statistics": statistics_state(t._statistics),
     }
 
@@ -119,7 +123,7 @@ def target_statistics_state(transformer):
 def restore_target_statistics(transformer, state):
     """Set the fitted attributes of a new `TargetStatistics` from what a file says."""
     found = take(state, _TRANSFORMER, "TargetStatistics")
-    names, n, has_names, positions, keys, edges, encoder, target_type, classes, statistics = found
+    names, n, has_names, positions, keys, edges, encoder, target_type, classes, centre, scale, statistics = found
     if type(n) is not int or n < 1:
         refuse("n_features", "an int of at least 1", n)
     if names is not None and (not isinstance(names, list) or len(names) != n or len(set(names)) < n):
@@ -142,6 +146,11 @@ def restore_target_statistics(transformer, state):
     if [tuple(used[i] for i in key) for key in core.keys] != keys:
         refuse("The keys of the statistics", str(keys), core.keys)
     _check_target(target_type, classes, core.n_targets)
+    largest = float(np.finfo(np.float64).max)
+    transformer._centre = number(centre, "centre", -largest, largest)
+    transformer._scale = number(scale, "scale", float(np.finfo(np.float64).tiny) * 2.0**-52, largest)
+    if classes is not None and (centre, scale) != (0.0, 1.0):
+        refuse("centre and scale", "0 and 1 for classes", (centre, scale))
     labels = [f"x{i}" for i in range(n)] if names is None else [str(name) for name in names]
     transformer.n_features_in_ = n
     if has_names:

@@ -1,0 +1,70 @@
+"""Which crosses boosted trees get statistics of: the planted ones, and nothing of noise."""
+
+import numpy as np
+import pytest
+
+from sklearn_autorec.feature_crossing._keys import choose_keys
+
+
+def planted(seed, n=4000, n_columns=7, n_targets=1, numbers=False):
+    """Codes, and targets in which columns 1 and 4 act together, 0 alone."""
+    rng = np.random.default_rng(seed)
+    codes = [rng.integers(2, 10, size=n) for _ in range(n_columns)]
+    effects = rng.normal(size=(10, 10, n_targets)) * 1.5
+    score = effects[codes[1], codes[4]] + 0.7 * rng.normal(size=(10, n_targets))[codes[0]]
+    y = score + rng.normal(size=score.shape) if numbers else (rng.random(score.shape) < 1 / (1 + np.exp(-score)))
+    return codes, y.astype(float)
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+@pytest.mark.parametrize("n_targets", [1, 3])
+def test_the_planted_pair_is_chosen_and_nothing_of_shuffled_targets(numbers, n_targets):
+    for seed in range(5):
+        codes, y = planted(seed, n_targets=n_targets, numbers=numbers)
+        options = {"logistic": not numbers, "max_crosses": 20, "max_order": 2}
+        y = y if n_targets > 1 else y[:, 0]
+        assert choose_keys(codes, [10] * 7, y, rng=np.random.RandomState(seed), **options) == [(1, 4)]
+        shuffled = np.random.default_rng(seed).permutation(y)
+        assert choose_keys(codes, [10] * 7, shuffled, rng=np.random.RandomState(seed), **options) == []
+
+
+def test_noise_of_few_values_seldom_passes():
+    taken = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        codes = [rng.integers(2, 2 + k, size=[300, 2000][seed % 2]) for k in (2, 2, 3, 3, 4, 400)]
+        y = (rng.random(len(codes[0])) < 0.2 + 0.3 * (codes[0] - 2)).astype(float)
+        taken += len(choose_keys(codes, [402] * 6, y, logistic=True, rng=np.random.RandomState(0)))
+    assert taken <= 3  # of 300 pairs
+
+
+def test_a_triple_is_reached_through_its_pairs():
+    rng = np.random.default_rng(0)
+    codes = [rng.integers(2, 5, size=12_000) for _ in range(5)]
+    effects = rng.normal(size=(5, 5, 5)) * 3
+    y = (rng.random(12_000) < 1 / (1 + np.exp(-effects[codes[0], codes[1], codes[2]]))).astype(float)
+    options = {"logistic": True, "rng": np.random.RandomState(0)}
+    assert choose_keys(codes, [5] * 5, y, max_order=3, **options)[0] == (0, 1, 2)
+    assert max(map(len, choose_keys(codes, [5] * 5, y, max_order=2, **options))) == 2
+
+
+def test_crosses_ignore_rows_without_weight_and_columns_of_one_value():
+    codes, y = planted(0)
+    codes.append(np.full(len(y), 2))
+    weight = (np.arange(len(y)) % 3 > 0).astype(float)
+    spoiled = np.where(weight > 0, y[:, 0], 1 - y[:, 0])
+    kept = [column[weight > 0] for column in codes]
+    found = choose_keys(codes, [10] * 8, spoiled, logistic=True, weight=weight, rng=np.random.RandomState(0))
+    alone = choose_keys(kept, [10] * 8, y[weight > 0, 0], logistic=True, rng=np.random.RandomState(0))
+    assert found == alone == [(1, 4)]
+
+
+def test_the_number_of_crosses_is_bounded_and_the_best_come_first():
+    rng = np.random.default_rng(0)
+    codes = [rng.integers(2, 8, size=8000) for _ in range(6)]
+    strong, weak = rng.normal(size=(2, 8, 8))
+    y = 3 * strong[codes[0], codes[1]] + weak[codes[2], codes[3]] + rng.normal(size=8000)
+    options = {"logistic": False, "max_order": 2}
+    both = choose_keys(codes, [8] * 6, y, rng=np.random.RandomState(0), **options)
+    assert both == [(0, 1), (2, 3)]
+    assert choose_keys(codes, [8] * 6, y, rng=np.random.RandomState(0), max_crosses=1, **options) == both[:1]

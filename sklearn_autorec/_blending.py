@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from ._ensemble._companions import STATISTICS, WIDE, fit_mixture, possible_companions
+from ._settings import is_default
 from .search import forward_in_chunks, train
 
 __all__ = ["Blending"]
@@ -43,7 +44,7 @@ class Blending:
                 )
         if several or drops:
             return []
-        auto = self.network == "auto"
+        auto = is_default(self.network)
         automatic = {WIDE: auto and self.wide == "auto", STATISTICS: auto and self.target_statistics == "auto"}
         return [name for name in (WIDE, STATISTICS) if name in asked or automatic[name]]
 

@@ -17,6 +17,7 @@ from ._narrowing import build_network
 from ._preparing import Preparing
 from ._results import SearchResults
 from ._searching import Found, check_methods, search_parts
+from ._settings import is_default, setting
 from ._streaming import PartialFit, rolled_back
 from .base import describe, resolve_network
 from .nn import NUMERIC_EMBEDDINGS, Members
@@ -25,6 +26,8 @@ from .search import EncodedTensors, FieldNet, forward_in_chunks, train
 from .utils._defaults import DefaultComponents
 from .utils._sklearn import CallbackSupportMixin, HasMethods, Interval, StrOptions, validate_parameters
 from .utils._state import snapshot
+
+SEARCH_SHARE = 0.4  # of max_epochs, with the default network
 
 
 class FieldEstimator(
@@ -42,22 +45,22 @@ class FieldEstimator(
         "search": [None, list, tuple, HasMethods(["build", "realise", "search"])],
         "joint": ["boolean"],
         "encoder": [None, HasMethods(["fit", "encode"])],
-        "embedding_dim": [Interval(Integral, 1, None, closed="left")],
+        "embedding_dim": [None, Interval(Integral, 1, None, closed="left")],
         "numeric_embedding": [StrOptions({*NUMERIC_EMBEDDINGS})],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "embedding_l2": [Interval(Real, 0, None, closed="left")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "embedding_init": [Interval(Real, 0, None, closed="neither")],
+        "lr": [None, Interval(Real, 0, None, closed="neither")],
+        "embedding_l2": [None, Interval(Real, 0, None, closed="left")],
+        "weight_decay": [None, Interval(Real, 0, None, closed="left")],
+        "embedding_init": [None, Interval(Real, 0, None, closed="neither")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "search_epochs": [None, Interval(Integral, 1, None, closed="left")],
         "early_stopping": [StrOptions({"auto"}), "boolean"],
         "validation": [StrOptions({"auto", "random", "last"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "patience": [Interval(Integral, 1, None, closed="left")],
+        "patience": [None, Interval(Integral, 1, None, closed="left")],
         "monitor": [StrOptions({"loss", "auc"})],
-        "lr_schedule": [StrOptions({"constant", "plateau", "cosine"})],
-        "averaging": [Interval(Real, 0, 1, closed="left")],
+        "lr_schedule": [None, StrOptions({"constant", "plateau", "cosine"})],
+        "averaging": [None, Interval(Real, 0, 1, closed="left")],
         "id_dropout": [Interval(Real, 0, 1, closed="left")],
         "members": [Interval(Integral, 1, None, closed="left")],
         "wide": [StrOptions({"auto", "autocross"}), None],
@@ -75,22 +78,22 @@ class FieldEstimator(
         search=None,
         joint=False,
         encoder=None,
-        embedding_dim=16,
+        embedding_dim=None,
         numeric_embedding="piecewise",
-        lr=1e-3,
-        embedding_l2=0.0,
-        weight_decay=0.0,
-        embedding_init=0.01,
+        lr=None,
+        embedding_l2=None,
+        weight_decay=None,
+        embedding_init=None,
         batch_size="auto",
         max_epochs=20,
         search_epochs=None,
         early_stopping="auto",
         validation="auto",
         validation_fraction=0.1,
-        patience=2,
+        patience=None,
         monitor="loss",
-        lr_schedule="constant",
-        averaging=0.0,
+        lr_schedule=None,
+        averaging=None,
         id_dropout=0.005,
         members=1,
         wide="auto",
@@ -183,7 +186,7 @@ class FieldEstimator(
         fitted = snapshot(self) if self.warm_start and getattr(self, "net_", None) is not None else None
         rows = self._prepare(X, y, sample_weight, fitted)
         if rows.target.n_outputs == 0:  # a single class: nothing to learn
-            self._publish(Fitted(rows.target, rows.encoder, None, {}, self.embedding_dim))
+            self._publish(Fitted(rows.target, rows.encoder, None, {}, setting(self, "embedding_dim")))
             return self
         validation = None
         if X_val is not None and self.early_stopping:
@@ -305,7 +308,7 @@ class FieldEstimator(
             rows.encoder,
             net,
             found.architecture,
-            self.embedding_dim,
+            setting(self, "embedding_dim"),
             found.history,
             history,
             n_iter,
@@ -317,15 +320,18 @@ class FieldEstimator(
     def _described(self, network):
         return {
             "network": describe(network, "network"),
-            "embedding_dim": self.embedding_dim,
+            "embedding_dim": setting(self, "embedding_dim"),
             "numeric_embedding": self.numeric_embedding,
         }
 
     def _search(self, network, methods, context, loss, data, plan, device, seeds, progress):
         """The search phase; its plan differs from that of the final training."""
-        plan = dataclasses.replace(
-            plan, epochs=self.search_epochs or self.max_epochs, lr_schedule="constant", averaging=0.0
-        )
+        epochs = self.search_epochs
+        if epochs is None:
+            # With rates and averages of the default network the best epoch comes long before the last.
+            share = SEARCH_SHARE if is_default(self.network) else 1.0
+            epochs = max(round(share * self.max_epochs), 1)
+        plan = dataclasses.replace(plan, epochs=epochs, lr_schedule="constant", averaging=0.0)
         return search_parts(
             methods, self.joint, network, lambda: seeds.fresh(context, search=True), loss, data, plan, device, progress
         )

@@ -14,6 +14,7 @@ from ._blending import Split
 from ._ensemble._order import order_matters
 from ._fit_parts import mean_one
 from ._searching import check_slots
+from ._settings import is_default, setting
 from .nn import BuildContext
 from .preprocessing import N_BINS, FieldEncoder
 from .preprocessing._fitted import UNBOUNDED_RANGE
@@ -156,13 +157,13 @@ class Preparing:
         """Training rows and those that judge, as a `Split`."""
         wanted, n = self.early_stopping, len(rows)
         if wanted == "auto":
-            least = DEFAULT_STOPPING_ROWS if self.network == "auto" else EARLY_STOPPING_ROWS
+            least = DEFAULT_STOPPING_ROWS if is_default(self.network) else EARLY_STOPPING_ROWS
             wanted = n >= least or validation is not None
         if not wanted:
             return Split(rows)
         if validation is not None:
             return Split(rows, validation, validation)
-        if n < FOLDED_ROWS and self.early_stopping == "auto" and self.validation != "last":
+        if is_default(self.network) and n < FOLDED_ROWS and self.early_stopping == "auto" and self.validation != "last":
             order = np.random.RandomState(seeds.split).permutation(n)
             stratify = rows.target.stratify(rows.y)
             if stratify is not None:  # each class spreads evenly over the parts
@@ -194,7 +195,7 @@ class Preparing:
 
     def _judged_by_last(self, rows, seeds):
         """Whether the last rows are held out, not rows drawn at random."""
-        if self.validation != "auto" or rows.target.n_outputs > 1:
+        if self.validation != "auto" or rows.target.n_outputs > 1 or not is_default(self.network):
             return self.validation == "last"
         rng = np.random.RandomState(seeds.split)
         return order_matters(rows.table, rows.encoder.n_ids_, rows.y.astype(np.float64), rows.target.is_class, rng)
@@ -223,15 +224,15 @@ class Preparing:
         return TrainingPlan(
             epochs=self.max_epochs,
             batch_size=batch_size,
-            lr=self.lr,
-            embedding_l2=self.embedding_l2,
-            weight_decay=self.weight_decay,
-            lr_schedule=self.lr_schedule,
+            lr=setting(self, "lr"),
+            embedding_l2=setting(self, "embedding_l2"),
+            weight_decay=setting(self, "weight_decay"),
+            lr_schedule=setting(self, "lr_schedule"),
             id_dropout=self.id_dropout,
-            patience=self.patience,
+            patience=setting(self, "patience"),
             seed=seeds.order,
             monitor=self._monitor(target),
-            averaging=self.averaging,
+            averaging=setting(self, "averaging"),
         )
 
     def _context(self, rows, plan):
@@ -246,12 +247,12 @@ class Preparing:
             n_ids=n_ids,
             n_numeric=len(encoder.numeric_),
             sequences=sequences,
-            embedding_dim=self.embedding_dim,
+            embedding_dim=setting(self, "embedding_dim"),
             n_outputs=rows.target.n_outputs,
             counts=tuple(encoder.counts_),
             output_bias=tuple(float(b) for b in rows.target.output_bias(rows.y, rows.weight)),
             sparse_gradients=n_rows > LAZY_TABLE_FACTOR * per_batch,
-            embedding_init=self.embedding_init,
+            embedding_init=setting(self, "embedding_init"),
             members=self.members,
             numeric_embedding=self.numeric_embedding,
             n_numeric_bins=getattr(encoder, "n_bins", N_BINS),
@@ -261,7 +262,8 @@ class Preparing:
     def _check_memory(self, encoder, n_rows, n_outputs):
         """Refuse embedding tables that would not fit, before anything is allocated."""
         # The table, its gradient, two moments, and a copy of the best epoch.
-        needed = 5 * 4 * n_rows * (self.embedding_dim + n_outputs) * self.members
+        dim = setting(self, "embedding_dim")
+        needed = 5 * 4 * n_rows * (dim + n_outputs) * self.members
         available = available_memory()
         if needed > available:
             members = f" and members={self.members}" if self.members > 1 else ""
@@ -271,7 +273,7 @@ class Preparing:
                 *encoder.field_names_[len(encoder.n_ids_) + len(encoder.numeric_) :],
             ]
             raise ValueError(
-                f"The embedding tables of {n_rows:,} ids with embedding_dim={self.embedding_dim}{members} need about "
+                f"The embedding tables of {n_rows:,} ids with embedding_dim={dim}{members} need about "
                 f"{needed / 2**30:.2f} GiB in training, {available / 2**30:.2f} GiB are available. Column "
                 f"{names[largest]!r} has most ids: cap it with encoder=FieldEncoder(max_categories=..., "
                 f"min_frequency=... or hash_threshold=...), or lower embedding_dim{' or members' if members else ''}."

@@ -27,6 +27,13 @@ class SearchResults:
             found["embedding"] = {**found["embedding"], "mask": mask_to_text(mask)}
         return found
 
+    @property
+    def part_weights_(self):
+        """Weight of the network and of each part beside it in the mean that predicts: dict, of sum 1."""
+        check_is_fitted(self, "encoder_")
+        mixture = self.__dict__.get("_mixture_")
+        return {"network": 1.0} if mixture is None else dict(mixture.weights)
+
     @classmethod
     def from_architecture(cls, architecture, **params):
         """An estimator that trains a known architecture, without searching.

@@ -10,6 +10,7 @@ from ._fit_parts import Seeds, device_of, resolve_device, serving_net
 from ._fitted import Fitted
 from ._narrowing import build_network
 from ._searching import check_slots
+from ._settings import setting
 from .base import resolve_network
 from .nn import ReLUDropout
 from .search import FieldNet, train
@@ -49,7 +50,7 @@ class PartialFit:
             self._check_components(network, [])
         rows = self._prepare(X, y, sample_weight, fitted, classes)
         if rows.target.n_outputs == 0:
-            self._publish(Fitted(rows.target, rows.encoder, None, {}, self.embedding_dim))
+            self._publish(Fitted(rows.target, rows.encoder, None, {}, setting(self, "embedding_dim")))
             return self
         with rolled_back(fitted or self):
             self._publish(self._next_epoch(network, rows, fitted))
@@ -102,7 +103,7 @@ class PartialFit:
             rows.encoder,
             serving_net(module, loss),
             architecture,
-            self.embedding_dim,
+            setting(self, "embedding_dim"),
             search_history,
             history + result.history,
             n_iter + result.best_epoch,

@@ -27,9 +27,11 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
 
     Parameters
     ----------
-    network : str or Network, default="deepfm"
-        The network family, by name or as an object with its own parameters, such as
-        ``DeepFM(hidden_units=(64, 32))``. Names are listed by `sklearn_autorec.networks`.
+    network : "auto", str or Network, default="auto"
+        "auto" is a DeepFM of moderate size with the parts of ``wide`` and ``target_statistics`` beside it, and the values of
+        ``embedding_dim`` to ``averaging`` that go with it: what predicts best over many tables. Otherwise the network family,
+        by name or as an object with its own parameters, such as ``DeepFM(hidden_units=(64, 32))``, which then
+        predicts alone unless a part beside it is asked for. Names are listed by `sklearn_autorec.networks`.
     search : SearchMethod, list of them, or None, default=None
         What to choose automatically before the final training, such as ``AutoFIS()``. Methods of a list search
         one after the other, each around the architecture already found.
@@ -38,18 +40,18 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     encoder : FieldEncoder, FrozenEstimator of one, or None, default=None
         Turns the raw table into ids and numbers; None is ``FieldEncoder()``. It is cloned and fitted in ``fit``;
         a frozen one (``sklearn.frozen.FrozenEstimator``) is used as it is.
-    embedding_dim : int, default=16
-        Length of an embedding vector.
-    lr : float, default=1e-3
-        Learning rate of Adam.
-    embedding_l2 : float, default=0.0
+    embedding_dim : int or None, default=None
+        Length of an embedding vector. None: 8 with ``network="auto"``, 16 with another.
+    lr : float or None, default=None
+        Learning rate of Adam. None: 0.004 with ``network="auto"``, 0.001 with another.
+    embedding_l2 : float or None, default=None
         L2 decay of embeddings and first-order weights: its gradient, embedding_l2 times the value, is added before
         Adam's scaling. Raise it against over-fitting of rare values. Tables much larger than a batch
-        decay only in the rows that a batch touches.
-    weight_decay : float, default=0.0
-        The same for all other weights.
-    embedding_init : float, default=0.01
-        Standard deviation of initial embeddings.
+        decay only in the rows that a batch touches. None: @l2@ with ``network="auto"``, 0 with another.
+    weight_decay : float or None, default=None
+        The same for all other weights. None: 0.00001 with ``network="auto"``, 0 with another.
+    embedding_init : float or None, default=None
+        Standard deviation of initial embeddings. None: @init@.
     numeric_embedding : {"piecewise", "periodic", "linear"}, default="piecewise"
         How a number becomes a vector: by a function that is linear between as many knots as the encoder has ``n_bins``,
         through sines and cosines of so many trained frequencies, or as a multiple of one vector.
@@ -58,21 +60,28 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     max_epochs : int, default=20
         Passes over the training rows at most.
     search_epochs : int or None, default=None
-        Epochs of each search; None follows ``max_epochs``.
+        Epochs of each search; None: two fifths of ``max_epochs`` with ``network="auto"``, else ``max_epochs``.
     early_stopping : bool or "auto", default="auto"
-        Stop when held-out rows no longer improve and keep the best epoch. "auto" does so from 10,000 rows, or
-        when ``fit`` is given ``X_val``.
+        Stop when held-out rows no longer improve and keep the best epoch. "auto" does so when ``fit`` is given ``X_val``,
+        with a network of your own from 10,000 rows, and with ``network="auto"`` from 200: up to 5,000 rows four networks
+        are trained, each without a quarter of the rows, and the final one sees all rows for as many epochs as were best.
+    validation : {"auto", "random", "last"}, default="auto"
+        Which rows are held out. "last" are those at the end of the table, for logs in the order of time; the final training
+        then sees them too. "auto" takes them with ``network="auto"`` if they are clearly harder to predict from the
+        others than rows drawn at random are, and the table is not sorted by a column or by the target.
     validation_fraction : float in (0, 1), default=0.1
         Share of the training rows held out for early stopping, when ``fit`` is given no ``X_val``.
-    patience : int, default=2
-        Epochs without improvement before stopping.
+    patience : int or None, default=None
+        Epochs without improvement before stopping. None: 4 with ``network="auto"``, 2 with another.
     monitor : {"loss", "auc"}, default="loss"
         What early stopping watches on the held-out rows.
-    lr_schedule : {"constant", "plateau", "cosine"}, default="constant"
+    lr_schedule : {"constant", "plateau", "cosine"} or None, default=None
         "plateau" divides the rate by 10 after an epoch without improvement; "cosine" takes it to zero over ``max_epochs``.
-    averaging : float in [0, 1), default=0.0
+        None: "cosine" with ``network="auto"``, "constant" with another.
+    averaging : float in [0, 1) or None, default=None
         Decay per step of an exponential average of the weights, which is what is kept; 0 keeps the weights themselves.
         At step k the decay is at most k / (k + 10), so that short trainings average over their last tenth or so.
+        None: 0.99 with ``network="auto"``, 0 with another.
     id_dropout : float in [0, 1), default=0.005
         Share of ids that each training step replaces by the field's unknown id, so that values never seen in
         training meet a trained embedding.
@@ -81,6 +90,13 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         in its own order. Early stopping watches the mean of their logits, which is what predicts. Four need the memory of
         four models and 0.65 of their time or so; searches run with one. ``return_std=True`` in prediction says how far they
         lie apart.
+    wide : {"auto", "autocross"} or None, default="auto"
+        A crossed linear model beside the network (see `CrossedLinearClassifier`): its output and that of the network are
+        averaged with weights from held-out rows. "auto": with ``network="auto"``, two classes or ratings, and
+        no search that drops columns.
+    target_statistics : "auto" or bool, default="auto"
+        Boosted trees over target statistics of columns and their crosses (see `TargetStatistics`) and over numbers, averaged in
+        the same way; a part that held-out rows give less than 2 % is left out. "auto" as in ``wide``.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with ``sample_weight``.
     warm_start : bool, default=False
@@ -103,6 +119,8 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         The trained net; ``net_.module_`` is the torch module.
     encoder_ : FieldEncoder
         The fitted encoder.
+    part_weights_ : dict of str to float
+        Weights of the "network", the "wide" part and "target_statistics" in the mean that predicts.
     architecture_ : dict
         What each search found, by slot: plain values and arrays from which the network is rebuilt.
     search_history_, history_ : list of dict
@@ -148,11 +166,11 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         search=None,
         joint=False,
         encoder=None,
-        embedding_dim=16,
-        lr=1e-3,
-        embedding_l2=0.0,
-        weight_decay=0.0,
-        embedding_init=0.01,
+        embedding_dim=None,
+        lr=None,
+        embedding_l2=None,
+        weight_decay=None,
+        embedding_init=None,
         numeric_embedding="piecewise",
         batch_size="auto",
         max_epochs=20,
@@ -160,10 +178,10 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         early_stopping="auto",
         validation="auto",
         validation_fraction=0.1,
-        patience=2,
+        patience=None,
         monitor="loss",
-        lr_schedule="constant",
-        averaging=0.0,
+        lr_schedule=None,
+        averaging=None,
         id_dropout=0.005,
         members=1,
         wide="auto",
@@ -362,9 +380,11 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
 
     Parameters
     ----------
-    network : str or Network, default="deepfm"
-        The network family, by name or as an object with its own parameters, such as
-        ``DeepFM(hidden_units=(64, 32))``. Names are listed by `sklearn_autorec.networks`.
+    network : "auto", str or Network, default="auto"
+        "auto" is a DeepFM of moderate size with the parts of ``wide`` and ``target_statistics`` beside it, and the values of
+        ``embedding_dim`` to ``averaging`` that go with it: what predicts best over many tables. Otherwise the network family,
+        by name or as an object with its own parameters, such as ``DeepFM(hidden_units=(64, 32))``, which then
+        predicts alone unless a part beside it is asked for. Names are listed by `sklearn_autorec.networks`.
     search : SearchMethod, list of them, or None, default=None
         What to choose automatically before the final training, such as ``AutoFIS()``. Methods of a list search
         one after the other, each around the architecture already found.
@@ -373,18 +393,18 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
     encoder : FieldEncoder, FrozenEstimator of one, or None, default=None
         Turns the raw table into ids and numbers; None is ``FieldEncoder()``. It is cloned and fitted in ``fit``;
         a frozen one (``sklearn.frozen.FrozenEstimator``) is used as it is.
-    embedding_dim : int, default=16
-        Length of an embedding vector.
-    lr : float, default=1e-3
-        Learning rate of Adam.
-    embedding_l2 : float, default=0.0
+    embedding_dim : int or None, default=None
+        Length of an embedding vector. None: 8 with ``network="auto"``, 16 with another.
+    lr : float or None, default=None
+        Learning rate of Adam. None: 0.004 with ``network="auto"``, 0.001 with another.
+    embedding_l2 : float or None, default=None
         L2 decay of embeddings and first-order weights: its gradient, embedding_l2 times the value, is added before
         Adam's scaling. Raise it against over-fitting of rare values. Tables much larger than a batch
-        decay only in the rows that a batch touches.
-    weight_decay : float, default=0.0
-        The same for all other weights.
-    embedding_init : float, default=0.01
-        Standard deviation of initial embeddings.
+        decay only in the rows that a batch touches. None: @l2@ with ``network="auto"``, 0 with another.
+    weight_decay : float or None, default=None
+        The same for all other weights. None: 0.00001 with ``network="auto"``, 0 with another.
+    embedding_init : float or None, default=None
+        Standard deviation of initial embeddings. None: @init@.
     numeric_embedding : {"piecewise", "periodic", "linear"}, default="piecewise"
         How a number becomes a vector: by a function that is linear between as many knots as the encoder has ``n_bins``,
         through sines and cosines of so many trained frequencies, or as a multiple of one vector.
@@ -393,21 +413,28 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
     max_epochs : int, default=20
         Passes over the training rows at most.
     search_epochs : int or None, default=None
-        Epochs of each search; None follows ``max_epochs``.
+        Epochs of each search; None: two fifths of ``max_epochs`` with ``network="auto"``, else ``max_epochs``.
     early_stopping : bool or "auto", default="auto"
-        Stop when held-out rows no longer improve and keep the best epoch. "auto" does so from 10,000 rows, or
-        when ``fit`` is given ``X_val``.
+        Stop when held-out rows no longer improve and keep the best epoch. "auto" does so when ``fit`` is given ``X_val``,
+        with a network of your own from 10,000 rows, and with ``network="auto"`` from 200: up to 5,000 rows four networks
+        are trained, each without a quarter of the rows, and the final one sees all rows for as many epochs as were best.
+    validation : {"auto", "random", "last"}, default="auto"
+        Which rows are held out. "last" are those at the end of the table, for logs in the order of time; the final training
+        then sees them too. "auto" takes them with ``network="auto"`` if they are clearly harder to predict from the
+        others than rows drawn at random are, and the table is not sorted by a column or by the target.
     validation_fraction : float in (0, 1), default=0.1
         Share of the training rows held out for early stopping, when ``fit`` is given no ``X_val``.
-    patience : int, default=2
-        Epochs without improvement before stopping.
+    patience : int or None, default=None
+        Epochs without improvement before stopping. None: 4 with ``network="auto"``, 2 with another.
     monitor : {"loss"}, default="loss"
         What early stopping watches on the held-out rows.
-    lr_schedule : {"constant", "plateau", "cosine"}, default="constant"
+    lr_schedule : {"constant", "plateau", "cosine"} or None, default=None
         "plateau" divides the rate by 10 after an epoch without improvement; "cosine" takes it to zero over ``max_epochs``.
-    averaging : float in [0, 1), default=0.0
+        None: "cosine" with ``network="auto"``, "constant" with another.
+    averaging : float in [0, 1) or None, default=None
         Decay per step of an exponential average of the weights, which is what is kept; 0 keeps the weights themselves.
         At step k the decay is at most k / (k + 10), so that short trainings average over their last tenth or so.
+        None: 0.99 with ``network="auto"``, 0 with another.
     id_dropout : float in [0, 1), default=0.005
         Share of ids that each training step replaces by the field's unknown id, so that values never seen in
         training meet a trained embedding.
@@ -416,6 +443,13 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
         in its own order. Early stopping watches the mean of their logits, which is what predicts. Four need the memory of
         four models and 0.65 of their time or so; searches run with one. ``return_std=True`` in prediction says how far they
         lie apart.
+    wide : {"auto", "autocross"} or None, default="auto"
+        A crossed linear model beside the network (see `CrossedLinearClassifier`): its output and that of the network are
+        averaged with weights from held-out rows. "auto": with ``network="auto"``, two classes or ratings, and
+        no search that drops columns.
+    target_statistics : "auto" or bool, default="auto"
+        Boosted trees over target statistics of columns and their crosses (see `TargetStatistics`) and over numbers, averaged in
+        the same way; a part that held-out rows give less than 2 % is left out. "auto" as in ``wide``.
     warm_start : bool, default=False
         ``fit`` goes on from the fitted network, with its encoder, architecture and the optimiser's moments, until
         ``max_epochs`` in all. What ``set_params`` changes meanwhile takes effect for the parameters that ``partial_fit``
@@ -436,6 +470,8 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
         The trained net; ``net_.module_`` is the torch module.
     encoder_ : FieldEncoder
         The fitted encoder.
+    part_weights_ : dict of str to float
+        Weights of the "network", the "wide" part and "target_statistics" in the mean that predicts.
     architecture_ : dict
         What each search found, by slot: plain values and arrays from which the network is rebuilt.
     search_history_, history_ : list of dict

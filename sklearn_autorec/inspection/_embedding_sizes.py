@@ -76,7 +76,12 @@ class EmbeddingSizeDisplay:
         n_ids = [*encoder.n_ids_, *[None] * len(encoder.numeric_), *encoder.sequence_n_ids_]
         known = dict(zip(encoder.field_names_, n_ids, strict=True))
         names = [name for name in known if name in found]
-        display = cls([found[name] for name in names], names, [known[name] for name in names], estimator.embedding_dim)
+        display = cls(
+            [found[name] for name in names],
+            names,
+            [known[name] for name in names],
+            estimator.architecture_["embedding_dim"],
+        )
         return display.plot(sort=sort, ax=ax)
 
     def mean_sizes(self):

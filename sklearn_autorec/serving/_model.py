@@ -11,6 +11,7 @@ from .._fit_parts import serving_net
 from .._fitted import Fitted, publish
 from .._narrowing import build_network, narrowed, packs_members, realise
 from .._searching import check_slots
+from .._settings import setting
 from .._targets import ClassTarget, RatingTarget
 from ..base import DESCRIBED, SLOTS, FixedArchitecture, known_methods, known_network_classes, network_of
 from ..estimators import CTRClassifier
@@ -202,7 +203,7 @@ def restore_model(model, state, allow_nonfinite):
             encoder,
             net,
             architecture,
-            model.embedding_dim,
+            setting(model, "embedding_dim"),
             search_history,
             history,
             n_iter,
@@ -320,7 +321,7 @@ def _context(model, learned, encoder, sparse, embedding_dim, members, numeric_em
         n_outputs=learned.n_outputs,
         counts=tuple(encoder.counts_),
         sparse_gradients=sparse,
-        embedding_init=model.embedding_init,
+        embedding_init=setting(model, "embedding_init"),
         members=members,
         numeric_embedding=numeric_embedding,
         n_numeric_bins=encoder.n_bins,

@@ -130,7 +130,9 @@ class _Trees(nn.Module):
         for trees in sums:
             offsets.append(offsets[-1] + len(trees.feature))
         for name in ("roots", "left", "right"):
-            shifted = [getattr(trees, name).astype("int64") + start for trees, start in zip(sums, offsets, strict=False)]
+            shifted = [
+                getattr(trees, name).astype("int64") + start for trees, start in zip(sums, offsets, strict=False)
+            ]
             self.register_buffer(name, torch.cat([torch.tensor(part) for part in shifted]))
         for name in ("feature", "threshold", "missing_left", "value"):
             self.register_buffer(name, torch.cat([torch.tensor(getattr(trees, name)) for trees in sums]))

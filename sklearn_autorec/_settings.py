@@ -1,0 +1,40 @@
+"""What parameters that are left at None mean: the default network has values of its own, chosen together."""
+
+__all__ = ["DEFAULT_RECIPE", "PLAIN", "is_default", "setting"]
+
+# With network="auto": chosen by an experiment over tables (see "Defaults" in doc/benchmarks.rst), together with the network
+# of `resolve_network`.
+DEFAULT_RECIPE = {
+    "embedding_dim": 8,
+    "lr": 4e-3,
+    "embedding_l2": 0.3,
+    "weight_decay": 1e-5,
+    "embedding_init": 0.01,
+    "averaging": 0.99,
+    "lr_schedule": "cosine",
+    "patience": 4,
+}
+# With a network of the user's own: nothing that would have to be tuned to it.
+PLAIN = {
+    "embedding_dim": 16,
+    "lr": 1e-3,
+    "embedding_l2": 0.0,
+    "weight_decay": 0.0,
+    "embedding_init": 0.01,
+    "averaging": 0.0,
+    "lr_schedule": "constant",
+    "patience": 2,
+}
+
+
+def is_default(network):
+    """Whether the parameter ``network`` asks for the default network; an object's own comparison is not asked."""
+    return isinstance(network, str) and network == "auto"
+
+
+def setting(estimator, name):
+    """The value of a parameter, or what None stands for."""
+    value = getattr(estimator, name)
+    if value is not None:
+        return value
+    return (DEFAULT_RECIPE if is_default(estimator.network) else PLAIN)[name]

@@ -231,5 +231,5 @@ def test_tables_hold_no_leak_and_keep_their_order(name, data_home):
         assert (table.X_train[column].dtype == "float64") == (column in table.numeric)
     if table.ordered:
         assert table.time_train.max() <= table.time_valid.min() <= table.time_valid.max() <= table.time_test.min()
-        assert (np.diff(rankdata(table.time_train)) >= 0).all()
+        assert (np.diff(rankdata(np.asarray(table.time_train).astype("int64"))) >= 0).all()
     assert table.has_ratings == (name == "ml-100k")

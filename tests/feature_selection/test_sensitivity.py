@@ -84,7 +84,7 @@ def test_all_networks_and_kinds_of_columns(network, mixed):
             assert found[1] > 1.5 * found[[0, 2, 3]].max()
     if network != "lr":  # which has no place for a mask
         np.testing.assert_allclose(
-            network_sensitivity(model, X, y, "sfs", 2000), by_differences(model, X, y), rtol=0.02
+            network_sensitivity(model, X, y, "sfs", 2000), by_differences(model, X, y), rtol=0.02, atol=2e-5
         )
     np.testing.assert_array_equal(model.predict_proba(X), before)
     assert all(torch.equal(v, state[k]) for k, v in model.net_.module_.state_dict().items())

@@ -47,11 +47,11 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     embedding_l2 : float or None, default=None
         L2 decay of embeddings and first-order weights: its gradient, embedding_l2 times the value, is added before
         Adam's scaling. Raise it against over-fitting of rare values. Tables much larger than a batch
-        decay only in the rows that a batch touches. None: @l2@ with ``network="auto"``, 0 with another.
+        decay only in the rows that a batch touches. None: 0.3 with ``network="auto"``, 0 with another.
     weight_decay : float or None, default=None
         The same for all other weights. None: 0.00001 with ``network="auto"``, 0 with another.
     embedding_init : float or None, default=None
-        Standard deviation of initial embeddings. None: @init@.
+        Standard deviation of initial embeddings. None: 0.01.
     numeric_embedding : {"piecewise", "periodic", "linear"}, default="piecewise"
         How a number becomes a vector: by a function that is linear between as many knots as the encoder has ``n_bins``,
         through sines and cosines of so many trained frequencies, or as a multiple of one vector.
@@ -400,11 +400,11 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
     embedding_l2 : float or None, default=None
         L2 decay of embeddings and first-order weights: its gradient, embedding_l2 times the value, is added before
         Adam's scaling. Raise it against over-fitting of rare values. Tables much larger than a batch
-        decay only in the rows that a batch touches. None: @l2@ with ``network="auto"``, 0 with another.
+        decay only in the rows that a batch touches. None: 0.3 with ``network="auto"``, 0 with another.
     weight_decay : float or None, default=None
         The same for all other weights. None: 0.00001 with ``network="auto"``, 0 with another.
     embedding_init : float or None, default=None
-        Standard deviation of initial embeddings. None: @init@.
+        Standard deviation of initial embeddings. None: 0.01.
     numeric_embedding : {"piecewise", "periodic", "linear"}, default="piecewise"
         How a number becomes a vector: by a function that is linear between as many knots as the encoder has ``n_bins``,
         through sines and cosines of so many trained frequencies, or as a multiple of one vector.

@@ -144,8 +144,10 @@ def test_files_are_whole_or_absent(tmp_path, monkeypatch):
 
 def test_leftovers_of_killed_writers_are_removed(tmp_path):
     (tmp_path / ".abc.tmp").write_bytes(b"half")
-    Checkpoint(tmp_path, "x").settings({})
-    assert [p.name for p in tmp_path.iterdir()] == ["search.joblib"]
+    keep = Checkpoint(tmp_path, "x")
+    keep.settings({})
+    keep.close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["lock", "search.joblib"]
 
 
 class Zygote:

@@ -142,7 +142,9 @@ class Checkpoint:
         path, name = self.folder / "search.joblib", f"checkpoint={str(self.folder)!r}"
         if (found := self._read(path, "Without it the other files have no meaning; delete the folder.")) is not None:
             if found["version"] != VERSION:
-                raise CheckpointError(f"{name} was written by another version of sklearn-autorec; name an empty folder.")
+                raise CheckpointError(
+                    f"{name} was written by another version of sklearn-autorec; name an empty folder."
+                )
             if found["identity"] != self.identity:
                 raise CheckpointError(
                     f"{name} holds a search of other parameters or other data{self._differences(found)}; name an empty "

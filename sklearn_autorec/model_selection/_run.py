@@ -4,6 +4,7 @@ import time
 import warnings
 from collections import defaultdict
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from traceback import format_exc
 from typing import Any
@@ -102,12 +103,12 @@ class Run:
 
     def all_batches(self, policy, context):
         """Ask, evaluate, tell; until the policy ends, the time is over or the user interrupts."""
-        search, said = self.search, None
-        workers = Parallel(n_jobs=search.n_jobs, pre_dispatch=search.pre_dispatch, return_as="generator_unordered")
-        with self.interrupts, workers as parallel:
+        said = None
+        with self.interrupts, ExitStack() as self.workers:
+            self.parallel = self._new_workers()
             try:
                 while (batch := self._ask(policy, said)) is not None:
-                    said = self.evaluate(batch, parallel, context)
+                    said = self.evaluate(batch, context)
             except Stopped as stop:
                 self.stopped = str(stop)
             except KeyboardInterrupt:  # in the policy
@@ -123,6 +124,10 @@ class Run:
         if self.rows and all(result["fit_error"] for result in self.out):
             raise ValueError(f"All the {len(self.out)} fits failed. The first of them:\n{self.out[0]['fit_error']}")
 
+    def _new_workers(self):
+        options = {name: getattr(self.search, name) for name in ("n_jobs", "pre_dispatch")}
+        return self.workers.enter_context(Parallel(**options, return_as="generator_unordered"))
+
     @staticmethod
     def _ask(policy, said):
         try:
@@ -130,7 +135,7 @@ class Run:
         except StopIteration:
             return None
 
-    def evaluate(self, batch, parallel, context):
+    def evaluate(self, batch, context):
         """Evaluate a batch; returns its outcomes. What has finished stays if it is stopped."""
         if self.interrupts.seen:  # while the policy was thinking
             raise Stopped("interrupted")
@@ -151,8 +156,8 @@ class Run:
         stop = None
         try:
             self.interrupts.armed = True
-            if not in_pipeline or self._transform(batch, todo, parallel):
-                for k, s, result in self._evaluations(batch, first, todo, parallel, contexts):
+            if not in_pipeline or self._transform(batch, todo):
+                for k, s, result in self._evaluations(batch, first, todo, contexts):
                     self.keep.save(first + k, s, result)
                     done[k, s] = result
             if len(done) < len(pairs):
@@ -169,10 +174,9 @@ class Run:
             raise Stopped(stop)
         return outcomes
 
-    def _evaluations(self, batch, first, todo, parallel, contexts):
+    def _evaluations(self, batch, first, todo, contexts):
         """Results (k, s, result) of a batch. What has ended the process of this search before is now kept apart from it."""
-        here = not self.guarded and effective_n_jobs(self.search.n_jobs) == 1
-        begun = set()
+        here, begun = not self.guarded and effective_n_jobs(self.search.n_jobs) == 1, set()
 
         def task(k, s):
             return self._task(batch[k], k, s, contexts[k, s])
@@ -188,26 +192,26 @@ class Run:
         rows = {k for k, s in todo if self.keep.deaths(first + k, s) >= TRIES}
         dangerous, others = [p for p in todo if p[0] in rows], [p for p in todo if p[0] not in rows]
         try:
-            yield from self._work(parallel, others, task_here if here else task, lost)
+            yield from self._work(others, task_here if here else task, lost)
             yield from self._apart(dict.fromkeys(dangerous), task, lost)
         finally:
             for k, s in begun:  # whatever has come, this process lives
                 self.keep.alive(first + k, s)
 
-    def _work(self, parallel, todo, task, lost):
+    def _work(self, todo, task, lost):
         """Results (k, s, result) of the tasks as they finish. When a worker dies, those left run in processes of their own."""
         todo = dict.fromkeys(todo)
         if not self.guarded:
             try:
-                for k, s, result in parallel(call for _, call in self._until_deadline(todo, task)):
+                for k, s, result in self.parallel(call for _, call in self._until_deadline(todo, task)):
                     if self.interrupts.seen:  # by an estimator that made do with what it had
                         raise KeyboardInterrupt
-                    if (k, s) in todo:  # joblib also runs what was waiting when the workers died
-                        del todo[k, s]
-                        yield k, s, result
+                    del todo[k, s]
+                    yield k, s, result
                 return
             except BrokenProcessPool:
-                pass
+                # What waits in the old ones would answer to the calls of the next batch.
+                self.parallel = self._new_workers()
         yield from self._apart(todo, task, lost)
 
     def _apart(self, todo, task, lost):
@@ -294,7 +298,7 @@ class Run:
         """The arguments of `split_fold` behind the estimator."""
         return self.X, self.y, *self.splits[s], self.fit_params
 
-    def _transform(self, batch, todo, parallel):
+    def _transform(self, batch, todo):
         """Make the folds that a batch needs: once for each set of parameters of the steps before the last."""
         pipeline = self.search.estimator
         outer = [in_last_step(pipeline, trial.params, trial.edits)[0] for trial in batch]
@@ -309,7 +313,7 @@ class Run:
             lost_result(error, **self.options)  # raises if that is wanted
             return k, s, error
 
-        for k, s, fold in self._work(parallel, missing.values(), task, lost):
+        for k, s, fold in self._work(missing.values(), task, lost):
             self.folds[keys[k], s] = fold
         idle = [key for key in self.folds if key[0] not in keys]
         for key in idle[: max(len(idle) - FOLDS_KEPT, 0)]:

@@ -10,6 +10,7 @@ from ..feature_crossing._combinations import RADIX_LIMIT, Combinations
 from ..feature_crossing._reading import HALF_WIDTH, column_sizes
 from ..preprocessing import FieldEncoder
 from ..utils._state import snapshot
+from ._collisions import all_different
 from ._encoder import field_state, number, take, vocabulary_of
 from ._nodes import refuse
 
@@ -38,7 +39,7 @@ def restore_crosser(crosser, state):
     names, n, has_names, positions, crosses, edges, combinations, encoder = take(state, _CROSSER, "The crosser")
     if type(n) is not int or n < 1:
         refuse("n_features", "an int of at least 1", n)
-    if names is not None and (not isinstance(names, list) or len(names) != n or len(set(names)) < n):
+    if names is not None and (not isinstance(names, list) or len(names) != n or not all_different(names, "names")):
         refuse("names", f"None or {n} different column names", names)
     if has_names not in (True, False) or (has_names and not all(isinstance(name, str) for name in names or [None])):
         refuse("has_feature_names", "True or False, and only True if names are strings", has_names)
@@ -84,7 +85,7 @@ def _check_crosses(crosses, known):
         isinstance(cross, tuple) and len(cross) > 1 and set(cross) <= known and _rising(cross, max(known) + 1)
         for cross in crosses
     )
-    if not ok or len(set(crosses)) < len(crosses):
+    if not ok or not all_different(crosses, "crosses"):
         refuse("crosses", f"different tuples of rising positions among {sorted(known)}", crosses)
 
 

@@ -20,6 +20,7 @@ from ..preprocessing import FieldEncoder
 from ..utils._state import snapshot
 from ._allocation import BoundedAllocation
 from ._encoder import number, take
+from ._finite import watch
 from ._nodes import Weights, refuse
 
 FREE_BYTES = 2**28  # what building may allocate beside the weights: indices of pairs, mainly
@@ -175,6 +176,8 @@ def restore_model(model, state, allow_nonfinite):
         built = _rebuild_module(_state_of(model, learned, encoder, architecture, module, allow_nonfinite))
         _probe_module(built, encoder, allow_nonfinite)
         net = serving_net(built, learned.loss())
+        if not allow_nonfinite:
+            watch(net.module_)
     publish(
         model,
         Fitted(

@@ -14,7 +14,7 @@ from ..utils._sklearn import validate_parameters
 from ._crossing import crosser_state, restore_crosser, restore_search, search_state
 from ._encoder import encoder_state, restore_encoder
 from ._model import model_state, restore_model
-from ._nodes import refuse
+from ._nodes import at, refuse
 from ._steps import STEPS, check_parameters, restore_step, step_state
 
 PACKAGE = "sklearn_autorec"
@@ -129,7 +129,7 @@ class Registry:
             return value
         if not isinstance(state, dict):
             refuse(f"The state of {where}", "an object or null", state)
-        state = {key: reader.value(v, f"{where}, {cls.__name__}.{key}") for key, v in state.items()}
+        state = {key: reader.value(v, at(f"{where}, {cls.__name__}", key)) for key, v in state.items()}
         if cls in TRANSFORMERS:
             TRANSFORMERS[cls][2](value, state)
         elif cls in STEPS:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import numpy as np
@@ -23,7 +24,7 @@ from sklearn_autorec.model_selection import (
 X, Y = np.random.RandomState(0).normal(size=(40, 3)), np.tile([0, 1], 20)
 ONE = ShuffleSplit(1, random_state=0)
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:One or more of the test scores"),
+    pytest.mark.filterwarnings("ignore:One or more of the"),
     pytest.mark.filterwarnings("ignore:The space has"),
 ]
 
@@ -35,7 +36,14 @@ def table(search):
 
 def search(estimator=None, **options):
     """Four candidates, of which b=3 is deadly; the best two of the first rung go on."""
-    options = {"resource": "epochs", "max_resources": 4, "eta": 2, "cv": ONE, "random_state": 0, "refit": False} | options
+    options = {
+        "resource": "epochs",
+        "max_resources": 4,
+        "eta": 2,
+        "cv": ONE,
+        "random_state": 0,
+        "refit": False,
+    } | options
     estimator = Deadly() if estimator is None else estimator
     return SuccessiveHalvingSearchCV(estimator, {"b": [0.1, 0.2, 0.4, 3]}, n_candidates=4, **options)
 
@@ -94,7 +102,7 @@ def test_a_model_that_dies_as_it_goes_on_keeps_what_it_was():
 
 def test_several_scores_and_errors_that_raise():
     scoring = {"one": "accuracy", "two": "accuracy"}
-    options = {"scoring": scoring, "refit": False, "candidate_timeout": float("inf")}
+    options = {"scoring": scoring, "refit": False, "candidate_timeout": float("inf"), "max_resources": 1}
     with pytest.warns(FitFailedWarning):
         found = search(**options, error_score=-1.0).fit(X, Y).cv_results_
     lost = [k for k, params in enumerate(found["params"]) if params["b"] == 3]
@@ -103,10 +111,17 @@ def test_several_scores_and_errors_that_raise():
         search(**options, error_score="raise").fit(X, Y)
 
 
+@pytest.mark.slow
 def test_a_search_of_nothing_but_deaths_says_so():
     with pytest.warns(FitFailedWarning), pytest.raises(ValueError, match=r"All the 2 fits failed.*\n.*process died"):
         SuccessiveHalvingSearchCV(
-            Deadly(b=3), {"a": [1, 2]}, n_candidates=2, resource="epochs", max_resources=1, cv=ONE, candidate_timeout=1e9
+            Deadly(b=3),
+            {"a": [1, 2]},
+            n_candidates=2,
+            resource="epochs",
+            max_resources=1,
+            cv=ONE,
+            candidate_timeout=1e9,
         ).fit(X, Y)
 
 
@@ -136,9 +151,17 @@ def test_steps_before_the_last_are_guarded_too():
     "make",
     [
         lambda **options: BayesSearchCV(Deadly(), {"b": [0.1, 3]}, n_iter=4, sampler="random", **options),
-        lambda **options: RegularizedEvolutionSearchCV(Deadly(), {"b": [0.1, 3]}, n_iter=4, population=3, **options),
+        lambda **options: RegularizedEvolutionSearchCV(
+            Deadly(), {"b": [0.1, 3]}, n_iter=4, population=3, tournament=2, **options
+        ),
         lambda **options: PopulationSearchCV(
-            Deadly(), {"b": [0.1, 3]}, resource="epochs", population=4, n_steps=2, probe_rows=0, **options | {"cv": None}
+            Deadly(),
+            {"b": [0.1, 3]},
+            resource="epochs",
+            population=4,
+            n_steps=2,
+            probe_rows=0,
+            **options | {"cv": None},
         ),
     ],
 )
@@ -166,19 +189,18 @@ def test_what_ends_the_search_itself_is_guarded_after_two_deaths(tmp_path):
     assert table(found) == reference(cv=2) and not list(tmp_path.glob("begun-*"))
 
 
-def test_an_interrupt_ends_the_processes():
-    def interrupt(*_):
+def test_an_interrupt_ends_the_processes(tmp_path):
+    def interrupt():
+        while len(list(tmp_path.glob("evaluation-*"))) < 2:
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
-    previous = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 4.0)
-    try:
-        with pytest.warns(UserWarning, match="interrupted"):
-            found = search(Troubled(seconds=0.4), cv=4, candidate_timeout=60).fit(X, Y)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-    assert found.stopped_ == "interrupted" and len(found.cv_results_["params"]) < 7
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.warns(UserWarning, match="interrupted"):
+        found = search(Troubled(seconds=0.3), candidate_timeout=60, checkpoint=tmp_path).fit(X, Y)
+    thread.join()
+    assert found.stopped_ == "interrupted" and 1 <= len(found.cv_results_["params"]) < 7
 
 
 def test_processes_of_other_machines_cannot_be_ended():

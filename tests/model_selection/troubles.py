@@ -39,6 +39,7 @@ class DeadlyStep(TransformerMixin, BaseEstimator):
     def fit(self, X, y=None):
         if self.factor == 3:
             os._exit(3)
+        self.n_features_in_ = X.shape[1]
         return self
 
     def transform(self, X):

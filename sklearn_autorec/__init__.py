@@ -7,6 +7,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .estimators import CTRClassifier, RatingRegressor
+    from .linear_model import CrossedLinearClassifier, CrossedLinearRegressor
 
 _SUBPACKAGES = {
     "base",
@@ -16,19 +17,27 @@ _SUBPACKAGES = {
     "feature_selection",
     "inspection",
     "interaction",
+    "linear_model",
     "model_selection",
     "networks",
     "preprocessing",
     "serving",
 }
 
-__all__ = ["CTRClassifier", "RatingRegressor", "__version__"]
+_ESTIMATORS = {
+    "CTRClassifier": "estimators",
+    "CrossedLinearClassifier": "linear_model",
+    "CrossedLinearRegressor": "linear_model",
+    "RatingRegressor": "estimators",
+}
+
+__all__ = ["CTRClassifier", "CrossedLinearClassifier", "CrossedLinearRegressor", "RatingRegressor", "__version__"]
 
 
 def __getattr__(name):
     """Estimators and subpackages on first use: torch takes seconds to load, and transformers and searches need none of it."""
-    if name in ("CTRClassifier", "RatingRegressor"):
-        return getattr(importlib.import_module(".estimators", __name__), name)
+    if name in _ESTIMATORS:
+        return getattr(importlib.import_module(f".{_ESTIMATORS[name]}", __name__), name)
     if name in _SUBPACKAGES:
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
-from sklearn_autorec import CTRClassifier, RatingRegressor
+from sklearn_autorec import CrossedLinearClassifier, CrossedLinearRegressor, CTRClassifier, RatingRegressor
 from sklearn_autorec.feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser
 from sklearn_autorec.feature_selection import (
     FSTD,
@@ -54,6 +54,8 @@ STRENGTHS = list(range(1, 28))
 ESTIMATORS = [
     CTRClassifier(device="cpu"),
     RatingRegressor(device="cpu"),
+    CrossedLinearClassifier(),
+    CrossedLinearRegressor(),
     FieldEncoder(),
     FieldCrosser([(0, 1)]),
     AutoCross(),

@@ -127,12 +127,14 @@ class CrossSearch:
         Scores are given in these units: the variance that numbers had.
     deadline : float
         `time.monotonic` after which nothing new is tried.
+    weight : float64 ndarray of shape (n_rows,), default=None
+        How often each row counts.
     """
 
-    def __init__(self, fields, sizes, y, folds, options, logistic, unit=1.0, deadline=math.inf):
+    def __init__(self, fields, sizes, y, folds, options, logistic, unit=1.0, deadline=math.inf, weight=None):
         self.pool = Pool({(i,): ids for i, ids in fields.items()}, {(i,): size for i, size in sizes.items()})
         self.y, self.folds, self.options, self.logistic = y, folds, options, logistic
-        self.unit, self.deadline = unit, deadline
+        self.unit, self.deadline, self.weight = unit, deadline, weight
 
     def in_time(self):
         return time.monotonic() < self.deadline
@@ -147,9 +149,10 @@ class CrossSearch:
         models = []
         for fold in self.folds:
             n_train = len(self.y) - (fold.stop - fold.start)
-            model = AdditiveModel(fold.arranged(self.y), n_train, self.logistic, self.options.l2)
-            for member, ids in self.pool.codes.items():
-                model = model.extended(fold.arranged(ids), self.pool.sizes[member])
+            weight = None if self.weight is None else fold.arranged(self.weight)
+            model = AdditiveModel(fold.arranged(self.y), n_train, self.logistic, self.options.l2, weight)
+            for ids, size in self._first_fields():
+                model = model.extended(fold.arranged(ids), size)
             models.append(model.fit(within=self.in_time))
         start = State(models, self.score(models))
         beam, best = [start], start
@@ -160,12 +163,20 @@ class CrossSearch:
             best = max([best, *beam], key=lambda state: state.score)
         return best, start.score
 
+    def _first_fields(self):
+        """Ids and their number of each field of the models without crosses."""
+        return [(ids, self.pool.sizes[member]) for member, ids in self.pool.codes.items()]
+
     def score(self, models):
         """AUC (mean of the folds), or minus the mean loss, of the held-out rows."""
         found = [self._row_scores(m.y[m.n_train :], m.eta[m.n_train :]) for m in models]
         if self.options.scoring == "roc_auc":
             return float(np.mean([rows.mean() for rows in found]))
-        return float(np.concatenate(found).mean())
+        weight = self._held_out_weight(models)
+        return float(np.average(np.concatenate(found), weights=weight))
+
+    def _held_out_weight(self, models):
+        return None if self.weight is None else np.concatenate([m.weight[m.n_train :] for m in models])
 
     def _expand(self, beam):
         """Children of the states in the beam, the best ``beam_width`` of them."""
@@ -238,7 +249,9 @@ class CrossSearch:
             n_blocks = 2 ** max(math.ceil(math.log2(len(candidates))) - 1, 0)
             n_blocks = min(n_blocks, 2 ** int(math.log2(max(n_train / FIRST_ROWS, 1))))
         rows = max(n_train // n_blocks, 1)
-        starts = [derivatives(m.y[: m.n_train], m.eta[: m.n_train], self.logistic) for m in state.models]
+        starts = [
+            derivatives(m.y[: m.n_train], m.eta[: m.n_train], self.logistic, m.train_weight) for m in state.models
+        ]
         rounds, tested = [], set()
         while True:
             rows = n_train if 2 * rows > n_train else rows
@@ -262,7 +275,8 @@ class CrossSearch:
         """Train a candidate on the first rows of the first fold and judge it by no more held-out rows."""
         slices = [slice(0, rows), slice(model.n_train, min(model.n_train + rows, len(model.y)))]
         (train, valid), size = self.pool.pair(*self.pool.parents[cross], slices)
-        return self._scored(cross, [self._logits(model, start, train, valid, size, 1)])
+        weight = None if model.weight is None else model.weight[slices[1]]
+        return self._scored(cross, [self._logits(model, start, train, valid, size, 1)], weight)
 
     def _score_fully(self, cross, models, starts):
         """Train a candidate on all training rows of each fold and judge it by all held-out rows."""
@@ -271,7 +285,7 @@ class CrossSearch:
         for fold, model, start in zip(self.folds, models, starts, strict=True):
             n, arranged = model.n_train, fold.arranged(ids)
             found.append(self._logits(model, start, arranged[:n], arranged[n:], size, FINAL_STEPS))
-        return self._scored(cross, found)
+        return self._scored(cross, found, self._held_out_weight(models))
 
     def _logits(self, model, start, train, valid, size, n_steps):
         """Targets of held-out rows, and their logits without and with a field of these ids, all (n_valid,)."""
@@ -279,7 +293,15 @@ class CrossSearch:
         y, eta = model.y[held_out], model.eta[held_out]
         start = tuple(d[:rows] for d in start)
         weights = fit_field(
-            train, size, model.y[:rows], model.eta[:rows], self.logistic, self.options.l2, n_steps, start
+            train,
+            size,
+            model.y[:rows],
+            model.eta[:rows],
+            self.logistic,
+            self.options.l2,
+            n_steps,
+            start,
+            None if model.weight is None else model.weight[:rows],
         )
         return y, eta, eta + weights[valid]
 
@@ -289,12 +311,17 @@ class CrossSearch:
             return placements(y, eta) if 0 < y.sum() < len(y) else np.full(len(y), 0.5)
         return -self.unit * row_loss(y, eta, self.logistic)
 
-    def _scored(self, cross, found):
-        """A candidate, from targets, logits without and logits with it of the held-out rows of each fold."""
+    def _scored(self, cross, found, weight=None):
+        """A candidate, from targets, logits without and logits with it of the held-out rows of each fold, and all their weights."""
         if all((before == after).all() for _, before, after in found):
             return Scored(cross)
         losses = np.concatenate([row_loss(y, b, self.logistic) - row_loss(y, a, self.logistic) for y, b, a in found])
-        mean, error = float(losses.mean()), float(losses.std()) / math.sqrt(len(losses))
+        if weight is None:
+            mean, error = float(losses.mean()), float(losses.std()) / math.sqrt(len(losses))
+        else:
+            # A row that counts twice is no second witness: the error is that of a weighted mean of single rows.
+            mean = float(np.average(losses, weights=weight))
+            error = float(np.sqrt(np.square(weight * (losses - mean)).sum())) / float(weight.sum())
         gain = self.unit * mean
         if self.options.scoring == "roc_auc":
             gain = float(np.mean([(self._row_scores(y, a) - self._row_scores(y, b)).mean() for y, b, a in found]))

@@ -17,17 +17,19 @@ LEAST_CHANGE = 0.1  # of its sum: less says nothing, however few rows there are
 TINY = 1e-100
 
 
-def derivatives(y, eta, logistic):
+def derivatives(y, eta, logistic, weight=None):
     """Gradient of the log likelihood and its negative second derivative with respect to ``eta``, both (n_rows,).
 
-    Errors of a linear model have the variance of its residuals.
+    Errors of a linear model have the variance of its residuals. A row of weight 2 counts as two rows.
     """
     if logistic:
         p = expit(eta)
-        return y - p, p * (1 - p)
-    residual = y - eta
-    precision = 1 / max(float(np.mean(residual**2)), 1e-12)
-    return residual * precision, np.full(len(y), precision)
+        g, h = y - p, p * (1 - p)
+    else:
+        residual = y - eta
+        precision = 1 / max(float(np.average(residual**2, weights=weight)), 1e-12)
+        g, h = residual * precision, np.full(len(y), precision)
+    return (g, h) if weight is None else (g * weight, h * weight)
 
 
 def row_loss(y, eta, logistic):
@@ -72,7 +74,7 @@ def _step(gradient, curvature, weights, l2):
     return np.clip(step, -MAX_STEP, MAX_STEP)
 
 
-def fit_field(ids, size, y, eta, logistic, l2="auto", n_steps=1, start=None):
+def fit_field(ids, size, y, eta, logistic, l2="auto", n_steps=1, start=None, weight=None):
     """Weights of one field, everything else being held.
 
     Parameters
@@ -88,6 +90,8 @@ def fit_field(ids, size, y, eta, logistic, l2="auto", n_steps=1, start=None):
         Newton steps at most.
     start : tuple of gradient and curvature at ``eta``, default=None
         As of `derivatives`, if they are known.
+    weight : ndarray of shape (n_rows,), default=None
+        How often each row counts.
 
     Returns
     -------
@@ -95,7 +99,7 @@ def fit_field(ids, size, y, eta, logistic, l2="auto", n_steps=1, start=None):
     """
     weights = np.zeros(size)
     for k in range(n_steps):
-        g, h = start if k == 0 and start is not None else derivatives(y, eta + weights[ids], logistic)
+        g, h = start if k == 0 and start is not None else derivatives(y, eta + weights[ids], logistic, weight)
         gradient, curvature = np.bincount(ids, g, size), np.bincount(ids, h, size)
         if k == 0:
             l2 = penalty(gradient, curvature, l2)
@@ -119,6 +123,8 @@ class AdditiveModel:
     logistic : bool
     l2 : float or "auto"
         Penalty l2 / 2 times the squared weights of a field; "auto" estimates one per field.
+    weight : float64 ndarray of shape (n_rows,), default=None
+        How often each row counts.
 
     Attributes
     ----------
@@ -127,14 +133,19 @@ class AdditiveModel:
     penalties : list of float
     """
 
-    def __init__(self, y, n_train, logistic, l2="auto"):
-        self.y, self.n_train, self.logistic, self.l2 = y, n_train, logistic, l2
-        mean = float(y[:n_train].mean())
+    def __init__(self, y, n_train, logistic, l2="auto", weight=None):
+        self.y, self.n_train, self.logistic, self.l2, self.weight = y, n_train, logistic, l2, weight
+        self.train_weight = None if weight is None else weight[:n_train]
+        mean = float(np.average(y[:n_train], weights=self.train_weight))
         self.eta = np.full(len(y), np.log(mean / (1 - mean)) if logistic else mean)
         self.fields, self.weights, self.penalties = [], [], []
 
     def extended(self, ids, size):
-        """A copy with one more field, its weights zero."""
+        """A copy with one more field, its weights zero.
+
+        Ids of shape (n_rows, n_places) are a bag: a row has the sum of its items' weights; the last id is an empty place, which
+        weighs nothing.
+        """
         other = object.__new__(AdditiveModel)
         other.__dict__.update(self.__dict__)
         other.eta = self.eta.copy()
@@ -149,17 +160,19 @@ class AdditiveModel:
         Penalties are estimated in the first sweeps, then they stay. (With weights the curvatures change, and so do the estimates;
         now and then they would go to and fro for ever.)
         """
-        n, y = self.n_train, self.y[: self.n_train]
-        tol = max(CHANGE_PER_ROW * n, LEAST_CHANGE) if tol is None else tol
+        n, y, weight = self.n_train, self.y[: self.n_train], self.train_weight
+        total = n if weight is None else weight.sum()
+        tol = max(CHANGE_PER_ROW * total, LEAST_CHANGE) if tol is None else tol
         last = np.inf
         for sweep in range(max_sweeps):
-            g, h = derivatives(y, self.eta[:n], self.logistic)
+            g, h = derivatives(y, self.eta[:n], self.logistic, weight)
             self.eta += np.clip(g.sum() / h.sum(), -MAX_STEP, MAX_STEP)
             for j in range(len(self.fields)):
                 self._update(j, sweep)
                 if not within():
                     return self
-            loss = row_loss(y, self.eta[:n], self.logistic).sum()
+            loss = row_loss(y, self.eta[:n], self.logistic)
+            loss = loss.sum() if weight is None else (loss * weight).sum()
             if abs(last - loss) < tol:
                 break
             last = loss
@@ -169,15 +182,21 @@ class AdditiveModel:
         """Estimated standard deviation of the weights of each field (of numbers: over that of the residuals), 1 if not penalised."""
         noise = 1.0
         if not self.logistic:
-            loss = row_loss(self.y[: self.n_train], self.eta[: self.n_train], False).mean()
+            loss = row_loss(self.y[: self.n_train], self.eta[: self.n_train], False)
+            loss = np.average(loss, weights=self.train_weight)
             noise = float(np.sqrt(loss)) or 1.0
         return [float(1 / np.sqrt(p)) / noise if p > 0 else 1.0 for p in self.penalties]
 
     def _update(self, j, sweep):
         ids, weights = self.fields[j], self.weights[j]
         train = ids[: self.n_train]
-        g, h = derivatives(self.y[: self.n_train], self.eta[: self.n_train], self.logistic)
-        gradient, curvature = np.bincount(train, g, len(weights)), np.bincount(train, h, len(weights))
+        g, h = derivatives(self.y[: self.n_train], self.eta[: self.n_train], self.logistic, self.train_weight)
+        bag = ids.ndim == 2
+        if bag:
+            gradient, curvature, bound = _bag_sums(train, g, h, len(weights))
+        else:
+            gradient, curvature = np.bincount(train, g, len(weights)), np.bincount(train, h, len(weights))
+            bound = curvature
         if sweep < ESTIMATED_SWEEPS or not self.penalties[j] >= 0:
             # Gradients as they would be with the weights of this field at zero.
             found = penalty(gradient + curvature * weights, curvature, self.l2)
@@ -187,12 +206,22 @@ class AdditiveModel:
         if self.penalties[j] == np.inf:
             step = -weights
         else:
-            step = _step(gradient, curvature, weights, self.penalties[j])
+            step = _step(gradient, bound, weights, self.penalties[j])
         if step.any():
             weights = weights + step
             # What all weights have in common belongs to the intercept, which is not penalised; ``eta`` stays as it is.
-            self.weights[j] = weights - weights.mean() * (self.penalties[j] != np.inf)
-            self.eta += step[ids]
+            self.weights[j] = weights if bag else weights - weights.mean() * (self.penalties[j] != np.inf)
+            self.eta += step[ids].sum(1) if bag else step[ids]
+
+
+def _bag_sums(ids, g, h, size):
+    """Gradient, curvature and a bound of the curvature for steps of all items at once, each (size,)."""
+    items = (ids != size - 1).sum(1)
+    flat, n_places = ids.ravel(), ids.shape[1]
+    sums = [np.bincount(flat, np.repeat(rows, n_places), size) for rows in (g, h, h * items)]
+    for found in sums:
+        found[-1] = 0.0
+    return sums
 
 
 def placements(y, score):

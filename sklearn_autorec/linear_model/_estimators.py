@@ -1,0 +1,419 @@
+"""Estimators of the crossed linear model."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+
+from ..feature_crossing._crosser import SEPARATOR
+from ..feature_crossing._reading import checked_encoder
+from ..preprocessing._columns import read_columns
+from ..utils._sklearn import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_sample_weight,
+    check_y,
+    safe_indexing,
+    validate_parameters,
+)
+from ._core import CrossedLinear, CrossedLinearOptions
+from ._naming import value_names_of
+
+_PARAMETERS = """max_crosses : int, default=10
+        Crosses at most; 0 leaves a linear model of single columns.
+    max_order : int, default=4
+        Columns of a cross at most.
+    n_bins : int or tuple of int, default=(5, 20, 100)
+        Granularities of numeric columns. Each number has one weight for its bin at every granularity, the coarse ones taking what
+        the fine ones need not tell; the sum is kept. In crosses it has the granularity that predicts best by itself.
+    min_count : float, default=2
+        Combinations of fewer training rows (or less weight) share the weight of unseen ones.
+    l2 : float or "auto", default="auto"
+        L2 penalty: l2 / 2 times the squared weights. "auto" estimates one for each column, granularity and cross from how much
+        its values differ beyond chance.
+    min_gain : float or "auto", default="auto"
+        Least gain in the loss of held-out rows for a cross to be taken; see `AutoCross`.
+    n_folds : int or "auto", default="auto"
+        Parts of the rows that are held out in turn during the search; see `AutoCross`.
+    encoder : FieldEncoder or None, default=None
+        Tells how columns are read, such as ``FieldEncoder(categorical_features=["user"])``. It is cloned.
+    """
+
+
+class CrossedLinearBase(BaseEstimator):
+    """What classifier and regressor share."""
+
+    _parameter_constraints: dict = {
+        "max_crosses": [Interval(Integral, 0, None, closed="left")],
+        "max_order": [Interval(Integral, 2, None, closed="left")],
+        "n_bins": [Interval(Integral, 1, 2**20, closed="both"), tuple, list],
+        "min_count": [Interval(Real, 0, None, closed="neither")],
+        "l2": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "min_gain": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "n_folds": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "encoder": [None, HasMethods(["fit", "encode"])],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def _fit(self, X, y, sample_weight):
+        validate_parameters(self)
+        granularities = self._granularities()
+        _, columns = read_columns(X, self)
+        validate_data(self, X, reset=True, skip_check_array=True)
+        y = self._checked_target(y)
+        check_consistent_length(columns[0], y)
+        weight = None
+        if sample_weight is not None:
+            weight = check_sample_weight(sample_weight, y.reshape(-1, 1), dtype=np.float64, ensure_non_negative=True)
+            kept = np.flatnonzero(weight > 0)
+            if not len(kept):
+                raise ValueError("sample_weight must have at least one positive value, got only zeros.")
+            if len(kept) < len(y):  # rows of no weight leave no trace, not even in the vocabulary
+                X, y, weight = safe_indexing(X, kept), y[kept], weight[kept]
+        targets, weight, logistic = self._targets(y, weight)
+        encoder = checked_encoder(self.encoder)
+        table = encoder.fit_encode(X)
+        options = CrossedLinearOptions(
+            self.max_crosses, self.max_order, granularities, self.min_count, self.l2, self.min_gain, self.n_folds
+        )
+        model = CrossedLinear(options).fit(table, encoder, targets, weight, logistic, self.random_state)
+        self._publish(encoder.discard_counts(), model)
+        if self.verbose:
+            found = "; ".join(f"{' x '.join(c)} ({g:.3g})" for c, g in zip(self.crosses_, self.scores_, strict=True))
+            print(f"[{type(self).__name__}] {len(y)} rows, {model.terms.n_weights} weights, crosses: {found or 'none'}")
+        return self
+
+    def _publish(self, encoder, model):
+        """Set what was fitted (here or when a model file is read)."""
+        self.encoder_, self.model_ = encoder, model
+        names = encoder.field_names_
+        self.crosses_ = [tuple(names[i] for i in cross) for cross in model.crosses]
+        self.scores_ = np.array(model.gains, dtype=np.float64)
+
+    def _granularities(self):
+        found = [self.n_bins] if isinstance(self.n_bins, Integral) else list(self.n_bins)
+        if not found or not all(isinstance(n, Integral) and not isinstance(n, bool) and 1 <= n <= 2**20 for n in found):
+            raise ValueError(f"n_bins must be one or more ints in [1, {2**20}], got {self.n_bins!r}.")
+        return tuple(sorted(set(found)))
+
+    def _encode(self, X):
+        check_is_fitted(self, "model_")
+        if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self.encoder_._schema.names and len(X)):
+            read_columns(X, self)
+            validate_data(self, X, reset=False, skip_check_array=True)
+        return self.encoder_.encode(X)
+
+    def _logits(self, X):
+        table = self._encode(X)
+        return self.model_.logits(table)
+
+    # explain -------------------------------------------------------------------------------------------
+
+    @property
+    def term_names_(self):
+        """Names of the terms: columns, then crosses ("user x day"). A column that is read twice has two."""
+        check_is_fitted(self, "model_")
+        return [*self.encoder_.field_names_, *map(SEPARATOR.join, self.crosses_)]
+
+    @property
+    def coefficients_(self):
+        """Every weight that a row of training had.
+
+        DataFrame with columns "term", "value" (text; numbers as intervals in their own unit), "weight" (logits, or the unit of the
+        target; one column "weight of <class>" each if there are several classes) and "rows" (training rows, or their weight).
+        """
+        check_is_fitted(self, "model_")
+        model, frames = self.model_, []
+        for name, values, start in zip(
+            self.term_names_, value_names_of(model, self.encoder_), model.terms.offsets, strict=False
+        ):
+            at = slice(start, start + len(values))
+            frame = {"term": name, "value": values}
+            for label, weights in zip(self._weight_names(), model.weights, strict=True):
+                frame[label] = weights[at]
+            frames.append(pd.DataFrame({**frame, "rows": model.rows[at]}))
+        table = pd.concat(frames, ignore_index=True)
+        return table[table["rows"] > 0].reset_index(drop=True)
+
+    def _weight_names(self):
+        return ["weight"]
+
+    def explain(self, X):
+        """What each term adds to the prediction of each row.
+
+        Parameters
+        ----------
+        X : table with the columns of ``fit``
+
+        Returns
+        -------
+        DataFrame of shape (n_rows, 1 + n_terms)
+            "intercept", then the terms, in logits or in the unit of the target; their sum is ``decision_function``, or
+            ``predict`` of a regressor. Several classes have columns of two levels, class and term.
+        """
+        table = self._encode(X)
+        model = self.model_
+        ids, place = model.term_ids(table), np.array(model.terms.term_of_places(), dtype=np.int64)
+        names, index = ["intercept", *self.term_names_], X.index if isinstance(X, pd.DataFrame) else None
+        frames = []
+        for weights, bias in zip(model.weights, model.bias, strict=True):
+            parts = np.zeros((len(table), len(names)))
+            parts[:, 0] = bias
+            for column, term in enumerate(place):
+                parts[:, 1 + term] += weights[ids[:, column]]
+            frames.append(pd.DataFrame(parts, columns=names, index=index))
+        return frames[0] if len(frames) == 1 else pd.concat(dict(zip(self.classes_, frames, strict=True)), axis=1)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        return tags
+
+
+class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
+    __doc__ = f"""Logistic regression on raw tables that finds its own crosses of columns.
+
+    One weight for each value of a column, bin of a number, item of a list and combination of a cross; the crosses are
+    found by the search of `AutoCross`. Small, fast, and every weight has a name.
+
+    Parameters
+    ----------
+    {_PARAMETERS}class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, multiplied with ``sample_weight``.
+    random_state : int, RandomState or None, default=None
+        Draws the held-out rows of the search.
+    verbose : int, default=0
+        Print a line about what was found.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    crosses_ : list of tuple of str
+        Columns of each cross.
+    scores_ : ndarray of shape (n_crosses,)
+        What each gained in the log loss of held-out rows when it came in (several classes: summed over them).
+    coefficients_ : DataFrame
+        Every weight, with term, value and training rows.
+    encoder_ : FieldEncoder
+        The fitted encoder.
+    n_features_in_, feature_names_in_
+        Columns seen in ``fit``.
+
+    Notes
+    -----
+    Missing is a value of its own. Values that training has not seen weigh nothing, which is what the model expects of a value of
+    which it knows nothing; unseen combinations have the weight of rare ones. Several classes are each told from the rest, and
+    their probabilities divided by their sum; they share the crosses that gain most.
+
+    Examples
+    --------
+    >>> from sklearn_autorec.datasets import make_ctr
+    >>> X, y, truth = make_ctr(8000, n_fields=5, cardinality=8, pairs=[(0, 1)], random_state=0)
+    >>> model = CrossedLinearClassifier(random_state=0).fit(X, y)
+    >>> model.crosses_
+    [('f0', 'f1')]
+    >>> model.explain(X.head(2)).columns.tolist()
+    ['intercept', 'f0', 'f1', 'f2', 'f3', 'f4', 'f0 x f1']
+    """
+
+    _parameter_constraints = {
+        **CrossedLinearBase._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    def __init__(
+        self,
+        max_crosses=10,
+        *,
+        max_order=4,
+        n_bins=(5, 20, 100),
+        min_count=2,
+        l2="auto",
+        min_gain="auto",
+        n_folds="auto",
+        class_weight=None,
+        encoder=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.max_crosses = max_crosses
+        self.max_order = max_order
+        self.n_bins = n_bins
+        self.min_count = min_count
+        self.l2 = l2
+        self.min_gain = min_gain
+        self.n_folds = n_folds
+        self.class_weight = class_weight
+        self.encoder = encoder
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, y, sample_weight=None):
+        """Search for crosses and fit all weights.
+
+        Parameters
+        ----------
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows, n_columns)
+            Raw columns: text, integers (ids), floats (numbers), lists, missing cells.
+        y : array-like of shape (n_rows,)
+            Labels.
+        sample_weight : array-like of shape (n_rows,), default=None
+            A row of weight 2 counts as two rows; a zero is the same as leaving the row out.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For labels of a single class, weights that are negative or all zero, and what `FieldEncoder` refuses.
+        """
+        return self._fit(X, y, sample_weight)
+
+    def _checked_target(self, y):
+        y = check_y(y, self)
+        check_classification_targets(y)
+        return y
+
+    def _targets(self, y, weight):
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        n = len(self.classes_)
+        if n < 2:
+            raise ValueError(f"y must have two classes or more, got 1 class, {self.classes_[0]!r}, in all rows.")
+        if self.class_weight is not None:
+            balance = compute_sample_weight(self.class_weight, y)
+            if weight is not None and self.class_weight == "balanced":
+                totals = np.bincount(codes, weight, n)
+                balance = (weight.sum() / (n * totals))[codes]
+            weight = balance if weight is None else weight * balance
+        targets = (codes == 1) if n == 2 else codes[:, None] == np.arange(n)
+        return targets.astype(np.float64), weight, True
+
+    def decision_function(self, X):
+        """Logits: of the second class, (n_rows,), or of each class against the rest, (n_rows, n_classes)."""
+        return self._logits(X)
+
+    def predict_proba(self, X):
+        """Probabilities of the classes, float64 ndarray of shape (n_rows, n_classes)."""
+        p = expit(self._logits(X))
+        if p.ndim == 1:
+            return np.column_stack([1 - p, p])
+        p = np.maximum(p, 1e-300)
+        return p / p.sum(1, keepdims=True)
+
+    def predict(self, X):
+        """The most likely class of each row, ndarray of shape (n_rows,)."""
+        logits = self._logits(X)
+        return self.classes_[(logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(1)]
+
+    def _weight_names(self):
+        return ["weight"] if len(self.classes_) == 2 else [f"weight of {name}" for name in self.classes_]
+
+
+class CrossedLinearRegressor(RegressorMixin, CrossedLinearBase):
+    __doc__ = f"""Linear regression on raw tables that finds its own crosses of columns.
+
+    `CrossedLinearClassifier` for numbers and ratings.
+
+    Parameters
+    ----------
+    {_PARAMETERS}random_state : int, RandomState or None, default=None
+        Draws the held-out rows of the search.
+    verbose : int, default=0
+        Print a line about what was found.
+
+    Attributes
+    ----------
+    crosses_ : list of tuple of str
+        Columns of each cross.
+    scores_ : ndarray of shape (n_crosses,)
+        What each gained in the squared error of held-out rows when it came in, as a share of the target's variance.
+    coefficients_ : DataFrame
+        Every weight, with term, value and training rows.
+    encoder_ : FieldEncoder
+        The fitted encoder.
+    n_features_in_, feature_names_in_
+        Columns seen in ``fit``.
+
+    Notes
+    -----
+    The penalty is in units of the residuals' variance, so that ``l2`` means the same for targets of any scale.
+
+    Examples
+    --------
+    >>> X = [["ann", "tea"], ["ann", "milk"], ["bob", "tea"], ["bob", "milk"]] * 30
+    >>> y = [5.0, 1.0, 1.0, 5.0] * 30
+    >>> model = CrossedLinearRegressor(random_state=0).fit(X, y)
+    >>> model.crosses_
+    [('x0', 'x1')]
+    >>> model.predict([["ann", "tea"]]).round(1)
+    array([5.])
+    """
+
+    def __init__(
+        self,
+        max_crosses=10,
+        *,
+        max_order=4,
+        n_bins=(5, 20, 100),
+        min_count=2,
+        l2="auto",
+        min_gain="auto",
+        n_folds="auto",
+        encoder=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.max_crosses = max_crosses
+        self.max_order = max_order
+        self.n_bins = n_bins
+        self.min_count = min_count
+        self.l2 = l2
+        self.min_gain = min_gain
+        self.n_folds = n_folds
+        self.encoder = encoder
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, y, sample_weight=None):
+        """Search for crosses and fit all weights.
+
+        Parameters
+        ----------
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows, n_columns)
+            Raw columns: text, integers (ids), floats (numbers), lists, missing cells.
+        y : array-like of shape (n_rows,)
+            Numbers.
+        sample_weight : array-like of shape (n_rows,), default=None
+            A row of weight 2 counts as two rows; a zero is the same as leaving the row out.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For targets whose variance overflows, weights that are negative or all zero, and what `FieldEncoder` refuses.
+        """
+        return self._fit(X, y, sample_weight)
+
+    def _checked_target(self, y):
+        return check_y(y, self, y_numeric=True).astype(np.float64)
+
+    def _targets(self, y, weight):
+        return y, weight, False
+
+    def predict(self, X):
+        """Predicted numbers, float64 ndarray of shape (n_rows,)."""
+        return self._logits(X)

@@ -57,6 +57,7 @@ BELOW = {
         "base",
         "preprocessing",
         "feature_crossing",
+        "linear_model",
         "_fit_parts",
         "_fitted",
         "_narrowing",

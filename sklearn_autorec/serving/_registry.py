@@ -9,10 +9,12 @@ from ..base import Network, SearchMethod
 from ..estimators import CTRClassifier, RatingRegressor
 from ..exceptions import ModelFileError
 from ..feature_crossing import AutoCross, FieldCrosser
+from ..linear_model import CrossedLinearClassifier, CrossedLinearRegressor
 from ..preprocessing import FieldEncoder
 from ..utils._sklearn import validate_parameters
 from ._crossing import crosser_state, restore_crosser, restore_search, search_state
 from ._encoder import encoder_state, restore_encoder
+from ._linear import linear_state, restore_linear
 from ._model import model_state, restore_model
 from ._nodes import at, refuse
 from ._steps import STEPS, check_parameters, restore_step, step_state
@@ -21,11 +23,13 @@ PACKAGE = "sklearn_autorec"
 # Left behind in a saved model: what belongs to a running fit, and scikit-learn's note of its version.
 TRANSIENT = {"_stream", "_skl_callbacks", "_parent_callback_ctx", "_sklearn_version"}
 
-# Transformers of this package: what tells that one is fitted, and functions from its attributes to values and back.
+# Transformers and linear models of this package: what tells that one is fitted, and functions from its attributes to values and back.
 TRANSFORMERS: dict = {
     FieldEncoder: ("_derived", encoder_state, restore_encoder),
     FieldCrosser: ("_combinations", crosser_state, restore_crosser),
     AutoCross: ("crosser_", search_state, restore_search),
+    CrossedLinearClassifier: ("model_", linear_state, restore_linear),
+    CrossedLinearRegressor: ("model_", linear_state, restore_linear),
 }
 
 OUTPUT = "_sklearn_output_config"  # where set_output leaves its choice

@@ -29,7 +29,8 @@ def save(model, path):
 
     Parameters
     ----------
-    model : CTRClassifier, RatingRegressor, FieldEncoder, FieldCrosser, AutoCross or Pipeline of these
+    model : CTRClassifier, RatingRegressor, CrossedLinearClassifier, CrossedLinearRegressor, FieldEncoder, FieldCrosser, \
+AutoCross or Pipeline of these
         Fitted. Steps of a pipeline may be StandardScaler, MinMaxScaler, SimpleImputer, OrdinalEncoder, OneHotEncoder,
         ColumnTransformer, VarianceThreshold, FunctionTransformer without a function, LogisticRegression,
         FrozenEstimator and "passthrough". Networks and search methods must be those of this package.

@@ -18,13 +18,17 @@ from ._results import SearchResults
 from ._searching import Found, check_methods, search_parts
 from ._streaming import PartialFit, rolled_back
 from .base import describe, resolve_network
+from .preprocessing import FieldEncoder
 from .search import EncodedTensors, FieldNet, forward_in_chunks, train
+from .utils._defaults import DefaultComponents
 from .utils._sklearn import CallbackSupportMixin, HasMethods, Interval, StrOptions, validate_parameters
 from .utils._state import snapshot
 
 
-class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin, BaseEstimator):
+class FieldEstimator(SearchResults, Preparing, PartialFit, DefaultComponents, CallbackSupportMixin, BaseEstimator):
     """Base of `CTRClassifier` and `RatingRegressor`: everything but labels, loss and outputs."""
+
+    _component_makers = {"network": "_make_network", "encoder": "_make_encoder", "search": "_make_search"}
 
     # Parameters up to which ``fit`` with ``warm_start=True`` goes on; the searches of model_selection read it.
     warm_start_until = ("max_epochs",)
@@ -105,6 +109,21 @@ class FieldEstimator(SearchResults, Preparing, PartialFit, CallbackSupportMixin,
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+
+    @staticmethod
+    def _make_network(network, parameter):
+        return resolve_network(network)
+
+    @staticmethod
+    def _make_encoder(encoder, parameter):
+        return FieldEncoder()
+
+    @staticmethod
+    def _make_search(search, parameter):
+        raise ValueError(
+            f"search={search!r:.100} has no parameter {parameter!r}: set search to one method, such as search=AutoFIS(), and its "
+            f"parameters can be set as search__{parameter}."
+        )
 
     # What a subclass supplies ------------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ class Preparing:
         """The user's weights, float64 (n_rows,), or None."""
         if sample_weight is None:
             return None
-        if not np.any(sample_weight):
+        if not np.any(np.asarray(sample_weight)):
             raise ValueError(f"{name} must have at least one positive value, got only zeros.")
         return check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
 

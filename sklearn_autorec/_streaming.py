@@ -38,8 +38,10 @@ class PartialFit:
         validate_parameters(self)
         fitted = snapshot(self) if hasattr(self, "encoder_") else None
         self._check_stream(fitted, classes)
-        if sample_weight is not None and not np.any(sample_weight):
-            self._weight(self._check_target(y), np.ones(np.shape(sample_weight)))  # of the right length, at least
+        if sample_weight is not None and not np.any(np.asarray(sample_weight)):
+            self._weight(
+                self._check_target(y), np.ones(np.shape(np.asarray(sample_weight)))
+            )  # of the right length, at least
             return self
         network = resolve_network(self.network)
         if fitted is None:

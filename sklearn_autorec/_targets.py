@@ -8,6 +8,8 @@ from .nn import BinaryLogLoss, MulticlassLogLoss, SquaredError
 
 __all__ = ["ClassTarget", "RatingTarget"]
 
+LARGEST_SPREAD = 1e150  # of ratings: their variance is finite
+
 
 @dataclass(frozen=True, eq=False)
 class ClassTarget:
@@ -87,6 +89,12 @@ class RatingTarget:
     @classmethod
     def learn(cls, y, weight=None, classes=None):
         """From ratings, float64 (n_rows,)."""
+        spread = float(np.ptp(y / 2)) * 2 if np.abs(y).max() < LARGEST_SPREAD else np.inf
+        if not (spread == 0 or 1 / LARGEST_SPREAD < spread < LARGEST_SPREAD):
+            raise ValueError(
+                f"y has ratings from {y.min():g} to {y.max():g}, whose variance float64 cannot hold; rescale them to a spread "
+                f"between {1 / LARGEST_SPREAD:g} and {LARGEST_SPREAD:g}."
+            )
         mean = float(np.average(y, weights=weight))
         return cls(mean, float(np.sqrt(np.average((y - mean) ** 2, weights=weight))) or 1.0)
 
@@ -97,7 +105,14 @@ class RatingTarget:
 
     def encode(self, y):
         """Ratings (n_rows,) as the loss wants them."""
-        return ((y - self.mean) / self.scale).astype(np.float32)
+        with np.errstate(over="ignore"):
+            scaled = ((y - self.mean) / self.scale).astype(np.float32)
+        if not np.isfinite(scaled).all():
+            raise ValueError(
+                f"y has the rating {y[~np.isfinite(scaled)][0]:g}, too far from those of the first fit (mean {self.mean:g}, "
+                f"standard deviation {self.scale:g}) to be learned together with them."
+            )
+        return scaled
 
     def class_weights(self, class_weight, y, weight=None):
         return None

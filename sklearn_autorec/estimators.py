@@ -291,6 +291,10 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         logits = self._logits(X)
         return self.classes_[logits.argmax(1) if len(self.classes_) > 2 else (logits[:, 0] > 0).astype(int)]
 
+    def score(self, X, y, sample_weight=None):
+        """Share of rows whose label is predicted right; labels may be of the types that ``fit`` takes."""
+        return super().score(X, self._check_target(y), sample_weight)
+
     _target_kind = ClassTarget
 
     def _target(self):

@@ -9,6 +9,7 @@ __all__ = [
     "ModelFileError",
     "NonFiniteLossError",
     "NonFinitePredictionError",
+    "SuspiciousColumnWarning",
     "UnknownCategoryWarning",
 ]
 
@@ -19,6 +20,10 @@ class NonFiniteLossError(ArithmeticError, ValueError):
 
 class DataTypeDriftWarning(UserWarning):
     """A column has another kind of value (say strings) than the one seen in ``fit`` (say integers)."""
+
+
+class SuspiciousColumnWarning(UserWarning):
+    """A column of the training table was probably meant otherwise than it is read, such as ids that became floats."""
 
 
 class UnknownCategoryWarning(UserWarning):

@@ -74,13 +74,16 @@ def interrupted(work, delay):
 @pytest.mark.parametrize("kind", WORK)
 def test_twenty_interrupts(kind):
     make, work = WORK[kind]
-    start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        work(make())
+        work(make())  # what is imported and compiled at first is no measure
+        estimator, start = make(), time.perf_counter()
+        work(estimator)
     whole = time.perf_counter() - start
     rng, hits, outcomes = np.random.default_rng(0), 0, set()
-    for delay in rng.uniform(0.02, 0.9, TIMES) * whole:
+    for delay in rng.uniform(0, 0.8, 5 * TIMES) * whole:
+        if hits == TIMES:
+            break
         estimator = make()
         before = dict(vars(estimator))
         hits += interrupted(lambda estimator=estimator: work(estimator), delay)
@@ -93,5 +96,5 @@ def test_twenty_interrupts(kind):
             outcomes.add("not fitted")
         work(estimator)  # and it goes on
         assert np.isfinite(estimator.predict_proba(X)).all()
-    assert hits > TIMES / 2
+    assert hits == TIMES
     print(kind, hits, pd.Series(sorted(outcomes)).tolist())

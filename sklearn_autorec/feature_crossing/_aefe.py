@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ..preprocessing._columns import read_columns
+from ..preprocessing._names import check_columns, output_labels, refuse_new_names
 from ..utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
 from ..utils._state import all_or_nothing, reads_once
 from ._cascade import N_FOLDS
@@ -19,13 +20,13 @@ from ._distinct import distinct_groups
 from ._pair_features import Statistic, random_folds
 from ._pair_search import PairSearch, numbers_of, read_targets
 from ._reading import (
+    DefaultEncoder,
     append_columns,
     append_to_array,
     checked_encoder,
     column_edges,
     column_ids,
     column_sizes,
-    output_labels,
     resolve_bins,
     select,
 )
@@ -33,7 +34,7 @@ from ._reading import (
 PARADIGMS = ("count", "nunique", "ratio", "target", "concat")
 
 
-class AEFE(TransformerMixin, BaseEstimator):
+class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
     r"""Add statistics of pairs of columns that a model gains from.
 
     Pairs of columns that act together are found by a small factorization machine. Each becomes several features: how often a
@@ -335,9 +336,7 @@ class AEFE(TransformerMixin, BaseEstimator):
                 ids.append(SEPARATOR.join(labels[i] for i in feature.columns))
         self.features_ = [*names, *ids]
         self.crosses_ = list(dict.fromkeys(tuple(labels[i] for i in sorted(f.columns)) for f in selected))
-        twice = [name for name in self.features_ if name in labels]
-        if self.append and twice:
-            raise ValueError(f"The table already has a column {twice[0]!r}, the name of a feature.")
+        refuse_new_names(labels if self.append else [], self.features_, "feature")
 
     @reads_once
     def transform(self, X):
@@ -356,7 +355,7 @@ class AEFE(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "_statistics")
         if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self._names and len(X)):
             read_columns(X, self)
-            validate_data(self, X, reset=False, skip_check_array=True)
+            check_columns(self, X, self._names)
         table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
         ids = column_ids(table, self.encoder_, self._positions, self._edges)
         return self._output(X, self._columns([s.transform(ids) for s in self._statistics], ids))
@@ -395,8 +394,6 @@ class AEFE(TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
+        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
         tags.target_tags.required = True
         return tags

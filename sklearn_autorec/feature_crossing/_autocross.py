@@ -16,10 +16,10 @@ from ..utils._state import all_or_nothing
 from ._cross_search import CrossSearch
 from ._crosser import SEPARATOR, FieldCrosser
 from ._preparing import best_bins, split_rows
-from ._reading import checked_encoder, column_ids, column_sizes
+from ._reading import DefaultEncoder, checked_encoder, column_ids, column_sizes
 
 
-class AutoCross(TransformerMixin, BaseEstimator):
+class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
     r"""Find crosses of columns that help a linear model, and add them as columns.
 
     Starting from the single columns, every union of two members of the current set (columns and crosses found so far) is a
@@ -258,17 +258,17 @@ class AutoCross(TransformerMixin, BaseEstimator):
         self.n_bins_ = {labels[i]: n_bins for i, n_bins in bins.items()}
         self.crosses_ = [tuple(labels[i] for i in cross) for cross in best.crosses]
         self.scores_ = np.array(best.gains, dtype=np.float64)
-        names = [*(labels[i] for i in varying), *map(SEPARATOR.join, self.crosses_)]
+        named = [*(labels[i] for i in varying), *map(SEPARATOR.join, self.crosses_)]
         spreads = np.sqrt(np.mean(np.square([model.spreads() for model in best.models]), axis=0)).tolist()
-        self.scales_ = {labels[i]: 0.0 for i in ids} | dict(zip(names, spreads, strict=True))
+        self.scales_ = {labels[i]: 0.0 for i in ids} | dict(zip(named, spreads, strict=True))
         self.search_history_ = [
             {**record, "cross": cross} for record, cross in zip(best.records, self.crosses_, strict=True)
         ]
         self.crosser_ = FieldCrosser(
-            list(best.crosses),
+            [tuple(i if names is None else names[i] for i in cross) for cross in best.crosses],
             min_count=self.min_count,
             max_ids=self.max_ids,
-            n_bins=bins or 10,
+            n_bins={i if names is None else names[i]: n for i, n in bins.items()} or 10,
             output=self.output,
             scales=self.scales_ if self.scale else None,
             append=self.append,

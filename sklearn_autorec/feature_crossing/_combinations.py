@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pandas as pd
 
+from ..preprocessing._value_counter import ValueCounter
 from ..preprocessing._values import NUMBERS
-from ..preprocessing._vocabulary import FIRST, MISSING, UNKNOWN, ValueCounter
+from ..preprocessing._vocabulary import FIRST, MISSING, UNKNOWN
 
 RADIX_LIMIT = 2**62  # more combinations than this are hashed to 64 bits
 FEW_ROWS = 16  # up to so many rows, combinations are looked up one by one

@@ -9,11 +9,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..preprocessing._columns import NUMERIC, SEQUENCE, read_columns
+from ..preprocessing._names import check_columns, output_labels, refuse_new_names, unused_names
 from ..preprocessing._vocabulary import MISSING
 from ..utils._sklearn import HasMethods, Interval, StrOptions, validate_parameters
 from ..utils._state import all_or_nothing, reads_once
 from ._combinations import Combinations
 from ._reading import (
+    DefaultEncoder,
     append_columns,
     append_to_array,
     bin_names,
@@ -21,7 +23,6 @@ from ._reading import (
     column_edges,
     column_ids,
     column_sizes,
-    output_labels,
     resolve_bins,
     resolve_crosses,
     select,
@@ -31,7 +32,7 @@ from ._reading import (
 SEPARATOR = " x "
 
 
-class FieldCrosser(TransformerMixin, BaseEstimator):
+class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
     """Add a column for each cross: an id for each combination of the values of its columns.
 
     Parameters
@@ -208,9 +209,8 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
             # Only what the crosses need is read; with no crosses, one column, since an encoder needs some.
             positions = sorted({i for cross in crosses for i in cross}) or [0]
         named = [tuple(labels[i] for i in cross) for cross in crosses]
-        twice = [name for name in map(SEPARATOR.join, named) if name in labels]
-        if self.append and twice:
-            raise ValueError(f"The table already has a column {twice[0]!r}, the name of a cross.")
+        new = [SEPARATOR.join(cross) for cross in named]
+        refuse_new_names(labels if self.append else [], new, "cross")
         table = encoder.fit_encode(select(X, positions, names, len(columns)))
         self._check_scales(labels, named)
         edges = column_edges(encoder, positions, n_bins)
@@ -261,7 +261,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "_combinations")
         if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self._names and len(X)):
             read_columns(X, self)
-            validate_data(self, X, reset=False, skip_check_array=True)
+            check_columns(self, X, self._names)
         table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
         return self._output(X, table, column_ids(table, self.encoder_, self._positions, self._edges))
 
@@ -322,7 +322,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray
-            Such as "user x day", and "user=ann" and "user x day=ann x mon" with "onehot".
+            All different; such as "user x day", and "user=ann" and "user x day=ann x mon" with "onehot".
         """
         check_is_fitted(self, "_combinations")
         labels = output_labels(self, self._labels, input_features)
@@ -336,7 +336,7 @@ class FieldCrosser(TransformerMixin, BaseEstimator):
         if self.append:
             for i in self.encoder_.sequence_:
                 names += [f"{labels[i]}={v}" for v in value_names(self.encoder_._fields[i])]
-        return np.array(names, dtype=object)
+        return np.array(unused_names(names), dtype=object)
 
     def _value_names(self):
         """Names of all ids of each encoded column, object arrays by position."""

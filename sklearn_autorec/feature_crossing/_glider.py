@@ -18,13 +18,13 @@ from ._distinct import distinct_groups
 from ._explaining import strengths_of
 from ._nid import GRADIENT_NID, NID
 from ._perturbing import GONE, as_pandas_or_array, take_rows, typical_rows
-from ._reading import checked_encoder, column_edges, column_ids, resolve_bins
+from ._reading import DefaultEncoder, checked_encoder, column_edges, column_ids, resolve_bins
 from ._threads import one_thread
 
 INSTANCES_PER_JOB = 16  # nets trained side by side; what a job gets does not depend on n_jobs, nor does the result
 
 
-class GLIDER(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     r"""Find crosses of columns by asking a model which columns it does not treat one by one.
 
     A row is explained by perturbing it: random sets of its columns are replaced, the model is asked again, and a small network
@@ -259,7 +259,7 @@ class GLIDER(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         found = self._explain(table, rows[: self.n_instances], groups, rng)
         self._rank(found, [labels[group[0]] for group in groups])
         self.crosser_ = FieldCrosser(
-            [tuple(labels.index(name) for name in cross) for cross in self.crosses_],
+            [tuple((names or range(len(labels)))[labels.index(name)] for name in cross) for cross in self.crosses_],
             min_count=self.min_count,
             max_ids=self.max_ids,
             n_bins=self.n_bins,

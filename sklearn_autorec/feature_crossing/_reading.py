@@ -8,18 +8,19 @@ import pandas as pd
 from sklearn.base import clone
 
 from ..preprocessing import FieldEncoder
+from ..preprocessing._names import find_column
 from ..preprocessing._vocabulary import FIRST, MISSING
+from ..utils._defaults import DefaultComponents
 
 HALF_WIDTH = np.sqrt(3)  # quantile scores lie in [-sqrt(3), sqrt(3)]
 N_QUANTILES = 1000  # so that values of skewed columns keep apart as float32 scores
 
 
 def position(name, names, labels, parameter):
-    """Position of a column given by name, or by position."""
-    if isinstance(name, str) and name in labels:
-        return labels.index(name)
-    if isinstance(name, Integral) and not isinstance(name, bool) and -len(labels) <= name < len(labels):
-        return int(name) % len(labels)
+    """Position of a column given by name, or by position where names are no integers."""
+    found = find_column(name, names, labels)
+    if found is not None:
+        return found
     known = f"one of the columns {labels}" if names is not None else "a column"
     raise ValueError(
         f"{parameter} has {name!r}, which is neither {known} nor a position below {len(labels)} feature(s)."
@@ -53,10 +54,20 @@ def resolve_bins(n_bins, names, labels, default=10):
     return bins
 
 
-def checked_encoder(encoder):
-    """An encoder to fit: a clone of the given one, or one with fine quantiles."""
-    if encoder is None:
+class DefaultEncoder(DefaultComponents):
+    """Mixin of what has ``encoder=None``, which stands for one with fine quantiles."""
+
+    _component_makers = {"encoder": "_make_encoder"}
+
+    @staticmethod
+    def _make_encoder(encoder=None, parameter=None):
         return FieldEncoder(n_quantiles=N_QUANTILES)
+
+
+def checked_encoder(encoder):
+    """An encoder to fit: a clone of the given one, or the default."""
+    if encoder is None:
+        return DefaultEncoder._make_encoder()
     if not isinstance(encoder, FieldEncoder) or encoder.numeric != "quantile":
         raise ValueError(f'encoder must be a FieldEncoder with numeric="quantile", got {encoder!r}.')
     return clone(encoder)
@@ -184,17 +195,3 @@ def append_to_array(X, *blocks):
     if X.dtype.kind in "US":
         X = X.astype(object)  # else numbers would become text
     return np.hstack([X, *blocks])
-
-
-def output_labels(estimator, labels, input_features):
-    """Names of the columns of ``fit``, given in ``get_feature_names_out`` or not; refuses others than those."""
-    if input_features is None:
-        return labels
-    given = [str(name) for name in input_features]
-    if len(given) != len(labels):
-        raise ValueError(
-            f"input_features should have length equal to number of features ({len(labels)}), got {len(given)}"
-        )
-    if given != list(getattr(estimator, "feature_names_in_", given)):
-        raise ValueError("input_features is not equal to feature_names_in_")
-    return given

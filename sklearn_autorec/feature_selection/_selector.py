@@ -9,9 +9,12 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..base import resolve_network
 from ..estimators import CTRClassifier, RatingRegressor
 from ..nn import BuildContext, mask_from_text
+from ..preprocessing._names import compare_names, table_names
 from ..search import EncodedTensors
+from ..utils._defaults import DefaultComponents
 from ..utils._sklearn import HasMethods, Interval, StrOptions, safe_indexing, validate_parameters
 from ..utils._state import all_or_nothing, reads_once
 from ._autofield import AutoField
@@ -31,7 +34,7 @@ def usable_columns(encoder, X):
     return usable_fields(EncodedTensors.from_table(encoder.encode(X), "cpu"), context)
 
 
-class FieldSelector(SelectorMixin, BaseEstimator):
+class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
     """Keep the columns that a gate method finds useful; a table in, a table of fewer columns out.
 
     The search runs inside a `CTRClassifier`, or a `RatingRegressor` where the target is continuous. What is kept can
@@ -94,6 +97,7 @@ class FieldSelector(SelectorMixin, BaseEstimator):
     ['f2']
     """
 
+    _component_makers = {"network": "_make_network", "method": "_make_method"}
     _parameter_constraints: dict = {
         "method": [None, HasMethods(["build", "derive", "search"])],
         "network": [str, HasMethods("build")],
@@ -105,6 +109,14 @@ class FieldSelector(SelectorMixin, BaseEstimator):
         "estimator": [None, HasMethods(["fit", "set_params"])],
         "random_state": ["random_state"],
     }
+
+    @staticmethod
+    def _make_network(network, parameter):
+        return resolve_network(network)
+
+    @staticmethod
+    def _make_method(method, parameter):
+        return AutoField()
 
     def __init__(self, method=None, network="mlp", n_features_to_select="auto", *, estimator=None, random_state=None):
         self.method = method
@@ -219,6 +231,7 @@ class FieldSelector(SelectorMixin, BaseEstimator):
             ensure_all_finite="allow-nan" if not frame else False,
             skip_check_array=frame,
         )
+        compare_names(self, table_names(X), getattr(self.encoder_, "estimator", self.encoder_)._schema.names)
         kept = safe_indexing(X, np.flatnonzero(self.support_), axis=1)
         return self._with_ids(X, kept) if hasattr(self, "value_support_") else kept
 

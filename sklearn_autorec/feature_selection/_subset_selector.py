@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ..preprocessing._columns import read_columns
+from ..preprocessing._names import check_columns, compare_names
 from ..utils._sklearn import (
     HasMethods,
     Interval,
@@ -136,12 +137,12 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     def _check_table(self, X, y):
         """The table, the target as an array (as it is without an estimator), and the columns as a list."""
         if hasattr(X, "columns"):
-            _, columns = read_columns(X, self)  # refuses empty tables and columns of one name
+            self._names, columns = read_columns(X, self)  # refuses empty tables and columns of one name
             validate_data(self, X, skip_check_array=True)
             self._all_finite = False
         else:
             X = validate_data(self, X, dtype=None, ensure_all_finite=False)
-            columns = list(X.T)
+            self._names, columns = None, list(X.T)
             # Arrays without missing values in fit are checked in transform, as scikit-learn's selectors do.
             self._all_finite = X.dtype.kind == "f" and bool(np.isfinite(X).all())
         if self.estimator is not None:
@@ -219,10 +220,11 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         """
         mask = self.get_support()
         if hasattr(X, "columns"):
-            validate_data(self, X, reset=False, skip_check_array=True)
+            check_columns(self, X, self._names)
         else:
             strict = self._all_finite and not get_tags(self).input_tags.allow_nan
             X = validate_data(self, X, dtype=None, ensure_all_finite=strict, reset=False)
+            compare_names(self, None, self._names)
         return safe_indexing(X, np.flatnonzero(mask), axis=1)
 
     # scikit-learn --------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from ..utils._sklearn import (
     CallbackSupportMixin,
     Interval,
     check_method_params,
+    plain_labels,
     validate_parameters,
     with_callbacks,
 )
@@ -93,7 +94,7 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
         with np.errstate(invalid="ignore"):  # y that is not finite is refused in words
             self._checked_cv_orig = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
             if is_classifier(self.estimator) and y is not None:
-                check_classification_targets(y)
+                check_classification_targets(plain_labels(y))
         keep = self._open_checkpoint(X, y, params)
         try:
             return self._search(X, y, keep, routed, scorers, refit_metric, metadata, context)

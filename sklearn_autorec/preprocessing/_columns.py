@@ -39,6 +39,8 @@ def read_columns(X, estimator):
         names = X.columns.tolist()
         _check_table(X.shape, names, estimator)
         return names, [_plain(column) for _, column in X.items()]
+    if hasattr(X, "collect_schema") and hasattr(X, "collect"):
+        raise TypeError(f"X is a {type(X).__name__}, whose rows are not there yet; call X.collect() first.")
     if hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__"):  # polars, pyarrow
         return _read_arrow(X, estimator)
     if isinstance(X, list | tuple) and len(X) and all(isinstance(row, list | tuple | np.ndarray) for row in X):
@@ -74,6 +76,8 @@ def _plain(series):
 
 def _read_arrow(X, estimator):
     if pa is not None:
+        if hasattr(X, "schema") and hasattr(X, "with_columns"):  # polars has types that arrow lacks
+            _refuse_polars_types(X)
         X = pa.table(X)
         names = X.column_names
         _check_table(X.shape, names, estimator)
@@ -83,24 +87,30 @@ def _read_arrow(X, estimator):
     return names, [np.fromiter(X[name].to_list(), object, X.shape[0]) for name in names]
 
 
+def _refuse_polars_types(X):
+    for name, dtype in X.schema.items():
+        if str(dtype) in ("Int128", "UInt128", "Object", "Float16"):
+            raise TypeError(
+                f"Column {name!r} has polars' type {dtype}, which cannot be read; cast it to Int64, UInt64, Float32 or String."
+            )
+
+
 def as_arrow(series):
     """A pandas column of an `ArrowDtype` as a pyarrow ChunkedArray."""
     return pa.chunked_array(series.array.__arrow_array__())
 
 
 def from_arrow(column):
-    """A pyarrow (Chunked)Array as a pandas Series: strings, lists and plain numbers as they lie in memory."""
+    """A pyarrow (Chunked)Array as a pandas Series: strings, lists and numbers as they lie in memory."""
     t = pa.types
     dtype = column.type
     if t.is_string_view(dtype):
         column = column.cast(pa.large_string())
-    elif t.is_decimal(dtype):
-        column = column.cast(pa.float64())
     elif t.is_date(dtype):
         column = column.cast(pa.timestamp("s" if t.is_date32(dtype) else "ms"))
     dtype = column.type
     kept = t.is_string(dtype) or t.is_large_string(dtype) or t.is_boolean(dtype) or t.is_integer(dtype)
-    if kept or t.is_floating(dtype) or _is_list(dtype):
+    if kept or t.is_floating(dtype) or t.is_decimal(dtype) or _is_list(dtype):
         return pd.Series(pd.arrays.ArrowExtensionArray(column))
     return column.to_pandas()
 
@@ -130,6 +140,8 @@ def column_kind(column):
         return NUMERIC
     if is_arrow_list(dtype):
         return SEQUENCE
+    if isinstance(dtype, pd.ArrowDtype) and pa.types.is_decimal(dtype.pyarrow_dtype):
+        return NUMERIC
     if dtype.kind != "O" or not isinstance(dtype, np.dtype):
         return CATEGORICAL
     values = np.asarray(column, dtype=object)
@@ -145,3 +157,12 @@ def column_kind(column):
 def is_missing(value):
     """Whether one cell is nan, None, NA or NaT."""
     return value is None or (not isinstance(value, (*CONTAINERS, dict)) and bool(pd.isna(value)))
+
+
+def shown(value):
+    """A cell for a message: short, and without failing where it is nested too deep to be written."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deep"
+    return text if len(text) <= 200 else f"{text[:200]}..."

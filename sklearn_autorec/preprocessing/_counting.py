@@ -6,7 +6,7 @@ from joblib import cpu_count
 
 from ._columns import NUMERIC
 from ._numeric import NumericSummary
-from ._vocabulary import ValueCounter
+from ._value_counter import ValueCounter
 
 THREAD_ROWS = 100_000  # from so many rows, columns are read in parallel
 

@@ -7,17 +7,23 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..utils._sklearn import Interval, StrOptions, safe_indexing, validate_parameters
+from ..utils._sklearn import Interval, StrOptions, validate_parameters
 from ..utils._state import all_or_nothing, reads_once, snapshot
 from ._columns import read_columns
 from ._counting import compress, count, derive, each_column, new_counters, twins
-from ._encoding import assemble, encode_column, encode_few, parse_column, report_unknown
+from ._encoding import assemble, decode, encode_column, encode_few, parse_column, report_unknown
+from ._hints import hint_at_columns
+from ._names import check_columns, output_labels, unused_names
 from ._schema import choose_schema
 from ._table import EncodedTable
-from ._vocabulary import MISSING
-from ._weights import row_weights
+from ._weights import row_weights, weighted_rows
 
 FEW_ROWS = 16  # up to so many rows, the table is read cell by cell
+
+
+def _of_fields(attribute, columns):
+    """A property: the attribute of the vocabularies of some columns, a list."""
+    return property(lambda self: [getattr(self._fields[i], attribute) for i in getattr(self, columns)])
 
 
 class FieldEncoder(TransformerMixin, BaseEstimator):
@@ -31,8 +37,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
     categorical_features : "auto", array-like of names, indices or a mask, or None, default="auto"
         Columns whose values are ids. "auto" goes by dtype: strings, integers, booleans and categories are
         categorical, floating-point numbers, decimals and times (in seconds) are numeric. Object columns are
-        numeric if they hold times only, or numbers only and one of them a float. (pandas turns an integer column
-        with missing values into floats; name such columns.) With anything but "auto" all other columns are numeric.
+        numeric if they hold times only, or numbers only and one a float. Without "auto" all other columns are numeric.
     sequence_features : "auto", array-like of names or indices, dict or None, default="auto"
         Columns whose cells hold several ids. "auto": columns whose first cell that is not missing is a list, tuple,
         set or array. Named ones are sequences in any case. A dict
@@ -79,9 +84,14 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
     -----
     Missing are nan, None, NA, NaT, null and the empty string, in every container alike.
 
-    Equal values of different types are one value: 1, 1.0 and True, in columns that hold text as well 1 and "1". If a column
-    was all numbers in ``fit`` and holds text later, or the other way round, values are converted with a
-    `DataTypeDriftWarning`.
+    One rule tells which spellings are one value, here, in crossers, model files and `onnx_inputs`. Integers are exact, also as
+    digits in text and as Decimals. A whole float is that integer below 2^53 (float32: 2^24, float16: 2^11); beyond, it is
+    unknown, with a `DataTypeDriftWarning`. Other floats go by their fewest digits: 0.1 is one value in every width. True is 1,
+    and where booleans were, "true" in any case. In columns of text 1 is "1". Text for numbers is converted, with that warning.
+
+    A column of times goes on as such: other units and zones, dates, ISO 8601 text and numbers since 1970 are converted; what
+    is not certain, such as a zone on one side only, is refused. What looks like a mistake in ``fit`` (ids that a gap made
+    floats, lists of floats, times as integers) is named by a `SuspiciousColumnWarning`.
 
     ``partial_fit`` over chunks equals ``fit`` on their concatenation, however it is cut: vocabularies, ids, counts and missing
     cells exactly; scales of a numeric column exactly while it has at most 100,000 distinct values. Beyond, its minimum and
@@ -210,7 +220,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         first = not hasattr(self, "_derived")
         if not first and not hasattr(self, "_counters"):
             raise ValueError("partial_fit cannot go on from a FieldEncoder whose counts were discarded; fit it again.")
-        if sample_weight is not None and not np.any(sample_weight):
+        if sample_weight is not None and not np.asarray(sample_weight).any():
             row_weights(np.ones(np.shape(sample_weight)), len(read_columns(X, self)[1][0]))  # of the right length?
             return self
         self._count(X, sample_weight, reset=first)
@@ -241,22 +251,17 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         """Count the values of a table; its number of rows and parsed columns (None if rows were left out)."""
         if reset:
             validate_parameters(self)
-        names, columns = read_columns(X, self)
-        weight = row_weights(sample_weight, len(columns[0]))
-        left_out = weight is not None and not weight.all()
-        if left_out:
-            rows = np.flatnonzero(weight)
-            X = safe_indexing(X, rows)
-            weight = row_weights(weight[rows], len(rows))
-            names, columns = read_columns(X, self)
-        validate_data(self, X, reset=reset, skip_check_array=True)
+        X, names, columns, weight, left_out = weighted_rows(X, sample_weight, self)
         if reset:
+            validate_data(self, X, reset=True, skip_check_array=True)
             schema = choose_schema(names, columns, self.categorical_features, self.sequence_features)
-            text_numbers = set()  # numeric columns that came as text
-            counters = new_counters(schema, self)
+            text_numbers, counters = set(), new_counters(schema, self)  # the former: numeric columns that came as text
         else:
+            check_columns(self, X, self._schema.names)
             schema, text_numbers, counters = self._schema, self._text_numbers, twins(self._counters)
         parsed = each_column(columns, lambda i, column: parse_column(i, column, schema, self.max_length))
+        if reset:
+            hint_at_columns(columns, parsed, schema, not isinstance(self.categorical_features, str))
         text_numbers = text_numbers | count(counters, parsed, weight)
         self._schema, self._text_numbers, self._counters = schema, text_numbers, counters
         self.categorical_, self.numeric_, self.sequence_ = (
@@ -272,29 +277,12 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
             self._derived = derive(self._counters, self)
         return self._derived
 
-    @property
-    def categories_(self):
-        return [self._fields[i].categories for i in self.categorical_]
-
-    @property
-    def counts_(self):
-        return [self._fields[i].counts for i in self.categorical_]
-
-    @property
-    def n_ids_(self):
-        return [self._fields[i].n_ids for i in self.categorical_]
-
-    @property
-    def sequence_categories_(self):
-        return [self._fields[i].categories for i in self.sequence_]
-
-    @property
-    def sequence_counts_(self):
-        return [self._fields[i].counts for i in self.sequence_]
-
-    @property
-    def sequence_n_ids_(self):
-        return [self._fields[i].n_ids for i in self.sequence_]
+    categories_ = _of_fields("categories", "categorical_")
+    counts_ = _of_fields("counts", "categorical_")
+    n_ids_ = _of_fields("n_ids", "categorical_")
+    sequence_categories_ = _of_fields("categories", "sequence_")
+    sequence_counts_ = _of_fields("counts", "sequence_")
+    sequence_n_ids_ = _of_fields("n_ids", "sequence_")
 
     def __getstate__(self):
         if hasattr(self, "_derived"):
@@ -320,12 +308,13 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If columns are missing, extra, reordered or twice there, or a numeric column holds infinity or text.
+            If columns are missing, extra, renamed, reordered or twice there, a numeric column holds infinity, text or times,
+            or a column of times something of which it is not certain which time it is.
 
         Warns
         -----
         DataTypeDriftWarning
-            If a column holds another kind of values than in ``fit``; they are converted.
+            If a column holds another kind of values than in ``fit``, which are converted, or floats that have lost digits.
         UnknownCategoryWarning
             If most of a column was never seen in ``fit``.
         """
@@ -339,7 +328,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
                 return table
         _, columns = read_columns(X, self)
         if validate:
-            validate_data(self, X, reset=False, skip_check_array=True)
+            check_columns(self, X, schema.names)
         elif len(columns) != self.n_features_in_:
             raise ValueError(f"X has {len(columns)} features, but FieldEncoder expects {self.n_features_in_} features.")
         parsed = each_column(columns, lambda i, column: encode_column(i, column, schema, max_length, fields[i]))
@@ -360,9 +349,8 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         return self._as_matrix(self.encode(X))
 
     def _as_matrix(self, table):
-        if not len(self.numeric_):
-            return np.hstack([table.ids, table.sequences])
-        return np.hstack([table.ids, table.numeric, table.sequences], dtype=np.float64)
+        dtype = np.float64 if len(self.numeric_) else np.int32
+        return np.hstack([table.ids, table.numeric, table.sequences], dtype=dtype, casting="unsafe")
 
     @reads_once
     def inverse_transform(self, ids):
@@ -383,12 +371,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
             ids = ids[:, : len(self.categorical_)]
         if ids.ndim != 2 or ids.shape[1] != len(self.categorical_):
             raise ValueError(f"ids must have shape (n_rows, {len(self.categorical_)}), got {ids.shape}.")
-        out = np.empty(ids.shape, object)
-        for j, i in enumerate(self.categorical_):
-            if len(ids) and not (ids[:, j].min() >= MISSING and ids[:, j].max() < self.n_ids_[j]):
-                raise ValueError(f"ids of column {self._schema.labels[i]!r} must be in [0, {self.n_ids_[j]}).")
-            out[:, j] = self._fields[i].values(ids[:, j].astype(np.int64))
-        return out
+        return decode(ids, self._schema, self._fields)
 
     @reads_once
     def get_feature_names_out(self, input_features=None):
@@ -398,32 +381,20 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         ----------
         input_features : array-like of str or None, default=None
             Names of the columns of ``fit``, if these had none; else the same names again.
+
+        Returns
+        -------
+        ndarray
+            All different: of a column "price_missing" beside "price", the indicator is called "price_missing_2".
         """
         check_is_fitted(self, "_derived")
-        labels = self._schema.labels
-        if input_features is not None:
-            labels = [str(name) for name in input_features]
-            if len(labels) != self.n_features_in_:
-                raise ValueError(
-                    f"input_features should have length equal to number of features ({self.n_features_in_}), got "
-                    f"{len(labels)}"
-                )
-            if labels != list(getattr(self, "feature_names_in_", labels)):
-                raise ValueError("input_features is not equal to feature_names_in_")
-        numeric = [labels[i] for i in self.numeric_]
-        return np.array(
-            [
-                *(labels[i] for i in self.categorical_),
-                *numeric,
-                *(f"{name}_missing" for name in numeric),
-                *(f"{labels[i]}_{k}" for i in self.sequence_ for k in range(self.max_length)),
-            ],
-            dtype=object,
-        )
+        labels = output_labels(self, self._schema.labels, input_features)
+        kept = [labels[i] for i in (*self.categorical_, *self.numeric_)]
+        new = [f"{labels[i]}_missing" for i in self.numeric_]
+        new += [f"{labels[i]}_{k}" for i in self.sequence_ for k in range(self.max_length)]
+        return np.array([*kept, *unused_names(new, kept)], dtype=object)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
+        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
         return tags

@@ -4,23 +4,35 @@
 """
 
 import warnings
+from itertools import chain
 
 import numpy as np
 import pandas as pd
 
 from ..exceptions import DataTypeDriftWarning, UnknownCategoryWarning
 from ._columns import CATEGORICAL, NUMERIC, is_missing
+from ._spelling import plain_number
 from ._table import EncodedTable
+from ._time_columns import factorize_times, numbers_of_times, time_values
+from ._times import TIME, microseconds_of
 from ._values import check_range, factorize, factorize_sequences, numeric_values
-from ._vocabulary import MISSING, UNKNOWN
+from ._vocabulary import MISSING, PLAIN_TYPES, UNKNOWN
 
 LOOKUP_ROWS = 5_000  # up to so many rows, dictionary look-ups beat whole-column operations
 REPORT_ROWS = 100  # shares of unknown values are reported from so many rows
+_NUMBER_TYPES = {float, int, bool, type(None)}
+_EXACT_TYPES = PLAIN_TYPES - {float}
 
 
 def parse_column(i, column, schema, max_length):
     """What a column holds, before any vocabulary: numbers, or codes and distinct values (and places)."""
     label, kind = schema.labels[i], schema.kinds[i]
+    time = schema.time(i, column)
+    if time is not None:
+        microseconds = time_values(column, time, label)
+        if kind == NUMERIC:
+            return numbers_of_times(microseconds), False
+        return factorize_times(microseconds, time)
     if kind == NUMERIC:
         return numeric_values(column, label)
     if kind == CATEGORICAL:
@@ -61,7 +73,14 @@ def assemble(n, parsed, schema, max_length, fields, text_numbers):
 
 
 def _ids(i, codes, keys, seen, schema, fields):
-    ids, drift = fields[i].ids(codes, keys, seen)
+    ids, drift, lost = fields[i].ids(codes, keys, seen)
+    if lost is not None:
+        warnings.warn(
+            f"Column {schema.labels[i]!r} holds floats such as {lost!r}, whose type does not tell it from its neighbours; "
+            "they are encoded as unknown. Give such ids as integers (dtype 'Int64' can have missing ones) or as text.",
+            DataTypeDriftWarning,
+            stacklevel=5,
+        )
     if drift is not None:
         _warn_drift(schema.labels[i], *drift)
     return ids
@@ -100,15 +119,21 @@ def encode_few(X, schema, max_length, fields):
     n, m = len(X), len(schema.numeric)
     # One conversion of the whole table: access column by column would take most of the time.
     values = X.to_numpy(dtype=object).T.tolist()
+    plain = None  # whether cells are of types that are looked up as they are; strings are found or not in any case
     ids = np.empty((n, len(schema.categorical)), np.int32)
     for j, i in enumerate(schema.categorical):
-        found = fields[i].ids_of_few(values[i])
+        if plain is None and fields[i].kind != "O":
+            ids_only = values if len(schema.categorical) == len(values) else map(values.__getitem__, schema.categorical)
+            plain = set(map(type, chain.from_iterable(ids_only))) <= _EXACT_TYPES
+        if plain is False and _narrow_floats(values[i], X, i):
+            return None
+        found = fields[i].ids_of_few(values[i], plain is True)
         if found is None:
             return None
         ids[:, j] = found
     numeric = np.empty((n, 2 * m), np.float32)
     if m:
-        x = _numbers_of_few([values[i] for i in schema.numeric])
+        x = _numbers_of_few([values[i] for i in schema.numeric], schema)
         if x is None:
             return None
         for row, i in zip(x, schema.numeric, strict=True):
@@ -131,25 +156,57 @@ def encode_few(X, schema, max_length, fields):
     return EncodedTable(ids, numeric, sequences)
 
 
-def _numbers_of_few(columns):
+def _narrow_floats(values, X, i):
+    """Whether a column has floats whose type the cells do not show, and tells which of them are integers."""
+    if not any(type(v) is float and v == v for v in values):
+        return False
+    dtype = X.dtypes.iloc[i]
+    return dtype != np.float64 and dtype != np.dtype(object)
+
+
+def _numbers_of_few(columns, schema):
     """Lists of Python values as float64 (n_columns, n_rows); None if one needs the general path."""
-    if any(isinstance(value, str) for column in columns for value in column):
+    if schema.times is None:
         return None
-    try:
+    if not schema.times and set(map(type, chain.from_iterable(columns))) <= _NUMBER_TYPES:
         return np.array(columns, dtype=np.float64)
-    except (TypeError, ValueError):
-        pass
     try:
-        return np.array([[_number(value) for value in column] for column in columns], dtype=np.float64)
-    except (TypeError, ValueError):
+        cells = [_numbers(column, schema.times.get(i)) for column, i in zip(columns, schema.numeric, strict=True)]
+        return np.array(cells, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _numbers(column, time):
+    """Cells of a column as numbers, times in seconds; a TypeError for what only the general path converts or refuses."""
+    if time is None:
+        return column if set(map(type, column)) <= _NUMBER_TYPES else [_number(value) for value in column]
+    return [_seconds(value, time) for value in column]
 
 
 def _number(value):
-    if value is pd.NA or value is pd.NaT:
+    if is_missing(value):
         return np.nan
-    if isinstance(value, pd.Timestamp):
-        return int(value.asm8.astype("datetime64[us]").astype(np.int64)) / 1e6
-    if isinstance(value, pd.Timedelta):
-        return int(value.asm8.astype("timedelta64[us]").astype(np.int64)) / 1e6
-    return value
+    if isinstance(value, str | bytes) or plain_number(value) is None:
+        raise TypeError
+    return float(value)
+
+
+def _seconds(value, time):
+    if isinstance(value, pd.Timestamp | pd.Timedelta):
+        zone = getattr(value, "tzinfo", None)
+        if isinstance(value, pd.Timestamp) == (time.kind == TIME) and (zone is None) == (time.zone is None):
+            return microseconds_of(value) / 1e6
+    if not is_missing(value):
+        raise TypeError
+    return np.nan
+
+
+def decode(ids, schema, fields):
+    """Ids of the categorical columns as values, object ndarray of their shape."""
+    out = np.empty(ids.shape, object)
+    for j, i in enumerate(schema.categorical):
+        if len(ids) and not (ids[:, j].min() >= MISSING and ids[:, j].max() < fields[i].n_ids):
+            raise ValueError(f"ids of column {schema.labels[i]!r} must be in [0, {fields[i].n_ids}).")
+        out[:, j] = fields[i].values(ids[:, j].astype(np.int64))
+    return out

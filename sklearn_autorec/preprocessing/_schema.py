@@ -1,11 +1,12 @@
 """Which column of a table is of which kind."""
 
-from dataclasses import dataclass
-from numbers import Integral
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ._columns import CATEGORICAL, NUMERIC, SEQUENCE, column_kind
+from ._names import find_column
+from ._time_columns import time_of_column
 
 
 @dataclass(eq=False)
@@ -21,12 +22,21 @@ class Schema:
     kinds : list of {"categorical", "numeric", "sequence"}
     separators : dict of int to str
         How the text of a sequence column is split, by position.
+    times : dict of int to TimeKind, or None
+        Columns that hold times, by position; None if that was not written down (files of version 0.1).
     """
 
     names: list | None
     labels: list
     kinds: list
     separators: dict
+    times: dict | None = field(default_factory=dict)
+
+    def time(self, i, column):
+        """The `TimeKind` of a column, None if it holds none."""
+        if self.times is None:
+            return time_of_column(column, self.labels[i], self.kinds[i] == NUMERIC) if i not in self.sequence else None
+        return self.times.get(i)
 
     def __post_init__(self):
         self.categorical, self.numeric, self.sequence = (
@@ -38,6 +48,8 @@ def choose_schema(names, columns, categorical_features, sequence_features):
     """The schema that dtypes and the two parameters of `FieldEncoder` ask for."""
     n = len(columns)
     labels = [f"x{i}" for i in range(n)] if names is None else [str(name) for name in names]
+    if len(set(labels)) < n:
+        raise ValueError(f"Column names must differ as text too, got {names}.")
     kinds = [column_kind(column) for column in columns]
     if sequence_features is None and SEQUENCE in kinds:
         raise ValueError(f"Column {labels[kinds.index(SEQUENCE)]!r} holds lists, but sequence_features=None.")
@@ -58,7 +70,12 @@ def choose_schema(names, columns, categorical_features, sequence_features):
     elif not isinstance(sequence_features, str):
         for i in _positions("sequence_features", sequence_features, names, n):
             kinds[i] = SEQUENCE
-    return Schema(names, labels, kinds, separators)
+    times = {}
+    for i, (column, kind) in enumerate(zip(columns, kinds, strict=True)):
+        time = None if kind == SEQUENCE else time_of_column(column, labels[i], kind == NUMERIC)
+        if time is not None:
+            times[i] = time
+    return Schema(names, labels, kinds, separators, times)
 
 
 def _positions(parameter, given, names, n_columns):
@@ -70,10 +87,9 @@ def _positions(parameter, given, names, n_columns):
         return set(np.flatnonzero(given).tolist())
     positions = set()
     for g in given:
-        if isinstance(g, str) and names is not None and g in names:
-            positions.add(names.index(g))
-        elif isinstance(g, Integral) and not isinstance(g, bool) and -n_columns <= g < n_columns:
-            positions.add(int(g) % n_columns)
+        found = find_column(g, names, [str(name) for name in names or ()] or [""] * n_columns)
+        if found is not None:
+            positions.add(found)
         else:
             known = f"a column of {names} nor " if names is not None else ""
             raise ValueError(f"{parameter} has {g!r}, which is neither {known}an index below {n_columns}.")

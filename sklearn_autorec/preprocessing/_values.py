@@ -1,25 +1,26 @@
 """Plain values of a column: float64 numbers, or codes into distinct integers, floats or strings.
 
 Two words are used throughout. The *kind* of distinct values is how they are stored, ``"i"`` (int64), ``"f"``
-(float64) or ``"O"`` (strings); a column of mixed values needs the widest. *Seen* is what they were in the table:
-a subset of ``{"numbers", "strings"}``.
+(floats) or ``"O"`` (strings); a column of mixed values needs the widest. *Seen* is what they were in the table:
+a subset of ``{"numbers", "strings", "booleans", "times"}``.
 """
 
 import datetime
-import warnings
 from itertools import chain
 
 import numpy as np
 import pandas as pd
 
-from ._columns import CONTAINERS, as_arrow, from_arrow, is_arrow_list, is_missing
+from ._columns import CONTAINERS, as_arrow, from_arrow, is_arrow_list, is_missing, shown
+from ._spelling import EXACT, as_float, as_integer, digits_of, fewest_digits, plain_number, whole_and_exact
+from ._times import TIMES, microseconds_of, text_of_time
 
 NUMBERS, STRINGS = frozenset({"numbers"}), frozenset({"strings"})
-_TIMES = (datetime.date, datetime.timedelta, np.datetime64, np.timedelta64)
+BOOLEANS, TIMED = frozenset({"booleans"}), frozenset({"times"})
 
 
 def numeric_values(column, name):
-    """A numeric column as float64 (n_rows,), NaN where missing, and whether it was text; times in seconds.
+    """A numeric column as float64 (n_rows,), NaN where missing, and whether it was text.
 
     Raises
     ------
@@ -28,9 +29,8 @@ def numeric_values(column, name):
     """
     if isinstance(column, pd.Series) and not isinstance(column.dtype, np.dtype):
         if pd.api.types.is_datetime64_any_dtype(column.dtype):
-            column = column.dt.tz_convert(None) if getattr(column.dt, "tz", None) is not None else column
-            column = column.to_numpy()
-        elif pd.api.types.is_numeric_dtype(column.dtype) and not isinstance(column.dtype, pd.CategoricalDtype):
+            _refuse_times(name)
+        if pd.api.types.is_numeric_dtype(column.dtype) and not isinstance(column.dtype, pd.CategoricalDtype):
             column = column.to_numpy(np.float64, na_value=np.nan)
         else:
             column = column.to_numpy(object)
@@ -38,9 +38,7 @@ def numeric_values(column, name):
     if values.dtype.kind in "OUST":
         values, text = _object_numbers(values.astype(object), name)
     if values.dtype.kind in "mM":
-        missing = np.isnat(values)
-        unit = "datetime64[us]" if values.dtype.kind == "M" else "timedelta64[us]"
-        values = np.where(missing, np.nan, values.astype(unit).astype(np.int64) / 1e6)
+        _refuse_times(name)
     if values.dtype.kind == "c":
         raise ValueError("Complex data not supported")
     values = values.astype(np.float64, copy=False)
@@ -54,24 +52,24 @@ def check_range(values, name):
         raise ValueError(f"Input X contains infinity or a value too large for dtype('float32') in column {name!r}.")
 
 
+def _refuse_times(name):
+    raise ValueError(
+        f"Column {name!r} is a column of numbers, but holds times: in which unit those numbers count is not known. Give "
+        "numbers as in fit, or fit on times."
+    )
+
+
 def _object_numbers(values, name):
     present = ~(pd.isna(values) | (values == ""))
     first = next(iter(values[present]), None)
-    if isinstance(first, _TIMES):
-        convert = pd.to_timedelta if isinstance(first, datetime.timedelta | np.timedelta64) else pd.to_datetime
-        try:
-            times = convert(pd.Series(np.where(present, values, None), dtype=object))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"Column {name!r} mixes times with other values: {error}") from error
-        if getattr(times.dt, "tz", None) is not None:
-            times = times.dt.tz_convert(None)
-        return times.to_numpy(), False
+    if any(isinstance(value, TIMES) for value in values[present]):
+        _refuse_times(name)
     numbers = np.full(len(values), np.nan)
     try:
         numbers[present] = values[present].astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         if isinstance(first, dict):
-            raise TypeError(f"argument must be a string or a number; column {name!r} holds {first!r}") from error
+            raise TypeError(f"argument must be a string or a number; column {name!r} holds {shown(first)}") from error
         raise ValueError(
             f"Column {name!r} is numeric, but holds values that are not numbers ({error}); if they are ids, name it in "
             "categorical_features."
@@ -89,16 +87,21 @@ def factorize(column, name):
     keys : ndarray (n_distinct,)
         int64, float64 or object (strings only), in order of appearance.
     seen : frozenset
-        ``"numbers"``, ``"strings"``, both or none.
+        What the values were; empty without any.
     """
     try:
-        codes, uniques = pd.factorize(column)
-        return canonical(codes, uniques)
+        # An index of float16 does not exist: pandas would give the distinct values as float32.
+        plain = np.asarray(column) if column.dtype == np.float16 else column
+        codes, uniques = pd.factorize(plain)
+        codes, keys, seen = canonical(codes, uniques)
+        if column.dtype == object and not seen <= STRINGS:
+            seen |= _hidden_booleans(column, uniques)
+        return codes, keys, seen
     except (TypeError, NotImplementedError) as error:
         odd = next((v for v in np.asarray(column, dtype=object) if isinstance(v, (*CONTAINERS, dict))), None)
         if isinstance(odd, CONTAINERS):
             raise ValueError(
-                f"Column {name!r} is categorical, but holds {odd!r}; name it in sequence_features if each row has a "
+                f"Column {name!r} is categorical, but holds {shown(odd)}; name it in sequence_features if each row has a "
                 "list of ids."
             ) from error
         raise TypeError(
@@ -106,17 +109,28 @@ def factorize(column, name):
         ) from error
 
 
+def _hidden_booleans(column, uniques):
+    """Whether objects that are equal to 1 or 0 are booleans: distinct values keep the first that came."""
+    cells = column.array if isinstance(column, pd.Series) else column
+    if not any(isinstance(v, int | float | np.number) and (v == 0 or v == 1) for v in uniques):
+        return frozenset()
+    return BOOLEANS if any(isinstance(v, bool | np.bool_) for v in cells) else frozenset()
+
+
 def canonical(codes, uniques):
     """Reduce distinct values to one of the three kinds, and join those that become equal."""
-    if isinstance(uniques.dtype, np.dtype | pd.CategoricalDtype):
+    if isinstance(uniques.dtype, pd.CategoricalDtype):
+        # Categories of a nullable or arrow type keep what it says of them.
+        uniques = uniques.categories.take(uniques.codes)
+    if isinstance(uniques.dtype, np.dtype):
         uniques = np.asarray(uniques)
     elif pd.api.types.is_bool_dtype(uniques.dtype):
-        uniques = np.asarray(uniques, dtype=np.int64)
+        uniques = np.asarray(uniques, dtype=bool)
     elif pd.api.types.is_integer_dtype(uniques.dtype):
         unsigned = pd.api.types.is_unsigned_integer_dtype(uniques.dtype)
         uniques = np.asarray(uniques, dtype=np.uint64 if unsigned else np.int64)
     elif pd.api.types.is_float_dtype(uniques.dtype):
-        uniques = np.asarray(uniques, dtype=np.float64)
+        uniques = np.asarray(uniques, dtype=uniques.dtype.numpy_dtype)
     elif getattr(uniques.dtype, "tz", None) is not None:
         uniques = uniques.tz_convert(None).to_numpy()
     else:
@@ -124,55 +138,74 @@ def canonical(codes, uniques):
     kind = uniques.dtype.kind
     if kind == "u" and len(uniques) and int(uniques.max()) >= 2**63:
         return codes, uniques.astype(str).astype(object), NUMBERS
-    if kind in "iub":
+    if kind == "b":
+        return codes, uniques.astype(np.int64), BOOLEANS
+    if kind in "iu":
         return codes, uniques.astype(np.int64), NUMBERS
     if kind == "f":
-        return codes, _whole(uniques), NUMBERS
+        return *_joined(codes, _narrowest(uniques)), NUMBERS
     if kind == "c":
         raise ValueError("Complex data not supported")
     if kind == "M":
-        return codes, uniques.astype("datetime64[us]").astype(str).astype(object), STRINGS
+        return *_joined(codes, uniques.astype("datetime64[us]").astype(str).astype(object)), TIMED
     if kind == "m":
-        return codes, uniques.astype("timedelta64[us]").astype(np.int64), NUMBERS
+        return *_joined(codes, np.array([text_of(v) for v in uniques], dtype=object)), TIMED
     return _canonical_objects(codes, uniques.astype(object, copy=False))
 
 
-def _whole(floats):
-    """int64 if all values are whole numbers, else float64."""
-    with np.errstate(invalid="ignore"):
-        whole = bool((np.mod(floats, 1) == 0).all() and (np.abs(floats) < 2.0**62).all())
-    return floats.astype(np.int64) if whole and len(floats) else floats.astype(np.float64)
+def _narrowest(floats):
+    """int64 if all values are integers without doubt, else the floats as they are: their type tells which are."""
+    exact, _ = whole_and_exact(floats)
+    return floats.astype(np.int64) if exact.all() and len(floats) else floats
 
 
 def _canonical_objects(codes, uniques):
     inferred = pd.api.types.infer_dtype(uniques, skipna=False)
     if inferred == "string":
+        if not (uniques == "").any():
+            return codes, uniques, STRINGS
         seen, keys = STRINGS, uniques
     elif inferred == "empty":
         return codes, uniques, frozenset()
-    elif inferred in ("integer", "boolean"):
-        seen = NUMBERS
-        try:
-            keys = uniques.astype(np.int64)
-        except OverflowError:
-            keys = np.array([text_of(v) for v in uniques], dtype=object)
-    elif inferred in ("floating", "mixed-integer-float", "decimal"):
-        seen, keys = NUMBERS, _whole(uniques.astype(np.float64))
     elif inferred == "complex":
         raise ValueError("Complex data not supported")
+    elif inferred == "boolean":
+        return codes, uniques.astype(np.int64), BOOLEANS
     else:
-        is_text = np.array([isinstance(v, str) for v in uniques])
-        seen = (STRINGS if is_text.any() else frozenset()) | (NUMBERS if not is_text.all() else frozenset())
-        keys = np.array([text_of(v) for v in uniques], dtype=object)
-    if inferred == "string":
-        if not (keys == "").any():
-            return codes, keys, seen
-    again, keys = pd.factorize(keys)
+        seen = frozenset().union(*map(_seen_of, uniques))
+        keys = _numbers(uniques) if seen <= NUMBERS | BOOLEANS else None
+        if keys is None:
+            keys = np.array([text_of(v) for v in uniques], dtype=object)
+    codes, keys = _joined(codes, keys)
     if keys.dtype == object and (keys == "").any():
         empty = int(np.flatnonzero(keys == "")[0])
-        again = np.where(again == empty, -1, again - (again > empty))
+        codes = np.where(codes == empty, -1, codes - (codes > empty))
         keys = np.delete(keys, empty)
-    return np.append(again, -1)[codes], keys, seen
+    return codes, keys, seen
+
+
+def _joined(codes, keys):
+    """Codes into the distinct ones of keys some of which have become equal."""
+    again, distinct = pd.factorize(keys)
+    return np.append(again, -1)[codes], distinct
+
+
+def _seen_of(value):
+    if isinstance(value, str | bytes):
+        return STRINGS
+    if isinstance(value, bool | np.bool_):
+        return BOOLEANS
+    return TIMED if isinstance(value, TIMES) else NUMBERS
+
+
+def _numbers(values):
+    """Objects as int64 or float64; None if a number fits neither, or is none."""
+    plain = [plain_number(v) for v in values]
+    whole = [as_integer(number) for number in plain]
+    if None not in whole:
+        return np.array(whole, dtype=np.int64)
+    floats = [as_float(number) for number in plain]
+    return None if None in floats else np.array(floats, dtype=np.float64)
 
 
 def text_of(value):
@@ -181,15 +214,15 @@ def text_of(value):
         return str(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, bool | np.bool_):
-        return str(int(value))
-    if isinstance(value, float | np.floating):
-        return str(int(value)) if float(value).is_integer() else repr(float(value))
-    if isinstance(value, datetime.datetime):
-        value = value.astimezone(datetime.UTC).replace(tzinfo=None) if value.tzinfo is not None else value
-        return str(np.datetime64(value.replace(nanosecond=0) if hasattr(value, "nanosecond") else value, "us"))
+    number = plain_number(value)
+    if number is not None:
+        return digits_of(number)
+    if isinstance(value, datetime.timedelta | np.timedelta64):
+        return f"{microseconds_of(value)} microseconds"
+    if isinstance(value, TIMES):
+        return text_of_time(microseconds_of(value))
     if isinstance(value, (*CONTAINERS, dict)):
-        raise TypeError(f"got {value!r}")
+        raise TypeError(f"got {shown(value)}")
     if isinstance(value, complex | np.complexfloating):
         raise ValueError("Complex data not supported")
     return str(value)
@@ -200,8 +233,18 @@ def as_kind(keys, kind):
     if kind == "O" and keys.dtype.kind == "i":
         return keys.astype(str).astype(object)
     if kind == "O" and keys.dtype.kind != "O":
-        return np.array([text_of(v) for v in keys.tolist()], dtype=object)
-    return keys.astype({"i": np.int64, "f": np.float64, "O": object}[kind], copy=False)
+        return np.array([text_of(v) for v in keys], dtype=object)
+    if kind == "f":
+        return fewest_digits(keys) if keys.dtype.kind == "f" else keys.astype(np.float64)
+    return keys.astype({"i": np.int64, "O": object}[kind], copy=False)
+
+
+def wider_kind(a, b):
+    """The kind that holds two arrays of distinct values: strings for floats beside integers that no float holds."""
+    kind = max(a.dtype.kind, b.dtype.kind, key="ifO".index)
+    if kind == "f" and any(x.dtype.kind == "i" and len(x) and (x.max() > EXACT or x.min() < -EXACT) for x in (a, b)):
+        return "O"
+    return kind
 
 
 def factorize_sequences(column, name, separator, max_length):
@@ -240,7 +283,7 @@ def factorize_sequences(column, name, separator, max_length):
 
 def _refuse_nested(name, item, cause=None):
     raise ValueError(
-        f"Column {name!r} is a sequence column: its items must be strings or numbers, got {item!r}."
+        f"Column {name!r} is a sequence column: its items must be strings or numbers, got {shown(item)}."
     ) from cause
 
 
@@ -272,13 +315,6 @@ def _items(cell, name):
     if is_missing(cell) or cell == "":
         return ()
     raise ValueError(
-        f"Column {name!r} is a sequence column: its cells must be lists (or missing), got {cell!r}. For text with a "
+        f"Column {name!r} is a sequence column: its cells must be lists (or missing), got {shown(cell)}. For text with a "
         f"separator give sequence_features={{{name!r}: '|'}}."
     )
-
-
-def numbers_from_text(keys):
-    """Strings as float64, NaN where they are not a number."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return pd.to_numeric(pd.Series(keys, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)

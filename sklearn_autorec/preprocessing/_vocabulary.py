@@ -1,4 +1,4 @@
-"""Counting the values of a field, and finding their ids."""
+"""Finding the ids of the values of a field."""
 
 import threading
 from itertools import accumulate, pairwise
@@ -7,109 +7,34 @@ import numpy as np
 import pandas as pd
 
 from ._columns import is_missing
-from ._values import STRINGS, as_kind, numbers_from_text
-from ._weights import as_counts, count_cells
+from ._spelling import EXACT, WORDS, as_float, as_integer, fewest_digits, number_of_text, whole_and_exact
+from ._values import BOOLEANS, NUMBERS, STRINGS, as_kind
 
 MISSING, UNKNOWN, FIRST = 0, 1, 2  # ids
 FEW_ODD = 64  # so many cells that are not in a vocabulary are looked at one by one
-_NUMBER_TYPES = (int, float, bool, np.integer, np.floating, np.bool_)
-_NO_VALUE = np.iinfo(np.int64).min  # never an id: stands for text that is no whole number
+# Types of cells that equal those values, and only those, that they are.
+PLAIN_TYPES = {str, int, float, bool, type(None), type(pd.NA), type(pd.NaT)}
 
 # Held while a look-up table is built, so that threads that need one at the same time build it once.
 _building = threading.Lock()
 
 
-class ValueCounter:
-    """Counts of the distinct values of a field over chunks.
-
-    Parameters
-    ----------
-    hash_threshold : int or None
-        With more distinct values than this, the field counts hash buckets instead.
-    n_hash_buckets : int
-    """
-
-    def __init__(self, hash_threshold=None, n_hash_buckets=2**16):
-        self.hash_threshold = hash_threshold
-        self.n_hash_buckets = n_hash_buckets
-        self.kind = None
-        self.seen = frozenset()
-        self.keys = np.zeros(0, object)
-        self.counts = np.zeros(0, np.int64)
-        self.n_missing = 0
-        self.n_cells = 0
-        self.hashed = False
-
-    def add(self, codes, keys, seen, weight=None):
-        """Count one chunk: codes (n_cells,) into its distinct ``keys``, -1 where missing; cells may have weights."""
-        counts = count_cells(codes + 1, weight, len(keys) + 1)
-        self.n_missing += counts[0].item()
-        self.n_cells += len(codes) if weight is None else as_counts(weight.sum()).item()
-        counts = counts[1:]
-        if not counts.all():  # items that only the cut-off parts of sequences hold
-            keys, counts = keys[counts > 0], counts[counts > 0]
-        if not len(keys):
-            return
-        self.seen |= seen
-        kind = keys.dtype.kind
-        if self.kind is None:
-            self.kind, self.keys, self.counts = kind, keys, counts
-        else:
-            wider = max(self.kind, kind, key="ifO".index)
-            if self.hashed:
-                self.kind = wider
-                buckets = self.counts.astype(np.result_type(self.counts, counts))  # a copy: see `twin`
-                np.add.at(buckets, hash_buckets(keys, self.n_hash_buckets), counts)
-                self.counts = as_counts(buckets)
-                return
-            both = np.concatenate([as_kind(self.keys, wider), as_kind(keys, wider)])
-            where, self.keys = pd.factorize(both)
-            both_counts = np.concatenate([self.counts, counts])
-            total = np.zeros(len(self.keys), both_counts.dtype)
-            np.add.at(total, where, both_counts)
-            self.kind, self.counts = wider, as_counts(total)
-        if self.hash_threshold is not None and len(self.keys) > self.hash_threshold:
-            buckets = np.zeros(self.n_hash_buckets, self.counts.dtype)
-            np.add.at(buckets, hash_buckets(self.keys, self.n_hash_buckets), self.counts)
-            self.hashed, self.counts, self.keys = True, buckets, np.zeros(0, object)
-
-    def vocabulary(self, min_frequency, max_categories):
-        """The ids that follow from the counts so far; equal counts go by value, so not by the order of rows."""
-        if self.hashed:
-            counts = np.concatenate([[self.n_missing, 0], self.counts])
-            return Vocabulary(self.keys, counts, self.kind, self.seen, self.n_hash_buckets)
-        least = min_frequency * self.n_cells if isinstance(min_frequency, float) else min_frequency
-        if self.counts.dtype.kind == "f":  # sums of weights are rounded; and 1 keeps every value, whatever it weighs
-            least = 0 if min_frequency == 1 else least * (1 - 1e-12)
-        frequent = np.flatnonzero(self.counts >= least)
-        order = frequent[_value_order(self.keys[frequent])]
-        order = order[np.argsort(-self.counts[order], kind="stable")][:max_categories]
-        counts = self.counts[order]
-        rare = (self.counts.sum() - counts.sum()).item() if len(counts) < len(self.counts) else 0
-        return Vocabulary(self.keys[order], np.concatenate([[self.n_missing, rare], counts]), self.kind, self.seen)
-
-    def __getstate__(self):
-        return {**self.__dict__, "keys": _pack(self.keys)} if self.keys.dtype == object else self.__dict__
-
-    def __setstate__(self, state):
-        self.__dict__.update(state)
-        if isinstance(self.keys, tuple):
-            self.keys = _unpack(*self.keys)
-
-
-def _value_order(keys):
-    if keys.dtype != object:
-        return np.argsort(keys, kind="stable")
-    # Twice as fast as argsort of an object array.
-    return np.fromiter(sorted(range(len(keys)), key=keys.tolist().__getitem__), np.int64, len(keys))
-
-
 def hash_buckets(keys, n_buckets):
-    """Bucket of each value's text, the same in every process and for 1, 1.0 and "1"."""
-    return (pd.util.hash_array(as_kind(keys, "O"), categorize=False) % np.uint64(n_buckets)).astype(np.int64)
+    """Bucket of each value's text, the same in every process and for 1, 1.0 and "1", for true, "True" and 1."""
+    texts = as_kind(keys, "O")
+    words = np.flatnonzero(pd.Index(texts, dtype=object).isin(list(WORDS))) if keys.dtype.kind == "O" else ()
+    if len(words):
+        texts = texts.copy()
+        texts[words] = [str(int(WORDS[text])) for text in texts[words]]
+    try:
+        hashes = pd.util.hash_array(texts, categorize=False)
+    except UnicodeEncodeError:  # half of a surrogate pair, which bytes can hold
+        texts = np.array([text.encode("utf-8", "surrogatepass") for text in texts], dtype=object)
+        hashes = pd.util.hash_array(texts, categorize=False)
+    return (hashes % np.uint64(n_buckets)).astype(np.int64)
 
 
-def _pack(words):
+def pack(words):
     """An object array of strings as UTF-8 bytes and lengths, a third smaller in a pickle."""
     words = words.tolist()
     lengths = np.fromiter(map(len, words), np.int64, len(words))
@@ -117,10 +42,31 @@ def _pack(words):
     return text, lengths.astype(np.min_scalar_type(int(lengths.max(initial=0))))
 
 
-def _unpack(text, lengths):
+def unpack(text, lengths):
     text = text.decode("utf-8", "surrogatepass")
     ends = accumulate(lengths.tolist(), initial=0)
     return np.fromiter((text[a:b] for a, b in pairwise(ends)), object, len(lengths))
+
+
+def _sorts(seen):
+    """What the values are, where a boolean is a number."""
+    return (seen - BOOLEANS) | NUMBERS if seen & BOOLEANS else seen
+
+
+def _first(keys, mask):
+    """The first value of a mask as a Python number, None if there is none."""
+    return keys[int(np.argmax(mask))].item() if mask.any() else None
+
+
+def _equal_as_they_are(values):
+    """Whether values of numbers can be looked up as they are: none of an odd type, no float beyond its exact integers."""
+    kinds = set(map(type, values))
+    if not kinds <= PLAIN_TYPES:
+        return False
+    return float not in kinds or not any(type(v) is float and abs(v) >= EXACT for v in values)
+
+
+_TRUTHS = {*WORDS, "0", "1"}  # what may be a boolean where it is no value of its own
 
 
 class _LookUp(dict):
@@ -140,7 +86,7 @@ class Vocabulary:
     kind : {"i", "f", "O"} or None
         Kind of the values; None if there was none.
     seen : frozenset
-        What the values were in the training table: "numbers", "strings" or both.
+        What the values were in the training table: some of "numbers", "strings", "booleans" and "times".
     n_hash_buckets : int, default=0
         Ids are 2 + hash bucket, if not 0.
     """
@@ -151,7 +97,7 @@ class Vocabulary:
         self.kind = kind
         self.seen = seen
         self.n_hash_buckets = n_hash_buckets
-        self._index = self._look_up = self._dense = None
+        self._index = self._look_up = self._dense = self._words = None
 
     @property
     def n_ids(self):
@@ -166,49 +112,102 @@ class Vocabulary:
         ids : int32 ndarray (n_cells,)
         drift : tuple (was, now, example) of str, or None
             Set if the values are of another sort than in training.
+        lost : float or None
+            A value whose digits are lost, so that it equals no id.
         """
-        found, drift = self._find(keys, seen)
+        found, drift, lost = self._find(keys, seen)
         table = np.empty(len(keys) + 1, np.int32)
         table[:-1] = found
         table[-1] = MISSING  # where code -1 points
-        return table[codes], drift
+        return table[codes], drift, lost
 
     def _find(self, keys, seen):
         if self.kind is None or not len(keys):
-            return np.full(len(keys), UNKNOWN, np.int32), None
-        drift = None
-        if not seen <= self.seen:
+            return np.full(len(keys), UNKNOWN, np.int32), None, None
+        drift, lost = None, np.zeros(len(keys), bool)
+        if not _sorts(seen) <= _sorts(self.seen):
             drift = (" and ".join(sorted(self.seen)), " and ".join(sorted(seen)))
+        if keys.dtype.kind == "f":
+            _, lost = whole_and_exact(keys)
         if self.n_hash_buckets:
             found = FIRST + hash_buckets(keys, self.n_hash_buckets)
-            return found, drift and (*drift, f"{keys[0]!r} is hashed like {as_kind(keys[:1], 'O')[0]!r}")
-        converted = self._convert(keys)
+            if self.kind != "f":
+                found[lost] = UNKNOWN
+            example = None if self.kind == "f" else _first(keys, lost)
+            return found, drift and (*drift, f"{keys[0]!r} is hashed like {as_kind(keys[:1], 'O')[0]!r}"), example
+        converted, certain = self._convert(keys)
         found = self._positions(converted)
+        found = np.where(certain, found, -1)
         if self.kind == "O" and keys.dtype.kind == "i":
             # Strings that were floats once: 1 is not among them, but "1.0" is.
-            again = self._positions(np.array([f"{key}.0" for key in converted[found < 0]], dtype=object))
-            found = found.copy()
-            found[found < 0] = again
+            again = [f"{key}.0" if abs(int(key)) < EXACT else "" for key in keys[found < 0]]
+            found[found < 0] = self._positions(np.array(again, dtype=object))
         found = np.where(found >= 0, found + FIRST, UNKNOWN)
+        for k in self._unfound_words(found, keys, seen):
+            found[k] = self.words[self._truth(keys[k], seen)]
         if drift is not None:
             one = int(np.argmax(found != UNKNOWN))
             now = self.categories[found[one] - FIRST : found[one] - FIRST + 1].tolist() if found[one] > UNKNOWN else []
             drift = (*drift, f"{keys[one : one + 1].tolist()[0]!r} is {f'taken as {now[0]!r}' if now else 'unknown'}")
-        return found, drift
+        return found, drift, _first(keys, lost & (found == UNKNOWN))
 
     def _convert(self, keys):
-        """Distinct values as this vocabulary's kind."""
-        kind = keys.dtype.kind
-        if kind == self.kind:
-            return keys
+        """Distinct values as this vocabulary's kind, and which of them are values of it without doubt."""
+        kind, certain = keys.dtype.kind, np.ones(len(keys), bool)
         if self.kind == "O":
-            return as_kind(keys, "O")
-        numbers = numbers_from_text(keys) if kind == "O" else keys.astype(np.float64)
+            return as_kind(keys, "O"), certain
+        if kind == "O":
+            numbers = [None if key in ("", None) else number_of_text(key) for key in keys]
+            numbers = list(map(as_integer if self.kind == "i" else as_float, numbers))
+            certain = np.array([number is not None for number in numbers], dtype=bool)
+            values = [0 if number is None else number for number in numbers]
+            return np.array(values, dtype=np.int64 if self.kind == "i" else np.float64), certain
+        if kind == self.kind:
+            return (keys if kind == "i" else fewest_digits(keys)), certain
         if self.kind == "f":
-            return numbers
-        with np.errstate(invalid="ignore"):
-            whole = (np.mod(numbers, 1) == 0) & (np.abs(numbers) < 2.0**62)
-        return np.where(whole, np.where(whole, numbers, 0).astype(np.int64), _NO_VALUE)
+            return keys.astype(np.float64), (keys <= EXACT) & (keys >= -EXACT)
+        certain, _ = whole_and_exact(keys)
+        return np.where(certain, keys, 0).astype(np.int64), certain
+
+    @property
+    def words(self):
+        """Ids of true and false, dict of bool to int: where the values are booleans, or names of them, of one spelling."""
+        if self._words is None:
+            words = {}
+            if self.kind == "O" and not self.seen & BOOLEANS:
+                found = self._positions(np.array(list(WORDS), dtype=object))
+                for at, truth in zip(found.tolist(), WORDS.values(), strict=True):
+                    if at >= 0:
+                        words[truth] = UNKNOWN if truth in words else FIRST + at
+            elif self.seen & BOOLEANS or (self.kind == "i" and 0 < len(self.categories) <= 2):
+                texts = self.categories.tolist()
+                truths = (True, False) if self.seen & BOOLEANS or set(texts) <= {0, 1} else ()
+                for truth in truths:
+                    value = str(int(truth)) if self.kind == "O" else int(truth)
+                    words[truth] = FIRST + texts.index(value) if value in texts else UNKNOWN
+            self._words = words
+        return self._words
+
+    @property
+    def only_words(self):
+        """Whether all values are names of booleans."""
+        texts = self.categories.tolist() if self.kind == "O" and len(self.categories) <= len(WORDS) else []
+        return bool(texts) and all(text in WORDS for text in texts)
+
+    def _truth(self, key, seen):
+        """The truth that a value names here: a word, or 1 and 0 that are booleans or stand among names of such; else None."""
+        if isinstance(key, str) and key in WORDS:
+            return WORDS[key]
+        if key in (0, 1, "0", "1") and (seen & BOOLEANS or self.only_words):
+            return bool(int(key))
+        return None
+
+    def _unfound_words(self, found, keys, seen):
+        """Positions of values not found that name a boolean which this vocabulary knows."""
+        unknown = () if self.n_hash_buckets or keys.dtype.kind == "f" else np.flatnonzero(found == UNKNOWN)
+        if not len(unknown) or not self.words:
+            return []
+        return [k for k in unknown if self._truth(keys[k], seen) in self.words]
 
     def _positions(self, keys):
         """Positions in ``categories``, -1 where not there."""
@@ -233,9 +232,11 @@ class Vocabulary:
             found = self._positions(values)
             return np.where(found >= 0, found + FIRST, UNKNOWN).astype(np.int32)
         outside = len(table) - 1
-        if values.min() >= low and values.max() - low < outside:
+        # As Python's integers: the distance of two int64 may be none.
+        least, largest = int(values.min()), int(values.max())
+        if least >= low and largest - low < outside:
             return table[values - low]
-        inside = (values >= low) & (values < low + outside)
+        inside = (values >= low) & (values <= low + outside - 1)
         return table[np.where(inside, values - np.where(inside, low, values), outside)]
 
     def _dense_table(self):
@@ -247,8 +248,11 @@ class Vocabulary:
         table[self.categories - low] = np.arange(FIRST, self.n_ids, dtype=np.int32)
         return low, table
 
-    def ids_of_few(self, values):
-        """Ids int32 of a list of Python values, one dictionary look-up each; None if a value needs conversion."""
+    def ids_of_few(self, values, plain=False):
+        """Ids int32 of a list of Python values, one dictionary look-up each; None if a value needs conversion.
+
+        ``plain`` says that they are known to be strings, integers and missing values only.
+        """
         if self.n_hash_buckets:
             return self._hash_few(values)
         if self._look_up is None:
@@ -257,6 +261,8 @@ class Vocabulary:
                     table = _LookUp(zip(self.categories.tolist(), range(FIRST, self.n_ids), strict=True))
                     table.update({None: MISSING, "": MISSING, np.nan: MISSING, pd.NA: MISSING, pd.NaT: MISSING})
                     self._look_up = table
+        if not plain and self.kind != "O" and not _equal_as_they_are(values):
+            return None
         try:
             ids = np.fromiter(map(self._look_up.__getitem__, values), np.int32, len(values))
         except TypeError:  # a list or dict: the general path says what is wrong
@@ -269,12 +275,12 @@ class Vocabulary:
         for k in odd:
             value = values[k]
             if isinstance(value, str):
-                if STRINGS - self.seen and self.seen:
+                if (STRINGS - self.seen and self.seen) or value in _TRUTHS:
                     return None
                 ids[k] = UNKNOWN
             elif value != value:
                 ids[k] = MISSING
-            elif isinstance(value, _NUMBER_TYPES) and self.kind in ("i", "f", None):
+            elif type(value) is int and self.kind in ("i", None) and self.seen <= NUMBERS:
                 ids[k] = UNKNOWN
             else:
                 return None
@@ -299,11 +305,11 @@ class Vocabulary:
 
     def __getstate__(self):
         # Look-up tables are larger than the values and quick to build again; strings are joined and counts narrowed.
-        state = {**self.__dict__, "_index": None, "_look_up": None, "_dense": None}
+        state = {**self.__dict__, "_index": None, "_look_up": None, "_dense": None, "_words": None}
         if self.counts.dtype.kind == "i":
             state["counts"] = self.counts.astype(np.min_scalar_type(int(self.counts.max())))
         if self.categories.dtype == object:
-            state["categories"] = _pack(self.categories)
+            state["categories"] = pack(self.categories)
         elif self.categories.dtype == np.int64 and len(self.categories):
             low, high = int(self.categories.min()), int(self.categories.max())
             if low >= 0:
@@ -311,10 +317,10 @@ class Vocabulary:
         return state
 
     def __setstate__(self, state):
-        self.__dict__.update(state)
+        self.__dict__.update({"_words": None, **state})
         if self.counts.dtype.kind != "f":
             self.counts = self.counts.astype(np.int64)
         if isinstance(self.categories, tuple):
-            self.categories = _unpack(*self.categories)
+            self.categories = unpack(*self.categories)
         elif self.categories.dtype.kind == "u":
             self.categories = self.categories.astype(np.int64)

@@ -8,13 +8,16 @@ import pandas as pd
 from ..preprocessing._columns import CATEGORICAL, NUMERIC, SEQUENCE
 from ..preprocessing._numeric import NumericScaler, NumericSummary
 from ..preprocessing._schema import Schema
-from ..preprocessing._vocabulary import FIRST, ValueCounter, Vocabulary
+from ..preprocessing._times import DURATION, TIME, TimeKind
+from ..preprocessing._value_counter import ValueCounter
+from ..preprocessing._vocabulary import FIRST, Vocabulary
 from ..utils._state import snapshot
 from ._collisions import all_different, check_numbers
 from ._nodes import refuse
 
 MAX_ROW_ITEMS = 2**20  # items of all sequence columns of a row, padding included
 METHODS = ("quantile", "log_square", "standard", None)
+_SEEN = {"numbers", "strings", "booleans", "times"}
 _LARGEST = float(np.finfo(np.float32).max)
 _COUNTER = ("kind", "seen", "keys", "counts", "n_missing", "n_cells", "hashed", "hash_threshold", "n_hash_buckets")
 _SUMMARY = ("method", "values", "counts", "n", "mean", "variance", "exact")
@@ -32,6 +35,7 @@ def encoder_state(encoder):
         "has_feature_names": hasattr(encoder, "feature_names_in_"),
         "fields": [field_state(field) for field in encoder._fields],
         "counters": None,
+        "times": {i: (time.kind, time.zone, time.unit) for i, time in schema.times.items()} if schema.times else {},
     }
     if hasattr(encoder, "_counters"):
         names = [_SUMMARY if isinstance(c, NumericSummary) else _COUNTER for c in encoder._counters]
@@ -63,11 +67,9 @@ def _narrow(array):
 
 def restore_encoder(encoder, state):
     """Set the fitted attributes of a new `FieldEncoder` from what a file says."""
-    take(
-        state,
-        ("names", "kinds", "separators", "text_numbers", "has_feature_names", "fields", "counters"),
-        "The encoder",
-    )
+    names = ("names", "kinds", "separators", "text_numbers", "has_feature_names", "fields", "counters")
+    # Files of version 0.1 do not say which columns held times.
+    take(state, (*names, "times") if isinstance(state, dict) and "times" in state else names, "The encoder")
     kinds, names = state["kinds"], state["names"]
     if not isinstance(kinds, list) or not kinds or not all(k in (CATEGORICAL, NUMERIC, SEQUENCE) for k in kinds):
         refuse("kinds", "a list of kinds of columns", kinds)
@@ -85,7 +87,7 @@ def restore_encoder(encoder, state):
         refuse("separators", "separators by the position of sequence columns", separators)
     if not isinstance(text_numbers, set) or not all(type(i) is int and 0 <= i < n for i in text_numbers):
         refuse("text_numbers", f"a set of positions below {n}", text_numbers)
-    schema = Schema(names, labels, kinds, separators)
+    schema = Schema(names, labels, kinds, separators, _times(state["times"], kinds) if "times" in state else None)
     if len(schema.sequence) * encoder.max_length > MAX_ROW_ITEMS:
         refuse("max_length", f"at most {MAX_ROW_ITEMS} for all sequence columns together", encoder.max_length)
     encoder.n_features_in_ = n
@@ -101,6 +103,25 @@ def restore_encoder(encoder, state):
     encoder._derived = _by_column(state["fields"], kinds, labels, _scaler, vocabulary_of)
     if state["counters"] is not None:
         encoder._counters = _by_column(state["counters"], kinds, labels, _summary, _counter)
+
+
+def _times(times, kinds):
+    """The times of a schema, by position."""
+    texts = (str, type(None))
+    if not isinstance(times, dict) or not all(
+        type(i) is int
+        and 0 <= i < len(kinds)
+        and kinds[i] != SEQUENCE
+        and isinstance(time, tuple)
+        and len(time) == 3
+        and time[0] in (TIME, DURATION)
+        and isinstance(time[1], texts)
+        and isinstance(time[2], texts)
+        and (time[0] == TIME or time[1] is None)
+        for i, time in times.items()
+    ):
+        refuse("times", "(kind, zone, unit) of columns that are no sequences, by position", times)
+    return {i: TimeKind(*time) for i, time in times.items()}
 
 
 def take(state, names, where):
@@ -158,8 +179,8 @@ def _values(values, kind, where):
 def _check_seen(seen, kind, where):
     if kind not in ("i", "f", "O", None):
         refuse(f"{where}: kind", "'i', 'f', 'O' or None", kind)
-    if not isinstance(seen, frozenset) or not seen <= {"numbers", "strings"} or bool(seen) != (kind is not None):
-        refuse(f"{where}: seen", "numbers, strings or both, and empty without a kind", seen)
+    if not isinstance(seen, frozenset) or not seen <= _SEEN or bool(seen) != (kind is not None):
+        refuse(f"{where}: seen", f"some of {sorted(_SEEN)}, and empty without a kind", seen)
 
 
 def _counts(counts, n, where):
@@ -247,11 +268,24 @@ def probe_rows(encoder):
     for i, kind in enumerate(schema.kinds):
         field = encoder._fields[i]
         if kind == NUMERIC:
-            column = [float(field.grid[0]) if field.method == "quantile" and len(field.grid) else 0.0, np.nan]
+            known = float(field.grid[0]) if field.method == "quantile" and len(field.grid) else 0.0
+            column = [_cell(known * 1e6, schema.times[i]) if i in (schema.times or {}) else known, np.nan]
         else:
             known = field.categories[:1].tolist() or ["?" if "strings" in field.seen else 0]
+            if i in (schema.times or {}):
+                known = [_cell(0, schema.times[i])]
             column = [*known, None]
             if kind == SEQUENCE:
                 column = [schema.separators[i].join(map(str, known)) if i in schema.separators else known, None]
         columns.append(pd.Series(column, dtype=object))
     return pd.concat(columns, axis=1, keys=range(len(columns))).set_axis(schema.names or range(len(columns)), axis=1)
+
+
+def _cell(microseconds, time):
+    """A time or duration of a column as a cell; the epoch for one that pandas cannot hold."""
+    try:
+        value = np.array(int(microseconds)).astype(f"{'M' if time.kind == TIME else 'm'}8[us]")[()]
+        cell = pd.Timestamp(value) if time.kind == TIME else pd.Timedelta(value)
+    except (OverflowError, ValueError):
+        return _cell(0, time)
+    return cell if time.zone is None else cell.tz_localize("UTC")

@@ -147,6 +147,8 @@ def vocabulary_of(model):
     for i in (*schema.categorical, *schema.numeric, *schema.sequence):
         field, kind = encoder._fields[i], schema.kinds[i]
         column = {"name": schema.labels[i], "kind": kind}
+        if i in (schema.times or {}):
+            column["time"] = {"kind": schema.times[i].kind, "zone": schema.times[i].zone}
         if kind == NUMERIC:
             column |= {"method": field.method, **_numbers(field)}
         else:
@@ -155,6 +157,9 @@ def vocabulary_of(model):
                 column["buckets"] = field.n_hash_buckets
             else:
                 column["ids"] = {_text(v): 2 + k for k, v in enumerate(field.categories.tolist())}
+                if field.words:
+                    column["words"] = {str(truth).lower(): at for truth, at in field.words.items()}
+                    column["only_words"] = field.only_words
             if kind != CATEGORICAL:
                 column |= {"max_length": encoder.max_length, "separator": schema.separators.get(i)}
         columns.append(column)

@@ -1,6 +1,7 @@
 """Rows to the inputs of an exported graph, by its vocabulary file alone: the reference for other languages.
 
-Nothing here uses the encoder, pandas or torch; numpy only holds the result.
+Nothing here uses the encoder, pandas or torch. Which spellings are one value, and which times are meant, is decided by the
+functions that the encoder uses.
 """
 
 import json
@@ -8,6 +9,9 @@ import math
 from bisect import bisect_right
 
 import numpy as np
+
+from ..preprocessing._spelling import WORDS, as_float, as_integer, digits_of, number_of_text, plain_number, spellings_of
+from ..preprocessing._times import TIMES, TimeKind, read_time, text_of_time
 
 FORMAT = "sklearn-autorec vocabulary"
 FORMAT_VERSION = 1
@@ -41,15 +45,25 @@ def onnx_inputs(vocabulary, rows):
     The file has the keys ``classes`` (the columns of the output), ``inputs``, ``output`` and ``columns``, a list in the order
     of the inputs' columns: categorical, numeric, then sequence columns. In every column None, nan and "" are missing.
 
+    *Numbers.* A number is an integer if it is whole and below 2^53 or was written without point and exponent, of any size;
+    a larger float equals no integer. Other floats are known by their fewest digits (those that float32 can hold, by
+    their fewest digits there).
+
     *Categorical.* The id is 0 where missing, else that of ``ids``, else 1. Values are looked up as text, by ``type``: of
     "integers" as decimal digits (2.0 and "2" are 2), of "floats" as the shortest text that gives the same double ("2.0"),
     of "strings" as they are; there a whole number n is looked up as "n", then as "n.0", and another number as in "floats".
+    true and false are 1 and 0; where that is not found, ``words`` has the ids of "true" and "false" in any case, and of 1
+    and 0 if ``only_words`` is set.
     With ``buckets`` in place of ``ids`` the id is 2 + h(text) mod buckets, where h is SipHash-2-4 of the UTF-8 text with the
-    key "0123456789123456", followed by the finalizer of splitmix64; text is as in "strings".
+    key "0123456789123456", followed by the finalizer of splitmix64; text is as in "strings", of true and false "1" and "0".
 
     *Numeric.* Column j of m gives the scaled value in place j and, in place m + j, 1 where it is missing (the value is 0
     then). By ``method``: "quantile" interpolates linearly in (grid, score), constant outside, 0 if the grid has fewer than two
     points; "standard" is (x - mean) / scale; "log_square" is the same of ``sign(x) log(1 + |x|)^2``; null leaves x as it is.
+
+    *Times.* Columns with ``time`` held times or durations; they take ISO 8601 text (durations: "1 days 02:30:00") and, for
+    times, numbers since 1970 in seconds, milliseconds, microseconds or nanoseconds, which their size tells apart (1985 to
+    2286). Numeric columns count seconds, categorical ones look up "2026-03-01T12:30:00.000000", in UTC if there is a zone.
 
     *Sequences.* Items that are missing are dropped; the last ``max_length`` of the others have ids as above, padded
     with 0 on the right. Text is split by ``separator`` first, if there is one.
@@ -94,48 +108,61 @@ def onnx_inputs(vocabulary, rows):
 
 
 def _is_missing(value):
-    return value is None or (isinstance(value, str) and value == "") or (isinstance(value, float) and value != value)
+    if value is None or (isinstance(value, str) and value == ""):
+        return True
+    try:
+        return bool(value != value)
+    except TypeError:  # pandas' NA is not even unequal to itself
+        return True
+    except ValueError:  # an array
+        return False
 
 
 def _id(value, column):
     if _is_missing(value):
         return 0
+    if column.get("time"):
+        value = _time_text(value, column)
     if "buckets" in column:
-        return 2 + _hash(_as_text(value)) % column["buckets"]
+        number = plain_number(value)
+        if isinstance(number, float) and number.is_integer() and column["type"] != "floats":
+            return 1
+        text = value if number is None else digits_of(number)
+        return 2 + _hash(str(int(WORDS[text])) if text in WORDS else text) % column["buckets"]
     ids = column["ids"]
-    if column["type"] == "strings":
-        text = _as_text(value)
-        whole = not isinstance(value, str) and float(value).is_integer()
-        return ids.get(text, ids.get(f"{text}.0", 1) if whole else 1)
-    number = _as_number(value)
-    if column["type"] == "integers":
-        return ids.get(str(int(number)), 1) if math.isfinite(number) and int(number) == number else 1
-    return ids.get(repr(float(number)), 1)
+    found = next((ids[text] for text in _spellings(value, column["type"]) if text in ids), 1)
+    if found == 1 and "words" in column:
+        truth = WORDS.get(value) if isinstance(value, str) else None
+        if isinstance(value, bool) or (column["only_words"] and _spellings(value, "strings")[0] in ("0", "1")):
+            truth = bool(int(value))
+        found = column["words"].get({True: "true", False: "false"}.get(truth), 1)
+    return found
 
 
-def _as_text(value):
-    if isinstance(value, str):
-        return value
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+def _spellings(value, kind):
+    """Texts under which a value may be known, by the type of the column."""
+    if kind == "strings" and isinstance(value, str):
+        return (value,)
+    if isinstance(value, TIMES):
+        raise ValueError(f"The value {value!r:.100} is a time, but its column holds none.")
+    number = number_of_text(value) if isinstance(value, str) else plain_number(value)
+    if kind == "strings":
+        return spellings_of(number)
+    number = None if number is None else (as_integer if kind == "integers" else as_float)(number)
+    return () if number is None else (repr(number),)
 
 
-def _as_number(value):
-    """A number, or text that is one; nan otherwise. Integers stay exact."""
-    if not isinstance(value, str):
-        return int(value) if float(value).is_integer() else float(value)
-    try:
-        return int(value)
-    except ValueError:
-        pass
-    try:
-        return math.nan if "_" in value else float(value)
-    except ValueError:
-        return math.nan
+def _time_text(value, column):
+    time = TimeKind(**column["time"])
+    microseconds, _ = read_time(value, time, column["name"])
+    return text_of_time(microseconds) if time.kind == "time" else f"{microseconds} microseconds"
 
 
 def _scaled(value, column):
     if _is_missing(value):
         return 0.0
+    if column.get("time"):
+        value = read_time(value, TimeKind(**column["time"]), column["name"])[0] / 1e6
     try:
         x = float(value)
     except (TypeError, ValueError) as error:
@@ -174,7 +201,7 @@ def _sequence(value, column):
 
 def _hash(text):
     """SipHash-2-4 of the UTF-8 text, then the finalizer of splitmix64; an int below 2**64."""
-    data = text.encode("utf-8")
+    data = text.encode("utf-8", "surrogatepass")
     k0, k1 = (int.from_bytes(_HASH_KEY[i : i + 8], "little") for i in (0, 8))
     v = [k0 ^ 0x736F6D6570736575, k1 ^ 0x646F72616E646F6D, k0 ^ 0x6C7967656E657261, k1 ^ 0x7465646279746573]
     tail = len(data) % 8

@@ -1,8 +1,11 @@
 """The only door to scikit-learn names that are private or newer than the oldest supported release."""
 
+import datetime
 from contextlib import nullcontext
 from inspect import signature
+from numbers import Real
 
+import numpy as np
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import (
     _fit_and_score,
@@ -59,6 +62,7 @@ __all__ = [
     "safe_indexing",
     "fit_and_score",
     "insert_error_scores",
+    "plain_labels",
     "safe_split",
     "score",
     "safe_indexing",
@@ -85,7 +89,51 @@ def check_y(y, estimator, y_numeric=False):
         raise ValueError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
         )
-    return _check_y(y, y_numeric=y_numeric, estimator=estimator)
+    refuse_targets(y)
+    y = plain_labels(_check_y(y, y_numeric=y_numeric, estimator=estimator))
+    if y_numeric and y.dtype.kind == "f" and not np.isfinite(y).all():  # missing objects become NaN too late
+        raise ValueError("Input y contains NaN.")
+    return y
+
+
+def refuse_targets(y):
+    """Refuse, naming the type, targets that would be read as something else: times, tables not yet read, 128 bits."""
+    dtype = getattr(y, "dtype", None)
+    if hasattr(y, "collect_schema"):
+        raise TypeError(f"y is a {type(y).__name__}, whose rows are not there yet; give the values of y.collect().")
+    if str(dtype) in ("Int128", "UInt128"):
+        raise TypeError(f"y has polars' type {dtype}, which cannot be read; cast it to Int64 or Float64.")
+    try:
+        array = np.zeros(0, "M8[s]") if getattr(dtype, "tz", None) is not None else np.asarray(y)
+    except (TypeError, ValueError):  # no array at all, which scikit-learn says better
+        return
+    times = (datetime.date, datetime.timedelta, np.datetime64, np.timedelta64)
+    if array.dtype.kind in "mM" or (array.dtype == object and any(isinstance(v, times) for v in array.ravel())):
+        raise ValueError(
+            f"y holds times ({dtype if dtype is not None else array.dtype}), which are neither labels nor ratings; give numbers, "
+            "such as seconds."
+        )
+
+
+def plain_labels(y):
+    """Labels without the type object where they are numbers or booleans: arrays of 0 and 1 often come so.
+
+    Raises
+    ------
+    ValueError
+        If labels are missing, or text stands beside numbers.
+    """
+    if getattr(y, "dtype", None) != np.dtype(object):
+        return y
+    kinds = {bool if isinstance(v, bool | np.bool_) else Real if isinstance(v, Real) else type(v) for v in y.tolist()}
+    if any(kind.__name__ in ("NoneType", "NAType", "NaTType") for kind in kinds):
+        raise ValueError(f"y has missing labels, {sum(v is None or v != v for v in y.tolist()) or 'some'} of {len(y)}.")
+    if Real in kinds or bool in kinds:
+        if not kinds <= {Real, bool}:
+            names = sorted({type(v).__name__ for v in y.tolist()})
+            raise ValueError(f"y mixes labels of the types {', '.join(names)}; give one type.")
+        return np.array(y.tolist())
+    return y
 
 
 def validate_parameters(estimator):

@@ -241,6 +241,7 @@ def test_ids_and_hashes_are_the_same_in_every_process():
     ],
     ids=["strings", "integers", "floats", "missing", "bools"],
 )
+@pytest.mark.filterwarnings("ignore:.*lists of floats:sklearn_autorec.exceptions.SuspiciousColumnWarning")
 def test_pickles_bring_back_everything(values):
     X = pd.DataFrame({"a": pd.Series(values, dtype=object), "h": [[v] for v in values], "x": 0.5})
     for encoder in (FieldEncoder(categorical_features=["a"]), FieldEncoder(categorical_features=["a"]).partial_fit(X)):

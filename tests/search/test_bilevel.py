@@ -269,11 +269,14 @@ class Guarded(EncodedTensors):
 @pytest.mark.parametrize("level", ["first_order", "unrolled", "one_level"])
 def test_no_search_touches_the_rows_of_early_stopping(level, given, monkeypatch):
     X, y, _ = make_ctr(400, n_fields=3, cardinality=5, pairs=1, random_state=0)
-    real_split, real_search, calls = FieldEstimator._split, _fitting.search_parts, []
+    real_tensors, real_search, calls, held = FieldEstimator._tensors, _fitting.search_parts, [], []
 
-    def guarded_split(self, *args):
-        data, valid = real_split(self, *args)
-        return data, Guarded(valid.ids, valid.numeric, valid.sequences, valid.y, valid.weight)
+    def guarded_tensors(rows, device):
+        made = real_tensors(rows, device)
+        if len(rows) < 150:
+            held.append(len(rows))
+            made = Guarded(made.ids, made.numeric, made.sequences, made.y, made.weight)
+        return made
 
     def locked_search(*args):
         calls.append(args[5])
@@ -283,12 +286,12 @@ def test_no_search_touches_the_rows_of_early_stopping(level, given, monkeypatch)
         finally:
             Guarded.locked = False
 
-    monkeypatch.setattr(FieldEstimator, "_split", guarded_split)
+    monkeypatch.setattr(FieldEstimator, "_tensors", staticmethod(guarded_tensors))
     monkeypatch.setattr(_fitting, "search_parts", locked_search)
     model = CTRClassifier(network="fm", search=AutoDim(level=level), early_stopping=True, max_epochs=2, random_state=0)
     held_out = (X[300:], y[300:]) if given else (None, None)
     model.fit(X[:300], y[:300], X_val=held_out[0], y_val=held_out[1])
-    assert len(calls) == 1 and len(calls[0]) == (300 if given else 270)
+    assert len(calls) == 1 and len(calls[0]) == (300 if given else 270) and held == [100 if given else 30]
     assert all("valid_loss" in record for record in model.history_)
     monkeypatch.setattr(Guarded, "locked", True)
     table = Guarded.__new__(Guarded)

@@ -81,8 +81,9 @@ def _check_encoder(encoder, positions, names):
 
 
 def _check_crosses(crosses, known):
+    high = max(known, default=0) + 1
     ok = isinstance(crosses, list) and all(
-        isinstance(cross, tuple) and len(cross) > 1 and set(cross) <= known and _rising(cross, max(known) + 1)
+        isinstance(cross, tuple) and len(cross) > 1 and _rising(cross, high) and set(cross) <= known
         for cross in crosses
     )
     if not ok or not all_different(crosses, "crosses"):

@@ -24,7 +24,9 @@ def unwatched(module):
 def _check(module, inputs, output):
     if module.training:  # its weights are no longer those of the file, and training has its own checks
         unwatched(module)
-    elif not math.isfinite((output if output.numel() == 1 else output.sum()).item()) and not bool(output.isfinite().all()):
+    elif not math.isfinite((output if output.numel() == 1 else output.sum()).item()) and not bool(
+        output.isfinite().all()
+    ):
         rows = int((~output.isfinite()).any(1).sum()) if output.ndim > 1 else int((~output.isfinite()).sum())
         raise NonFinitePredictionError(
             f"The predictions of {rows} of {len(output)} rows are not finite: the weights in the file of this model are "

@@ -7,7 +7,7 @@ import numpy as np
 from ..feature_crossing._combinations import RADIX_LIMIT
 from ..linear_model import CrossedLinearClassifier
 from ..linear_model._core import CrossedLinear, CrossedLinearOptions
-from ..linear_model._terms import TABLE_SIZE, CrossTerm, SequenceTerm, Terms
+from ..linear_model._terms import TABLE_SIZE, CategoricalTerm, CrossTerm, NumericTerm, SequenceTerm, Terms
 from ..preprocessing import FieldEncoder
 from ..utils._state import snapshot
 from ._collisions import all_different
@@ -106,7 +106,8 @@ def crossed_linear_from_state(state, encoder, n_outputs, options=None):
     core.gains = [number(gain, "gains", -LARGEST, LARGEST) for gain in gains]
     terms = core._single_terms([np.unique(np.concatenate(found)) for found in core.granularities])
     terms += [SequenceTerm(j, core.max_length, size) for j, size in enumerate(core.sequence_sizes)]
-    crossed = [_cross(core, *of) for of in zip(crosses, cross_bins, keys, strict=True)]
+    made: dict = {}  # terms that crosses share, or many crosses of one number would each copy its edges
+    crossed = [_cross(core, *of, made) for of in zip(crosses, cross_bins, keys, strict=True)]
     core.terms = Terms([*terms, *crossed])
     if core.terms.n_weights >= 2**31:
         refuse("The number of weights", "below 2**31", core.terms.n_weights)
@@ -155,20 +156,23 @@ def _checked_crosses(crosses, n):
     return crosses
 
 
-def _cross(core, cross, bins, keys):
+def _cross(core, cross, bins, keys, made):
     """The term of a cross."""
     numbers = [i - core.n_categorical for i in cross if i >= core.n_categorical]
     if not isinstance(bins, list) or len(bins) != len(numbers):
         refuse(f"cross_bins of {cross}", f"{len(numbers)} ints", bins)
-    edges = [options[0] for options in core.granularities]
-    for j, k in zip(numbers, bins, strict=True):
-        if type(k) is not int or not 0 <= k < len(core.granularities[j]):
+    parts, bins = [], iter(bins)
+    for i in cross:
+        j, k = i - core.n_categorical, 0
+        if j >= 0 and (type(k := next(bins)) is not int or not 0 <= k < len(core.granularities[j])):
             refuse(f"cross_bins of {cross}", f"below {len(core.granularities[j])}", k)
-        edges[j] = core.granularities[j][k]
-    single = core._single_terms(edges)
+        if (i, k) not in made:
+            options = core.granularities[j] if j >= 0 else ()
+            made[i, k] = NumericTerm(j, core.n_numeric, options[k]) if j >= 0 else CategoricalTerm(i, core.sizes[i])
+        parts.append(made[i, k])
     if not isinstance(keys, np.ndarray) or keys.ndim != 1 or keys.dtype != np.int64 or not (np.diff(keys) > 0).all():
         refuse(f"keys of {cross}", "rising int64", keys)
-    term = CrossTerm(tuple(single[i] for i in cross), cross, keys)
+    term = CrossTerm(tuple(parts), cross, keys)
     n_keys = math.prod(term.sizes)
     if len(keys) and n_keys <= RADIX_LIMIT and not 0 <= int(keys[0]) <= int(keys[-1]) < n_keys:
         refuse(f"keys of {cross}", f"in [0, {n_keys})", keys)

@@ -1,6 +1,7 @@
 """Crossed linear models in files."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -181,6 +182,29 @@ def test_crosses_whose_tables_would_fill_memory_are_refused(tmp_path):
 
     with pytest.raises(ModelFileError, match="tables of the crosses"):
         _loads(forged(model, tmp_path, change))
+
+
+def test_many_crosses_of_one_number_share_its_edges(tmp_path):
+    """Else a file of 1 MB would copy 20,000 edges 300 times."""
+    X = pd.DataFrame({"x": np.arange(40_000) / 7, **{f"c{i}": np.arange(40_000) % 2 for i in range(24)}})
+    model = CrossedLinearClassifier(max_crosses=0, n_bins=2**20).fit(X, np.arange(40_000) % 2)
+    assert len(model.model_.granularities[0][0]) > 20_000
+
+    def change(core, arrays):
+        fields = [(*pair, 24) for pair in [(i, j) for j in range(24) for i in range(j)]]
+        core["crosses"] = [{"kind": "tuple", "items": list(cross)} for cross in fields]
+        core["gains"], core["cross_bins"] = [0.0] * len(fields), [[0] for _ in fields]
+        core["keys"] = [{"kind": "array", "index": len(arrays) + k} for k in range(len(fields))]
+        return [*arrays, *(np.zeros(0, np.int64) for _ in fields)]
+
+    data = forged(model, tmp_path, change)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError):  # the tables, or the number of weights
+            _loads(data)
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(data)
+    finally:
+        tracemalloc.stop()
 
 
 # trees -------------------------------------------------------------------------------------------------------

@@ -3,11 +3,13 @@
 from sklearn.exceptions import ConvergenceWarning
 
 __all__ = [
+    "CheckpointError",
     "ConvergenceWarning",
     "DataTypeDriftWarning",
     "DoubtfulKindWarning",
     "ModelFileError",
     "NonFiniteLossError",
+    "NonFinitePredictionError",
     "SuspiciousColumnWarning",
     "UnknownCategoryWarning",
 ]
@@ -35,3 +37,11 @@ class UnknownCategoryWarning(UserWarning):
 
 class ModelFileError(ValueError):
     """A file is no model file, or one that is damaged, of another version or not to be trusted."""
+
+
+class CheckpointError(OSError, ValueError):
+    """A checkpoint of a search cannot be used: damaged, full, not readable, in use, or of another search."""
+
+
+class NonFinitePredictionError(ArithmeticError, ValueError):
+    """A model read from a file has finite weights so large that its predictions are not finite."""

@@ -41,6 +41,10 @@ class BayesSearchCV(TrialSearchCV):
         Seed of the sampler.
     checkpoint : path, default=None
         A folder for finished evaluations, from which the same search goes on after a crash.
+    candidate_timeout : float or None, default=None
+        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each runs in a process of its
+        own, also with ``n_jobs=1``: one that takes longer, or kills its process, scores ``error_score`` and is named in a
+        warning. ``float("inf")`` guards against crashes alone.
 
     Attributes
     ----------
@@ -95,6 +99,7 @@ class BayesSearchCV(TrialSearchCV):
         error_score=np.nan,
         return_train_score=False,
         checkpoint=None,
+        candidate_timeout=None,
     ):
         super().__init__(
             estimator,
@@ -114,6 +119,7 @@ class BayesSearchCV(TrialSearchCV):
         self.max_time = max_time
         self.random_state = random_state
         self.checkpoint = checkpoint
+        self.candidate_timeout = candidate_timeout
 
     def _open_checkpoint(self, X, y, params):
         self._check_search()  # before a folder is made for it

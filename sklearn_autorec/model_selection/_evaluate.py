@@ -55,6 +55,16 @@ def evaluate(estimator, X, y, *, train, test, parameters, **options):
     )
 
 
+def lost_result(error, *, scorer, return_train_score, error_score):
+    """What scikit-learn would return had the fit raised, where nothing came back; raises if ``error_score`` says so."""
+    if error_score == "raise":
+        raise RuntimeError(error)
+    names = getattr(scorer, "_scorers", None)
+    scores = error_score if names is None else dict.fromkeys(names, error_score)
+    result = {"fit_error": error, "test_scores": scores, "fit_time": np.nan, "score_time": 0.0}
+    return result | ({"train_scores": scores} if return_train_score else {})
+
+
 def way_to_continue(estimator, resource):
     """How a fitted model gets more of a resource, or None if there is no way.
 
@@ -151,6 +161,17 @@ def transform_fold(pipeline, parameters, *data):
     if len(pipeline.steps) > 1:
         X_test = pipeline[:-1].transform(X_test)
     return X_train, y_train, X_test, y_test, fit_params
+
+
+def in_last_step(pipeline, parameters, edits):
+    """Parameters of a pipeline as (those of the steps before the last, the last step, its parameters, its edits)."""
+    name, last = pipeline.steps[-1]
+    prefix = name + "__"
+    outer = {k: v for k, v in parameters.items() if k != name and not k.startswith(prefix)}
+    if not all(k.startswith(prefix) for k in edits):
+        raise ValueError(f"a fitted pipeline goes on in its last step {name!r} alone, not in {sorted(edits)}.")
+    inner = {k.removeprefix(prefix): v for k, v in parameters.items() if k.startswith(prefix)}
+    return outer, parameters.get(name, last), inner, {k.removeprefix(prefix): v for k, v in edits.items()}
 
 
 def evaluate_warm(

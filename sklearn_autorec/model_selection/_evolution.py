@@ -42,6 +42,10 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
     checkpoint : path-like or None, default=None
         Folder in which finished evaluations are kept; a search that was killed goes on from there. The files are
         pickles: use only folders that you trust.
+    candidate_timeout : float or None, default=None
+        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each runs in a process of its
+        own, also with ``n_jobs=1``: one that takes longer, or kills its process, scores ``error_score`` and is named in a
+        warning. ``float("inf")`` guards against crashes alone.
     scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
         As in scikit-learn's searches. With several metrics ``refit`` names the one that decides, and the first does
         if ``refit=False``.
@@ -110,6 +114,7 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
         batch_size=4,
         mutation_scale=0.2,
         checkpoint=None,
+        candidate_timeout=None,
         scoring=None,
         n_jobs=None,
         refit=True,
@@ -139,6 +144,7 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
         self.batch_size = batch_size
         self.mutation_scale = mutation_scale
         self.checkpoint = checkpoint
+        self.candidate_timeout = candidate_timeout
         self.random_state = random_state
         self.max_time = max_time
 

@@ -54,6 +54,10 @@ class HyperbandSearchCV(ResourceSearchCV):
         A folder in which finished evaluations are kept. A search that was killed or stopped, run again with the same
         parameters and data, reads them and ends as if nothing had happened. The files are pickles: load none that you
         do not trust.
+    candidate_timeout : float or None, default=None
+        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each runs in a process of its
+        own, also with ``n_jobs=1``: one that takes longer, or kills its process, scores ``error_score`` and is named in a
+        warning. ``float("inf")`` guards against crashes alone.
     random_state : int, RandomState or None, default=None
         Of the candidates, and of the rows for "n_samples". An int gives the same ``cv_results_`` each time, but for times.
     error_score : "raise" or float, default=nan
@@ -139,6 +143,7 @@ class HyperbandSearchCV(ResourceSearchCV):
         cv=None,
         max_time=None,
         checkpoint=None,
+        candidate_timeout=None,
         random_state=None,
         error_score=np.nan,
         return_train_score=False,
@@ -166,6 +171,7 @@ class HyperbandSearchCV(ResourceSearchCV):
         self.sampler = sampler
         self.max_time = max_time
         self.checkpoint = checkpoint
+        self.candidate_timeout = candidate_timeout
         self.random_state = random_state
 
     def _brackets(self, max_resources, min_resources):

@@ -9,8 +9,7 @@ from sklearn.pipeline import Pipeline
 from ..utils._sklearn import safe_split
 from ._checkpoint import identity
 from ._evaluate import _Catch as Caught
-from ._evaluate import transform_fold
-from ._run import in_last_step
+from ._evaluate import in_last_step, transform_fold
 
 
 def split_parameters(estimator, parameters):
@@ -81,8 +80,8 @@ class Gradients:
         self.keep.save(row, split, {**result, "hypergradient": gradient})
         self.found[row, split] = gradient
 
-    def forget(self, row, split):
-        self.keep.forget(row, split)
+    def __getattr__(self, name):  # all else is as in the real one
+        return getattr(self.keep, name)
 
     def of(self, row):
         """Mean hypergradient of a row over the splits: dict of name to float, of the names that all splits have."""

@@ -55,6 +55,10 @@ class PlanSearchCV(BayesSearchCV):
         Seed of the samplers.
     checkpoint : path, default=None
         A folder for finished evaluations, from which the same search goes on after a crash.
+    candidate_timeout : float or None, default=None
+        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each runs in a process of its
+        own, also with ``n_jobs=1``: one that takes longer, or kills its process, scores ``error_score`` and is named in a
+        warning. ``float("inf")`` guards against crashes alone.
 
     Attributes
     ----------
@@ -122,6 +126,7 @@ class PlanSearchCV(BayesSearchCV):
         error_score=np.nan,
         return_train_score=False,
         checkpoint=None,
+        candidate_timeout=None,
     ):
         super().__init__(
             estimator,
@@ -140,6 +145,7 @@ class PlanSearchCV(BayesSearchCV):
             error_score=error_score,
             return_train_score=return_train_score,
             checkpoint=checkpoint,
+            candidate_timeout=candidate_timeout,
         )
         self.plan = plan
 

@@ -73,6 +73,10 @@ class PopulationSearchCV(TrialSearchCV):
     checkpoint : path-like or None, default=None
         Folder in which finished evaluations and models are kept; a search that was killed goes on from there. The files
         are pickles: use only folders that you trust.
+    candidate_timeout : float or None, default=None
+        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each runs in a process of its
+        own, also with ``n_jobs=1``: one that takes longer, or kills its process, scores ``error_score`` and is named in a
+        warning. ``float("inf")`` guards against crashes alone.
     scoring : str, callable, list, tuple, dict or None, default=None
         Several metrics are allowed with ``refit=False``; the first decides.
     n_jobs : int or None, default=None
@@ -194,6 +198,7 @@ class PopulationSearchCV(TrialSearchCV):
         teacher_step=0.1,
         probe_rows=256,
         checkpoint=None,
+        candidate_timeout=None,
         scoring=None,
         n_jobs=None,
         refit="keep",
@@ -231,6 +236,7 @@ class PopulationSearchCV(TrialSearchCV):
         self.teacher_step = teacher_step
         self.probe_rows = probe_rows
         self.checkpoint = checkpoint
+        self.candidate_timeout = candidate_timeout
         self.random_state = random_state
         self.max_time = max_time
 

@@ -1,17 +1,16 @@
 """The engine of the searches: evaluates the batches of a policy, in parallel, and keeps their results."""
 
-import signal
-import threading
 import time
 import warnings
 from collections import defaultdict
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from traceback import format_exc
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import is_classifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import Pipeline
@@ -19,10 +18,11 @@ from sklearn.utils.multiclass import type_of_target
 
 from ..utils._sklearn import check_method_params, insert_error_scores
 from ._checkpoint import identity
-from ._evaluate import evaluate, evaluate_warm, stratified_order, transform_fold
+from ._evaluate import evaluate, evaluate_warm, in_last_step, lost_result, stratified_order, transform_fold
+from ._guard import TRIES, Guard
+from ._interrupts import Interrupts, Stopped
 
 FOLDS_KEPT = 64  # transformed folds beyond those that the last batch needs
-DEATHS_IN_A_ROW = 3  # of workers, with nothing finished in between
 
 
 @dataclass
@@ -59,34 +59,6 @@ class Outcome:
     score: float
 
 
-class Stopped(Exception):
-    """No further evaluation is to start."""
-
-
-class Interrupts:
-    """Ctrl-C: while ``armed`` it raises KeyboardInterrupt at once, else at the second time; ``seen`` remembers it.
-
-    Books that are being kept are not left half written, and estimators that swallow the exception do not hide it.
-    """
-
-    def __enter__(self):
-        self.seen = self.armed = False
-        self.previous: Any = None
-        self.here = threading.current_thread() is threading.main_thread()
-        if self.here:
-            self.previous = signal.signal(signal.SIGINT, self._handle)
-        return self
-
-    def _handle(self, *args):
-        again, self.seen = self.seen, True
-        if self.armed or again:
-            raise KeyboardInterrupt
-
-    def __exit__(self, *args):
-        if self.here:
-            signal.signal(signal.SIGINT, signal.SIG_DFL if self.previous is None else self.previous)
-
-
 class Run:
     """One run of a search.
 
@@ -120,6 +92,8 @@ class Run:
             "error_score": search.error_score,
         }
         self.folds: dict[tuple[str, int], tuple | str] = {}
+        self.guarded = search.candidate_timeout is not None
+        self.guard = self._guard() if self.guarded else None
         labels = is_classifier(search.estimator) and y is not None and type_of_target(y) in ("binary", "multiclass")
         self.classes = np.unique(y) if labels else None
         self.orders: list[np.ndarray] = []
@@ -129,24 +103,30 @@ class Run:
 
     def all_batches(self, policy, context):
         """Ask, evaluate, tell; until the policy ends, the time is over or the user interrupts."""
-        search, said = self.search, None
-        workers = Parallel(n_jobs=search.n_jobs, pre_dispatch=search.pre_dispatch, return_as="generator_unordered")
-        with self.interrupts, workers as parallel:
+        said = None
+        with self.interrupts, ExitStack() as self.workers:
+            self.parallel = self._new_workers()
             try:
                 while (batch := self._ask(policy, said)) is not None:
-                    said = self.evaluate(batch, parallel, context)
+                    said = self.evaluate(batch, context)
             except Stopped as stop:
                 self.stopped = str(stop)
             except KeyboardInterrupt:  # in the policy
                 self.stopped = "interrupted"
             finally:
                 policy.close()
+                if self.guard is not None:
+                    self.guard.close()
         if self.stopped == "interrupted":
             if not self.rows:
                 raise KeyboardInterrupt
-            warnings.warn("The search was interrupted; it goes on with what has finished.", stacklevel=3)
+            warnings.warn("The search was interrupted; it goes on with what has finished.", stacklevel=4)
         if self.rows and all(result["fit_error"] for result in self.out):
             raise ValueError(f"All the {len(self.out)} fits failed. The first of them:\n{self.out[0]['fit_error']}")
+
+    def _new_workers(self):
+        options = {name: getattr(self.search, name) for name in ("n_jobs", "pre_dispatch")}
+        return self.workers.enter_context(Parallel(**options, return_as="generator_unordered"))
 
     @staticmethod
     def _ask(policy, said):
@@ -155,7 +135,7 @@ class Run:
         except StopIteration:
             return None
 
-    def evaluate(self, batch, parallel, context):
+    def evaluate(self, batch, context):
         """Evaluate a batch; returns its outcomes. What has finished stays if it is stopped."""
         if self.interrupts.seen:  # while the policy was thinking
             raise Stopped("interrupted")
@@ -176,8 +156,8 @@ class Run:
         stop = None
         try:
             self.interrupts.armed = True
-            if not in_pipeline or self._transform(batch, todo, parallel):
-                for k, s, result in self._work(parallel, todo, lambda k, s: self._task(batch[k], k, s, contexts[k, s])):
+            if not in_pipeline or self._transform(batch, todo):
+                for k, s, result in self._evaluations(batch, first, todo, contexts):
                     self.keep.save(first + k, s, result)
                     done[k, s] = result
             if len(done) < len(pairs):
@@ -194,29 +174,73 @@ class Run:
             raise Stopped(stop)
         return outcomes
 
-    def _work(self, parallel, todo, task):
-        """Results (k, s, result) of the tasks as they finish. What dies with its worker starts again on another."""
-        todo, deaths = dict.fromkeys(todo), 0
-        while todo:
+    def _evaluations(self, batch, first, todo, contexts):
+        """Results (k, s, result) of a batch. What has ended the process of this search before is now kept apart from it."""
+        here, begun = not self.guarded and effective_n_jobs(self.search.n_jobs) == 1, set()
+
+        def task(k, s):
+            return self._task(batch[k], k, s, contexts[k, s])
+
+        def task_here(k, s):
+            self.keep.begin(first + k, s)
+            begun.add((k, s))
+            return task(k, s)
+
+        def lost(k, s, why):
+            return k, s, self._lost(batch[k], s, why)
+
+        rows = {k for k, s in todo if self.keep.deaths(first + k, s) >= TRIES}
+        dangerous, others = [p for p in todo if p[0] in rows], [p for p in todo if p[0] not in rows]
+        try:
+            yield from self._work(others, task_here if here else task, lost)
+            yield from self._apart(dict.fromkeys(dangerous), task, lost)
+        finally:
+            for k, s in begun:  # whatever has come, this process lives
+                self.keep.alive(first + k, s)
+
+    def _work(self, todo, task, lost):
+        """Results (k, s, result) of the tasks as they finish. When a worker dies, those left run in processes of their own."""
+        todo = dict.fromkeys(todo)
+        if not self.guarded:
             try:
-                for k, s, result in parallel(self._until_deadline(todo, task)):
+                for k, s, result in self.parallel(call for _, call in self._until_deadline(todo, task)):
                     if self.interrupts.seen:  # by an estimator that made do with what it had
                         raise KeyboardInterrupt
-                    if (k, s) in todo:  # joblib also runs what was waiting when the workers died
-                        del todo[k, s]
-                        deaths = 0
-                        yield k, s, result
+                    del todo[k, s]
+                    yield k, s, result
                 return
             except BrokenProcessPool:
-                deaths += 1
-                if deaths == DEATHS_IN_A_ROW:
-                    raise
+                # What waits in the old ones would answer to the calls of the next batch.
+                self.parallel = self._new_workers()
+        yield from self._apart(todo, task, lost)
+
+    def _apart(self, todo, task, lost):
+        """Results of tasks that may kill their process, or hang; ``lost(k, s, why)`` stands for the answer of such a one."""
+        if not todo:
+            return
+        self.guard = self.guard or self._guard()
+        for (k, s), answer, why in self.guard.run(self._until_deadline(todo, task)):
+            if self.interrupts.seen:
+                raise KeyboardInterrupt
+            yield answer if why is None else lost(k, s, why)
+
+    def _guard(self):
+        search = self.search
+        return Guard(search.n_jobs, search.candidate_timeout, (search.estimator, self.options["scorer"]))
+
+    def _lost(self, trial, s, why):
+        """The result of an evaluation that has not come to its end."""
+        result = lost_result(f"The candidate {trial.params} on split {s} was given up: {why}.", **self.options)
+        if not self.search.warm:
+            return result | {"n_test_samples": len(self.splits[s][1])}
+        before = 0 if trial.parent is None or self.states[trial.parent, s] is None else self.rows[trial.parent].resource
+        return result | {"state": None, "units": trial.resource - before}
 
     def _until_deadline(self, todo, task):
         for pair in list(todo):
             if self.deadline is not None and time.monotonic() > self.deadline:
                 return
-            yield task(*pair)
+            yield pair, task(*pair)
 
     def _task(self, trial, k, s, context):
         """One evaluation, as joblib takes it."""
@@ -274,7 +298,7 @@ class Run:
         """The arguments of `split_fold` behind the estimator."""
         return self.X, self.y, *self.splits[s], self.fit_params
 
-    def _transform(self, batch, todo, parallel):
+    def _transform(self, batch, todo):
         """Make the folds that a batch needs: once for each set of parameters of the steps before the last."""
         pipeline = self.search.estimator
         outer = [in_last_step(pipeline, trial.params, trial.edits)[0] for trial in batch]
@@ -284,7 +308,12 @@ class Run:
         def task(k, s):
             return delayed(_fold_or_error)(k, s, self.search.error_score, pipeline, outer[k], *self._data(s))
 
-        for k, s, fold in self._work(parallel, missing.values(), task):
+        def lost(k, s, why):
+            error = f"The steps before the last, with {outer[k]} on split {s}, were given up: {why}."
+            lost_result(error, **self.options)  # raises if that is wanted
+            return k, s, error
+
+        for k, s, fold in self._work(missing.values(), task, lost):
             self.folds[keys[k], s] = fold
         idle = [key for key in self.folds if key[0] not in keys]
         for key in idle[: max(len(idle) - FOLDS_KEPT, 0)]:
@@ -326,7 +355,7 @@ class Run:
             f"{len(failed)} of {n_fits} fits failed and score {self.search.error_score}; error_score='raise' stops "
             "at the first. Candidates:\n" + "\n".join(shown) + f"\nThe first of them:\n{failed[0][1]}",
             FitFailedWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
     def _score(self, results):
@@ -356,17 +385,6 @@ class Run:
                 more[name].append(value)
             parameters.append(named)
         return self.search._format_results(parameters, len(self.splits), self.out, more)
-
-
-def in_last_step(pipeline, parameters, edits):
-    """Parameters of a pipeline as (those of the steps before the last, the last step, its parameters, its edits)."""
-    name, last = pipeline.steps[-1]
-    prefix = name + "__"
-    outer = {k: v for k, v in parameters.items() if k != name and not k.startswith(prefix)}
-    if not all(k.startswith(prefix) for k in edits):
-        raise ValueError(f"a fitted pipeline goes on in its last step {name!r} alone, not in {sorted(edits)}.")
-    inner = {k.removeprefix(prefix): v for k, v in parameters.items() if k.startswith(prefix)}
-    return outer, parameters.get(name, last), inner, {k.removeprefix(prefix): v for k, v in edits.items()}
 
 
 def _answer(evaluation, k, s, *arguments, **named):

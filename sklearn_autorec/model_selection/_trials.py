@@ -46,6 +46,7 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
         "random_state": ["random_state"],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
         "checkpoint": [str, os.PathLike, None],
+        "candidate_timeout": [Interval(Real, 0, None, closed="right"), None],
     }
 
     resource: str | None = None
@@ -95,6 +96,12 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
             if is_classifier(self.estimator) and y is not None:
                 check_classification_targets(plain_labels(y))
         keep = self._open_checkpoint(X, y, params)
+        try:
+            return self._search(X, y, keep, routed, scorers, refit_metric, metadata, context)
+        finally:
+            keep.close()
+
+    def _search(self, X, y, keep, routed, scorers, refit_metric, metadata, context):
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         splits = list(self._checked_cv_orig.split(X, y, **routed.splitter.split))
         if not splits:
@@ -149,11 +156,12 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
         if self.checkpoint is None:
             return NoCheckpoint()
         # What may change between the runs of one search is left out, and cv where it is only good for one run.
-        free = {"n_jobs", "pre_dispatch", "verbose", "max_time", "checkpoint", "refit"}
+        free = {"n_jobs", "pre_dispatch", "verbose", "max_time", "checkpoint", "refit", "candidate_timeout"}
         free |= {"cv"} if hasattr(self.cv, "__next__") else set()
         free |= {"random_state"} if isinstance(self.random_state, np.random.RandomState) else set()
         parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in free}
-        return Checkpoint(self.checkpoint, identity([type(self).__name__, parameters, X, y, params]))
+        named = {"class": type(self).__name__, **parameters, "X": X, "y": y, "parameters of fit": params}
+        return Checkpoint(self.checkpoint, {name: identity(value) for name, value in named.items()})
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

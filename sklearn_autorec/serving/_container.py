@@ -19,6 +19,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import stat
 import struct
@@ -27,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from ..exceptions import ModelFileError
+from ..utils._memory import available_memory
 
 MAGIC = b"\x93AUTOREC"
 VERSION = (1, 0)  # another major number if older readers would misread the file
@@ -38,6 +40,11 @@ DTYPES = {
 }
 MAX_DIMENSIONS = 16
 MAX_DIGITS = 20  # of an integer in the header
+MAX_FLOAT = 400  # characters of a number with a fraction: reading those takes more than linear time
+FREE_HEADER = 2**20  # bytes in memory that any header may take
+HEADER_GROWTH = 26  # and for each of its bytes
+_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_SIZES = {b"[": 72, b"{": 240, b'"': 30, b",": 32}  # about what Python takes for a list, dict, string and number
 
 
 def pack(model, arrays):
@@ -53,6 +60,8 @@ def pack(model, arrays):
         allow_nan=False,
         separators=(",", ":"),
     ).encode()
+    if not _bounded(header):
+        raise ValueError("The model has so many small parts that its file could not be read in bounded memory.")
     parts, position = [header], PREFIX.size + len(header)
     for array in arrays:
         padding = -position % ALIGNMENT
@@ -70,6 +79,18 @@ def unpack(data):
     ModelFileError
         If the bytes are not such a file, whole and unchanged.
     """
+    major, minor, length, digest = _prefix(data, len(data))
+    if _digest((major, minor, length), [memoryview(data)[PREFIX.size :]]) != digest:
+        raise ModelFileError("The file is damaged: its checksum does not agree with its content.")
+    end = PREFIX.size + length
+    header = _parse(bytes(data[PREFIX.size : end]))
+    if not isinstance(header, dict) or set(header) != {"arrays", "model"} or not isinstance(header["arrays"], list):
+        raise ModelFileError("The header must hold 'arrays', a list, and 'model'.")
+    return header["model"], _arrays(data, end, header["arrays"])
+
+
+def _prefix(data, size):
+    """Version, length of the header and checksum from the first bytes of a file of a size."""
     if len(data) < PREFIX.size or data[:8] != MAGIC:
         raise ModelFileError("This is not a file written by sklearn_autorec.serving.save (its first bytes differ).")
     _, major, minor, length, digest = PREFIX.unpack_from(data)
@@ -78,37 +99,67 @@ def unpack(data):
         raise ModelFileError(
             f"The file has format version {major}.{minor}, this sklearn-autorec reads {VERSION[0]}.x{newer}."
         )
-    if length > len(data) - PREFIX.size:
+    if length > size - PREFIX.size:
         raise ModelFileError(f"The file is cut: its header of {length} bytes reaches beyond its end.")
-    if _digest((major, minor, length), [memoryview(data)[PREFIX.size :]]) != digest:
-        raise ModelFileError("The file is damaged: its checksum does not agree with its content.")
-    end = PREFIX.size + length
-    header = _parse(data[PREFIX.size : end])
-    if not isinstance(header, dict) or set(header) != {"arrays", "model"} or not isinstance(header["arrays"], list):
-        raise ModelFileError("The header must hold 'arrays', a list, and 'model'.")
-    return header["model"], _arrays(data, end, header["arrays"])
+    return major, minor, length, digest
 
 
 def write(path, parts):
-    """Write all parts to a file that is complete or not there at all."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    """Write all parts to a file that is complete or not there at all; what was there stays until then.
+
+    A link is followed: the file that it names is replaced, and the link stays. The new file has the permissions of the
+    old one. What is no file, say a device or a pipe, is not replaced.
+    """
+    path = Path(os.path.realpath(path))
+    mode = None
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        pass
+    if mode is not None and not stat.S_ISREG(mode):
+        kind = IsADirectoryError if stat.S_ISDIR(mode) else OSError
+        raise kind(f"{os.fspath(path)!r} is not a regular file, so it is not replaced by a model.")
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
+            if mode is not None:
+                os.chmod(temporary, stat.S_IMODE(mode))
             for part in parts:
                 file.write(part)
+            file.flush()
+            os.fsync(file.fileno())  # or the name may reach the disk before the content
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def read(path):
-    """The bytes of a regular file (a device could go on for ever)."""
-    with open(path, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ModelFileError(f"{os.fspath(path)!r} is not a regular file.")
-        return file.read()
+def read(path, max_bytes=None):
+    """The bytes of a regular file of the format that fits into memory, or into ``max_bytes``."""
+    name = os.fspath(path)
+    # Opening a pipe would wait for a writer.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
+    with open(name, "rb", buffering=0, opener=lambda file, _: os.open(file, flags)) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelFileError(f"{name!r} is not a regular file.")
+        size = status.st_size
+        if max_bytes is not None and size > max_bytes:
+            raise ModelFileError(f"{name!r} has {size:,} bytes, more than max_bytes={max_bytes:,}.")
+        _prefix(file.read(PREFIX.size), size)
+        if size > (free := available_memory()):
+            raise ModelFileError(f"{name!r} has {size:,} bytes, and {free:,} bytes of memory are free.")
+        file.seek(0)
+        try:
+            data = bytearray(size)
+            left = memoryview(data)
+            while left and (n := file.readinto(left)):
+                left = left[n:]
+        except MemoryError as error:
+            raise ModelFileError(f"{name!r} has {size:,} bytes, for which there is no memory.") from error
+        if left or file.read(1):
+            raise ModelFileError(f"{name!r} changed while it was read.")
+    return memoryview(data).toreadonly()
 
 
 def _digest(numbers, parts):
@@ -116,6 +167,16 @@ def _digest(numbers, parts):
     for part in parts:
         digest.update(part)
     return digest.digest()
+
+
+def _bounded(header):
+    """Whether the values of a header take memory in proportion to its length."""
+    most = FREE_HEADER + HEADER_GROWTH * len(header)
+    size = sum(header.count(sign) * n for sign, n in _SIZES.items())
+    if size > most:  # unless these stand within strings
+        for string in _STRINGS.finditer(header):
+            size -= sum(string[0].count(sign, 1, -1) * n for sign, n in _SIZES.items())
+    return size <= most
 
 
 def _parse(text):
@@ -132,12 +193,21 @@ def _parse(text):
             raise ModelFileError(f"The header has an integer of {len(digits)} digits.")
         return int(digits)
 
+    def fraction(digits):
+        if len(digits) > MAX_FLOAT:
+            raise ModelFileError(f"The header has a number of {len(digits)} characters.")
+        return float(digits)
+
     def constant(name):
         raise ModelFileError(f"The header has the number {name}.")
 
+    if not _bounded(text):
+        raise ModelFileError("The header would take many times its size in memory.")
     try:
         text = text.decode("utf-8")
-        return json.loads(text, object_pairs_hook=unique, parse_int=integer, parse_constant=constant)
+        return json.loads(
+            text, object_pairs_hook=unique, parse_int=integer, parse_float=fraction, parse_constant=constant
+        )
     except RecursionError as error:
         raise ModelFileError("The header is nested too deeply.") from error
     except ValueError as error:
@@ -169,7 +239,7 @@ def _arrays(data, position, declared):
             )
         if any(data[position:start]):
             raise ModelFileError(f"The gap before array {len(arrays)} is not empty.")
-        arrays.append(np.frombuffer(data, dtype, size, start).reshape(shape))
+        arrays.append(np.ndarray(shape, dtype, data, start))
         position = position_after
     if position != len(data):
         raise ModelFileError(f"The file has {len(data) - position} bytes more than its arrays.")

@@ -11,6 +11,7 @@ from ..feature_crossing._reading import HALF_WIDTH, binned_columns, column_sizes
 from ..preprocessing import FieldEncoder
 from ..preprocessing._numeric import GRIDS
 from ..utils._state import snapshot
+from ._collisions import all_different
 from ._encoder import field_state, number, take, vocabulary_of
 from ._nodes import refuse
 
@@ -39,7 +40,7 @@ def restore_crosser(crosser, state):
     names, n, has_names, positions, crosses, edges, combinations, encoder = take(state, _CROSSER, "The crosser")
     if type(n) is not int or n < 1:
         refuse("n_features", "an int of at least 1", n)
-    if names is not None and (not isinstance(names, list) or len(names) != n or len(set(names)) < n):
+    if names is not None and (not isinstance(names, list) or len(names) != n or not all_different(names, "names")):
         refuse("names", f"None or {n} different column names", names)
     if has_names not in (True, False) or (has_names and not all(isinstance(name, str) for name in names or [None])):
         refuse("has_feature_names", "True or False, and only True if names are strings", has_names)
@@ -81,11 +82,12 @@ def _check_encoder(encoder, positions, names):
 
 
 def _check_crosses(crosses, known):
+    high = max(known, default=0) + 1
     ok = isinstance(crosses, list) and all(
-        isinstance(cross, tuple) and len(cross) > 1 and set(cross) <= known and _rising(cross, max(known) + 1)
+        isinstance(cross, tuple) and len(cross) > 1 and _rising(cross, high) and set(cross) <= known
         for cross in crosses
     )
-    if not ok or len(set(crosses)) < len(crosses):
+    if not ok or not all_different(crosses, "crosses"):
         refuse("crosses", f"different tuples of rising positions among {sorted(known)}", crosses)
 
 

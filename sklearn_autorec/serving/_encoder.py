@@ -13,6 +13,7 @@ from ..preprocessing._times import DURATION, TIME, TimeKind
 from ..preprocessing._value_counter import ValueCounter
 from ..preprocessing._vocabulary import FIRST, Vocabulary
 from ..utils._state import snapshot
+from ._collisions import all_different, check_numbers
 from ._nodes import refuse
 
 MAX_ROW_ITEMS = 2**20  # items of all sequence columns of a row, padding included
@@ -82,7 +83,7 @@ def restore_encoder(encoder, state):
     n = len(kinds)
     labels = [f"x{i}" for i in range(n)]
     if names is not None:
-        if not isinstance(names, list) or len(names) != n or len(set(names)) < n:
+        if not isinstance(names, list) or len(names) != n or not all_different(names, "names"):
             refuse("names", f"None or {n} different column names", names)
         labels = [str(name) for name in names]
     separators, text_numbers = state["separators"], state["text_numbers"]
@@ -177,6 +178,8 @@ def _values(values, kind, where):
         refuse(f"{where}: values", f"of kind {kind!r}", values.dtype)
     if kind == "O" and not all(isinstance(v, str) and v for v in values.tolist()):
         refuse(f"{where}: values", "strings, none of them empty", values)
+    if kind != "O":
+        check_numbers(values, where)
     if (kind == "f" and np.isnan(values).any()) or pd.unique(values).size < values.size:
         refuse(f"{where}: values", "different from each other and none of them missing", values)
     return values

@@ -6,13 +6,12 @@ from .._ensemble._boosted import StatisticsBoosting
 from .._ensemble._codes import FieldCodes
 from .._ensemble._companions import NETWORK, STATISTICS, WIDE, Mixture
 from .._ensemble._trees import TreeSum
-from ..linear_model._core import CrossedLinear
-from ..linear_model._terms import CategoricalTerm, CrossTerm, NumericTerm, SequenceTerm, Terms
 from ._encoder import number, take
+from ._forest import check_forest
+from ._linear import crossed_linear_from_state, crossed_linear_to_state
 from ._nodes import refuse
 from ._statistics import restored_statistics, statistics_state
 
-_WIDE = ("edges", "crosses", "gains", "weights", "bias", "rows", "penalties")
 _BOOSTED = ("crosses", "edges", "statistics", "trees")
 _TREES = TreeSum.NAMES
 
@@ -21,7 +20,7 @@ def mixture_state(mixture):
     """Values from which `restored_mixture` makes a `Mixture` again; None of None."""
     if mixture is None:
         return None
-    write = {WIDE: crossed_linear_state, STATISTICS: _boosted_state}
+    write = {WIDE: crossed_linear_to_state, STATISTICS: _boosted_state}
     models = {name: write[name](model) for name, model in mixture.models.items()}
     return {"weights": dict(mixture.weights), "models": models}
 
@@ -39,8 +38,13 @@ def restored_mixture(state, encoder, logistic):
         number(weight, f"mixture: weight of {name}", 0.0, 1.0)
     if abs(sum(weights.values()) - 1) > 1e-6:
         refuse("mixture: weights", "numbers of sum 1", weights)
-    read = {WIDE: restored_crossed_linear, STATISTICS: _restored_boosted}
-    return Mixture(dict(weights), {name: read[name](models[name], encoder, logistic) for name in models})
+    found = {}
+    for name, model in models.items():
+        if name == WIDE:
+            found[name] = crossed_linear_from_state(model, encoder, 1)
+        else:
+            found[name] = _restored_boosted(model, encoder, logistic)
+    return Mixture(dict(weights), found)
 
 
 def _array(values, dtype, shape, where):
@@ -74,91 +78,6 @@ def _crosses(crosses, n_fields, where):
         if not good or len(set(cross)) < len(cross):
             refuse(where, f"tuples of different fields below {n_fields}", cross)
     return crosses
-
-
-# the crossed linear model ------------------------------------------------------------------------------
-
-
-def crossed_linear_state(model):
-    """Values of a fitted `CrossedLinear`."""
-    n_single = len(model.terms.terms) - len(model.crosses)
-    numbers = [term for term in model.terms.terms[:n_single] if isinstance(term, NumericTerm)]
-    crosses = [
-        (
-            tuple(int(i) for i in term.fields),
-            [part.edges if isinstance(part, NumericTerm) else None for part in term.parts],
-            term.keys,
-        )
-        for term in model.terms.terms[n_single:]
-    ]
-    return {
-        "edges": [np.asarray(term.edges, dtype=np.float64) for term in numbers],
-        "crosses": crosses,
-        "gains": [float(gain) for gain in model.gains],
-        "weights": model.weights,
-        "bias": model.bias,
-        "rows": model.rows,
-        "penalties": model.penalties,
-    }
-
-
-def restored_crossed_linear(state, encoder, logistic):
-    """The `CrossedLinear` of such values, for rows of an encoder."""
-    edges, crosses, gains, weights, bias, rows, penalties = take(state, _WIDE, "The linear model")
-    model = CrossedLinear()
-    model.logistic = logistic
-    model.sizes = [int(n) for n in encoder.n_ids_]
-    model.sequence_sizes = [int(n) for n in encoder.sequence_n_ids_]
-    model.n_categorical, model.n_numeric = len(model.sizes), len(encoder.numeric_)
-    model.max_length = encoder.max_length if model.sequence_sizes else 0
-    edges = _edges(edges, model.n_numeric, "edges of the linear model", np.float64)
-    model.granularities = [[e] for e in edges]
-    terms = [CategoricalTerm(j, size) for j, size in enumerate(model.sizes)]
-    terms += [NumericTerm(j, model.n_numeric, e) for j, e in enumerate(edges)]
-    terms += [SequenceTerm(j, model.max_length, size) for j, size in enumerate(model.sequence_sizes)]
-    if not isinstance(crosses, list) or not all(isinstance(c, tuple) and len(c) == 3 for c in crosses):
-        refuse("crosses of the linear model", "a list of (fields, edges, keys)", crosses)
-    n_fields = model.n_categorical + model.n_numeric
-    model.crosses = _crosses([c[0] for c in crosses], n_fields, "crosses of the linear model")
-    for fields, part_edges, keys in crosses:
-        terms.append(_cross_term(model, fields, part_edges, keys))
-    model.terms = Terms(terms)
-    n_weights = model.terms.n_weights
-    model.weights = _array(weights, np.float64, (None, n_weights), "weights of the linear model")
-    model.n_outputs = len(model.weights)
-    if not model.n_outputs:
-        refuse("weights of the linear model", "those of one output at least", weights)
-    model.bias = _array(bias, np.float64, (model.n_outputs,), "bias of the linear model")
-    model.penalties = _penalties(penalties, (model.n_outputs, len(terms)))
-    if not isinstance(rows, np.ndarray) or rows.dtype not in (np.uint32, np.float64) or rows.shape != (n_weights,):
-        refuse("rows of the linear model", f"{n_weights} numbers", rows)
-    model.rows = rows
-    if not isinstance(gains, list) or len(gains) != len(crosses) or not all(type(g) is float for g in gains):
-        refuse("gains of the linear model", f"{len(crosses)} floats", gains)
-    model.gains = gains
-    return model
-
-
-def _penalties(values, shape):
-    if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.shape != shape:
-        refuse("penalties of the linear model", f"float64 of shape {shape}", values)
-    return values
-
-
-def _cross_term(model, fields, part_edges, keys):
-    where = f"cross {fields} of the linear model"
-    if not isinstance(part_edges, list) or len(part_edges) != len(fields):
-        refuse(where, "edges of each field, None of ids", part_edges)
-    parts = []
-    for field, own in zip(fields, part_edges, strict=True):
-        if field < model.n_categorical:
-            if own is not None:
-                refuse(where, "no edges of ids", own)
-            parts.append(CategoricalTerm(field, model.sizes[field]))
-        else:
-            (own,) = _edges([own], 1, where, np.float64)
-            parts.append(NumericTerm(field - model.n_categorical, model.n_numeric, own))
-    return CrossTerm(tuple(parts), fields, _rising(_array(keys, np.int64, (None,), where), where))
 
 
 # boosted trees over statistics ------------------------------------------------------------------------
@@ -213,17 +132,8 @@ def _trees(state, n_features):
         else:
             _array(values, dtype, (n_nodes,), f"{name} of the trees")
     _array(missing_left, bool, (n_nodes,), "missing_left of the trees")
-    if len(roots) and (roots[0] != 0 or roots[-1] >= n_nodes):
-        refuse("roots", f"from 0 to below {n_nodes}", roots)
-    if not len(roots) and n_nodes:
-        refuse("roots", "those of the nodes", roots)
+    check_forest(roots, left, right, "The trees")
     if n_nodes:
-        own = np.arange(n_nodes)
-        leaf = left == own
-        stops = np.repeat(np.append(roots[1:], n_nodes), np.diff(np.append(roots, n_nodes)))
-        inner = (left > own) & (right > own) & (left < stops) & (right < stops)
-        if not (inner | (leaf & (right == own))).all():
-            refuse("nodes of the trees", "leaves, or nodes before their children within a tree", left)
         if feature.min() < 0 or feature.max() >= n_features:
             refuse("feature of the trees", f"below {n_features}", feature)
     return TreeSum(start, roots, feature, threshold, missing_left, left, right, value, n)

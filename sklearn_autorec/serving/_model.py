@@ -21,6 +21,7 @@ from ..preprocessing import EncodedTable, FieldEncoder
 from ..utils._state import snapshot
 from ._allocation import BoundedAllocation
 from ._encoder import number, take
+from ._finite import watch
 from ._mixture import mixture_state, restored_mixture
 from ._nodes import Weights, refuse
 
@@ -196,6 +197,8 @@ def restore_model(model, state, allow_nonfinite):
         built = _rebuild_module(_state_of(model, learned, encoder, architecture, module, allow_nonfinite))
         _probe_module(built, mixture, encoder, allow_nonfinite)
         net = serving_net(built, learned.loss())
+        if not allow_nonfinite:
+            watch(net.module_)
     publish(
         model,
         Fitted(

@@ -12,10 +12,14 @@ import pandas as pd
 import torch
 
 from ..exceptions import ModelFileError
+from ._collisions import check_keys
 from ._container import DTYPES
 
 MAX_DEPTH = 60
 MAX_PADDED = 2**18  # characters of an array of strings of fixed width, beyond which the width is the longest string's
+PADDING = 16  # and must not make more than so many of each character that is there
+MAX_PLACE = 300  # characters of a place for messages
+MAX_KEY = 60
 TYPES = {
     "bool": bool,
     "int": int,
@@ -62,7 +66,7 @@ class Writer:
         if type(value) is list:
             # Steps of a pipeline go by their names.
             labels = [v[0] if type(v) is tuple and v and type(v[0]) is str else i for i, v in enumerate(value)]
-            return [self.node(v, f"{where}[{label!r}]") for label, v in zip(labels, value, strict=True)]
+            return [self.node(v, at(where, label)) for label, v in zip(labels, value, strict=True)]
         return self._special(value, where)
 
     def _special(self, value, where):
@@ -70,7 +74,7 @@ class Writer:
             items = list(value) if isinstance(value, tuple) else sorted(value)
             return {"kind": type(value).__name__, "items": self.node(items, where)}
         if type(value) is dict:
-            items = [[self.node(k, f"a key of {where}"), self.node(v, f"{where}[{k!r}]")] for k, v in value.items()]
+            items = [[self.node(k, f"a key of {where}"), self.node(v, at(where, k))] for k, v in value.items()]
             return {"kind": "dict", "items": items}
         if isinstance(value, Weights):
             return {"kind": "weights", "index": self._add(value.array)}
@@ -116,6 +120,11 @@ def _join(words):
     return text, lengths.astype(np.min_scalar_type(int(lengths.max(initial=0))))
 
 
+def at(where, key):
+    """The place of an item, for messages; shortened, since every item of a long list has one."""
+    return where if len(where) > MAX_PLACE else f"{where}[{repr(key)[:MAX_KEY]}]"
+
+
 def refuse(where, wanted, got):
     """Raise for a value in the file that is not what it must be."""
     text = repr(got)
@@ -147,7 +156,9 @@ class Reader:
         if self._depth > MAX_DEPTH:
             raise ModelFileError(f"The header is nested deeper than {MAX_DEPTH} levels.")
         if isinstance(node, list):
-            found = [self.value(v, f"{where}[{i}]") for i, v in enumerate(node)]
+            found = node  # changed in place: nobody else has the header
+            for i, v in enumerate(node):
+                node[i] = self.value(v, at(where, i))
         else:
             kind = node.get("kind")
             if kind not in _READ:
@@ -202,7 +213,11 @@ class Reader:
             refuse(f"The dtype of {where}", f"'|O' or '<U{width}'", dtype)
         # A wider dtype than needed costs its width for every string.
         declared = max(int(dtype[2:]), 1)
-        return found.astype(f"<U{declared if declared * len(flat) < MAX_PADDED else width}")
+        if declared * len(flat) < MAX_PADDED:
+            return found.astype(f"<U{declared}")
+        if width * len(flat) > max(MAX_PADDED, PADDING * len(words)):
+            refuse(where, "an array of dtype object, since its longest string makes all others too wide", dtype)
+        return found.astype(f"<U{width}")
 
     def _objects(self, shape, items, where):
         items = self.items(items, where)
@@ -220,14 +235,20 @@ class Reader:
     def _dict(self, items, where):
         if not isinstance(items, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in items):
             refuse(where, "a list of pairs", items)
+        for pair in items:
+            pair[0] = self.value(pair[0], f"a key of {where}")
+        check_keys([key for key, _ in items], where)
         found = {}
         for key, node in items:
-            key = self.value(key, f"a key of {where}")
-            hash(key)
             if key in found:
-                raise ModelFileError(f"{where} has the key {key!r} twice.")
-            found[key] = self.value(node, f"{where}[{key!r}]")
+                raise ModelFileError(f"{where} has the key {key!r:.100} twice.")
+            found[key] = self.value(node, at(where, key))
         return found
+
+    def _set(self, cls, items, where):
+        items = self.items(items, where)
+        check_keys(items, where)
+        return cls(items)
 
     def _named(self, table, value, where):
         if not isinstance(value, str) or value not in table:
@@ -273,8 +294,8 @@ def _reshape(flat, shape, where):
 
 _READ = {
     "tuple": (("items",), lambda reader, items, where: tuple(reader.items(items, where))),
-    "set": (("items",), lambda reader, items, where: set(reader.items(items, where))),
-    "frozenset": (("items",), lambda reader, items, where: frozenset(reader.items(items, where))),
+    "set": (("items",), lambda reader, items, where: reader._set(set, items, where)),
+    "frozenset": (("items",), lambda reader, items, where: reader._set(frozenset, items, where)),
     "dict": (("items",), Reader._dict),
     "weights": (("index",), Reader._view),
     "array": (("index",), Reader._array),

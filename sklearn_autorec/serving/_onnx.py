@@ -18,6 +18,7 @@ from ..preprocessing import FieldEncoder
 from ..preprocessing._columns import CATEGORICAL, NUMERIC
 from ..preprocessing._numeric import GRIDS
 from ..utils._state import snapshot
+from ._finite import unwatched
 from ._onnx_inputs import FORMAT, FORMAT_VERSION
 from ._onnx_mixture import MixtureModule
 
@@ -99,7 +100,7 @@ def to_onnx(model, path):
             f"The model has seen the single class {model.classes_.tolist()}; there is no network to export."
         )
     vocabulary = vocabulary_of(model)
-    module = copy.deepcopy(model.net_.module_).to("cpu").eval()
+    module = unwatched(copy.deepcopy(model.net_.module_)).to("cpu").eval()
     names = [part["name"] for part in vocabulary["inputs"]]
     examples = tuple(
         torch.zeros(3, part["width"], dtype=getattr(torch, part["dtype"])) for part in vocabulary["inputs"]

@@ -16,7 +16,7 @@ from ._crossing import crosser_state, restore_crosser, restore_search, search_st
 from ._encoder import encoder_state, restore_encoder
 from ._linear import linear_state, restore_linear
 from ._model import model_state, restore_model
-from ._nodes import refuse
+from ._nodes import at, refuse
 from ._statistics import restore_target_statistics, target_statistics_state
 from ._steps import STEPS, check_parameters, restore_step, step_state
 
@@ -24,7 +24,7 @@ PACKAGE = "sklearn_autorec"
 # Left behind in a saved model: what belongs to a running fit, and scikit-learn's note of its version.
 TRANSIENT = {"_stream", "_skl_callbacks", "_parent_callback_ctx", "_sklearn_version"}
 
-# Transformers of this package: what tells that one is fitted, and functions from its attributes to values and back.
+# Transformers and linear models of this package: what tells that one is fitted, and functions from its attributes to values and back.
 TRANSFORMERS: dict = {
     FieldEncoder: ("_derived", encoder_state, restore_encoder),
     FieldCrosser: ("_combinations", crosser_state, restore_crosser),
@@ -135,7 +135,7 @@ class Registry:
             return value
         if not isinstance(state, dict):
             refuse(f"The state of {where}", "an object or null", state)
-        state = {key: reader.value(v, f"{where}, {cls.__name__}.{key}") for key, v in state.items()}
+        state = {key: reader.value(v, at(f"{where}, {cls.__name__}", key)) for key, v in state.items()}
         if cls in TRANSFORMERS:
             TRANSFORMERS[cls][2](value, state)
         elif cls in STEPS:

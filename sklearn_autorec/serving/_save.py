@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from numbers import Integral
 
 import joblib
 import numpy as np
@@ -28,7 +29,8 @@ def save(model, path):
 
     Parameters
     ----------
-    model : CTRClassifier, RatingRegressor, FieldEncoder, FieldCrosser, AutoCross, TargetStatistics or Pipeline of these
+    model : CTRClassifier, RatingRegressor, CrossedLinearClassifier, CrossedLinearRegressor, FieldEncoder, FieldCrosser, \
+AutoCross, TargetStatistics or Pipeline of these
         Fitted. Steps of a pipeline may be StandardScaler, MinMaxScaler, SimpleImputer, OrdinalEncoder, OneHotEncoder,
         ColumnTransformer, VarianceThreshold, FunctionTransformer without a function, LogisticRegression,
         FrozenEstimator and "passthrough". Networks and search methods must be those of this package.
@@ -76,7 +78,7 @@ def save(model, path):
     write(path, pack(header, writer.arrays))
 
 
-def load(path, allow_nonfinite=False):
+def load(path, allow_nonfinite=False, *, max_bytes=None):
     """Read a model that `save` wrote; on the CPU, wherever it was trained.
 
     Nothing in the file can run, whoever wrote it: it holds numbers and strings, from which known classes are built, and
@@ -87,6 +89,8 @@ def load(path, allow_nonfinite=False):
     path : str or path-like
     allow_nonfinite : bool, default=False
         Accept NaN and infinity in weights.
+    max_bytes : int or None, default=None
+        Refuse a larger file before it is read. None: one for which there is no free memory.
 
     Returns
     -------
@@ -104,7 +108,9 @@ def load(path, allow_nonfinite=False):
     --------
     See `save`.
     """
-    return _loads(read(path), allow_nonfinite)
+    if max_bytes is not None and (isinstance(max_bytes, bool) or not isinstance(max_bytes, Integral) or max_bytes < 0):
+        raise ValueError(f"max_bytes must be None or an int of at least 0, got {max_bytes!r}.")
+    return _loads(read(path, max_bytes), allow_nonfinite)
 
 
 def _loads(data, allow_nonfinite=False):
@@ -118,7 +124,7 @@ def _rebuild(header, arrays, registry, allow_nonfinite):
         model = reader.value(header, "The model")
         reader.finish()
         if not isinstance(model, BaseEstimator):
-            raise ModelFileError(f"The file holds {model!r:.100}, which is no estimator.")
+            raise ModelFileError(f"The file holds a value of type {type(model).__name__}, which is no estimator.")
         check_fitted(model)
         _try_out(model, allow_nonfinite)
     except ModelFileError:

@@ -1,7 +1,6 @@
 """The scikit-learn estimators that may stand in a saved pipeline: their fitted attributes, each with its check."""
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_selection import VarianceThreshold
@@ -58,7 +57,7 @@ def _distinct(values):
         return False
     if values.dtype.kind in "iuf":
         known = values[:-1] if values[-1] != values[-1] else values
-        return bool((np.diff(known.astype(np.float64)) >= 0).all()) and pd.unique(known).size == known.size
+        return bool((np.diff(known.astype(np.float64)) >= 0).all()) and np.unique(known).size == known.size
     return values.dtype.kind in "OUb" and len(set(values.tolist())) == len(values)
 
 
@@ -181,7 +180,8 @@ STEPS: dict[type, tuple[dict, dict]] = {
 
 
 def _finite(array):
-    return array.dtype.kind == "f" and bool(np.isfinite(array).all())
+    """Finite, and small enough to stay so when multiplied by such a number."""
+    return array.dtype.kind == "f" and bool((np.abs(array) <= np.finfo(array.dtype).max ** 0.5).all())
 
 
 def step_state(step):

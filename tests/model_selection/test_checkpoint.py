@@ -13,7 +13,7 @@ import joblib
 import known_curves
 import numpy as np
 import pytest
-from kill_me import search as small_search
+from kill_me import run as small_search
 from known_curves import Counted, Curve, Troubled, columns
 from scipy.stats import loguniform, norm, uniform
 from sklearn.model_selection import KFold
@@ -144,8 +144,10 @@ def test_files_are_whole_or_absent(tmp_path, monkeypatch):
 
 def test_leftovers_of_killed_writers_are_removed(tmp_path):
     (tmp_path / ".abc.tmp").write_bytes(b"half")
-    Checkpoint(tmp_path, "x").settings({})
-    assert [p.name for p in tmp_path.iterdir()] == ["search.joblib"]
+    keep = Checkpoint(tmp_path, "x")
+    keep.settings({})
+    keep.close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["lock", "search.joblib"]
 
 
 class Zygote:
@@ -199,7 +201,8 @@ def kill_and_resume(zygote, folder, how, n_kills, random_state):
         checkpoint.mkdir()
         while not result.exists():
             done = len(list(checkpoint.glob("evaluation-*")))
-            moment = done + random_state.randint(0, 20), random_state.uniform(0, 0.02)
+            ahead = 5 if how.startswith("own") else 20
+            moment = done + random_state.randint(0, ahead), random_state.uniform(0, 0.02)
             before = result.exists()
             zygote.run(checkpoint, result, how, moment if kills < n_kills else None)
             kills += not (before or result.exists())
@@ -209,8 +212,8 @@ def kill_and_resume(zygote, folder, how, n_kills, random_state):
         untouched = folder / f"untouched{kills}"
         untouched.mkdir()
         shutil.copy(settings, untouched)
-        assert found == columns(small_search(str(untouched), how == "warm", seconds=0.004))
-        assert len(found["params"]) == 22
+        assert found == columns(small_search(str(untouched), how))
+        assert len(found["params"]) == {"own-warm": 6, "own-cold": 6, "own-population": 12}.get(how, 22)
     return kills
 
 
@@ -222,3 +225,9 @@ def test_killed_at_three_random_moments_the_arrays_are_equal(zygote, tmp_path):
 @WARM
 def test_killed_at_twenty_random_moments_the_arrays_are_equal(zygote, tmp_path, warm):
     assert kill_and_resume(zygote, tmp_path, "warm" if warm else "cold", 20, np.random.RandomState(0)) >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how, n_kills, seed", [("own-warm", 14, 1), ("own-cold", 13, 2), ("own-population", 13, 3)])
+def test_forty_kills_of_searches_with_our_own_estimators(zygote, tmp_path, how, n_kills, seed):
+    assert kill_and_resume(zygote, tmp_path, how, n_kills, np.random.RandomState(seed)) >= n_kills

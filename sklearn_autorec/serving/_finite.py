@@ -1,0 +1,34 @@
+"""Networks from files say so when their output is not finite: finite weights can be too large to multiply."""
+
+import math
+
+from ..exceptions import NonFinitePredictionError
+
+
+def watch(module):
+    """Raise NonFinitePredictionError in each later forward pass whose output is NaN or infinite, until training begins.
+
+    Weights are checked one by one when they are read, and the network is tried out, but not with every row that may come.
+    """
+    module.register_forward_hook(_check)
+
+
+def unwatched(module):
+    """The module without the hook of `watch`, for those who trace it. Changed in place."""
+    for key, hook in list(module._forward_hooks.items()):
+        if hook is _check:
+            del module._forward_hooks[key]
+    return module
+
+
+def _check(module, inputs, output):
+    if module.training:  # its weights are no longer those of the file, and training has its own checks
+        unwatched(module)
+    elif not math.isfinite((output if output.numel() == 1 else output.sum()).item()) and not bool(
+        output.isfinite().all()
+    ):
+        rows = int((~output.isfinite()).any(1).sum()) if output.ndim > 1 else int((~output.isfinite()).sum())
+        raise NonFinitePredictionError(
+            f"The predictions of {rows} of {len(output)} rows are not finite: the weights in the file of this model are "
+            "finite, but too large. load(..., allow_nonfinite=True) turns this check off."
+        )

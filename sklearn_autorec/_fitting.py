@@ -282,6 +282,7 @@ class FieldEstimator(
                 **rows.target.attributes,
                 "encoder_": encoder,
                 "net_": net,
+                "_mixture_": None,
                 "n_features_in_": encoder.n_features_in_,
             }
 

@@ -2,8 +2,8 @@
 
 __all__ = ["DEFAULT_RECIPE", "PLAIN", "is_default", "setting"]
 
-# With network="auto": chosen by an experiment over tables (see "Defaults" in doc/benchmarks.rst), together with the network
-# of `resolve_network`.
+# With network="auto": chosen by an experiment over tables (see "Defaults" in doc/benchmarks.rst), together with the sizes of
+# `DefaultNetwork`.
 DEFAULT_RECIPE = {
     "embedding_dim": 8,
     "lr": 4e-3,
@@ -28,8 +28,8 @@ PLAIN = {
 
 
 def is_default(network):
-    """Whether the parameter ``network`` asks for the default network; an object's own comparison is not asked."""
-    return isinstance(network, str) and network == "auto"
+    """Whether the parameter ``network`` asks for the default network, by name or as an object with other sizes."""
+    return network == "auto" if isinstance(network, str) else getattr(type(network), "is_default", False)
 
 
 def setting(estimator, name):

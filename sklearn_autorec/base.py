@@ -111,12 +111,8 @@ def resolve_network(network):
     """
     if isinstance(network, str):
         known = known_networks()
-        if network == "auto":
-            return known["deepfm"](hidden_units=(128, 64), dropout=0.3)
         if network not in known:
-            raise ValueError(
-                f"network={network!r} is not known; choose 'auto', one of {sorted(known)} or a Network object."
-            )
+            raise ValueError(f"network={network!r} is not known; choose one of {sorted(known)} or a Network object.")
         return known[network]()
     if not isinstance(network, Network):
         raise TypeError(f"network must be a str or a Network object such as DeepFM(), got {network!r}.")

@@ -79,7 +79,7 @@ def test_halving_over_networks_and_papers(clicks):
     assert {model.max_epochs for model in fits} == {1, 2, 4}
     for model in fits:
         assert len(model.search_history_) == len(model.history_) == model.max_epochs
-        assert list(model.architecture_) == [model.search.slot, "network", "embedding_dim"]
+        assert list(model.architecture_) == [model.search.slot, "network", "embedding_dim", "numeric_embedding"]
     assert all(model.search_history_ == [] for model in seen if model.search is None)
     best = search.best_estimator_
     assert best.max_epochs == 4 and len(best.history_) == 4
@@ -141,7 +141,7 @@ def test_a_list_of_papers_is_one_candidate(clicks, values):
     assert len(search.cv_results_["params"]) == len(values)
     search = grid(CTRClassifier(network="fm", **OPTIONS), {"search": values[-1:]}, clicks)
     best = search.best_estimator_
-    assert list(best.architecture_) == ["embedding", "interaction", "network", "embedding_dim"]
+    assert list(best.architecture_) == ["embedding", "interaction", "network", "embedding_dim", "numeric_embedding"]
     assert len(best.search_history_) == 2 * best.max_epochs  # one search after the other
     assert best.search[0] is not values[-1][0]  # cloned
 

@@ -284,7 +284,7 @@ def streamed(model, X, y, through, n=4, how="partial_fit", **changed):
 def test_partial_fit_goes_on_in_a_copy_bit_for_bit(clicks, rows, through):
     X, y, _ = clicks
     if rows == "of a batch":
-        X = X[["f0", "f1"]].assign(user=np.arange(3000))
+        X = X[["f0", "f1"]].assign(user=np.arange(3000).astype(str))
     model = quick(network=DeepFM(hidden_units=(8,)), batch_size=512 if rows == "all" else 64, embedding_l2=1e-3)
     X, y = X[:2000], y[:2000]
     first = model.partial_fit(X, y, classes=[0, 1])
@@ -544,7 +544,7 @@ def test_columns_must_be_those_of_fit(clicks):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"lr": 0}, "'lr' parameter of CTRClassifier must be a float in the range"),
+        ({"lr": 0}, "'lr' parameter of CTRClassifier must be None or a float in the range"),
         ({"batch_size": "big"}, "'batch_size' parameter of CTRClassifier"),
         ({"max_epochs": 0}, "'max_epochs' parameter"),
         ({"device": "tpu9"}, "device='tpu9' is not a device"),
@@ -699,11 +699,11 @@ def test_progress_and_scores_by_scikit_learns_callbacks(clicks, capsys):
     callback = pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9")
     X, y, _ = clicks
     monitor = callback.ScoringMonitor(scoring="roc_auc")
-    model = quick(search=AutoFIS(), max_epochs=3, search_epochs=2).set_callbacks(monitor).fit(X, y)
+    model = quick(network="deepfm", search=AutoFIS(), max_epochs=3, search_epochs=2).set_callbacks(monitor).fit(X, y)
     rows = [r for r in monitor.get_logs().data if r["task_name"] == "epoch"]
     scores = [r["roc_auc"] for r in rows if r.get("roc_auc") is not None]
     assert len(scores) == 3 and scores[-1] == pytest.approx(roc_auc_score(y, model.predict_proba(X)[:, 1]), abs=1e-9)
-    plain = quick(search=AutoFIS(), max_epochs=3, search_epochs=2).fit(X, y)
+    plain = quick(network="deepfm", search=AutoFIS(), max_epochs=3, search_epochs=2).fit(X, y)
     np.testing.assert_array_equal(plain.predict_proba(X), model.predict_proba(X))  # looking changes nothing
     assert capsys.readouterr().out == ""
     quick(search=AutoFIS()).set_callbacks(callback.ProgressBar()).fit(X, y)
@@ -770,7 +770,7 @@ def test_tables_that_would_not_fit_are_refused_before_they_are_allocated():
     code = (
         "import numpy as np, pandas as pd, resource\n"
         "from sklearn_autorec import CTRClassifier\n"
-        "X = pd.DataFrame({'user': np.arange(300_000)}); y = np.arange(300_000) % 2\n"
+        "X = pd.DataFrame({'user': np.arange(300_000).astype(str)}); y = np.arange(300_000) % 2\n"
         "taken = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (taken + 2**30, taken + 2**30))\n"
         "try:\n"

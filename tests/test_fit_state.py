@@ -90,7 +90,7 @@ def test_a_fit_that_fails_changes_nothing(kind, how, tmp_path):
 
 def stream(rows):
     """A model whose tables are row-wise ("of a batch"), or dense."""
-    table = X if rows == "all" else X.assign(user=np.arange(300))
+    table = X if rows == "all" else X.assign(user=np.arange(300).astype(str))
     return CTRClassifier(**OPTIONS, batch_size=256 if rows == "all" else 8, embedding_l2=1e-3), table
 
 

@@ -138,7 +138,7 @@ def test_parameters_of_default_components():
     assert isinstance(model.encoder, FieldEncoder) and model.encoder.min_frequency == 5
     copy = clone(model)
     assert copy.network is not model.network and copy.get_params()["network__hidden_units"] == (8,)
-    assert CTRClassifier().get_params()["network"] == "deepfm" and CTRClassifier().encoder is None
+    assert CTRClassifier().get_params()["network"] == "auto" and CTRClassifier().encoder is None
     both = CTRClassifier().set_params(network="mlp", network__hidden_units=(4,))
     assert type(both.network).__name__ == "MLPNetwork" and both.network.hidden_units == (4,)
     crosser = FieldCrosser([("u", "i")]).set_params(encoder__min_frequency=3)
@@ -155,14 +155,14 @@ def test_grids_over_parameters_of_default_components(grid):
     base = CTRClassifier(max_epochs=1, random_state=0, device="cpu")
     search = GridSearchCV(base, grid, cv=2, error_score="raise").fit(X, Y)
     name, values = next(iter(grid.items()))
-    assert search.best_params_[name] in values and base.network == "deepfm" and base.encoder is None
+    assert search.best_params_[name] in values and base.network == "auto" and base.encoder is None
 
 
 def test_parameters_of_what_is_not_there_say_what_to_set():
     with pytest.raises(ValueError, match=r"search=None has no parameter 'threshold': set search to .*AutoFIS\(\)"):
         CTRClassifier().set_params(search__threshold=0.5)
     assert CTRClassifier(search=AutoFIS()).set_params(search__threshold=0.5).search.threshold == 0.5
-    with pytest.raises(ValueError, match="lr=0.001 has no parameter 'low'"):
+    with pytest.raises(ValueError, match="lr=None has no parameter 'low'"):
         CTRClassifier().set_params(lr__low=1)
     with pytest.raises(ValueError, match="estimator=None has no parameter 'C'"):
         AEFE().set_params(estimator__C=1)

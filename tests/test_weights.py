@@ -105,7 +105,7 @@ def test_weights_that_are_not_whole_order_and_cut_the_values(tmp_path):
     read = load(tmp_path / "encoder").partial_fit(table, sample_weight=weight)
     np.testing.assert_allclose(read.counts_[0], [0, 0, 1.5, 0.6, 0.5])
     # The middle of the weight is the middle of the scale.
-    light = FieldEncoder().fit(table, sample_weight=[1e-9, 1e-9, 1e-9, 0.5, 0.5])
+    light = FieldEncoder(numeric="quantile").fit(table, sample_weight=[1e-9, 1e-9, 1e-9, 0.5, 0.5])
     scaled = light.transform(table)[:, 1]
     np.testing.assert_allclose(scaled[3:], np.sqrt(12) * np.array([-0.25, 0.25]), atol=1e-6)
 

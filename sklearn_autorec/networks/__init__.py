@@ -3,6 +3,7 @@
 from ._autoint import AutoInt
 from ._dcn import DCN, DCNv2
 from ._deepfm import DeepFM
+from ._default import DefaultNetwork
 from ._fm import FM
 from ._fwfm import FwFM
 from ._ipnn import IPNN
@@ -11,4 +12,17 @@ from ._mlp import MLPNetwork
 from ._nfm import NFM
 from ._wide_deep import WideDeep
 
-__all__ = ["DCN", "FM", "IPNN", "LR", "NFM", "AutoInt", "DCNv2", "DeepFM", "FwFM", "MLPNetwork", "WideDeep"]
+__all__ = [
+    "DCN",
+    "FM",
+    "IPNN",
+    "LR",
+    "NFM",
+    "AutoInt",
+    "DCNv2",
+    "DeepFM",
+    "DefaultNetwork",
+    "FwFM",
+    "MLPNetwork",
+    "WideDeep",
+]

@@ -403,7 +403,7 @@ def test_sizes_of_a_fitted_estimator(searched, plain):
     n_ids = searched.encoder_.n_ids_
     assert display.field_names == ["f0", "f1", "f2", "f3", "n0", "s0"]
     assert display.n_values == [*n_ids, None, *searched.encoder_.sequence_n_ids_]
-    assert display.dim == searched.embedding_dim
+    assert display.dim == searched.architecture_["embedding_dim"]
     np.testing.assert_allclose([bar.get_width() for bar in display.bars_], [4, 2.5, 0, 8, 1, 3])
     assert remarks(display)[1] == f"{n_ids[1]} values, 50% empty" and remarks(display)[4] == ""
     with pytest.raises(AttributeError):

@@ -445,7 +445,7 @@ def test_models_that_could_not_be_loaded_are_not_saved(clicks, tmp_path):
     X, y = clicks
     model = CTRClassifier(network=SMALL, **OPTIONS).fit(X, y)
     for broken in (pickle.loads(pickle.dumps(model)).set_params(lr=-1), pickle.loads(pickle.dumps(model))):
-        if broken.lr > 0:
+        if broken.lr is None:
             broken.net_.module_.linear = torch.nn.Linear(2, 3)
         with pytest.raises(ValueError, match="changed after fit"):
             save(broken, tmp_path / "m")

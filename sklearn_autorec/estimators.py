@@ -334,8 +334,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         """
         if not return_std:
             return self._probabilities(self._logits(X))
-        logits = self._member_logits(X)
-        return self._probabilities(logits.mean(0)), self._probabilities(logits).std(0)
+        return self._probabilities(self._logits(X)), self._probabilities(self._member_logits(X)).std(0)
 
     def _probabilities(self, logits):
         """(..., n_classes) of logits (..., C)."""

@@ -166,7 +166,7 @@ def test_parameters_of_what_is_not_there_say_what_to_set():
         CTRClassifier().set_params(lr__low=1)
     with pytest.raises(ValueError, match="estimator=None has no parameter 'C'"):
         AEFE().set_params(estimator__C=1)
-    with pytest.raises(ValueError, match="Invalid parameter 'units' for estimator DeepFM"):
+    with pytest.raises(ValueError, match="Invalid parameter 'units' for estimator DefaultNetwork"):
         CTRClassifier().set_params(network__units=1)
     with pytest.raises(ValueError, match="network='deep' is not known"):
         CTRClassifier(network="deep").set_params(network__hidden_units=(1,))

@@ -133,7 +133,7 @@ def test_a_column_of_both_kinds_beats_each_alone():
     losses = {}
     for kind in ("id", "number", "both"):
         encoder = FieldEncoder(categorical_features={"age": kind}, n_bins=4)
-        options = {"lr": 0.05, "max_epochs": 30, "random_state": 0}
+        options = {"lr": 0.05, "max_epochs": 30, "early_stopping": True, "random_state": 0}
         model = CTRClassifier(network="lr", encoder=encoder, **options).fit(X, y)
         losses[kind] = log_loss(y_test, model.predict_proba(X_test))
     assert losses["both"] < min(losses["id"], losses["number"]) - 0.002, losses

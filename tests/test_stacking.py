@@ -10,7 +10,7 @@ from sklearn_autorec import CTRClassifier, RatingRegressor, _fitting, _searching
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
 from sklearn_autorec.interaction import AutoFIS, RandomInteractions
-from sklearn_autorec.nn import MaskedEmbedding, MixedEmbedding, mask_from_text
+from sklearn_autorec.nn import MaskedEmbedding, MixedEmbedding, mask_from_text, numeric_rows
 from sklearn_autorec.search import _net
 
 
@@ -107,10 +107,10 @@ def test_joint_search_is_one_run_with_rows_of_its_own_for_the_bilevel_part(table
     assert {"widths", "weights"} <= set(model.architecture_["embedding"])
     assert {"interactions", "scores"} <= set(model.architecture_["interaction"])
     assert {"mean_width", "open_gates"} <= set(model.search_history_[0])
-    assert len(set(weight_rows)) == 900 and len(set(arch_rows)) == 300
+    assert len(set(weight_rows)) == 720 and len(set(arch_rows)) == 300
     assert not set(weight_rows) & set(arch_rows)
-    # One step of the gates for each batch of the weights: 900 rows in batches of 128.
-    assert len(autofis_steps) == 3 * 8
+    # A fifth of the weights' rows judges what AutoFIS keeps. One step of the gates for each batch of the weights: 720 rows, by 128.
+    assert len(autofis_steps) == 3 * 6
 
 
 def test_methods_with_a_search_of_their_own_cannot_search_jointly(table):

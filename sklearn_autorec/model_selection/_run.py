@@ -16,7 +16,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import type_of_target
 
-from ..utils._sklearn import check_method_params, insert_error_scores
+from ..utils._sklearn import check_method_params, insert_error_scores, plain_labels
 from ._checkpoint import identity
 from ._evaluate import evaluate, evaluate_warm, in_last_step, lost_result, stratified_order, transform_fold
 from ._guard import TRIES, Guard
@@ -94,7 +94,9 @@ class Run:
         self.folds: dict[tuple[str, int], tuple | str] = {}
         self.guarded = search.candidate_timeout is not None
         self.guard = self._guard() if self.guarded else None
-        labels = is_classifier(search.estimator) and y is not None and type_of_target(y) in ("binary", "multiclass")
+        # Labels of dtype object are labels; whether the estimator takes them so is for it to say.
+        told = plain_labels(y) if is_classifier(search.estimator) and y is not None else None
+        labels = told is not None and type_of_target(told) in ("binary", "multiclass")
         self.classes = np.unique(y) if labels else None
         self.orders: list[np.ndarray] = []
         if search.resource == "n_samples":

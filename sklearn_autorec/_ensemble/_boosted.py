@@ -146,8 +146,9 @@ class StatisticsBoosting:
 
     def logits(self, table):
         """Logits (or numbers) of the rows, float64 (n_rows,)."""
-        features = self.features(table)
-        total = self.trees[0].predict(features)
-        for trees in self.trees[1:]:
-            total = total + trees.predict(features)
-        return total / len(self.trees)
+        if self.__dict__.get("_all") is None:
+            self._all = TreeSum.joined(self.trees)  # one walk through all trees, where rows are few
+        return self._all.predict(self.features(table)) / len(self.trees)
+
+    def __getstate__(self):
+        return {**self.__dict__, "_all": None}

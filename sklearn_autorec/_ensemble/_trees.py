@@ -62,6 +62,21 @@ class TreeSum:
             boosting.n_features_in_,
         )
 
+    @classmethod
+    def joined(cls, sums):
+        """The sum of several sums."""
+        if len(sums) == 1:
+            return sums[0]
+        offsets = np.cumsum([0, *(len(one.feature) for one in sums)])[:-1].tolist()
+        arrays = {
+            name: np.concatenate([getattr(one, name) for one in sums])
+            for name in ("feature", "threshold", "missing_left", "value")
+        }
+        for name in ("roots", "left", "right"):
+            moved = [getattr(one, name) + start for one, start in zip(sums, offsets, strict=True)]
+            arrays[name] = np.concatenate(moved).astype(np.int32)
+        return cls(start=sum(one.start for one in sums), n_features=sums[0].n_features, **arrays)
+
     def __len__(self):
         return len(self.roots)
 

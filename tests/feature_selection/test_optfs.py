@@ -195,7 +195,7 @@ def test_final_training_starts_from_the_first_weights(retrain, monkeypatch):
     encoder, selection = model.encoder_, networks[0].selection
     rows = selection.table_rows(BuildContext(tuple("abcd"), tuple(encoder.n_ids_)))
     assert len(rows) < sum(encoder.n_ids_)
-    width = model.embedding_dim
+    width = model.architecture_["embedding_dim"]
     columns = np.concatenate([np.arange(f * width, (f + 1) * width) for f in selection.fields])
     for source in ("rewind", "keep"):
         same = retrain == source

@@ -7,7 +7,20 @@ import pytest
 import torch
 
 from sklearn_autorec.base import known_networks, networks_with_slot, resolve_network
-from sklearn_autorec.networks import DCN, FM, IPNN, LR, NFM, AutoInt, DCNv2, DeepFM, FwFM, MLPNetwork, WideDeep
+from sklearn_autorec.networks import (
+    DCN,
+    FM,
+    IPNN,
+    LR,
+    NFM,
+    AutoInt,
+    DCNv2,
+    DeepFM,
+    DefaultNetwork,
+    FwFM,
+    MLPNetwork,
+    WideDeep,
+)
 from sklearn_autorec.nn import BiInteraction, BuildContext, FieldEmbedding, Inputs, PairProducts
 
 NAMES = sorted(known_networks())
@@ -174,6 +187,7 @@ VARIANTS = [
     NFM(H, batch_norm=False),
     IPNN(H),
     DeepFM(H),
+    DefaultNetwork(H),
     DeepFM(H, batch_norm=False),
     WideDeep(H),
     DCN(2, H),
@@ -281,11 +295,11 @@ def test_sum_of_pair_products_is_the_bi_interaction():
 
 
 def test_slots_are_listed_for_the_error_message():
-    assert networks_with_slot("interaction") == ["deepfm", "fm", "fwfm", "ipnn"]
+    assert networks_with_slot("interaction") == ["auto", "deepfm", "fm", "fwfm", "ipnn"]
 
 
 def test_unknown_networks_are_refused():
-    with pytest.raises(ValueError, match="network='deepmf' is not known; choose 'auto', one of .*'deepfm'"):
+    with pytest.raises(ValueError, match="network='deepmf' is not known; choose one of .*'auto'.*'deepfm'"):
         resolve_network("deepmf")
     with pytest.raises(TypeError, match="network must be a str or a Network object such as DeepFM"):
         resolve_network(3)

@@ -474,7 +474,9 @@ def test_nothing_in_a_file_runs(saved):
         kinds = ("exec", "compile", "subprocess", "os", "import", "open", "socket", "pickle")
         # The packages of this one are listed by their folder.
         if watching[0] and event.split(".")[0] in kinds and event != "os.listdir":
-            seen.append((event, str(arguments[:1])))
+            told = (event, str(arguments[:1]))
+            if told != ("compile", "(b'def foo(self, *args, **kwargs): pass',)"):  # inspect, for a repr in a message
+                seen.append(told)
 
     for data, _, _ in saved.values():
         _loads(data)  # whatever is imported late

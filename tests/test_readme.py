@@ -61,7 +61,7 @@ def test_python_blocks_run(namespace):
 
 def test_the_first_example_finds_what_was_planted(namespace):
     planted = {tuple(f"f{k}" for k in pair) for pair in namespace["truth"].pairs}
-    assert len(planted & set(namespace["model"].interactions_)) >= 3
+    assert len(planted & set(namespace["searched"].interactions_)) >= 3
 
 
 def test_the_halving_example_goes_through_its_rounds(namespace):

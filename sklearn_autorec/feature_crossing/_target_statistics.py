@@ -95,7 +95,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     Notes
     -----
     ``fit(X, y).transform(X)`` is not ``fit_transform(X, y)``, as in scikit-learn's ``TargetEncoder``: the former lets each row
-    see its own target, so never train on it. A `Pipeline` calls ``fit_transform``.
+    see its own target, so never train on it. A pipeline calls ``fit_transform``.
 
     A missing cell is a value like any other. Values never seen have the mean of all rows and the count 0. Counts in
     ``fit_transform`` are those of the rows that a row sees, with "folds" times ``cv / (cv - 1)``.

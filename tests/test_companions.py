@@ -13,6 +13,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from sklearn_autorec import CTRClassifier, RatingRegressor, serving
 from sklearn_autorec._ensemble._companions import NETWORK, STATISTICS, WIDE
 from sklearn_autorec._ensemble._order import order_matters
+from sklearn_autorec.exceptions import UnknownCategoryWarning
 from sklearn_autorec.feature_selection import AutoField
 from sklearn_autorec.preprocessing import FieldEncoder
 
@@ -227,3 +228,13 @@ def test_partial_fit_trains_the_network_alone(fitted):
     X, y, *_ = fitted
     model = CTRClassifier(**FAST).partial_fit(X[:300], y[:300], classes=[0, 1])
     assert model.part_weights_ == {NETWORK: 1.0}
+
+
+@pytest.mark.parametrize(("network", "most"), [("lr", 0.01), ("fm", 0.09), ("auto", 0.01)])
+def test_a_value_that_a_constant_column_never_had_changes_little(network, most):
+    X, y, _ = table(1500, seed=2)
+    X["flag"] = False
+    model = CTRClassifier(network=network, max_epochs=4, lr=0.05, device="cpu", random_state=0).fit(X, y)
+    with pytest.warns(UnknownCategoryWarning, match="flag"):
+        moved = model.predict_proba(X.assign(flag=True)) - model.predict_proba(X)
+    assert np.abs(moved).mean() < most

@@ -61,7 +61,8 @@ class TrainingBatches:
         Rows. A last batch of one row joins the one before it: batch statistics need two rows.
     id_dropout : float in [0, 1)
         Share of ids (and sequence items) replaced by the field's unknown id, so that its embedding is
-        trained although the training vocabulary is complete. Missing values and padding stay.
+        trained although the training vocabulary is complete. Missing values and padding stay. Of a column that holds
+        one id throughout it is half of the cells.
     seed : int
         Of the order and the replaced ids; the same on every device.
     members : int
@@ -76,6 +77,11 @@ class TrainingBatches:
         self.members = members
         self._rng = np.random.Generator(np.random.PCG64(seed))
         n = len(data)
+        # A column of one value says nothing, and its embedding takes part in the bias all the same. What comes instead of
+        # that value later must be worth as much: the unknown id stands in half of the rows.
+        self.constant = torch.zeros(0, dtype=torch.int64, device=data.ids.device)
+        if id_dropout and n > 1:
+            self.constant = ((data.ids == data.ids[:1]).all(0) & (data.ids[0] > 1)).nonzero().flatten()
         self.bounds = list(range(0, n, batch_size))
         if len(self.bounds) > 1 and n - self.bounds[-1] == 1:
             self.bounds.pop()
@@ -93,6 +99,8 @@ class TrainingBatches:
         for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
             batch = self.data.select(order[:, start:stop].flatten())
             if self.id_dropout:
+                if len(self.constant):
+                    batch.ids[::2, self.constant] = 1
                 self._forget(batch.ids)
                 self._forget(batch.sequences)
             yield batch

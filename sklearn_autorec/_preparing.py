@@ -14,7 +14,7 @@ from ._blending import Split
 from ._ensemble._order import order_matters
 from ._fit_parts import mean_one
 from ._searching import check_slots
-from ._settings import is_default, setting
+from ._settings import embedding_l2, is_default, setting
 from .nn import BuildContext
 from .preprocessing import N_BINS, FieldEncoder
 from .preprocessing._fitted import UNBOUNDED_RANGE
@@ -225,7 +225,7 @@ class Preparing:
             epochs=self.max_epochs,
             batch_size=batch_size,
             lr=setting(self, "lr"),
-            embedding_l2=setting(self, "embedding_l2"),
+            embedding_l2=embedding_l2(self, batch_size),
             weight_decay=setting(self, "weight_decay"),
             lr_schedule=setting(self, "lr_schedule"),
             id_dropout=self.id_dropout,

@@ -1,6 +1,6 @@
 """What parameters that are left at None mean: the default network has values of its own, chosen together."""
 
-__all__ = ["DEFAULT_RECIPE", "PLAIN", "is_default", "setting"]
+__all__ = ["DEFAULT_RECIPE", "PLAIN", "embedding_l2", "is_default", "setting"]
 
 # With network="auto": chosen by an experiment over tables (see "Defaults" in doc/benchmarks.rst), together with the sizes of
 # `DefaultNetwork`.
@@ -14,6 +14,9 @@ DEFAULT_RECIPE = {
     "lr_schedule": "cosine",
     "patience": 4,
 }
+# The recipe's L2 was chosen where batches have so many rows. It acts against the mean gradient of a batch, in which a row
+# counts one part of the batch: in larger batches the same penalty would hold values back the more.
+L2_BATCH = 512
 # With a network of the user's own: nothing that would have to be tuned to it.
 PLAIN = {
     "embedding_dim": 16,
@@ -38,3 +41,11 @@ def setting(estimator, name):
     if value is not None:
         return value
     return (DEFAULT_RECIPE if is_default(estimator.network) else PLAIN)[name]
+
+
+def embedding_l2(estimator, batch_size):
+    """The L2 decay of embeddings, which of the default recipe falls with the size of larger batches."""
+    value = setting(estimator, "embedding_l2")
+    if estimator.embedding_l2 is None and is_default(estimator.network):
+        value *= min(1.0, L2_BATCH / batch_size)
+    return value

@@ -13,7 +13,7 @@ __all__ = ["NETWORK", "STATISTICS", "WIDE", "Mixture", "fit_mixture", "possible_
 NETWORK, WIDE, STATISTICS = "network", "wide", "target_statistics"
 LEAST_ROWS = 50  # fewer say nothing about a companion
 LEAST_OF_CLASS = 5  # rows of the rarer class
-TREES_WITHOUT_STOPPING = 50  # where no rows are held out
+TREES_WITHOUT_STOPPING = 25  # where no rows are held out
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,13 +1,16 @@
 """Which combinations of fields are worth a statistic: those that say more than their parts."""
 
 import itertools
+import math
 
 import numpy as np
 from scipy.special import expit, logit
 
 from ._combinations import combine
 
-KEY_ROWS = 30_000  # drawn rows that judge
+KEY_ROWS = 30_000  # drawn rows that judge: so many, or more where few pairs have to be tried
+MOST_KEY_ROWS = 130_000
+ROWS_TIMES_PAIRS = 6_000_000
 MAX_PARTNERS = 40  # fields of which all pairs are tried: those that say most by themselves
 LEAST_SHARE = 1e-3  # of a probability, against infinite logits
 N_FOLDS = 5
@@ -62,7 +65,9 @@ def _groups(columns, sizes, key):
     return groups, len(distinct)
 
 
-def choose_keys(columns, sizes, y, *, logistic, weight=None, rng, max_crosses=12, max_order=3, smoothing=2.0):
+def choose_keys(
+    columns, sizes, y, *, logistic, weight=None, rng, max_crosses=12, max_order=3, smoothing=2.0, fill=False
+):
     """Crosses of fields whose statistics say more than those of their parts together.
 
     A cross is judged by how much the out-of-fold residuals of its parts (added on the scale of logits)
@@ -83,6 +88,9 @@ def choose_keys(columns, sizes, y, *, logistic, weight=None, rng, max_crosses=12
     max_crosses, max_order : int
     smoothing : float
         Rows for which the parts' estimate counts.
+    fill : bool, default=False
+        Whether pairs that gain nothing follow, up to ``max_crosses``: those of the fields that say most. Their
+        counts may be of use where their means are not.
 
     Returns
     -------
@@ -94,8 +102,10 @@ def choose_keys(columns, sizes, y, *, logistic, weight=None, rng, max_crosses=12
     if weight is not None and not np.all(weight):  # rows without weight are as good as not there
         rows = np.flatnonzero(weight)
         columns, y, weight = [column[rows] for column in columns], y[rows], weight[rows]
-    if len(y) > KEY_ROWS:
-        rows = rng.permutation(len(y))[:KEY_ROWS]
+    n_pairs = math.comb(min(len(columns), MAX_PARTNERS), 2)
+    most = int(np.clip(ROWS_TIMES_PAIRS // max(n_pairs, 1), KEY_ROWS, MOST_KEY_ROWS))
+    if len(y) > most:
+        rows = rng.permutation(len(y))[:most]
         columns, y = [column[rows] for column in columns], y[rows]
         weight = None if weight is None else weight[rows]
     judge = _Judge(y, weight, rng.permutation(len(y)) % N_FOLDS, logistic)
@@ -109,7 +119,7 @@ def choose_keys(columns, sizes, y, *, logistic, weight=None, rng, max_crosses=12
         estimates[(i,)] = judge.estimate(groups, n_groups, prior, 5.0)
         losses[(i,)] = judge.loss(estimates[(i,)])
     singles = sorted(losses, key=losses.get)[:MAX_PARTNERS]
-    gains, parts = {}, {}
+    gains, parts, useless = {}, {}, []
 
     def joined(a, b):
         """Groups of the rows by both, and their estimates without and with what the two say together."""
@@ -129,6 +139,8 @@ def choose_keys(columns, sizes, y, *, logistic, weight=None, rng, max_crosses=12
         gain = min(judge.loss(parent), losses[a], losses[b]) - loss
         if gain > 0:
             gains[union], parts[union] = gain, (a, b)
+        elif len(union) == 2:
+            useless.append(union)
 
     for a, b in itertools.combinations(singles, 2):
         try_pair(a, b)
@@ -140,4 +152,7 @@ def choose_keys(columns, sizes, y, *, logistic, weight=None, rng, max_crosses=12
         for key in longest:
             for single in singles:
                 try_pair(key, single)
-    return sorted(gains, key=lambda key: -gains[key])[:max_crosses]
+    chosen = sorted(gains, key=lambda key: -gains[key])
+    if fill:  # pairs were tried in the order of their fields: the strongest first
+        chosen += useless
+    return chosen[:max_crosses]

@@ -158,11 +158,13 @@ def test_boosting_learns_nothing_from_noise_of_many_values():
     def loss(logits):
         return np.mean(np.logaddexp(0, logits) - y[6000:] * logits)
 
-    boosting = StatisticsBoosting(True, smoothing=1.0)
-    boosting.fit(train, encoder.n_ids_, y[:6000], rng=np.random.RandomState(0), n_trees=60)
-    assert boosting.crosses == []
-    assert loss(boosting.logits(test)) < np.log(2) + 0.03
-    assert abs(roc_auc_score(y[6000:], boosting.logits(test)) - 0.5) < 0.03
+    for keys, n_crosses in ((None, 6), ([], 0)):  # no pair gains; they are there for their counts
+        boosting = StatisticsBoosting(True, smoothing=1.0)
+        rng = np.random.RandomState(0)
+        boosting.fit(train, encoder.n_ids_, y[:6000], rng=rng, keys=keys, n_trees=30)
+        assert len(boosting.crosses) == n_crosses
+        assert loss(boosting.logits(test)) < np.log(2) + 0.03
+        assert abs(roc_auc_score(y[6000:], boosting.logits(test)) - 0.5) < 0.03
     # The control: trees that were grown over what knows the target are sure of themselves, and wrong.
     control = HistGradientBoostingClassifier(max_iter=60, early_stopping=False)
     control.fit(boosting.features(train), y[:6000])

@@ -17,7 +17,7 @@ from ._narrowing import build_network
 from ._preparing import Preparing
 from ._results import SearchResults
 from ._searching import Found, check_methods, search_parts
-from ._settings import is_default, setting
+from ._settings import MOST_EPOCHS, is_default, setting
 from ._streaming import PartialFit, rolled_back
 from .base import describe, resolve_network
 from .nn import NUMERIC_EMBEDDINGS, Members
@@ -52,7 +52,7 @@ class FieldEstimator(
         "weight_decay": [None, Interval(Real, 0, None, closed="left")],
         "embedding_init": [None, Interval(Real, 0, None, closed="neither")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
         "search_epochs": [None, Interval(Integral, 1, None, closed="left")],
         "early_stopping": [StrOptions({"auto"}), "boolean"],
         "validation": [StrOptions({"auto", "random", "last"})],
@@ -85,7 +85,7 @@ class FieldEstimator(
         weight_decay=None,
         embedding_init=None,
         batch_size="auto",
-        max_epochs=20,
+        max_epochs=None,
         search_epochs=None,
         early_stopping="auto",
         validation="auto",
@@ -255,7 +255,7 @@ class FieldEstimator(
         module = copy.deepcopy(fitted.net_.module_).to(device)
         found = Found(self._adjusted(fitted, module), history=fitted.search_history_)
         # Another order than in the epochs before, as in partial_fit: repeated orders are learned by heart.
-        epochs, lr = max(self.max_epochs - before, 0), plan.lr * rows.rate(seen)
+        epochs, lr = max(plan.epochs - before, 0), plan.lr * rows.rate(seen)
         plan = dataclasses.replace(plan, epochs=epochs, seed=plan.seed + before, lr=lr)
         net = self._live_net(fitted, module, rows.target.loss(), plan)
         history, n_iter, interrupted, mixture = fitted.history_, before, False, None
@@ -331,7 +331,7 @@ class FieldEstimator(
         if epochs is None:
             # With rates and averages of the default network the best epoch comes long before the last.
             share = SEARCH_SHARE if is_default(self.network) else 1.0
-            epochs = max(round(share * self.max_epochs), 1)
+            epochs = max(round(share * (self.max_epochs or MOST_EPOCHS)), 1)
         plan = dataclasses.replace(plan, epochs=epochs, lr_schedule="constant", averaging=0.0)
         return search_parts(
             methods, self.joint, network, lambda: seeds.fresh(context, search=True), loss, data, plan, device, progress

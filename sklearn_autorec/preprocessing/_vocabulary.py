@@ -288,11 +288,9 @@ class Vocabulary:
 
     def _is_new_number(self, value):
         """Whether a Python number that is no category needs no conversion to be sure of that."""
-        if not self.seen <= NUMBERS:
+        if self.kind not in ("i", None) or not self.seen <= NUMBERS:
             return False
-        if type(value) is int:
-            return self.kind in ("i", None)
-        return type(value) is float and (self.kind == "f" or (self.kind in ("i", None) and value.is_integer()))
+        return type(value) is int or (type(value) is float and value.is_integer())
 
     def _hash_few(self, values):
         missing = [is_missing(value) or value == "" for value in values]

@@ -18,11 +18,12 @@ from ._preparing import Preparing
 from ._results import SearchResults
 from ._searching import Found, check_methods, search_parts
 from ._settings import MOST_EPOCHS, is_default, setting
-from ._streaming import PartialFit, rolled_back
+from ._streaming import PartialFit, rolled_back, warn_of_single_class
 from .base import describe, resolve_network
 from .nn import NUMERIC_EMBEDDINGS, Members
 from .preprocessing import FieldEncoder
 from .search import EncodedTensors, FieldNet, forward_in_chunks, train
+from .search._training import memory_explained
 from .utils._defaults import DefaultComponents
 from .utils._sklearn import CallbackSupportMixin, HasMethods, Interval, StrOptions, validate_parameters
 from .utils._state import snapshot
@@ -187,6 +188,7 @@ class FieldEstimator(
         rows = self._prepare(X, y, sample_weight, fitted)
         if rows.target.n_outputs == 0:  # a single class: nothing to learn
             self._publish(Fitted(rows.target, rows.encoder, None, {}, setting(self, "embedding_dim")))
+            warn_of_single_class(self, rows.target)
             return self
         validation = None
         if X_val is not None and self.early_stopping:
@@ -197,13 +199,14 @@ class FieldEstimator(
         n_searches = 1 if self.joint and methods else len(methods)
         n_trainings = 1 + (split.n_parts if split.refit and fitted is None else 0)
         progress = EpochReporter(self, X, y, n_tasks=n_searches + n_trainings)
-        if fitted is None:
-            result, interrupted = self._fit_anew(
-                network, methods, companions, rows, split, plan, device, seeds, progress
-            )
-        else:
-            with rolled_back(fitted):
-                result, interrupted = self._fit_on(fitted, companions, rows, split, plan, device, seeds, progress)
+        with memory_explained(plan.batch_size):
+            if fitted is None:
+                result, interrupted = self._fit_anew(
+                    network, methods, companions, rows, split, plan, device, seeds, progress
+                )
+            else:
+                with rolled_back(fitted):
+                    result, interrupted = self._fit_on(fitted, companions, rows, split, plan, device, seeds, progress)
         progress.close()
         self._publish(result)
         if interrupted:

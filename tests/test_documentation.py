@@ -50,3 +50,17 @@ def test_rows_of_tables_are_whole(page):
         rows = lines[start + 1 : end]
         if all(rows):  # else the lines between two tables
             assert [row for row in rows if row[:second].strip() and not row[second:].strip()] == []
+
+
+def test_tests_named_in_the_page_of_faults_exist():
+    """The page is evidence only as long as its tests are there."""
+    text = (DOC / "reliability.rst").read_text(encoding="utf-8")
+    named = re.findall(r"``(?:tests/)?([\w/]*test_\w+(?:\.py)?)``", text)
+    tests = Path(__file__).parent
+    sources = {
+        path.relative_to(tests).as_posix(): path.read_text(encoding="utf-8") for path in tests.rglob("test_*.py")
+    }
+    functions = set(re.findall(r"^ *def (test_\w+)\(", "\n".join(sources.values()), re.MULTILINE))
+    files = {*sources, *(name.rsplit("/", 1)[-1] for name in sources)}
+    assert len(named) > 60
+    assert [name for name in named if name not in (files if name.endswith(".py") else functions)] == []

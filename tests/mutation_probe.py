@@ -46,6 +46,11 @@ def read_mutants(path):
     return mutants
 
 
+def method_of(mutant):
+    """The method that a fault belongs to, without the part of it that stands in brackets."""
+    return mutant["method"].split(" (")[0]
+
+
 def check(mutants):
     """Faults whose old text does not stand in its file exactly once, or whose new text is no other."""
     wrong = []
@@ -130,7 +135,7 @@ def write_table(paths):
     rows = {}
     for m in read_mutants(HERE / "mutants.txt"):
         runs = found.get((m["method"], m["source"], m["old"], m["new"]), [])
-        row = rows.setdefault(m["method"].split(" (")[0], {"faults": 0, "killed": 0, "mended": 0, "left": []})
+        row = rows.setdefault(method_of(m), {"faults": 0, "killed": 0, "mended": 0, "left": []})
         row["faults"] += 1
         last = runs[-1]["status"] if runs else "not tried"
         if last.startswith("killed"):

@@ -1,6 +1,6 @@
 """Deliberate faults, one at a time, and whether the tests of the method notice.
 
-    python tests/mutation_probe.py [--only NAME ...] [--seconds 150] [--total 3600] [--json FILE] [--table FILE ...]
+    python tests/mutation_probe.py [--only NAME ...] [--seconds 150] [--total 3600] [--json FILE] [--again FILE ...]
 
 Not part of the test suite. The package and the tests are copied to a temporary folder; each fault is a line of text
 replaced there, after which the method's own test files run (without the slow tests), stopping at the first failure. A fault is "killed" if
@@ -44,6 +44,16 @@ def read_mutants(path):
             method, source, tests = head
             mutants.append({"method": method, "source": source, "tests": tests.split(), "old": old, "new": line[2:]})
     return mutants
+
+
+def identity(mutant):
+    """What tells a fault from all others."""
+    return mutant["source"], mutant["old"], mutant["new"]
+
+
+def read_results(path):
+    """Results of a run, a list of dict."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def method_of(mutant):
@@ -129,12 +139,11 @@ def write_table(paths):
     """Print the rows of the recorded table, from the results of several runs, of which the last says what is so."""
     found = {}
     for path in paths:
-        for m in json.loads(Path(path).read_text(encoding="utf-8")):
-            if m["status"] not in ("not run", "not tried"):
-                found.setdefault((m["method"], m["source"], m["old"], m["new"]), []).append(m)
+        for m in read_results(path):
+            found.setdefault(identity(m), []).append(m)
     rows = {}
     for m in read_mutants(HERE / "mutants.txt"):
-        runs = found.get((m["method"], m["source"], m["old"], m["new"]), [])
+        runs = found.get(identity(m), [])
         row = rows.setdefault(method_of(m), {"faults": 0, "killed": 0, "mended": 0, "left": []})
         row["faults"] += 1
         last = runs[-1]["status"] if runs else "not tried"
@@ -154,6 +163,7 @@ def main():
     p.add_argument("--seconds", type=float, default=150, help="time limit of one fault")
     p.add_argument("--total", type=float, default=3600, help="no new fault is tried after so many seconds")
     p.add_argument("--json", help="file for the results; faults whose results it has are not tried again")
+    p.add_argument("--again", nargs="*", help="only the faults that were not killed by these files of results")
     p.add_argument("--table", nargs="*", help="only print the rows of the table, from these files of results")
     args = p.parse_args()
     if args.table:
@@ -165,14 +175,17 @@ def main():
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "SCIPY_ARRAY_API": "1"}
     for name in NEEDED:
         importlib.import_module(name)
-    results = json.loads(Path(args.json).read_text(encoding="utf-8")) if args.json and Path(args.json).exists() else []
-    known = [{k: r[k] for k in ("method", "source", "tests", "old", "new")} for r in results]
+    results = read_results(args.json) if args.json and Path(args.json).exists() else []
+    known = {identity(r) for r in results}
+    if args.again:
+        stood = {identity(r) for file in args.again for r in read_results(file) if not r["status"].startswith("killed")}
+        mutants = [m for m in mutants if identity(m) in stood]
     start, sound = time.monotonic(), {}
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         copy_to(scratch)
         for m in mutants:
-            if m in known:
+            if identity(m) in known:
                 continue
             tests, seconds, failed = tuple(m["tests"]), 0.0, []
             if time.monotonic() - start > args.total:

@@ -19,7 +19,9 @@ def fit(table, search, seed=0, **options):
     return CTRClassifier(search=search, random_state=seed, **options).fit(*table)
 
 
-@pytest.mark.parametrize("width, expected", [(1, 1), (3, 3), (8, 8), (0.25, 2), (0.01, 1), (1.0, 8), (0.4, 3), (0.45, 4)])
+@pytest.mark.parametrize(
+    "width, expected", [(1, 1), (3, 3), (8, 8), (0.25, 2), (0.01, 1), (1.0, 8), (0.4, 3), (0.45, 4)]
+)
 def test_equal_size_gives_every_field_the_width(table, width, expected):
     model = fit(table, EqualSize(width))
     assert list(model.embedding_sizes_.values()) == [expected] * 6

@@ -161,6 +161,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--only", nargs="*", help="methods (default: all)")
     p.add_argument("--seconds", type=float, default=150, help="time limit of one fault")
+    p.add_argument("--trust", action="store_true", help="do not try first that the tests pass without a fault")
     p.add_argument("--total", type=float, default=3600, help="no new fault is tried after so many seconds")
     p.add_argument("--json", help="file for the results; faults whose results it has are not tried again")
     p.add_argument("--again", nargs="*", help="only the faults that were not killed by these files of results")
@@ -191,6 +192,8 @@ def main():
             if time.monotonic() - start > args.total:
                 status = "not run"
             else:
+                if args.trust:
+                    sound[tests] = True
                 if tests not in sound:
                     code, used, said = run_tests(m["tests"], scratch, args.seconds)
                     sound[tests] = code == 0

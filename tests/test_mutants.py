@@ -34,7 +34,12 @@ def test_a_line_that_is_gone_or_stands_twice_is_named(probe):
 
 def test_each_fault_is_listed_once_with_tests_that_exist(mutants):
     assert len({(m["source"], m["old"], m["new"]) for m in mutants}) == len(mutants)
-    for path in {argument.removeprefix("--deselect=").split("::")[0] for m in mutants for argument in m["tests"] if "tests/" in argument}:
+    for path in {
+        argument.removeprefix("--deselect=").split("::")[0]
+        for m in mutants
+        for argument in m["tests"]
+        if "tests/" in argument
+    }:
         assert (HERE.parent / path).is_file(), path
 
 

@@ -1,6 +1,9 @@
 """The pages under doc/: their examples run, and the reference lists every public module."""
 
+import ast
 import doctest
+import importlib
+import inspect
 import itertools
 import pkgutil
 import re
@@ -38,6 +41,34 @@ def test_the_reference_lists_every_public_module():
     }
     # Estimators, linear ones too, are listed under the package itself; utils is for the package's own use.
     assert public - {"estimators", "linear_model", "utils"} <= listed
+
+
+def public_estimators():
+    """All public classes with parameters in scikit-learn's sense, and their names."""
+    names = [m.name for m in pkgutil.iter_modules(sklearn_autorec.__path__) if not m.name.startswith("_")]
+    found = {}
+    for module in [sklearn_autorec, *(importlib.import_module(f"sklearn_autorec.{name}") for name in names)]:
+        for name in getattr(module, "__all__", []):
+            if inspect.isclass(thing := getattr(module, name)) and hasattr(thing, "get_params"):
+                found[name] = thing
+    return found
+
+
+def test_defaults_are_those_that_the_docstrings_tell():
+    wrong, n_told = [], 0
+    for name, thing in public_estimators().items():
+        parameters = inspect.signature(thing).parameters
+        for told, text in re.findall(r"^(\w+(?:, \w+)*) : .*?default=(.+)$", inspect.getdoc(thing) or "", re.MULTILINE):
+            names = [p for p in told.split(", ") if p in parameters]
+            text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text.strip())
+            value = float("nan") if text == "nan" else ast.literal_eval(text)
+            # Parameters that stand together may have a default each, or one for all.
+            each = value if len(names) > 1 and isinstance(value, tuple) else [value] * len(names)
+            for parameter, expected in zip(names, each, strict=True):
+                n_told += 1
+                if repr(parameters[parameter].default) != repr(expected):
+                    wrong.append((name, parameter, parameters[parameter].default, expected))
+    assert wrong == [] and n_told > 400
 
 
 @pytest.mark.parametrize("page", SOURCES, ids=lambda page: str(page.relative_to(DOC)))

@@ -19,7 +19,7 @@ from ._interactions import (
 )
 from ._losses import BinaryLogLoss, MulticlassLogLoss, SquaredError
 from ._masked import MaskedEmbedding, mask_from_text, mask_to_text
-from ._members import MemberBatchNorm, MemberLinear, Members, batch_norm, member_batch_norm
+from ._members import BatchNorm, MemberBatchNorm, MemberLinear, Members, batch_norm, member_batch_norm, row_batch_norm
 from ._mixed import MixedEmbedding
 from ._network import FieldNetwork, SumPool
 from ._numeric import NUMERIC_EMBEDDINGS, NumericEmbedding, numeric_rows
@@ -30,6 +30,7 @@ __all__ = [
     "FORMS",
     "NUMERIC_EMBEDDINGS",
     "MLP",
+    "BatchNorm",
     "BiInteraction",
     "BinaryLogLoss",
     "BuildContext",
@@ -66,4 +67,5 @@ __all__ = [
     "numeric_rows",
     "pack_table",
     "pair_index",
+    "row_batch_norm",
 ]

@@ -79,11 +79,15 @@ class FieldNet(NeuralNet):
             device=str(next(module.parameters()).device),
             **kwargs,
         )
-        self.reference = reference
+        self._references = (reference,)  # skorch would take a module itself for one of those that are trained
         self.embedding_l2 = embedding_l2
         self.weight_decay = weight_decay
         self.n_steps = n_steps
         self.cosine = cosine
+
+    @property
+    def reference(self):
+        return self._references[0]
 
     def initialize_optimizer(self, triggered_directly=None):
         """Split the parameters by identity: embedding tables, other weights, those of the loss, architecture."""

@@ -12,10 +12,9 @@ from torch import nn
 from sklearn_autorec import CTRClassifier, RatingRegressor, _fitting, _searching
 from sklearn_autorec.base import SLOTS, Network, SearchMethod, known_networks
 from sklearn_autorec.datasets import make_ctr
-from sklearn_autorec.embedding import PEP
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import DCN, FM, LR, AutoInt, DeepFM, FwFM
-from sklearn_autorec.nn import BinaryLogLoss, FieldEmbedding, FieldNetwork, MemberLosses, head_part, linear
+from sklearn_autorec.nn import BinaryLogLoss, FieldEmbedding, MemberLosses, head_part, linear
 from sklearn_autorec.search import ArchSchedule, FieldNet
 
 NETWORKS = {
@@ -35,6 +34,7 @@ OPTIONS = {
     "batch_size": 32,
     "random_state": 0,
     "device": "cpu",
+    "early_stopping": False,
     "wide": None,
     "target_statistics": False,
 }
@@ -99,7 +99,7 @@ class Loss(Part):
 
     def forward(self, logits, y):
         rows = self.reference(logits, y) * torch.where(y > 0, self.positive, 1.0)
-        return self.scaled(rows.detach() * 0 + 1) * 0 + (self.scale - 2).square() + rows
+        return rows + self.scaled(rows.new_ones(len(rows))).sub(2).square()
 
 
 MADE: list = []  # modules of `Trivial`, in order
@@ -123,7 +123,7 @@ class Trivial(SearchMethod):
         return self.make(context)
 
     def derive(self, module, context):
-        return {"calls": module.calls, "scale": float(module.scale)}
+        return {"calls": module.calls, "scale": module.scale.item()}
 
     def realise(self, architecture, context):
         assert architecture["calls"] > 0
@@ -207,7 +207,7 @@ def test_a_head_keeps_its_weights_in_a_second_network_of_the_same_widths():
 def test_the_loss_of_a_method_changes_what_is_learned(name, clicks):
     """Ones that weigh nine times as much: the mean of the predictions rises; with the plain loss it is the base rate."""
     X, y = clicks
-    options = {"max_epochs": 6, "search_epochs": 1, "early_stopping": False}
+    options = {"max_epochs": 6}
     means = {
         positive: fit(NETWORKS[name], Trivial("loss", positive), clicks, **options).predict_proba(X)[:, 1].mean()
         for positive in (1.0, 9.0)
@@ -240,7 +240,9 @@ def test_the_reference_loss_judges(clicks):
     assert first["slot_loss"] > first["train_loss"] + 1
     assert set(first) - set(plain.history_[0]) == {"slot_loss"}
     assert model.search_history_[0]["slot_loss"] > model.search_history_[0]["train_loss"] + 1
-    judged = CTRClassifier(network=FM(), search=Trivial("loss", 9.0), **{**OPTIONS, "max_epochs": 2})
+    judged = CTRClassifier(
+        network=FM(), search=Trivial("loss", 9.0), **{**OPTIONS, "max_epochs": 2, "early_stopping": True}
+    )
     judged.fit(X, y, X_val=X, y_val=y)
     p = judged.predict_proba(X)[:, 1]
     log_loss = -np.log(np.where(y == 1, p, 1 - p)).mean()
@@ -263,7 +265,7 @@ class Learned(nn.Module):
         return torch.optim.Adam([self.strength], lr=0.1)
 
     def summary(self):
-        return {"strength": float(self.strength)}
+        return {"strength": self.strength.item()}
 
     def forward(self, logits, y):
         return self.reference(logits, y) * torch.where(y > 0, self.strength.exp(), 1.0)
@@ -280,7 +282,7 @@ class LossSearch(SearchMethod):
         return Learned(context, ArchSchedule(self.level, fraction=0.5, objective=self.objective))
 
     def derive(self, module, context):
-        return {"strength": float(module.strength)}
+        return {"strength": module.strength.item()}
 
     def realise(self, architecture, context):
         part = Learned(context, ArchSchedule())
@@ -352,13 +354,11 @@ def test_training_goes_on_by_the_loss_and_its_weights(warm_start, clicks):
     X, y = clicks
     model = fit(FM(), Trivial("loss", 9.0), clicks, warm_start=warm_start)
     part, before = MADE[-1], MADE[-1].scale.detach().clone()
-    steps = [model.predict_proba(X)[:, 1].mean()]
     for _ in range(5):
         model.partial_fit(X, y)
-        steps.append(model.predict_proba(X)[:, 1].mean())
-    assert steps[-1] > steps[0] + 0.1  # ones weigh more as before
+    assert model.predict_proba(X)[:, 1].mean() > y.mean() + 0.15  # ones weigh more, as before
     assert torch.equal(part.scale, before)  # what was published is not trained again
-    assert abs(float(model._loss_part_.scale) - 2) < abs(float(before) - 2) < 1
+    assert abs(model._loss_part_.scale.item() - 2) < abs(before.item() - 2) < 1
     if warm_start:
         epochs = model.set_params(max_epochs=8).fit(X, y).history_
         assert len(epochs) == 8 and all("slot_loss" in record for record in epochs)
@@ -367,7 +367,9 @@ def test_training_goes_on_by_the_loss_and_its_weights(warm_start, clicks):
 
 
 @pytest.mark.parametrize(
-    "network, slot", [(LR(), "embedding"), (FM(), "head"), (DCN((5,)), "interaction"), (FM(), "body")], ids=str
+    "network, slot",
+    [(LR(), "embedding"), (FM(), "head"), (DCN(hidden_units=(5,)), "interaction"), (FM(), "body")],
+    ids=str,
 )
 def test_a_slot_that_a_network_does_not_have_is_refused(network, slot, clicks):
     with pytest.raises(ValueError) as caught:
@@ -432,8 +434,8 @@ def test_a_loss_keeps_its_weights_if_it_says_so(clicks, monkeypatch):
     for retrain in ("scratch", "rewind", "keep"):
         MADE.clear()
         fit(FM(), Trivial("loss", retrain=retrain), clicks)
-        starts[retrain] = float(MADE[-1].starts[0][0])
-        assert math.isclose(starts[retrain], float(MADE[0].scale if retrain == "keep" else 1.0), rel_tol=1e-6)
+        starts[retrain] = MADE[-1].starts[0][0].item()
+        assert math.isclose(starts[retrain], MADE[0].scale.item() if retrain == "keep" else 1.0, rel_tol=1e-6)
     assert starts["keep"] > 1.01
 
 
@@ -441,7 +443,7 @@ def test_hooks_and_unrolled_steps_know_the_loss(clicks):
     """The loss's own weights have no decay, and take part in what is validated, averaged and restored."""
     X, y = clicks
     model = fit(FM(), Trivial("loss", 1.0), clicks, averaging=0.9, max_epochs=3, early_stopping=True, weight_decay=0.1)
-    assert 1.0 < float(model._loss_part_.scale) < 2.0
+    assert 1.0 < model._loss_part_.scale.item() < 2.0
     net = FieldNet(model.net_.module_, MADE[-1], reference=BinaryLogLoss(), weight_decay=0.1, lr=0.1).initialize()
     groups = [g for g in net.optimizer_.param_groups if g.get("of_loss")]
     assert len(groups) == 1 and groups[0]["weight_decay"] == 0.0 and groups[0]["params"] == [MADE[-1].scale]

@@ -77,8 +77,8 @@ class Blending:
         for part in range(split.n_parts):
             kept, out = np.flatnonzero(split.parts != part), np.flatnonzero(split.parts == part)
             data, valid = self._tensors(rows.take(kept), device), self._tensors(rows.take(out), device)
-            module, part = start()
-            net = training_net(module, loss, plan, part)
+            module, loss_part = start()
+            net = training_net(module, loss, plan, loss_part)
             name = f"validate-{part + 1}"
             result = train(net, data, plan, valid, progress.begin(name, plan.epochs))
             progress.end()

@@ -5,8 +5,7 @@ import dataclasses
 import torch
 
 from .base import holds_members
-from .nn import FieldRows, Inputs, MemberLosses, Members, pair_index
-from .search import check_parts
+from .nn import FieldRows, Inputs, MemberLosses, Members, check_parts, pair_index
 
 __all__ = ["build_network", "carry", "narrowed", "realise", "realise_loss", "select"]
 

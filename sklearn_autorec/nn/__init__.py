@@ -21,7 +21,7 @@ from ._losses import BinaryLogLoss, MemberLosses, MulticlassLogLoss, SquaredErro
 from ._masked import MaskedEmbedding, mask_from_text, mask_to_text
 from ._members import BatchNorm, MemberBatchNorm, MemberLinear, Members, batch_norm, member_batch_norm, row_batch_norm
 from ._mixed import MixedEmbedding
-from ._network import FieldNetwork, SumPool, head_part
+from ._network import FieldNetwork, SumPool, check_parts, head_part
 from ._numeric import NUMERIC_EMBEDDINGS, NumericEmbedding, numeric_rows
 from ._packed import FORMS, PackedEmbedding, pack_table
 from ._select import InputSelection
@@ -60,6 +60,7 @@ __all__ = [
     "WeightedPairs",
     "add_bias",
     "batch_norm",
+    "check_parts",
     "head_part",
     "linear",
     "member_batch_norm",

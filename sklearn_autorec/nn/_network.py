@@ -52,6 +52,24 @@ class FieldNetwork(nn.Module):
         raise NotImplementedError
 
 
+def check_parts(network, module, parts):
+    """Refuse a network that names a slot and leaves out the part that should stand there.
+
+    Raises
+    ------
+    TypeError
+        If a part is nowhere in the module that the network has built.
+    """
+    there = {id(m) for m in module.modules()}
+    for slot, part in parts.items():
+        if id(part) not in there:
+            raise TypeError(
+                f"network={network!r} names the slot {slot!r}, but its module {type(module).__name__} does not hold the part that "
+                f"is to stand there ({type(part).__name__}): build(context, parts) must use parts[{slot!r}], or slots "
+                f"{network.slots!r} must not name it."
+            )
+
+
 def head_part(parts, n_in, context):
     """The part that stands in the head slot, told its widths, or None.
 

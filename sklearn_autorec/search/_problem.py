@@ -6,27 +6,10 @@ import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 
+from ..nn import check_parts
 from ._data import TrainingBatches
 from ._net import ONE_LEVEL, FieldNet
 from ._training import train
-
-
-def check_parts(network, module, parts):
-    """Refuse a network that names a slot and leaves out the part that should stand there.
-
-    Raises
-    ------
-    TypeError
-        If a part is nowhere in the module that the network has built.
-    """
-    there = {id(m) for m in module.modules()}
-    for slot, part in parts.items():
-        if id(part) not in there:
-            raise TypeError(
-                f"network={network!r} names the slot {slot!r}, but its module {type(module).__name__} does not hold the part that "
-                f"is to stand there ({type(part).__name__}): build(context, parts) must use parts[{slot!r}], or slots "
-                f"{network.slots!r} must not name it."
-            )
 
 
 def check_loss(loss):

@@ -6,7 +6,7 @@ import numpy as np
 
 from ._ensemble._companions import STATISTICS, WIDE, fit_mixture, possible_companions
 from ._settings import is_default
-from .search import forward_in_chunks, train
+from .search import forward_in_chunks, train, training_net
 
 __all__ = ["Blending"]
 
@@ -77,7 +77,8 @@ class Blending:
         for part in range(split.n_parts):
             kept, out = np.flatnonzero(split.parts != part), np.flatnonzero(split.parts == part)
             data, valid = self._tensors(rows.take(kept), device), self._tensors(rows.take(out), device)
-            net = self._new_net(start(), loss, plan)
+            module, loss_part = start()
+            net = training_net(module, loss, plan, loss_part)
             name = f"validate-{part + 1}"
             result = train(net, data, plan, valid, progress.begin(name, plan.epochs))
             progress.end()

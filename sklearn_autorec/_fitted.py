@@ -36,6 +36,8 @@ class Fitted:
         Sum of the weights of all training rows, and their number.
     mixture : Mixture or None
         Companions of the network and the weights of all; None where the network predicts alone.
+    loss_part : nn.Module or None
+        What stands in the loss slot, as the training has left it, for training that goes on; None is the estimator's loss.
     """
 
     target: Any
@@ -49,6 +51,7 @@ class Fitted:
     live: Any = None
     weight_seen: tuple = (0.0, 0)
     mixture: Any = None
+    loss_part: Any = None
 
     def attributes(self):
         """The attributes of the estimator, by name."""
@@ -79,6 +82,8 @@ class Fitted:
             found["feature_names_in_"] = encoder.feature_names_in_
         if self.live is not None:
             found["_stream"] = self.live
+        if self.loss_part is not None:
+            found["_loss_part_"] = self.loss_part
         return found
 
 

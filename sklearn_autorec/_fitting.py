@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._blending import Blending, Split
 from ._fit_parts import EpochReporter, Seeds, device_of, resolve_device, serving_net
 from ._fitted import Fitted, publish
-from ._narrowing import build_network
+from ._narrowing import build_network, realise_loss
 from ._preparing import Preparing
 from ._results import SearchResults
 from ._searching import Found, check_methods, search_parts
@@ -22,7 +22,7 @@ from ._streaming import PartialFit, rolled_back, warn_of_single_class
 from .base import describe, resolve_network
 from .nn import NUMERIC_EMBEDDINGS, Members
 from .preprocessing import FieldEncoder
-from .search import EncodedTensors, FieldNet, forward_in_chunks, train
+from .search import EncodedTensors, FieldNet, forward_in_chunks, train, training_net
 from .search._training import memory_explained
 from .utils._defaults import DefaultComponents
 from .utils._sklearn import CallbackSupportMixin, HasMethods, Interval, StrOptions, validate_parameters
@@ -226,9 +226,13 @@ class FieldEstimator(
         def start():
             module = build_network(network, methods, found.architecture, seeds.fresh(context))
             found.hand_over(module)
-            return module.to(device)
+            part = realise_loss(methods, found.architecture, seeds.fresh(context))
+            if part is not None:
+                found.hand_over_loss(part)
+                part = part.to(device)
+            return module.to(device), part
 
-        module = start()
+        module, part = start()
         found.architecture.update(self._described(network))
         trained, history, n_iter, interrupted = None, [], 0, found.interrupted
         outputs, stop_after, mixture = None, None, None
@@ -236,21 +240,22 @@ class FieldEstimator(
             outputs, stop_after = self._cross_validated(start, loss, rows, split, plan, device, progress)
             interrupted = outputs is None
         if not found.interrupted:
-            trained = self._new_net(module, loss, plan)
+            trained = training_net(module, loss, plan, part)
             valid = None if split.held_out is None else self._tensors(split.held_out, device)
             result = self._train(trained, rows, data, valid, plan, progress, stop_after)
             history, n_iter = result.history, result.best_epoch
             interrupted = interrupted or result.interrupted
             if interrupted and not n_iter:  # in the first epoch
                 found.fall_back()
-                trained, module = None, start()
+                trained, (module, part) = None, start()
             elif result.diverged:
                 trained = None
             if valid is not None and not interrupted:
                 outputs = forward_in_chunks(module, valid).cpu().numpy()
         if companions and not interrupted:
             mixture = self._mixture(companions, rows, split, outputs, seeds)
-        return self._fitted(rows, module, found, history, n_iter, trained, rows.weight_seen(), mixture), interrupted
+        seen = rows.weight_seen()
+        return self._fitted(rows, module, found, history, n_iter, trained, seen, mixture, part), interrupted
 
     def _fit_on(self, fitted, companions, rows, split, plan, device, seeds, progress):
         """Train a copy of the fitted network until ``max_epochs`` in all, and its companions anew."""
@@ -260,7 +265,8 @@ class FieldEstimator(
         # Another order than in the epochs before, as in partial_fit: repeated orders are learned by heart.
         epochs, lr = max(plan.epochs - before, 0), plan.lr * rows.rate(seen)
         plan = dataclasses.replace(plan, epochs=epochs, seed=plan.seed + before, lr=lr)
-        net = self._live_net(fitted, module, rows.target.loss(), plan)
+        part = self._loss_part_of(fitted, device)
+        net = self._live_net(fitted, module, rows.target.loss(), plan, part)
         history, n_iter, interrupted, mixture = fitted.history_, before, False, None
         valid = None if split.held_out is None else self._tensors(split.held_out, device)
         if plan.epochs:
@@ -274,7 +280,7 @@ class FieldEstimator(
             split = split if valid is not None else Split(rows)
             outputs = None if valid is None else forward_in_chunks(module, valid).cpu().numpy()
             mixture = self._mixture(companions, rows, split, outputs, seeds)
-        return self._fitted(rows, module, found, history, n_iter, net, seen, mixture), interrupted
+        return self._fitted(rows, module, found, history, n_iter, net, seen, mixture, part), interrupted
 
     def _train(self, net, rows, data, valid, plan, progress, stop_after=None):
         """The final training, observed by callbacks; ``stop_after`` so many epochs of those that are planned."""
@@ -298,13 +304,15 @@ class FieldEstimator(
         progress.end()
         return result
 
-    def _fitted(self, rows, module, found, history, n_iter, trained, seen, mixture):
-        """The value that a fit leaves; ``trained`` is a net whose moments are good, or None."""
+    def _fitted(self, rows, module, found, history, n_iter, trained, seen, mixture, part):
+        """The value that a fit leaves; ``trained`` is a net whose moments are good, or None, ``part`` what is in the loss slot."""
         numbers = [id(p) for p in module.parameters()]
         net = serving_net(module, rows.target.loss())
         # Moments are of no use where a smaller form of the module is what goes on.
         same = numbers == [id(p) for p in net.module_.parameters()]
         live = trained if self.warm_start and same else None
+        if part is not None:
+            part.zero_grad()
         if live is not None:
             live.keep_training()
         return Fitted(
@@ -319,6 +327,7 @@ class FieldEstimator(
             live,
             seen,
             mixture,
+            part,
         )
 
     def _described(self, network):
@@ -381,6 +390,8 @@ class FieldEstimator(
         net = state.get("net_")
         if net is not None and device_of(net).type != "cpu":
             state["net_"] = serving_net(copy.deepcopy(net.module_).to("cpu"), net.criterion_)
+            if "_loss_part_" in state:
+                state["_loss_part_"] = copy.deepcopy(state["_loss_part_"]).to("cpu")
         return state
 
     def __sklearn_tags__(self):

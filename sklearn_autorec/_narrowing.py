@@ -5,9 +5,9 @@ import dataclasses
 import torch
 
 from .base import holds_members
-from .nn import FieldRows, Inputs, Members, pair_index
+from .nn import FieldRows, Inputs, MemberLosses, Members, check_parts, pair_index
 
-__all__ = ["build_network", "carry", "narrowed", "realise", "select"]
+__all__ = ["build_network", "carry", "narrowed", "realise", "realise_loss", "select"]
 
 
 def narrowed(methods, architecture, context):
@@ -41,15 +41,45 @@ def select(data, selection):
 
 
 def realise(methods, architecture, context):
-    """Concrete modules of the slots whose architecture is known, on a context that is narrowed already."""
-    parts = {m.slot: m.realise(architecture[m.slot], context) for m in methods if m.slot in architecture}
+    """Concrete modules of the network's slots whose architecture is known, on a context that is narrowed already."""
+    parts = {m.slot: m.realise(architecture[m.slot], context) for m in _in_network(methods, architecture)}
     return {slot: part for slot, part in parts.items() if part is not None}
+
+
+def _in_network(methods, architecture):
+    """The methods whose architecture is known and a part of the network; a loss is none."""
+    return [m for m in methods if m.slot in architecture and m.slot != "loss"]
+
+
+def realise_loss(methods, architecture, context):
+    """The concrete module of the loss slot, or None where the estimator's own loss trains.
+
+    Parameters
+    ----------
+    methods : list of SearchMethod
+    architecture : dict of slot to dict
+    context : BuildContext
+        Of the whole table. Of several members each has a loss of its own, unless the method declares that it holds them all.
+
+    Returns
+    -------
+    nn.Module or None
+    """
+    for method in methods:
+        if method.slot == "loss" and "loss" in architecture:
+            _, kept = narrowed(methods, architecture, context)
+            if kept.members == 1 or holds_members(method, "realise"):
+                return method.realise(architecture["loss"], kept)
+            single = dataclasses.replace(kept, members=1)
+            losses = [method.realise(architecture["loss"], single) for _ in range(kept.members)]
+            return None if losses[0] is None else MemberLosses(losses)
+    return None
 
 
 def packs_members(network, methods, architecture):
     """Whether the network and all parts of an architecture declare that one module of each holds all members."""
     return holds_members(network, "build") and all(
-        holds_members(m, "realise") for m in methods if m.slot in architecture
+        holds_members(m, "realise") for m in _in_network(methods, architecture)
     )
 
 
@@ -93,9 +123,10 @@ def build_network(network, methods, architecture, context, parts=None, packed=No
 
 
 def _on_selection(network, context, made, selection):
+    module = network.build(context, made if selection is None else {**made, "selection": selection})
+    check_parts(network, module, made)
     if selection is None:
-        return network.build(context, made)
-    module = network.build(context, {**made, "selection": selection})
+        return module
     if getattr(module, "selection", None) is not selection:
         raise TypeError(
             f"network={network!r} cannot drop fields: its module must be a sklearn_autorec.nn.FieldNetwork, got "

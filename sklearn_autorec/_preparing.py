@@ -257,6 +257,7 @@ class Preparing:
             numeric_embedding=self.numeric_embedding,
             n_numeric_bins=getattr(encoder, "n_bins", N_BINS),
             numeric_range=getattr(encoder, "numeric_range_", UNBOUNDED_RANGE),
+            reference_loss=rows.target.loss(),
         )
 
     def _check_memory(self, encoder, n_rows, n_outputs):

@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from ._narrowing import build_network, carry, narrowed, realise, select
-from .base import FixedArchitecture, SearchMethod, describe, networks_with_slot
-from .nn import Members
+from ._narrowing import build_network, carry, narrowed, realise, realise_loss, select
+from .base import SLOTS, FixedArchitecture, SearchMethod, describe, networks_with_slot
+from .nn import MemberLosses, Members
 from .search import SearchProblem
 from .utils._sklearn import validate_parameters
 
@@ -64,6 +64,18 @@ class Found:
             }
             module.load_state_dict(matching, strict=False)
 
+    def hand_over_loss(self, part):
+        """Start a part in the loss slot from the weights that a search has left it; of several members, that of the first."""
+        part = part.losses[0] if isinstance(part, MemberLosses) else part
+        own = part.state_dict(prefix="loss.")
+        for prefix, state in self.starts:
+            matching = {
+                name.removeprefix("loss."): t
+                for name, t in state.items()
+                if name.startswith(prefix) and name in own and own[name].shape == t.shape
+            }
+            part.load_state_dict(matching, strict=False)
+
 
 def check_methods(search, joint):
     """``search`` as a list of methods, refused if two share a slot or cannot search together."""
@@ -100,10 +112,15 @@ def check_slots(network, methods):
         if hasattr(component, "_parameter_constraints"):
             validate_parameters(component)
     for method in methods:
+        if method.slot not in SLOTS:
+            raise ValueError(
+                f"search={method!r} searches the {method.slot!r} slot, which no network has (network={network!r}); "
+                f"a slot is one of {SLOTS}."
+            )
         if method.slot not in network.slots:
             raise ValueError(
-                f"search={method!r} searches the {method.slot!r} slot, which network={network!r} does not have; "
-                f"networks that have it: {networks_with_slot(method.slot)}."
+                f"search={method!r} searches the {method.slot!r} slot, which network={network!r} does not have: its slots "
+                f"are {tuple(network.slots)}; networks that have it: {networks_with_slot(method.slot)}."
             )
 
 
@@ -139,7 +156,7 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
             network,
             context,
             tuple(m.slot for m in group),
-            lambda known=known: realise(methods, known, narrowed(methods, known, fresh_context())[1]),
+            lambda known=known: _known_parts(methods, known, fresh_context),
             loss,
             select(data, selection),
             plan,
@@ -169,9 +186,21 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
             found.fall_back()
             return found
     if methods:
-        # The last method's rule holds for the network around the searched parts as well.
-        found.starts = _starts(methods[-1], problem, "") + found.starts
+        # The last method's rule holds for the network around the searched parts as well, not for those of methods with
+        # another rule.
+        others = tuple(f"{m.slot}." for m in methods if m.retrain != methods[-1].retrain)
+        found.starts = [
+            (prefix, {name: t for name, t in state.items() if not name.startswith(others)})
+            for prefix, state in _starts(methods[-1], problem, "")
+        ] + found.starts
     return found
+
+
+def _known_parts(methods, known, fresh_context):
+    """Fresh modules by slot of what is known already. The loss draws from a generator of its own."""
+    parts = realise(methods, known, narrowed(methods, known, fresh_context())[1])
+    loss = realise_loss(methods, known, fresh_context())
+    return parts if loss is None else {**parts, "loss": loss}
 
 
 def _carry_states(problem, network, methods, architecture, context):

@@ -15,7 +15,7 @@ from ._settings import setting
 from .base import resolve_network
 from .exceptions import SingleClassWarning
 from .nn import ReLUDropout
-from .search import FieldNet, train
+from .search import FieldNet, train, training_net
 from .search._training import memory_explained
 from .utils._sklearn import validate_parameters
 from .utils._state import snapshot
@@ -103,12 +103,13 @@ class PartialFit:
             if fitted is None:
                 device, history, search_history = resolve_device(self.device), [], []
                 module = build_network(network, [], {}, seeds.fresh(self._context(rows, plan))).to(device)
-                architecture, net = self._described(network), self._new_net(module, loss, plan)
+                architecture, net, part = self._described(network), training_net(module, loss, plan), None
             else:
                 device, history, search_history = device_of(fitted.net_), fitted.history_, fitted.search_history_
                 module = copy.deepcopy(fitted.net_.module_)
                 architecture = self._adjusted(fitted, module)
-                net = self._live_net(fitted, module, loss, plan)
+                part = self._loss_part_of(fitted, device)
+                net = self._live_net(fitted, module, loss, plan, part)
             result = train(net, self._tensors(rows, device), plan)
         if result.interrupted:
             raise KeyboardInterrupt
@@ -124,18 +125,21 @@ class PartialFit:
             n_iter + result.best_epoch,
             net,
             seen,
+            loss_part=part,
         )
 
     @staticmethod
-    def _new_net(module, loss, plan):
-        return FieldNet(module, loss, lr=plan.lr, embedding_l2=plan.embedding_l2, weight_decay=plan.weight_decay)
+    def _loss_part_of(fitted, device):
+        """A copy of what stands in the loss slot of a fitted estimator, to go on with; or None."""
+        part = fitted.__dict__.get("_loss_part_")
+        return None if part is None else copy.deepcopy(part).to(device)
 
-    def _live_net(self, fitted, module, loss, plan):
-        """A net for a copy of the fitted module: the moments of the epochs before, the rates of ``plan``."""
+    def _live_net(self, fitted, module, loss, plan, part=None):
+        """A net for a copy of the fitted module (and loss part): the moments of the epochs before, the rates of ``plan``."""
         for layer in module.modules():
             if isinstance(layer, ReLUDropout):
                 layer.restart(fitted.n_iter_)
-        net, saved = self._new_net(module, loss, plan), fitted.__dict__.get("_stream")
+        net, saved = training_net(module, loss, plan, part), fitted.__dict__.get("_stream")
         if isinstance(saved, FieldNet) and device_of(saved) != next(module.parameters()).device:
             saved = saved.training_state()
         if saved is not None:

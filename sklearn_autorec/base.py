@@ -30,8 +30,10 @@ class Network(BaseEstimator):
     Attributes
     ----------
     slots : tuple of str
-        The slots whose parts ``build`` accepts. "embedding", "gate" and "loss" need no code of the
-        network; "interaction" and "head" are wired by its module.
+        The slots whose parts ``build`` accepts. "loss" needs no code of the network, "embedding" and "gate" none of a
+        `sklearn_autorec.nn.FieldNetwork`; "interaction" and "head" are wired by its module, which asks for a head by
+        `sklearn_autorec.nn.head_part` and so tells it its widths. A slot that is named and not used is an error when a method
+        searches it.
     supports_members : bool
         Whether the module of ``build`` holds ``context.members`` independent members in one: it then takes and gives rows of
         all, one member's after another's, and its layers with weights have a set for each; see `sklearn_autorec.nn.Members`. Otherwise the members are separate modules. It speaks for the
@@ -52,7 +54,7 @@ class Network(BaseEstimator):
         ----------
         context : sklearn_autorec.nn.BuildContext
         parts : dict of str to torch.nn.Module
-            Modules that stand in some of ``slots``; the network makes the others itself.
+            Modules that stand in some of ``slots``, but for the loss; the network makes the others itself.
 
         Returns
         -------
@@ -187,8 +189,8 @@ class SearchMethod(BaseEstimator):
     slot : str
         The slot it searches: "gate", "embedding", "interaction", "head" or "loss".
     retrain : {"scratch", "rewind", "keep"}
-        Weights with which the found network starts: new ones, those with which the search started, or
-        those with which it ended.
+        Weights with which the found part starts: new ones, those with which the search started, or those with which it ended.
+        Of several methods each has its own rule for its part; that of the last holds for the rest of the network.
     narrows : bool
         Whether its architectures drop fields or values: all that is found later, and the network itself, is then built for
         what ``selection`` keeps, in the numbering of that.
@@ -211,6 +213,13 @@ class SearchMethod(BaseEstimator):
     - ``judged_share``, ``judge(network, loss, data)``: after the training, rows (that share of the training rows) that
       nothing was trained on, to compare what was found with chance.
     - ``summary()``: dict of JSON-able numbers for ``search_history_``, asked once an epoch.
+    - ``set_widths(n_in, n_out, generator)``: in the head slot only, of concrete modules as well: makes the weights, once the
+      network knows what it will give the head; see `sklearn_autorec.nn.head_part`.
+
+    A module in the loss slot maps logits (B, C) and y (B,) to losses (B,). It trains the weights of the network, and its own
+    parameters with them, in the search and in the final training. Validation rows, early stopping, histories, scores and
+    the architecture steps of bi-level searches (`ArchSchedule` can say otherwise) go by the estimator's own loss,
+    ``context.reference_loss``.
 
     The concrete module of ``realise`` may have ``compact()``, which returns the module that serves.
 

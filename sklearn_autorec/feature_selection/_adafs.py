@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from ..base import SearchMethod
-from ..nn import MLP
+from ..nn import MLP, batch_norm
 from ..search import ArchSchedule, EncodedTensors, batches_of
 from ..utils._sklearn import Interval, StrOptions
 from ._fields import check_numbers
@@ -32,13 +32,15 @@ class AdaptiveGates(nn.Module):
     def __init__(self, context, hidden_units, n_kept):
         super().__init__()
         n = context.n_fields
-        self.norm = nn.BatchNorm1d(context.embedding_dim)
+        self.norm = batch_norm(context.embedding_dim)
         self.controller = MLP(n * context.embedding_dim, hidden_units, context.generator, n_outputs=n)
         self.n_kept = n_kept
 
     def normed(self, e):
         """Embeddings, normalised over rows and fields, (B, F d)."""
-        return self.norm(e.flatten(0, 1)).view_as(e).flatten(1)  # of 2-D tables, batch norm takes half the time
+        return (
+            self.norm(e.flatten(0, 1), n_rows=len(e)).view_as(e).flatten(1)
+        )  # of 2-D tables, batch norm takes half the time
 
     def forward(self, e, inputs):
         weights = torch.softmax(self.controller(self.normed(e)), 1)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from ..nn import FieldEmbedding, PairDots, PairProducts, member_batch_norm, pair_index
+from ..nn import FieldEmbedding, PairDots, PairProducts, member_batch_norm, pair_index, row_batch_norm
 
 
 def check_tuples(architecture, context):
@@ -42,7 +42,7 @@ class ProductNorm(nn.Module):
 
     def forward(self, products, weight):
         # The weight takes the place of batch norm's own scale: one pass over the products instead of two.
-        norm = nn.functional.batch_norm if weight.ndim == 1 else member_batch_norm
+        norm = row_batch_norm if weight.ndim == 1 else member_batch_norm
         return norm(products, self.running_mean, self.running_var, weight, None, self.training, momentum=0.1, eps=1e-3)
 
 

@@ -28,7 +28,7 @@ class AutoIntModule(FieldNetwork):
         n_attended = context.n_fields * widths[-1]
         self.out = linear(n_attended, context.n_outputs, context.generator, members=context.members)
         self.head = None
-        if network.hidden_units:
+        if network.hidden_units or "head" in parts:
             self.head = network.head(context, parts, context.n_fields * context.embedding_dim)
 
     def logits(self, e, inputs):

@@ -3,7 +3,7 @@
 from numbers import Real
 
 from ..base import Network
-from ..nn import MLP, ReLUDropout
+from ..nn import MLP, ReLUDropout, head_part
 from ..utils._sklearn import Interval
 
 
@@ -44,4 +44,5 @@ class DeepNetwork(Network):
 
     def head(self, context, parts, n_in):
         """The part that stands in the head slot, or a perceptron from ``n_in`` numbers to the logits."""
-        return parts.get("head") or self.mlp(context, n_in, context.n_outputs)
+        head = head_part(parts, n_in, context)
+        return self.mlp(context, n_in, context.n_outputs) if head is None else head

@@ -17,11 +17,11 @@ from ._interactions import (
     WeightedPairs,
     pair_index,
 )
-from ._losses import BinaryLogLoss, MulticlassLogLoss, SquaredError
+from ._losses import BinaryLogLoss, MemberLosses, MulticlassLogLoss, SquaredError
 from ._masked import MaskedEmbedding, mask_from_text, mask_to_text
-from ._members import MemberBatchNorm, MemberLinear, Members, batch_norm, member_batch_norm
+from ._members import BatchNorm, MemberBatchNorm, MemberLinear, Members, batch_norm, member_batch_norm, row_batch_norm
 from ._mixed import MixedEmbedding
-from ._network import FieldNetwork, SumPool
+from ._network import FieldNetwork, SumPool, check_parts, head_part
 from ._numeric import NUMERIC_EMBEDDINGS, NumericEmbedding, numeric_rows
 from ._packed import FORMS, PackedEmbedding, pack_table
 from ._select import InputSelection
@@ -30,6 +30,7 @@ __all__ = [
     "FORMS",
     "NUMERIC_EMBEDDINGS",
     "MLP",
+    "BatchNorm",
     "BiInteraction",
     "BinaryLogLoss",
     "BuildContext",
@@ -43,6 +44,7 @@ __all__ = [
     "MaskedEmbedding",
     "MemberBatchNorm",
     "MemberLinear",
+    "MemberLosses",
     "Members",
     "MixedEmbedding",
     "MatrixCross",
@@ -58,6 +60,8 @@ __all__ = [
     "WeightedPairs",
     "add_bias",
     "batch_norm",
+    "check_parts",
+    "head_part",
     "linear",
     "member_batch_norm",
     "mask_from_text",
@@ -66,4 +70,5 @@ __all__ = [
     "numeric_rows",
     "pack_table",
     "pair_index",
+    "row_batch_norm",
 ]

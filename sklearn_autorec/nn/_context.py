@@ -59,6 +59,9 @@ class BuildContext:
         T: steps of the piecewise-linear embedding, or frequencies of the periodic one.
     numeric_range : (float, float)
         Lowest and highest of the scaled values, where the scale has such; else between which most of them lie.
+    reference_loss : nn.Module or None
+        The estimator's own loss, logits (B, C), y (B,) -> (B,): by it validation rows are judged, and a part in the loss slot may
+        start from it. None where nothing is trained.
     """
 
     field_names: tuple[str, ...]
@@ -76,6 +79,7 @@ class BuildContext:
     numeric_embedding: str = "linear"
     n_numeric_bins: int = 24
     numeric_range: tuple[float, float] = (-(3**0.5), 3**0.5)
+    reference_loss: torch.nn.Module | None = field(default=None, repr=False, compare=False)
 
     @property
     def n_fields(self):

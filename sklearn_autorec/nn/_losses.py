@@ -1,5 +1,6 @@
 """Loss slot: logits and targets to a loss per row, (B, C), (B,) -> (B,)."""
 
+import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -23,3 +24,15 @@ class SquaredError(nn.Module):
 
     def forward(self, logits, y):
         return (logits.squeeze(1) - y).square()
+
+
+class MemberLosses(nn.Module):
+    """A loss of its own for each of M members; logits (M * B, C), y (M * B,), member after member -> (M * B,)."""
+
+    def __init__(self, losses):
+        super().__init__()
+        self.losses = nn.ModuleList(losses)
+
+    def forward(self, logits, y):
+        rows = zip(self.losses, logits.chunk(len(self.losses)), y.chunk(len(self.losses)), strict=True)
+        return torch.cat([loss(own_logits, own_y) for loss, own_logits, own_y in rows])

@@ -44,14 +44,26 @@ class MemberLinear(nn.Module):
         return f"{self.weight.shape[2]}, {self.weight.shape[1]}, members={self.members}"
 
 
+def row_batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps):
+    """Batch norm that takes a batch of one row; (B, n), all else (n,) or None -> (B, n).
+
+    A single row is its own mean and has no variance: nothing of it would be left. It is normalised by the running statistics,
+    as in prediction, and leaves them as they are.
+    """
+    return F.batch_norm(x, running_mean, running_var, weight, bias, training and len(x) > 1, momentum, eps)
+
+
 def member_batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps):
-    """Batch norm with the statistics of each member's own rows; (M * B, n), all else (M, n) or None -> (M * B, n)."""
+    """Batch norm with the statistics of each member's own rows; (M * B, n), all else (M, n) or None -> (M * B, n).
+
+    One row of each is normalised as by `row_batch_norm`.
+    """
     members = len(running_mean)
     nothing = [None] * members
     # Member by member: to torch all channels lie in one row, which would take two copies of all rows.
     return torch.cat(
         [
-            F.batch_norm(r, mean, var, w, b, training, momentum, eps)
+            row_batch_norm(r, mean, var, w, b, training, momentum, eps)
             for r, mean, var, w, b in zip(
                 x.unflatten(0, (members, -1)),
                 running_mean,
@@ -62,6 +74,18 @@ def member_batch_norm(x, running_mean, running_var, weight, bias, training, mome
             )
         ]
     )
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Torch's batch norm, but for a batch of one row, which is normalised by the running statistics; (B, n) -> (B, n).
+
+    See `row_batch_norm`. ``n_rows`` says of how many rows x is made, where one row of the table gives several of x.
+    """
+
+    def forward(self, x, n_rows=None):
+        if self.training and (len(x) if n_rows is None else n_rows) == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
 
 
 class MemberBatchNorm(nn.Module):
@@ -76,7 +100,7 @@ class MemberBatchNorm(nn.Module):
         self.register_buffer("num_batches_tracked", torch.tensor(0))  # as torch's layer, whose state this is M times
 
     def forward(self, x):
-        if self.training:
+        if self.training and len(x) > len(self.weight):  # else one row of each, which moves no statistics
             self.num_batches_tracked.add_(1)
         return member_batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, self.training, 0.1, 1e-5
@@ -88,7 +112,7 @@ class MemberBatchNorm(nn.Module):
 
 def batch_norm(n, members=1):
     """Batch norm of n columns, with statistics, scale and shift of its own for each member."""
-    return nn.BatchNorm1d(n) if members == 1 else MemberBatchNorm(n, members)
+    return BatchNorm(n) if members == 1 else MemberBatchNorm(n, members)
 
 
 class Members(nn.Module):

@@ -52,6 +52,53 @@ class FieldNetwork(nn.Module):
         raise NotImplementedError
 
 
+def check_parts(network, module, parts):
+    """Refuse a network that names a slot and leaves out the part that should stand there.
+
+    Raises
+    ------
+    TypeError
+        If a part is nowhere in the module that the network has built.
+    """
+    there = {id(m) for m in module.modules()}
+    for slot, part in parts.items():
+        if id(part) not in there:
+            raise TypeError(
+                f"network={network!r} names the slot {slot!r}, but its module {type(module).__name__} does not hold the part that "
+                f"is to stand there ({type(part).__name__}): build(context, parts) must use parts[{slot!r}], or slots "
+                f"{network.slots!r} must not name it."
+            )
+
+
+def head_part(parts, n_in, context):
+    """The part that stands in the head slot, told its widths, or None.
+
+    What a head takes depends on the network and on what stands in its other slots, so that the network says it as it is built:
+    ``set_widths(n_in, n_out, generator)``, a hook of the part, makes the weights. A part that comes again with the same widths
+    keeps those that it has. A part without the hook must fit by itself.
+
+    Parameters
+    ----------
+    parts : dict of str to nn.Module
+        Handed to ``build`` of the network.
+    n_in : int
+        Numbers of a row that the network will give it.
+    context : BuildContext
+        Its ``n_outputs`` are wanted; initial weights come from its generator.
+
+    Returns
+    -------
+    nn.Module or None
+        (B, n_in) -> (B, C).
+    """
+    head = parts.get("head")
+    widths = (n_in, context.n_outputs)
+    if hasattr(head, "set_widths") and getattr(head, "told_widths", None) != widths:
+        head.set_widths(*widths, context.generator)
+        head.told_widths = widths
+    return head
+
+
 class SumPool(nn.Module):
     """Interaction features to logits: their sum for one output, a learned mix for C > 1; (B, K) -> (B, C)."""
 

@@ -4,7 +4,7 @@ from ._bilevel import ArchSchedule
 from ._data import EncodedTensors, TrainingBatches, batches_of
 from ._net import FieldNet
 from ._optimizers import GRDA, RowAdam
-from ._problem import SearchProblem
+from ._problem import SearchProblem, training_net
 from ._training import TrainingPlan, forward_in_chunks, train
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "batches_of",
     "forward_in_chunks",
     "train",
+    "training_net",
 ]

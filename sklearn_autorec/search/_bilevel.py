@@ -27,12 +27,29 @@ class ArchSchedule:
         Share of the training rows that only the architecture sees (bi-level only).
     warmup : float in [0, 1)
         Share of the planned steps before the first architecture step.
+    objective : {"reference", "trained"}
+        By which loss the rows of their own judge the architecture (bi-level only): the estimator's, or that of the loss slot,
+        which trains the weights. They differ where a search method stands in the loss slot.
+
+    Raises
+    ------
+    ValueError
+        If level or objective has another value.
     """
 
     level: str = "one_level"
     every: int = 1
     fraction: float = 0.2
     warmup: float = 0.0
+    objective: str = "reference"
+
+    def __post_init__(self):
+        for name, allowed in (
+            ("level", ("one_level", "first_order", "unrolled")),
+            ("objective", ("reference", "trained")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r} of an ArchSchedule must be one of {allowed}.")
 
     @property
     def bilevel(self):
@@ -88,7 +105,7 @@ def first_order_gradient(objective, batch, arch):
     return _gradients(objective(batch), arch)
 
 
-def unrolled_gradient(objective, module, train_batch, batch, arch, weights, lr):
+def unrolled_gradient(objective, module, train_batch, batch, arch, weights, lr, train_objective=None):
     r"""Architecture gradient through one gradient step of the weights, by a central finite difference.
 
     With w' = w - lr * grad_w L_train(w, a), v = grad_w' L(w', a) and e = 0.01 / ||v||:
@@ -101,11 +118,15 @@ def unrolled_gradient(objective, module, train_batch, batch, arch, weights, lr):
     Parameters
     ----------
     objective : callable (batch) -> scalar Tensor
+        L.
     module : nn.Module
+        All whose buffers a pass may change.
     train_batch, batch : EncodedTensors
         Rows of the weights' training and of the architecture's.
     arch, weights : list of Parameter
     lr : float
+    train_objective : callable (batch) -> scalar Tensor, or None
+        L_train; None is ``objective``.
 
     Returns
     -------
@@ -115,8 +136,9 @@ def unrolled_gradient(objective, module, train_batch, batch, arch, weights, lr):
     ----------
     Liu, H., Simonyan, K., Yang, Y. "DARTS: Differentiable Architecture Search", ICLR 2019, eq. 7 and 8.
     """
+    train_objective = objective if train_objective is None else train_objective
     with _undisturbed(module):
-        step = _gradients(objective(train_batch), weights)
+        step = _gradients(train_objective(train_batch), weights)
         kept = _rows_of(weights, step)
         _move(weights, step, -lr)
         gradients = _gradients(objective(batch), [*arch, *weights])
@@ -128,9 +150,9 @@ def unrolled_gradient(objective, module, train_batch, batch, arch, weights, lr):
         epsilon = float(EPSILON / norm)
         kept = _rows_of(weights, direction)
         _move(weights, direction, epsilon)
-        above = _gradients(objective(train_batch), arch)
+        above = _gradients(train_objective(train_batch), arch)
         _move(weights, direction, -2 * epsilon)
-        below = _gradients(objective(train_batch), arch)
+        below = _gradients(train_objective(train_batch), arch)
         _put_back(weights, kept)
     return [d - lr * (a - b) / (2 * epsilon) for d, a, b in zip(direct, above, below, strict=True)]
 

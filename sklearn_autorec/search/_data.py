@@ -58,7 +58,7 @@ class TrainingBatches:
     ----------
     data : EncodedTensors
     batch_size : int
-        Rows. A last batch of one row joins the one before it: batch statistics need two rows.
+        Rows. A last batch of one row joins the one before it: it has no batch statistics of its own.
     id_dropout : float in [0, 1)
         Share of ids (and sequence items) replaced by the field's unknown id, so that its embedding is
         trained although the training vocabulary is complete. Missing values and padding stay. Of a column that holds
@@ -92,11 +92,9 @@ class TrainingBatches:
 
     def __iter__(self):
         n = len(self.data)
-        # A table of one row is shown twice, for the same reason as the last batch.
-        orders = [self._rng.permutation(n) if n > 1 else np.zeros(2, np.int64) for _ in range(self.members)]
+        orders = [self._rng.permutation(n) for _ in range(self.members)]
         order = torch.from_numpy(np.stack(orders)).to(self.data.ids.device)
-        bounds = self.bounds if n > 1 else [0, 2]
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, stop in zip(self.bounds[:-1], self.bounds[1:], strict=True):
             batch = self.data.select(order[:, start:stop].flatten())
             if self.id_dropout:
                 if len(self.constant):

@@ -14,9 +14,9 @@ FLUSH_EVERY = 32  # steps
 ONE_LEVEL = ArchSchedule()
 
 
-def _hooks(module, name):
-    """The method ``name`` of every submodule that has it."""
-    return [getattr(m, name) for m in module.modules() if hasattr(m, name)]
+def _hooks(modules, name):
+    """The method ``name`` of every module that has it."""
+    return [getattr(m, name) for m in modules if hasattr(m, name)]
 
 
 def _on_cpu(state):
@@ -36,7 +36,10 @@ class FieldNet(NeuralNet):
     module : torch.nn.Module
         ids, numeric, sequences -> logits (B, C).
     criterion : torch.nn.Module
-        logits, y -> loss per row (B,).
+        logits, y -> loss per row (B,); trains the weights, its own among them. It may have the engine's hooks.
+    reference : torch.nn.Module or None
+        The loss that judges, where another one trains: validation rows, the architecture steps of bi-level searches, and the
+        training loss of the history. None is the criterion.
     embedding_l2 : float
         L2 decay of embedding tables (Adam's coupled form).
     weight_decay : float
@@ -54,7 +57,18 @@ class FieldNet(NeuralNet):
 
     arch_batches = None
 
-    def __init__(self, module, criterion, *, embedding_l2=0.0, weight_decay=0.0, n_steps=1, cosine=False, **kwargs):
+    def __init__(
+        self,
+        module,
+        criterion,
+        *,
+        reference=None,
+        embedding_l2=0.0,
+        weight_decay=0.0,
+        n_steps=1,
+        cosine=False,
+        **kwargs,
+    ):
         super().__init__(
             module,
             criterion,
@@ -65,17 +79,22 @@ class FieldNet(NeuralNet):
             device=str(next(module.parameters()).device),
             **kwargs,
         )
+        self._references = (reference,)  # skorch would take a module itself for one of those that are trained
         self.embedding_l2 = embedding_l2
         self.weight_decay = weight_decay
         self.n_steps = n_steps
         self.cosine = cosine
 
+    @property
+    def reference(self):
+        return self._references[0]
+
     def initialize_optimizer(self, triggered_directly=None):
-        """Split the parameters by identity: embedding tables, other weights, architecture."""
-        module = self.module_
-        arch_modules = [m for m in module.modules() if hasattr(m, "arch_parameters")]
+        """Split the parameters by identity: embedding tables, other weights, those of the loss, architecture."""
+        module, modules = self.module_, self.all_modules()
+        arch_modules = [m for m in modules if hasattr(m, "arch_parameters")]
         arch = {id(p) for m in arch_modules for p in m.arch_parameters()}
-        tables = [p for get in _hooks(module, "embedding_parameters") for p in get() if id(p) not in arch]
+        tables = [p for get in _hooks(modules, "embedding_parameters") for p in get() if id(p) not in arch]
         sparse = [p for m in module.modules() if getattr(m, "sparse", False) for p in m.sparse_parameters()]
         taken = arch | {id(p) for p in tables}
         others = [p for p in module.parameters() if id(p) not in taken]
@@ -85,17 +104,29 @@ class FieldNet(NeuralNet):
             {"params": dense_tables, "weight_decay": self.embedding_l2, "tables": True},
             {"params": others, "weight_decay": self.weight_decay, "tables": False},
         ]
+        of_loss = [p for p in self.criterion_.parameters() if id(p) not in taken]
+        if of_loss:
+            groups.append({"params": of_loss, "weight_decay": 0.0, "tables": False, "of_loss": True})
         self.optimizer_ = torch.optim.Adam([g for g in groups if g["params"]], lr=self.lr, fused=True)
         if sparse:
             self.table_optimizer_ = RowAdam(sparse, lr=self.lr, weight_decay=self.embedding_l2)
         self.arch_turns_ = [self._arch_turn(m) for m in arch_modules]
-        self.weights_ = [p for p in module.parameters() if id(p) not in arch]
-        self._progress_hooks = _hooks(module, "set_progress")
-        self._penalty_hooks = _hooks(module, "penalty")
-        self._after_step_hooks = _hooks(module, "after_step")
-        self._observe_hooks = _hooks(module, "observe")
+        self.weights_ = [p for p in (*module.parameters(), *self.criterion_.parameters()) if id(p) not in arch]
+        self._progress_hooks = _hooks(modules, "set_progress")
+        self._penalty_hooks = _hooks(modules, "penalty")
+        self._after_step_hooks = _hooks(modules, "after_step")
+        self._observe_hooks = _hooks(modules, "observe")
         self.step_ = 0
         return self
+
+    def all_modules(self):
+        """Every module that may have hooks: those of the network, then those of the loss."""
+        return [*self.module_.modules(), *self.criterion_.modules()]
+
+    @property
+    def trained(self):
+        """What training changes, as one module: the network, with the loss beside it if that has a state."""
+        return torch.nn.ModuleList([self.module_, self.criterion_]) if self.criterion_.state_dict() else self.module_
 
     def _arch_turn(self, module):
         """(schedule, optimiser) of a searchable module."""
@@ -116,8 +147,9 @@ class FieldNet(NeuralNet):
         """Mean over rows of weight * loss; weights have mean 1 over the training rows.
 
         In training several members have rows of their own: the sum of their means, so that each learns as it would alone.
+        Otherwise it is the reference loss.
         """
-        per_row = self.criterion_(y_pred, y_true)
+        per_row = self._judge(y_pred, y_true) if not training else self.criterion_(y_pred, y_true)
         if training:
             for observe in self._observe_hooks:
                 observe(X, per_row.detach())
@@ -130,6 +162,10 @@ class FieldNet(NeuralNet):
                 loss = loss + penalty()
         return loss
 
+    def _judge(self, logits, y):
+        """The reference loss per row."""
+        return (self.criterion_ if self.reference is None else self.reference)(logits, y)
+
     def train_step(self, batch, **fit_params):
         """One backward pass, then a step of every optimiser (skorch would run the pass once for each)."""
         progress = min(self.step_ / max(self.n_steps - 1, 1), 1.0)
@@ -141,6 +177,10 @@ class FieldNet(NeuralNet):
         for optimizer in [*self.weight_optimizers(), *(opt for _, opt in self.arch_turns_)]:
             optimizer.zero_grad()
         step = self.train_step_single((batch, batch.y), **fit_params)
+        if self.reference is not None:
+            with torch.no_grad():
+                judged = self.get_loss(step["y_pred"].detach(), batch.y, X=batch)
+            step["reference_loss"] = judged * getattr(self.module_, "members", 1)
         for optimizer in [*self.weight_optimizers(), *(opt for schedule, opt in due if not schedule.bilevel)]:
             optimizer.step()
         for schedule, optimizer in due:
@@ -157,19 +197,26 @@ class FieldNet(NeuralNet):
         """Move the architecture parameters of one optimiser along the gradient on their own rows."""
         arch = [p for group in optimizer.param_groups for p in group["params"]]
         batch = next(self.arch_batches)
+        objective = self._train_objective if schedule.objective == "trained" else self._objective
         if schedule.level == "first_order":
-            gradients = first_order_gradient(self._objective, batch, arch)
+            gradients = first_order_gradient(objective, batch, arch)
         else:
             gradients = unrolled_gradient(
-                self._objective, self.module_, train_batch, batch, arch, self.weights_, self.lr
+                objective, self.trained, train_batch, batch, arch, self.weights_, self.lr, self._train_objective
             )
         for p, g in zip(arch, gradients, strict=True):
             p.grad = g
         optimizer.step()
 
     def _objective(self, batch):
-        """The training loss of a batch, penalties included, without telling the observers."""
-        per_row = self.criterion_(self.infer(batch), batch.y)
+        """The reference loss of a batch, penalties included, without telling the observers."""
+        return self._with_penalties(self._judge(self.infer(batch), batch.y), batch)
+
+    def _train_objective(self, batch):
+        """As `_objective`, by the loss that trains."""
+        return self._with_penalties(self.criterion_(self.infer(batch), batch.y), batch)
+
+    def _with_penalties(self, per_row, batch):
         loss = (per_row if batch.weight is None else per_row * batch.weight).mean()
         return loss + sum(penalty() for penalty in self._penalty_hooks)
 
@@ -185,7 +232,8 @@ class FieldNet(NeuralNet):
         for optimizer in self.weight_optimizers():
             for group in optimizer.param_groups:
                 group["lr"] = lr
-                group["weight_decay"] = embedding_l2 if group.get("tables", True) else weight_decay
+                decay = embedding_l2 if group.get("tables", True) else weight_decay
+                group["weight_decay"] = 0.0 if group.get("of_loss") else decay
 
     def training_state(self):
         """What a copy of the module needs to go on as this net would: the moments of each optimiser, on the CPU."""
@@ -230,20 +278,27 @@ class FieldNet(NeuralNet):
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """One pass over the batches; records the mean loss (of a row and a member) and stops at the first one that is not finite.
 
+        Where another loss trains than the one that judges, the latter is the loss of the record, the former its "slot_loss".
         Off the CPU the check waits for the end of the epoch: asking for each loss would stall the device.
         """
-        total, rows = 0.0, 0
+        total, judged, rows = 0.0, 0.0, 0
         for batch in iterator:
-            loss = step_fn(batch, **fit_params)["loss"].detach()
+            step = step_fn(batch, **fit_params)
+            loss = step["loss"].detach()
+            judged = judged + step.get("reference_loss", 0.0) * len(batch)
             if loss.device.type == "cpu":
                 loss = loss.item()
                 if not math.isfinite(loss):
                     raise NonFiniteLossError(f"the training loss became {loss} at step {self.step_}")
             total = total + loss * len(batch)
             rows += len(batch)
-        mean = float(total) / max(rows, 1) / getattr(self.module_, "members", 1)
+        members = getattr(self.module_, "members", 1)
+        mean = float(total) / max(rows, 1) / members
         if not math.isfinite(mean):
             raise NonFiniteLossError(f"the training loss became {mean} by step {self.step_}")
+        if self.reference is not None:
+            self.history.record("slot_loss", mean)
+            mean = float(judged) / max(rows, 1) / members
         self.history.record(prefix + "_loss", mean)
 
     def _get_predict_nonlinearity(self):

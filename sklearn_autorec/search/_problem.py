@@ -6,9 +6,26 @@ import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 
+from ..nn import check_parts
 from ._data import TrainingBatches
 from ._net import ONE_LEVEL, FieldNet
 from ._training import train
+
+
+def check_loss(loss):
+    """Refuse a searched loss that its own architecture steps could not move.
+
+    Raises
+    ------
+    ValueError
+        If the reference loss judges it with the weights taken as they are: that does not depend on it.
+    """
+    schedule = getattr(loss, "arch_schedule", ONE_LEVEL)
+    if hasattr(loss, "arch_parameters") and (schedule.level, schedule.objective) == ("first_order", "reference"):
+        raise ValueError(
+            f"The arch_schedule of {type(loss).__name__} in the loss slot has level='first_order' and objective='reference': the "
+            "reference loss depends on it through a step of the weights alone; choose level='unrolled', or objective='trained'."
+        )
 
 
 class SearchProblem:
@@ -24,6 +41,7 @@ class SearchProblem:
     parts : callable () -> dict of str to nn.Module
         Fresh modules of the slots that earlier searches decided.
     loss : torch.nn.Module
+        The reference loss; it trains as well unless a part stands in the loss slot.
     data : EncodedTensors
         The rows that may be seen, nothing else.
     plan : TrainingPlan
@@ -37,7 +55,8 @@ class SearchProblem:
     history : list of dict
         One record an epoch, over all calls of ``train``.
     initial_state, final_state : dict of str to Tensor
-        The searched network's weights before and after the last call of ``train``.
+        The searched network's weights before and after the last call of ``train``, and under "loss." those of a part in the
+        loss slot.
     interrupted : bool
         Whether the user stopped the search.
     """
@@ -98,12 +117,20 @@ class SearchProblem:
         Returns
         -------
         TrainingResult
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the network leaves out a searched module, or a module of the loss slot could not learn.
         """
         plan = dataclasses.replace(self.plan, **changes)
         parts = {**self.parts(), **dict(zip(self.slots, searched, strict=True))}
+        loss = parts.pop("loss", None)  # judges what the network gives and is no part of it
+        check_loss(loss)
         module = self.network.build(self.context, parts).to(self.device)
-        self.initial_state = {name: t.detach().clone() for name, t in module.state_dict().items()}
-        net = FieldNet(module, self.loss, lr=plan.lr, embedding_l2=plan.embedding_l2, weight_decay=plan.weight_decay)
+        check_parts(self.network, module, parts)
+        net = training_net(module, self.loss, plan, None if loss is None else loss.to(self.device))
+        self.initial_state = {name: t.clone() for name, t in _state(module, loss).items()}
         data, schedules = self.data, [getattr(m, "arch_schedule", ONE_LEVEL) for m in searched]
         fractions = [schedule.fraction for schedule in schedules if schedule.bilevel]
         if fractions:
@@ -120,7 +147,7 @@ class SearchProblem:
                 unseen = None
 
         def on_epoch(epoch, record):
-            for m in module.modules():
+            for m in net.all_modules():
                 if hasattr(m, "summary"):
                     record.update(m.summary())
             return self.on_epoch is not None and self.on_epoch(epoch, record)
@@ -130,9 +157,27 @@ class SearchProblem:
             for m in judges:
                 m.judge(module, self.loss, unseen)
         self.history.extend({"slot": "+".join(self.slots), **record} for record in result.history)
-        self.final_state = {name: t.detach() for name, t in module.state_dict().items()}
+        self.final_state = _state(module, loss)
         self.interrupted |= result.interrupted
         return result
+
+
+def training_net(module, loss, plan, part=None):
+    """A net that trains a module with the rates of a plan: by its loss, or by a part in the loss slot, which ``loss`` then judges."""
+    return FieldNet(
+        module,
+        loss if part is None else part,
+        reference=None if part is None else loss,
+        lr=plan.lr,
+        embedding_l2=plan.embedding_l2,
+        weight_decay=plan.weight_decay,
+    )
+
+
+def _state(module, loss):
+    """All tensors of a network, and of a part in the loss slot, by name."""
+    of_loss = {} if loss is None else loss.state_dict(prefix="loss.")
+    return {name: t.detach() for name, t in {**module.state_dict(), **of_loss}.items()}
 
 
 def _parts(data, share, seed):

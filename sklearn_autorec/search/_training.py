@@ -213,8 +213,8 @@ def train(net, data, plan, valid=None, on_epoch=None):
     if not net.initialized_:
         net.initialize()
     net.step_ = 0  # schedules are those of this run, also of a net that goes on
-    module, best, history = net.module_, _Snapshot(), []
-    average = _WeightAverage(module, plan.averaging) if plan.averaging else None
+    trained, best, history = net.trained, _Snapshot(), []
+    average = _WeightAverage(trained, plan.averaging) if plan.averaging else None
     step = net.train_step
     if average is not None:
 
@@ -230,8 +230,9 @@ def train(net, data, plan, valid=None, on_epoch=None):
             net.history.new_epoch()
             in_place = False
             net.run_single_epoch(batches, training=True, prefix="train", step_fn=step)
-            _check_finite(module, net.step_)
-            record = {"epoch": epoch + 1, "train_loss": net.history[-1]["train_loss"], "lr": rate}
+            _check_finite(trained, net.step_)
+            losses = {name: net.history[-1][name] for name in ("train_loss", "slot_loss") if name in net.history[-1]}
+            record = {"epoch": epoch + 1, **losses, "lr": rate}
             if average is not None:
                 average.swap()
             score = _validate(net, valid, plan, record) if valid is not None else float(epoch)
@@ -240,7 +241,7 @@ def train(net, data, plan, valid=None, on_epoch=None):
                 best_score, best_epoch, bad_epochs = score, epoch + 1, 0
                 in_place = epoch + 1 == plan.epochs and average is None  # no step follows, there is nothing to lose
                 if not in_place:
-                    best.take(module)
+                    best.take(trained)
             else:
                 bad_epochs += 1
                 if plan.lr_schedule == "plateau":
@@ -254,7 +255,7 @@ def train(net, data, plan, valid=None, on_epoch=None):
     except KeyboardInterrupt:
         interrupted = True
     except torch.OutOfMemoryError as error:
-        needed = sum(t.numel() * t.element_size() for t in module.parameters())
+        needed = sum(t.numel() * t.element_size() for t in trained.parameters())
         raise _with_advice(
             error,
             plan.batch_size,
@@ -269,7 +270,7 @@ def train(net, data, plan, valid=None, on_epoch=None):
             f"Training stopped: {hint}. The weights of epoch {best_epoch} are kept.", ConvergenceWarning, stacklevel=2
         )
     if best.state is not None and not in_place:
-        best.restore(module)
+        best.restore(trained)
     return TrainingResult(net, history, best_epoch, interrupted, diverged)
 
 

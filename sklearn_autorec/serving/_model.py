@@ -329,6 +329,7 @@ def _context(model, learned, encoder, sparse, embedding_dim, members, numeric_em
         numeric_embedding=numeric_embedding,
         n_numeric_bins=encoder.n_bins,
         numeric_range=encoder.numeric_range_,
+        reference_loss=learned.loss(),
     )
 
 

@@ -1,9 +1,9 @@
 """The two kinds of object a user hands to an estimator: a network, and a search method."""
 
-import importlib
-
 import numpy as np
 from sklearn.base import BaseEstimator
+
+from ._registry import METHODS, NETWORK_CLASSES, NETWORKS, public_name
 
 __all__ = [
     "FixedArchitecture",
@@ -18,10 +18,6 @@ __all__ = [
 
 DESCRIBED = ("network", "embedding_dim", "numeric_embedding")  # what an architecture says beside its slots
 SLOTS = ("gate", "embedding", "interaction", "head", "loss")
-
-_NETWORKS: dict[str, type] = {}
-_NETWORK_CLASSES: dict[str, type] = {}
-_METHODS: dict[str, type] = {}
 
 
 class Network(BaseEstimator):
@@ -43,7 +39,7 @@ class Network(BaseEstimator):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        _NETWORK_CLASSES[cls.__name__] = cls
+        NETWORK_CLASSES.add(cls)
 
     def build(self, context, parts):
         """Make the module.
@@ -78,22 +74,26 @@ class Network(BaseEstimator):
 
 
 def known_networks():
-    """Registered networks by name, those of this package among them: they stand on this module, hence the late import."""
-    importlib.import_module(".networks", __package__)
-    return _NETWORKS
+    """Networks by the short names under which they are registered, those of this package among them."""
+    return NETWORKS.all()
 
 
 def known_network_classes():
-    """Classes of all networks by the names of the classes."""
-    importlib.import_module(".networks", __package__)
-    return _NETWORK_CLASSES
+    """Classes of all networks by their public names, such as "sklearn_autorec.networks.FM"."""
+    return NETWORK_CLASSES.all()
 
 
 def register_network(name):
-    """Class decorator: make a network available under ``network=name``."""
+    """Class decorator: make a network available under ``network=name``.
+
+    Raises
+    ------
+    ValueError
+        If another class has that name.
+    """
 
     def register(cls):
-        _NETWORKS[name] = cls
+        NETWORKS.add(cls, name)
         return cls
 
     return register
@@ -140,8 +140,8 @@ def networks_with_slot(slot):
 
 
 def describe(component, kind):
-    """A network or method as plain values: class name under ``kind``, and its parameters."""
-    return {kind: type(component).__name__, "params": {k: _plain(v) for k, v in component.get_params(False).items()}}
+    """A network or method as plain values: public name of its class under ``kind``, and its parameters."""
+    return {kind: public_name(type(component)), "params": {k: _plain(v) for k, v in component.get_params(False).items()}}
 
 
 def _plain(value):
@@ -160,20 +160,21 @@ def network_of(description):
         If its class is not known or does not take its parameters.
     """
     name = description.get("network") if isinstance(description, dict) else None
-    known = known_network_classes()
-    if name not in known:
-        raise ValueError(f"network class {name!r} is not known; choose one of {sorted(known)}.")
+    cls = NETWORK_CLASSES.find(name)
+    if cls is None:
+        raise ValueError(
+            f"network class {name!r} is not known; choose one of {sorted(known_network_classes())}. A class of your own is "
+            "known once its module is imported."
+        )
     try:
-        return known[name](**description.get("params", {}))
+        return cls(**description.get("params", {}))
     except TypeError as error:
         raise ValueError(f"network {name!r} cannot be made of {description.get('params')!r}: {error}") from error
 
 
 def known_methods():
-    """Search methods by the names of their classes, those of this package among them."""
-    for part in ("embedding", "feature_selection", "interaction"):
-        importlib.import_module(f".{part}", __package__)
-    return _METHODS
+    """Search methods by the public names of their classes, such as "sklearn_autorec.interaction.AutoFIS"."""
+    return METHODS.all()
 
 
 class SearchMethod(BaseEstimator):
@@ -214,7 +215,8 @@ class SearchMethod(BaseEstimator):
 
     The concrete module of ``realise`` may have ``compact()``, which returns the module that serves.
 
-    Subclasses register themselves by class name, so that a stored architecture finds its method.
+    Subclasses register themselves by their public name (module and class, without private modules in between), so that a
+    stored architecture finds its method. The bare name of a class always means one of this package.
     """
 
     slot: str = "interaction"
@@ -224,7 +226,7 @@ class SearchMethod(BaseEstimator):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        _METHODS[cls.__name__] = cls
+        METHODS.add(cls)
 
     @property
     def joint(self):
@@ -309,13 +311,14 @@ class FixedArchitecture(SearchMethod):
     def method(self):
         """The method that found the architecture, with the parameters that it had."""
         found = self.architecture
-        known = known_methods()
-        if not isinstance(found, dict) or found.get("method") not in known:
+        cls = METHODS.find(found.get("method")) if isinstance(found, dict) else None
+        if cls is None:
             raise ValueError(
-                f"architecture must be a dict whose 'method' is one of {sorted(known)}, got {found!r:.200}."
+                f"architecture must be a dict whose 'method' is one of {sorted(known_methods())}, got {found!r:.200}. A "
+                "method of your own is known once its module is imported."
             )
         try:
-            return known[found["method"]](**found.get("params", {}))
+            return cls(**found.get("params", {}))
         except TypeError as error:
             raise ValueError(f"{found['method']} cannot be made of {found.get('params')!r}: {error}") from error
 

@@ -181,7 +181,7 @@ def _carry_states(problem, network, methods, architecture, context):
         return
     module = build_network(network, methods, architecture, context)
     for name in ("initial_state", "final_state"):
-        setattr(problem, name, carry(getattr(problem, name), network, selection, context, module))
+        setattr(problem, name, carry(getattr(problem, name), selection, context, module))
 
 
 def _starts(method, problem, prefix):

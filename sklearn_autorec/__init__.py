@@ -44,7 +44,7 @@ def _load_methods():
         importlib.import_module(f".{part}", __name__)
 
 
-# Names of networks and methods are looked up below the modules that define these; only the roof sees both.
+# Names are looked up below the modules that define the classes; only the roof sees both.
 NETWORKS.add_source(_load_networks)
 NETWORK_CLASSES.add_source(_load_networks)
 METHODS.add_source(_load_methods)

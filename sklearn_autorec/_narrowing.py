@@ -107,8 +107,8 @@ def _on_selection(network, context, made, selection):
 def carry(state, selection, context, module):
     """Weights of a network on the whole table as those of the same network on what is kept.
 
-    Of an axis that a module declares in ``field_axes`` the elements of kept fields, pairs and values are taken. All other axes
-    are taken whole.
+    Of an axis that a module declares in ``field_axes`` (see `sklearn_autorec.base.Network`) the
+    elements of kept fields, pairs and values are taken. All other axes are taken whole.
 
     Parameters
     ----------
@@ -127,7 +127,8 @@ def carry(state, selection, context, module):
     Raises
     ------
     ValueError
-        If a weight has another shape on what is kept than its module declares. The message names module and weight.
+        If a weight has another shape on what is kept than its module declares. The message names
+        the module and the weight.
     """
     own, places, carried = module.state_dict(), _Places(selection, context), {}
     declared = {
@@ -144,15 +145,16 @@ def carry(state, selection, context, module):
             kept, length = places.of(axis)
             if length != whole.shape[dim]:
                 raise ValueError(
-                    f"{_owner(module, name)} declares axis {dim} of {name!r} as {axis.describe()}, which is {length} on the "
-                    f"whole table, but the axis has {whole.shape[dim]} elements."
+                    f"{_owner(module, name)} declares axis {dim} of {name!r} as {axis.describe()}, "
+                    f"which is {length} on the whole table, but the axis has {whole.shape[dim]} elements."
                 )
             t = t.index_select(dim, kept.to(t.device))
         if t.shape != own[name].shape:
+            told = ", ".join(f"axis {dim} as {axis.describe()}" for dim, axis in axes.items())
             raise ValueError(
-                f"{_owner(module, name)} has the weight {name!r} of shape {tuple(whole.shape)} on {context.n_fields} fields and "
-                f"{tuple(own[name].shape)} on {len(selection.fields)} of them, and declares "
-                f"{ {dim: axis.describe() for dim, axis in axes.items()} or 'no axis'} in field_axes. Make the layer with "
+                f"{_owner(module, name)} has the weight {name!r} of shape {tuple(whole.shape)} on "
+                f"{context.n_fields} fields and {tuple(own[name].shape)} on {len(selection.fields)} of "
+                f"them, and declares {told or 'no axis'} in field_axes. Make the layer with "
                 "context.axis(...) for its numbers of inputs and outputs, or declare the axis; see "
                 "sklearn_autorec.base.Network."
             )
@@ -176,7 +178,7 @@ class _Places:
         self.by_factor: dict = {}
 
     def of(self, axis):
-        """Kept elements of an axis, rising, int64; and the length of the axis on the whole table."""
+        """Kept elements of an axis, rising, int64, and its length on the whole table."""
         elements, start = [], 0
         for run in axis.runs:
             own, length = torch.zeros(1, dtype=torch.int64), 1

@@ -1,7 +1,7 @@
-"""Classes by name, for what is written down and read again: architectures, model files, short names of networks.
+"""Classes by name, for what is written down and read again: architectures, files, networks by name.
 
-Nothing here knows a class. A class enters itself when it is defined; those of this package that are not imported yet are
-loaded by sources, which the package hands in from above (see its ``__init__``).
+Nothing here knows a class. A class enters itself when it is defined; those of this package that are
+not imported yet are loaded by sources, which the package hands in from above (see its ``__init__``).
 """
 
 __all__ = ["HOME", "METHODS", "NETWORKS", "NETWORK_CLASSES", "Registry", "public_name"]
@@ -10,7 +10,7 @@ HOME = __name__.partition(".")[0]  # the package, whose own classes go by their 
 
 
 def public_name(cls):
-    """Where users import a class from: its module without the private parts in between, and its name.
+    """Where users import a class from: its module without private parts in between, and its name.
 
     Parameters
     ----------
@@ -33,10 +33,10 @@ def _is_own(name):
 class Registry:
     """Classes of one kind by their names.
 
-    A name belongs to one class. The same definition run again (a cell of a notebook, a reloaded module, a class that came
-    to another process by value) takes the place of the former; a class of another module or of another
-    outer name is refused. The package's own classes are found by their bare names as well, which no class
-    from outside can take from them.
+    A name belongs to one class. The same definition run again (a cell of a notebook, a reloaded
+    module, a class that came to another process by value) takes the place of the former; a class that
+    is defined elsewhere is refused. The package's own classes are found by their bare names as well,
+    which no class from outside can take from them.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Registry:
         self._sources: list = []
 
     def add_source(self, load):
-        """Have ``load()`` called before names are looked up: it imports modules whose classes enter themselves."""
+        """Have ``load()`` called before names are looked up; it imports modules that define classes."""
         self._sources.append(load)
 
     def add(self, cls, name=None):
@@ -67,9 +67,10 @@ class Registry:
         for taken in (name, self._own_names.get(cls.__name__) if own else None):
             other = self._classes.get(taken)
             if other is not None and _definition(other) != _definition(cls):
+                both = " and ".join(".".join(_definition(c)) for c in (other, cls))
                 raise ValueError(
-                    f"Two classes have the name {name if taken == name else cls.__name__!r} as {self.kind}: "
-                    f"{'.'.join(_definition(other))} and {'.'.join(_definition(cls))}. Give one of them another name."
+                    f"Two classes have the name {name if taken == name else cls.__name__!r} as "
+                    f"{self.kind}: {both}. Give one of them another name."
                 )
         self._classes[name] = cls
         if own:
@@ -91,8 +92,9 @@ class Registry:
         Parameters
         ----------
         name : str
-            A public name; or a bare name, which means the package's own class. What was written when all went by bare names
-            is read too: where the package has no such class, the only one from outside that is so called.
+            A public name; or a bare name, which means the package's own class. What was written when
+            all went by bare names is read too: where the package has no such class, it means the only
+            one from outside that is so called.
 
         Returns
         -------

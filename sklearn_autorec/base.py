@@ -32,6 +32,25 @@ class Network(BaseEstimator):
         Whether the module of ``build`` holds ``context.members`` independent members in one: it then takes and gives rows of
         all, one member's after another's, and its layers with weights have a set for each; see `sklearn_autorec.nn.Members`. Otherwise the members are separate modules. It speaks for the
         ``build`` of its own class: a subclass that builds otherwise declares it anew.
+
+    Notes
+    -----
+    Where a search drops fields, the network that is left takes over the elements of its weights that
+    belong to the kept fields. For this the modules that ``build`` makes declare which axes of their
+    weights have something for every field. Layers of `sklearn_autorec.nn` do so by themselves if
+    their numbers of inputs and outputs come from ``context.axis``:
+
+    - ``context.axis("F")``: a number per field;
+    - ``context.axis("F", d)``: d numbers per field, as flattened embeddings are;
+    - ``context.axis("F", "F")``: a number for every two fields, in both orders and with themselves;
+    - ``context.axis("P")`` and ``context.axis("P", d)``: per pair i < j; "P3" for triples, and so on;
+    - ``context.axis("V")`` and ``context.axis("N")``: per row of the tables, and per numeric field;
+    - sums of these and of ints, for what stands side by side.
+
+    A module with parameters or buffers of its own has an attribute ``field_axes``: a dict of their
+    names to dicts of dimensions to such lengths, ``{"weight": {-1: context.axis("P", d)}}``.
+    Dimensions count from the end where members have one in front. A weight whose shape changes with
+    the number of fields without a declaration is refused when fields are dropped.
     """
 
     slots: tuple[str, ...] = ("gate", "embedding", "loss")
@@ -74,7 +93,7 @@ class Network(BaseEstimator):
 
 
 def known_networks():
-    """Networks by the short names under which they are registered, those of this package among them."""
+    """Networks by the short names under which they are registered, dict of str to type."""
     return NETWORKS.all()
 
 
@@ -140,8 +159,15 @@ def networks_with_slot(slot):
 
 
 def describe(component, kind):
-    """A network or method as plain values: public name of its class under ``kind``, and its parameters."""
-    return {kind: public_name(type(component)), "params": {k: _plain(v) for k, v in component.get_params(False).items()}}
+    """A network or method as plain values: its class's public name under ``kind``, its parameters."""
+    params = {name: _plain(value) for name, value in component.get_params(False).items()}
+    return {kind: public_name(type(component)), "params": params}
+
+
+def is_described(network, description):
+    """Whether a network is of the class that `describe` wrote down."""
+    cls = NETWORK_CLASSES.find(description["network"])
+    return cls is not None and public_name(cls) == public_name(type(network))
 
 
 def _plain(value):
@@ -163,8 +189,8 @@ def network_of(description):
     cls = NETWORK_CLASSES.find(name)
     if cls is None:
         raise ValueError(
-            f"network class {name!r} is not known; choose one of {sorted(known_network_classes())}. A class of your own is "
-            "known once its module is imported."
+            f"network class {name!r} is not known; choose one of {sorted(known_network_classes())}. "
+            "A class of your own is known once its module is imported."
         )
     try:
         return cls(**description.get("params", {}))
@@ -173,7 +199,7 @@ def network_of(description):
 
 
 def known_methods():
-    """Search methods by the public names of their classes, such as "sklearn_autorec.interaction.AutoFIS"."""
+    """Search methods by public names, such as "sklearn_autorec.interaction.AutoFIS"."""
     return METHODS.all()
 
 
@@ -215,8 +241,9 @@ class SearchMethod(BaseEstimator):
 
     The concrete module of ``realise`` may have ``compact()``, which returns the module that serves.
 
-    Subclasses register themselves by their public name (module and class, without private modules in between), so that a
-    stored architecture finds its method. The bare name of a class always means one of this package.
+    Subclasses register themselves by their public name (module and class, without private modules
+    in between), so that a stored architecture finds its method. The bare name of a class means one
+    of this package.
     """
 
     slot: str = "interaction"
@@ -314,8 +341,8 @@ class FixedArchitecture(SearchMethod):
         cls = METHODS.find(found.get("method")) if isinstance(found, dict) else None
         if cls is None:
             raise ValueError(
-                f"architecture must be a dict whose 'method' is one of {sorted(known_methods())}, got {found!r:.200}. A "
-                "method of your own is known once its module is imported."
+                f"architecture must be a dict whose 'method' is one of {sorted(known_methods())}, "
+                f"got {found!r:.200}. A method of your own is known once its module is imported."
             )
         try:
             return cls(**found.get("params", {}))

@@ -1,4 +1,4 @@
-"""Names of networks and search methods: each leads to one class, and no class from outside stands in for one of ours."""
+"""Names of networks and search methods: each leads to one class, and ours are never shadowed."""
 
 import json
 import pickle

@@ -33,7 +33,8 @@ class AdaptiveGates(nn.Module):
         super().__init__()
         n = context.axis("F")
         self.norm = nn.BatchNorm1d(context.embedding_dim)
-        self.controller = MLP(context.axis("F", context.embedding_dim), hidden_units, context.generator, n_outputs=n)
+        n_in = context.axis("F", context.embedding_dim)
+        self.controller = MLP(n_in, hidden_units, context.generator, n_outputs=n)
         self.n_kept = n_kept
 
     def normed(self, e):

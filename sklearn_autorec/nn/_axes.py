@@ -1,18 +1,18 @@
 """What an axis of a weight holds of every field, declared where the weight is made.
 
-A network on some of the fields takes over those elements of the weights that belong to them. Which these are cannot be read
-off shapes: 36 may be 6 * 6 fields, 9 embeddings of 4, or hidden units.
+A network on some of the fields takes over those elements of the weights that belong to them. Which
+these are cannot be read off shapes: 36 may be 6 * 6 fields, 9 embeddings of 4, or hidden units.
 """
 
 import math
 
 __all__ = ["FieldAxis"]
 
-VALUES, NUMBERS, FIELDS = "V", "N", "F"  # "P" and a number: tuples of so many fields, "P" alone is pairs
+VALUES, NUMBERS, FIELDS = "V", "N", "F"  # beside "P", "P3" ...; see `tuple_order`
 
 
 def tuple_order(factor):
-    """k of the factor "Pk" (2 of "P"), which stands for all tuples of k different fields, or None for another factor."""
+    """k of the factor "Pk" (2 of "P"): all tuples of k different fields. None of another factor."""
     if factor == "P":
         return 2
     return int(factor[1:]) if factor[:1] == "P" and factor[1:].isdecimal() else None
@@ -21,17 +21,19 @@ def tuple_order(factor):
 class FieldAxis(int):
     """The length of an axis: an int that also knows which of its elements belong to which fields.
 
-    Made by `BuildContext.axis`. The layers of this package take it for the number of their inputs or outputs and then declare
-    their weights (``field_axes``). The sum of two lengths is the length of the two side by side; what other arithmetic gives is a plain int.
+    Made by `BuildContext.axis`. The layers of this package take it for the number of their inputs or
+    outputs and then declare their weights (``field_axes``). The sum of two lengths is the length of
+    the two side by side; what other arithmetic gives is a plain int.
 
     Parameters
     ----------
     length : int
     runs : tuple of tuple of (int or str)
-        Parts of the axis, one behind the other. Each is a product of factors, of which the last runs fastest: ("F", 4) is
-        four numbers a field, ("F", "F") one for every two fields in order, (7,) seven that belong to no field. "F" stands for
-        fields, "P" for pairs of fields i < j as `pair_index` has them, "P3" for triples and so on, "V" for the rows
-        of tables (values of categorical, then of sequence fields) and "N" for numeric fields.
+        Parts of the axis, one behind the other. Each is a product of factors, of which the last runs
+        fastest: ("F", 4) is four numbers a field, ("F", "F") one for every two fields in both orders,
+        (7,) seven that belong to no field. "F" stands for fields, "P" for pairs of fields i < j as
+        `pair_index` has them, "P3" for triples and so on, "V" for the rows of tables (values of
+        categorical, then of sequence fields) and "N" for numeric fields.
     """
 
     runs: tuple
@@ -44,7 +46,7 @@ class FieldAxis(int):
     @classmethod
     def of(cls, context, *factors):
         """The axis of one product of factors; see `BuildContext.axis`."""
-        sizes = [factor if isinstance(factor, int) else count(factor, context) for factor in factors]
+        sizes = [f if isinstance(f, int) else count(f, context) for f in factors]
         return cls(math.prod(sizes), [factors])
 
     def __getnewargs__(self):
@@ -81,11 +83,13 @@ def count(factor, context):
         return context.n_numeric
     if factor == VALUES:
         return sum(context.n_ids) + sum(n for n, _ in context.sequences)
-    raise ValueError(f"a factor of an axis must be an int, 'F', 'P', 'P3', 'P4' ..., 'V' or 'N', got {factor!r}.")
+    raise ValueError(
+        f"a factor of an axis must be an int, 'F', 'P', 'P3', 'P4' ..., 'V' or 'N', got {factor!r}."
+    )
 
 
 def layer_axes(n_in, n_out=None):
-    """``field_axes`` of a fully connected layer, weight (..., n_out, n_in) and bias (..., n_out)."""
+    """``field_axes`` of a linear layer, weight (..., n_out, n_in) and bias (..., n_out)."""
     read = {-1: n_in} if isinstance(n_in, FieldAxis) else {}
     written = n_out if isinstance(n_out, FieldAxis) else None
     axes = {"weight": read if written is None else {**read, -2: written}}

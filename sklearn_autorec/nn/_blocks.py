@@ -12,8 +12,8 @@ from ._members import batch_norm as normalise
 def linear(n_in, n_out, generator, bias=True, members=1):
     """Fully connected layer with Glorot-normal weights and zero bias; (..., n_in) -> (..., n_out).
 
-    With M ``members`` each has weights of its own; (M * B, ..., n_in) -> (M * B, ..., n_out). Where ``n_in`` or ``n_out`` is a
-    `FieldAxis` the layer declares its axes.
+    With M ``members`` each has weights of its own; (M * B, ..., n_in) -> (M * B, ..., n_out). Where
+    ``n_in`` or ``n_out`` is a `FieldAxis` the layer declares its axes.
     """
     if members > 1:
         layer = MemberLinear(n_in, n_out, generator, members, bias)

@@ -85,13 +85,14 @@ class BuildContext:
         return len(self.n_ids) + self.n_numeric + len(self.sequences)
 
     def axis(self, *factors):
-        """The length of an axis with something for every field, value or pair, which says so: see `FieldAxis`.
+        """The length of an axis with something for every field, pair or value; see `FieldAxis`.
 
         Parameters
         ----------
         *factors : int or str
-            Numbers, and "F" for fields, "P" for pairs, "P3" for triples (and so on), "V" for the rows of tables, "N" for numeric
-            fields; the last runs fastest. ``axis("F", d)`` is the length of flattened embeddings.
+            Numbers, and "F" for fields, "P" for pairs, "P3" for triples (and so on), "V" for the rows
+            of tables, "N" for numeric fields; the last runs fastest. ``axis("F", d)`` is the length of
+            flattened embeddings.
 
         Returns
         -------

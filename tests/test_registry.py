@@ -108,7 +108,11 @@ def test_classes_are_refused_where_they_are_defined():
 def test_a_class_of_the_same_bare_name_changes_nothing(impostors, tmp_path):
     method, network = impostors
     X, y, _ = make_ctr(60, n_fields=3, pairs=1, random_state=0)
-    bare = {"network": {"network": "FM", "params": {}}, "embedding_dim": 2, "interaction": {"method": "AutoFIS", **FOUND}}
+    bare = {
+        "network": {"network": "FM", "params": {}},
+        "embedding_dim": 2,
+        "interaction": {"method": "AutoFIS", **FOUND},
+    }
     model = CTRClassifier.from_architecture(bare, **OPTIONS).fit(X, y)
     assert type(model.network) is NETWORKS.all()["fm"] and type(model.search[0].method()) is METHODS.find(OURS)
     written = json.loads(json.dumps(model.architecture_))

@@ -6,7 +6,7 @@ WORKERS ?= 2
 
 # The oldest torch that is supported, for `make floors`; FLOORS_INDEX may name an index of small builds, such as
 # `--index-url https://download.pytorch.org/whl/cpu`.
-FLOORS_TORCH ?= 2.6.0
+FLOORS_TORCH ?= 2.8.0
 FLOORS_INDEX ?=
 
 .PHONY: quickstart test lint slow floors doc clean

@@ -17,12 +17,13 @@ from ._narrowing import build_network
 from ._preparing import Preparing
 from ._results import SearchResults
 from ._searching import Found, check_methods, search_parts
-from ._settings import is_default, setting
-from ._streaming import PartialFit, rolled_back
+from ._settings import MOST_EPOCHS, is_default, setting
+from ._streaming import PartialFit, rolled_back, warn_of_single_class
 from .base import describe, resolve_network
 from .nn import NUMERIC_EMBEDDINGS, Members
 from .preprocessing import FieldEncoder
 from .search import EncodedTensors, FieldNet, forward_in_chunks, train
+from .search._training import memory_explained
 from .utils._defaults import DefaultComponents
 from .utils._sklearn import CallbackSupportMixin, HasMethods, Interval, StrOptions, validate_parameters
 from .utils._state import snapshot
@@ -52,7 +53,7 @@ class FieldEstimator(
         "weight_decay": [None, Interval(Real, 0, None, closed="left")],
         "embedding_init": [None, Interval(Real, 0, None, closed="neither")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
         "search_epochs": [None, Interval(Integral, 1, None, closed="left")],
         "early_stopping": [StrOptions({"auto"}), "boolean"],
         "validation": [StrOptions({"auto", "random", "last"})],
@@ -85,7 +86,7 @@ class FieldEstimator(
         weight_decay=None,
         embedding_init=None,
         batch_size="auto",
-        max_epochs=20,
+        max_epochs=None,
         search_epochs=None,
         early_stopping="auto",
         validation="auto",
@@ -187,6 +188,7 @@ class FieldEstimator(
         rows = self._prepare(X, y, sample_weight, fitted)
         if rows.target.n_outputs == 0:  # a single class: nothing to learn
             self._publish(Fitted(rows.target, rows.encoder, None, {}, setting(self, "embedding_dim")))
+            warn_of_single_class(self, rows.target)
             return self
         validation = None
         if X_val is not None and self.early_stopping:
@@ -197,13 +199,14 @@ class FieldEstimator(
         n_searches = 1 if self.joint and methods else len(methods)
         n_trainings = 1 + (split.n_parts if split.refit and fitted is None else 0)
         progress = EpochReporter(self, X, y, n_tasks=n_searches + n_trainings)
-        if fitted is None:
-            result, interrupted = self._fit_anew(
-                network, methods, companions, rows, split, plan, device, seeds, progress
-            )
-        else:
-            with rolled_back(fitted):
-                result, interrupted = self._fit_on(fitted, companions, rows, split, plan, device, seeds, progress)
+        with memory_explained(plan.batch_size):
+            if fitted is None:
+                result, interrupted = self._fit_anew(
+                    network, methods, companions, rows, split, plan, device, seeds, progress
+                )
+            else:
+                with rolled_back(fitted):
+                    result, interrupted = self._fit_on(fitted, companions, rows, split, plan, device, seeds, progress)
         progress.close()
         self._publish(result)
         if interrupted:
@@ -255,7 +258,7 @@ class FieldEstimator(
         module = copy.deepcopy(fitted.net_.module_).to(device)
         found = Found(self._adjusted(fitted, module), history=fitted.search_history_)
         # Another order than in the epochs before, as in partial_fit: repeated orders are learned by heart.
-        epochs, lr = max(self.max_epochs - before, 0), plan.lr * rows.rate(seen)
+        epochs, lr = max(plan.epochs - before, 0), plan.lr * rows.rate(seen)
         plan = dataclasses.replace(plan, epochs=epochs, seed=plan.seed + before, lr=lr)
         net = self._live_net(fitted, module, rows.target.loss(), plan)
         history, n_iter, interrupted, mixture = fitted.history_, before, False, None
@@ -331,7 +334,7 @@ class FieldEstimator(
         if epochs is None:
             # With rates and averages of the default network the best epoch comes long before the last.
             share = SEARCH_SHARE if is_default(self.network) else 1.0
-            epochs = max(round(share * self.max_epochs), 1)
+            epochs = max(round(share * (self.max_epochs or MOST_EPOCHS)), 1)
         plan = dataclasses.replace(plan, epochs=epochs, lr_schedule="constant", averaging=0.0)
         return search_parts(
             methods, self.joint, network, lambda: seeds.fresh(context, search=True), loss, data, plan, device, progress

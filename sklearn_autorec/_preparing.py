@@ -14,7 +14,7 @@ from ._blending import Split
 from ._ensemble._order import order_matters
 from ._fit_parts import mean_one
 from ._searching import check_slots
-from ._settings import embedding_l2, is_default, setting
+from ._settings import embedding_l2, is_default, most_epochs, setting
 from .nn import BuildContext
 from .preprocessing import N_BINS, FieldEncoder
 from .preprocessing._fitted import UNBOUNDED_RANGE
@@ -222,7 +222,7 @@ class Preparing:
             # About 64 steps an epoch, within what is efficient: small tables need steps, large ones wide batches.
             batch_size = int(np.clip(2 ** np.ceil(np.log2(max(n_rows / 64, 1))), 32, 4096))
         return TrainingPlan(
-            epochs=self.max_epochs,
+            epochs=most_epochs(self, n_rows),
             batch_size=batch_size,
             lr=setting(self, "lr"),
             embedding_l2=embedding_l2(self, batch_size),

@@ -1,6 +1,14 @@
 """What parameters that are left at None mean: the default network has values of its own, chosen together."""
 
-__all__ = ["DEFAULT_RECIPE", "PLAIN", "embedding_l2", "is_default", "setting"]
+__all__ = [
+    "DEFAULT_RECIPE",
+    "MOST_EPOCHS",
+    "PLAIN",
+    "embedding_l2",
+    "is_default",
+    "most_epochs",
+    "setting",
+]
 
 # With network="auto": chosen by an experiment over tables (see "Defaults" in doc/benchmarks.rst), together with the sizes of
 # `DefaultNetwork`.
@@ -17,6 +25,10 @@ DEFAULT_RECIPE = {
 # The recipe's L2 was chosen where batches have so many rows. It acts against the mean gradient of a batch, in which a row
 # counts one part of the batch: in larger batches the same penalty would hold values back the more.
 L2_BATCH = 512
+# With the default recipe the best epoch of a table that is not large comes early, and a cosine over more epochs costs time
+# for nothing.
+MOST_EPOCHS = 20
+EPOCHS_OF_FEW, MANY_ROWS = 12, 100_000
 # With a network of the user's own: nothing that would have to be tuned to it.
 PLAIN = {
     "embedding_dim": 16,
@@ -49,3 +61,10 @@ def embedding_l2(estimator, batch_size):
     if estimator.embedding_l2 is None and is_default(estimator.network):
         value *= min(1.0, L2_BATCH / batch_size)
     return value
+
+
+def most_epochs(estimator, n_rows):
+    """Epochs of the training, at most: ``max_epochs``, or what None stands for with so many training rows."""
+    if estimator.max_epochs is not None:
+        return estimator.max_epochs
+    return EPOCHS_OF_FEW if is_default(estimator.network) and n_rows < MANY_ROWS else MOST_EPOCHS

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import warnings
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,12 +13,24 @@ from ._narrowing import build_network
 from ._searching import check_slots
 from ._settings import setting
 from .base import is_described, resolve_network
+from .exceptions import SingleClassWarning
 from .nn import ReLUDropout
 from .search import FieldNet, train
+from .search._training import memory_explained
 from .utils._sklearn import validate_parameters
 from .utils._state import snapshot
 
-__all__ = ["PartialFit", "rolled_back"]
+__all__ = ["PartialFit", "rolled_back", "warn_of_single_class"]
+
+
+def warn_of_single_class(estimator, target):
+    """Tell that a fit has trained nothing."""
+    warnings.warn(
+        f"{type(estimator).__name__} was fitted on the single class {target.classes.tolist()}: nothing was trained, and "
+        "every row is predicted to be of this class.",
+        SingleClassWarning,
+        stacklevel=4,
+    )
 
 
 @contextmanager
@@ -51,6 +64,7 @@ class PartialFit:
         rows = self._prepare(X, y, sample_weight, fitted, classes)
         if rows.target.n_outputs == 0:
             self._publish(Fitted(rows.target, rows.encoder, None, {}, setting(self, "embedding_dim")))
+            warn_of_single_class(self, rows.target)
             return self
         with rolled_back(fitted or self):
             self._publish(self._next_epoch(network, rows, fitted))
@@ -85,16 +99,17 @@ class PartialFit:
         )
         seen = rows.weight_seen(before)
         plan = dataclasses.replace(plan, seed=plan.seed + n_iter, lr=plan.lr * rows.rate(seen))
-        if fitted is None:
-            device, history, search_history = resolve_device(self.device), [], []
-            module = build_network(network, [], {}, seeds.fresh(self._context(rows, plan))).to(device)
-            architecture, net = self._described(network), self._new_net(module, loss, plan)
-        else:
-            device, history, search_history = device_of(fitted.net_), fitted.history_, fitted.search_history_
-            module = copy.deepcopy(fitted.net_.module_)
-            architecture = self._adjusted(fitted, module)
-            net = self._live_net(fitted, module, loss, plan)
-        result = train(net, self._tensors(rows, device), plan)
+        with memory_explained(plan.batch_size):
+            if fitted is None:
+                device, history, search_history = resolve_device(self.device), [], []
+                module = build_network(network, [], {}, seeds.fresh(self._context(rows, plan))).to(device)
+                architecture, net = self._described(network), self._new_net(module, loss, plan)
+            else:
+                device, history, search_history = device_of(fitted.net_), fitted.history_, fitted.search_history_
+                module = copy.deepcopy(fitted.net_.module_)
+                architecture = self._adjusted(fitted, module)
+                net = self._live_net(fitted, module, loss, plan)
+            result = train(net, self._tensors(rows, device), plan)
         if result.interrupted:
             raise KeyboardInterrupt
         net.keep_training()

@@ -47,7 +47,8 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     embedding_l2 : float or None, default=None
         L2 decay of embeddings and first-order weights: its gradient, embedding_l2 times the value, is added before
         Adam's scaling. Raise it against over-fitting of rare values. Tables much larger than a batch
-        decay only in the rows that a batch touches. None: 0.3 with ``network="auto"``, 0 with another.
+        decay only in the rows that a batch touches. None: with ``network="auto"`` 0.3, in batches of more than 512 rows
+        0.3 x 512 / batch; 0 with another.
     weight_decay : float or None, default=None
         The same for all other weights. None: 0.00001 with ``network="auto"``, 0 with another.
     embedding_init : float or None, default=None
@@ -57,10 +58,11 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         through sines and cosines of so many trained frequencies, or as a multiple of one vector.
     batch_size : int or "auto", default="auto"
         Rows of a training step; "auto" is between 32 and 4096, for about 64 steps an epoch.
-    max_epochs : int, default=20
-        Passes over the training rows at most.
+    max_epochs : int or None, default=None
+        Passes over the training rows at most. None: 20, with ``network="auto"`` and fewer than 100,000 rows 12.
     search_epochs : int or None, default=None
-        Epochs of each search; None: two fifths of ``max_epochs`` with ``network="auto"``, else ``max_epochs``.
+        Epochs of each search. None: two fifths of ``max_epochs`` with ``network="auto"``, else ``max_epochs``, which
+        counts as 20 if it is None.
     early_stopping : bool or "auto", default="auto"
         Stop when held-out rows no longer improve and keep the best epoch. "auto" does so when ``fit`` is given ``X_val``,
         with a network of your own from 10,000 rows, and with ``network="auto"`` from 200: up to 5,000 rows four networks
@@ -173,7 +175,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         embedding_init=None,
         numeric_embedding="piecewise",
         batch_size="auto",
-        max_epochs=20,
+        max_epochs=None,
         search_epochs=None,
         early_stopping="auto",
         validation="auto",
@@ -399,7 +401,8 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
     embedding_l2 : float or None, default=None
         L2 decay of embeddings and first-order weights: its gradient, embedding_l2 times the value, is added before
         Adam's scaling. Raise it against over-fitting of rare values. Tables much larger than a batch
-        decay only in the rows that a batch touches. None: 0.3 with ``network="auto"``, 0 with another.
+        decay only in the rows that a batch touches. None: with ``network="auto"`` 0.3, in batches of more than 512 rows
+        0.3 x 512 / batch; 0 with another.
     weight_decay : float or None, default=None
         The same for all other weights. None: 0.00001 with ``network="auto"``, 0 with another.
     embedding_init : float or None, default=None
@@ -409,10 +412,11 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
         through sines and cosines of so many trained frequencies, or as a multiple of one vector.
     batch_size : int or "auto", default="auto"
         Rows of a training step; "auto" is between 32 and 4096, for about 64 steps an epoch.
-    max_epochs : int, default=20
-        Passes over the training rows at most.
+    max_epochs : int or None, default=None
+        Passes over the training rows at most. None: 20, with ``network="auto"`` and fewer than 100,000 rows 12.
     search_epochs : int or None, default=None
-        Epochs of each search; None: two fifths of ``max_epochs`` with ``network="auto"``, else ``max_epochs``.
+        Epochs of each search. None: two fifths of ``max_epochs`` with ``network="auto"``, else ``max_epochs``, which
+        counts as 20 if it is None.
     early_stopping : bool or "auto", default="auto"
         Stop when held-out rows no longer improve and keep the best epoch. "auto" does so when ``fit`` is given ``X_val``,
         with a network of your own from 10,000 rows, and with ``network="auto"`` from 200: up to 5,000 rows four networks

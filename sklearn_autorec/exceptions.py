@@ -10,6 +10,7 @@ __all__ = [
     "ModelFileError",
     "NonFiniteLossError",
     "NonFinitePredictionError",
+    "SingleClassWarning",
     "SuspiciousColumnWarning",
     "UnknownCategoryWarning",
 ]
@@ -25,6 +26,10 @@ class DataTypeDriftWarning(UserWarning):
 
 class DoubtfulKindWarning(UserWarning):
     """Columns of whole numbers may be ids or numbers, and nothing about them tells which."""
+
+
+class SingleClassWarning(UserWarning):
+    """All labels of the training table are the same: nothing was trained, every row gets this label."""
 
 
 class SuspiciousColumnWarning(UserWarning):

@@ -1,5 +1,6 @@
 """scikit-learn's own checks on every public estimator, with default parameters."""
 
+import pytest
 import sklearn
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
@@ -113,6 +114,7 @@ ESTIMATORS = [
 @parametrize_with_checks(
     ESTIMATORS, expected_failed_checks=lambda e: EXPECTED_FAILURES.get(type(e).__name__, {}), xfail_strict=True
 )
+@pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SingleClassWarning")
 def test_sklearn_check(estimator, check):
     check(estimator)
 

@@ -1,6 +1,9 @@
 """The pages under doc/: their examples run, and the reference lists every public module."""
 
+import ast
 import doctest
+import importlib
+import inspect
 import itertools
 import pkgutil
 import re
@@ -40,6 +43,34 @@ def test_the_reference_lists_every_public_module():
     assert public - {"estimators", "linear_model", "utils"} <= listed
 
 
+def public_estimators():
+    """All public classes with parameters in scikit-learn's sense, and their names."""
+    names = [m.name for m in pkgutil.iter_modules(sklearn_autorec.__path__) if not m.name.startswith("_")]
+    found = {}
+    for module in [sklearn_autorec, *(importlib.import_module(f"sklearn_autorec.{name}") for name in names)]:
+        for name in getattr(module, "__all__", []):
+            if inspect.isclass(thing := getattr(module, name)) and hasattr(thing, "get_params"):
+                found[name] = thing
+    return found
+
+
+def test_defaults_are_those_that_the_docstrings_tell():
+    wrong, n_told = [], 0
+    for name, thing in public_estimators().items():
+        parameters = inspect.signature(thing).parameters
+        for told, text in re.findall(r"^(\w+(?:, \w+)*) : .*?default=(.+)$", inspect.getdoc(thing) or "", re.MULTILINE):
+            names = [p for p in told.split(", ") if p in parameters]
+            text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text.strip())
+            value = float("nan") if text == "nan" else ast.literal_eval(text)
+            # Parameters that stand together may have a default each, or one for all.
+            each = value if len(names) > 1 and isinstance(value, tuple) else [value] * len(names)
+            for parameter, expected in zip(names, each, strict=True):
+                n_told += 1
+                if repr(parameters[parameter].default) != repr(expected):
+                    wrong.append((name, parameter, parameters[parameter].default, expected))
+    assert wrong == [] and n_told > 400
+
+
 @pytest.mark.parametrize("page", SOURCES, ids=lambda page: str(page.relative_to(DOC)))
 def test_rows_of_tables_are_whole(page):
     """In a simple table text in the first column begins a new row: what was meant as a second line stands alone."""
@@ -50,3 +81,17 @@ def test_rows_of_tables_are_whole(page):
         rows = lines[start + 1 : end]
         if all(rows):  # else the lines between two tables
             assert [row for row in rows if row[:second].strip() and not row[second:].strip()] == []
+
+
+def test_tests_named_in_the_page_of_faults_exist():
+    """The page is evidence only as long as its tests are there."""
+    text = (DOC / "reliability.rst").read_text(encoding="utf-8")
+    named = re.findall(r"``(?:tests/)?([\w/]*test_\w+(?:\.py)?)``", text)
+    tests = Path(__file__).parent
+    sources = {
+        path.relative_to(tests).as_posix(): path.read_text(encoding="utf-8") for path in tests.rglob("test_*.py")
+    }
+    functions = set(re.findall(r"^ *def (test_\w+)\(", "\n".join(sources.values()), re.MULTILINE))
+    files = {*sources, *(name.rsplit("/", 1)[-1] for name in sources)}
+    assert len(named) > 60
+    assert [name for name in named if name not in (files if name.endswith(".py") else functions)] == []

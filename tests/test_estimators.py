@@ -28,7 +28,12 @@ from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP
-from sklearn_autorec.exceptions import ConvergenceWarning, NonFiniteLossError, UnknownCategoryWarning
+from sklearn_autorec.exceptions import (
+    ConvergenceWarning,
+    NonFiniteLossError,
+    SingleClassWarning,
+    UnknownCategoryWarning,
+)
 from sklearn_autorec.interaction import AutoFIS, RandomInteractions
 from sklearn_autorec.networks import FM, DeepFM, MLPNetwork
 from sklearn_autorec.nn import PackedEmbedding
@@ -504,12 +509,16 @@ def test_odd_tables(X, network):
 
 def test_one_row_and_one_class():
     X = pd.DataFrame({"a": ["x", "y", "x"]})
-    one = quick().fit(X, [1, 1, 1])
+    with pytest.warns(SingleClassWarning, match=r"single class \[1\]: nothing was trained"):
+        one = quick().fit(X, [1, 1, 1])
     assert (one.predict(X) == 1).all() and one.predict_proba(X).tolist() == [[1.0]] * 3
     assert RatingRegressor(network=SMALL, max_epochs=1, random_state=0).fit(X[:1], [2.0]).predict(
         X[:1]
     ) == pytest.approx(2.0, abs=0.5)
     assert len(pickle.loads(pickle.dumps(one)).predict(X)) == 3
+    with pytest.warns(SingleClassWarning, match=r"single class \['a'\]: nothing was trained"):
+        quick().partial_fit(X, ["a", "a", "a"], classes=["a"])
+    quick().partial_fit(X, ["a", "a", "a"], classes=["a", "b"])  # warnings are errors here
 
 
 @pytest.mark.parametrize("y", [[0, 1, np.nan], [0, 1, np.inf], [0.5, 0.1, 0.2], [[0, 1], [1, 0], [1, 1]], None])

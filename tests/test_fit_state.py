@@ -23,7 +23,7 @@ from sklearn_autorec.feature_selection import FSTD, FieldSelector
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.model_selection import RegularizedEvolutionSearchCV
 from sklearn_autorec.preprocessing import FieldEncoder
-from sklearn_autorec.search import FieldNet
+from sklearn_autorec.search import EncodedTensors, FieldNet
 from sklearn_autorec.serving import load, save
 
 X, Y, _ = make_ctr(300, n_fields=3, pairs=1, random_state=0)
@@ -86,6 +86,62 @@ def test_a_fit_that_fails_changes_nothing(kind, how, tmp_path):
     np.testing.assert_array_equal(outputs(model), scores)
     model.fit(X, other)  # and the estimator still fits
     assert not np.array_equal(outputs(model), scores)
+
+
+def out_of_memory(*args, **kwargs):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.mark.parametrize("how", ["fit", "partial_fit", "warm_start"])
+@pytest.mark.parametrize("where", ["step", "rows", "device"])
+@pytest.mark.parametrize("kind", TARGETS)
+def test_a_fit_that_runs_out_of_device_memory_says_what_to_lower(kind, where, how, tmp_path, monkeypatch):
+    """While a batch is trained on, while rows are moved to the device, and while the network is."""
+    model, y = fitted(kind, how, tmp_path)
+    model.set_params(batch_size=64, warm_start=how == "warm_start", max_epochs=4)
+    scores, before = outputs(model), dict(vars(model))
+    plain = clone(model).set_params(warm_start=False)
+    if where == "step":
+        real, calls = FieldNet.train_step, []
+
+        def step(self, batch, **kwargs):
+            calls.append(1)
+            return real(self, batch, **kwargs) if len(calls) < 3 else out_of_memory()  # after steps that moved weights
+
+        monkeypatch.setattr(FieldNet, "train_step", step)
+    elif where == "rows":
+        monkeypatch.setattr(EncodedTensors, "from_table", out_of_memory)
+    else:
+        monkeypatch.setattr(torch.nn.Module, "to", out_of_memory)
+        if how != "fit":
+            monkeypatch.setattr(copy, "deepcopy", out_of_memory)  # of a fitted network, on its device
+    advice = r"Tried to allocate 2.00 GiB. .*: lower batch_size \(now 64\) or embedding_dim, or cap vocabularies"
+    with pytest.raises(torch.OutOfMemoryError, match=advice) as caught:
+        model.partial_fit(X, y) if how == "partial_fit" else model.fit(X, y)
+    assert str(caught.value).count("lower batch_size") == 1
+    assert ("moments need about" in str(caught.value)) == (where == "step")
+    monkeypatch.undo()
+    assert same_state(model, before)
+    np.testing.assert_array_equal(outputs(model), scores)
+    again = clone(plain).fit(X, y)
+    np.testing.assert_array_equal(outputs(model.set_params(warm_start=False).fit(X, y)), outputs(again))
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_prediction_goes_on_in_halves_when_device_memory_runs_out(kind, tmp_path, monkeypatch):
+    model, _ = fitted(kind, "fit", tmp_path)
+    expected, real, tried = outputs(model), type(model.net_.module_).forward, []
+
+    def forward(self, **inputs):
+        tried.append(len(inputs["ids"]))
+        return real(self, **inputs) if tried[-1] <= 80 else out_of_memory()
+
+    monkeypatch.setattr(type(model.net_.module_), "forward", forward)
+    np.testing.assert_array_equal(outputs(model), expected)
+    assert max(tried) == 304 and min(tried) <= 80
+    monkeypatch.setattr(type(model.net_.module_), "forward", out_of_memory)
+    with pytest.raises(torch.OutOfMemoryError, match="Tried to allocate"):
+        outputs(model)
 
 
 def stream(rows):

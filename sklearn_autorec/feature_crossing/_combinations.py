@@ -13,6 +13,16 @@ RADIX_LIMIT = 2**62  # more combinations than this are hashed to 64 bits
 FEW_ROWS = 16  # up to so many rows, combinations are looked up one by one
 
 
+def n_combinations(sizes):
+    """Product of positive sizes, or ``RADIX_LIMIT + 1`` if it is greater: of many sizes it would be a very long number."""
+    product = 1
+    for size in sizes:
+        product *= int(size)
+        if product > RADIX_LIMIT:
+            return RADIX_LIMIT + 1
+    return product
+
+
 def combine(ids, sizes):
     """One integer for each row's combination of ids; 0 where all are 0, wherever ``sizes`` allow it.
 

@@ -89,8 +89,8 @@ def choose_keys(
     smoothing : float
         Rows for which the parts' estimate counts.
     fill : bool, default=False
-        Whether pairs that gain nothing follow, up to ``max_crosses``: those of the fields that say most. Their
-        counts may be of use where their means are not.
+        Whether pairs that gain nothing follow, up to ``max_crosses``: those of the fields that say most in crosses,
+        then alone. Their counts may be of use where their means are not.
 
     Returns
     -------
@@ -153,6 +153,9 @@ def choose_keys(
             for single in singles:
                 try_pair(key, single)
     chosen = sorted(gains, key=lambda key: -gains[key])
-    if fill:  # pairs were tried in the order of their fields: the strongest first
-        chosen += useless
+    if fill:
+        # Fields that say something in a cross come first, even if they say nothing alone, then those that do.
+        of_crosses = {i: sum(gain for key, gain in gains.items() if i in key) for (i,) in singles}
+        rank = {i: r for r, (i,) in enumerate(sorted(singles, key=lambda key: (-of_crosses[key[0]], losses[key])))}
+        chosen += sorted(useless, key=lambda pair: sorted(rank[i] for i in pair))
     return chosen[:max_crosses]

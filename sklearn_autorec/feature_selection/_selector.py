@@ -9,6 +9,7 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._settings import MOST_EPOCHS
 from ..base import resolve_network
 from ..estimators import CTRClassifier, RatingRegressor
 from ..nn import BuildContext, mask_from_text
@@ -151,7 +152,7 @@ class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
             raise ValueError(f"method must search the 'gate' slot, such as AutoField(), got {self.method!r}.")
         model = self._searcher(y)
         model.set_params(network=self.network, search=method, early_stopping=False, warm_start=False)
-        model.set_params(search_epochs=model.search_epochs or model.max_epochs, max_epochs=1)
+        model.set_params(search_epochs=model.search_epochs or model.max_epochs or MOST_EPOCHS, max_epochs=1)
         model.fit(X, y, sample_weight=sample_weight)
         if model.net_ is None:
             raise ValueError(f"y has one class, {model.classes_.tolist()[0]!r}: no column can be better than another.")

@@ -55,7 +55,7 @@ class FieldRows(NumericEmbedding):
                 vectors = self.lookup(items, items + self.sequence_offsets[k], len(self.offsets) + k)
                 present = (items > 0).unsqueeze(-1).to(vectors.dtype)
                 total = (vectors * present).sum(1)
-                parts.append((total / present.sum(1).clamp_(min=1)).unsqueeze(1))
+                parts.append((total / present.sum(1).clamp(min=1)).unsqueeze(1))
         e = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         return e if inputs.gates is None else e * inputs.gates.unsqueeze(-1)
 

@@ -111,7 +111,7 @@ class NumericEmbedding(nn.Module):
         slopes = weight[:, :-2]  # (M, T, F_num, d)
         knots = torch.cat([weight[:, -1:], slopes[:, :-1]], 1).cumsum(1)  # where each step starts
         position = (values - self.low) * self.per_unit
-        step = position.detach().to(torch.int32).clamp_(0, self.n_bins - 1)
+        step = position.detach().to(torch.int32).clamp(0, self.n_bins - 1)
         within = (position - step).unsqueeze(-1)
         pairs = torch.cat([knots, slopes], 3).flatten(0, 2)
         start, slope = nn.functional.embedding(step * self.n_numeric + self.numbers, pairs).chunk(2, 3)

@@ -290,7 +290,7 @@ class PackedBits(_LivingRows):
         if not len(self.bits):
             return torch.zeros(*rows.shape, self.width, dtype=torch.int64), living.unsqueeze(-1) & (self.columns < 0)
         number = torch.where(living, number, 0)
-        used = torch.bitwise_and(self.bits[number].unsqueeze(-1), self.bit) != 0
+        used = torch.bitwise_and(self.bits[number].unsqueeze(-1).int(), self.bit.int()) != 0
         used = used.flatten(-2)[..., : self.width]
         return self.row_offsets[number].long().unsqueeze(-1) + used.long().cumsum(-1) - 1, used & living.unsqueeze(-1)
 

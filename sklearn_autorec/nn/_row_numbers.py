@@ -37,9 +37,9 @@ class RowNumbers:
     def number(self, rows):
         """Number of each row among the living, and whether it lives; (...) each."""
         byte, k, block = rows // 8, rows % 8, rows // BLOCK
-        own = self.alive[byte]
-        living = torch.bitwise_and(own, self.bit[k]) != 0
+        own = self.alive[byte].int()  # older runtimes of ONNX compare no bytes
+        living = torch.bitwise_and(own, self.bit[k].int()) != 0
         at = (block * (BLOCK // 8)).unsqueeze(-1) + torch.arange(BLOCK // 8, device=rows.device)
         earlier = torch.where(at < byte.unsqueeze(-1), self.popcount[self.alive[at].long()], 0).sum(-1)
-        within = self.popcount[torch.bitwise_and(own, self.below[k]).long()]
+        within = self.popcount[torch.bitwise_and(own, self.below[k].int()).long()]
         return self.before[block].long() + earlier + within, living

@@ -117,16 +117,19 @@ def encode_few(X, schema, max_length, fields):
     if not len(X) or schema.separators or X.columns.tolist() != schema.names:
         return None
     n, m = len(X), len(schema.numeric)
-    # One conversion of the whole table: access column by column would take most of the time.
-    values = X.to_numpy(dtype=object).T.tolist()
+    values = _cells(X)
+    dtypes = None  # read once, and only where a column of ids holds floats
     plain = None  # whether cells are of types that are looked up as they are; strings are found or not in any case
     ids = np.empty((n, len(schema.categorical)), np.int32)
     for j, i in enumerate(schema.categorical):
         if plain is None and fields[i].kind != "O":
             ids_only = values if len(schema.categorical) == len(values) else map(values.__getitem__, schema.categorical)
             plain = set(map(type, chain.from_iterable(ids_only))) <= _EXACT_TYPES
-        if plain is False and _narrow_floats(values[i], X, i):
-            return None
+        if plain is False and any(type(v) is float and v == v for v in values[i]):
+            dtypes = X.dtypes.tolist() if dtypes is None else dtypes
+            # Cells do not show how exact the column was, which tells the floats that are integers.
+            if dtypes[i] != np.float64 and dtypes[i] != np.dtype(object):
+                return None
         found = fields[i].ids_of_few(values[i], plain is True)
         if found is None:
             return None
@@ -156,12 +159,28 @@ def encode_few(X, schema, max_length, fields):
     return EncodedTable(ids, numeric, sequences)
 
 
-def _narrow_floats(values, X, i):
-    """Whether a column has floats whose type the cells do not show, and tells which of them are integers."""
-    if not any(type(v) is float and v == v for v in values):
-        return False
-    dtype = X.dtypes.iloc[i]
-    return dtype != np.float64 and dtype != np.dtype(object)
+_EXACT_SCALARS = {
+    np.float64,
+    np.int64,
+    np.int32,
+    np.int16,
+    np.int8,
+    np.uint64,
+    np.uint32,
+    np.uint16,
+    np.uint8,
+    np.bool_,
+}
+
+
+def _cells(X):
+    """Cells of a few rows as Python values, a list for each column."""
+    if len(X) == 1:
+        row = [X.iat[0, j] for j in range(X.shape[1])]
+        if not any(isinstance(cell, np.floating) and type(cell) is not np.float64 for cell in row):
+            return [[cell.item() if type(cell) in _EXACT_SCALARS else cell] for cell in row]
+    # One conversion of the whole table: access column by column would take most of the time.
+    return X.to_numpy(dtype=object).T.tolist()
 
 
 def _numbers_of_few(columns, schema):

@@ -280,11 +280,17 @@ class Vocabulary:
                 ids[k] = UNKNOWN
             elif value != value:
                 ids[k] = MISSING
-            elif type(value) is int and self.kind in ("i", None) and self.seen <= NUMBERS:
+            elif self._is_new_number(value):
                 ids[k] = UNKNOWN
             else:
                 return None
         return ids
+
+    def _is_new_number(self, value):
+        """Whether a Python number that is no category needs no conversion to be sure of that."""
+        if self.kind not in ("i", None) or not self.seen <= NUMBERS:
+            return False
+        return type(value) is int or (type(value) is float and value.is_integer())
 
     def _hash_few(self, values):
         missing = [is_missing(value) or value == "" for value in values]

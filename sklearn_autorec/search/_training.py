@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,6 +108,24 @@ def release_memory():
     """Give cached blocks back to the device."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+@contextmanager
+def memory_explained(batch_size):
+    """If a device runs out of memory beside the steps of `train`, say what may be lowered, as that does."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        if isinstance(error.__cause__, torch.OutOfMemoryError):  # that of `train`, with an estimate
+            raise
+        raise _with_advice(error, batch_size, "Rows and weights are too many for this device") from error
+
+
+def _with_advice(error, batch_size, reason):
+    return torch.OutOfMemoryError(
+        f"{error} {reason}: lower batch_size (now {batch_size}) or embedding_dim, or cap vocabularies with "
+        "encoder=FieldEncoder(max_categories=...)."
+    )
 
 
 def _in_blocks(batch):
@@ -236,10 +255,10 @@ def train(net, data, plan, valid=None, on_epoch=None):
         interrupted = True
     except torch.OutOfMemoryError as error:
         needed = sum(t.numel() * t.element_size() for t in module.parameters())
-        raise torch.OutOfMemoryError(
-            f"{error} Weights, gradients and moments need about {4 * needed / 2**30:.2f} GiB, the rest is that of a batch: "
-            f"lower batch_size (now {plan.batch_size}) or embedding_dim, or cap vocabularies with "
-            "encoder=FieldEncoder(max_categories=...)."
+        raise _with_advice(
+            error,
+            plan.batch_size,
+            f"Weights, gradients and moments need about {4 * needed / 2**30:.2f} GiB, the rest is that of a batch",
         ) from error
     except NonFiniteLossError as error:
         hint = f"{error} of epoch {len(history) + 1}; a smaller lr (now {plan.lr}) or smaller numeric values may help"

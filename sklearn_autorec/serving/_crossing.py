@@ -1,12 +1,11 @@
 """The state of fitted `FieldCrosser` and `AutoCross`: what is written, and what is checked when it is read."""
 
-import math
 from itertools import pairwise
 
 import numpy as np
 
 from ..feature_crossing import FieldCrosser
-from ..feature_crossing._combinations import RADIX_LIMIT, Combinations
+from ..feature_crossing._combinations import RADIX_LIMIT, Combinations, n_combinations
 from ..feature_crossing._reading import HALF_WIDTH, binned_columns, column_sizes
 from ..preprocessing import FieldEncoder
 from ..preprocessing._numeric import GRIDS
@@ -109,7 +108,7 @@ def _combinations(sizes, saved, where):
     vocabulary = vocabulary_of(saved, where)
     if vocabulary.kind not in ("i", None) or vocabulary.n_hash_buckets:
         refuse(f"{where}: values", "whole numbers", saved)
-    keys, n_keys = vocabulary.categories, math.prod(sizes)
+    keys, n_keys = vocabulary.categories, n_combinations(sizes)
     if len(keys) and n_keys <= RADIX_LIMIT and not 0 < int(keys.min()) <= int(keys.max()) < n_keys:
         refuse(f"{where}: values", f"in [1, {n_keys})", keys)
     return Combinations.restored(sizes, vocabulary, 0)

@@ -4,6 +4,8 @@ import numpy as np
 
 from ._nodes import refuse
 
+DEEPEST = 64  # steps from a root to a leaf: all trees of a sum are walked as deep as the deepest
+
 
 def check_forest(roots, left, right, where):
     """Refuse nodes that are no trees: walks through such would take time or memory without bound.
@@ -34,3 +36,10 @@ def check_forest(roots, left, right, where):
     parents[roots] += 1
     if (parents != 1).any():
         refuse(f"{where}: nodes", "children of one node each", left)
+    at = roots
+    for _ in range(DEEPEST + 1):
+        at = at[~leaf[at]]
+        if not len(at):
+            return
+        at = np.concatenate([left[at], right[at]])
+    refuse(f"{where}: nodes", f"at most {DEEPEST} steps below their root", left)

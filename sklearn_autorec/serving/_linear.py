@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..feature_crossing._combinations import RADIX_LIMIT
+from ..feature_crossing._combinations import RADIX_LIMIT, n_combinations
 from ..linear_model import CrossedLinearClassifier
 from ..linear_model._core import CrossedLinear, CrossedLinearOptions
 from ..linear_model._terms import TABLE_SIZE, CategoricalTerm, CrossTerm, NumericTerm, SequenceTerm, Terms
@@ -173,7 +173,7 @@ def _cross(core, cross, bins, keys, made):
     if not isinstance(keys, np.ndarray) or keys.ndim != 1 or keys.dtype != np.int64 or not (np.diff(keys) > 0).all():
         refuse(f"keys of {cross}", "rising int64", keys)
     term = CrossTerm(tuple(parts), cross, keys)
-    n_keys = math.prod(term.sizes)
+    n_keys = n_combinations(term.sizes)
     if len(keys) and n_keys <= RADIX_LIMIT and not 0 <= int(keys[0]) <= int(keys[-1]) < n_keys:
         refuse(f"keys of {cross}", f"in [0, {n_keys})", keys)
     return term
@@ -181,7 +181,7 @@ def _cross(core, cross, bins, keys, made):
 
 def _check_tables(crossed, weights):
     """Refuse crosses whose tables would take memory out of proportion to the file."""
-    sizes = [math.prod(term.sizes) for term in crossed]
+    sizes = [n_combinations(term.sizes) for term in crossed]
     n_bytes = 4 * sum(size for size in sizes if size <= TABLE_SIZE)
     limit = TABLE_BYTES + 64 * getattr(weights, "nbytes", 0)
     if n_bytes > limit:

@@ -14,6 +14,7 @@ from ._statistics import restored_statistics, statistics_state
 
 _BOOSTED = ("crosses", "edges", "statistics", "trees")
 _TREES = TreeSum.NAMES
+LARGEST = 1e100  # of a part's weight or leaf: sums of them, times the scale of ratings, are finite
 
 
 def mixture_state(mixture):
@@ -42,6 +43,9 @@ def restored_mixture(state, encoder, logistic):
     for name, model in models.items():
         if name == WIDE:
             found[name] = crossed_linear_from_state(model, encoder, 1)
+            for values in (found[name].weights, found[name].bias):
+                if (np.abs(values) > LARGEST).any():
+                    refuse("mixture: weights of the crossed linear model", f"within {LARGEST}", values)
         else:
             found[name] = _restored_boosted(model, encoder, logistic)
     return Mixture(dict(weights), found)
@@ -113,7 +117,7 @@ def _trees(state, n_features):
     """A sum of trees in which every way leads down to a leaf."""
     start, roots, feature, threshold, missing_left, left, right, value, n = take(state, _TREES, "A sum of trees")
     number(start, "start of the trees", -1e6, 1e6)
-    if n != n_features:
+    if type(n) is not int or n != n_features:
         refuse("features of the trees", n_features, n)
     roots = _rising(_array(roots, np.int32, (None,), "roots"), "roots")
     n_nodes = len(feature) if isinstance(feature, np.ndarray) else 0
@@ -132,6 +136,8 @@ def _trees(state, n_features):
         else:
             _array(values, dtype, (n_nodes,), f"{name} of the trees")
     _array(missing_left, bool, (n_nodes,), "missing_left of the trees")
+    if (np.abs(value) > LARGEST).any():
+        refuse("value of the trees", f"within {LARGEST}", value)
     check_forest(roots, left, right, "The trees")
     if n_nodes:
         if feature.min() < 0 or feature.max() >= n_features:

@@ -109,7 +109,9 @@ def to_onnx(model, path):
     dynamic = (tuple({0: batch} for _ in names),)
     with _quiet():
         # Exported beforehand: left to itself, torch.onnx.export falls back to a fixed batch where code depends on it.
-        program = torch.export.export(_Served(model, module, names).eval(), examples, dynamic_shapes=dynamic)
+        # Not strict: on older releases strict tracing knows neither autograd functions nor unions of dicts.
+        served = _Served(model, module, names).eval()
+        program = torch.export.export(served, examples, dynamic_shapes=dynamic, strict=False)
         torch.onnx.export(
             program,
             examples,

@@ -1,17 +1,17 @@
 """The state of fitted `TargetStatistics` and its core: what is written, and what is checked when it is read."""
 
-import math
-
 import numpy as np
 
-from ..feature_crossing._combinations import RADIX_LIMIT
+from ..feature_crossing._combinations import RADIX_LIMIT, n_combinations
 from ..feature_crossing._reading import binned_columns, column_sizes
-from ..feature_crossing._statistics import METHODS, Statistics
+from ..feature_crossing._statistics import DENSE_FACTOR, DENSE_LEAST, METHODS, Statistics
 from ..utils._state import snapshot
+from ._collisions import all_different
 from ._crossing import _check_encoder, _cuts, _rising
 from ._encoder import number, take
 from ._nodes import refuse
 
+TABLE_BYTES = 2**28  # of the tables in which combinations are looked up, beside those that the file pays for
 _CORE = (
     "keys",
     "smoothing",
@@ -57,7 +57,8 @@ def restored_statistics(state, sizes, where):
     """
     found = dict(zip(_CORE, take(state, _CORE, where), strict=True))
     keys = found["keys"]
-    if not isinstance(keys, list) or not all(_key(key, len(sizes)) for key in keys) or len(set(keys)) < len(keys):
+    good = isinstance(keys, list) and all(_key(key, len(sizes)) for key in keys)
+    if not good or not all_different(keys, f"{where}: keys"):
         refuse(f"{where}: keys", f"different tuples of different positions below {len(sizes)}", keys)
     if found["sizes"] != list(sizes) or not all(type(size) is int for size in found["sizes"]):
         refuse(f"{where}: sizes", str(list(sizes)), found["sizes"])
@@ -69,19 +70,25 @@ def restored_statistics(state, sizes, where):
     prior = found["prior"]
     if not isinstance(prior, np.ndarray) or prior.ndim != 1 or prior.dtype != np.float64 or not len(prior):
         refuse(f"{where}: prior", "float64 of one dimension", prior)
-    if not np.isfinite(prior).all():
-        refuse(f"{where}: prior", "finite", prior)
+    if not (np.abs(prior) <= np.finfo(np.float32).max).all():
+        refuse(f"{where}: prior", "finite float32 numbers", prior)
     for name in ("combinations", "means", "counts"):
         if not isinstance(found[name], list) or len(found[name]) != len(keys):
             refuse(f"{where}: {name}", f"a list of {len(keys)}", found[name])
+    n_bytes = paid = 0  # of look-up tables over all combinations of a key, which are made for speed
     for key, seen, means, counts in zip(keys, found["combinations"], found["means"], found["counts"], strict=True):
-        _check_table(math.prod(sizes[i] for i in key), seen, means, counts, len(prior), f"{where}: key {key}")
+        span = n_combinations(sizes[i] for i in key)
+        _check_table(span, seen, means, counts, len(prior), f"{where}: key {str(key):.100}")
+        n_bytes += 8 * span if span <= max(DENSE_FACTOR * len(seen), DENSE_LEAST) else 0
+        paid += seen.nbytes
+    if n_bytes > TABLE_BYTES + 64 * paid:
+        refuse(f"{where}: tables", f"of at most {TABLE_BYTES + 64 * paid} bytes", n_bytes)
     return Statistics.restored(found)
 
 
 def _key(key, n):
     ok = isinstance(key, tuple) and key and all(type(i) is int and 0 <= i < n for i in key)
-    return bool(ok) and len(set(key)) == len(key)
+    return bool(ok) and len(key) <= n and len(set(key)) == len(key)
 
 
 def _check_table(span, seen, means, counts, n_targets, where):
@@ -126,7 +133,7 @@ def restore_target_statistics(transformer, state):
     names, n, has_names, positions, keys, edges, encoder, target_type, classes, centre, scale, statistics = found
     if type(n) is not int or n < 1:
         refuse("n_features", "an int of at least 1", n)
-    if names is not None and (not isinstance(names, list) or len(names) != n or len(set(names)) < n):
+    if names is not None and (not isinstance(names, list) or len(names) != n or not all_different(names, "names")):
         refuse("names", f"None or {n} different column names", names)
     if has_names not in (True, False) or (has_names and not all(isinstance(name, str) for name in names or [None])):
         refuse("has_feature_names", "True or False, and only True if names are strings", has_names)
@@ -168,5 +175,6 @@ def _check_target(target_type, classes, n_targets):
             refuse("classes", "None for numbers", classes)
         return
     n = 2 if target_type == "binary" else n_targets
-    if not isinstance(classes, np.ndarray) or classes.shape != (n,) or len(set(classes.tolist())) < n:
+    good = isinstance(classes, np.ndarray) and classes.shape == (n,)
+    if not good or not all_different(classes.tolist(), "classes"):
         refuse("classes", f"{n} different values", classes)

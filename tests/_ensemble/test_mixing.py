@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sklearn_autorec._ensemble._boosted import StatisticsBoosting
 from sklearn_autorec._ensemble._companions import (
     NETWORK,
     STATISTICS,
     WIDE,
     Mixture,
+    _fit_statistics,
     fit_mixture,
     possible_companions,
 )
@@ -180,6 +182,29 @@ def test_parts_that_judge_in_turn_end_in_models_of_all_rows(logistic):
     known = (4 * shuffled.y - 2 if logistic else shuffled.y)[:800]
     control = fit_mixture([WIDE, STATISTICS], shuffled, None, parts, known, logistic=logistic, seed=0)
     assert control.weights[NETWORK] > 0.8
+
+
+def test_trees_of_each_part_have_not_seen_its_rows_and_the_last_are_as_many_as_on_average(monkeypatch):
+    rows, _ = rows_of(240, True)
+    parts = np.arange(240) % 3 - 1
+    fits, real = [], StatisticsBoosting.fit
+
+    def spy(self, table, n_ids, y, weight=None, **options):
+        fits.append((table.ids, y, options))
+        real(self, table, n_ids, y, weight, **options)
+        fits[-1] += (np.mean([len(trees) for trees in self.trees]),)
+        return self
+
+    monkeypatch.setattr(StatisticsBoosting, "fit", spy)
+    _, outputs = _fit_statistics(rows, rows.y, None, parts, True, 0)
+    assert outputs.shape == (160,) and np.isfinite(outputs).all() and len(fits) == 3
+    for part, (ids, y, options, _) in enumerate(fits[:2]):
+        assert_array_equal(ids, rows.table.ids[parts != part])
+        assert_array_equal(y, rows.y[parts != part])
+        assert_array_equal(options["valid"][0].ids, rows.table.ids[parts == part])
+    ids, y, options, n_trees = fits[2]
+    assert len(y) == 240 and options.get("valid") is None
+    assert options["n_trees"] == n_trees == max(round(np.mean([fit[3] for fit in fits[:2]])), 1)
 
 
 def test_without_rows_that_judge_all_count_alike():

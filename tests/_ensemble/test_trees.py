@@ -13,6 +13,7 @@ from sklearn_autorec._ensemble._boosted import StatisticsBoosting
 from sklearn_autorec._ensemble._codes import FieldCodes
 from sklearn_autorec._ensemble._trees import FEW_ROWS, TreeSum
 from sklearn_autorec.preprocessing import FieldEncoder
+from sklearn_autorec.preprocessing._table import EncodedTable
 
 
 def numbers_with_gaps(n=2000):
@@ -110,6 +111,14 @@ def test_codes_are_ids_and_bins_of_equal_rows():
     assert codes.sizes == [encoder.n_ids_[0], bins.max() + 1]
 
 
+def test_a_value_on_an_edge_is_in_the_bin_above():
+    codes = FieldCodes.of_edges([np.array([1.0, 2.0], np.float32)], [])
+    numeric = np.array([[0.5, 0], [1, 0], [1.5, 0], [2, 0], [3, 0], [0, 1]], np.float32)
+    table = EncodedTable(np.zeros((6, 0), np.int32), numeric, np.zeros((6, 0), np.int32))
+    assert codes.columns(table)[0].tolist() == [2, 3, 3, 4, 4, 0]
+    assert codes.sizes == [5]
+
+
 # boosting --------------------------------------------------------------------------------------------
 
 
@@ -171,8 +180,10 @@ def test_boosting_learns_nothing_from_noise_of_many_values():
     assert loss(control.decision_function(boosting.features(test))) > np.log(2) + 0.3
 
 
-def test_held_out_rows_stop_the_trees():
+def test_held_out_rows_stop_the_trees(monkeypatch):
     X, y, _ = ids_and_number(0)
+    grown, real = [], TreeSum.of
+    monkeypatch.setattr(TreeSum, "of", lambda boosting: grown.append(real(boosting)) or grown[-1])
     encoder, train, valid = encoded(X, 4000)
     held_out = valid, y[4000:], None
     model = StatisticsBoosting(True, learning_rate=0.4, n_bags=2)
@@ -184,9 +195,24 @@ def test_held_out_rows_stop_the_trees():
         return np.mean(np.logaddexp(0, logits) - y[4000:] * logits)
 
     features = model.features(valid)
-    for trees in model.trees:  # no prefix is better
-        losses = [loss(trees.first(n).predict(features)) for n in range(1, len(trees) + 1)]
-        assert np.argmin(losses) == len(trees) - 1
+    for trees, all_trees in zip(model.trees, grown, strict=True):  # of all that were grown no other prefix is better
+        losses = [loss(all_trees.first(n).predict(features)) for n in range(1, len(all_trees) + 1)]
+        assert np.argmin(losses) == len(trees) - 1 < len(all_trees) - 1
+
+
+@pytest.mark.parametrize("n_rows", [FEW_ROWS, 200])
+def test_logits_are_the_mean_over_bags_and_missing_numbers_stay_missing(n_rows):
+    X, y, _ = ids_and_number(3, n=1500)
+    X.loc[::7, "price"] = np.nan
+    encoder, train, test = encoded(X, 1300)
+    model = StatisticsBoosting(True, n_bags=3, max_crosses=0)
+    model.fit(train, encoder.n_ids_, y[:1300], rng=np.random.RandomState(0), n_trees=5)
+    test = test.take(np.arange(n_rows))
+    features = model.features(test)
+    assert_array_equal(np.isnan(features[:, 0]), X["price"].isna()[1300 : 1300 + n_rows])
+    bags = [trees.predict(features) for trees in model.trees]
+    assert_allclose(model.logits(test), np.mean(bags, axis=0))
+    assert not np.allclose(bags[0], bags[1])
 
 
 def test_boosting_keeps_bits_over_rows_and_pickles():

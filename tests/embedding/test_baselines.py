@@ -19,7 +19,9 @@ def fit(table, search, seed=0, **options):
     return CTRClassifier(search=search, random_state=seed, **options).fit(*table)
 
 
-@pytest.mark.parametrize("width, expected", [(1, 1), (3, 3), (8, 8), (0.25, 2), (0.01, 1), (1.0, 8), (0.4, 3)])
+@pytest.mark.parametrize(
+    "width, expected", [(1, 1), (3, 3), (8, 8), (0.25, 2), (0.01, 1), (1.0, 8), (0.4, 3), (0.45, 4)]
+)
 def test_equal_size_gives_every_field_the_width(table, width, expected):
     model = fit(table, EqualSize(width))
     assert list(model.embedding_sizes_.values()) == [expected] * 6
@@ -33,11 +35,17 @@ def test_equal_size_gives_every_field_the_width(table, width, expected):
     assert sum(p.numel() for p in embedding.parameters()) == (n_values * expected) + (expected < 8) * expected * 8
 
 
+def test_equal_size_takes_a_quarter_where_nothing_is_said(table):
+    assert set(fit(table, EqualSize(), max_epochs=1).embedding_sizes_.values()) == {2}
+
+
 def test_equal_size_refuses_what_does_not_fit(table):
     with pytest.raises(ValueError, match="between 0 and embedding_dim=8, got"):
         fit(table, EqualSize(9))
     with pytest.raises(ValueError, match="'width' parameter of EqualSize"):
         fit(table, EqualSize(0))
+    with pytest.raises(ValueError, match="'width' parameter of EqualSize"):
+        fit(table, EqualSize(1.5))
 
 
 def test_random_sizes_are_seeded_and_from_the_candidates(table):

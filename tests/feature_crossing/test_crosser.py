@@ -112,6 +112,7 @@ def test_beyond_max_ids_combinations_are_hashed(X):
     pairs = set(zip(a.tolist(), b.tolist(), strict=True))
     assert len(pairs) == len(set(a)) and set(b) <= set(range(7)) and len(set(b[b > 1])) > 2
     assert len(pickle.dumps(hashed)) < len(pickle.dumps(whole)) + 100
+    assert set(b) <= {0, 2, 3, 4, 5, 6} and b.max() == 6  # 1 would be what was not seen
     new = pd.DataFrame({"user": ["zoe"], "day": ["mon"], "age": [1.0], "shop": [9]})
     assert hashed.transform(new).to_numpy()[0, 0] > 1  # shares a bucket
 
@@ -220,6 +221,16 @@ def test_sequences_become_counts_and_cannot_be_crossed(X):
     assert out["seen"].tolist()[0] == ["x", "y", "x"]
     with pytest.raises(ValueError, match="'seen', a sequence column"):
         FieldCrosser([("user", "seen")]).fit(table)
+
+
+def test_each_sequence_column_has_places_of_its_own():
+    table = pd.DataFrame(
+        {"user": ["a", "b"], "day": ["m", "t"], "seen": [["x"], ["x", "y"]], "liked": [["z", "z"], []]}
+    )
+    crosser = FieldCrosser([("user", "day")], output="onehot", min_count=1).fit(table)
+    named = pd.DataFrame(crosser.transform(table).toarray(), columns=crosser.get_feature_names_out())
+    found = named[["seen=x", "seen=y", "liked=z"]].to_numpy().tolist()
+    assert found == [[1, 0, 2], [1, 1, 0]]
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow", "array", "list"])

@@ -74,6 +74,17 @@ def test_the_offset_at_the_optimum_makes_a_refit_stand_still(table):
     assert_allclose(fit_field(ids[:, 1], 7, y, offset, True, 1.0, 50), model.weights[1], atol=1e-3)
 
 
+def test_a_model_that_is_extended_and_fitted_leaves_the_first_as_it_was(table):
+    ids, y, _ = table
+    first = fitted(ids[:, :1], y, True, 1.0)
+    eta, weights = first.eta.copy(), first.weights[0].copy()
+    for column in (ids[:, 1], ids[:, 2]):  # two candidates that start from the same model
+        second = first.extended(column, 7).fit()
+        assert not np.allclose(second.eta, eta)
+        assert (first.eta == eta).all() and (first.weights[0] == weights).all()
+        assert len(first.fields) == len(first.penalties) == 1
+
+
 def test_rows_held_out_do_not_move_the_weights(table):
     ids, y, _ = table
     a = fitted(ids, y, True, 1.0, n_train=2000)

@@ -46,6 +46,36 @@ def test_shuffled_targets_give_nothing():
     assert choose_keys(codes, np.random.RandomState(0).permutation(y), rng=np.random.RandomState(0)) == ([], [])
 
 
+def test_many_pairs_of_few_values_have_no_lucky_ones():
+    """With four cells a pair, chance gains often: only what stands out among all candidates counts."""
+    found = []
+    for seed in range(10):
+        rng = np.random.RandomState(seed)
+        codes, y = [rng.randint(2, 4, 1000) for _ in range(12)], rng.randint(0, 2, 1000).astype(float)
+        found += choose_keys(codes, y, rng=rng)[0]
+    assert len(found) <= 1
+
+
+def test_what_a_taken_combination_says_is_not_taken_again():
+    codes, y = planted("pair")
+    keys, _ = choose_keys([*codes, 11 - codes[1]], y, rng=np.random.RandomState(0))  # a relabelled copy of column 1
+    assert len({(1, 4), (4, 6)} & set(keys)) == 1
+
+
+def test_the_gain_of_numbers_is_that_of_the_squared_error_on_rows_that_judge():
+    codes, y = planted("numbers", n=600)
+    smoothing = 7.0
+    judge = _Judge(codes, [10] * 6, y[:, None], np.ones(600), smoothing, False, None, np.random.RandomState(0))
+    cells, gain = codes[1] * 10 + codes[4], 0.0
+    for _, judges, target, eta in judge.parts:
+        left, out = target - eta, judges == 1
+        for cell in np.unique(cells):
+            own = cells == cell
+            step = np.clip(left[own & ~out].sum() / ((own & ~out).sum() + smoothing), -2, 2)
+            gain += (left[own & out] ** 2 - (left[own & out] - step) ** 2).sum() / 2
+    assert judge.score((1, 4))[0] == pytest.approx(gain, rel=1e-6)
+
+
 def test_given_combinations_and_options_are_kept():
     codes, y = planted("triple")
     rng = np.random.RandomState
@@ -57,11 +87,12 @@ def test_given_combinations_and_options_are_kept():
     assert choose_keys(codes, targets, rng=rng(0))[0][0] == (1, 4)
 
 
-def test_rows_without_weight_do_not_judge():
+@pytest.mark.parametrize("first", [False, True])
+def test_rows_without_weight_do_not_judge(first):
     codes, y = planted("pair")
-    more = [np.r_[c, c] for c in codes]
-    target = np.r_[y, np.random.RandomState(5).permutation(y)]
-    weights = np.r_[np.ones(len(y)), np.zeros(len(y))]
+    rng = np.random.RandomState(5)
+    parts = [[*codes, y, np.ones(len(y))], [*(rng.permutation(c) for c in (*codes, y)), np.zeros(len(y))]]
+    *more, target, weights = [np.concatenate(two) for two in zip(*(parts[::-1] if first else parts), strict=True)]
     found = choose_keys(more, target, weights, rng=np.random.RandomState(0))
     assert found == choose_keys(codes, y, rng=np.random.RandomState(0))
 

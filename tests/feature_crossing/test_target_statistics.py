@@ -207,6 +207,15 @@ def test_weights(table):
     model.fit(X, y, targetstatistics__sample_weight=weight)
 
 
+def test_a_column_of_order_has_no_statistics_whatever_encodes_it(table):
+    X, y = table
+    X = X.assign(time=X["time"].rank(method="dense").astype(int) % 7)
+    for encoder in (None, FieldEncoder(categorical_features=["user", "day", "time"])):
+        found = TargetStatistics(order="time", encoder=encoder, random_state=0).fit(X, y)
+        assert found.columns_ == ["user", "day"]
+        assert "time" not in {name for cross in found.crosses_ for name in cross}
+
+
 @pytest.mark.parametrize("rows_per_value", [1, 2, 3])
 def test_a_planted_id_with_few_rows_a_value(rows_per_value):
     """One row a value: nothing to know. Two or three: the other rows tell, and only them."""

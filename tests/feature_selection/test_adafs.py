@@ -158,6 +158,7 @@ def test_controller_is_served(retrain, tmp_path):
     assert field_weights(model, X[5:9]).index.tolist() == [5, 6, 7, 8]
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SingleClassWarning")
 def test_field_weights_of_other_models():
     X, y, _ = make_ctr(400, n_fields=3, pairs=[], n_numeric=1, random_state=0)
     plain = RatingRegressor(network="fm", max_epochs=1, random_state=0).fit(X, y)

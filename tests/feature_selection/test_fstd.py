@@ -65,8 +65,9 @@ def test_values_and_average_rewards_are_those_of_the_formulas(aor, n_walks):
     assert found.scale == max(abs(after - before) for *_, before, after in found.trace)
 
 
-def test_the_field_of_the_largest_upper_confidence_bound_is_taken():
-    found = walks()
+@pytest.mark.parametrize("ucb", [0.5, 2.0])
+def test_the_field_of_the_largest_upper_confidence_bound_is_taken(ucb):
+    found = walks(budget=80, ucb=ucb)
     assert {f for _, f, *_ in found.trace[:5]} == set(range(5))  # fields never taken come first
     aor, visits, values, scale = np.zeros(5), np.zeros(5), {}, 0.0
     for step, (state, field, reached, before, after) in enumerate(found.trace):
@@ -74,7 +75,7 @@ def test_the_field_of_the_largest_upper_confidence_bound_is_taken():
             absent = [f for f in range(5) if not state >> f & 1]
             total = sum(visits[f] for f in absent)
             bounds = {
-                f: aor[f] + 0.7 * values.get(state | 1 << f, 0) + 0.5 * scale * np.sqrt(2 * np.log(total) / visits[f])
+                f: aor[f] + 0.7 * values.get(state | 1 << f, 0) + ucb * scale * np.sqrt(2 * np.log(total) / visits[f])
                 for f in absent
             }
             assert bounds[field] == pytest.approx(max(bounds.values()))

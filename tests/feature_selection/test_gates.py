@@ -131,6 +131,7 @@ def test_nothing_but_constants(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
+@pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SingleClassWarning")
 def test_one_class(name, clicks):
     X, _ = clicks
     model = fit(name, X, np.ones(len(X), int))

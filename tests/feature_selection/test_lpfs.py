@@ -44,6 +44,22 @@ def test_gates_agree_with_the_paper(epsilon):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 10.0])
+def test_gates_of_fields_that_say_nothing_are_closed_and_stay_so(alpha):
+    module = PolarisedGates(context(), (0.1, 1e-4), alpha, 2.0, total_shrink=0.5, travel=1.8)
+    module.usable[2] = 0.0
+    optimizer = module.arch_optimizer(20)
+    for k in range(20):
+        module.set_progress(k / 19)
+        gates = module(None, None)
+        assert gates[0, 2] == 0 and (gates[0, [0, 1, 3]] > 0.5).all()
+        module.x.grad = -torch.ones(4)  # all are asked to open
+        optimizer.step()
+        module.after_step()
+        assert module.x[2] == 0 and module.summary()["open_gates"] == 3
+    assert module.recent[2] < 0.8 * module.recent[[0, 1, 3]].min()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 10.0])
 def test_module_and_its_schedule(alpha):
     module = PolarisedGates(context(), (0.1, 1e-4), alpha, 2.0, total_shrink=1.2, travel=1.8)
     n, x0 = 50, np.array([1.0, 0.5, -0.3, 0.0], np.float32)

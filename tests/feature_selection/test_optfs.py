@@ -221,6 +221,7 @@ def test_pruned_values_are_unknown_ones_and_take_no_room(tmp_path):
     assert model.net_.module_.embedding.weight.shape == (n_rows, 8) and n_rows < 150
     mask = mask_from_text(model.architecture_["gate"]["values"])[:, 0]
     assert mask.shape == (sum(encoder.n_ids_),)
+    assert all(own[:2].all() for own in np.split(mask, np.cumsum(encoder.n_ids_)[:-1]))  # missing and unknown values
     for column, values in kept.items():
         pruned = sorted(set(X[column]) - set(values))[0]
         one, other = X[:50].assign(**{column: pruned}), X[:50].assign(**{column: "never seen"})

@@ -22,6 +22,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.feature_selection import FSTD, MARLFS, DualAgent, RandomSubset, SensitivitySelector
+from sklearn_autorec.feature_selection._baselines import RandomSearch
 from sklearn_autorec.feature_selection._subset_selector import ranking
 
 QUICK = {"n_steps": 40, "n_updates": 1, "batch_size": 8}
@@ -393,3 +394,20 @@ def test_errors_name_the_parameter(name, options, message):
     X, y = table()
     with pytest.raises(ValueError, match=message):
         make(name, **options).fit(X, y)
+
+
+@pytest.mark.parametrize("size", [3, None])
+def test_random_subsets_have_as_many_fields_as_asked_for(size):
+    asked = []
+
+    def scorer(subsets):
+        asked.extend(bits.bit_count() for bits in subsets)
+
+    scorer.distinct, scorer.everything = np.array([True] * 5 + [False]), 31
+    RandomSearch(scorer, size, 200, np.random.RandomState(0)).run()
+    assert asked[0] == 5 and len(asked) == 201
+    counts = np.bincount(asked[1:], minlength=6)
+    if size:
+        assert counts.tolist() == [0, 0, 0, 200, 0, 0]
+    else:  # each size is as likely
+        assert counts[0] == 0 and (counts[1:] > 20).all()

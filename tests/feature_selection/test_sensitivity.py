@@ -99,6 +99,7 @@ def test_searched_networks(search, mixed):
         assert np.isfinite(found).all() and set(np.argsort(-found)[:4]) & {1, 4, 5}
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SingleClassWarning")
 def test_ratings_classes_and_a_single_class(mixed):
     X, y, _ = mixed
     found = SensitivitySelector(RatingRegressor(network="fm", **OPTIONS), n_features_to_select=3, cv=2).fit(X, y * 4.0)
@@ -195,6 +196,7 @@ def test_a_frozen_model_is_not_fitted_again(mixed):
 
 
 @pytest.mark.parametrize("method", ["shark", "sfs"])
+@pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SingleClassWarning")
 def test_networks_and_bad_columns(method):
     """Nothing constant, missing or repeated is kept; new ids, a single class and few rows are no trouble."""
     X, y, _ = make_ctr(400, n_fields=4, cardinality=5, informative_fields=[1], pairs=0, random_state=0)

@@ -539,6 +539,7 @@ def test_history_of_a_fitted_estimator(searched, plain):
     assert without.figure_.axes == [without.ax_] and borders(without.ax_) == []
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SingleClassWarning")
 def test_nothing_was_trained(data):
     X, y = data
     constant = CTRClassifier(network="fm").fit(X, np.zeros(len(y)))

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -274,6 +275,16 @@ def test_random_interactions_are_of_equal_size_and_seeded():
     assert len(chosen(0, n_interactions=4)) == 4 and len(chosen(0, n_interactions=0.2)) == 3
     with pytest.raises(ValueError, match="n_interactions=16 is more than the 15 candidates"):
         chosen(0, n_interactions=16)
+
+
+def test_random_interactions_tell_all_candidates_and_which_were_drawn():
+    X, y, _ = make_ctr(300, n_fields=5, pairs=1, random_state=0)
+    search = RandomInteractions(n_interactions=3)
+    model = CTRClassifier(network="fm", search=search, max_epochs=1, random_state=0).fit(X, y)
+    found = model.architecture_["interaction"]
+    assert [tuple(c) for c in found["candidates"]] == list(combinations(range(5), 2))
+    assert found["scores"] == [float(c in found["interactions"]) for c in found["candidates"]]
+    assert len(found["interactions"]) == 3
 
 
 @pytest.mark.parametrize(

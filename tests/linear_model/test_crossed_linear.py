@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from sklearn_autorec import CrossedLinearClassifier, CrossedLinearRegressor
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.linear_model._core import CrossedLinear
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,16 @@ def test_a_zero_weight_is_absence(clicks):
     left_out = CrossedLinearClassifier(random_state=0).fit(X[rows], y[rows])
     assert_array_equal(weighted.decision_function(X), left_out.decision_function(X))
     assert weighted.crosses_ == left_out.crosses_ == [("f0", "f1")]
+
+
+def test_a_zero_weight_is_absence_on_encoded_tables_too(clicks, fitted):
+    table, y = fitted.encoder_.encode(clicks[0]), np.asarray(clicks[1], dtype=float)
+    rows = np.random.default_rng(0).random(len(y)) < 0.7
+    weighted = CrossedLinear().fit(table, fitted.encoder_, y, rows.astype(float), random_state=0)
+    left_out = CrossedLinear().fit(table.take(rows), fitted.encoder_, y[rows], random_state=0)
+    assert weighted.crosses == left_out.crosses
+    assert_array_equal(weighted.logits(table), left_out.logits(table))
+    assert_array_equal(weighted.rows, left_out.rows)
 
 
 def test_weights_are_repetitions_without_a_search(clicks):

@@ -51,6 +51,12 @@ def search(space=MIXED, estimator=None, **options):
     return RegularizedEvolutionSearchCV(Bits() if estimator is None else estimator, space, **options)
 
 
+def test_parameters_of_one_value_never_mutate():
+    space = {"b0": [0, 1], **{f"b{k}": [1] for k in range(1, 12)}}
+    mutated = search(space, n_iter=25, population=5).fit(ROWS, LABELS).cv_results_["mutated"]
+    assert set(mutated[5:]) == {"b0"} and len(mutated) == 25
+
+
 def same_results(a, b):
     assert a.keys() == b.keys()
     for name in a:

@@ -21,6 +21,7 @@ from sklearn_autorec.nn import (
     linear,
     mask_to_text,
 )
+from sklearn_autorec.nn._members import MemberLinear
 from sklearn_autorec.search import EncodedTensors, FieldNet
 
 M = 3
@@ -152,6 +153,13 @@ def test_members_start_from_weights_of_their_own():
     # Each as a single network's: tables and perceptrons have the deviation that their own sizes ask for.
     for name in (name for name in drawn if shapes[name].numel() > 50):
         assert 0.4 < first[name].std() / shapes[name].std() < 2.5, name
+
+
+@pytest.mark.parametrize("members", [1, 4])
+def test_layers_of_members_have_glorots_deviation(members):
+    weight = MemberLinear(300, 100, torch.Generator().manual_seed(0), members).weight
+    for own in weight:
+        assert own.std().item() == pytest.approx((2 / 400) ** 0.5, rel=0.03)  # five standard errors
 
 
 def test_members_drop_units_of_their_own():

@@ -14,6 +14,7 @@ from sklearn.preprocessing import OrdinalEncoder, QuantileTransformer
 
 from sklearn_autorec.exceptions import DataTypeDriftWarning, UnknownCategoryWarning
 from sklearn_autorec.preprocessing import EncodedTable, FieldEncoder
+from sklearn_autorec.preprocessing._encoding import encode_few
 
 
 def table(n=500, seed=0):
@@ -380,6 +381,19 @@ def test_few_rows_take_the_short_path_to_the_same_ids():
     for i in range(60):
         same(encoder.encode(X.iloc[i : i + 1]), whole.take(slice(i, i + 1)))
     same(encoder.encode(X.iloc[3:11]), whole.take(slice(3, 11)))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64", object])
+@pytest.mark.parametrize("unseen", [70.0, 70, -3.0, 70.5, 2.0**40])
+def test_numbers_that_are_new_as_ids_take_the_short_path(dtype, unseen, monkeypatch):
+    X = pd.DataFrame({"a": np.random.default_rng(0).integers(0, 50, 400).astype(dtype)})
+    encoder = FieldEncoder(categorical_features=["a"]).fit(X)
+    row = pd.DataFrame({"a": [unseen]})
+    path = "sklearn_autorec.preprocessing._encoder.encode_few"
+    short = []
+    monkeypatch.setattr(path, lambda *args: short.append(encode_few(*args)) or short[-1])
+    same(encoder.encode(row), encoder.encode(pd.concat([row, X], ignore_index=True)).take(slice(0, 1)))
+    assert (short[0] is not None) == float(unseen).is_integer()
 
 
 def test_pickle_is_small_and_fresh_copies_serve_many_threads():

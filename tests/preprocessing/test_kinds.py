@@ -10,6 +10,7 @@ import pytest
 
 from sklearn_autorec.exceptions import DoubtfulKindWarning
 from sklearn_autorec.preprocessing import FieldEncoder
+from sklearn_autorec.preprocessing._kinds import choose_kind
 
 # Hints at columns that look odd have tests of their own.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SuspiciousColumnWarning")
@@ -37,6 +38,8 @@ COLUMNS = {
     "row numbers": (rng().permutation(2000), "number"),
     "decimals": (rng().normal(size=2000), "number"),
     "few decimals": (rng().integers(0, 12, 2000) / 4, "both"),
+    "few decimals of few rows": (rng().integers(0, 60, 200) / 4, "number"),
+    "many decimals of many rows": (rng().integers(0, 300, 6000) / 4, "number"),
 }
 
 
@@ -105,6 +108,16 @@ def test_numbering_by_frequency_does_not_lose_the_ids():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DoubtfulKindWarning)
             assert kind_of(ids) in ("id", "both")
+
+
+def test_counts_of_many_values_are_beyond_doubt_and_uneven_ids_are_not():
+    """Both have more than a thousand uneven values; of counts the higher are the rarer."""
+    counts = np.floor(np.exp(rng().normal(5, 1.5, 40_000))).astype(int)
+    values = np.unique(np.floor(np.exp(np.linspace(3, 13, 1500))).astype(int)) // 10 * 10 + 3
+    ids = rng().choice(values, 40_000)
+    assert len(np.unique(counts)) > 1000 and len(np.unique(ids)) > 1000
+    assert choose_kind(counts, "categorical") == ("both", False)
+    assert choose_kind(ids, "categorical") == ("both", True)
 
 
 def test_doubt_is_said_once_by_name():

@@ -6,6 +6,7 @@ import pytest
 from sklearn.tree import DecisionTreeRegressor
 
 from sklearn_autorec.preprocessing import FieldEncoder
+from sklearn_autorec.preprocessing._ranks import cuts_by_target
 
 
 def frame(x):
@@ -95,6 +96,14 @@ def test_cuts_by_the_target_are_those_of_a_tree():
     places = scaled(x, y=y, numeric_bins="target", n_bins=8)[order]
     steps = np.flatnonzero(np.diff(places) > 0.1)
     np.testing.assert_allclose((x[order][steps] + x[order][steps + 1]) / 2, cuts, atol=1e-9)
+
+
+@pytest.mark.parametrize("few", ["first", "last"])
+def test_a_cut_leaves_rows_on_both_sides(few):
+    """Ten rows that differ from all others are too few to be cut off by themselves."""
+    values, counts = np.arange(200.0), np.ones(200)
+    y = (values < 10 if few == "first" else values >= 190).astype(float)
+    assert cuts_by_target(values, counts, np.column_stack([y, y**2]), 4).tolist() == [20 if few == "first" else 180]
 
 
 def test_noise_has_no_cuts():

@@ -85,3 +85,13 @@ def test_flushing_zeroes_only_what_vanished():
     assert p.tolist() == torch.tensor([1.0, 0.0, 0.0, 1e-6]).tolist()
     assert optimizer.state[p]["exp_avg_sq"][1] == 0
     assert free.item() != 0  # not decayed, so it cannot shrink for ever
+
+
+def test_grda_keeps_its_last_threshold_after_the_planned_steps():
+    w = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = GRDA([w], lr=0.1, threshold=0.25, mu=0.7, n_steps=4)
+    w.grad = torch.zeros(2)
+    for step in range(1, 13):
+        optimizer.step()
+        threshold = 0.25 * min(step / 4, 1) ** 0.7
+        torch.testing.assert_close(w.detach(), torch.tensor([1 - threshold, threshold - 2]))

@@ -232,6 +232,7 @@ def test_refusals(clicks, tmp_path, monkeypatch):
         to_onnx(model, tmp_path / "x.onnx")
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SingleClassWarning")
 def test_what_has_no_network_cannot_be_exported(clicks, tmp_path):
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     X, y = clicks

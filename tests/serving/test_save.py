@@ -171,6 +171,7 @@ def test_searched_networks(clicks, tmp_path, search):
 
 
 @pytest.mark.parametrize("labels", [["no", "yes"], [-1, 1], [False, True], [0.0, 1.0], ["a", "b", "cc"], ["only"]])
+@pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SingleClassWarning")
 def test_labels_of_any_kind(clicks, tmp_path, labels):
     X, _ = clicks
     y = np.array(labels)[X["f0"] % len(labels)]

@@ -127,7 +127,7 @@ def try_mutant(mutant, scratch, seconds):
 def copy_to(scratch):
     """The package and its tests, compiled: compiled files are checked by what their source says, not by its time."""
     ignore = shutil.ignore_patterns("__pycache__")
-    for part in ("sklearn_autorec", "tests", "doc"):
+    for part in ("sklearn_autorec", "tests", "doc", "examples"):
         shutil.copytree(ROOT / part, scratch / part, ignore=ignore)
     for name in ("pyproject.toml", "README.rst"):
         shutil.copy(ROOT / name, scratch)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sklearn_autorec.feature_crossing import _keys as keys
 from sklearn_autorec.feature_crossing._keys import choose_keys
 
 
@@ -68,3 +69,40 @@ def test_the_number_of_crosses_is_bounded_and_the_best_come_first():
     both = choose_keys(codes, [8] * 6, y, rng=np.random.RandomState(0), **options)
     assert both == [(0, 1), (2, 3)]
     assert choose_keys(codes, [8] * 6, y, rng=np.random.RandomState(0), max_crosses=1, **options) == both[:1]
+
+
+def test_places_that_are_left_go_to_pairs_of_the_fields_that_matter():
+    rng = np.random.default_rng(0)
+    codes = [rng.integers(2, 8, size=8000) for _ in range(6)]
+    strong = rng.normal(size=(8, 8))
+    strong -= strong[2:].mean(0)  # alone, neither field of the pair says much
+    strong -= strong[:, 2:].mean(1, keepdims=True)
+    y = 3 * strong[codes[4], codes[5]] + 1.5 * (codes[2] > 4) + rng.normal(size=8000)
+    options = {"logistic": False, "max_order": 2, "max_crosses": 10, "fill": True}
+    chosen = choose_keys(codes, [8] * 6, y, rng=np.random.RandomState(0), **options)
+    assert chosen[0] == (4, 5) and len(set(chosen)) == 10
+    # After the only pair that gains come those of its two fields, then those of the field that says something alone.
+    assert all({4, 5} & set(pair) for pair in chosen[1:9]) and 2 in chosen[9]
+    assert 2 in chosen[1] and 2 in chosen[5]  # each of them first with the one that says something alone
+    more = {**options, "max_crosses": 40}
+    assert len(choose_keys(codes, [8] * 6, y, rng=np.random.RandomState(0), **more)) == 15
+
+
+def test_more_rows_judge_where_there_are_few_pairs(monkeypatch):
+    sizes = []
+    true_judge = keys._Judge
+
+    def judge(y, *args):
+        sizes.append(len(y))
+        return true_judge(y, *args)
+
+    monkeypatch.setattr(keys, "_Judge", judge)
+    monkeypatch.setattr(keys, "ROWS_TIMES_PAIRS", 1000)
+    monkeypatch.setattr(keys, "KEY_ROWS", 50)
+    monkeypatch.setattr(keys, "MOST_KEY_ROWS", 400)
+    rng = np.random.default_rng(0)
+    for n_fields in (2, 3, 8):
+        codes = [rng.integers(2, 4, size=600) for _ in range(n_fields)]
+        y = rng.integers(2, size=600).astype(float)
+        choose_keys(codes, [4] * n_fields, y, logistic=True, rng=np.random.RandomState(0))
+    assert sizes == [400, 333, 50]

@@ -99,6 +99,23 @@ def test_what_a_fit_leaves(name):
         assert [r["subset"] for r in other.search_history_] != [r["subset"] for r in selector.search_history_]
 
 
+@pytest.mark.parametrize("size", [3, None])
+def test_random_subsets_have_as_many_fields_as_asked_for(size):
+    asked = []
+
+    def scorer(subsets):
+        asked.extend(bits.bit_count() for bits in subsets)
+
+    scorer.distinct, scorer.everything = np.array([True] * 5 + [False]), 31
+    RandomSearch(scorer, size, 200, np.random.RandomState(0)).run()
+    assert asked[0] == 5 and len(asked) == 201
+    counts = np.bincount(asked[1:], minlength=6)
+    if size:
+        assert counts.tolist() == [0, 0, 0, 200, 0, 0]
+    else:  # each size is as likely
+        assert counts[0] == 0 and (counts[1:] > 20).all()
+
+
 def test_ranking():
     found = ranking(np.array([True, False, False, True, False]), np.array([0, 0.1, 0.3, 0, 0.1]))
     assert found.tolist() == [1, 3, 2, 1, 4]
@@ -394,20 +411,3 @@ def test_errors_name_the_parameter(name, options, message):
     X, y = table()
     with pytest.raises(ValueError, match=message):
         make(name, **options).fit(X, y)
-
-
-@pytest.mark.parametrize("size", [3, None])
-def test_random_subsets_have_as_many_fields_as_asked_for(size):
-    asked = []
-
-    def scorer(subsets):
-        asked.extend(bits.bit_count() for bits in subsets)
-
-    scorer.distinct, scorer.everything = np.array([True] * 5 + [False]), 31
-    RandomSearch(scorer, size, 200, np.random.RandomState(0)).run()
-    assert asked[0] == 5 and len(asked) == 201
-    counts = np.bincount(asked[1:], minlength=6)
-    if size:
-        assert counts.tolist() == [0, 0, 0, 200, 0, 0]
-    else:  # each size is as likely
-        assert counts[0] == 0 and (counts[1:] > 20).all()

@@ -96,7 +96,7 @@ BELOW = {
     },
     "interaction": {"utils", "exceptions", "nn", "search", "base"},
     "embedding": {"utils", "exceptions", "nn", "search", "base"},
-    "feature_selection": {"utils", "exceptions", "preprocessing", "nn", "search", "base", "estimators"},
+    "feature_selection": {"utils", "exceptions", "preprocessing", "nn", "search", "base", "_settings", "estimators"},
     "feature_crossing": {"utils", "exceptions", "preprocessing"},
     "linear_model": {"utils", "exceptions", "preprocessing", "feature_crossing"},
     "_ensemble": {"utils", "exceptions", "preprocessing", "feature_crossing", "linear_model"},

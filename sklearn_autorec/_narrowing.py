@@ -5,9 +5,9 @@ import dataclasses
 import torch
 
 from .base import holds_members
-from .nn import Inputs, Members, pair_index, tuple_order
+from .nn import Inputs, InputSelection, Members, pair_index, tuple_order
 
-__all__ = ["build_network", "carry", "narrowed", "realise", "select"]
+__all__ = ["build_network", "carry", "check_field_axes", "narrowed", "realise", "select"]
 
 
 def narrowed(methods, architecture, context):
@@ -160,6 +160,30 @@ def carry(state, selection, context, module):
             )
         carried[name] = t
     return carried
+
+
+def check_field_axes(network, context):
+    """Refuse, before a search that may drop fields, a network whose weights could not be carried.
+
+    It is built on tables of two rows a field, with all fields and without the last one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `carry` and `build_network` would after the search.
+    """
+    if context.n_fields < 2:
+        return
+    small = dataclasses.replace(
+        context,
+        n_ids=(2,) * len(context.n_ids),
+        sequences=tuple((2, length) for _, length in context.sequences),
+        counts=(),
+        generator=torch.Generator(),
+    )
+    selection = InputSelection(small, range(context.n_fields - 1))
+    module = _on_selection(network, selection.narrow(small), {}, selection)
+    carry(network.build(small, {}).state_dict(), selection, small, module)
 
 
 def _owner(module, name):

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ._narrowing import build_network, carry, narrowed, realise, select
+from ._narrowing import build_network, carry, check_field_axes, narrowed, realise, select
 from .base import FixedArchitecture, SearchMethod, describe, networks_with_slot
 from .nn import Members
 from .search import SearchProblem
@@ -134,6 +134,8 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
     found = Found()
     for group in [methods] if joint and methods else [[m] for m in methods]:
         known = dict(found.architecture)
+        if group and group[0].narrows and not isinstance(group[0], FixedArchitecture):
+            check_field_axes(network, fresh_context())
         selection, context = narrowed(methods, known, fresh_context())
         problem = SearchProblem(
             network,

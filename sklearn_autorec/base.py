@@ -50,7 +50,7 @@ class Network(BaseEstimator):
     A module with parameters or buffers of its own has an attribute ``field_axes``: a dict of their
     names to dicts of dimensions to such lengths, ``{"weight": {-1: context.axis("P", d)}}``.
     Dimensions count from the end where members have one in front. A weight whose shape changes with
-    the number of fields without a declaration is refused when fields are dropped.
+    the number of fields without a declaration is refused before a search that may drop fields.
     """
 
     slots: tuple[str, ...] = ("gate", "embedding", "loss")

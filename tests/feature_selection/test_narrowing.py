@@ -215,6 +215,14 @@ def test_weights_whose_layout_nobody_declares_are_refused(module, message):
         gated_and_narrow(Around(module))
 
 
+def test_they_are_refused_before_the_search(monkeypatch):
+    X, y, _ = data()
+    monkeypatch.setattr(AutoField, "search", lambda self, problem: pytest.fail("the search has begun"))
+    model = CTRClassifier(network=Around(Undeclared), search=AutoField(), max_epochs=1)
+    with pytest.raises(ValueError, match=r"Linear has the weight 'mix.weight' .* declares no axis in field_axes"):
+        model.fit(X, y)
+
+
 SEARCHABLE = {  # parts of search methods, as they stand in an FM
     "AutoFIS": ("interaction", AutoFIS(orders=(2, 3))),
     "AutoDim": ("embedding", AutoDim((2, 4), normalize=True)),

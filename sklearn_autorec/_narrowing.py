@@ -5,7 +5,8 @@ import dataclasses
 import torch
 
 from .base import holds_members
-from .nn import Inputs, InputSelection, Members, pair_index, tuple_order
+from .nn import Inputs, InputSelection, Members, pair_index
+from .nn._axes import tuple_order
 
 __all__ = ["build_network", "carry", "check_field_axes", "narrowed", "realise", "select"]
 

@@ -37,7 +37,7 @@ class Network(BaseEstimator):
     -----
     Where a search drops fields, the network that is left takes over the elements of its weights that
     belong to the kept fields. For this the modules that ``build`` makes declare which axes of their
-    weights have something for every field. Layers of `sklearn_autorec.nn` do so by themselves if
+    weights have something for every field. Layers of ``sklearn_autorec.nn`` do so by themselves if
     their numbers of inputs and outputs come from ``context.axis``:
 
     - ``context.axis("F")``: a number per field;

@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING
 
+from ._registry import METHODS, NETWORK_CLASSES, NETWORKS
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -32,6 +33,21 @@ _ESTIMATORS = {
 }
 
 __all__ = ["CTRClassifier", "CrossedLinearClassifier", "CrossedLinearRegressor", "RatingRegressor", "__version__"]
+
+
+def _load_networks():
+    importlib.import_module(".networks", __name__)
+
+
+def _load_methods():
+    for part in ("embedding", "feature_selection", "interaction"):
+        importlib.import_module(f".{part}", __name__)
+
+
+# Names are looked up below the modules that define the classes; only the roof sees both.
+NETWORKS.add_source(_load_networks)
+NETWORK_CLASSES.add_source(_load_networks)
+METHODS.add_source(_load_methods)
 
 
 def __getattr__(name):

@@ -5,9 +5,18 @@ import dataclasses
 import torch
 
 from .base import holds_members
-from .nn import FieldRows, Inputs, MemberLosses, Members, check_parts, pair_index
+from .nn import Inputs, InputSelection, MemberLosses, Members, check_parts, pair_index
+from .nn._axes import tuple_order
 
-__all__ = ["build_network", "carry", "narrowed", "realise", "realise_loss", "select"]
+__all__ = [
+    "build_network",
+    "carry",
+    "check_field_axes",
+    "narrowed",
+    "realise",
+    "realise_loss",
+    "select",
+]
 
 
 def narrowed(methods, architecture, context):
@@ -135,17 +144,16 @@ def _on_selection(network, context, made, selection):
     return module
 
 
-def carry(state, network, selection, context, module):
+def carry(state, selection, context, module):
     """Weights of a network on the whole table as those of the same network on what is kept.
 
-    Tables keep the rows of kept values. Other weights keep the elements of kept fields and of pairs of them: how many
-    elements of an axis belong to each is read off networks on few small fields. A weight that this does not explain is
-    left out.
+    Of an axis that a module declares in ``field_axes`` (see `sklearn_autorec.base.Network`) the
+    elements of kept fields, pairs and values are taken. All other axes are taken whole.
 
     Parameters
     ----------
     state : dict of str to Tensor
-    network : Network
+        Of the network on the whole table. What the other network does not have is left out.
     selection : InputSelection
     context : BuildContext
         Of the whole table.
@@ -155,70 +163,105 @@ def carry(state, network, selection, context, module):
     Returns
     -------
     dict of str to Tensor
+
+    Raises
+    ------
+    ValueError
+        If a weight has another shape on what is kept than its module declares. The message names
+        the module and the weight.
     """
-    own = module.state_dict()
-    rows = torch.from_numpy(selection.table_rows(context))
-    numbers = torch.tensor(selection.numbers, dtype=torch.int64)
-    by_table = {}
-    for name, m in module.named_modules():
-        if isinstance(m, FieldRows):
-            by_table |= {f"{name}.weight": (0, rows)}
-            by_table |= {f"{name}.numeric_{what}": (1, numbers) for what in ("weight", "frequency")}
-    carried, shapes = {}, None
-    for name, t in state.items():
+    own, places, carried = module.state_dict(), _Places(selection, context), {}
+    declared = {
+        f"{prefix}.{name}".lstrip("."): axes
+        for prefix, m in module.named_modules()
+        for name, axes in getattr(m, "field_axes", {}).items()
+    }
+    for name, whole in state.items():
         if name not in own:
             continue
-        if name in by_table:
-            axis, kept = by_table[name]
-            t = t.index_select(axis, kept.to(t.device))
-        elif t.shape != own[name].shape and t.ndim == own[name].ndim:
-            shapes = _shapes(network, context) if shapes is None else shapes
-            for axis in range(t.ndim):
-                sizes = [network[name][axis] for network in shapes if len(network.get(name, ())) == t.ndim]
-                if t.shape[axis] == own[name].shape[axis] or len(sizes) < len(shapes):
-                    continue
-                kept = _kept(sizes, selection.fields, context.n_fields, context.embedding_dim)
-                if len(kept) == own[name].shape[axis] and bool((kept < t.shape[axis]).all()):
-                    t = t.index_select(axis, kept.to(t.device))
-        if t.shape == own[name].shape:
-            carried[name] = t
+        axes = declared.get(name, {})
+        t = whole
+        for dim, axis in axes.items():
+            kept, length = places.of(axis)
+            if length != whole.shape[dim]:
+                raise ValueError(
+                    f"{_owner(module, name)} declares axis {dim} of {name!r} as {axis.describe()}, "
+                    f"which is {length} on the whole table, but the axis has {whole.shape[dim]} elements."
+                )
+            t = t.index_select(dim, kept.to(t.device))
+        if t.shape != own[name].shape:
+            told = ", ".join(f"axis {dim} as {axis.describe()}" for dim, axis in axes.items())
+            raise ValueError(
+                f"{_owner(module, name)} has the weight {name!r} of shape {tuple(whole.shape)} on "
+                f"{context.n_fields} fields and {tuple(own[name].shape)} on {len(selection.fields)} of "
+                f"them, and declares {told or 'no axis'} in field_axes. Make the layer with "
+                "context.axis(...) for its numbers of inputs and outputs, or declare the axis; see "
+                "sklearn_autorec.base.Network."
+            )
+        carried[name] = t
     return carried
 
 
-def _shapes(network, context):
-    """Shapes by name of the network on three, four and five small fields, then on three and four of twice the width."""
-    shapes = []
-    for n, width in ((3, 1), (4, 1), (5, 1), (3, 2), (4, 2)):
-        small = dataclasses.replace(
-            context,
-            field_names=tuple(map(str, range(n))),
-            n_ids=(2,) * n,
-            n_numeric=0,
-            sequences=(),
-            counts=(),
-            embedding_dim=width * context.embedding_dim,
-            generator=torch.Generator(),
-        )
-        shapes.append({name: tuple(t.shape) for name, t in network.build(small, {}).state_dict().items()})
-    return shapes
+def check_field_axes(network, context):
+    """Refuse, before a search that may drop fields, a network whose weights could not be carried.
 
+    It is built on tables of two rows a field, with all fields and without the last one.
 
-def _kept(sizes, fields, n_fields, d):
-    """Kept elements of an axis that has these sizes in `_shapes`.
-
-    Such an axis holds flattened embeddings (as often as its size grows with their width), then what there is of every field,
-    of every pair of fields, and what does not belong to fields.
+    Raises
+    ------
+    ValueError, TypeError
+        As `carry` and `build_network` would after the search.
     """
-    per_pair = sizes[2] - 2 * sizes[1] + sizes[0]
-    per_field = sizes[1] - sizes[0] - 3 * per_pair
-    others = sizes[0] - 3 * per_field - 3 * per_pair
-    times = (sizes[4] - sizes[3] - (sizes[1] - sizes[0])) // d
-    kept = torch.tensor(fields)
-    pairs = torch.isin(pair_index(n_fields), kept).all(0).nonzero()[:, 0]
-    parts = [(kept, n_fields, d)] * times + [(kept, n_fields, per_field - times * d)]
-    parts += [(pairs, n_fields * (n_fields - 1) // 2, per_pair), (torch.arange(max(others, 0)), others, 1)]
-    elements, start = [], 0
-    for numbers, n, width in parts:
-        elements.append(start + (numbers.unsqueeze(1) * width + torch.arange(max(width, 0))).flatten())
-        start += n * width
-    return torch.cat(elements)
+    if context.n_fields < 2:
+        return
+    small = dataclasses.replace(
+        context,
+        n_ids=(2,) * len(context.n_ids),
+        sequences=tuple((2, length) for _, length in context.sequences),
+        counts=(),
+        generator=torch.Generator(),
+    )
+    selection = InputSelection(small, range(context.n_fields - 1))
+    module = _on_selection(network, selection.narrow(small), {}, selection)
+    carry(network.build(small, {}).state_dict(), selection, small, module)
+
+
+def _owner(module, name):
+    """The class of the module that has a weight."""
+    return type(module.get_submodule(name.rpartition(".")[0])).__name__
+
+
+class _Places:
+    """Which elements of axes belong to what is kept."""
+
+    def __init__(self, selection, context):
+        self.context = context
+        self.fields = torch.tensor(selection.fields, dtype=torch.int64)
+        self.rows = torch.from_numpy(selection.table_rows(context))
+        self.numbers = torch.tensor(selection.numbers, dtype=torch.int64)
+        self.by_factor: dict = {}
+
+    def of(self, axis):
+        """Kept elements of an axis, rising, int64, and its length on the whole table."""
+        elements, start = [], 0
+        for run in axis.runs:
+            own, length = torch.zeros(1, dtype=torch.int64), 1
+            for factor in run:
+                kept, n = self.of_factor(factor)
+                own, length = (own.unsqueeze(1) * n + kept).flatten(), length * n
+            elements.append(start + own)
+            start += length
+        return torch.cat(elements), start
+
+    def of_factor(self, factor):
+        if isinstance(factor, int):
+            return torch.arange(factor), factor
+        if factor not in self.by_factor:
+            order = tuple_order(factor)
+            if order is not None:
+                tuples = pair_index(self.context.n_fields, order)
+                kept = torch.isin(tuples, self.fields).all(0).nonzero()[:, 0]
+            else:
+                kept = {"F": self.fields, "V": self.rows, "N": self.numbers}[factor]
+            self.by_factor[factor] = kept, int(self.context.axis(factor))
+        return self.by_factor[factor]

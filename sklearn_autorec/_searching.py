@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ._narrowing import build_network, carry, narrowed, realise, realise_loss, select
+from ._narrowing import build_network, carry, check_field_axes, narrowed, realise, realise_loss, select
 from .base import SLOTS, FixedArchitecture, SearchMethod, describe, networks_with_slot
 from .nn import MemberLosses, Members
 from .search import SearchProblem
@@ -151,6 +151,8 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
     found = Found()
     for group in [methods] if joint and methods else [[m] for m in methods]:
         known = dict(found.architecture)
+        if group and group[0].narrows and not isinstance(group[0], FixedArchitecture):
+            check_field_axes(network, fresh_context())
         selection, context = narrowed(methods, known, fresh_context())
         problem = SearchProblem(
             network,
@@ -210,7 +212,7 @@ def _carry_states(problem, network, methods, architecture, context):
         return
     module = build_network(network, methods, architecture, context)
     for name in ("initial_state", "final_state"):
-        setattr(problem, name, carry(getattr(problem, name), network, selection, context, module))
+        setattr(problem, name, carry(getattr(problem, name), selection, context, module))
 
 
 def _starts(method, problem, prefix):

@@ -12,7 +12,7 @@ from ._fitted import Fitted
 from ._narrowing import build_network
 from ._searching import check_slots
 from ._settings import setting
-from .base import resolve_network
+from .base import is_described, resolve_network
 from .exceptions import SingleClassWarning
 from .nn import ReLUDropout
 from .search import FieldNet, train, training_net
@@ -155,7 +155,7 @@ class PartialFit:
         """The architecture, after parameters of the network that may change in training have been set on a module."""
         known = fitted._architecture.get("network")
         network = resolve_network(self.network)
-        if known is None or type(network).__name__ != known["network"]:
+        if known is None or not is_described(network, known):
             return fitted._architecture  # a network set after training began has no say
         check_slots(network, [])
         known = {**known, "params": {**known["params"], **network.adjust(module)}}

@@ -1,9 +1,9 @@
 """The two kinds of object a user hands to an estimator: a network, and a search method."""
 
-import importlib
-
 import numpy as np
 from sklearn.base import BaseEstimator
+
+from ._registry import METHODS, NETWORK_CLASSES, NETWORKS, public_name
 
 __all__ = [
     "FixedArchitecture",
@@ -18,10 +18,6 @@ __all__ = [
 
 DESCRIBED = ("network", "embedding_dim", "numeric_embedding")  # what an architecture says beside its slots
 SLOTS = ("gate", "embedding", "interaction", "head", "loss")
-
-_NETWORKS: dict[str, type] = {}
-_NETWORK_CLASSES: dict[str, type] = {}
-_METHODS: dict[str, type] = {}
 
 
 class Network(BaseEstimator):
@@ -38,6 +34,25 @@ class Network(BaseEstimator):
         Whether the module of ``build`` holds ``context.members`` independent members in one: it then takes and gives rows of
         all, one member's after another's, and its layers with weights have a set for each; see `sklearn_autorec.nn.Members`. Otherwise the members are separate modules. It speaks for the
         ``build`` of its own class: a subclass that builds otherwise declares it anew.
+
+    Notes
+    -----
+    Where a search drops fields, the network that is left takes over the elements of its weights that
+    belong to the kept fields. For this the modules that ``build`` makes declare which axes of their
+    weights have something for every field. Layers of ``sklearn_autorec.nn`` do so by themselves if
+    their numbers of inputs and outputs come from ``context.axis``:
+
+    - ``context.axis("F")``: a number per field;
+    - ``context.axis("F", d)``: d numbers per field, as flattened embeddings are;
+    - ``context.axis("F", "F")``: a number for every two fields, in both orders and with themselves;
+    - ``context.axis("P")`` and ``context.axis("P", d)``: per pair i < j; "P3" for triples, and so on;
+    - ``context.axis("V")`` and ``context.axis("N")``: per row of the tables, and per numeric field;
+    - sums of these and of ints, for what stands side by side.
+
+    A module with parameters or buffers of its own has an attribute ``field_axes``: a dict of their
+    names to dicts of dimensions to such lengths, ``{"weight": {-1: context.axis("P", d)}}``.
+    Dimensions count from the end where members have one in front. A weight whose shape changes with
+    the number of fields without a declaration is refused before a search that may drop fields.
     """
 
     slots: tuple[str, ...] = ("gate", "embedding", "loss")
@@ -45,7 +60,7 @@ class Network(BaseEstimator):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        _NETWORK_CLASSES[cls.__name__] = cls
+        NETWORK_CLASSES.add(cls)
 
     def build(self, context, parts):
         """Make the module.
@@ -80,22 +95,26 @@ class Network(BaseEstimator):
 
 
 def known_networks():
-    """Registered networks by name, those of this package among them: they stand on this module, hence the late import."""
-    importlib.import_module(".networks", __package__)
-    return _NETWORKS
+    """Networks by the short names under which they are registered, dict of str to type."""
+    return NETWORKS.all()
 
 
 def known_network_classes():
-    """Classes of all networks by the names of the classes."""
-    importlib.import_module(".networks", __package__)
-    return _NETWORK_CLASSES
+    """Classes of all networks by their public names, such as "sklearn_autorec.networks.FM"."""
+    return NETWORK_CLASSES.all()
 
 
 def register_network(name):
-    """Class decorator: make a network available under ``network=name``."""
+    """Class decorator: make a network available under ``network=name``.
+
+    Raises
+    ------
+    ValueError
+        If another class has that name.
+    """
 
     def register(cls):
-        _NETWORKS[name] = cls
+        NETWORKS.add(cls, name)
         return cls
 
     return register
@@ -142,8 +161,15 @@ def networks_with_slot(slot):
 
 
 def describe(component, kind):
-    """A network or method as plain values: class name under ``kind``, and its parameters."""
-    return {kind: type(component).__name__, "params": {k: _plain(v) for k, v in component.get_params(False).items()}}
+    """A network or method as plain values: its class's public name under ``kind``, its parameters."""
+    params = {name: _plain(value) for name, value in component.get_params(False).items()}
+    return {kind: public_name(type(component)), "params": params}
+
+
+def is_described(network, description):
+    """Whether a network is of the class that `describe` wrote down."""
+    cls = NETWORK_CLASSES.find(description["network"])
+    return cls is not None and public_name(cls) == public_name(type(network))
 
 
 def _plain(value):
@@ -162,20 +188,21 @@ def network_of(description):
         If its class is not known or does not take its parameters.
     """
     name = description.get("network") if isinstance(description, dict) else None
-    known = known_network_classes()
-    if name not in known:
-        raise ValueError(f"network class {name!r} is not known; choose one of {sorted(known)}.")
+    cls = NETWORK_CLASSES.find(name)
+    if cls is None:
+        raise ValueError(
+            f"network class {name!r} is not known; choose one of {sorted(known_network_classes())}. "
+            "A class of your own is known once its module is imported."
+        )
     try:
-        return known[name](**description.get("params", {}))
+        return cls(**description.get("params", {}))
     except TypeError as error:
         raise ValueError(f"network {name!r} cannot be made of {description.get('params')!r}: {error}") from error
 
 
 def known_methods():
-    """Search methods by the names of their classes, those of this package among them."""
-    for part in ("embedding", "feature_selection", "interaction"):
-        importlib.import_module(f".{part}", __package__)
-    return _METHODS
+    """Search methods by public names, such as "sklearn_autorec.interaction.AutoFIS"."""
+    return METHODS.all()
 
 
 class SearchMethod(BaseEstimator):
@@ -223,7 +250,9 @@ class SearchMethod(BaseEstimator):
 
     The concrete module of ``realise`` may have ``compact()``, which returns the module that serves.
 
-    Subclasses register themselves by class name, so that a stored architecture finds its method.
+    Subclasses register themselves by their public name (module and class, without private modules
+    in between), so that a stored architecture finds its method. The bare name of a class means one
+    of this package.
     """
 
     slot: str = "interaction"
@@ -233,7 +262,7 @@ class SearchMethod(BaseEstimator):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        _METHODS[cls.__name__] = cls
+        METHODS.add(cls)
 
     @property
     def joint(self):
@@ -318,13 +347,14 @@ class FixedArchitecture(SearchMethod):
     def method(self):
         """The method that found the architecture, with the parameters that it had."""
         found = self.architecture
-        known = known_methods()
-        if not isinstance(found, dict) or found.get("method") not in known:
+        cls = METHODS.find(found.get("method")) if isinstance(found, dict) else None
+        if cls is None:
             raise ValueError(
-                f"architecture must be a dict whose 'method' is one of {sorted(known)}, got {found!r:.200}."
+                f"architecture must be a dict whose 'method' is one of {sorted(known_methods())}, "
+                f"got {found!r:.200}. A method of your own is known once its module is imported."
             )
         try:
-            return known[found["method"]](**found.get("params", {}))
+            return cls(**found.get("params", {}))
         except TypeError as error:
             raise ValueError(f"{found['method']} cannot be made of {found.get('params')!r}: {error}") from error
 

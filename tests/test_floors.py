@@ -18,13 +18,14 @@ MODULES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py"))
 # Floors from the ground up: a part may import those below it, never its neighbours or those above.
 BELOW = {
     "_version": set(),
+    "_registry": set(),
     "utils": set(),
     "exceptions": set(),
     "preprocessing": {"utils", "exceptions"},
     "datasets": {"utils", "exceptions"},
     "nn": set(),
     "search": {"utils", "exceptions", "nn"},
-    "base": {"utils", "exceptions", "nn", "search"},
+    "base": {"utils", "exceptions", "nn", "search", "_registry"},
     "_fit_parts": {"nn", "search"},
     "_narrowing": {"nn", "base"},
     "_searching": {"utils", "nn", "search", "base", "_narrowing"},
@@ -87,6 +88,7 @@ BELOW = {
         "_fit_parts",
         "_fitted",
         "_narrowing",
+        "_registry",
         "_searching",
         "_targets",
         "estimators",
@@ -94,7 +96,7 @@ BELOW = {
     },
     "interaction": {"utils", "exceptions", "nn", "search", "base"},
     "embedding": {"utils", "exceptions", "nn", "search", "base"},
-    "feature_selection": {"utils", "exceptions", "preprocessing", "nn", "search", "base", "estimators"},
+    "feature_selection": {"utils", "exceptions", "preprocessing", "nn", "search", "base", "_settings", "estimators"},
     "feature_crossing": {"utils", "exceptions", "preprocessing"},
     "linear_model": {"utils", "exceptions", "preprocessing", "feature_crossing"},
     "_ensemble": {"utils", "exceptions", "preprocessing", "feature_crossing", "linear_model"},
@@ -103,19 +105,54 @@ BELOW = {
 }
 
 
-def imports(path):
-    """(package-internal parts, outside packages) that a module imports."""
-    inside, outside = set(), set()
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+PACKAGE = "sklearn_autorec"
+ANYTHING = "<whatever the call names>"
+
+
+def imports(path, source=None):
+    """(package-internal parts, outside packages) that a module imports, by statements and by calls.
+
+    A call whose argument is not written out, and a function that imports and is handed on, may import `ANYTHING`.
+    """
+    inside, outside, called = set(), set(), set()
+
+    def add(name, level):
+        if level:
+            name = ".".join([PACKAGE, *path.parent.parts[: len(path.parent.parts) - level + 1], name])
+        root, *parts = [part for part in name.split(".") if part]
+        if root == PACKAGE:
+            inside.update(parts[:1])
+        else:
+            outside.add(name)
+
+    tree = ast.parse((ROOT / path).read_text() if source is None else source)
+    importers = {"import_module", "__import__"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in ("importlib", "builtins"):
+            importers |= {alias.asname for alias in node.names if alias.asname and alias.name in importers}
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            outside |= {alias.name.split(".")[0] for alias in node.names}
+            for alias in node.names:
+                add(alias.name, 0)
         elif isinstance(node, ast.ImportFrom):
-            if node.level == 0:
-                outside.add(node.module)
+            packages = (None, PACKAGE)  # `from . import a` and `from sklearn_autorec import a` name parts
+            for name in [node.module] if node.module not in packages else [alias.name for alias in node.names]:
+                add(f"{PACKAGE}.{name}" if node.module == PACKAGE else name, node.level)
+        elif isinstance(node, ast.Call) and _name(node.func) in importers:
+            called.add(node.func)
+            name = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+            if isinstance(name, str):
+                add(name.lstrip("."), len(name) - len(name.lstrip(".")))
             else:
-                base = list(path.parent.parts)[: len(path.parent.parts) - node.level + 1]
-                inside.add([*base, *(node.module or "").split(".")][0])
-    return inside - {""}, outside
+                inside.add(ANYTHING)
+    for node in ast.walk(tree):
+        if _name(node) in importers and node not in called:
+            inside.add(ANYTHING)
+    return inside, outside
+
+
+def _name(node):
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
@@ -143,6 +180,38 @@ def test_private_sklearn_names_have_one_door(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sklearn."):
             private += [n for n in [*node.module.split("."), *(a.name for a in node.names)] if n.startswith("_")]
     assert not private or path == Path("utils/_sklearn.py")
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from ..base import Network", {"base"}),
+        ("from .. import base, nn", {"base", "nn"}),
+        ("import sklearn_autorec.nn", {"nn"}),
+        ("from sklearn_autorec import nn", {"nn"}),
+        ("from sklearn_autorec.nn import MLP", {"nn"}),
+        ("def f():\n    importlib.import_module('..estimators', __package__)", {"estimators"}),
+        ("importlib.import_module('sklearn_autorec.estimators')", {"estimators"}),
+        ("from importlib import import_module as load\nload('sklearn_autorec.serving')", {"serving"}),
+        ("__import__('sklearn_autorec.serving')", {"serving"}),
+        ("for part in parts:\n    importlib.import_module(f'.{part}', __package__)", {ANYTHING}),
+        ("load = importlib.import_module", {ANYTHING}),
+        ("import json\nfrom importlib.metadata import version\nimportlib.import_module('math')", set()),
+    ],
+)
+def test_the_walk_sees_imports_of_every_kind(source, found):
+    assert imports(Path("networks/_new.py"), source)[0] == found
+
+
+def test_the_ground_does_not_load_what_stands_above_it():
+    """The registry of names is filled from above; see ``sklearn_autorec/__init__.py``."""
+    for part in ("_registry", "base"):
+        assert imports(Path(f"{part}.py"))[0] <= BELOW[part]
+    in_a_new_process(
+        "import sys, sklearn_autorec.base\n"
+        "loaded = {n.split('.')[1] for n in sys.modules if n.startswith('sklearn_autorec.')}\n"
+        "assert loaded <= {'base', '_registry', '_version'}, loaded"
+    )
 
 
 def test_the_walk_sees_relative_imports():

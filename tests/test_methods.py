@@ -1,10 +1,8 @@
 """What every search method of the package can do, whichever paper it is: a new one is found here by itself."""
 
-import importlib
 import inspect
 import json
 import pickle
-import pkgutil
 
 import numpy as np
 import pytest
@@ -13,17 +11,12 @@ from sklearn.base import clone
 
 import sklearn_autorec
 from sklearn_autorec import CTRClassifier
-from sklearn_autorec.base import _METHODS, FixedArchitecture, SearchMethod, networks_with_slot
+from sklearn_autorec._registry import METHODS as REGISTRY
+from sklearn_autorec.base import FixedArchitecture, SearchMethod, networks_with_slot
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.serving import load, save
 
-for module in pkgutil.iter_modules(sklearn_autorec.__path__):
-    importlib.import_module(f"sklearn_autorec.{module.name}")  # a method registers itself when it is imported
-METHODS = {
-    name: cls
-    for name, cls in sorted(_METHODS.items())
-    if cls.__module__.startswith("sklearn_autorec.") and cls is not FixedArchitecture
-}
+METHODS = {cls.__name__: cls for _, cls in sorted(REGISTRY.own().items()) if cls is not FixedArchitecture}
 OPTIONS = {"embedding_dim": 4, "max_epochs": 2, "lr": 0.01, "device": "cpu"}
 
 

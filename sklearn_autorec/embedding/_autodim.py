@@ -41,6 +41,8 @@ class WidthMixture(nn.Module):
             self.scale = nn.Parameter(torch.full((n_fields, 1, 1), d**-0.5))
             self.register_buffer("mean", torch.zeros(n_fields, 1, d))
             self.register_buffer("covariance", torch.zeros(n_fields, d, d))
+        names = ("alpha", "scale", "mean", "covariance") if normalize else ("alpha",)
+        self.field_axes = {name: {0: context.axis("F")} for name in names}
         self.arch_schedule = schedule
         self.arch_lr, self.temperatures, self.size_penalty = arch_lr, temperature, size_penalty
         self.temperature, self.warming = temperature[0], schedule.warmup > 0

@@ -33,6 +33,8 @@ class ThresholdedEmbedding(FieldEmbedding):
             context.embedding_dim if granularity.endswith("dim") else 1,
         )
         self.threshold = nn.Parameter(torch.full(shape, float(threshold_init)))
+        if unit == "value":
+            self.field_axes["threshold"] = {0: context.axis("V")}
         self.unit, self.pressure = unit, pressure
         self.threshold_lr, self.threshold_decay = threshold_lr, threshold_decay
         self.register_buffer("ends", sizes.cumsum(0), persistent=False)

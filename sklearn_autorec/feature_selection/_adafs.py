@@ -31,9 +31,10 @@ class AdaptiveGates(nn.Module):
 
     def __init__(self, context, hidden_units, n_kept):
         super().__init__()
-        n = context.n_fields
+        n = context.axis("F")
         self.norm = batch_norm(context.embedding_dim)
-        self.controller = MLP(n * context.embedding_dim, hidden_units, context.generator, n_outputs=n)
+        n_in = context.axis("F", context.embedding_dim)
+        self.controller = MLP(n_in, hidden_units, context.generator, n_outputs=n)
         self.n_kept = n_kept
 
     def normed(self, e):
@@ -58,6 +59,7 @@ class SearchedAdaptiveGates(AdaptiveGates):
         self.arch_schedule, self.arch_lr = schedule, arch_lr
         self.warming = schedule.warmup > 0
         self.register_buffer("mean_weight", torch.ones(context.n_fields))
+        self.field_axes = {"mean_weight": {0: context.axis("F")}}
 
     def arch_parameters(self):
         return [*self.norm.parameters(), *self.controller.parameters()]

@@ -26,6 +26,7 @@ class SampledGates(nn.Module):
     def __init__(self, context, schedule, arch_lr, temperatures):
         super().__init__()
         self.alpha = nn.Parameter(torch.zeros(context.n_fields, 2))  # of dropping, of keeping
+        self.field_axes = {"alpha": {0: context.axis("F")}}
         self.register_buffer("usable", torch.ones(context.n_fields), persistent=False)
         self.register_buffer("noise", torch.zeros(context.n_fields, 2), persistent=False)
         self.arch_schedule, self.arch_lr, self.temperatures = schedule, arch_lr, temperatures

@@ -76,6 +76,7 @@ class PolarisedGates(nn.Module):
     def __init__(self, context, epsilons, alpha, tau, total_shrink, travel):
         super().__init__()
         self.x = nn.Parameter(torch.ones(context.n_fields))
+        self.field_axes = {"x": {0: context.axis("F")}}
         self.register_buffer("usable", torch.ones(context.n_fields), persistent=False)
         self.register_buffer("recent", torch.ones(context.n_fields), persistent=False)  # average of |x|
         self.epsilons, self.alpha, self.tau = epsilons, alpha, tau

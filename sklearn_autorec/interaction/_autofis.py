@@ -27,6 +27,7 @@ class GatedProducts(nn.Module):
         noise = torch.empty(self.candidates.out_dim).uniform_(-1e-3, 1e-3, generator=context.generator)
         self.gate = nn.Parameter(init_gate + noise)
         self.out_dim = self.candidates.out_dim
+        self.field_axes = {"gate": {0: self.out_dim}}
         self.threshold, self._grda = threshold, {"lr": arch_lr, "mu": mu}
         self.judged_share = JUDGED_SHARE if threshold == "auto" else 0.0
         # How fast the loss of unseen rows falls as a product is faded in, in standard errors; (P,), 0 where unknown.

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from ..nn import FieldEmbedding, PairDots, PairProducts, member_batch_norm, pair_index, row_batch_norm
+from ..nn import FieldAxis, FieldEmbedding, PairDots, PairProducts, member_batch_norm, pair_index, row_batch_norm
 
 
 def check_tuples(architecture, context):
@@ -39,6 +39,8 @@ class ProductNorm(nn.Module):
         shape = (n_products,) if members == 1 else (members, n_products)
         self.register_buffer("running_mean", torch.zeros(shape))
         self.register_buffer("running_var", torch.ones(shape))
+        if isinstance(n_products, FieldAxis):
+            self.field_axes = {name: {-1: n_products} for name in ("running_mean", "running_var")}
 
     def forward(self, products, weight):
         # The weight takes the place of batch norm's own scale: one pass over the products instead of two.
@@ -63,7 +65,7 @@ class TripleProducts(nn.Module):
         pair_number[left, right] = torch.arange(len(left))
         for name, index in (("left", left), ("right", right), ("flat", pair_number[i, j] * n + k)):
             self.register_buffer(name, index, persistent=False)
-        self.out_dim = len(i)
+        self.out_dim = context.axis("P3")
 
     def forward(self, e, inputs):
         e = self.embedding(inputs)
@@ -122,7 +124,7 @@ class CandidateProducts(nn.Module):
         kinds = {2: PairProducts, 3: TripleProducts}
         self.products = nn.ModuleList(kinds[order](context) for order in orders)
         self.tuples = [tuple(t) for order in orders for t in pair_index(context.n_fields, order).T.tolist()]
-        self.out_dim = len(self.tuples)
+        self.out_dim = sum(products.out_dim for products in self.products)
         self.norm = ProductNorm(self.out_dim)
 
     def forward(self, e, inputs, gate):

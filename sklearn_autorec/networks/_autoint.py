@@ -25,11 +25,11 @@ class AutoIntModule(FieldNetwork):
                 for n_in in widths[:-1]
             )
         )
-        n_attended = context.n_fields * widths[-1]
+        n_attended = context.axis("F", widths[-1])
         self.out = linear(n_attended, context.n_outputs, context.generator, members=context.members)
         self.head = None
         if network.hidden_units or "head" in parts:
-            self.head = network.head(context, parts, context.n_fields * context.embedding_dim)
+            self.head = network.head(context, parts, context.axis("F", context.embedding_dim))
 
     def logits(self, e, inputs):
         logits = self.linear(inputs) + self.out(self.attention(e).flatten(1))

@@ -15,11 +15,11 @@ class CrossModule(FieldNetwork):
 
     def __init__(self, context, parts, network, cross, stacked=False):
         super().__init__(context, parts)
-        n_in = context.n_fields * context.embedding_dim
+        n_in = context.axis("F", context.embedding_dim)
         self.cross = cross
         self.stacked = stacked
         self.deep = network.mlp(context, n_in)
-        n_out = self.deep.out_dim + (0 if stacked else n_in)
+        n_out = self.deep.out_dim if stacked else n_in + self.deep.out_dim
         self.out = linear(n_out, context.n_outputs, context.generator, members=context.members)
 
     def logits(self, e, inputs):
@@ -70,7 +70,7 @@ class DCN(DeepNetwork):
         self.n_cross_layers = n_cross_layers
 
     def build(self, context, parts):
-        n_in = context.n_fields * context.embedding_dim
+        n_in = context.axis("F", context.embedding_dim)
         cross = VectorCross(n_in, self.n_cross_layers, context.generator, context.members)
         return CrossModule(context, parts, self, cross)
 
@@ -132,7 +132,7 @@ class DCNv2(DeepNetwork):
         self.structure = structure
 
     def build(self, context, parts):
-        n_in = context.n_fields * context.embedding_dim
+        n_in = context.axis("F", context.embedding_dim)
         cross = MatrixCross(n_in, self.n_cross_layers, context.generator, self.rank, context.members)
         stacked = self.structure == "stacked"
         return CrossModule(context, parts, self, cross, stacked)

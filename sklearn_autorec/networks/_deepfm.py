@@ -18,7 +18,7 @@ class DeepFMModule(FieldNetwork):
         self.linear = FieldLinear(context)
         self.interaction = parts.get("interaction") or BiInteraction(context)
         self.pool = SumPool(self.interaction.out_dim, context)
-        n_in = context.n_fields * context.embedding_dim
+        n_in = context.axis("F", context.embedding_dim)
         self.head = network.head(context, parts, n_in)
         self.cross = None
         if network.n_cross_layers:

@@ -13,12 +13,13 @@ class FieldVectorLinear(nn.Module):
 
     def __init__(self, context):
         super().__init__()
-        shape = (context.n_fields * context.embedding_dim, context.n_outputs)
+        shape = (context.axis("F", context.embedding_dim), context.n_outputs)
         self.members = context.members
         if self.members > 1:
             shape = (self.members, *shape)
         self.weight = nn.Parameter(torch.empty(shape).normal_(0, 0.1, generator=context.generator))
         self.bias = output_bias(context)
+        self.field_axes = {"weight": {-2: shape[-2]}}
 
     def forward(self, e):
         if self.members == 1:

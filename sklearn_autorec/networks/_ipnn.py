@@ -13,7 +13,8 @@ class IPNNModule(FieldNetwork):
     def __init__(self, context, parts, network):
         super().__init__(context, parts)
         self.interaction = parts.get("interaction") or PairProducts(context)
-        self.head = network.head(context, parts, context.n_fields * context.embedding_dim + self.interaction.out_dim)
+        n_in = context.axis("F", context.embedding_dim) + self.interaction.out_dim
+        self.head = network.head(context, parts, n_in)
 
     def logits(self, e, inputs):
         return self.head(torch.cat([e.flatten(1), self.interaction(e, inputs)], 1))

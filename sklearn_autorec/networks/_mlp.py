@@ -10,7 +10,7 @@ class MLPModule(FieldNetwork):
 
     def __init__(self, context, parts, network):
         super().__init__(context, parts)
-        self.head = network.head(context, parts, context.n_fields * context.embedding_dim)
+        self.head = network.head(context, parts, context.axis("F", context.embedding_dim))
 
     def logits(self, e, inputs):
         return self.head(e.flatten(1))

@@ -4,6 +4,7 @@ Symbols used in every docstring here: B rows of a batch, F fields, d embedding d
 fields, C outputs (1 for binary clicks and ratings, the number of classes otherwise).
 """
 
+from ._axes import FieldAxis
 from ._blocks import MLP, ReLUDropout, linear
 from ._context import BuildContext, Inputs
 from ._embeddings import FieldEmbedding, FieldLinear, FieldRows, add_bias, output_bias
@@ -35,6 +36,7 @@ __all__ = [
     "BinaryLogLoss",
     "BuildContext",
     "FieldAttention",
+    "FieldAxis",
     "FieldEmbedding",
     "FieldLinear",
     "FieldNetwork",

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ._axes import layer_axes
 from ._members import MemberLinear
 from ._members import batch_norm as normalise
 
@@ -11,14 +12,18 @@ from ._members import batch_norm as normalise
 def linear(n_in, n_out, generator, bias=True, members=1):
     """Fully connected layer with Glorot-normal weights and zero bias; (..., n_in) -> (..., n_out).
 
-    With M ``members`` each has weights of its own; (M * B, ..., n_in) -> (M * B, ..., n_out).
+    With M ``members`` each has weights of its own; (M * B, ..., n_in) -> (M * B, ..., n_out). Where
+    ``n_in`` or ``n_out`` is a `FieldAxis` the layer declares its axes.
     """
     if members > 1:
-        return MemberLinear(n_in, n_out, generator, members, bias)
+        layer = MemberLinear(n_in, n_out, generator, members, bias)
+        layer.field_axes = layer_axes(n_in, n_out)
+        return layer
     layer = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
     nn.init.xavier_normal_(layer.weight, generator=generator)
     if bias:
         nn.init.zeros_(layer.bias)
+    layer.field_axes = layer_axes(n_in, n_out)
     return layer
 
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ._axes import FieldAxis
+
 
 class Inputs(NamedTuple):
     """One batch of the encoded table.
@@ -85,3 +87,20 @@ class BuildContext:
     def n_fields(self):
         """F: every categorical, numeric and sequence field."""
         return len(self.n_ids) + self.n_numeric + len(self.sequences)
+
+    def axis(self, *factors):
+        """The length of an axis with something for every field, pair or value; see `FieldAxis`.
+
+        Parameters
+        ----------
+        *factors : int or str
+            Numbers, and "F" for fields, "P" for pairs, "P3" for triples (and so on), "V" for the rows
+            of tables, "N" for numeric fields; the last runs fastest. ``axis("F", d)`` is the length of
+            flattened embeddings.
+
+        Returns
+        -------
+        FieldAxis
+            An int.
+        """
+        return FieldAxis.of(self, *factors)

@@ -81,6 +81,7 @@ class _FieldTable(FieldRows):
         self.sparse = context.sparse_gradients
         self.weight = initial(context, self.n_rows * self.members, width, std=std)
         self.init_numbers(context, width, std)
+        self.field_axes["weight"] = {0: context.axis("V", self.members)}
 
     def lookup(self, ids, rows, fields):
         if self.members > 1:

@@ -5,6 +5,7 @@ from itertools import combinations
 import torch
 from torch import nn
 
+from ._axes import FieldAxis
 from ._blocks import linear
 
 
@@ -72,7 +73,7 @@ class PairProducts(PairDots):
     def __init__(self, context):
         pairs = pair_index(context.n_fields)
         super().__init__(pairs, context.n_fields)
-        self.out_dim = pairs.shape[1]
+        self.out_dim = context.axis("P")
 
     def forward(self, e, inputs=None):
         return super().forward(e)
@@ -87,6 +88,8 @@ class VectorCross(nn.Module):
         shape = (n_layers, n_in) if members == 1 else (members, n_layers, n_in)
         self.weight = nn.Parameter(torch.empty(shape).normal_(0, std, generator=generator))
         self.bias = nn.Parameter(torch.zeros(shape))
+        if isinstance(n_in, FieldAxis):
+            self.field_axes = {"weight": {-1: n_in}, "bias": {-1: n_in}}
 
     def forward(self, x0):
         if self.weight.ndim == 3:
@@ -159,6 +162,7 @@ class WeightedPairs(nn.Module):
         self.members = context.members
         self.weight = nn.Parameter(torch.ones(*([self.members] * (self.members > 1)), self.products.out_dim))
         self.out_dim = self.products.out_dim
+        self.field_axes = {"weight": {-1: self.out_dim}}
 
     def forward(self, e, inputs=None):
         products = self.products(e)

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ._axes import FieldAxis
+
 
 def own_rows(rows, members):
     """Rows of a table as rows of one that holds the members' side by side, (V * M, d); int (M * B, ...) to the same."""
@@ -112,7 +114,10 @@ class MemberBatchNorm(nn.Module):
 
 def batch_norm(n, members=1):
     """Batch norm of n columns, with statistics, scale and shift of its own for each member."""
-    return BatchNorm(n) if members == 1 else MemberBatchNorm(n, members)
+    norm = BatchNorm(n) if members == 1 else MemberBatchNorm(n, members)
+    if isinstance(n, FieldAxis):
+        norm.field_axes = {name: {-1: n} for name in ("weight", "bias", "running_mean", "running_var")}
+    return norm
 
 
 class Members(nn.Module):

@@ -68,6 +68,8 @@ class NumericEmbedding(nn.Module):
         self.n_bins = context.n_numeric_bins
         if self.numeric_embedding not in NUMERIC_EMBEDDINGS:
             raise ValueError(f"numeric_embedding must be one of {NUMERIC_EMBEDDINGS}, got {self.numeric_embedding!r}.")
+        numbers = context.axis("N")
+        self.field_axes = {"numeric_weight": {-2: numbers}, "numeric_frequency": {-1: numbers}}
         low, high = context.numeric_range
         # To knots: position = (x - low) * per_unit, in [0, T] within the range.
         self.low, self.per_unit = low, self.n_bins / (high - low)

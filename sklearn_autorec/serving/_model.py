@@ -10,10 +10,11 @@ from sklearn.frozen import FrozenEstimator
 from .._fit_parts import serving_net
 from .._fitted import Fitted, publish
 from .._narrowing import build_network, narrowed, packs_members, realise
+from .._registry import HOME, METHODS, NETWORK_CLASSES
 from .._searching import check_slots
 from .._settings import setting
 from .._targets import ClassTarget, RatingTarget
-from ..base import DESCRIBED, SLOTS, FixedArchitecture, known_methods, known_network_classes, network_of
+from ..base import DESCRIBED, SLOTS, FixedArchitecture, network_of
 from ..estimators import CTRClassifier
 from ..exceptions import ModelFileError
 from ..nn import FORMS, NUMERIC_EMBEDDINGS, BuildContext, Members, PackedEmbedding, ReLUDropout
@@ -282,7 +283,7 @@ def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
 def _network(architecture):
     """The network of an architecture; only classes of this package are made of parameters in a file."""
     described = architecture.get("network")
-    _check_class(described, "network", known_network_classes())
+    _check_class(described, "network", NETWORK_CLASSES)
     return network_of(described)
 
 
@@ -291,18 +292,18 @@ def _methods(architecture):
     found = []
     for slot in SLOTS:
         if slot in architecture:
-            _check_class(architecture[slot], "method", known_methods())
+            _check_class(architecture[slot], "method", METHODS)
             found.append(FixedArchitecture(architecture[slot]))
             if found[-1].slot != slot:
                 refuse(f"The method of slot {slot!r}", "one for this slot", architecture[slot]["method"])
     return found
 
 
-def _check_class(described, kind, classes):
+def _check_class(described, kind, registry):
     name = described.get(kind) if isinstance(described, dict) else None
-    cls = classes.get(name) if isinstance(name, str) else None
-    if cls is None or cls is FixedArchitecture or not cls.__module__.startswith("sklearn_autorec."):
-        refuse(f"The {kind} of the architecture", "a class of sklearn_autorec", name)
+    cls = registry.find(name)
+    if cls is None or cls is FixedArchitecture or cls not in registry.own().values():
+        refuse(f"The {kind} of the architecture", f"a class of {HOME}", name)
 
 
 def _check_sizes(network, n_weights):

@@ -1,11 +1,6 @@
 """The classes that a file may name. Files are never asked which module to import."""
 
-import importlib
-import pkgutil
-
-import sklearn_autorec
-
-from ..base import Network, SearchMethod
+from .._registry import HOME, METHODS, NETWORK_CLASSES, public_name
 from ..estimators import CTRClassifier, RatingRegressor
 from ..exceptions import ModelFileError
 from ..feature_crossing import AutoCross, FieldCrosser, TargetStatistics
@@ -20,7 +15,6 @@ from ._nodes import at, refuse
 from ._statistics import restore_target_statistics, target_statistics_state
 from ._steps import STEPS, check_parameters, restore_step, step_state
 
-PACKAGE = "sklearn_autorec"
 # Left behind in a saved model: what belongs to a running fit, and scikit-learn's note of its version.
 TRANSIENT = {"_stream", "_skl_callbacks", "_parent_callback_ctx", "_sklearn_version"}
 
@@ -37,30 +31,14 @@ TRANSFORMERS: dict = {
 OUTPUT = "_sklearn_output_config"  # where set_output leaves its choice
 
 
-def _subclasses(cls):
-    for sub in cls.__subclasses__():
-        yield sub
-        yield from _subclasses(sub)
-
-
-def _public_name(cls):
-    """Package and name of a class, without the private modules in between."""
-    packages = cls.__module__.split(".")
-    return ".".join([*(p for p in packages if not p.startswith("_")), cls.__name__])
-
-
 class Registry:
     """Known classes by name: estimators, networks and search methods of this package, steps of scikit-learn."""
 
     def __init__(self):
-        for module in pkgutil.iter_modules(sklearn_autorec.__path__):
-            if module.ispkg:  # networks and search methods live in packages, which register them when imported
-                importlib.import_module(f"{PACKAGE}.{module.name}")
-        components = [c for base in (Network, SearchMethod) for c in _subclasses(base)]
-        self.components = {c for c in components if c.__module__.split(".")[0] == PACKAGE}
+        self.components = {*NETWORK_CLASSES.own().values(), *METHODS.own().values()}
         classes = [*TRANSFORMERS, *self.components, *STEPS]
-        self.classes = {_public_name(c): c for c in classes}
-        self.classes |= {f"{PACKAGE}.{c.__name__}": c for c in (CTRClassifier, RatingRegressor)}
+        self.classes = {public_name(c): c for c in classes}
+        self.classes |= {f"{HOME}.{c.__name__}": c for c in (CTRClassifier, RatingRegressor)}
         self.names = {c: name for name, c in self.classes.items()}
 
     def describe(self, value, writer, where):

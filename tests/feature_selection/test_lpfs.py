@@ -181,7 +181,7 @@ def test_dropping_closed_fields_leaves_predictions_as_they_were(network, monkeyp
         generator=torch.Generator().manual_seed(0),
     )
     module = build_network(network, [architecture], {"gate": architecture.architecture}, own)
-    carried = carry(built[0].state_dict(), network, module.selection, own, module)
+    carried = carry(built[0].state_dict(), module.selection, own, module)
     assert carried.keys() == module.state_dict().keys()
     module.load_state_dict(carried)
     with torch.no_grad():

@@ -366,6 +366,7 @@ def test_every_network_takes_every_method(network, name, small):
 
 
 @pytest.mark.parametrize("name", METHODS)
+@pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SingleClassWarning")
 def test_tables_of_one_row_and_of_constant_columns(name, small):
     X, y = small
     for table, labels in (

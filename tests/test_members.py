@@ -110,6 +110,7 @@ def test_several_classes(clicks):
     np.testing.assert_allclose(std, softmax(logits, -1).std(0))
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SingleClassWarning")
 def test_a_single_class_is_certain(clicks):
     X, y = clicks
     p, std = few().fit(X, np.zeros_like(y)).predict_proba(X[:5], return_std=True)

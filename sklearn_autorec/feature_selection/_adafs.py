@@ -39,9 +39,8 @@ class AdaptiveGates(nn.Module):
 
     def normed(self, e):
         """Embeddings, normalised over rows and fields, (B, F d)."""
-        return (
-            self.norm(e.flatten(0, 1), n_rows=len(e)).view_as(e).flatten(1)
-        )  # of 2-D tables, batch norm takes half the time
+        # Of 2-D tables, batch norm takes half the time. Not len(e), which an exported graph would take for a constant.
+        return self.norm(e.flatten(0, 1), n_rows=e.shape[0]).view_as(e).flatten(1)
 
     def forward(self, e, inputs):
         weights = torch.softmax(self.controller(self.normed(e)), 1)

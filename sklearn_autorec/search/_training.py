@@ -13,9 +13,9 @@ from ._data import EncodedTensors, TrainingBatches, batches_of
 from ._net import FieldNet
 
 PREDICT_ROWS = 16_384  # rows of one forward pass without gradients
-# Matrix products treat the last rows of a block otherwise than the rest. In whole blocks of eight a row has the same bits
-# whatever it is predicted with.
-ROW_BLOCK = 8
+# Matrix products treat the last rows of a block otherwise than the rest. In whole blocks of sixteen (eight are too few on some
+# processors) a row has the same bits whatever it is predicted with.
+ROW_BLOCK = 16
 
 
 @dataclass

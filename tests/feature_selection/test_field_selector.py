@@ -205,6 +205,7 @@ def test_odd_tables(method, main_effects):
     assert nothing.support_.sum() == 1
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SingleClassWarning")
 def test_what_is_refused(main_effects):
     X, y = main_effects
     with pytest.raises(ValueError, match="y has one class, 1: no column can be better"):

@@ -293,7 +293,7 @@ def test_finite_weights_that_overflow_are_told(model, tmp_path, regressor):
         fitted = RatingRegressor(network="fm", max_epochs=1, embedding_dim=2, random_state=0)
         fitted.fit(X, np.arange(len(X)) % 5)
     loaded = with_weights(fitted, X, 1e30, tmp_path)
-    with pytest.raises(NonFinitePredictionError, match=r"predictions of \d+ of 200 rows are not finite"):
+    with pytest.raises(NonFinitePredictionError, match="predictions of some rows are not finite"):
         loaded.predict(X)
     unknown = X[:2].map(lambda value: "never")
     assert np.isfinite(loaded.predict(unknown)).all()  # those that it can

@@ -361,9 +361,12 @@ class FieldEstimator(
         table = self.encoder_.encode(X)
         if self.net_ is None:
             return np.zeros((len(table), 1))
+        mixture = self._mixture_
+        if mixture is not None and not mixture.asks_network:
+            return mixture.logits(table, np.zeros((len(table), 1)))
         logits = forward_in_chunks(self.net_.module_, EncodedTensors.from_table(table, device_of(self.net_)))
         logits = logits.cpu().numpy().astype(np.float64)
-        return logits if self._mixture_ is None else self._mixture_.logits(table, logits)
+        return logits if mixture is None else mixture.logits(table, logits)
 
     def _member_logits(self, X):
         """Logits of every member (M, n_rows, C), float64, of a raw table."""

@@ -1,5 +1,6 @@
 """Parts beside the network: what they are for, when they are there, and that all carriers hold them."""
 
+import dataclasses
 import pickle
 import warnings
 
@@ -10,9 +11,10 @@ from scipy.special import expit
 from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
 
-from sklearn_autorec import CTRClassifier, RatingRegressor, serving
+from sklearn_autorec import CTRClassifier, RatingRegressor, _fitting, serving
 from sklearn_autorec._ensemble._companions import NETWORK, STATISTICS, WIDE
 from sklearn_autorec._ensemble._order import order_matters
+from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.exceptions import UnknownCategoryWarning
 from sklearn_autorec.feature_selection import AutoField
 from sklearn_autorec.preprocessing import FieldEncoder
@@ -238,3 +240,16 @@ def test_a_value_that_a_constant_column_never_had_changes_little(network, most):
     with pytest.warns(UnknownCategoryWarning, match="flag"):
         moved = model.predict_proba(X.assign(flag=True)) - model.predict_proba(X)
     assert np.abs(moved).mean() < most
+
+
+def test_a_network_of_weight_zero_is_not_asked(monkeypatch):
+    X, y, _ = make_ctr(600, n_fields=3, cardinality=6, pairs=1, random_state=0)
+    model = CTRClassifier(**FAST).fit(X, y)
+    mixture = model._mixture_
+    model._mixture_ = dataclasses.replace(mixture, weights={**mixture.weights, "network": 0.0})
+    expected = model.predict_proba(X)
+    monkeypatch.setattr(_fitting, "forward_in_chunks", lambda *args, **kwargs: 1 / 0)
+    np.testing.assert_array_equal(model.predict_proba(X), expected)
+    model._mixture_ = mixture
+    with pytest.raises(ZeroDivisionError):
+        model.predict_proba(X)

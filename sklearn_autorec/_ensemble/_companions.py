@@ -31,6 +31,11 @@ class Mixture:
     weights: dict
     models: dict = field(default_factory=dict)
 
+    @property
+    def asks_network(self):
+        """Whether the network's output counts; its forward pass is most of the time of a row."""
+        return self.weights[NETWORK] != 0
+
     def logits(self, table, network_logits):
         """Mean output of the rows, float64 (n_rows, 1).
 

@@ -302,7 +302,7 @@ class SearchMethod(BaseEstimator):
 
         Parameters
         ----------
-        problem : sklearn_autorec.search.SearchProblem
+        problem : sklearn_autorec.engine.SearchProblem
             Builds and trains searchable networks on the training rows.
         """
         module = self.build(problem.context)

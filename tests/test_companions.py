@@ -11,10 +11,11 @@ from scipy.special import expit
 from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
 
-from sklearn_autorec import CTRClassifier, RatingRegressor, _fitting, serving
+from sklearn_autorec import CTRClassifier, RatingRegressor, serving
 from sklearn_autorec._ensemble._companions import NETWORK, STATISTICS, WIDE
 from sklearn_autorec._ensemble._order import order_matters
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.estimators import _base
 from sklearn_autorec.exceptions import UnknownCategoryWarning
 from sklearn_autorec.feature_selection import AutoField
 from sklearn_autorec.preprocessing import FieldEncoder
@@ -59,7 +60,7 @@ def test_the_mean_is_what_its_parts_say(fitted):
     alone = {name: part.logits(rows) for name, part in model._mixture_.models.items()}
     import torch
 
-    from sklearn_autorec.search import EncodedTensors
+    from sklearn_autorec.engine import EncodedTensors
 
     with torch.inference_mode():
         alone[NETWORK] = model.net_.module_(**EncodedTensors.from_table(rows, "cpu").inputs)[:, 0].numpy()
@@ -248,7 +249,7 @@ def test_a_network_of_weight_zero_is_not_asked(monkeypatch):
     mixture = model._mixture_
     model._mixture_ = dataclasses.replace(mixture, weights={**mixture.weights, "network": 0.0})
     expected = model.predict_proba(X)
-    monkeypatch.setattr(_fitting, "forward_in_chunks", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr(_base, "forward_in_chunks", lambda *args, **kwargs: 1 / 0)
     np.testing.assert_array_equal(model.predict_proba(X), expected)
     model._mixture_ = mixture
     with pytest.raises(ZeroDivisionError):

@@ -417,7 +417,7 @@ def test_non_finite_losses(clicks):
 
 @pytest.mark.parametrize("at", [1, 30, 100, 150])
 def test_ctrl_c_leaves_a_usable_model(clicks, at, monkeypatch):
-    from sklearn_autorec.search import FieldNet
+    from sklearn_autorec.engine import FieldNet
 
     X, y, _ = clicks
     real, calls = FieldNet.train_step, []

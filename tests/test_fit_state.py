@@ -17,13 +17,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.engine import EncodedTensors, FieldNet
 from sklearn_autorec.exceptions import ConvergenceWarning, NonFiniteLossError
 from sklearn_autorec.feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser
 from sklearn_autorec.feature_selection import FSTD, FieldSelector
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.model_selection import RegularizedEvolutionSearchCV
 from sklearn_autorec.preprocessing import FieldEncoder
-from sklearn_autorec.search import EncodedTensors, FieldNet
 from sklearn_autorec.serving import load, save
 
 X, Y, _ = make_ctr(300, n_fields=3, pairs=1, random_state=0)

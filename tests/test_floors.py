@@ -24,82 +24,29 @@ BELOW = {
     "preprocessing": {"utils", "exceptions"},
     "datasets": {"utils", "exceptions"},
     "nn": set(),
-    "search": {"utils", "exceptions", "nn"},
-    "base": {"utils", "exceptions", "nn", "search", "_registry"},
-    "_fit_parts": {"nn", "search"},
-    "_narrowing": {"nn", "base"},
-    "_searching": {"utils", "nn", "search", "base", "_narrowing"},
-    "_results": {"utils", "nn", "base"},
-    "_targets": {"nn"},
-    "_fitted": {"nn", "preprocessing", "_fit_parts"},
-    "_settings": set(),
-    "_blending": {"search", "_ensemble", "_settings"},
-    "_preparing": {
-        "utils",
-        "nn",
-        "search",
-        "preprocessing",
-        "_blending",
-        "_settings",
-        "_ensemble",
-        "_fit_parts",
-        "_searching",
-    },
-    "_streaming": {
-        "utils",
-        "exceptions",
-        "nn",
-        "search",
-        "base",
-        "_fit_parts",
-        "_fitted",
-        "_narrowing",
-        "_searching",
-        "_settings",
-    },
-    "_fitting": {
-        "utils",
-        "exceptions",
-        "nn",
-        "search",
-        "base",
-        "preprocessing",
-        "_blending",
-        "_settings",
-        "_fit_parts",
-        "_fitted",
-        "_narrowing",
-        "_preparing",
-        "_searching",
-        "_results",
-        "_streaming",
-    },
-    "estimators": {"utils", "exceptions", "nn", "search", "base", "preprocessing", "_fitting", "_targets"},
+    "base": {"utils", "exceptions", "nn", "_registry"},
+    "engine": {"utils", "exceptions", "nn", "base"},
+    "estimators": {"utils", "exceptions", "preprocessing", "nn", "base", "engine", "_ensemble"},
     "networks": {"utils", "nn", "base"},
-    "serving": {
-        "utils",
-        "exceptions",
-        "nn",
-        "base",
-        "preprocessing",
-        "feature_crossing",
-        "linear_model",
-        "_ensemble",
-        "_fit_parts",
-        "_fitted",
-        "_narrowing",
-        "_registry",
-        "_searching",
-        "_targets",
-        "estimators",
-        "_settings",
-    },
-    "interaction": {"utils", "exceptions", "nn", "search", "base"},
-    "embedding": {"utils", "exceptions", "nn", "search", "base"},
-    "feature_selection": {"utils", "exceptions", "preprocessing", "nn", "search", "base", "_settings", "estimators"},
+    "interaction": {"utils", "exceptions", "nn", "base", "engine"},
+    "embedding": {"utils", "exceptions", "nn", "base", "engine"},
+    "feature_selection": {"utils", "exceptions", "preprocessing", "nn", "base", "engine", "estimators"},
     "feature_crossing": {"utils", "exceptions", "preprocessing"},
     "linear_model": {"utils", "exceptions", "preprocessing", "feature_crossing"},
     "_ensemble": {"utils", "exceptions", "preprocessing", "feature_crossing", "linear_model"},
+    "serving": {
+        "utils",
+        "exceptions",
+        "preprocessing",
+        "nn",
+        "base",
+        "engine",
+        "estimators",
+        "feature_crossing",
+        "linear_model",
+        "_ensemble",
+        "_registry",
+    },
     "inspection": {"utils", "exceptions"},
     "model_selection": {"utils", "exceptions"},
 }
@@ -170,7 +117,7 @@ def test_imports_only_what_lies_below(path):
         assert "torch" not in roots  # tables are crossed without it
     if part == "nn":
         assert not roots & {"sklearn", "skorch"}
-    assert "skorch" not in roots or part in ("search", "base")
+    assert "skorch" not in roots or part == "engine"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
@@ -255,7 +202,7 @@ def test_an_architecture_finds_its_method_by_name():
 
 
 def test_every_part_is_an_attribute_of_the_package():
-    internal = {"nn", "search", "utils", "exceptions", "estimators"}
+    internal = {"nn", "engine", "utils", "exceptions", "estimators"}
     parts = {path.parts[0].removesuffix(".py") for path in MODULES} - internal
     assert {p for p in parts if not p.startswith("_")} == sklearn_autorec._SUBPACKAGES
     for name in sklearn_autorec._SUBPACKAGES:

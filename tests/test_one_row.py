@@ -9,10 +9,10 @@ import torch
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import known_networks
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.engine import EncodedTensors, FieldNet, TrainingBatches
 from sklearn_autorec.feature_selection import AdaFS
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.nn import BatchNorm, BinaryLogLoss, MemberBatchNorm, member_batch_norm, row_batch_norm
-from sklearn_autorec.search import EncodedTensors, FieldNet, TrainingBatches
 
 NETWORKS = {
     name: cls(**({"hidden_units": (5,)} if hasattr(cls(), "hidden_units") else {}))

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec import _settings as settings
 from sklearn_autorec._ensemble import _boosted
-from sklearn_autorec._settings import embedding_l2, most_epochs
+from sklearn_autorec.estimators import _settings as settings
+from sklearn_autorec.estimators._settings import embedding_l2, most_epochs
 from sklearn_autorec.preprocessing import FieldEncoder
 
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_autorec import CTRClassifier, RatingRegressor, _fitting, _searching
+from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
+from sklearn_autorec.engine import _net, _search_phase
+from sklearn_autorec.estimators import _base
 from sklearn_autorec.interaction import AutoFIS, RandomInteractions
 from sklearn_autorec.nn import MaskedEmbedding, MixedEmbedding, mask_from_text, numeric_rows
-from sklearn_autorec.search import _net
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +40,13 @@ def fit(table, search, **options):
 def problems(monkeypatch):
     """The search problems of the fits of a test, in order."""
     made = []
-    real = _searching.SearchProblem
+    real = _search_phase.SearchProblem
 
     def spy(*args, **kwargs):
         made.append(real(*args, **kwargs))
         return made[-1]
 
-    monkeypatch.setattr(_searching, "SearchProblem", spy)
+    monkeypatch.setattr(_search_phase, "SearchProblem", spy)
     return made
 
 
@@ -90,7 +91,7 @@ def test_joint_search_is_one_run_with_rows_of_its_own_for_the_bilevel_part(table
 
     real_after = _net.GRDA.step if hasattr(_net, "GRDA") else None
     assert real_after is None
-    from sklearn_autorec.search import GRDA
+    from sklearn_autorec.engine import GRDA
 
     real_grda = GRDA.step
 
@@ -128,7 +129,7 @@ def test_methods_with_a_search_of_their_own_cannot_search_jointly(table):
 @pytest.mark.parametrize("order", [1, -1])
 def test_rewinding_holds_for_the_slot_of_its_method(table, problems, joint, order, monkeypatch):
     starts = []
-    real = _fitting.train
+    real = _base.train
 
     def spy(net, *args, **kwargs):
         module = net.module.embedding
@@ -136,7 +137,7 @@ def test_rewinding_holds_for_the_slot_of_its_method(table, problems, joint, orde
         starts.append({name: t.detach().clone() for name, t in net.module.state_dict().items()})
         return real(net, *args, **kwargs)
 
-    monkeypatch.setattr(_fitting, "train", spy)
+    monkeypatch.setattr(_base, "train", spy)
     methods = [PEP(0.5), AutoFIS()][::order]
     fit(table, methods, joint=joint)
     problem = problems[0] if joint else next(p for p in problems if p.slots == ("embedding",))

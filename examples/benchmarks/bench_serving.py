@@ -15,8 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from sklearn_autorec import CTRClassifier
+from sklearn_autorec.engine import EncodedTensors
 from sklearn_autorec.networks import DeepFM
-from sklearn_autorec.search import EncodedTensors
 
 
 def latency(call, n=400):

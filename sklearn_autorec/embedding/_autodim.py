@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from ..base import SearchMethod
+from ..engine import ArchSchedule
 from ..nn import FieldEmbedding, MixedEmbedding
-from ..search import ArchSchedule
 from ..utils._sklearn import Interval, StrOptions
 from ._widths import check_candidates, check_widths
 

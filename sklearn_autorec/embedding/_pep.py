@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from ..base import SearchMethod
+from ..engine import RowAdam
 from ..nn import FieldEmbedding, MaskedEmbedding, mask_from_text, mask_to_text
-from ..search import RowAdam
 from ..utils._sklearn import Interval, StrOptions
 from ._masks import check_mask, strongest
 

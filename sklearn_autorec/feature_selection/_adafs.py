@@ -9,8 +9,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from ..base import SearchMethod
+from ..engine import ArchSchedule, EncodedTensors, batches_of
 from ..nn import MLP, batch_norm
-from ..search import ArchSchedule, EncodedTensors, batches_of
 from ..utils._sklearn import Interval, StrOptions
 from ._fields import check_numbers
 

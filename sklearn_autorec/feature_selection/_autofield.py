@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ..base import SearchMethod
-from ..search import ArchSchedule
+from ..engine import ArchSchedule
 from ..utils._sklearn import Interval, StrOptions
 from ._fields import N_FIELDS, FieldSearch, choose, with_unusable_last
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from ..base import SearchMethod
+from ..engine import ArchSchedule
 from ..nn import InputSelection, mask_from_text, mask_to_text
-from ..search import ArchSchedule
 from ..utils._sklearn import Interval, StrOptions
 from ._fields import FieldSearch, FixedGates, check_fields
 

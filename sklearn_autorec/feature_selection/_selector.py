@@ -9,12 +9,12 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._settings import MOST_EPOCHS
 from ..base import resolve_network
+from ..engine import EncodedTensors
 from ..estimators import CTRClassifier, RatingRegressor
+from ..estimators._settings import MOST_EPOCHS
 from ..nn import BuildContext, mask_from_text
 from ..preprocessing._names import compare_names, table_names
-from ..search import EncodedTensors
 from ..utils._defaults import DefaultComponents
 from ..utils._sklearn import HasMethods, Interval, StrOptions, safe_indexing, validate_parameters
 from ..utils._state import all_or_nothing, reads_once

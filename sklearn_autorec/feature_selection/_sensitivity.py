@@ -9,8 +9,8 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import permutation_importance
 
+from ..engine import EncodedTensors, batches_of
 from ..nn import FieldRows, Members
-from ..search import EncodedTensors, batches_of
 from ..utils._sklearn import Interval, StrOptions, safe_indexing
 from ._subset_scorer import bits_of, rows_of
 from ._subset_selector import SubsetSelector

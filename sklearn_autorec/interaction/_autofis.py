@@ -8,7 +8,7 @@ from scipy.stats import norm
 from torch import nn
 
 from ..base import SearchMethod
-from ..search import GRDA, batches_of
+from ..engine import GRDA, batches_of
 from ..utils._sklearn import Interval, StrOptions
 from ._products import CandidateProducts, KeptProducts, check_tuples
 

@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from sklearn.frozen import FrozenEstimator
 
-from .._fit_parts import serving_net
-from .._fitted import Fitted, publish
-from .._narrowing import build_network, narrowed, packs_members, realise
 from .._registry import HOME, METHODS, NETWORK_CLASSES
-from .._searching import check_slots
-from .._settings import setting
-from .._targets import ClassTarget, RatingTarget
 from ..base import DESCRIBED, SLOTS, FixedArchitecture, network_of
+from ..engine._building import build_network, narrowed, packs_members, realise
+from ..engine._search_phase import check_slots
 from ..estimators import CTRClassifier
+from ..estimators._fitted import Fitted, publish
+from ..estimators._progress import serving_net
+from ..estimators._settings import setting
+from ..estimators._targets import ClassTarget, RatingTarget
 from ..exceptions import ModelFileError
 from ..nn import FORMS, NUMERIC_EMBEDDINGS, BuildContext, Members, PackedEmbedding, ReLUDropout
 from ..preprocessing import EncodedTable, FieldEncoder

@@ -12,9 +12,9 @@ from sklearn_autorec import CTRClassifier
 from sklearn_autorec.base import networks_with_slot
 from sklearn_autorec.datasets import make_ctr, make_tastes
 from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
+from sklearn_autorec.engine import EncodedTensors, SearchProblem, TrainingPlan
 from sklearn_autorec.networks import FM
 from sklearn_autorec.nn import BinaryLogLoss, BuildContext, FieldEmbedding, Inputs, MixedEmbedding
-from sklearn_autorec.search import EncodedTensors, SearchProblem, TrainingPlan
 
 METHODS = {
     "autodim": AutoDim(),

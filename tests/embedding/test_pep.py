@@ -7,14 +7,15 @@ import torch
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 
-from sklearn_autorec import CTRClassifier, _fitting, _preparing, _searching
+from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, MagnitudePruning
 from sklearn_autorec.embedding._masks import strongest
 from sklearn_autorec.embedding._pep import WARMUP, ThresholdedEmbedding
+from sklearn_autorec.engine import EncodedTensors, FieldNet, RowAdam, _search_phase
+from sklearn_autorec.estimators import _base, _prepare
 from sklearn_autorec.networks import FM
 from sklearn_autorec.nn import BinaryLogLoss, BuildContext, Inputs, MaskedEmbedding, mask_from_text
-from sklearn_autorec.search import EncodedTensors, FieldNet, RowAdam
 
 GRANULARITIES = ["value_dim", "value", "field_dim", "field", "dim", "global"]
 
@@ -206,7 +207,7 @@ def test_sparsity_counts_the_rows_seen():
 
 def test_rows_of_a_bilevel_partner_do_not_count_as_trained():
     """Another method's rows pass through the table as well, but its values are not trained on them."""
-    from sklearn_autorec.search import ArchSchedule, SearchProblem, TrainingPlan
+    from sklearn_autorec.engine import ArchSchedule, SearchProblem, TrainingPlan
 
     class Gate(torch.nn.Module):
         arch_schedule = ArchSchedule("first_order", every=1, fraction=0.5)
@@ -291,7 +292,7 @@ def test_the_target_is_met_exactly_up_to_rows_never_trained(target):
 def test_retraining_starts_from_the_declared_weights(method, retrain, lazy, monkeypatch):
     X, y = small_table(n_numeric=1, n_sequences=1)
     starts, problems = [], []
-    real_train, real_problem = _fitting.train, _searching.SearchProblem
+    real_train, real_problem = _base.train, _search_phase.SearchProblem
 
     def spy_train(net, *args, **kwargs):
         module = net.module
@@ -311,10 +312,10 @@ def test_retraining_starts_from_the_declared_weights(method, retrain, lazy, monk
         embedding._masked = embedding.weight * embedding.mask
         return embedding.lookup(None, torch.arange(embedding.n_rows), None).detach().clone()
 
-    monkeypatch.setattr(_fitting, "train", spy_train)
-    monkeypatch.setattr(_searching, "SearchProblem", spy_problem)
+    monkeypatch.setattr(_base, "train", spy_train)
+    monkeypatch.setattr(_search_phase, "SearchProblem", spy_problem)
     if lazy:
-        monkeypatch.setattr(_preparing, "LAZY_TABLE_FACTOR", 0)
+        monkeypatch.setattr(_prepare, "LAZY_TABLE_FACTOR", 0)
     model = small_model(method(retrain=retrain, target_sparsity=0.5)).fit(X, y)
     ((start,), (problem,)) = starts, problems
     initial, final = problem.initial_state, problem.final_state

@@ -8,11 +8,11 @@ from sklearn.metrics import roc_auc_score
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.engine import ArchSchedule
 from sklearn_autorec.feature_selection import AutoField
 from sklearn_autorec.feature_selection._autofield import SampledGates
 from sklearn_autorec.networks import MLPNetwork
 from sklearn_autorec.nn import BuildContext
-from sklearn_autorec.search import ArchSchedule
 
 TRUE = {1, 2, 4, 6, 8}  # main effects of 1, 4 and 8; 2 and 6 only together
 NETWORK = MLPNetwork(hidden_units=(32,))

@@ -13,12 +13,12 @@ from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import networks_with_slot
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, AutoDim
+from sklearn_autorec.engine import EncodedTensors
 from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField, OptFS
 from sklearn_autorec.feature_selection._fields import usable_fields
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import FM, DeepFM
 from sklearn_autorec.nn import BuildContext
-from sklearn_autorec.search import EncodedTensors
 from sklearn_autorec.serving import load, save, to_onnx
 
 METHODS = {

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_autorec import CTRClassifier, _fitting
-from sklearn_autorec._narrowing import build_network, carry
+from sklearn_autorec import CTRClassifier
 from sklearn_autorec.base import FixedArchitecture
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.engine import EncodedTensors
+from sklearn_autorec.engine._building import build_network, carry
+from sklearn_autorec.estimators import _base
 from sklearn_autorec.feature_selection import LPFS
 from sklearn_autorec.feature_selection._lpfs import CommonScaleAdam, PolarisedGates, smoothed_l0
 from sklearn_autorec.networks import FM, DeepFM, MLPNetwork
 from sklearn_autorec.nn import BuildContext
-from sklearn_autorec.search import EncodedTensors
 
 TRUE = {1, 2, 4, 6, 8}
 
@@ -156,13 +157,13 @@ def test_dropping_closed_fields_leaves_predictions_as_they_were(network, monkeyp
 
     monkeypatch.setattr(type(network), "build", spy)
     # The final training does nothing, so that the fitted network is the searched one without closed fields.
-    train = _fitting.train
+    train = _base.train
 
     def at_rest(net, *args):
         net.lr = 0.0
         return train(net, *args)
 
-    monkeypatch.setattr(_fitting, "train", at_rest)
+    monkeypatch.setattr(_base, "train", at_rest)
     model, X = fit(0, network=network)
     assert 0 < len(model.selected_fields_) < 10
     data = EncodedTensors.from_table(model.encoder_.encode(X[:2000]), "cpu")

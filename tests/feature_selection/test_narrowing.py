@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from sklearn_autorec import CTRClassifier
-from sklearn_autorec._narrowing import build_network, carry
 from sklearn_autorec.base import FixedArchitecture, SearchMethod, known_networks, resolve_network
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, AutoDim
+from sklearn_autorec.engine._building import build_network, carry
 from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import DCN, FM, AutoInt, DCNv2, DeepFM, FwFM, MLPNetwork
@@ -383,10 +383,11 @@ def test_partial_fit_and_warm_start_go_on_with_the_kept_fields():
 
 @pytest.mark.parametrize("retrain", ["scratch", "rewind", "keep"])
 def test_final_training_starts_from_the_declared_weights(retrain, monkeypatch):
-    from sklearn_autorec import _fitting, _searching
+    from sklearn_autorec.engine import _search_phase
+    from sklearn_autorec.estimators import _base
 
     starts, problems = [], []
-    real_train, real_problem, real_carry = _fitting.train, _searching.SearchProblem, _searching._carry_states
+    real_train, real_problem, real_carry = _base.train, _search_phase.SearchProblem, _search_phase._carry_states
 
     def spy_train(net, *args, **kwargs):
         starts.append({k: v.clone() for k, v in net.module.state_dict().items()})
@@ -396,14 +397,14 @@ def test_final_training_starts_from_the_declared_weights(retrain, monkeypatch):
         problems.append((dict(problem.initial_state), dict(problem.final_state)))
         real_carry(problem, *args)
 
-    monkeypatch.setattr(_fitting, "train", spy_train)
-    monkeypatch.setattr(_searching, "_carry_states", spy_carry)
+    monkeypatch.setattr(_base, "train", spy_train)
+    monkeypatch.setattr(_search_phase, "_carry_states", spy_carry)
     model, _ = fitted(AutoField(n_fields=3, retrain=retrain), network=DeepFM((8,)))
     (initial, final), start = problems[0], starts[0]
     rows = model.net_.module_.selection.table_rows(
         BuildContext((), tuple(model.encoder_.n_ids_), 1, ((model.encoder_.sequence_n_ids_[0], 20),))
     )
-    assert real_problem is _searching.SearchProblem and len(rows) < len(initial["embedding.weight"])
+    assert real_problem is _search_phase.SearchProblem and len(rows) < len(initial["embedding.weight"])
     for name in ("embedding.weight", "linear.weight"):
         if name == "embedding.weight":
             assert torch.equal(start[name], initial[name][rows]) == (retrain == "rewind")

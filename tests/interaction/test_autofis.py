@@ -9,12 +9,12 @@ from sklearn.metrics import roc_auc_score
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.engine import EncodedTensors, FieldNet
 from sklearn_autorec.interaction import AutoFIS, RandomInteractions
 from sklearn_autorec.interaction._autofis import GatedProducts
 from sklearn_autorec.interaction._products import KeptProducts, TripleProducts
 from sklearn_autorec.networks import FM, IPNN, DeepFM
 from sklearn_autorec.nn import BinaryLogLoss, BuildContext, Inputs, MulticlassLogLoss, pair_index
-from sklearn_autorec.search import EncodedTensors, FieldNet
 
 NETWORKS = {"fm": FM(), "deepfm": DeepFM(hidden_units=(64, 64)), "ipnn": IPNN(hidden_units=(64, 64))}
 
@@ -313,11 +313,12 @@ def test_a_network_without_the_slot_is_refused_with_those_that_have_it():
 
 @pytest.mark.parametrize("retrain", ["scratch", "rewind", "keep"])
 def test_retrain_starts_from_the_declared_weights(retrain, monkeypatch):
-    from sklearn_autorec import _fitting, _searching
+    from sklearn_autorec.engine import _search_phase
+    from sklearn_autorec.estimators import _base
 
     X, y, _ = make_ctr(1000, n_fields=4, pairs=1, random_state=0)
     starts, problems = [], []
-    real_train, real_problem = _fitting.train, _searching.SearchProblem
+    real_train, real_problem = _base.train, _search_phase.SearchProblem
 
     def spy_train(net, *args, **kwargs):
         starts.append(net.module.embedding.weight.detach().clone())
@@ -327,8 +328,8 @@ def test_retrain_starts_from_the_declared_weights(retrain, monkeypatch):
         problems.append(real_problem(*args, **kwargs))
         return problems[-1]
 
-    monkeypatch.setattr(_fitting, "train", spy_train)
-    monkeypatch.setattr(_searching, "SearchProblem", spy_problem)
+    monkeypatch.setattr(_base, "train", spy_train)
+    monkeypatch.setattr(_search_phase, "SearchProblem", spy_problem)
     CTRClassifier(network="fm", search=AutoFIS(retrain=retrain), max_epochs=1, random_state=0).fit(X, y)
     initial, final = (s["embedding.weight"] for s in (problems[0].initial_state, problems[0].final_state))
     assert not torch.equal(initial, final)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_autorec.engine import EncodedTensors, FieldNet, TrainingPlan, train
 from sklearn_autorec.nn import (
     BinaryLogLoss,
     BuildContext,
@@ -19,7 +20,6 @@ from sklearn_autorec.nn import (
     mask_from_text,
     mask_to_text,
 )
-from sklearn_autorec.search import EncodedTensors, FieldNet, TrainingPlan, train
 
 N_IDS, SEQUENCES = (30, 6), ((12, 3),)
 

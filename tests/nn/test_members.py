@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_autorec._narrowing import build_network
 from sklearn_autorec.base import FixedArchitecture, Network, SearchMethod, known_networks
+from sklearn_autorec.engine import EncodedTensors, FieldNet
+from sklearn_autorec.engine._building import build_network
 from sklearn_autorec.feature_selection import AutoField
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import FM, AutoInt, DCNv2, DeepFM, FwFM
@@ -22,7 +23,6 @@ from sklearn_autorec.nn import (
     mask_to_text,
 )
 from sklearn_autorec.nn._members import MemberLinear
-from sklearn_autorec.search import EncodedTensors, FieldNet
 
 M = 3
 SIZES = {"hidden_units": (6, 5), "dropout": 0.0}

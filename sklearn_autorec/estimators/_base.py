@@ -10,23 +10,23 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from ..base import describe, resolve_network
+from ..engine import EncodedTensors, FieldNet, forward_in_chunks, train, training_net
+from ..engine._building import build_network, realise_loss
+from ..engine._search_phase import Found, check_methods, search_parts
+from ..engine._training import memory_explained
+from ..nn import NUMERIC_EMBEDDINGS, Members
+from ..preprocessing import FieldEncoder
+from ..utils._defaults import DefaultComponents
+from ..utils._sklearn import CallbackSupportMixin, HasMethods, Interval, StrOptions, validate_parameters
+from ..utils._state import snapshot
 from ._blending import Blending, Split
-from ._fit_parts import EpochReporter, Seeds, device_of, resolve_device, serving_net
 from ._fitted import Fitted, publish
-from ._narrowing import build_network, realise_loss
-from ._preparing import Preparing
+from ._prepare import Preparing
+from ._progress import EpochReporter, Seeds, device_of, resolve_device, serving_net
 from ._results import SearchResults
-from ._searching import Found, check_methods, search_parts
 from ._settings import MOST_EPOCHS, is_default, setting
-from ._streaming import PartialFit, rolled_back, warn_of_single_class
-from .base import describe, resolve_network
-from .nn import NUMERIC_EMBEDDINGS, Members
-from .preprocessing import FieldEncoder
-from .search import EncodedTensors, FieldNet, forward_in_chunks, train, training_net
-from .search._training import memory_explained
-from .utils._defaults import DefaultComponents
-from .utils._sklearn import CallbackSupportMixin, HasMethods, Interval, StrOptions, validate_parameters
-from .utils._state import snapshot
+from ._stages import PartialFit, rolled_back, warn_of_single_class
 
 SEARCH_SHARE = 0.4  # of max_epochs, with the default network
 

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_autorec import CTRClassifier, RatingRegressor, _fitting, _searching
+from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import SLOTS, Network, SearchMethod, known_networks
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.engine import ArchSchedule, FieldNet, _search_phase
+from sklearn_autorec.estimators import _base
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import DCN, FM, LR, AutoInt, DeepFM, FwFM
 from sklearn_autorec.nn import BinaryLogLoss, FieldEmbedding, MemberLosses, head_part, linear
-from sklearn_autorec.search import ArchSchedule, FieldNet
 
 NETWORKS = {
     **{
@@ -410,7 +411,7 @@ def test_a_network_that_leaves_out_a_part_is_told_so(clicks):
 def test_each_part_keeps_its_own_retrain_kind(first, last, clicks, monkeypatch):
     """Of two methods, each says where its part starts; the last one also where the rest of the network does."""
     searches, start = [], {}
-    real_found, real_train = _searching.SearchProblem, _fitting.FieldEstimator._train
+    real_found, real_train = _search_phase.SearchProblem, _base.FieldEstimator._train
 
     class Problem(real_found):
         def __init__(self, *args):
@@ -421,8 +422,8 @@ def test_each_part_keeps_its_own_retrain_kind(first, last, clicks, monkeypatch):
         start.update({name: t.detach().clone() for name, t in net.module.state_dict().items()})
         return real_train(self, net, *args, **kwargs)
 
-    monkeypatch.setattr(_searching, "SearchProblem", Problem)
-    monkeypatch.setattr(_fitting.FieldEstimator, "_train", spy)
+    monkeypatch.setattr(_search_phase, "SearchProblem", Problem)
+    monkeypatch.setattr(_base.FieldEstimator, "_train", spy)
     fit(AutoInt(hidden_units=()), [Trivial("embedding", retrain=first), Trivial("head", retrain=last)], clicks)
     rules = {"embedding.table.weight": (first, 0), "head.layer.weight": (last, 1), "out.weight": (last, 1)}
     for name, (rule, number) in rules.items():

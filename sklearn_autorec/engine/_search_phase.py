@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from ._narrowing import build_network, carry, check_field_axes, narrowed, realise, realise_loss, select
-from .base import SLOTS, FixedArchitecture, SearchMethod, describe, networks_with_slot
-from .nn import MemberLosses, Members
-from .search import SearchProblem
-from .utils._sklearn import validate_parameters
+from ..base import SLOTS, FixedArchitecture, SearchMethod, describe, networks_with_slot
+from ..nn import MemberLosses, Members
+from ..utils._sklearn import validate_parameters
+from ._building import build_network, carry, check_field_axes, narrowed, realise, realise_loss, select
+from ._problem import SearchProblem
 
 __all__ = ["Found", "check_methods", "check_slots", "search_parts"]
 

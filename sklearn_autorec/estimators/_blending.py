@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from ._ensemble._companions import STATISTICS, WIDE, fit_mixture, possible_companions
+from .._ensemble._companions import STATISTICS, WIDE, fit_mixture, possible_companions
+from ..engine import forward_in_chunks, train, training_net
 from ._settings import is_default
-from .search import forward_in_chunks, train, training_net
 
 __all__ = ["Blending"]
 

@@ -3,14 +3,15 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_autorec import CTRClassifier, _fitting
-from sklearn_autorec._fitting import FieldEstimator
+from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import AutoDim
+from sklearn_autorec.engine import ArchSchedule, EncodedTensors, FieldNet, SearchProblem, TrainingPlan, _net
+from sklearn_autorec.engine._arch_steps import first_order_gradient, unrolled_gradient
+from sklearn_autorec.estimators import _base
+from sklearn_autorec.estimators._base import FieldEstimator
 from sklearn_autorec.networks import FM
 from sklearn_autorec.nn import BinaryLogLoss, BuildContext, ReLUDropout
-from sklearn_autorec.search import ArchSchedule, EncodedTensors, FieldNet, SearchProblem, TrainingPlan, _net
-from sklearn_autorec.search._bilevel import first_order_gradient, unrolled_gradient
 
 LR = 0.4
 
@@ -269,7 +270,7 @@ class Guarded(EncodedTensors):
 @pytest.mark.parametrize("level", ["first_order", "unrolled", "one_level"])
 def test_no_search_touches_the_rows_of_early_stopping(level, given, monkeypatch):
     X, y, _ = make_ctr(400, n_fields=3, cardinality=5, pairs=1, random_state=0)
-    real_tensors, real_search, calls, held = FieldEstimator._tensors, _fitting.search_parts, [], []
+    real_tensors, real_search, calls, held = FieldEstimator._tensors, _base.search_parts, [], []
 
     def guarded_tensors(rows, device):
         made = real_tensors(rows, device)
@@ -287,7 +288,7 @@ def test_no_search_touches_the_rows_of_early_stopping(level, given, monkeypatch)
             Guarded.locked = False
 
     monkeypatch.setattr(FieldEstimator, "_tensors", staticmethod(guarded_tensors))
-    monkeypatch.setattr(_fitting, "search_parts", locked_search)
+    monkeypatch.setattr(_base, "search_parts", locked_search)
     model = CTRClassifier(network="fm", search=AutoDim(level=level), early_stopping=True, max_epochs=2, random_state=0)
     held_out = (X[300:], y[300:]) if given else (None, None)
     model.fit(X[:300], y[:300], X_val=held_out[0], y_val=held_out[1])

@@ -7,7 +7,7 @@ import torch
 from skorch import NeuralNet
 
 from ..exceptions import NonFiniteLossError
-from ._bilevel import ArchSchedule, first_order_gradient, unrolled_gradient
+from ._arch_steps import ArchSchedule, first_order_gradient, unrolled_gradient
 from ._optimizers import RowAdam, RowUndo, flush_denormals
 
 FLUSH_EVERY = 32  # steps

@@ -7,18 +7,18 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ._fit_parts import Seeds, device_of, resolve_device, serving_net
+from ..base import is_described, resolve_network
+from ..engine import FieldNet, train, training_net
+from ..engine._building import build_network
+from ..engine._search_phase import check_slots
+from ..engine._training import memory_explained
+from ..exceptions import SingleClassWarning
+from ..nn import ReLUDropout
+from ..utils._sklearn import validate_parameters
+from ..utils._state import snapshot
 from ._fitted import Fitted
-from ._narrowing import build_network
-from ._searching import check_slots
+from ._progress import Seeds, device_of, resolve_device, serving_net
 from ._settings import setting
-from .base import is_described, resolve_network
-from .exceptions import SingleClassWarning
-from .nn import ReLUDropout
-from .search import FieldNet, train, training_net
-from .search._training import memory_explained
-from .utils._sklearn import validate_parameters
-from .utils._state import snapshot
 
 __all__ = ["PartialFit", "rolled_back", "warn_of_single_class"]
 

@@ -1,7 +1,7 @@
-"""The engine: encoded batches, the training net, gradient search, optimisers."""
+"""Everything between the encoded table and the network that serves: encoded batches, the training net, gradient search, optimisers."""
 
-from ._bilevel import ArchSchedule
-from ._data import EncodedTensors, TrainingBatches, batches_of
+from ._arch_steps import ArchSchedule
+from ._batches import EncodedTensors, TrainingBatches, batches_of
 from ._net import FieldNet
 from ._optimizers import GRDA, RowAdam
 from ._problem import SearchProblem, training_net

@@ -3,9 +3,9 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .base import SLOTS, FixedArchitecture, network_of
-from .nn import mask_from_text, mask_to_text
-from .utils._state import reads_once
+from ..base import SLOTS, FixedArchitecture, network_of
+from ..nn import mask_from_text, mask_to_text
+from ..utils._state import reads_once
 
 __all__ = ["SearchResults"]
 

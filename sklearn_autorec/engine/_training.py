@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..exceptions import ConvergenceWarning, NonFiniteLossError
-from ._data import EncodedTensors, TrainingBatches, batches_of
+from ._batches import EncodedTensors, TrainingBatches, batches_of
 from ._net import FieldNet
 
 PREDICT_ROWS = 16_384  # rows of one forward pass without gradients

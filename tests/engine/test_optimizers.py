@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from sklearn_autorec.search import GRDA, RowAdam
-from sklearn_autorec.search._optimizers import flush_denormals
+from sklearn_autorec.engine import GRDA, RowAdam
+from sklearn_autorec.engine._optimizers import flush_denormals
 
 
 def run(optimizer, p, grads):

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_autorec.engine import EncodedTensors, FieldNet, TrainingBatches, TrainingPlan, forward_in_chunks, train
 from sklearn_autorec.exceptions import ConvergenceWarning, NonFiniteLossError
 from sklearn_autorec.networks import FM, DeepFM
 from sklearn_autorec.nn import BinaryLogLoss, BuildContext
-from sklearn_autorec.search import EncodedTensors, FieldNet, TrainingBatches, TrainingPlan, forward_in_chunks, train
 
 
 def context(**changes):

@@ -10,17 +10,17 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_consistent_length
 
+from .._ensemble._order import order_matters
+from ..engine import EncodedTensors, TrainingPlan
+from ..engine._search_phase import check_slots
+from ..nn import BuildContext
+from ..preprocessing import N_BINS, FieldEncoder
+from ..preprocessing._fitted import UNBOUNDED_RANGE
+from ..utils._memory import available_memory
+from ..utils._sklearn import check_sample_weight, safe_indexing
 from ._blending import Split
-from ._ensemble._order import order_matters
-from ._fit_parts import mean_one
-from ._searching import check_slots
+from ._progress import mean_one
 from ._settings import embedding_l2, is_default, most_epochs, setting
-from .nn import BuildContext
-from .preprocessing import N_BINS, FieldEncoder
-from .preprocessing._fitted import UNBOUNDED_RANGE
-from .search import EncodedTensors, TrainingPlan
-from .utils._memory import available_memory
-from .utils._sklearn import check_sample_weight, safe_indexing
 
 __all__ = ["Preparing", "Rows"]
 

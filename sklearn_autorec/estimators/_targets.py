@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .nn import BinaryLogLoss, MulticlassLogLoss, SquaredError
+from ..nn import BinaryLogLoss, MulticlassLogLoss, SquaredError
 
 __all__ = ["ClassTarget", "RatingTarget"]
 

@@ -4,9 +4,9 @@ import dataclasses
 
 import torch
 
-from .base import holds_members
-from .nn import Inputs, InputSelection, MemberLosses, Members, check_parts, pair_index
-from .nn._axes import tuple_order
+from ..base import holds_members
+from ..nn import Inputs, InputSelection, MemberLosses, Members, check_parts, pair_index
+from ..nn._axes import tuple_order
 
 __all__ = [
     "build_network",

@@ -7,7 +7,7 @@ import torch
 from sklearn.model_selection import train_test_split
 
 from ..nn import check_parts
-from ._data import TrainingBatches
+from ._batches import TrainingBatches
 from ._net import ONE_LEVEL, FieldNet
 from ._training import train
 

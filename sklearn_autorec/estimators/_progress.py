@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from .nn import Members
-from .search import FieldNet
+from ..engine import FieldNet
+from ..nn import Members
 
 
 class Seeds:

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from ._fit_parts import sizes
-from .nn import numeric_rows
-from .preprocessing import N_BINS
+from ..nn import numeric_rows
+from ..preprocessing import N_BINS
+from ._progress import sizes
 
 __all__ = ["Fitted", "publish"]
 

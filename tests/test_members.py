@@ -21,7 +21,7 @@ from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.engine import EncodedTensors, TrainingBatches
 from sklearn_autorec.exceptions import ModelFileError
 from sklearn_autorec.feature_selection import AdaFS, AutoField, field_weights
-from sklearn_autorec.feature_selection._sensitivity import network_sensitivity
+from sklearn_autorec.feature_selection._subsets._sensitivity import network_sensitivity
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import DeepFM
 from sklearn_autorec.nn import FieldNetwork, Members, PackedEmbedding, linear

@@ -24,8 +24,8 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_autorec.feature_crossing import TargetStatistics
 from sklearn_autorec.feature_crossing._reading import column_edges, column_ids, column_sizes
-from sklearn_autorec.feature_crossing._statistics import Statistics
-from sklearn_autorec.feature_crossing._statistics_keys import choose_keys
+from sklearn_autorec.feature_crossing._target_statistics._statistics import Statistics
+from sklearn_autorec.feature_crossing._target_statistics._statistics_keys import choose_keys
 from sklearn_autorec.preprocessing import FieldEncoder
 
 TABLES = {  # rows and the column that tells the time

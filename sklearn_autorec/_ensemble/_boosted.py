@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from ..feature_crossing._keys import choose_keys
-from ..feature_crossing._statistics import Statistics
+from ..feature_crossing._target_statistics._statistics import Statistics
 from ._codes import FieldCodes
 from ._trees import TreeSum
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..feature_crossing._fieldwise import AdditiveModel, row_loss
+from ..feature_crossing._autocross._fieldwise import AdditiveModel, row_loss
 from ._codes import FieldCodes
 
 LEAST_ROWS = 2_000  # fewer cannot tell

@@ -1,15 +1,15 @@
 """Selection of fields: transformers over any estimator, and gates inside a network."""
 
-from ._adafs import AdaFS, field_weights
-from ._autofield import AutoField
-from ._baselines import RandomSubset
-from ._dual_agent import DualAgent
-from ._fstd import FSTD
-from ._lpfs import LPFS
-from ._marlfs import MARLFS
-from ._optfs import OptFS
+from ._gates._adafs import AdaFS, field_weights
+from ._gates._autofield import AutoField
+from ._gates._lpfs import LPFS
+from ._gates._optfs import OptFS
 from ._selector import FieldSelector
-from ._sensitivity import SensitivitySelector
+from ._subsets._baselines import RandomSubset
+from ._subsets._dual_agent import DualAgent
+from ._subsets._fstd import FSTD
+from ._subsets._marlfs import MARLFS
+from ._subsets._sensitivity import SensitivitySelector
 
 __all__ = [
     "FSTD",

@@ -18,8 +18,8 @@ from ..preprocessing._names import compare_names, table_names
 from ..utils._defaults import DefaultComponents
 from ..utils._sklearn import HasMethods, Interval, StrOptions, safe_indexing, validate_parameters
 from ..utils._state import all_or_nothing, reads_once
-from ._autofield import AutoField
-from ._fields import usable_fields, with_unusable_last
+from ._gates._autofield import AutoField
+from ._gates._fields import usable_fields, with_unusable_last
 
 UNKNOWN = 1  # id of a value that is not kept
 

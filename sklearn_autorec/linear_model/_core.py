@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ..feature_crossing._fieldwise import AdditiveModel, row_loss
-from ..feature_crossing._preparing import MIN_ROWS, split_rows
+from ..feature_crossing._autocross._fieldwise import AdditiveModel, row_loss
+from ..feature_crossing._autocross._preparing import MIN_ROWS, split_rows
 from ..feature_crossing._reading import bins_of
 from ._search import ScreenedSearch
 from ._terms import FEW_ROWS, CategoricalTerm, CrossTerm, NumericTerm, SequenceTerm, Terms, score_edges

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from ..feature_crossing._cross_search import CrossSearch
-from ..feature_crossing._fieldwise import MAX_STEP, derivatives, penalty
+from ..feature_crossing._autocross._cross_search import CrossSearch
+from ..feature_crossing._autocross._fieldwise import MAX_STEP, derivatives, penalty
 
 N_FINALISTS = 10  # candidates that the full test sees after the screen
 SCREENED_CELLS = 8  # sums per row and fold at most, beyond which combinations are counted first

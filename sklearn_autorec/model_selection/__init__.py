@@ -5,9 +5,9 @@ from ._evolution import RegularizedEvolutionSearchCV
 from ._halving import SuccessiveHalvingSearchCV
 from ._hyperband import HyperbandSearchCV
 from ._hypergradient import HyperMutation, population_minimize
-from ._plan import PlanSearchCV
-from ._plan_blocks import Alternating, Conditioning, Joint
-from ._population import PopulationSearchCV
+from ._plans._plan import PlanSearchCV
+from ._plans._plan_blocks import Alternating, Conditioning, Joint
+from ._population._population import PopulationSearchCV
 from ._samplers import RandomSampler
 from ._workers import use_gpu_of_worker
 

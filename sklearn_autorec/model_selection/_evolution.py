@@ -7,8 +7,8 @@ import numpy as np
 from sklearn.utils import indexable
 
 from ..utils._sklearn import Interval, validate_parameters
-from ._checkpoint import identity
 from ._mutation import check_distributions, draw, draw_other, has_scale, is_listed, walk
+from ._running._checkpoint import identity
 from ._trials import Trial, TrialSearchCV
 
 __all__ = ["RegularizedEvolutionSearchCV"]

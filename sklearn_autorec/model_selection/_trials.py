@@ -22,9 +22,9 @@ from ..utils._sklearn import (
     with_callbacks,
 )
 from ..utils._state import all_or_nothing
-from ._checkpoint import Checkpoint, NoCheckpoint, identity
-from ._evaluate import way_to_continue
-from ._run import Outcome, Run, Trial
+from ._running._checkpoint import Checkpoint, NoCheckpoint, identity
+from ._running._evaluate import way_to_continue
+from ._running._run import Outcome, Run, Trial
 
 __all__ = ["Outcome", "Trial", "TrialSearchCV", "check_warm"]
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..feature_crossing._combinations import RADIX_LIMIT, n_combinations
 from ..feature_crossing._reading import binned_columns, column_sizes
-from ..feature_crossing._statistics import DENSE_FACTOR, DENSE_LEAST, METHODS, Statistics
+from ..feature_crossing._target_statistics._statistics import DENSE_FACTOR, DENSE_LEAST, METHODS, Statistics
 from ..utils._state import snapshot
 from ._collisions import all_different
 from ._crossing import _check_encoder, _cuts, _rising

@@ -23,9 +23,10 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_autorec.datasets import make_ctr
-from sklearn_autorec.feature_crossing import AEFE, FieldCrosser, _cascade
-from sklearn_autorec.feature_crossing._cascade import Cascade, Data, importances, log_likelihood
-from sklearn_autorec.feature_crossing._pair_features import Feature
+from sklearn_autorec.feature_crossing import AEFE, FieldCrosser
+from sklearn_autorec.feature_crossing._aefe import _cascade
+from sklearn_autorec.feature_crossing._aefe._cascade import Cascade, Data, importances, log_likelihood
+from sklearn_autorec.feature_crossing._aefe._pair_features import Feature
 
 SEEDS = range(5)
 CHEAP = {"n_pairs": 4, "cv": 2, "max_epochs": 12, "random_state": 0}
@@ -83,7 +84,7 @@ def test_without_the_machine_that_ranks_pairs_they_are_missed(monkeypatch):
     X, y = clicks(0)
     assert set(AEFE(n_pairs=2, random_state=0).fit(X, y).crosses_) == PLANTED
     monkeypatch.setattr(
-        "sklearn_autorec.feature_crossing._pair_search.pair_strengths",
+        "sklearn_autorec.feature_crossing._aefe._pair_search.pair_strengths",
         lambda ids, *a, **k: np.random.default_rng(0).random((len(ids), len(ids))),
     )
     assert not set(AEFE(n_pairs=2, random_state=0).fit(X, y).crosses_) & PLANTED

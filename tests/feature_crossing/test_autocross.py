@@ -19,10 +19,11 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
-from sklearn_autorec.feature_crossing import AutoCross, FieldCrosser, _cross_search
-from sklearn_autorec.feature_crossing._cross_search import CrossSearch, Fold
-from sklearn_autorec.feature_crossing._fieldwise import AdditiveModel, fit_field, row_loss
-from sklearn_autorec.feature_crossing._preparing import split_rows
+from sklearn_autorec.feature_crossing import AutoCross, FieldCrosser
+from sklearn_autorec.feature_crossing._autocross import _cross_search
+from sklearn_autorec.feature_crossing._autocross._cross_search import CrossSearch, Fold
+from sklearn_autorec.feature_crossing._autocross._fieldwise import AdditiveModel, fit_field, row_loss
+from sklearn_autorec.feature_crossing._autocross._preparing import split_rows
 from sklearn_autorec.inspection import SearchHistoryDisplay
 
 SEEDS = range(5)

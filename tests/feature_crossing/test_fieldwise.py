@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.preprocessing import OneHotEncoder
 
-from sklearn_autorec.feature_crossing._fieldwise import (
+from sklearn_autorec.feature_crossing._autocross._fieldwise import (
     AdditiveModel,
     fit_field,
     penalty,

@@ -23,8 +23,8 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_crossing import GLIDER, FieldCrosser
-from sklearn_autorec.feature_crossing._explaining import answers_of
-from sklearn_autorec.feature_crossing._perturbing import GONE, perturbed, typical_rows
+from sklearn_autorec.feature_crossing._glider._explaining import answers_of
+from sklearn_autorec.feature_crossing._glider._perturbing import GONE, perturbed, typical_rows
 from sklearn_autorec.feature_crossing._threads import one_thread
 
 SEEDS = range(5)

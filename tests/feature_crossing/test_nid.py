@@ -8,8 +8,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_autorec.feature_crossing._explaining import random_masks
-from sklearn_autorec.feature_crossing._nid import (
+from sklearn_autorec.feature_crossing._glider._explaining import random_masks
+from sklearn_autorec.feature_crossing._glider._nid import (
     GRADIENT_NID,
     NID,
     Adam,

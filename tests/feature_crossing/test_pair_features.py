@@ -11,20 +11,20 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import roc_auc_score
 
 from sklearn_autorec.datasets import make_ctr
-from sklearn_autorec.feature_crossing._distinct import distinct_groups
-from sklearn_autorec.feature_crossing._pair_features import (
+from sklearn_autorec.feature_crossing._aefe._pair_features import (
     Feature,
     Statistic,
     features_of,
     group_means,
     random_folds,
 )
-from sklearn_autorec.feature_crossing._pair_strength import (
+from sklearn_autorec.feature_crossing._aefe._pair_strength import (
     FactorizationMachine,
     fit_machine,
     mean_products,
     pair_strengths,
 )
+from sklearn_autorec.feature_crossing._distinct import distinct_groups
 
 
 def options(min_count=1, max_ids=2**20, smoothing=0.0):

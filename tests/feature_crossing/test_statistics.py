@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sklearn_autorec.feature_crossing._statistics import Statistics, spread_folds
+from sklearn_autorec.feature_crossing._target_statistics._statistics import Statistics, spread_folds
 
 KEYS = [(0,), (1,), (2,), (0, 1), (1, 2), (2, 0), (0, 1, 2)]
 

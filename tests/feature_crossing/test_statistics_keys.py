@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from sklearn_autorec.feature_crossing._statistics_keys import _Judge, choose_keys
+from sklearn_autorec.feature_crossing._target_statistics._statistics_keys import _Judge, choose_keys
 
 
 def planted(kind, n=8000, seed=0):

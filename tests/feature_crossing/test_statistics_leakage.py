@@ -10,7 +10,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
 from sklearn_autorec.feature_crossing import AutoCross, TargetStatistics
-from sklearn_autorec.feature_crossing._statistics import Statistics
+from sklearn_autorec.feature_crossing._target_statistics._statistics import Statistics
 from sklearn_autorec.serving import load, save
 
 

@@ -11,7 +11,7 @@ from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import ArchSchedule
 from sklearn_autorec.feature_selection import AdaFS, AutoField, field_weights
-from sklearn_autorec.feature_selection._adafs import AdaptiveGates, SearchedAdaptiveGates
+from sklearn_autorec.feature_selection._gates._adafs import AdaptiveGates, SearchedAdaptiveGates
 from sklearn_autorec.networks import MLPNetwork
 from sklearn_autorec.nn import BuildContext
 from sklearn_autorec.serving import load, save

@@ -10,7 +10,7 @@ from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import ArchSchedule
 from sklearn_autorec.feature_selection import AutoField
-from sklearn_autorec.feature_selection._autofield import SampledGates
+from sklearn_autorec.feature_selection._gates._autofield import SampledGates
 from sklearn_autorec.networks import MLPNetwork
 from sklearn_autorec.nn import BuildContext
 

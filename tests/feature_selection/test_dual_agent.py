@@ -13,8 +13,8 @@ from sklearn.utils import Bunch
 
 from sklearn_autorec.datasets import CTRProblem
 from sklearn_autorec.feature_selection import DualAgent
-from sklearn_autorec.feature_selection._dual_agent import DualScorer, blocks_of, held_out_loss, suspicion
-from sklearn_autorec.feature_selection._subset_scorer import bits_of
+from sklearn_autorec.feature_selection._subsets._dual_agent import DualScorer, blocks_of, held_out_loss, suspicion
+from sklearn_autorec.feature_selection._subsets._subset_scorer import bits_of
 
 
 def table(n=120, seed=0):

@@ -7,8 +7,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_selection import FSTD
-from sklearn_autorec.feature_selection._fstd import Walks
-from sklearn_autorec.feature_selection._subset_scorer import StopSearch
+from sklearn_autorec.feature_selection._subsets._fstd import Walks
+from sklearn_autorec.feature_selection._subsets._subset_scorer import StopSearch
 
 MAINS, PAIR = [0, 1], {2, 3}
 

@@ -15,7 +15,7 @@ from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.engine import EncodedTensors
 from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField, OptFS
-from sklearn_autorec.feature_selection._fields import usable_fields
+from sklearn_autorec.feature_selection._gates._fields import usable_fields
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import FM, DeepFM
 from sklearn_autorec.nn import BuildContext

@@ -11,7 +11,7 @@ from sklearn_autorec.engine import EncodedTensors
 from sklearn_autorec.engine._building import build_network, carry
 from sklearn_autorec.estimators import _base
 from sklearn_autorec.feature_selection import LPFS
-from sklearn_autorec.feature_selection._lpfs import CommonScaleAdam, PolarisedGates, smoothed_l0
+from sklearn_autorec.feature_selection._gates._lpfs import CommonScaleAdam, PolarisedGates, smoothed_l0
 from sklearn_autorec.networks import FM, DeepFM, MLPNetwork
 from sklearn_autorec.nn import BuildContext
 

@@ -9,7 +9,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_selection import MARLFS, RandomSubset
-from sklearn_autorec.feature_selection._agents import (
+from sklearn_autorec.feature_selection._subsets._agents import (
     STATES,
     Agents,
     QNetworks,
@@ -18,9 +18,15 @@ from sklearn_autorec.feature_selection._agents import (
     describe,
     group_fields,
 )
-from sklearn_autorec.feature_selection._association import Association, entropy, equal_parts, field_codes, target_codes
-from sklearn_autorec.feature_selection._many_agents import ManyAgents, Search, advise
-from sklearn_autorec.feature_selection._scan import Scan
+from sklearn_autorec.feature_selection._subsets._association import (
+    Association,
+    entropy,
+    equal_parts,
+    field_codes,
+    target_codes,
+)
+from sklearn_autorec.feature_selection._subsets._many_agents import ManyAgents, Search, advise
+from sklearn_autorec.feature_selection._subsets._scan import Scan
 
 # Columns and what they say about each other -------------------------------------------------------------
 

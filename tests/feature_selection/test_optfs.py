@@ -11,7 +11,7 @@ from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import _search_phase
 from sklearn_autorec.estimators import _base
 from sklearn_autorec.feature_selection import OptFS
-from sklearn_autorec.feature_selection._optfs import ValueGates
+from sklearn_autorec.feature_selection._gates._optfs import ValueGates
 from sklearn_autorec.networks import DeepFM, MLPNetwork
 from sklearn_autorec.nn import BuildContext, Inputs, mask_from_text
 from sklearn_autorec.serving import load, save

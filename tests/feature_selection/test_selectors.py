@@ -22,8 +22,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.feature_selection import FSTD, MARLFS, DualAgent, RandomSubset, SensitivitySelector
-from sklearn_autorec.feature_selection._baselines import RandomSearch
-from sklearn_autorec.feature_selection._subset_selector import ranking
+from sklearn_autorec.feature_selection._subsets._baselines import RandomSearch
+from sklearn_autorec.feature_selection._subsets._subset_selector import ranking
 
 QUICK = {"n_steps": 40, "n_updates": 1, "batch_size": 8}
 SELECTORS = {

@@ -16,7 +16,7 @@ from sklearn_autorec.base import known_networks
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.feature_selection import RandomSubset, SensitivitySelector
-from sklearn_autorec.feature_selection._sensitivity import network_sensitivity
+from sklearn_autorec.feature_selection._subsets._sensitivity import network_sensitivity
 from sklearn_autorec.interaction import AutoFIS
 
 OPTIONS = {"embedding_dim": 4, "lr": 0.02, "max_epochs": 3, "device": "cpu", "random_state": 0}

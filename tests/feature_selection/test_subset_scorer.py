@@ -12,7 +12,7 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_autorec.feature_selection._subset_scorer import (
+from sklearn_autorec.feature_selection._subsets._subset_scorer import (
     StopSearch,
     SubsetScorer,
     bitmask,

@@ -7,8 +7,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 
-from sklearn_autorec.feature_crossing._fieldwise import AdditiveModel, penalty
-from sklearn_autorec.feature_crossing._preparing import split_rows
+from sklearn_autorec.feature_crossing._autocross._fieldwise import AdditiveModel, penalty
+from sklearn_autorec.feature_crossing._autocross._preparing import split_rows
 from sklearn_autorec.linear_model._core import CrossedLinear, CrossedLinearOptions
 from sklearn_autorec.linear_model._search import ScreenedSearch
 from sklearn_autorec.linear_model._terms import CategoricalTerm, CrossTerm

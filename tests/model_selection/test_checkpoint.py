@@ -20,7 +20,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 
 from sklearn_autorec.model_selection import HyperbandSearchCV
-from sklearn_autorec.model_selection._checkpoint import Checkpoint, identity, write_atomically
+from sklearn_autorec.model_selection._running._checkpoint import Checkpoint, identity, write_atomically
 
 HERE = Path(__file__).parent
 X, Y = np.random.RandomState(0).normal(size=(40, 3)), np.tile([0, 1], 20)

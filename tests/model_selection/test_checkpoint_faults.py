@@ -20,7 +20,7 @@ from sklearn.model_selection import KFold
 
 from sklearn_autorec.exceptions import CheckpointError
 from sklearn_autorec.model_selection import HyperbandSearchCV
-from sklearn_autorec.model_selection._checkpoint import Checkpoint, identity
+from sklearn_autorec.model_selection._running._checkpoint import Checkpoint, identity
 
 HERE = Path(__file__).parent
 X, Y = np.random.RandomState(0).normal(size=(40, 3)), np.tile([0, 1], 20)
@@ -230,7 +230,7 @@ def test_another_scorer_does_not_resume(tmp_path):
 def holder(folder):
     """A process that holds a folder until its input ends or it is killed."""
     program = (
-        "import sys; from pathlib import Path; from sklearn_autorec.model_selection._lock import FolderLock;"
+        "import sys; from pathlib import Path; from sklearn_autorec.model_selection._running._lock import FolderLock;"
         f"lock = FolderLock(Path({str(folder)!r})); print('held', flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(

@@ -14,8 +14,8 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_autorec.model_selection import RegularizedEvolutionSearchCV
-from sklearn_autorec.model_selection._checkpoint import Checkpoint
 from sklearn_autorec.model_selection._mutation import draw_other
+from sklearn_autorec.model_selection._running._checkpoint import Checkpoint
 
 ROWS, LABELS = np.zeros((8, 1)), np.array([0, 1] * 4)
 

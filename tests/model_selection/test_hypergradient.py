@@ -13,9 +13,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_autorec.model_selection import HyperMutation, PopulationSearchCV, population_minimize
-from sklearn_autorec.model_selection._checkpoint import Checkpoint
-from sklearn_autorec.model_selection._explore import Explorer
 from sklearn_autorec.model_selection._hypergradient import gradient_step
+from sklearn_autorec.model_selection._population._explore import Explorer
+from sklearn_autorec.model_selection._running._checkpoint import Checkpoint
 
 ROWS = np.zeros((10, 1))
 

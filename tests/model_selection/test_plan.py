@@ -18,7 +18,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_autorec.model_selection import Alternating, Conditioning, Joint, PlanSearchCV
-from sklearn_autorec.model_selection._plan_nodes import Arms, Leaf, Node, Turns, slope
+from sklearn_autorec.model_selection._plans._plan_nodes import Arms, Leaf, Node, Turns, slope
 
 X, Y = load_wine(return_X_y=True)
 SPACE = {

@@ -22,9 +22,9 @@ from sklearn.svm import SVC
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.model_selection import PopulationSearchCV
-from sklearn_autorec.model_selection._checkpoint import Checkpoint
 from sklearn_autorec.model_selection._mutation import multiply, perturb, truncation_sources, walk
-from sklearn_autorec.model_selection._population import ONE_SPLIT
+from sklearn_autorec.model_selection._population._population import ONE_SPLIT
+from sklearn_autorec.model_selection._running._checkpoint import Checkpoint
 from sklearn_autorec.networks import DeepFM
 
 ROWS = np.zeros((10, 1))

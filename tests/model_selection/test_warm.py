@@ -19,8 +19,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.model_selection import HyperbandSearchCV, SuccessiveHalvingSearchCV, _run
-from sklearn_autorec.model_selection._evaluate import continue_fit, way_to_continue
+from sklearn_autorec.model_selection import HyperbandSearchCV, SuccessiveHalvingSearchCV
+from sklearn_autorec.model_selection._running import _run
+from sklearn_autorec.model_selection._running._evaluate import continue_fit, way_to_continue
 
 X, Y = make_classification(90, n_informative=4, random_state=0)
 CURVES = {"a": uniform(0.2, 0.8), "b": loguniform(0.01, 2)}

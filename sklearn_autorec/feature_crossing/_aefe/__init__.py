@@ -1,0 +1,1 @@
+"""AEFE and its cascade of tests."""

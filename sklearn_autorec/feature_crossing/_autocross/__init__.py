@@ -1,0 +1,1 @@
+"""AutoCross and the field-wise models that judge its candidates."""

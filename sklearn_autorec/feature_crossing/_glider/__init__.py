@@ -1,0 +1,1 @@
+"""GLIDER: interactions that a trained network has, found by perturbing its inputs."""

@@ -1,0 +1,1 @@
+"""Target statistics of columns and crosses."""

@@ -1,0 +1,147 @@
+"""What `TargetStatistics` reads of its target, its parameters and its time column."""
+
+from itertools import combinations as subsets
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sklearn.model_selection import check_cv
+from sklearn.utils.multiclass import type_of_target
+
+from ...utils._sklearn import check_y, safe_indexing
+from .._autocross._autocross import AutoCross
+from .._reading import position, resolve_crosses
+from ._statistics_keys import choose_keys
+
+MOST_CLASSES = 100  # beyond, what looks like classes is rather a number
+ALL_PAIRS = 45  # of ten columns: up to so many, crosses="auto" takes all pairs
+
+
+def read_target(y, estimator, weights=None):
+    """The target as float64 (n_rows,) or (n_rows, n_classes), its type and its classes (None for numbers).
+
+    What it is and its classes are those of the rows with weight.
+    """
+    y = check_y(y, estimator)
+    counted = y if weights is None or len(weights) != len(y) else y[weights > 0]
+    kind = estimator.target_type
+    if kind == "auto":
+        kind = type_of_target(counted, input_name="y", raise_unknown=True)
+        if kind not in ("binary", "multiclass", "continuous"):
+            raise ValueError(f"y must be classes or numbers, got a target of type {kind!r}.")
+    if kind == "continuous":
+        return check_y(y, estimator, y_numeric=True).astype(np.float64), kind, None
+    classes = np.unique(counted)
+    n_classes, asked = len(classes), estimator.target_type
+    if n_classes < 2 or n_classes > MOST_CLASSES or (asked == "binary" and n_classes > 2):
+        allowed = "two classes" if asked == "binary" else f"2 to {MOST_CLASSES} classes"
+        raise ValueError(
+            f"y must have {allowed}, got {n_classes} class(es) in {len(counted)} sample(s). For numbers give "
+            'target_type="continuous".'
+        )
+    if n_classes == 2 and asked != "multiclass":
+        return (y == classes[1]).astype(np.float64), "binary", classes
+    return (y[:, None] == classes).astype(np.float64), "multiclass", classes
+
+
+def centre_and_scale(numbers, weights):
+    """Mean, and largest distance from it, of the rows with weight: statistics of what is left are exact in float32."""
+    if weights is not None:
+        numbers, weights = numbers[weights > 0], weights[weights > 0]
+    centre = float(np.average(numbers, weights=weights))
+    return centre, float(np.abs(numbers - centre).max()) or 1.0
+
+
+def given_keys(estimator, X, y, names, labels, at, n_bins, weights=None):
+    """Columns and crosses that are known before the table is read (None: not yet), and bins."""
+    columns, crosses = estimator.columns, []
+    if columns is not None:
+        columns = [position(name, names, labels, "columns") for name in list(columns)]
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"columns names a column twice, got {list(estimator.columns)!r}.")
+    if isinstance(estimator.crosses, AutoCross):
+        if weights is not None and not weights.all():
+            rows = np.flatnonzero(weights)
+            X, y = safe_indexing(X, rows), np.asarray(y)[rows]
+        search = clone(estimator.crosses).fit(X, y)
+        crosses = resolve_crosses(search.crosses_, search.field_names_, search.field_names_)
+        crosses = [cross for cross in crosses if at not in cross]
+        for name, number in search.n_bins_.items():
+            n_bins[labels.index(name)] = number
+    elif estimator.crosses is None:
+        crosses = []
+    elif isinstance(estimator.crosses, str):
+        crosses = None
+    else:
+        crosses = resolve_crosses(estimator.crosses, names, labels)
+    for parameter, found in (("columns", columns or []), ("crosses", [i for c in crosses or [] for i in c])):
+        if at is not None and at in found:
+            raise ValueError(f"{parameter} has {labels[at]!r}, the column of order, which cannot have statistics.")
+    return (columns, crosses), n_bins
+
+
+def all_keys(estimator, given, classes, labels, encoder, positions, ids, sizes, targets, weights, order, rng):
+    """All keys by position: columns, then crosses."""
+    columns, crosses = given
+    for parameter, found in (("columns", columns or []), ("crosses", [i for c in crosses or [] for i in c])):
+        for i in found:
+            if i not in ids:
+                raise ValueError(f"{parameter} has {labels[i]!r}, a sequence column, which cannot have statistics.")
+    categorical = [positions[i] for i in encoder.categorical_ if positions[i] in ids]
+    if columns is None:
+        columns = categorical or sorted(ids)
+    if crosses is None:
+        pairs = list(subsets(categorical, 2)) if len(categorical) * (len(categorical) - 1) // 2 <= ALL_PAIRS else []
+        fields = sorted(ids)
+        found, _ = choose_keys(
+            [ids[i] for i in fields],
+            targets,
+            weights,
+            [sizes[i] for i in fields],
+            logistic=classes is not None,
+            smoothing=estimator.smoothing,
+            order=order,
+            rng=rng,
+        )
+        crosses = list(dict.fromkeys([*pairs, *(tuple(fields[i] for i in key) for key in found)]))
+    return [*((i,) for i in columns), *crosses]
+
+
+def ranks_of(column, label):
+    """Ranks of times or numbers, equal for equal ones, int64 (n_rows,).
+
+    Raises
+    ------
+    ValueError
+        If cells are missing or are neither numbers nor times.
+    """
+    values = pd.Series(column)
+    if values.dtype.kind == "O" and pd.api.types.infer_dtype(values) in ("date", "datetime"):
+        values = pd.to_datetime(values)
+    if not (pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values)):
+        if not pd.api.types.is_timedelta64_dtype(values):
+            try:
+                values = pd.to_numeric(values)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"order={label!r} must be a column of numbers or times: {error}") from error
+    if values.isna().any():
+        raise ValueError(
+            f"order={label!r} must have no missing cells, got {int(values.isna().sum())} of {len(values)}."
+        )
+    return pd.factorize(values, sort=True)[0].astype(np.int64)
+
+
+def folds_of(cv, X, y):
+    """Fold of each row, int64 (n_rows,), of a splitter or an iterable of splits whose test rows are every row once."""
+    folds = np.full(len(y), -1)
+    times = np.zeros(len(y), np.int64)
+    for k, (_, test) in enumerate(check_cv(cv).split(X, y)):
+        rows = np.arange(len(y))[test]
+        folds[rows] = k
+        times[rows] += 1
+    if (times != 1).any():
+        raise ValueError(
+            f"cv must hold out every row once, got {cv!r:.200}, which holds out {int((times != 1).sum())} of "
+            f"{len(y)} rows never or more than once."
+        )
+    return folds

@@ -1,0 +1,1 @@
+"""Searches over subsets of columns, for any estimator."""

@@ -1,0 +1,232 @@
+"""MARLFS: one reinforcement-learning agent per field, and its follow-ups."""
+
+from numbers import Integral, Real
+
+from ...utils._sklearn import Interval, StrOptions
+from ._agents import STATES
+from ._many_agents import ManyAgents
+from ._scan import Scan
+from ._subset_selector import SubsetSelector
+
+
+def check_memory(selector):
+    """Refuse batches that the memory cannot hold."""
+    if selector.batch_size > selector.memory_size:
+        raise ValueError(f"batch_size={selector.batch_size} is more than memory_size={selector.memory_size} holds.")
+
+
+class MARLFS(SubsetSelector):
+    """Feature selection by multi-agent reinforcement learning: one deep Q-network per column.
+
+    In every step each agent, seeing a description of the current subset, keeps its column or leaves it. The subset is scored by
+    cross-validation; the agents hear the reward, score + relevance - redundancy, and learn from a memory
+    of transitions. All networks are one module of batched matrices. The best subset seen is kept.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What scores a subset; cloned for every fit.
+    n_features_to_select : "auto", int or float, default="auto"
+        Columns to keep; a float is a share of all. With a number, every subset has so many: those with the largest
+        advantage of "yes" over "no".
+    state : {"statistics", "autoencoder", "graph"}, default="statistics"
+        What agents see of a subset: seven statistics over its columns of seven statistics of each; the mean of the columns'
+        codes by an autoencoder; statistics passed along a graph of similarities.
+    relevance_weight, redundancy_weight : float, default=1.0
+        Weights in the reward of the mean mutual information with the target, and of the mean between the
+        columns, beside the score.
+    credit : {"all", "participants"}, default="all"
+        Who hears the reward: all agents, or as in the paper those whose column is in this subset or was in the one before, while
+        the others hear 0. With the paper's rule an agent never learns how the others do without its column.
+    advisor : {"kbest", "tree", "hybrid"} or None, default=None
+        Interactive reinforcement learning (AutoFS): in every other step of the first half, agents that newly chose their
+        column give it up if it is not important enough by mutual information, by a decision tree, or by the one and then the
+        other. A tree is a fit of its own, on coded columns, which is not counted as an evaluation.
+    n_groups : int or None, default=None
+        Agents decide on groups of similar columns (AutoGFS), so many at most.
+    scan : bool, default=False
+        A single agent goes over the columns by falling relevance and decides on each in turn (SADRLFS). Needs
+        ``n_features_to_select="auto"``, no advisor and no groups.
+    scoring : str, callable or None, default=None
+        scikit-learn's scorer; None is the estimator's own ``score``.
+    cv : int, splitter or iterable, default=3
+        Folds, the same for every subset.
+    n_steps : int, default=600
+        Steps of the search (of a scan: decisions on one column).
+    max_evaluations : int or None, default=200
+        Subsets to fit at most, each on all folds. Subsets met again are remembered and cost nothing.
+    max_time : float or None, default=None
+        Seconds, after which the search ends with a warning.
+    epsilon : float in [0, 1], default=0.05
+        Probability that an agent acts at random, once exploration is over.
+    exploration : float in [0, 1], default=0.4
+        Share of the search (of evaluations or steps, whichever is further) over which that probability falls from 1.
+    hidden_units : int, default=32
+    lr : float, default=0.01
+        Learning rate of Adam.
+    gamma : float in [0, 1), default=0.9
+        Discount.
+    memory_size, batch_size : int, default=200, 32
+        Transitions kept and transitions of an update.
+    n_updates : int, default=2
+        Updates of the networks in a step.
+    target_update : int, default=20
+        Updates between two copies of the networks that give the targets.
+    replay : {"uniform", "rank"}, default="uniform"
+        "rank" learns more often from transitions of high reward.
+    n_walks : int, default=1
+        Subsets walked side by side, whose fits ``n_jobs`` can share. The result depends on it, on ``n_jobs`` it does not.
+    random_state : int, RandomState or None, default=None
+    n_jobs : int or None, default=None
+        Processes for the fits: subsets of a step times folds.
+
+    Attributes
+    ----------
+    support_ : bool ndarray of shape (``n_features_in_``,)
+        The kept columns.
+    scores_ : ndarray of shape (``n_features_in_``,)
+        Mean score of the fitted subsets with a column less that of those without.
+    ranking_ : int ndarray of shape (``n_features_in_``,)
+        1 for kept columns, then 2, 3, ... by falling score.
+    selection_frequency_ : ndarray of shape (``n_features_in_``,)
+        Share of the steps in which a column was in the subset.
+    relevance_ : ndarray of shape (``n_features_in_``,)
+        Mutual information with the target, in nats.
+    best_score_, no_fields_score_ : float
+        Score of the kept subset and of a constant prediction.
+    search_history_ : list of dict
+        "evaluation", "subset" (positions) and "score" of every fitted subset; the first is that of all columns.
+    n_evaluations_ : int
+        Their number.
+    n_features_in_ : int
+        Columns seen in ``fit``.
+    feature_names_in_ : ndarray of shape (``n_features_in_``,)
+        Their names, where they all are strings.
+
+    Notes
+    -----
+    ``best_score_`` is the largest of many scores on the same folds and therefore too good; score the kept columns on rows
+    that the search never saw.
+
+    Departures from the papers, whose full texts leave much open. Rewards are standardised over the search, so that taking part
+    in a bad subset is a loss; with plain accuracies, which are never negative, every agent would learn to say yes. All
+    agents hear the whole reward (``credit``), not those that took part a share each. Columns are described by codes (values by frequency, tenths of numbers); mutual information is less what
+    independent columns would show, and a column is not redundant with itself. The autoencoder reads columns, is trained
+    once, and its codes are averaged. A scan's reward is the change that a decision made.
+
+    References
+    ----------
+    K. Liu et al. Automating feature subspace exploration via multi-agent reinforcement learning. KDD 2019.
+
+    W. Fan et al. AutoFS: automated feature selection via diversity-aware interactive reinforcement learning. ICDM 2020.
+
+    W. Fan et al. AutoGFS: automated group-based feature selection via interactive reinforcement learning. SDM 2021.
+
+    X. Zhao et al. Simplifying reinforced feature selection via restructured choice strategy of single agent. ICDM 2020.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> from sklearn_autorec.feature_selection import MARLFS
+    >>> X = np.random.default_rng(0).integers(0, 2, (300, 6))
+    >>> y = X[:, 1] | X[:, 4]
+    >>> MARLFS(DecisionTreeClassifier(random_state=0), max_evaluations=40, random_state=0).fit(X, y).get_support(indices=True)
+    array([1, 4])
+    """
+
+    _parameter_constraints = {
+        **SubsetSelector._parameter_constraints,
+        "state": [StrOptions(set(STATES))],
+        "relevance_weight": [Interval(Real, 0, None, closed="left")],
+        "redundancy_weight": [Interval(Real, 0, None, closed="left")],
+        "credit": [StrOptions({"all", "participants"})],
+        "advisor": [None, StrOptions({"kbest", "tree", "hybrid"})],
+        "n_groups": [None, Interval(Integral, 1, None, closed="left")],
+        "scan": ["boolean"],
+        "n_steps": [Interval(Integral, 1, None, closed="left")],
+        "epsilon": [Interval(Real, 0, 1, closed="both")],
+        "exploration": [Interval(Real, 0, 1, closed="both")],
+        "hidden_units": [Interval(Integral, 1, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "gamma": [Interval(Real, 0, 1, closed="left")],
+        "memory_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "n_updates": [Interval(Integral, 1, None, closed="left")],
+        "target_update": [Interval(Integral, 1, None, closed="left")],
+        "replay": [StrOptions({"uniform", "rank"})],
+        "n_walks": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        estimator,
+        *,
+        n_features_to_select="auto",
+        state="statistics",
+        relevance_weight=1.0,
+        redundancy_weight=1.0,
+        credit="all",
+        advisor=None,
+        n_groups=None,
+        scan=False,
+        scoring=None,
+        cv=3,
+        n_steps=600,
+        max_evaluations=200,
+        max_time=None,
+        epsilon=0.05,
+        exploration=0.4,
+        hidden_units=32,
+        lr=0.01,
+        gamma=0.9,
+        memory_size=200,
+        batch_size=32,
+        n_updates=2,
+        target_update=20,
+        replay="uniform",
+        n_walks=1,
+        random_state=None,
+        n_jobs=None,
+    ):
+        self.estimator = estimator
+        self.n_features_to_select = n_features_to_select
+        self.state = state
+        self.relevance_weight = relevance_weight
+        self.redundancy_weight = redundancy_weight
+        self.credit = credit
+        self.advisor = advisor
+        self.n_groups = n_groups
+        self.scan = scan
+        self.scoring = scoring
+        self.cv = cv
+        self.n_steps = n_steps
+        self.max_evaluations = max_evaluations
+        self.max_time = max_time
+        self.epsilon = epsilon
+        self.exploration = exploration
+        self.hidden_units = hidden_units
+        self.lr = lr
+        self.gamma = gamma
+        self.memory_size = memory_size
+        self.batch_size = batch_size
+        self.n_updates = n_updates
+        self.target_update = target_update
+        self.replay = replay
+        self.n_walks = n_walks
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def _begin(self, X, y, scorer, size, rng):
+        check_memory(self)
+        if self.scan:
+            others = {"advisor": self.advisor, "n_groups": self.n_groups}
+            given = [f"{name}={value!r}" for name, value in others.items() if value is not None]
+            if size is not None:
+                given.append(f"n_features_to_select={self.n_features_to_select!r}")
+            if given:
+                raise ValueError(
+                    f"scan=True has one agent that chooses the number itself; leave out {', '.join(given)}."
+                )
+            return Scan(self, X, y, scorer, size, rng)
+        return ManyAgents(self, X, y, scorer, size, rng)

@@ -1,0 +1,1 @@
+"""Running candidates: workers, time, interruption, checkpoints."""

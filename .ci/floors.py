@@ -27,7 +27,8 @@ packages = (
     "onnxruntime",
 )
 print(", ".join(f"{name} {version(name)}" for name in packages))
-X, y, _ = make_ctr(1000, n_fields=4, pairs=1, random_state=0)  # no numbers, no lists: tables without columns
+# No numbers, no lists: tables without columns.
+X, y, _ = make_ctr(1000, n_fields=4, pairs=1, random_state=0)
 model = CTRClassifier(network="fm", search=AutoFIS(), max_epochs=2, random_state=0).fit(X, y)
 model.partial_fit(X, y)
 scores = model.predict_proba(X)

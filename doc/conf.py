@@ -23,7 +23,8 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
 exclude_patterns = ["_build", "_templates", "changelog.d"]
 templates_path = ["_templates"]
 default_role = "py:obj"
-nitpick_ignore_regex = [("py:.*", r"(numpy|pandas|scipy|sklearn|skorch|torch)\..*")]  # no links to other sites
+# No links to other sites.
+nitpick_ignore_regex = [("py:.*", r"(numpy|pandas|scipy|sklearn|skorch|torch)\..*")]
 
 autodoc_typehints = "none"
 toc_object_entries_show_parents = "hide"
@@ -37,7 +38,8 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_sidebars = {  # pages without a chapter of their own need no chapter navigation
-    page: [] for page in ("index", "install", "tutorial", "methods", "benchmarks", "developing", "changelog")
+    page: []
+    for page in ("index", "install", "tutorial", "methods", "benchmarks", "developing", "changelog")
 }
 html_theme_options = {
     "header_links_before_dropdown": 8,
@@ -62,7 +64,9 @@ def insert_changelog(app, docname, source):
         if fragments:
             source[0] += f"\n\n{title}\n{'-' * len(title)}\n\n"
         for path in fragments:
-            source[0] += "- " + path.read_text(encoding="utf-8").strip().replace("\n", "\n  ") + "\n"
+            source[0] += (
+                "- " + path.read_text(encoding="utf-8").strip().replace("\n", "\n  ") + "\n"
+            )
 
 
 def skip_what_sklearn_wrote(app, what, name, obj, skip, options):
@@ -79,11 +83,15 @@ def resolve_short_name(app, env, node, contnode):
         return None
     target = node["reftarget"]
     objects = env.get_domain("py").objects
-    found = [name for name, entry in objects.items() if name.endswith("." + target) and not entry.aliased]
+    found = [
+        name for name, entry in objects.items() if name.endswith("." + target) and not entry.aliased
+    ]
     if len(found) != 1:
         return None
     entry = objects[found[0]]
-    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, found[0])
+    return make_refnode(
+        app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, found[0]
+    )
 
 
 def write_math(self, node):

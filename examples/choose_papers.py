@@ -36,7 +36,9 @@ def pipeline():
     """A scikit-learn step for the numbers, then the network; ``search`` and ``network`` are filled in by the search."""
     numbers = make_column_selector(dtype_include="floating")
     prepare = ColumnTransformer(
-        [("numbers", RobustScaler(), numbers)], remainder="passthrough", verbose_feature_names_out=False
+        [("numbers", RobustScaler(), numbers)],
+        remainder="passthrough",
+        verbose_feature_names_out=False,
     )
     ctr = CTRClassifier(embedding_dim=8, lr=0.005, embedding_l2=0.003, random_state=0)
     return Pipeline([("prepare", prepare.set_output(transform="pandas")), ("ctr", ctr)])
@@ -68,7 +70,13 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="candidates that train side by side")
     args = parser.parse_args()
     X, y, truth = make_ctr(
-        args.rows, n_fields=8, cardinality=12, pairs=4, informative_fields=3, n_numeric=1, random_state=0
+        args.rows,
+        n_fields=8,
+        cardinality=12,
+        pairs=4,
+        informative_fields=3,
+        n_numeric=1,
+        random_state=0,
     )
     n = int(0.8 * len(X))
     search = HalvingRandomSearchCV(
@@ -86,7 +94,8 @@ def main():
         error_score="raise",
     )
     start = time.perf_counter()
-    torch.set_num_threads(1)  # of this process, which refits the winner; the next line is for the workers
+    # Of this process, which refits the winner; the next line is for the workers.
+    torch.set_num_threads(1)
     with parallel_config(backend="loky", inner_max_num_threads=1):
         search.fit(X[:n], y[:n])
     print(table(search).to_string(index=False, float_format="{:.3f}".format))
@@ -94,8 +103,12 @@ def main():
     best = search.best_estimator_
     ctr = best[-1]
     auc = roc_auc_score(y[n:], best.predict_proba(X[n:])[:, 1])
-    print(f"\nbest: {type(ctr.network).__name__}, search {name(ctr.search)}, after {time.perf_counter() - start:.0f} s")
-    print(f"  test AUC {auc:.3f} (best possible {roc_auc_score(y[n:], truth.probabilities[n:]):.3f})")
+    print(
+        f"\nbest: {type(ctr.network).__name__}, search {name(ctr.search)}, after {time.perf_counter() - start:.0f} s"
+    )
+    print(
+        f"  test AUC {auc:.3f} (best possible {roc_auc_score(y[n:], truth.probabilities[n:]):.3f})"
+    )
     print(
         f"  refitted in {search.refit_time_:.1f} s, {ctr.nbytes_['total']:,} bytes, of which embeddings {ctr.nbytes_['embedding']:,}"
     )

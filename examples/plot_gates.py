@@ -15,7 +15,18 @@ from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField, OptFS
 
-NAMES = ["user", "item", "category", "brand", "city", "device", "weekday", "hour", "page", "position"]
+NAMES = [
+    "user",
+    "item",
+    "category",
+    "brand",
+    "city",
+    "device",
+    "weekday",
+    "hour",
+    "page",
+    "position",
+]
 SEARCHES = {
     "AutoField: log odds of keeping": AutoField(),
     "LPFS++: average |x|": LPFS(),
@@ -35,7 +46,13 @@ def main():
     import matplotlib.pyplot as plt
 
     X, y, _ = make_ctr(
-        args.rows, n_fields=10, cardinality=20, zipf=0.5, informative_fields=[1, 4, 8], pairs=[(2, 6)], random_state=0
+        args.rows,
+        n_fields=10,
+        cardinality=20,
+        zipf=0.5,
+        informative_fields=[1, 4, 8],
+        pairs=[(2, 6)],
+        random_state=0,
     )
     X.columns = NAMES
     roles = dict.fromkeys(NAMES, ("no effect", "0.75"))
@@ -44,7 +61,13 @@ def main():
     figure, axes = plt.subplots(1, 4, figsize=(11, 3.6), sharey=True, layout="constrained")
     for ax, (title, search) in zip(axes, SEARCHES.items(), strict=True):
         model = CTRClassifier(
-            network="mlp", search=search, lr=2e-3, batch_size=256, search_epochs=10, max_epochs=2, random_state=0
+            network="mlp",
+            search=search,
+            lr=2e-3,
+            batch_size=256,
+            search_epochs=10,
+            max_epochs=2,
+            random_state=0,
         )
         model.fit(X, y)
         scores = model.field_scores_
@@ -55,7 +78,12 @@ def main():
         print(f"{title}: {'drops nothing' if kept is None else 'kept ' + ', '.join(kept)}")
     axes[0].invert_yaxis()
     handles = [plt.Rectangle((0, 0), 1, 1, color=color) for _, color in sorted(set(roles.values()))]
-    figure.legend(handles, [role for role, _ in sorted(set(roles.values()))], loc="outside lower center", ncols=3)
+    figure.legend(
+        handles,
+        [role for role, _ in sorted(set(roles.values()))],
+        loc="outside lower center",
+        ncols=3,
+    )
     if args.show:
         plt.show()
         return

@@ -27,11 +27,24 @@ from sklearn_autorec.inspection import (
 )
 from sklearn_autorec.interaction import AutoFIS
 
-NAMES = ["user", "item", "category", "brand", "city", "device", "weekday", "hour", "page", "position"]
+NAMES = [
+    "user",
+    "item",
+    "category",
+    "brand",
+    "city",
+    "device",
+    "weekday",
+    "hour",
+    "page",
+    "position",
+]
 
 
 def fit(rows):
-    X, y, truth = make_ctr(rows, n_fields=len(NAMES), cardinality=10, pairs=5, informative_fields=3, random_state=0)
+    X, y, truth = make_ctr(
+        rows, n_fields=len(NAMES), cardinality=10, pairs=5, informative_fields=3, random_state=0
+    )
     X.columns = NAMES
     model = CTRClassifier(
         network="fm",
@@ -52,7 +65,9 @@ def draw_crosses(X, y):
     """Pairs that GLIDER reads from boosted trees, beside those of the factorization machine of AEFE."""
     X = X.astype("category")
     found = {
-        "GLIDER": GLIDER(HistGradientBoostingClassifier(random_state=0), max_crosses=5, random_state=0),
+        "GLIDER": GLIDER(
+            HistGradientBoostingClassifier(random_state=0), max_crosses=5, random_state=0
+        ),
         "AEFE": AEFE(random_state=0),
     }
     figure, axes = plt.subplots(1, 2, figsize=(10.5, 4.6), layout="constrained")
@@ -64,13 +79,17 @@ def draw_crosses(X, y):
 
 def selection(rows):
     """Paths of three selections of fields for a tree; nine of twenty columns matter."""
-    X, y, _ = make_ctr(rows, n_fields=20, cardinality=6, informative_fields=5, pairs=2, ids="int", random_state=1)
+    X, y, _ = make_ctr(
+        rows, n_fields=20, cardinality=6, informative_fields=5, pairs=2, ids="int", random_state=1
+    )
     tree = DecisionTreeClassifier(min_samples_leaf=20, random_state=0)
     options = {"scoring": "roc_auc", "max_evaluations": 100, "random_state": 0}
     fstd = FSTD(tree, **options).fit(X, y)
     baselines = {
         "random subsets": RandomSubset(tree, **options).fit(X, y),
-        "permutation importance": SensitivitySelector(tree, method="permutation", **options).fit(X, y),
+        "permutation importance": SensitivitySelector(tree, method="permutation", **options).fit(
+            X, y
+        ),
         "all fields": fstd.search_history_[0]["score"],
     }
     return SelectionPathDisplay.from_estimator(fstd, baselines=baselines)
@@ -80,7 +99,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=30_000, help="rows of the made data")
     parser.add_argument("--folder", type=Path, default=Path(), help="where to save the figures")
-    parser.add_argument("--show", action="store_true", help="show the figures instead of saving them")
+    parser.add_argument(
+        "--show", action="store_true", help="show the figures instead of saving them"
+    )
     args = parser.parse_args()
     if not args.show:
         matplotlib.use("Agg")

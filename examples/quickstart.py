@@ -42,9 +42,13 @@ def pipeline(**options):
     """A scikit-learn step, then the network; both take the raw columns by name and dtype."""
     numbers = make_column_selector(dtype_include="floating")
     prepare = ColumnTransformer(
-        [("numbers", RobustScaler(), numbers)], remainder="passthrough", verbose_feature_names_out=False
+        [("numbers", RobustScaler(), numbers)],
+        remainder="passthrough",
+        verbose_feature_names_out=False,
     )
-    return Pipeline([("prepare", prepare.set_output(transform="pandas")), ("ctr", CTRClassifier(**options))])
+    return Pipeline(
+        [("prepare", prepare.set_output(transform="pandas")), ("ctr", CTRClassifier(**options))]
+    )
 
 
 def read(args):
@@ -73,7 +77,9 @@ def picture(model, truth, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    scores = pd.Series({" x ".join(pair): score for pair, score in model.interaction_scores_.items()})
+    scores = pd.Series(
+        {" x ".join(pair): score for pair, score in model.interaction_scores_.items()}
+    )
     kept = {" x ".join(pair) for pair in model.interactions_}
     top = scores.sort_values().tail(25)
     fig, ax = plt.subplots(figsize=(7, 0.26 * len(top) + 1.2), layout="constrained")
@@ -84,13 +90,18 @@ def picture(model, truth, path):
         for name, label in zip(top.index, ax.get_yticklabels(), strict=True):
             label.set_fontweight("bold" if name in planted else "normal")
     ax.set_xlabel("strength of the gate before shrinkage")
-    ax.set_title("Interactions found by AutoFIS (dark: kept" + (", bold: planted)" if truth is not None else ")"))
+    ax.set_title(
+        "Interactions found by AutoFIS (dark: kept"
+        + (", bold: planted)" if truth is not None else ")")
+    )
     fig.savefig(path, dpi=120)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="folder with train, test and perhaps valid .parquet or .csv files")
+    parser.add_argument(
+        "--data", help="folder with train, test and perhaps valid .parquet or .csv files"
+    )
     parser.add_argument("--target", default="label", help="column to predict")
     parser.add_argument("--rows", type=int, default=60_000, help="rows of the made data")
     parser.add_argument("--epochs", type=int, default=None, help="epochs at most")
@@ -125,10 +136,14 @@ def main():
         model.fit(X.astype(str) if text else X, y)
         p = model.predict_proba(X_test.astype(str) if text else X_test)[:, 1]
         seconds = time.perf_counter() - start
-        print(f"{name:30s} {roc_auc_score(y_test, p):7.4f} {log_loss(y_test, p):9.4f} {seconds:8.1f}")
+        print(
+            f"{name:30s} {roc_auc_score(y_test, p):7.4f} {log_loss(y_test, p):9.4f} {seconds:8.1f}"
+        )
     if truth is not None:
         bayes = truth.probabilities[len(X) :]
-        print(f"{'best possible':30s} {roc_auc_score(y_test, bayes):7.4f} {log_loss(y_test, bayes):9.4f}")
+        print(
+            f"{'best possible':30s} {roc_auc_score(y_test, bayes):7.4f} {log_loss(y_test, bayes):9.4f}"
+        )
 
     ctr = model[-1]
     kept = ctr.interactions_

@@ -26,7 +26,11 @@ from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.model_selection import HyperbandSearchCV, SuccessiveHalvingSearchCV
 from sklearn_autorec.networks import FM, DeepFM
 
-RATES = {"lr": loguniform(3e-3, 0.03), "embedding_dim": [4, 8], "embedding_l2": loguniform(1e-4, 3e-2)}
+RATES = {
+    "lr": loguniform(3e-3, 0.03),
+    "embedding_dim": [4, 8],
+    "embedding_l2": loguniform(1e-4, 3e-2),
+}
 # Dropout belongs to the one network that has it: a space may be a list of spaces.
 SPACE = [
     {"network": [FM()], "search": [None, AutoFIS()], **RATES},
@@ -39,7 +43,10 @@ def cost(search):
     told = search.metadata()
     for bracket in told["brackets"]:
         rungs = zip(bracket["n_candidates"], bracket["n_resources"], strict=True)
-        print(f"  bracket {bracket['bracket']}: " + ", ".join(f"{n} candidates to {r}" for n, r in rungs))
+        print(
+            f"  bracket {bracket['bracket']}: "
+            + ", ".join(f"{n} candidates to {r}" for n, r in rungs)
+        )
     print(
         f"  {told['n_candidates']} candidates, {told['n_fits']} fits, {told['n_resources_spent']} epochs on each of "
         f"{told['n_splits']} splits ({told['n_resources']} if each rung began anew)"
@@ -49,11 +56,15 @@ def cost(search):
 def best(search, n=5):
     """The best rows with all epochs."""
     found = pd.DataFrame(search.cv_results_)
-    found = found[found["n_resources"] == search.max_resources_].sort_values("mean_test_score", ascending=False)[:n]
+    found = found[found["n_resources"] == search.max_resources_].sort_values(
+        "mean_test_score", ascending=False
+    )[:n]
     return pd.DataFrame(
         {
             "network": [type(p["network"]).__name__ for p in found["params"]],
-            "search": [type(p.get("search")).__name__.replace("NoneType", "-") for p in found["params"]],
+            "search": [
+                type(p.get("search")).__name__.replace("NoneType", "-") for p in found["params"]
+            ],
             "dim": [p["embedding_dim"] for p in found["params"]],
             "lr": [p["lr"] for p in found["params"]],
             "bracket": found["bracket"],
@@ -67,11 +78,15 @@ def main():
     parser.add_argument("--rows", type=int, default=6_000, help="rows of the made data")
     parser.add_argument("--epochs", type=int, default=9, help="epochs of a winner")
     parser.add_argument("--jobs", type=int, default=1, help="evaluations side by side")
-    parser.add_argument("--checkpoint", default=None, help="folder in which finished evaluations are kept")
+    parser.add_argument(
+        "--checkpoint", default=None, help="folder in which finished evaluations are kept"
+    )
     parser.add_argument("--no-picture", action="store_true", help="do not draw search.png")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    X, y, truth = make_ctr(args.rows, n_fields=6, cardinality=10, pairs=3, informative_fields=2, random_state=0)
+    X, y, truth = make_ctr(
+        args.rows, n_fields=6, cardinality=10, pairs=3, informative_fields=2, random_state=0
+    )
     n = int(0.7 * len(X))
     possible = roc_auc_score(y[n:], truth.probabilities[n:])
     options = {
@@ -96,7 +111,9 @@ def main():
     search.fit(X[:n], y[:n])
     print(best(search).to_string(index=False, float_format="{:.4f}".format))
     auc = roc_auc_score(y[n:], search.predict_proba(X[n:])[:, 1])
-    print(f"  {time.perf_counter() - start:.0f} s, test AUC of the winner {auc:.3f} (best possible {possible:.3f})")
+    print(
+        f"  {time.perf_counter() - start:.0f} s, test AUC of the winner {auc:.3f} (best possible {possible:.3f})"
+    )
 
     trees = make_pipeline(
         OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1),

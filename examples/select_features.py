@@ -22,7 +22,18 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_selection import FSTD, RandomSubset, SensitivitySelector
 
-COLUMNS = ["user_group", "item_group", "weekday", "hour", "device", "city", "price_band", "channel", "page", "position"]
+COLUMNS = [
+    "user_group",
+    "item_group",
+    "weekday",
+    "hour",
+    "device",
+    "city",
+    "price_band",
+    "channel",
+    "page",
+    "position",
+]
 COLUMNS += [f"log_field_{i}" for i in range(10)]
 
 
@@ -30,7 +41,13 @@ def clicks(rows):
     """A table of which six columns matter, labels, and the names of the six."""
     six = [0, 1, 3, 5, 9, 14]
     X, y, truth = make_ctr(
-        rows, n_fields=len(COLUMNS), cardinality=15, informative_fields=six, pairs=0, ids="int", random_state=0
+        rows,
+        n_fields=len(COLUMNS),
+        cardinality=15,
+        informative_fields=six,
+        pairs=0,
+        ids="int",
+        random_state=0,
     )
     return X.set_axis(COLUMNS, axis=1), y, [COLUMNS[f] for f in truth.informative_fields]
 
@@ -42,7 +59,9 @@ def selectors(model, n_evaluations):
     return {
         "FSTD": FSTD(model, **options),
         "random subsets": RandomSubset(model, **options),
-        "permutation importance": SensitivitySelector(model, method="permutation", n_repeats=2, **options),
+        "permutation importance": SensitivitySelector(
+            model, method="permutation", n_repeats=2, **options
+        ),
         "SelectFromModel(forest)": SelectFromModel(forest, max_features=6, threshold=-float("inf")),
     }
 
@@ -50,11 +69,15 @@ def selectors(model, n_evaluations):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=8_000, help="rows of the made data")
-    parser.add_argument("--evaluations", type=int, default=80, help="subsets that each search may score")
+    parser.add_argument(
+        "--evaluations", type=int, default=80, help="subsets that each search may score"
+    )
     args = parser.parse_args()
     X, y, truth = clicks(args.rows)
     n = int(0.75 * len(X))
-    model = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression(C=0.3, solver="newton-cg"))
+    model = make_pipeline(
+        OneHotEncoder(handle_unknown="ignore"), LogisticRegression(C=0.3, solver="newton-cg")
+    )
 
     def line(name, kept, n_scored, seconds):
         p = clone(model).fit(X[kept][:n], y[:n]).predict_proba(X[kept][n:])[:, 1]
@@ -77,7 +100,10 @@ def main():
         lines.append(line(name, kept, getattr(selector, "n_evaluations_", 0), seconds))
         print(f"{name}: {', '.join(kept)}")
     table = pd.DataFrame(lines).set_index("selection")
-    print("\n" + table.to_string(float_format="{:.4f}".format, formatters={"seconds": "{:.1f}".format}))
+    print(
+        "\n"
+        + table.to_string(float_format="{:.4f}".format, formatters={"seconds": "{:.1f}".format})
+    )
 
 
 if __name__ == "__main__":

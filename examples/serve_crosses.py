@@ -86,7 +86,10 @@ def main():
     print("(t: gain over its standard error; spread: standard deviation of the weights)\n")
 
     print(f"{'held-out rows':<28}{'AUC':>8}{'log loss':>10}")
-    for name, fitted in (("without crosses", pipeline(max_crosses=0).fit(X[:n], y[:n])), ("with crosses", model)):
+    for name, fitted in (
+        ("without crosses", pipeline(max_crosses=0).fit(X[:n], y[:n])),
+        ("with crosses", model),
+    ):
         p = fitted.predict_proba(X[n:])[:, 1]
         print(f"{name:<28}{roc_auc_score(y[n:], p):>8.4f}{log_loss(y[n:], p):>10.4f}")
     print(f"{'best possible':<28}{best[0]:>8.4f}{best[1]:>10.4f}\n")
@@ -101,7 +104,9 @@ def main():
     print(f"one raw row: p50 {p50:.2f} ms, p99 {p99:.2f} ms\n")
 
     row = rows[0]
-    print(f"a row with a probability of {loaded.predict_proba(row)[0, 1]:.3f}; the largest parts of its logit:")
+    print(
+        f"a row with a probability of {loaded.predict_proba(row)[0, 1]:.3f}; the largest parts of its logit:"
+    )
     for name, part in explain(loaded, row):
         print(f"{part:>+8.2f}  {name}")
 

@@ -32,7 +32,13 @@ _ESTIMATORS = {
     "RatingRegressor": "estimators",
 }
 
-__all__ = ["CTRClassifier", "CrossedLinearClassifier", "CrossedLinearRegressor", "RatingRegressor", "__version__"]
+__all__ = [
+    "CTRClassifier",
+    "CrossedLinearClassifier",
+    "CrossedLinearRegressor",
+    "RatingRegressor",
+    "__version__",
+]
 
 
 def _load_networks():

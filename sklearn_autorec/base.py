@@ -16,7 +16,8 @@ __all__ = [
     "resolve_network",
 ]
 
-DESCRIBED = ("network", "embedding_dim", "numeric_embedding")  # what an architecture says beside its slots
+# What an architecture says beside its slots.
+DESCRIBED = ("network", "embedding_dim", "numeric_embedding")
 SLOTS = ("gate", "embedding", "interaction", "head", "loss")
 
 
@@ -133,10 +134,14 @@ def resolve_network(network):
     if isinstance(network, str):
         known = known_networks()
         if network not in known:
-            raise ValueError(f"network={network!r} is not known; choose one of {sorted(known)} or a Network object.")
+            raise ValueError(
+                f"network={network!r} is not known; choose one of {sorted(known)} or a Network object."
+            )
         return known[network]()
     if not isinstance(network, Network):
-        raise TypeError(f"network must be a str or a Network object such as DeepFM(), got {network!r}.")
+        raise TypeError(
+            f"network must be a str or a Network object such as DeepFM(), got {network!r}."
+        )
     return network
 
 
@@ -197,7 +202,9 @@ def network_of(description):
     try:
         return cls(**description.get("params", {}))
     except TypeError as error:
-        raise ValueError(f"network {name!r} cannot be made of {description.get('params')!r}: {error}") from error
+        raise ValueError(
+            f"network {name!r} cannot be made of {description.get('params')!r}: {error}"
+        ) from error
 
 
 def known_methods():
@@ -356,7 +363,9 @@ class FixedArchitecture(SearchMethod):
         try:
             return cls(**found.get("params", {}))
         except TypeError as error:
-            raise ValueError(f"{found['method']} cannot be made of {found.get('params')!r}: {error}") from error
+            raise ValueError(
+                f"{found['method']} cannot be made of {found.get('params')!r}: {error}"
+            ) from error
 
     @property
     def joint(self):

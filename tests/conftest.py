@@ -8,7 +8,9 @@ import torch
 @pytest.fixture(scope="session")
 def data_home():
     """Folder of the public data sets; tests that need it skip where it is not there."""
-    home = Path(os.environ.get("SKLEARN_AUTOREC_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    home = Path(
+        os.environ.get("SKLEARN_AUTOREC_DATA") or Path(__file__).parents[2] / "shared" / "data"
+    )
     if not (home / "frappe_x1" / "train.parquet").exists():
         pytest.skip(f"no data sets in {home}; set SKLEARN_AUTOREC_DATA")
     return home

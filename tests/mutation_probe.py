@@ -29,7 +29,17 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 # Imported once, before the forks; the package itself is not among them.
-NEEDED = ("numpy", "pandas", "polars", "pyarrow", "scipy.stats", "sklearn.ensemble", "torch", "skorch", "pytest")
+NEEDED = (
+    "numpy",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "scipy.stats",
+    "sklearn.ensemble",
+    "torch",
+    "skorch",
+    "pytest",
+)
 
 
 def read_mutants(path):
@@ -42,7 +52,15 @@ def read_mutants(path):
             old = line[2:]
         elif line.startswith("+ "):
             method, source, tests = head
-            mutants.append({"method": method, "source": source, "tests": tests.split(), "old": old, "new": line[2:]})
+            mutants.append(
+                {
+                    "method": method,
+                    "source": source,
+                    "tests": tests.split(),
+                    "old": old,
+                    "new": line[2:],
+                }
+            )
     return mutants
 
 
@@ -89,7 +107,16 @@ def run_tests(tests, scratch, seconds):
         status = 1
         try:
             pytest = sys.modules["pytest"]
-            options = ["-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", "--durations=8", "--tb=line"]
+            options = [
+                "-q",
+                "-x",
+                "-m",
+                "not slow",
+                "-p",
+                "no:cacheprovider",
+                "--durations=8",
+                "--tb=line",
+            ]
             status = int(pytest.main([*options, *tests]))
             sys.stdout.flush()
         finally:
@@ -152,7 +179,9 @@ def write_table(paths):
         else:
             row["left"].append(f"{last}: {m['old'].strip()} -> {m['new'].strip()}")
     for method, row in rows.items():
-        print(f"   * - {method}\n     - {row['faults']}\n     - {row['killed']}\n     - {row['mended']}")
+        print(
+            f"   * - {method}\n     - {row['faults']}\n     - {row['killed']}\n     - {row['mended']}"
+        )
         for line in row["left"]:
             print(f"       {line}")
 
@@ -161,15 +190,27 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--only", nargs="*", help="methods (default: all)")
     p.add_argument("--seconds", type=float, default=150, help="time limit of one fault")
-    p.add_argument("--trust", action="store_true", help="do not try first that the tests pass without a fault")
-    p.add_argument("--total", type=float, default=3600, help="no new fault is tried after so many seconds")
-    p.add_argument("--json", help="file for the results; faults whose results it has are not tried again")
-    p.add_argument("--again", nargs="*", help="only the faults that were not killed by these files of results")
-    p.add_argument("--table", nargs="*", help="only print the rows of the table, from these files of results")
+    p.add_argument(
+        "--trust", action="store_true", help="do not try first that the tests pass without a fault"
+    )
+    p.add_argument(
+        "--total", type=float, default=3600, help="no new fault is tried after so many seconds"
+    )
+    p.add_argument(
+        "--json", help="file for the results; faults whose results it has are not tried again"
+    )
+    p.add_argument(
+        "--again", nargs="*", help="only the faults that were not killed by these files of results"
+    )
+    p.add_argument(
+        "--table", nargs="*", help="only print the rows of the table, from these files of results"
+    )
     args = p.parse_args()
     if args.table:
         return write_table(args.table)
-    mutants = [m for m in read_mutants(HERE / "mutants.txt") if not args.only or m["method"] in args.only]
+    mutants = [
+        m for m in read_mutants(HERE / "mutants.txt") if not args.only or m["method"] in args.only
+    ]
     if wrong := check(mutants):
         sys.exit("\n".join(wrong))
     sys.dont_write_bytecode = True
@@ -179,7 +220,12 @@ def main():
     results = read_results(args.json) if args.json and Path(args.json).exists() else []
     known = {identity(r) for r in results}
     if args.again:
-        stood = {identity(r) for file in args.again for r in read_results(file) if not r["status"].startswith("killed")}
+        stood = {
+            identity(r)
+            for file in args.again
+            for r in read_results(file)
+            if not r["status"].startswith("killed")
+        }
         mutants = [m for m in mutants if identity(m) in stood]
     start, sound = time.monotonic(), {}
     with tempfile.TemporaryDirectory() as folder:
@@ -197,14 +243,19 @@ def main():
                 if tests not in sound:
                     code, used, said = run_tests(m["tests"], scratch, args.seconds)
                     sound[tests] = code == 0
-                    print(f"{'sound' if code == 0 else 'NOT SOUND'} {used:.0f} s  {' '.join(tests)}", flush=True)
+                    print(
+                        f"{'sound' if code == 0 else 'NOT SOUND'} {used:.0f} s  {' '.join(tests)}",
+                        flush=True,
+                    )
                     print(said[-2500:] if code != 0 or used > 30 else "", flush=True)
                 if sound[tests]:
                     status, seconds, failed = try_mutant(m, scratch, args.seconds)
                 else:
                     status = "not tried"
             if status not in ("not run", "not tried"):
-                results.append({**m, "status": status, "seconds": round(seconds, 1), "failed": failed})
+                results.append(
+                    {**m, "status": status, "seconds": round(seconds, 1), "failed": failed}
+                )
             print(
                 f"{status:10s} {seconds:5.0f} s  {m['method']:20s} {m['old'].strip()}  ->  {m['new'].strip()}",
                 flush=True,

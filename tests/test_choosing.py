@@ -31,22 +31,34 @@ def clicks():
 
 def pipeline(**options):
     scale = ColumnTransformer([("scale", StandardScaler(), ["x0"])], remainder="passthrough")
-    return Pipeline([("scale", scale.set_output(transform="pandas")), ("ctr", CTRClassifier(**OPTIONS | options))])
+    return Pipeline(
+        [
+            ("scale", scale.set_output(transform="pandas")),
+            ("ctr", CTRClassifier(**OPTIONS | options)),
+        ]
+    )
 
 
 def grid(estimator, values, clicks, **options):
-    return GridSearchCV(estimator, values, cv=FOLDS, **{"error_score": "raise", **options}).fit(*clicks)
+    return GridSearchCV(estimator, values, cv=FOLDS, **{"error_score": "raise", **options}).fit(
+        *clicks
+    )
 
 
 def figures(search):
     """Everything in ``cv_results_`` that is not a time, without the parameters' own columns."""
     found = search.cv_results_
-    return {name: found[name] for name in found if "time" not in name and not name.startswith("param")}
+    return {
+        name: found[name] for name in found if "time" not in name and not name.startswith("param")
+    }
 
 
 def plain(params):
     """Deep parameters with objects as their class, which are otherwise equal only to themselves."""
-    return {name: type(value) if isinstance(value, BaseEstimator) else value for name, value in params.items()}
+    return {
+        name: type(value) if isinstance(value, BaseEstimator) else value
+        for name, value in params.items()
+    }
 
 
 def test_halving_over_networks_and_papers(clicks):
@@ -79,7 +91,12 @@ def test_halving_over_networks_and_papers(clicks):
     assert {model.max_epochs for model in fits} == {1, 2, 4}
     for model in fits:
         assert len(model.search_history_) == len(model.history_) == model.max_epochs
-        assert list(model.architecture_) == [model.search.slot, "network", "embedding_dim", "numeric_embedding"]
+        assert list(model.architecture_) == [
+            model.search.slot,
+            "network",
+            "embedding_dim",
+            "numeric_embedding",
+        ]
     assert all(model.search_history_ == [] for model in seen if model.search is None)
     best = search.best_estimator_
     assert best.max_epochs == 4 and len(best.history_) == 4
@@ -88,10 +105,15 @@ def test_halving_over_networks_and_papers(clicks):
 
 def test_grid_over_the_parameters_of_a_paper_in_a_pipeline(clicks):
     search = grid(
-        pipeline(network=FM(), search=PEP()), {"ctr__search__target_sparsity": [0.2, 0.5, 0.9]}, clicks, refit=False
+        pipeline(network=FM(), search=PEP()),
+        {"ctr__search__target_sparsity": [0.2, 0.5, 0.9]},
+        clicks,
+        refit=False,
     )
     ratios = []
-    for params, score in zip(search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True):
+    for params, score in zip(
+        search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True
+    ):
         model = pipeline(network=FM(), search=PEP()).set_params(**params).fit(*clicks)
         ratios.append(model[-1].compression_ratio_)
         # What the grid reports is what the same parameters give by hand.
@@ -106,7 +128,10 @@ def test_grid_over_the_parameters_of_a_paper_in_a_pipeline(clicks):
 def test_grid_over_paper_and_network_together(clicks):
     values = {"ctr__search__threshold": [0.0, 0.4], "ctr__network__hidden_units": [(4,), (8, 4)]}
     search = grid(pipeline(network=DeepFM(), search=AutoFIS()), values, clicks)
-    assert len(search.cv_results_["params"]) == 4 and np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert (
+        len(search.cv_results_["params"]) == 4
+        and np.isfinite(search.cv_results_["mean_test_score"]).all()
+    )
     best = search.best_estimator_[-1]
     assert best.network.hidden_units == search.best_params_["ctr__network__hidden_units"]
     assert best.search.threshold == search.best_params_["ctr__search__threshold"]
@@ -132,22 +157,34 @@ def test_each_paper_with_parameters_of_its_own(clicks):
         "AutoFIS(max_interactions=2)",
     ]
     assert str(search.best_estimator_.search) == found[search.best_index_]
-    assert str(values[0]["search"][0]) == "PEP()"  # candidates are cloned, the user's objects are left alone
+    # Candidates are cloned, the user's objects are left alone.
+    assert str(values[0]["search"][0]) == "PEP()"
 
 
-@pytest.mark.parametrize("values", [[None, AutoFIS(), [AutoDim(), AutoFIS()]], [[AutoDim(), AutoFIS()]]])
+@pytest.mark.parametrize(
+    "values", [[None, AutoFIS(), [AutoDim(), AutoFIS()]], [[AutoDim(), AutoFIS()]]]
+)
 def test_a_list_of_papers_is_one_candidate(clicks, values):
     search = grid(CTRClassifier(network="fm", **OPTIONS), {"search": values}, clicks)
     assert len(search.cv_results_["params"]) == len(values)
     search = grid(CTRClassifier(network="fm", **OPTIONS), {"search": values[-1:]}, clicks)
     best = search.best_estimator_
-    assert list(best.architecture_) == ["embedding", "interaction", "network", "embedding_dim", "numeric_embedding"]
+    assert list(best.architecture_) == [
+        "embedding",
+        "interaction",
+        "network",
+        "embedding_dim",
+        "numeric_embedding",
+    ]
     assert len(best.search_history_) == 2 * best.max_epochs  # one search after the other
     assert best.search[0] is not values[-1][0]  # cloned
 
 
 def test_two_workers_report_the_scores_of_one(clicks):
-    values = {"ctr__network": ["fm"], "ctr__search": [None, AutoFIS(), PEP(), [AutoDim(), AutoFIS()]]}
+    values = {
+        "ctr__network": ["fm"],
+        "ctr__search": [None, AutoFIS(), PEP(), [AutoDim(), AutoFIS()]],
+    }
     alone = figures(grid(pipeline(), values, clicks))
     with parallel_config(backend="loky", inner_max_num_threads=1):
         together = figures(grid(pipeline(), values, clicks, n_jobs=2))
@@ -164,23 +201,29 @@ def test_a_paper_that_does_not_fit_the_network_leaves_the_others_alone(clicks):
     values = {"ctr__network": ["fm", "lr"], "ctr__search": [AutoFIS(), None]}
     with (
         pytest.warns(
-            FitFailedWarning, match=r"(?s)2 fits failed out of a total of 8.*AutoFIS\(\) searches the 'int.*LR"
+            FitFailedWarning,
+            match=r"(?s)2 fits failed out of a total of 8.*AutoFIS\(\) searches the 'int.*LR",
         ),
         pytest.warns(UserWarning, match="test scores are non-finite"),
     ):
         search = grid(pipeline(), values, clicks, error_score=np.nan)
     failed = [
-        params["ctr__network"] == "lr" and params["ctr__search"] is not None for params in search.cv_results_["params"]
+        params["ctr__network"] == "lr" and params["ctr__search"] is not None
+        for params in search.cv_results_["params"]
     ]
     assert sum(failed) == 1
     np.testing.assert_array_equal(np.isnan(search.cv_results_["mean_test_score"]), failed)
     assert search.best_index_ != failed.index(True) and search.score(*clicks) > 0.6
-    with pytest.raises(ValueError, match=r"'interaction' slot, which network=LR\(\) does not have.*deepfm.*fm"):
+    with pytest.raises(
+        ValueError, match=r"'interaction' slot, which network=LR\(\) does not have.*deepfm.*fm"
+    ):
         grid(pipeline(), values, clicks, error_score="raise")
 
 
 def test_clones_are_equal_and_independent():
-    model = pipeline(network=DeepFM(hidden_units=(4,)), search=PEP(target_sparsity=0.7, granularity="field"))
+    model = pipeline(
+        network=DeepFM(hidden_units=(4,)), search=PEP(target_sparsity=0.7, granularity="field")
+    )
     copy = clone(model)
     assert plain(copy[-1].get_params()) == plain(model[-1].get_params())
     assert copy.get_params()["ctr__search__granularity"] == "field"
@@ -188,4 +231,7 @@ def test_clones_are_equal_and_independent():
     assert model[-1].search.target_sparsity == 0.7 and model[-1].network.hidden_units == (4,)
     assert copy[-1].search.target_sparsity == 0.5 and copy[-1].network.hidden_units == (8,)
     several = clone(CTRClassifier(search=[AutoDim((1, 2)), AutoFIS(threshold=0.1)]))
-    assert [str(method) for method in several.search] == ["AutoDim(candidates=(1, 2))", "AutoFIS(threshold=0.1)"]
+    assert [str(method) for method in several.search] == [
+        "AutoDim(candidates=(1, 2))",
+        "AutoFIS(threshold=0.1)",
+    ]

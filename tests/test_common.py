@@ -35,12 +35,8 @@ from sklearn_autorec.preprocessing import FieldEncoder
 # defaults, by 2.7e-5 and .017 with network="lr" in one batch. Repeated rows fall into other batches than one row of their
 # weight, batch statistics and dropout see each of them; and Adam makes a whole step of a gradient that is zero but for the
 # rounding of float32. Encoder, scale and class weights agree bit for bit (tests/test_weights.py).
-FLOAT32 = (
-    "repeated rows meet other batches, and Adam amplifies rounding; test_estimators.py checks full batches to 1e-5"
-)
-OTHER_ROWS = (
-    "fit_transform gives statistics of other rows, by design; test_target_statistics.py compares both with pandas"
-)
+FLOAT32 = "repeated rows meet other batches, and Adam amplifies rounding; test_estimators.py checks full batches to 1e-5"
+OTHER_ROWS = "fit_transform gives statistics of other rows, by design; test_target_statistics.py compares both with pandas"
 EXPECTED_FAILURES = {
     "CTRClassifier": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
     "RatingRegressor": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
@@ -49,7 +45,10 @@ EXPECTED_FAILURES = {
     "AutoCross": {},
     "AEFE": {},
     "GLIDER": {},
-    "TargetStatistics": {"check_transformer_general": OTHER_ROWS, "check_transformer_data_not_an_array": OTHER_ROWS},
+    "TargetStatistics": {
+        "check_transformer_general": OTHER_ROWS,
+        "check_transformer_data_not_an_array": OTHER_ROWS,
+    },
 }
 # Searches over estimators that pass the checks themselves, of few fits; once by rows, once warm.
 SEARCH = {"cv": 2, "random_state": 0, "error_score": "raise"}
@@ -69,12 +68,19 @@ ESTIMATORS = [
     RandomSubset(LogisticRegression(), max_evaluations=10),
     SensitivitySelector(LogisticRegression(), method="permutation", max_evaluations=5),
     HyperbandSearchCV(LogisticRegression(), {"C": STRENGTHS}, **SEARCH),
-    HyperbandSearchCV(GradientBoostingRegressor(max_depth=1), RATES, resource="n_estimators", **WARM),
+    HyperbandSearchCV(
+        GradientBoostingRegressor(max_depth=1), RATES, resource="n_estimators", **WARM
+    ),
     SuccessiveHalvingSearchCV(Ridge(), {"alpha": STRENGTHS}, **SEARCH),
     SuccessiveHalvingSearchCV(
-        SGDClassifier(tol=None, random_state=0), {"alpha": [1e-4, 1e-2, 1.0]}, resource="max_iter", **WARM
+        SGDClassifier(tol=None, random_state=0),
+        {"alpha": [1e-4, 1e-2, 1.0]},
+        resource="max_iter",
+        **WARM,
     ),
-    BayesSearchCV(LogisticRegression(), {"C": STRENGTHS, "fit_intercept": [True, False]}, n_iter=7, **SEARCH),
+    BayesSearchCV(
+        LogisticRegression(), {"C": STRENGTHS, "fit_intercept": [True, False]}, n_iter=7, **SEARCH
+    ),
     PlanSearchCV(
         Ridge(),
         {"alpha": STRENGTHS, "fit_intercept": [True, False]},
@@ -104,15 +110,21 @@ ESTIMATORS = [
     RegularizedEvolutionSearchCV(
         LogisticRegression(), {"C": STRENGTHS}, n_iter=5, population=3, tournament=2, **SEARCH
     ),
-    RegularizedEvolutionSearchCV(Ridge(), {"alpha": STRENGTHS}, n_iter=4, population=2, tournament=1, **SEARCH),
-    FieldSelector(network="fm", estimator=CTRClassifier(max_epochs=1, device="cpu"), random_state=0),
+    RegularizedEvolutionSearchCV(
+        Ridge(), {"alpha": STRENGTHS}, n_iter=4, population=2, tournament=1, **SEARCH
+    ),
+    FieldSelector(
+        network="fm", estimator=CTRClassifier(max_epochs=1, device="cpu"), random_state=0
+    ),
     AEFE(max_epochs=3),
     GLIDER(DecisionTreeClassifier(random_state=0), n_instances=4, n_perturbations=20, max_epochs=5),
 ]
 
 
 @parametrize_with_checks(
-    ESTIMATORS, expected_failed_checks=lambda e: EXPECTED_FAILURES.get(type(e).__name__, {}), xfail_strict=True
+    ESTIMATORS,
+    expected_failed_checks=lambda e: EXPECTED_FAILURES.get(type(e).__name__, {}),
+    xfail_strict=True,
 )
 @pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SingleClassWarning")
 def test_sklearn_check(estimator, check):

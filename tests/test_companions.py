@@ -30,7 +30,9 @@ def table(n=3000, seed=0):
     price = rng.normal(size=n).round(3)
     taste, pair = rng.normal(size=n // 3), rng.normal(size=(6, 6))
     z = 1.2 * taste[user] + 1.2 * pair[a, b] + 1.5 * (price > 0.5) - 0.5
-    X = pd.DataFrame({"user": user.astype(str), "a": a.astype(str), "b": b.astype(str), "price": price})
+    X = pd.DataFrame(
+        {"user": user.astype(str), "a": a.astype(str), "b": b.astype(str), "price": price}
+    )
     X.loc[::11, "price"] = np.nan
     X["tags"] = [["x", "y", "z"][: k % 4] for k in a]
     return X, (rng.random(n) < expit(z)).astype(int), z
@@ -63,7 +65,9 @@ def test_the_mean_is_what_its_parts_say(fitted):
     from sklearn_autorec.engine import EncodedTensors
 
     with torch.inference_mode():
-        alone[NETWORK] = model.net_.module_(**EncodedTensors.from_table(rows, "cpu").inputs)[:, 0].numpy()
+        alone[NETWORK] = model.net_.module_(**EncodedTensors.from_table(rows, "cpu").inputs)[
+            :, 0
+        ].numpy()
     mean = sum(model.part_weights_[name] * logits for name, logits in alone.items())
     np.testing.assert_allclose(model.decision_function(X[2500:]), mean, atol=1e-5)
 
@@ -72,7 +76,9 @@ def test_parts_are_worth_it_and_nothing_comes_of_noise():
     X, y, z = table(6000, seed=1)
     train, test = slice(0, 4800), slice(4800, None)
     default = CTRClassifier(max_epochs=8, device="cpu", random_state=0).fit(X[train], y[train])
-    bare = CTRClassifier(max_epochs=8, wide=None, target_statistics=False, device="cpu", random_state=0)
+    bare = CTRClassifier(
+        max_epochs=8, wide=None, target_statistics=False, device="cpu", random_state=0
+    )
     bare.fit(X[train], y[train])
     ours, network = (log_loss(y[test], m.predict_proba(X[test])[:, 1]) for m in (default, bare))
     assert bare.part_weights_ == {NETWORK: 1.0} and ours < network - 0.005
@@ -106,7 +112,9 @@ def test_graphs_hold_the_parts(fitted, tmp_path):
     odd.loc[odd.index[1], "a"] = None
     rows = odd.astype(object).where(odd.notna(), None).to_dict("records")
     for part in (rows, rows[:1], rows[:7]):
-        (found,) = session.run(None, serving.onnx_inputs(f"{tmp_path / 'model.onnx'}.vocab.json", part))
+        (found,) = session.run(
+            None, serving.onnx_inputs(f"{tmp_path / 'model.onnx'}.vocab.json", part)
+        )
         np.testing.assert_allclose(found, model.predict_proba(odd[: len(part)]), atol=1e-5)
 
 
@@ -114,7 +122,9 @@ def test_who_names_a_network_gets_it_alone(fitted):
     X, y, *_ = fitted
     alone = CTRClassifier(network="fm", **FAST).fit(X[:600], y[:600])
     assert alone.part_weights_ == {NETWORK: 1.0}
-    asked = CTRClassifier(network="fm", wide="autocross", target_statistics=True, early_stopping=True, **FAST)
+    asked = CTRClassifier(
+        network="fm", wide="autocross", target_statistics=True, early_stopping=True, **FAST
+    )
     asked.fit(X[:600], y[:600])
     assert asked._mixture_ is not None and set(asked._mixture_.models) <= {WIDE, STATISTICS}
     dropping = CTRClassifier(search=AutoField(n_fields=2), **FAST).fit(X[:600], y[:600])
@@ -131,7 +141,9 @@ def test_what_cannot_be_is_refused_by_name(fitted, part):
         CTRClassifier(**part, **FAST).fit(X[:300], np.arange(300) % 3)
     with pytest.raises(ValueError, match=f"{name}=.*search=AutoField.*drops columns"):
         CTRClassifier(search=AutoField(n_fields=2), **part, **FAST).fit(X[:300], y[:300])
-    with pytest.raises(ValueError, match="'wide' parameter of CTRClassifier must be .*Got 'cross' instead"):
+    with pytest.raises(
+        ValueError, match="'wide' parameter of CTRClassifier must be .*Got 'cross' instead"
+    ):
         CTRClassifier(wide="cross", **FAST).fit(X[:300], y[:300])
 
 
@@ -185,13 +197,17 @@ def test_the_order_of_a_log_is_seen_and_of_other_tables_is_not():
 
     def told(order, target=y):
         rng = np.random.RandomState(0)
-        return order_matters(rows.take(order), encoder.n_ids_, target[order].astype(float), True, rng)
+        return order_matters(
+            rows.take(order), encoder.n_ids_, target[order].astype(float), True, rng
+        )
 
     order = np.arange(len(y))
     assert told(order)
     shuffled = [told(np.random.default_rng(s).permutation(len(y))) for s in range(10)]
     assert sum(shuffled) <= 1
-    assert not told(np.argsort(y, kind="stable")) and not told(np.argsort(X["user"].to_numpy(), kind="stable"))
+    assert not told(np.argsort(y, kind="stable")) and not told(
+        np.argsort(X["user"].to_numpy(), kind="stable")
+    )
 
 
 def test_the_last_rows_judge_where_asked():
@@ -219,7 +235,9 @@ def test_unseen_missing_constant_and_empty():
 
 def test_members_share_the_parts(fitted):
     X, y, *_ = fitted
-    model = CTRClassifier(members=2, wide="autocross", target_statistics=False, **FAST).fit(X[:1500], y[:1500])
+    model = CTRClassifier(members=2, wide="autocross", target_statistics=False, **FAST).fit(
+        X[:1500], y[:1500]
+    )
     assert WIDE in model.part_weights_
     model._mixture_.weights.update({NETWORK: 0.5, WIDE: 0.5})
     p, spread = model.predict_proba(X[2500:], return_std=True)
@@ -237,7 +255,9 @@ def test_partial_fit_trains_the_network_alone(fitted):
 def test_a_value_that_a_constant_column_never_had_changes_little(network, most):
     X, y, _ = table(1500, seed=2)
     X["flag"] = False
-    model = CTRClassifier(network=network, max_epochs=4, lr=0.05, device="cpu", random_state=0).fit(X, y)
+    model = CTRClassifier(network=network, max_epochs=4, lr=0.05, device="cpu", random_state=0).fit(
+        X, y
+    )
     with pytest.warns(UnknownCategoryWarning, match="flag"):
         moved = model.predict_proba(X.assign(flag=True)) - model.predict_proba(X)
     assert np.abs(moved).mean() < most

@@ -16,7 +16,9 @@ import sklearn_autorec
 DOC = Path(__file__).parents[1] / "doc"
 SOURCES = sorted([*DOC.glob("*.rst"), *DOC.glob("user_guide/*.rst")])
 PAGES = sorted(
-    p.relative_to(DOC) for p in SOURCES if re.search(r"^\s*>>> ", p.read_text(encoding="utf-8"), re.MULTILINE)
+    p.relative_to(DOC)
+    for p in SOURCES
+    if re.search(r"^\s*>>> ", p.read_text(encoding="utf-8"), re.MULTILINE)
 )
 
 
@@ -34,7 +36,9 @@ def test_the_tutorial_is_among_them():
 
 
 def test_the_reference_lists_every_public_module():
-    public = {m.name for m in pkgutil.iter_modules(sklearn_autorec.__path__) if not m.name.startswith("_")}
+    public = {
+        m.name for m in pkgutil.iter_modules(sklearn_autorec.__path__) if not m.name.startswith("_")
+    }
     listed = {
         line.strip().removeprefix("sklearn_autorec.")
         for line in (DOC / "api.rst").read_text(encoding="utf-8").splitlines()
@@ -45,9 +49,14 @@ def test_the_reference_lists_every_public_module():
 
 def public_estimators():
     """All public classes with parameters in scikit-learn's sense, and their names."""
-    names = [m.name for m in pkgutil.iter_modules(sklearn_autorec.__path__) if not m.name.startswith("_")]
+    names = [
+        m.name for m in pkgutil.iter_modules(sklearn_autorec.__path__) if not m.name.startswith("_")
+    ]
     found = {}
-    for module in [sklearn_autorec, *(importlib.import_module(f"sklearn_autorec.{name}") for name in names)]:
+    for module in [
+        sklearn_autorec,
+        *(importlib.import_module(f"sklearn_autorec.{name}") for name in names),
+    ]:
         for name in getattr(module, "__all__", []):
             if inspect.isclass(thing := getattr(module, name)) and hasattr(thing, "get_params"):
                 found[name] = thing
@@ -58,7 +67,9 @@ def test_defaults_are_those_that_the_docstrings_tell():
     wrong, n_told = [], 0
     for name, thing in public_estimators().items():
         parameters = inspect.signature(thing).parameters
-        for told, text in re.findall(r"^(\w+(?:, \w+)*) : .*?default=(.+)$", inspect.getdoc(thing) or "", re.MULTILINE):
+        for told, text in re.findall(
+            r"^(\w+(?:, \w+)*) : .*?default=(.+)$", inspect.getdoc(thing) or "", re.MULTILINE
+        ):
             names = [p for p in told.split(", ") if p in parameters]
             text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text.strip())
             value = float("nan") if text == "nan" else ast.literal_eval(text)
@@ -89,9 +100,12 @@ def test_tests_named_in_the_page_of_faults_exist():
     named = re.findall(r"``(?:tests/)?([\w/]*test_\w+(?:\.py)?)``", text)
     tests = Path(__file__).parent
     sources = {
-        path.relative_to(tests).as_posix(): path.read_text(encoding="utf-8") for path in tests.rglob("test_*.py")
+        path.relative_to(tests).as_posix(): path.read_text(encoding="utf-8")
+        for path in tests.rglob("test_*.py")
     }
     functions = set(re.findall(r"^ *def (test_\w+)\(", "\n".join(sources.values()), re.MULTILINE))
     files = {*sources, *(name.rsplit("/", 1)[-1] for name in sources)}
     assert len(named) > 60
-    assert [name for name in named if name not in (files if name.endswith(".py") else functions)] == []
+    assert [
+        name for name in named if name not in (files if name.endswith(".py") else functions)
+    ] == []

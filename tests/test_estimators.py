@@ -45,7 +45,14 @@ SMALL = DeepFM(hidden_units=(16,))
 @pytest.fixture(scope="module")
 def clicks():
     return make_ctr(
-        3000, n_fields=5, cardinality=8, pairs=2, informative_fields=2, n_numeric=1, n_sequences=1, random_state=0
+        3000,
+        n_fields=5,
+        cardinality=8,
+        pairs=2,
+        informative_fields=2,
+        n_numeric=1,
+        n_sequences=1,
+        random_state=0,
     )
 
 
@@ -67,13 +74,17 @@ def quick(**options):
 
 
 def test_comes_near_the_bayes_error_and_a_shuffled_control_does_not():
-    X, y, truth = make_ctr(20_000, n_fields=5, cardinality=8, pairs=2, informative_fields=2, random_state=1)
+    X, y, truth = make_ctr(
+        20_000, n_fields=5, cardinality=8, pairs=2, informative_fields=2, random_state=1
+    )
     half = slice(0, 15_000)
     rest = slice(15_000, None)
     model = quick(network="fm", max_epochs=6, batch_size=128).fit(X[half], y[half])
     p = model.predict_proba(X[rest])[:, 1]
     assert roc_auc_score(y[rest], p) > roc_auc_score(y[rest], truth.probabilities[rest]) - 0.03
-    control = quick(network="fm", max_epochs=2).fit(X[half], np.random.default_rng(0).permutation(y[half]))
+    control = quick(network="fm", max_epochs=2).fit(
+        X[half], np.random.default_rng(0).permutation(y[half])
+    )
     assert abs(roc_auc_score(y[rest], control.predict_proba(X[rest])[:, 1]) - 0.5) < 0.1
 
 
@@ -91,7 +102,14 @@ def test_labels_of_any_kind(clicks, labels):
 
 def test_many_classes():
     X, y, truth = make_ctr(
-        4000, n_fields=4, cardinality=6, pairs=1, pair_effect=3.0, task="multiclass", n_classes=4, random_state=0
+        4000,
+        n_fields=4,
+        cardinality=6,
+        pairs=1,
+        pair_effect=3.0,
+        task="multiclass",
+        n_classes=4,
+        random_state=0,
     )
     model = quick(max_epochs=6).fit(X, np.array(list("abcd"))[y])
     p = model.predict_proba(X)
@@ -103,9 +121,13 @@ def test_many_classes():
 
 
 def test_ratings_in_their_own_units():
-    X, y, truth = make_ctr(6000, n_fields=4, cardinality=6, pairs=1, pair_effect=1.0, task="rating", random_state=0)
+    X, y, truth = make_ctr(
+        6000, n_fields=4, cardinality=6, pairs=1, pair_effect=1.0, task="rating", random_state=0
+    )
     for shift, scale in ((0, 1), (1000, 50)):
-        model = RatingRegressor(network="fm", lr=0.01, max_epochs=6, random_state=0).fit(X, y * scale + shift)
+        model = RatingRegressor(network="fm", lr=0.01, max_epochs=6, random_state=0).fit(
+            X, y * scale + shift
+        )
         assert model.score(X, y * scale + shift) > 0.35  # half of the variance is noise
         assert model.predict(X).mean() == pytest.approx(3 * scale + shift, rel=0.1)
 
@@ -150,15 +172,20 @@ def test_weights_equal_repetition_in_full_batches(kind):
 def test_unit_weights_are_no_weights_and_zeros_are_left_out(clicks):
     X, y, _ = clicks
     plain = quick().fit(X, y).predict_proba(X)
-    np.testing.assert_array_equal(quick().fit(X, y, sample_weight=np.ones(len(y))).predict_proba(X), plain)
+    np.testing.assert_array_equal(
+        quick().fit(X, y, sample_weight=np.ones(len(y))).predict_proba(X), plain
+    )
     w = (np.arange(len(y)) < 2000).astype(float)
     encoder = FrozenEstimator(FieldEncoder().fit(X))
     dropped = quick(encoder=encoder).fit(X[:2000], y[:2000]).predict_proba(X)
-    np.testing.assert_array_equal(quick(encoder=encoder).fit(X, y, sample_weight=w).predict_proba(X), dropped)
+    np.testing.assert_array_equal(
+        quick(encoder=encoder).fit(X, y, sample_weight=w).predict_proba(X), dropped
+    )
 
 
 @pytest.mark.parametrize(
-    "weight, message", [(-1.0, "[Nn]egative"), (np.nan, "NaN"), (0.0, "positive value|all zeros|zero")]
+    "weight, message",
+    [(-1.0, "[Nn]egative"), (np.nan, "NaN"), (0.0, "positive value|all zeros|zero")],
 )
 def test_bad_weights_are_refused(clicks, weight, message):
     X, y, _ = clicks
@@ -285,12 +312,18 @@ def streamed(model, X, y, through, n=4, how="partial_fit", **changed):
 
 
 @pytest.mark.parametrize("rows", ["all", "of a batch"])
-@pytest.mark.parametrize("through", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"])
+@pytest.mark.parametrize(
+    "through", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"]
+)
 def test_partial_fit_goes_on_in_a_copy_bit_for_bit(clicks, rows, through):
     X, y, _ = clicks
     if rows == "of a batch":
         X = X[["f0", "f1"]].assign(user=np.arange(3000).astype(str))
-    model = quick(network=DeepFM(hidden_units=(8,)), batch_size=512 if rows == "all" else 64, embedding_l2=1e-3)
+    model = quick(
+        network=DeepFM(hidden_units=(8,)),
+        batch_size=512 if rows == "all" else 64,
+        embedding_l2=1e-3,
+    )
     X, y = X[:2000], y[:2000]
     first = model.partial_fit(X, y, classes=[0, 1])
     assert first.net_.module_.embedding.sparse == (rows != "all")
@@ -298,8 +331,12 @@ def test_partial_fit_goes_on_in_a_copy_bit_for_bit(clicks, rows, through):
     second = clone(first).partial_fit(X, y, classes=[0, 1])
     third = clone(first).partial_fit(X, y, classes=[0, 1])
     plain = streamed(first, X, y, lambda m: m)
-    np.testing.assert_array_equal(streamed(second, X, y, through).predict_proba(X), plain.predict_proba(X))
-    np.testing.assert_array_equal(streamed(third, X, y, through, how="fit").predict_proba(X), plain.predict_proba(X))
+    np.testing.assert_array_equal(
+        streamed(second, X, y, through).predict_proba(X), plain.predict_proba(X)
+    )
+    np.testing.assert_array_equal(
+        streamed(third, X, y, through, how="fit").predict_proba(X), plain.predict_proba(X)
+    )
 
 
 LIVE = [
@@ -312,7 +349,12 @@ LIVE = [
     {"random_state": 5},
     {"network__dropout": 0.6},
 ]
-FIXED = [{"embedding_dim": 9}, {"network__hidden_units": (3,)}, {"averaging": 0.9}, {"lr_schedule": "cosine"}]
+FIXED = [
+    {"embedding_dim": 9},
+    {"network__hidden_units": (3,)},
+    {"averaging": 0.9},
+    {"lr_schedule": "cosine"},
+]
 
 
 @pytest.mark.parametrize("changed", LIVE + FIXED, ids=str)
@@ -322,16 +364,33 @@ def test_which_parameters_partial_fit_obeys_on_a_live_model(clicks, changed):
     start = quick(network=DeepFM(hidden_units=(8,))).partial_fit(X, y, classes=[0, 1])
     plain, other, copied = (
         streamed(clone(start).partial_fit(X, y, classes=[0, 1]), X, y, through, **options)
-        for through, options in ((lambda m: m, {}), (lambda m: m, changed), (copy.deepcopy, changed))
+        for through, options in (
+            (lambda m: m, {}),
+            (lambda m: m, changed),
+            (copy.deepcopy, changed),
+        )
     )
     same = np.array_equal(plain.predict_proba(X), other.predict_proba(X))
     assert same == (changed in FIXED)
     if changed in LIVE:
-        warm = streamed(clone(start).partial_fit(X, y, classes=[0, 1]), X, y, copy.deepcopy, how="fit", **changed)
+        warm = streamed(
+            clone(start).partial_fit(X, y, classes=[0, 1]),
+            X,
+            y,
+            copy.deepcopy,
+            how="fit",
+            **changed,
+        )
         np.testing.assert_array_equal(warm.predict_proba(X), other.predict_proba(X))
     np.testing.assert_array_equal(copied.predict_proba(X), other.predict_proba(X))
     expected = 0.6 if "network__dropout" in changed else 0.2
-    described = {"hidden_units": [8], "dropout": expected, "batch_norm": True, "n_cross_layers": 0, "cross_rank": 16}
+    described = {
+        "hidden_units": [8],
+        "dropout": expected,
+        "batch_norm": True,
+        "n_cross_layers": 0,
+        "cross_rank": 16,
+    }
     assert other.architecture_["network"]["params"] == described
 
 
@@ -339,7 +398,9 @@ def test_a_warm_start_after_a_pruning_search_has_new_moments(clicks):
     X, y, _ = clicks
     X, y = X[:600], y[:600]
     model = quick(network="fm", search=PEP(), max_epochs=3, warm_start=True).fit(X, y)
-    assert isinstance(model.net_.module_.embedding, PackedEmbedding) and not hasattr(model, "_stream")
+    assert isinstance(model.net_.module_.embedding, PackedEmbedding) and not hasattr(
+        model, "_stream"
+    )
     copied = copy.deepcopy(model)
     for m in (model, copied):
         m.set_params(max_epochs=4).fit(X, y).set_params(max_epochs=5).fit(X, y)
@@ -408,7 +469,9 @@ class _Poison:
 
 def test_non_finite_losses(clicks):
     X, y, _ = clicks
-    with pytest.raises(NonFiniteLossError, match=r"loss became nan at step 1 of epoch 1; a smaller lr \(now 0.01\)"):
+    with pytest.raises(
+        NonFiniteLossError, match=r"loss became nan at step 1 of epoch 1; a smaller lr \(now 0.01\)"
+    ):
         quick(network=Divergent()).fit(X, y)
     with pytest.warns(ConvergenceWarning, match="weights of epoch 1 are kept"):
         model = quick(network=Divergent(after=50), max_epochs=4).fit(X, y)
@@ -443,7 +506,9 @@ def test_ctrl_c_leaves_a_usable_model(clicks, at, monkeypatch):
         # In the first epoch of the final training the weights are those of the search, not random ones.
         assert roc_auc_score(y, model.predict_proba(X)[:, 1]) > 0.6
     monkeypatch.undo()
-    np.testing.assert_array_equal(model.fit(X, y).predict_proba(X), quick(search=AutoFIS()).fit(X, y).predict_proba(X))
+    np.testing.assert_array_equal(
+        model.fit(X, y).predict_proba(X), quick(search=AutoFIS()).fit(X, y).predict_proba(X)
+    )
 
 
 class WithLambda(MLPNetwork):
@@ -483,9 +548,13 @@ def test_the_unknown_embedding_moves_only_with_id_dropout(clicks):
     for rate in (0.0, 0.02):
         net = quick(network="fm", id_dropout=rate, embedding_l2=0.0)
         initial = (
-            quick(network="fm", id_dropout=rate, max_epochs=1, lr=1e-30).fit(X, y).net_.module_.embedding.weight[row]
+            quick(network="fm", id_dropout=rate, max_epochs=1, lr=1e-30)
+            .fit(X, y)
+            .net_.module_.embedding.weight[row]
         )
-        moved[rate] = (net.fit(X, y).net_.module_.embedding.weight[row] - initial).abs().max().item()
+        moved[rate] = (
+            (net.fit(X, y).net_.module_.embedding.weight[row] - initial).abs().max().item()
+        )
     assert moved[0.0] == 0 and moved[0.02] > 1e-3
 
 
@@ -521,7 +590,9 @@ def test_one_row_and_one_class():
     quick().partial_fit(X, ["a", "a", "a"], classes=["a", "b"])  # warnings are errors here
 
 
-@pytest.mark.parametrize("y", [[0, 1, np.nan], [0, 1, np.inf], [0.5, 0.1, 0.2], [[0, 1], [1, 0], [1, 1]], None])
+@pytest.mark.parametrize(
+    "y", [[0, 1, np.nan], [0, 1, np.inf], [0.5, 0.1, 0.2], [[0, 1], [1, 0], [1, 1]], None]
+)
 def test_bad_targets(y):
     X = pd.DataFrame({"a": ["x", "y", "x"]})
     with pytest.raises((ValueError, TypeError)):
@@ -532,7 +603,9 @@ def test_a_validation_split_of_one_class_does_not_stop_a_search():
     X, y, _ = make_ctr(400, n_fields=3, pairs=0, base_rate=0.02, random_state=0)
     y = np.zeros(400, int)
     y[::100] = 1
-    model = quick(early_stopping=True, monitor="auc", validation_fraction=0.1, max_epochs=2).fit(X, y)
+    model = quick(early_stopping=True, monitor="auc", validation_fraction=0.1, max_epochs=2).fit(
+        X, y
+    )
     assert np.isnan(model.history_[0]["valid_score"]) and np.isfinite(model.predict_proba(X)).all()
 
 
@@ -585,17 +658,26 @@ def add_cross(X):
 
 def test_pipeline_in_a_parallel_grid_search(clicks):
     X, y, _ = clicks
-    pipe = Pipeline([("cross", FunctionTransformer(add_cross)), ("ctr", quick(network="fm", max_epochs=1))])
-    grid = {"ctr__network": ["lr", "fm"], "ctr__search": [None, AutoFIS()], "ctr__embedding_dim": [2]}
+    pipe = Pipeline(
+        [("cross", FunctionTransformer(add_cross)), ("ctr", quick(network="fm", max_epochs=1))]
+    )
+    grid = {
+        "ctr__network": ["lr", "fm"],
+        "ctr__search": [None, AutoFIS()],
+        "ctr__embedding_dim": [2],
+    }
     grid = [
         {**grid, "ctr__network": ["fm"]},
         {"ctr__network": ["lr", SMALL]},
         {"ctr__network": [SMALL], "ctr__network__dropout": [0.0, 0.5]},
     ]
     serial, parallel = (
-        GridSearchCV(pipe, grid, cv=2, scoring="roc_auc", n_jobs=n, error_score="raise").fit(X, y) for n in (1, 2)
+        GridSearchCV(pipe, grid, cv=2, scoring="roc_auc", n_jobs=n, error_score="raise").fit(X, y)
+        for n in (1, 2)
     )
-    np.testing.assert_array_equal(serial.cv_results_["mean_test_score"], parallel.cv_results_["mean_test_score"])
+    np.testing.assert_array_equal(
+        serial.cv_results_["mean_test_score"], parallel.cv_results_["mean_test_score"]
+    )
     assert len(serial.cv_results_["params"]) == 6
     assert parallel.predict_proba(X).shape == (3000, 2)
 
@@ -603,9 +685,9 @@ def test_pipeline_in_a_parallel_grid_search(clicks):
 def test_column_transformer_before_the_network(clicks):
     X, y, _ = clicks
     ids = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
-    prepare = ColumnTransformer([("ids", ids, ["f0", "f1"]), ("rest", "passthrough", ["x0"])]).set_output(
-        transform="pandas"
-    )
+    prepare = ColumnTransformer(
+        [("ids", ids, ["f0", "f1"]), ("rest", "passthrough", ["x0"])]
+    ).set_output(transform="pandas")
     encoder = FieldEncoder(categorical_features=[0, 1])
     pipe = Pipeline([("prepare", prepare), ("ctr", quick(encoder=encoder))]).fit(X, y)
     assert pipe[-1].encoder_.categorical_.tolist() == [0, 1]
@@ -616,8 +698,14 @@ def test_sample_weight_is_routed_through_cross_validation(clicks):
     weight = np.where(X["f0"] == X["f0"].iloc[0], 5.0, 1.0)
     set_config(enable_metadata_routing=True)
     try:
-        model = quick(network="lr", lr=0.1).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
-        weighted = cross_val_score(model, X, y, cv=KFold(2), params={"sample_weight": weight}, error_score="raise")
+        model = (
+            quick(network="lr", lr=0.1)
+            .set_fit_request(sample_weight=True)
+            .set_score_request(sample_weight=True)
+        )
+        weighted = cross_val_score(
+            model, X, y, cv=KFold(2), params={"sample_weight": weight}, error_score="raise"
+        )
         plain = cross_val_score(quick(network="lr", lr=0.1), X, y, cv=KFold(2), error_score="raise")
     finally:
         set_config(enable_metadata_routing=False)
@@ -635,10 +723,22 @@ def test_calibration_and_voting(clicks):
 
 
 def test_clone_and_nested_parameters():
-    model = quick(network=DeepFM((8,)), search=AutoFIS(threshold=0.9), encoder=FieldEncoder(min_frequency=2))
-    copy = clone(model).set_params(search__threshold=0.5, network__dropout=0.1, encoder__min_frequency=3)
-    assert (copy.search.threshold, copy.network.dropout, copy.encoder.min_frequency) == (0.5, 0.1, 3)
-    assert (model.search.threshold, model.network.dropout, model.encoder.min_frequency) == (0.9, 0.2, 2)
+    model = quick(
+        network=DeepFM((8,)), search=AutoFIS(threshold=0.9), encoder=FieldEncoder(min_frequency=2)
+    )
+    copy = clone(model).set_params(
+        search__threshold=0.5, network__dropout=0.1, encoder__min_frequency=3
+    )
+    assert (copy.search.threshold, copy.network.dropout, copy.encoder.min_frequency) == (
+        0.5,
+        0.1,
+        3,
+    )
+    assert (model.search.threshold, model.network.dropout, model.encoder.min_frequency) == (
+        0.9,
+        0.2,
+        2,
+    )
 
 
 # artifacts -------------------------------------------------------------------------------------------------
@@ -650,24 +750,39 @@ def test_nothing_of_the_search_is_left(clicks):
     names = {type(m).__name__ for m in model.net_.module_.modules()}
     assert "KeptProducts" in names and "GatedProducts" not in names
     data = pickle.dumps(model)
-    for trace in (b"GRDA", b"GatedProducts", b"exp_avg", b"TrainingBatches", b"SearchProblem", b"NumericSummary"):
+    for trace in (
+        b"GRDA",
+        b"GatedProducts",
+        b"exp_avg",
+        b"TrainingBatches",
+        b"SearchProblem",
+        b"NumericSummary",
+    ):
         assert trace not in data
     assert model.net_.optimizer_ is None
     module = model.net_.module_
     assert model.n_parameters_ == sum(p.numel() for p in module.parameters())
-    assert model.nbytes_["total"] == sum(t.numel() * t.element_size() for t in module.state_dict().values())
+    assert model.nbytes_["total"] == sum(
+        t.numel() * t.element_size() for t in module.state_dict().values()
+    )
     assert model.nbytes_["embedding"] == 4 * sum(p.numel() for p in module.embedding.parameters())
 
 
 def test_pickle_is_as_large_as_parameters_and_vocabularies():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(
-        {"user": [f"user-{i}" for i in rng.integers(0, 20_000, 30_000)], "item": rng.integers(0, 3000, 30_000)}
+        {
+            "user": [f"user-{i}" for i in rng.integers(0, 20_000, 30_000)],
+            "item": rng.integers(0, 3000, 30_000),
+        }
     )
     y = rng.integers(0, 2, 30_000)
-    model = quick(network=DeepFM((64, 64)), embedding_dim=16, max_epochs=1, search=AutoFIS()).fit(X, y)
+    model = quick(network=DeepFM((64, 64)), embedding_dim=16, max_epochs=1, search=AutoFIS()).fit(
+        X, y
+    )
     vocabularies = sum(
-        len(pickle.dumps((c, n))) for c, n in zip(model.encoder_.categories_, model.encoder_.counts_, strict=True)
+        len(pickle.dumps((c, n)))
+        for c, n in zip(model.encoder_.categories_, model.encoder_.counts_, strict=True)
     )
     assert len(pickle.dumps(model)) <= 1.1 * model.nbytes_["total"] + vocabularies + 10_000
 
@@ -708,12 +823,19 @@ def test_progress_and_scores_by_scikit_learns_callbacks(clicks, capsys):
     callback = pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9")
     X, y, _ = clicks
     monitor = callback.ScoringMonitor(scoring="roc_auc")
-    model = quick(network="deepfm", search=AutoFIS(), max_epochs=3, search_epochs=2).set_callbacks(monitor).fit(X, y)
+    model = (
+        quick(network="deepfm", search=AutoFIS(), max_epochs=3, search_epochs=2)
+        .set_callbacks(monitor)
+        .fit(X, y)
+    )
     rows = [r for r in monitor.get_logs().data if r["task_name"] == "epoch"]
     scores = [r["roc_auc"] for r in rows if r.get("roc_auc") is not None]
-    assert len(scores) == 3 and scores[-1] == pytest.approx(roc_auc_score(y, model.predict_proba(X)[:, 1]), abs=1e-9)
+    assert len(scores) == 3 and scores[-1] == pytest.approx(
+        roc_auc_score(y, model.predict_proba(X)[:, 1]), abs=1e-9
+    )
     plain = quick(network="deepfm", search=AutoFIS(), max_epochs=3, search_epochs=2).fit(X, y)
-    np.testing.assert_array_equal(plain.predict_proba(X), model.predict_proba(X))  # looking changes nothing
+    # Looking changes nothing.
+    np.testing.assert_array_equal(plain.predict_proba(X), model.predict_proba(X))
     assert capsys.readouterr().out == ""
     quick(search=AutoFIS()).set_callbacks(callback.ProgressBar()).fit(X, y)
     shown = capsys.readouterr().out

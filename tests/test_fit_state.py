@@ -43,7 +43,9 @@ def outputs(model, table=X):
 def same_state(model, before):
     """Whether all attributes but parameters are the objects they were."""
     free = set(model.get_params(deep=False))
-    return vars(model).keys() == before.keys() and all(vars(model)[n] is v for n, v in before.items() if n not in free)
+    return vars(model).keys() == before.keys() and all(
+        vars(model)[n] is v for n, v in before.items() if n not in free
+    )
 
 
 def through_file(model, folder):
@@ -55,7 +57,11 @@ def fitted(kind, how, folder):
     estimator, y = TARGETS[kind]
     model = estimator(**OPTIONS, encoder=FieldEncoder(numeric=None))
     if how == "partial_fit":
-        return (model.partial_fit(X, y, classes=np.unique(y)) if kind != "ratings" else model.partial_fit(X, y)), y
+        return (
+            model.partial_fit(X, y, classes=np.unique(y))
+            if kind != "ratings"
+            else model.partial_fit(X, y)
+        ), y
     model = model.fit(X, y)
     return {"fit": lambda: model, "pickle": lambda: pickle.loads(pickle.dumps(model))}.get(
         how, lambda: through_file(model, folder)
@@ -95,7 +101,9 @@ def out_of_memory(*args, **kwargs):
 @pytest.mark.parametrize("how", ["fit", "partial_fit", "warm_start"])
 @pytest.mark.parametrize("where", ["step", "rows", "device"])
 @pytest.mark.parametrize("kind", TARGETS)
-def test_a_fit_that_runs_out_of_device_memory_says_what_to_lower(kind, where, how, tmp_path, monkeypatch):
+def test_a_fit_that_runs_out_of_device_memory_says_what_to_lower(
+    kind, where, how, tmp_path, monkeypatch
+):
     """While a batch is trained on, while rows are moved to the device, and while the network is."""
     model, y = fitted(kind, how, tmp_path)
     model.set_params(batch_size=64, warm_start=how == "warm_start", max_epochs=4)
@@ -106,7 +114,8 @@ def test_a_fit_that_runs_out_of_device_memory_says_what_to_lower(kind, where, ho
 
         def step(self, batch, **kwargs):
             calls.append(1)
-            return real(self, batch, **kwargs) if len(calls) < 3 else out_of_memory()  # after steps that moved weights
+            # After steps that moved weights.
+            return real(self, batch, **kwargs) if len(calls) < 3 else out_of_memory()
 
         monkeypatch.setattr(FieldNet, "train_step", step)
     elif where == "rows":
@@ -114,7 +123,8 @@ def test_a_fit_that_runs_out_of_device_memory_says_what_to_lower(kind, where, ho
     else:
         monkeypatch.setattr(torch.nn.Module, "to", out_of_memory)
         if how != "fit":
-            monkeypatch.setattr(copy, "deepcopy", out_of_memory)  # of a fitted network, on its device
+            # Of a fitted network, on its device.
+            monkeypatch.setattr(copy, "deepcopy", out_of_memory)
     advice = r"Tried to allocate 2.00 GiB. .*: lower batch_size \(now 64\) or embedding_dim, or cap vocabularies"
     with pytest.raises(torch.OutOfMemoryError, match=advice) as caught:
         model.partial_fit(X, y) if how == "partial_fit" else model.fit(X, y)
@@ -124,7 +134,9 @@ def test_a_fit_that_runs_out_of_device_memory_says_what_to_lower(kind, where, ho
     assert same_state(model, before)
     np.testing.assert_array_equal(outputs(model), scores)
     again = clone(plain).fit(X, y)
-    np.testing.assert_array_equal(outputs(model.set_params(warm_start=False).fit(X, y)), outputs(again))
+    np.testing.assert_array_equal(
+        outputs(model.set_params(warm_start=False).fit(X, y)), outputs(again)
+    )
 
 
 @pytest.mark.parametrize("kind", TARGETS)
@@ -147,13 +159,17 @@ def test_prediction_goes_on_in_halves_when_device_memory_runs_out(kind, tmp_path
 def stream(rows):
     """A model whose tables are row-wise ("of a batch"), or dense."""
     table = X if rows == "all" else X.assign(user=np.arange(300).astype(str))
-    return CTRClassifier(**OPTIONS, batch_size=256 if rows == "all" else 8, embedding_l2=1e-3), table
+    return CTRClassifier(
+        **OPTIONS, batch_size=256 if rows == "all" else 8, embedding_l2=1e-3
+    ), table
 
 
 @pytest.mark.parametrize("rows", ["all", "of a batch"])
 @pytest.mark.parametrize("through", [lambda m: m, copy.deepcopy], ids=["live", "copy"])
 @pytest.mark.parametrize("failure", ["diverges", "interrupted"])
-def test_a_chunk_that_fails_leaves_no_trace_in_what_comes_after(rows, through, failure, monkeypatch):
+def test_a_chunk_that_fails_leaves_no_trace_in_what_comes_after(
+    rows, through, failure, monkeypatch
+):
     plain, table = stream(rows)
     model = clone(plain)
     for m in (plain, model):
@@ -165,7 +181,11 @@ def test_a_chunk_that_fails_leaves_no_trace_in_what_comes_after(rows, through, f
     def step(self, batch, **kwargs):
         calls.append(1)
         if len(calls) == 2:  # after a step that has moved weights and moments
-            raise KeyboardInterrupt if failure == "interrupted" else NonFiniteLossError("the loss became nan")
+            raise (
+                KeyboardInterrupt
+                if failure == "interrupted"
+                else NonFiniteLossError("the loss became nan")
+            )
         return real(self, batch, **kwargs)
 
     monkeypatch.setattr(FieldNet, "train_step", step)
@@ -314,9 +334,15 @@ TRANSFORMERS = {
     "FieldCrosser": lambda: FieldCrosser([("f0", "f1")]),
     "AutoCross": lambda: AutoCross(random_state=0, max_crosses=1),
     "AEFE": lambda: AEFE(random_state=0, n_pairs=1),
-    "GLIDER": lambda: GLIDER(CTRClassifier(**{**OPTIONS, "max_epochs": 1}), n_instances=5, random_state=0),
-    "FieldSelector": lambda: FieldSelector(estimator=CTRClassifier(**{**OPTIONS, "max_epochs": 1}), random_state=0),
-    "FSTD": lambda: FSTD(CTRClassifier(**{**OPTIONS, "max_epochs": 1}), max_evaluations=3, cv=2, random_state=0),
+    "GLIDER": lambda: GLIDER(
+        CTRClassifier(**{**OPTIONS, "max_epochs": 1}), n_instances=5, random_state=0
+    ),
+    "FieldSelector": lambda: FieldSelector(
+        estimator=CTRClassifier(**{**OPTIONS, "max_epochs": 1}), random_state=0
+    ),
+    "FSTD": lambda: FSTD(
+        CTRClassifier(**{**OPTIONS, "max_epochs": 1}), max_evaluations=3, cv=2, random_state=0
+    ),
 }
 
 
@@ -325,7 +351,10 @@ def test_a_transformer_that_fails_to_fit_stays_as_it_was(name):
     model = TRANSFORMERS[name]().fit(X, Y)
     before, out = dict(vars(model)), model.transform(X)
     # Another number of columns, and then what is refused: a value, or a parameter.
-    changed = {"FieldCrosser": {"crosses": [("f0", "f9")]}, "FSTD": {"n_features_to_select": 9}}.get(name, {})
+    changed = {
+        "FieldCrosser": {"crosses": [("f0", "f9")]},
+        "FSTD": {"n_features_to_select": 9},
+    }.get(name, {})
     bad, parameters = X.assign(more=1.0, z=np.inf), model.get_params(deep=False)
     model.set_params(**changed)
     with pytest.raises(ValueError):
@@ -355,7 +384,13 @@ def test_a_chunk_that_fails_is_not_counted_by_the_encoder(hashed):
 def test_a_search_that_fails_stays_as_it_was():
     numbers = X[["z"]]
     model = RegularizedEvolutionSearchCV(
-        LogisticRegression(), {"C": [0.1, 1.0, 10.0]}, n_iter=3, population=2, tournament=1, cv=2, random_state=0
+        LogisticRegression(),
+        {"C": [0.1, 1.0, 10.0]},
+        n_iter=3,
+        population=2,
+        tournament=1,
+        cv=2,
+        random_state=0,
     ).fit(numbers, Y)
     before = dict(vars(model))
     model.set_params(error_score="raise")

@@ -30,7 +30,15 @@ BELOW = {
     "networks": {"utils", "nn", "base"},
     "interaction": {"utils", "exceptions", "nn", "base", "engine"},
     "embedding": {"utils", "exceptions", "nn", "base", "engine"},
-    "feature_selection": {"utils", "exceptions", "preprocessing", "nn", "base", "engine", "estimators"},
+    "feature_selection": {
+        "utils",
+        "exceptions",
+        "preprocessing",
+        "nn",
+        "base",
+        "engine",
+        "estimators",
+    },
     "feature_crossing": {"utils", "exceptions", "preprocessing"},
     "linear_model": {"utils", "exceptions", "preprocessing", "feature_crossing"},
     "_ensemble": {"utils", "exceptions", "preprocessing", "feature_crossing", "linear_model"},
@@ -65,7 +73,9 @@ def imports(path, source=None):
 
     def add(name, level):
         if level:
-            name = ".".join([PACKAGE, *path.parent.parts[: len(path.parent.parts) - level + 1], name])
+            name = ".".join(
+                [PACKAGE, *path.parent.parts[: len(path.parent.parts) - level + 1], name]
+            )
         root, *parts = [part for part in name.split(".") if part]
         if root == PACKAGE:
             inside.update(parts[:1])
@@ -76,18 +86,27 @@ def imports(path, source=None):
     importers = {"import_module", "__import__"}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module in ("importlib", "builtins"):
-            importers |= {alias.asname for alias in node.names if alias.asname and alias.name in importers}
+            importers |= {
+                alias.asname for alias in node.names if alias.asname and alias.name in importers
+            }
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 add(alias.name, 0)
         elif isinstance(node, ast.ImportFrom):
-            packages = (None, PACKAGE)  # `from . import a` and `from sklearn_autorec import a` name parts
-            for name in [node.module] if node.module not in packages else [alias.name for alias in node.names]:
+            # `from . import a` and `from sklearn_autorec import a` name parts.
+            packages = (None, PACKAGE)
+            for name in (
+                [node.module]
+                if node.module not in packages
+                else [alias.name for alias in node.names]
+            ):
                 add(f"{PACKAGE}.{name}" if node.module == PACKAGE else name, node.level)
         elif isinstance(node, ast.Call) and _name(node.func) in importers:
             called.add(node.func)
-            name = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+            name = (
+                node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+            )
             if isinstance(name, str):
                 add(name.lstrip("."), len(name) - len(name.lstrip(".")))
             else:
@@ -99,7 +118,13 @@ def imports(path, source=None):
 
 
 def _name(node):
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
+    return (
+        node.id
+        if isinstance(node, ast.Name)
+        else node.attr
+        if isinstance(node, ast.Attribute)
+        else None
+    )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
@@ -113,7 +138,11 @@ def test_imports_only_what_lies_below(path):
     no_torch = "utils linear_model _ensemble preprocessing datasets exceptions inspection model_selection".split()
     if part in no_torch:
         assert not roots & {"torch", "skorch"}
-    if part == "feature_crossing" and path.name not in ("_nid.py", "_pair_strength.py", "_threads.py"):
+    if part == "feature_crossing" and path.name not in (
+        "_nid.py",
+        "_pair_strength.py",
+        "_threads.py",
+    ):
         assert "torch" not in roots  # tables are crossed without it
     if part == "nn":
         assert not roots & {"sklearn", "skorch"}
@@ -125,7 +154,11 @@ def test_private_sklearn_names_have_one_door(path):
     private = []
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sklearn."):
-            private += [n for n in [*node.module.split("."), *(a.name for a in node.names)] if n.startswith("_")]
+            private += [
+                n
+                for n in [*node.module.split("."), *(a.name for a in node.names)]
+                if n.startswith("_")
+            ]
     assert not private or path == Path("utils/_sklearn.py")
 
 
@@ -139,11 +172,17 @@ def test_private_sklearn_names_have_one_door(path):
         ("from sklearn_autorec.nn import MLP", {"nn"}),
         ("def f():\n    importlib.import_module('..estimators', __package__)", {"estimators"}),
         ("importlib.import_module('sklearn_autorec.estimators')", {"estimators"}),
-        ("from importlib import import_module as load\nload('sklearn_autorec.serving')", {"serving"}),
+        (
+            "from importlib import import_module as load\nload('sklearn_autorec.serving')",
+            {"serving"},
+        ),
         ("__import__('sklearn_autorec.serving')", {"serving"}),
         ("for part in parts:\n    importlib.import_module(f'.{part}', __package__)", {ANYTHING}),
         ("load = importlib.import_module", {ANYTHING}),
-        ("import json\nfrom importlib.metadata import version\nimportlib.import_module('math')", set()),
+        (
+            "import json\nfrom importlib.metadata import version\nimportlib.import_module('math')",
+            set(),
+        ),
     ],
 )
 def test_the_walk_sees_imports_of_every_kind(source, found):
@@ -166,7 +205,9 @@ def test_the_walk_sees_relative_imports():
 
 
 def in_a_new_process(code):
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -213,9 +254,25 @@ def test_every_part_is_an_attribute_of_the_package():
 
 
 def test_the_environment_of_floors_has_the_declared_ones():
-    declared = dict(re.findall(r'"([a-z-]+)>=([0-9.]+)"', (REPOSITORY / "pyproject.toml").read_text()))
-    pinned = dict(re.findall(r"^([a-z-]+)==([0-9.]+)$", (REPOSITORY / "constraints-floors.txt").read_text(), re.M))
-    pinned["torch"] = re.search(r"FLOORS_TORCH \?= ([0-9.]+)", (REPOSITORY / "Makefile").read_text())[1]
-    assert {"torch", "scikit-learn", "skorch", "numpy", "scipy", "pandas", "joblib"} <= pinned.keys()
+    declared = dict(
+        re.findall(r'"([a-z-]+)>=([0-9.]+)"', (REPOSITORY / "pyproject.toml").read_text())
+    )
+    pinned = dict(
+        re.findall(
+            r"^([a-z-]+)==([0-9.]+)$", (REPOSITORY / "constraints-floors.txt").read_text(), re.M
+        )
+    )
+    pinned["torch"] = re.search(
+        r"FLOORS_TORCH \?= ([0-9.]+)", (REPOSITORY / "Makefile").read_text()
+    )[1]
+    assert {
+        "torch",
+        "scikit-learn",
+        "skorch",
+        "numpy",
+        "scipy",
+        "pandas",
+        "joblib",
+    } <= pinned.keys()
     for name, version in pinned.items():
         assert f"{version}.".startswith(f"{declared[name]}."), (name, version, declared[name])

@@ -90,7 +90,9 @@ def test_twenty_interrupts(kind):
         try:
             scores = estimator.predict_proba(X)
             assert scores.shape == (3000, 2) and np.isfinite(scores).all()
-            outcomes.add("as before" if vars(estimator).get("net_") is before.get("net_", 0) else "fitted")
+            outcomes.add(
+                "as before" if vars(estimator).get("net_") is before.get("net_", 0) else "fitted"
+            )
         except NotFittedError:
             assert not [name for name in vars(estimator) if name.endswith("_")]
             outcomes.add("not fitted")

@@ -28,7 +28,14 @@ from sklearn_autorec.nn import FieldNetwork, Members, PackedEmbedding, linear
 from sklearn_autorec.serving import load, onnx_inputs, save, to_onnx
 
 SMALL = DeepFM(hidden_units=(8,))
-OPTIONS = {"network": SMALL, "embedding_dim": 4, "max_epochs": 2, "lr": 0.01, "device": "cpu", "random_state": 0}
+OPTIONS = {
+    "network": SMALL,
+    "embedding_dim": 4,
+    "max_epochs": 2,
+    "lr": 0.01,
+    "device": "cpu",
+    "random_state": 0,
+}
 
 
 def few(**options):
@@ -37,7 +44,9 @@ def few(**options):
 
 @pytest.fixture(scope="module")
 def clicks():
-    X, y, _ = make_ctr(600, n_fields=4, cardinality=8, pairs=2, n_numeric=1, n_sequences=1, random_state=0)
+    X, y, _ = make_ctr(
+        600, n_fields=4, cardinality=8, pairs=2, n_numeric=1, n_sequences=1, random_state=0
+    )
     return X, y
 
 
@@ -56,7 +65,8 @@ def test_one_member_is_the_network_itself(clicks):
     single = few(members=1).fit(*clicks)
     assert not isinstance(single.net_.module_, Members)
     np.testing.assert_array_equal(
-        CTRClassifier(**OPTIONS).fit(*clicks).predict_proba(clicks[0]), single.predict_proba(clicks[0])
+        CTRClassifier(**OPTIONS).fit(*clicks).predict_proba(clicks[0]),
+        single.predict_proba(clicks[0]),
     )
 
 
@@ -64,7 +74,11 @@ def test_the_prediction_is_the_mean_and_the_deviation_is_between_members(clicks,
     X, _ = clicks
     p, std = model.predict_proba(X, return_std=True)
     logits = model._member_logits(X)
-    assert logits.shape == (3, len(X), 1) and p.shape == std.shape == (len(X), 2) and p.dtype == std.dtype == np.float64
+    assert (
+        logits.shape == (3, len(X), 1)
+        and p.shape == std.shape == (len(X), 2)
+        and p.dtype == std.dtype == np.float64
+    )
     np.testing.assert_allclose(p[:, 1], expit(logits.mean(0)[:, 0]), atol=1e-6)
     np.testing.assert_allclose(p, model.predict_proba(X), atol=1e-6)
     np.testing.assert_allclose(std, np.stack([expit(logits[..., 0]).std(0)] * 2, 1))
@@ -119,7 +133,9 @@ def test_a_single_class_is_certain(clicks):
 
 def test_validation_watches_the_mean_and_records_a_member(clicks):
     X, y = clicks
-    model = few(early_stopping=True, max_epochs=1, embedding_l2=0.0, id_dropout=0.0).fit(X, y, X_val=X, y_val=y)
+    model = few(early_stopping=True, max_epochs=1, embedding_l2=0.0, id_dropout=0.0).fit(
+        X, y, X_val=X, y_val=y
+    )
     (record,) = model.history_
     assert record["valid_loss"] == pytest.approx(log_loss(y, model.predict_proba(X)), rel=1e-5)
     each = [log_loss(y, expit(z[:, 0])) for z in model._member_logits(X)]
@@ -144,7 +160,9 @@ def test_seeds_copies_and_batches(clicks, model):
     np.testing.assert_array_equal(few().fit(X, y).predict_proba(X), p)
     assert (few(random_state=1).fit(X, y).predict_proba(X) != p).any()
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        np.testing.assert_array_equal(other.predict_proba(X, return_std=True), model.predict_proba(X, return_std=True))
+        np.testing.assert_array_equal(
+            other.predict_proba(X, return_std=True), model.predict_proba(X, return_std=True)
+        )
     order = np.random.default_rng(0).permutation(len(X))
     np.testing.assert_array_equal(model.predict_proba(X.iloc[order]), p[order])
     for i in (0, 7, len(X) - 1):
@@ -157,14 +175,20 @@ def test_sizes_count_every_member(clicks, model):
     assert model.n_parameters_ == 3 * single.n_parameters_
     counters = 2 * 8  # batch norm counts its batches once
     assert model.nbytes_["embedding"] == 3 * single.nbytes_["embedding"]
-    assert model.nbytes_["total"] + counters >= 3 * single.nbytes_["total"] > model.nbytes_["total"] - counters
+    assert (
+        model.nbytes_["total"] + counters
+        >= 3 * single.nbytes_["total"]
+        > model.nbytes_["total"] - counters
+    )
     assert model.compression_ratio_ == single.compression_ratio_ == 1
 
 
 def test_memory_is_asked_for_all_members(clicks, monkeypatch):
     X, y = clicks
     rows = few(members=1).fit(X, y).nbytes_["embedding"] / 4 / 4
-    monkeypatch.setattr(sklearn_autorec.estimators._prepare, "available_memory", lambda: 2 * 5 * 4 * rows * (4 + 1))
+    monkeypatch.setattr(
+        sklearn_autorec.estimators._prepare, "available_memory", lambda: 2 * 5 * 4 * rows * (4 + 1)
+    )
     few(members=1).fit(X, y)
     with pytest.raises(ValueError, match=r"embedding_dim=4 and members=3 need.*or members\."):
         few().fit(X, y)
@@ -175,7 +199,9 @@ def test_training_goes_on(clicks):
     start = few().partial_fit(X, y, classes=[0, 1])
     assert start.net_.module_.members == 3 and start.n_iter_ == 1
     further = pickle.loads(pickle.dumps(start)).partial_fit(X, y)
-    np.testing.assert_array_equal(further.predict_proba(X), copy.deepcopy(start).partial_fit(X, y).predict_proba(X))
+    np.testing.assert_array_equal(
+        further.predict_proba(X), copy.deepcopy(start).partial_fit(X, y).predict_proba(X)
+    )
     assert log_loss(y, further.predict_proba(X)) < log_loss(y, start.predict_proba(X))
     later = copy.deepcopy(start).set_params(network__dropout=0.7).partial_fit(X, y)
     assert (later.predict_proba(X) != further.predict_proba(X)).any()
@@ -206,13 +232,18 @@ def test_other_parameters(clicks, options):
 
 def test_every_member_meets_all_rows_in_an_order_of_its_own():
     rows = torch.arange(100, dtype=torch.int32).unsqueeze(1) + 2
-    data = EncodedTensors(rows, torch.zeros(100, 0), torch.zeros(100, 0, dtype=torch.int32), rows[:, 0].float())
+    data = EncodedTensors(
+        rows, torch.zeros(100, 0), torch.zeros(100, 0, dtype=torch.int32), rows[:, 0].float()
+    )
     batches = TrainingBatches(data, 32, members=3, seed=1)
     assert [len(batch) for batch in batches] == [96, 96, 96, 12] and len(batches) == 4
     orders = torch.cat([batch.y.view(3, -1) for batch in batches], 1)
     assert torch.equal(orders.sort(1).values, (torch.arange(100.0) + 2).expand(3, -1))
     assert all((orders[i] == orders[j]).float().mean() < 0.1 for i, j in ((0, 1), (0, 2), (1, 2)))
-    forgotten = next(iter(TrainingBatches(data, 100, members=3, seed=1, id_dropout=0.5))).ids.view(3, 100) == 1
+    forgotten = (
+        next(iter(TrainingBatches(data, 100, members=3, seed=1, id_dropout=0.5))).ids.view(3, 100)
+        == 1
+    )
     assert 0.25 < forgotten.float().mean() < 0.55 and not torch.equal(forgotten[0], forgotten[1])
 
 
@@ -228,7 +259,9 @@ def test_weights_of_rows_count(clicks):
 class Apart(FieldNetwork):
     def __init__(self, context, parts):
         super().__init__(context, parts)
-        self.out = linear(context.n_fields * context.embedding_dim, context.n_outputs, context.generator)
+        self.out = linear(
+            context.n_fields * context.embedding_dim, context.n_outputs, context.generator
+        )
 
     def logits(self, e, inputs):
         return self.out(e.flatten(1))
@@ -242,7 +275,10 @@ class ApartNetwork(Network):
 def test_a_network_of_ones_own(clicks):
     X, y = clicks
     model = few(network=ApartNetwork()).fit(X, y)
-    assert len(model.net_.module_.networks) == 3 and (model.predict_proba(X, return_std=True)[1] > 0).all()
+    assert (
+        len(model.net_.module_.networks) == 3
+        and (model.predict_proba(X, return_std=True)[1] > 0).all()
+    )
 
 
 SEARCHES = {
@@ -262,13 +298,18 @@ def test_searches(name, clicks, tmp_path):
     model, single = (few(search=search, members=m).fit(X, y) for m in (3, 1))
     module = model.net_.module_
     assert module.members == 3 and len(module.networks) == n_modules
-    assert model.architecture_ == single.architecture_ and model.search_history_ == single.search_history_
+    assert (
+        model.architecture_ == single.architecture_
+        and model.search_history_ == single.search_history_
+    )
     assert model.nbytes_["embedding"] >= 2.5 * single.nbytes_["embedding"]
     p = model.predict_proba(X, return_std=True)
     assert (p[1] > 0).any()
     save(model, tmp_path / "model")
     np.testing.assert_array_equal(load(tmp_path / "model").predict_proba(X, return_std=True), p)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict_proba(X, return_std=True), p)
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(model)).predict_proba(X, return_std=True), p
+    )
     architecture = json.loads(json.dumps(model.architecture_))
     options = {k: v for k, v in OPTIONS.items() if k != "network"}
     again = CTRClassifier.from_architecture(architecture, members=2, **options).fit(X, y)
@@ -282,7 +323,9 @@ def test_searches(name, clicks, tmp_path):
         assert weights.shape == field_weights(single, X).shape and weights.to_numpy().std() > 0
 
 
-@pytest.mark.parametrize("search", [AutoFIS(retrain="keep"), PEP(retrain="rewind")], ids=["packed", "apart"])
+@pytest.mark.parametrize(
+    "search", [AutoFIS(retrain="keep"), PEP(retrain="rewind")], ids=["packed", "apart"]
+)
 def test_the_first_member_takes_over_the_weights_of_a_search(clicks, search, monkeypatch):
     starts = {}
 
@@ -323,13 +366,16 @@ def test_model_files(clicks, model, tmp_path):
     X, y = clicks
     save(model, tmp_path / "model")
     loaded = load(tmp_path / "model")
-    np.testing.assert_array_equal(loaded.predict_proba(X, return_std=True), model.predict_proba(X, return_std=True))
+    np.testing.assert_array_equal(
+        loaded.predict_proba(X, return_std=True), model.predict_proba(X, return_std=True)
+    )
     assert loaded.nbytes_ == model.nbytes_ and loaded.members == 3
     np.testing.assert_array_equal(
         loaded.partial_fit(X, y).net_.module_.members,
         pickle.loads(pickle.dumps(model)).partial_fit(X, y).net_.module_.members,
     )
-    model_as_one = copy.deepcopy(model).set_params(members=1)  # the file keeps what is fitted, whatever is set since
+    # The file keeps what is fitted, whatever is set since.
+    model_as_one = copy.deepcopy(model).set_params(members=1)
     save(model_as_one, tmp_path / "model")
     np.testing.assert_array_equal(load(tmp_path / "model").predict_proba(X), model.predict_proba(X))
 

@@ -45,11 +45,17 @@ def test_labels_of_object_dtype(y, classes):
 def test_labels_of_object_dtype_in_crossers_and_selectors():
     y = Y.astype(object)
     pd.testing.assert_frame_equal(
-        AutoCross(random_state=0).fit(X, y).transform(X), AutoCross(random_state=0).fit(X, Y).transform(X)
+        AutoCross(random_state=0).fit(X, y).transform(X),
+        AutoCross(random_state=0).fit(X, Y).transform(X),
     )
     assert AEFE(random_state=0).fit(X, y).features_ == AEFE(random_state=0).fit(X, Y).features_
     GLIDER(CTRClassifier(**QUICK), random_state=0).fit(X, y)
-    assert FieldSelector(n_features_to_select=1, estimator=CTRClassifier(**QUICK)).fit(X, y).support_.sum() == 1
+    assert (
+        FieldSelector(n_features_to_select=1, estimator=CTRClassifier(**QUICK))
+        .fit(X, y)
+        .support_.sum()
+        == 1
+    )
 
 
 TIMES = pd.Series(pd.date_range("2026-01-01", periods=60))
@@ -80,7 +86,9 @@ def test_labels_of_several_types_are_refused_by_name():
         CTRClassifier(**QUICK).fit(X, np.where(Y == 1, "a", Y.astype(object)))
 
 
-@pytest.mark.parametrize("make", [FieldEncoder, lambda: FieldCrosser([("u", "i")]), lambda: CTRClassifier(**QUICK)])
+@pytest.mark.parametrize(
+    "make", [FieldEncoder, lambda: FieldCrosser([("u", "i")]), lambda: CTRClassifier(**QUICK)]
+)
 def test_tables_that_are_refused_by_name(make):
     with pytest.raises(TypeError, match=r"X is a LazyFrame.*X.collect\(\)"):
         make().fit(pl.LazyFrame({"u": Y, "i": Y}), Y)
@@ -116,7 +124,9 @@ def nested(depth):
 
 @pytest.mark.parametrize("depth", [2, 5000])
 @pytest.mark.parametrize(
-    "fitted", [["x", "y"], [["x"], ["y"]], [0.5, 1.5], [1, 2]], ids=["ids", "lists", "floats", "integers"]
+    "fitted",
+    [["x", "y"], [["x"], ["y"]], [0.5, 1.5], [1, 2]],
+    ids=["ids", "lists", "floats", "integers"],
 )
 def test_lists_nested_deeply_are_refused_by_name(fitted, depth):
     deep = pd.DataFrame({"a": pd.Series([nested(depth)], dtype=object)})
@@ -133,7 +143,9 @@ def test_lists_nested_deeply_are_refused_by_name(fitted, depth):
 
 
 def test_parameters_of_default_components():
-    model = CTRClassifier(max_epochs=1).set_params(network__hidden_units=(8,), encoder__min_frequency=5)
+    model = CTRClassifier(max_epochs=1).set_params(
+        network__hidden_units=(8,), encoder__min_frequency=5
+    )
     assert isinstance(model.network, DeepFM) and model.network.hidden_units == (8,)
     assert isinstance(model.encoder, FieldEncoder) and model.encoder.min_frequency == 5
     copy = clone(model)
@@ -147,10 +159,14 @@ def test_parameters_of_default_components():
     pd.testing.assert_frame_equal(same.transform(X), FieldCrosser([("u", "i")]).fit(X).transform(X))
     for other in (AutoCross(), AEFE(), GLIDER(CTRClassifier(**QUICK))):
         assert other.set_params(encoder__max_categories=9).encoder.max_categories == 9
-    assert FieldSelector().set_params(network__hidden_units=(3,), method__warmup=1).network.hidden_units == (3,)
+    assert FieldSelector().set_params(
+        network__hidden_units=(3,), method__warmup=1
+    ).network.hidden_units == (3,)
 
 
-@pytest.mark.parametrize("grid", [{"network__hidden_units": [(8,), (4,)]}, {"encoder__min_frequency": [1, 5]}])
+@pytest.mark.parametrize(
+    "grid", [{"network__hidden_units": [(8,), (4,)]}, {"encoder__min_frequency": [1, 5]}]
+)
 def test_grids_over_parameters_of_default_components(grid):
     base = CTRClassifier(max_epochs=1, random_state=0, device="cpu")
     search = GridSearchCV(base, grid, cv=2, error_score="raise").fit(X, Y)
@@ -159,7 +175,9 @@ def test_grids_over_parameters_of_default_components(grid):
 
 
 def test_parameters_of_what_is_not_there_say_what_to_set():
-    with pytest.raises(ValueError, match=r"search=None has no parameter 'threshold': set search to .*AutoFIS\(\)"):
+    with pytest.raises(
+        ValueError, match=r"search=None has no parameter 'threshold': set search to .*AutoFIS\(\)"
+    ):
         CTRClassifier().set_params(search__threshold=0.5)
     assert CTRClassifier(search=AutoFIS()).set_params(search__threshold=0.5).search.threshold == 0.5
     with pytest.raises(ValueError, match="lr=None has no parameter 'low'"):

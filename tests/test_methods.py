@@ -16,14 +16,23 @@ from sklearn_autorec.base import FixedArchitecture, SearchMethod, networks_with_
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.serving import load, save
 
-METHODS = {cls.__name__: cls for _, cls in sorted(REGISTRY.own().items()) if cls is not FixedArchitecture}
+METHODS = {
+    cls.__name__: cls for _, cls in sorted(REGISTRY.own().items()) if cls is not FixedArchitecture
+}
 OPTIONS = {"embedding_dim": 4, "max_epochs": 2, "lr": 0.01, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
 def clicks():
     X, y, _ = make_ctr(
-        600, n_fields=4, cardinality=8, pairs=2, n_numeric=1, n_sequences=1, missing_rate=0.05, random_state=0
+        600,
+        n_fields=4,
+        cardinality=8,
+        pairs=2,
+        n_numeric=1,
+        n_sequences=1,
+        missing_rate=0.05,
+        random_state=0,
     )
     X["age"] = np.random.default_rng(0).integers(18, 60, len(X))  # an id and a number, two fields
     return X, y
@@ -31,7 +40,9 @@ def clicks():
 
 def fit(name, clicks, seed=0):
     method = METHODS[name]()
-    network = "fm" if "fm" in networks_with_slot(method.slot) else networks_with_slot(method.slot)[0]
+    network = (
+        "fm" if "fm" in networks_with_slot(method.slot) else networks_with_slot(method.slot)[0]
+    )
     return CTRClassifier(network=network, search=method, random_state=seed, **OPTIONS).fit(*clicks)
 
 
@@ -43,7 +54,10 @@ def test_there_are_methods():
 def test_it_is_public_and_documented(name):
     cls = METHODS[name]
     package = cls.__module__.split(".")[1]
-    assert name in getattr(sklearn_autorec, package).__all__ and getattr(getattr(sklearn_autorec, package), name) is cls
+    assert (
+        name in getattr(sklearn_autorec, package).__all__
+        and getattr(getattr(sklearn_autorec, package), name) is cls
+    )
     text = inspect.getdoc(cls)
     assert ">>> " in text
     assert all(f"\n{parameter} : " in text for parameter in inspect.signature(cls).parameters)

@@ -24,7 +24,14 @@ NAMES = {
     "integers and tuples": [1, ("a", "x"), ("b", "y")],
     "strings": ["u", "i", "k"],
 }
-OTHER = {int: 99, tuple: ("z", "z"), float: 9.5, datetime.date: datetime.date(2027, 1, 1), bytes: b"z", str: "z"}
+OTHER = {
+    int: 99,
+    tuple: ("z", "z"),
+    float: 9.5,
+    datetime.date: datetime.date(2027, 1, 1),
+    bytes: b"z",
+    str: "z",
+}
 QUICK = {"network": "lr", "max_epochs": 1, "random_state": 0, "device": "cpu"}
 
 
@@ -43,10 +50,16 @@ MAKERS = {
     "AutoCross": lambda: AutoCross(random_state=0, n_folds=1),
     "AEFE": lambda: AEFE(random_state=0),
     "GLIDER": lambda: GLIDER(CTRClassifier(**QUICK), random_state=0),
-    "FieldSelector": lambda: FieldSelector(estimator=CTRClassifier(**QUICK), n_features_to_select=2),
+    "FieldSelector": lambda: FieldSelector(
+        estimator=CTRClassifier(**QUICK), n_features_to_select=2
+    ),
     "RandomSubset": lambda: RandomSubset(n_features_to_select=2, random_state=0),
-    "FSTD": lambda: FSTD(CTRClassifier(**QUICK), n_features_to_select=2, max_evaluations=2, random_state=0),
-    "SensitivitySelector": lambda: SensitivitySelector(CTRClassifier(**QUICK), n_features_to_select=2, cv=2),
+    "FSTD": lambda: FSTD(
+        CTRClassifier(**QUICK), n_features_to_select=2, max_evaluations=2, random_state=0
+    ),
+    "SensitivitySelector": lambda: SensitivitySelector(
+        CTRClassifier(**QUICK), n_features_to_select=2, cv=2
+    ),
 }
 
 
@@ -112,7 +125,9 @@ def test_names_that_are_positions_and_tables_without_names():
     np.testing.assert_array_equal(encoder.encode(X.to_numpy()).ids, wanted)
     unnamed = FieldEncoder().fit(X.to_numpy())
     np.testing.assert_array_equal(unnamed.encode(X).ids, wanted)
-    with pytest.raises(ValueError, match="without names, and X has them in the order \\[1, 0, 2\\]"):
+    with pytest.raises(
+        ValueError, match="without names, and X has them in the order \\[1, 0, 2\\]"
+    ):
         unnamed.encode(X[[1, 0, 2]])
     for fitted, given in (
         (unnamed, X.set_axis([7, 8, 9], axis=1)),
@@ -132,8 +147,12 @@ def test_a_name_is_a_name_before_it_is_a_position():
         FieldEncoder(categorical_features=[5]).fit(X)
     tuples, _ = table(NAMES["tuples"])
     assert FieldEncoder(categorical_features=[("a", "y")]).fit(tuples).categorical_.tolist() == [1]
-    assert FieldCrosser([(("a", "x"), ("b", "x"))]).fit(tuples).crosses_ == [("('a', 'x')", "('b', 'x')")]
-    assert FieldEncoder(categorical_features=[-1]).fit(table([0, 1, 2])[0]).categorical_.tolist() == [2]
+    assert FieldCrosser([(("a", "x"), ("b", "x"))]).fit(tuples).crosses_ == [
+        ("('a', 'x')", "('b', 'x')")
+    ]
+    assert FieldEncoder(categorical_features=[-1]).fit(
+        table([0, 1, 2])[0]
+    ).categorical_.tolist() == [2]
 
 
 # names of outputs ------------------------------------------------------------------------------------------
@@ -141,10 +160,20 @@ def test_a_name_is_a_name_before_it_is_a_position():
 
 def test_output_names_are_unique():
     prices = pd.DataFrame(
-        {"price": [1.0, 2.0, np.nan, 3.0], "price_missing": [0.1, 0.2, 0.3, 0.4], "price_missing_2": [1, 2, 3, 4]}
+        {
+            "price": [1.0, 2.0, np.nan, 3.0],
+            "price_missing": [0.1, 0.2, 0.3, 0.4],
+            "price_missing_2": [1, 2, 3, 4],
+        }
     )
     names = FieldEncoder().fit(prices).get_feature_names_out().tolist()
-    assert names == ["price_missing_2", "price", "price_missing", "price_missing_3", "price_missing_missing"]
+    assert names == [
+        "price_missing_2",
+        "price",
+        "price_missing",
+        "price_missing_3",
+        "price_missing_missing",
+    ]
     tags = pd.DataFrame({"tags": [["a"], ["b"]], "tags_0": [1, 2]})
     encoder = FieldEncoder(max_length=2).set_output(transform="polars").fit(tags)
     assert encoder.transform(tags).columns == ["tags_0", "tags_0_2", "tags_1"]
@@ -156,7 +185,12 @@ def test_output_names_are_unique():
 
 def test_one_hot_names_are_unique():
     X = pd.DataFrame({"a": ["b=c", "d"], "a=b": ["c", "d"], "w": ["<rare>", "<missing>"]})
-    names = FieldCrosser([("a", "w")], output="onehot", min_count=1).fit(X).get_feature_names_out().tolist()
+    names = (
+        FieldCrosser([("a", "w")], output="onehot", min_count=1)
+        .fit(X)
+        .get_feature_names_out()
+        .tolist()
+    )
     assert len(set(names)) == len(names)
 
 

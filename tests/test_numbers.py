@@ -67,11 +67,15 @@ def test_a_step_and_a_plateau_are_recovered_by_curves_alone(name):
 CASES = [(network, "piecewise") for network in sorted(known_networks())]
 
 
-@pytest.mark.parametrize("network, name", [*CASES, *((n, e) for n in ("deepfm", "fm") for e in EMBEDDINGS[1:])])
+@pytest.mark.parametrize(
+    "network, name", [*CASES, *((n, e) for n in ("deepfm", "fm") for e in EMBEDDINGS[1:])]
+)
 def test_every_network_takes_numbers_and_columns_of_both_kinds(network, name, tmp_path):
     X, y = mixed()
     members = 2 if name == "periodic" and network in ("deepfm", "fm") else 1
-    model = CTRClassifier(network=network, numeric_embedding=name, members=members, **OPTIONS).fit(X, y)
+    model = CTRClassifier(network=network, numeric_embedding=name, members=members, **OPTIONS).fit(
+        X, y
+    )
     assert model.encoder_.field_names_ == ["city", "age", "age (number)", "price", "past"]
     p = model.predict_proba(X)
     assert np.isfinite(p).all() and p.std() > 1e-4
@@ -81,7 +85,9 @@ def test_every_network_takes_numbers_and_columns_of_both_kinds(network, name, tm
     np.testing.assert_array_equal(load(tmp_path / "model").predict_proba(X), p)
 
 
-@pytest.mark.parametrize("name, bins", [("piecewise", "target"), ("periodic", "quantile"), ("linear", "quantile")])
+@pytest.mark.parametrize(
+    "name, bins", [("piecewise", "target"), ("periodic", "quantile"), ("linear", "quantile")]
+)
 def test_model_files_and_graphs_give_the_same(name, bins, tmp_path):
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")

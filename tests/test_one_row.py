@@ -12,7 +12,13 @@ from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import EncodedTensors, FieldNet, TrainingBatches
 from sklearn_autorec.feature_selection import AdaFS
 from sklearn_autorec.interaction import AutoFIS
-from sklearn_autorec.nn import BatchNorm, BinaryLogLoss, MemberBatchNorm, member_batch_norm, row_batch_norm
+from sklearn_autorec.nn import (
+    BatchNorm,
+    BinaryLogLoss,
+    MemberBatchNorm,
+    member_batch_norm,
+    row_batch_norm,
+)
 
 NETWORKS = {
     name: cls(**({"hidden_units": (5,)} if hasattr(cls(), "hidden_units") else {}))
@@ -37,7 +43,9 @@ def clicks():
 
 
 def statistics(model):
-    return {name: t.clone() for name, t in model.net_.module_.state_dict().items() if "running" in name}
+    return {
+        name: t.clone() for name, t in model.net_.module_.state_dict().items() if "running" in name
+    }
 
 
 def weights_below(module):
@@ -54,7 +62,9 @@ def test_a_single_row_is_normalised_by_the_running_statistics_and_leaves_them(me
     for layer, rows in zip(plain, x.chunk(members), strict=True):
         rows = layer(rows)
     # Larger batches have torch's own bits, in output, statistics and count.
-    expected = torch.cat([copy.deepcopy(p)(r) for p, r in zip(plain, x.chunk(members), strict=True)])
+    expected = torch.cat(
+        [copy.deepcopy(p)(r) for p, r in zip(plain, x.chunk(members), strict=True)]
+    )
     norm(x)
     before = copy.deepcopy(norm.state_dict())
     assert torch.equal(copy.deepcopy(norm)(x), expected)
@@ -62,18 +72,27 @@ def test_a_single_row_is_normalised_by_the_running_statistics_and_leaves_them(me
     assert norm.num_batches_tracked == plain[0].num_batches_tracked == 1
     row = torch.randn(members, 4, generator=generator, requires_grad=True)
     out = norm(row)
-    assert torch.equal(out, torch.cat([p.eval()(r) for p, r in zip(plain, row.split(1), strict=True)]))
+    assert torch.equal(
+        out, torch.cat([p.eval()(r) for p, r in zip(plain, row.split(1), strict=True)])
+    )
     out.square().sum().backward()
     assert (row.grad != 0).all()
     assert all(torch.equal(t, before[name]) for name, t in norm.state_dict().items())
 
 
 def test_functional_forms_follow_the_same_rule():
-    x, mean, var, weight = torch.tensor([[1.0, 4.0]]), torch.tensor([0.0, 2.0]), torch.tensor([1.0, 4.0]), torch.ones(2)
+    x, mean, var, weight = (
+        torch.tensor([[1.0, 4.0]]),
+        torch.tensor([0.0, 2.0]),
+        torch.tensor([1.0, 4.0]),
+        torch.ones(2),
+    )
     expected = torch.tensor([[1.0, 1.0]])
     options = {"bias": None, "training": True, "momentum": 0.1, "eps": 0.0}
     torch.testing.assert_close(row_batch_norm(x, mean, var, weight, **options), expected)
-    two = member_batch_norm(x.repeat(2, 1), mean.repeat(2, 1), var.repeat(2, 1), weight.repeat(2, 1), **options)
+    two = member_batch_norm(
+        x.repeat(2, 1), mean.repeat(2, 1), var.repeat(2, 1), weight.repeat(2, 1), **options
+    )
     torch.testing.assert_close(two, expected.repeat(2, 1))
     assert mean.tolist() == [0.0, 2.0]
 
@@ -82,11 +101,19 @@ def test_functional_forms_follow_the_same_rule():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_learns_from_one_row(name, members, clicks):
     X, y = clicks
-    model = CTRClassifier(network=NETWORKS[name], members=members, id_dropout=0.0, **OPTIONS).fit(X[:60], y[:60])
+    model = CTRClassifier(network=NETWORKS[name], members=members, id_dropout=0.0, **OPTIONS).fit(
+        X[:60], y[:60]
+    )
     # Of a batch of several rows the network must have statistics of its own.
-    before, seen, p = weights_below(model.net_.module_), statistics(model), model.predict_proba(X[60:])
+    before, seen, p = (
+        weights_below(model.net_.module_),
+        statistics(model),
+        model.predict_proba(X[60:]),
+    )
     normalised = any(isinstance(m, NORMS) for m in model.net_.module_.modules())
-    assert normalised == (name in {"auto", "autoint", "dcn", "dcnv2", "deepfm", "ipnn", "mlp", "nfm", "wide_deep"})
+    assert normalised == (
+        name in {"auto", "autoint", "dcn", "dcnv2", "deepfm", "ipnn", "mlp", "nfm", "wide_deep"}
+    )
     label = 1 - int(p[0, 1] > 0.5)  # of which the model is not yet convinced
     model.partial_fit(X[60:], np.full(1, model.classes_[label]))
     assert model.predict_proba(X[60:])[0, label] > p[0, label]
@@ -102,20 +129,29 @@ def test_batches_of_one_row_train_and_predict(batch_size, n, members, clicks):
     X, _ = clicks
     y = np.linspace(1.0, 5.0, n)
     for name in ("nfm", "deepfm"):
-        model = RatingRegressor(network=NETWORKS[name], members=members, batch_size=batch_size, **OPTIONS)
+        model = RatingRegressor(
+            network=NETWORKS[name], members=members, batch_size=batch_size, **OPTIONS
+        )
         assert np.isfinite(model.fit(X[:n], y).predict(X)).all()
 
 
-@pytest.mark.parametrize("method", [AutoFIS(), AdaFS(hidden_units=(3,))], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize(
+    "method", [AutoFIS(), AdaFS(hidden_units=(3,))], ids=lambda m: type(m).__name__
+)
 def test_searches_take_batches_of_one_row(method, clicks):
     X, y = clicks
-    model = CTRClassifier(network=NETWORKS["deepfm"], search=method, batch_size=1, **OPTIONS).fit(X[:12], y[:12])
+    model = CTRClassifier(network=NETWORKS["deepfm"], search=method, batch_size=1, **OPTIONS).fit(
+        X[:12], y[:12]
+    )
     assert np.isfinite(model.predict_proba(X)).all()
 
 
 def test_a_table_of_one_row_is_one_batch_of_one_row():
     row = EncodedTensors(
-        torch.tensor([[2]], dtype=torch.int32), torch.zeros(1, 0), torch.zeros(1, 0, dtype=torch.int32), torch.ones(1)
+        torch.tensor([[2]], dtype=torch.int32),
+        torch.zeros(1, 0),
+        torch.zeros(1, 0, dtype=torch.int32),
+        torch.ones(1),
     )
     assert [len(b) for b in TrainingBatches(row, 8)] == [1]
     assert [len(b) for b in TrainingBatches(row, 8, members=3)] == [3]
@@ -130,6 +166,8 @@ def test_steps_of_one_row_reach_the_weights_below_the_norm(clicks):
     for copies in (1, 2):
         net = FieldNet(copy.deepcopy(model.net_.module_), BinaryLogLoss(), lr=0.01).initialize()
         net.module_.train()
-        net.get_loss(net.infer(rows := data.select(torch.zeros(copies, dtype=torch.int64))), rows.y, X=rows).backward()
+        net.get_loss(
+            net.infer(rows := data.select(torch.zeros(copies, dtype=torch.int64))), rows.y, X=rows
+        ).backward()
         slopes[copies] = float(net.module_.embedding.weight.grad.abs().max())
     assert slopes[1] > 1e-4 > 1e-6 > slopes[2]

@@ -30,7 +30,9 @@ def blocks(text, opening):
 
 
 PYTHON = blocks(README, r"^\.\. code-block:: python$")
-COMMANDS = blocks(README, r"^(?!\.\.).*::$") + blocks(README, r"^\.\. code-block:: (shell|bash|console)$")
+COMMANDS = blocks(README, r"^(?!\.\.).*::$") + blocks(
+    README, r"^\.\. code-block:: (shell|bash|console)$"
+)
 
 
 def test_blocks_are_told_apart():
@@ -71,11 +73,18 @@ def test_the_halving_example_goes_through_its_rounds(namespace):
 
 
 def test_commands_are_targets_of_the_makefile():
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(
+        re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     named = {m for block in COMMANDS for m in re.findall(r"^make ([a-z]+)", block, re.MULTILINE)}
     named |= set(re.findall(r"``make ([a-z]+)``", README))
     assert {"quickstart", "test", "doc"} <= named <= targets
-    others = [line for block in COMMANDS for line in block.splitlines() if line and not line.startswith("make ")]
+    others = [
+        line
+        for block in COMMANDS
+        for line in block.splitlines()
+        if line and not line.startswith("make ")
+    ]
     assert others == []  # a new kind of command needs a check of its own
 
 
@@ -87,4 +96,6 @@ def test_extras_are_those_of_the_project():
 
 def test_files_exist():
     named = set(re.findall(r"``((?:doc|tests|examples)/[\w./]+)``", README))
-    assert len(named) >= 5 and {name for name in named if not (ROOT / name).exists()} <= {"doc/_build/html"}
+    assert len(named) >= 5 and {name for name in named if not (ROOT / name).exists()} <= {
+        "doc/_build/html"
+    }

@@ -22,7 +22,12 @@ from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.serving import load, save
 
 OPTIONS = {"embedding_dim": 2, "max_epochs": 1, "random_state": 0, "device": "cpu"}
-FOUND = {"params": {"init_gate": 0.5}, "interactions": [[0, 1], [1, 2]], "candidates": [], "scores": []}
+FOUND = {
+    "params": {"init_gate": 0.5},
+    "interactions": [[0, 1], [1, 2]],
+    "candidates": [],
+    "scores": [],
+}
 OURS = "sklearn_autorec.interaction.AutoFIS"
 
 
@@ -53,7 +58,11 @@ def test_a_class_goes_by_where_it_is_imported_from(module, name, public):
 
 def test_public_names_of_our_own_are_imported_as_they_say():
     own = METHODS.own() | NETWORK_CLASSES.own()
-    assert {OURS, "sklearn_autorec.networks.DeepFM", "sklearn_autorec.feature_selection.LPFS"} <= own.keys()
+    assert {
+        OURS,
+        "sklearn_autorec.networks.DeepFM",
+        "sklearn_autorec.feature_selection.LPFS",
+    } <= own.keys()
     for name, cls in own.items():
         package, bare = name.rsplit(".", 1)
         part = getattr(sklearn_autorec, package.split(".")[1])
@@ -64,7 +73,10 @@ def test_a_name_belongs_to_one_class():
     registry = Registry("test")
     first = a_class("shop._a")
     registry.add(first)
-    with pytest.raises(ValueError, match=r"Two classes have the name 'shop.Thing' as test: shop._a.Thing and shop._b"):
+    with pytest.raises(
+        ValueError,
+        match=r"Two classes have the name 'shop.Thing' as test: shop._a.Thing and shop._b",
+    ):
         registry.add(a_class("shop._b"))
     assert registry.all() == {"shop.Thing": first}
     again = a_class("shop._a")  # a cell of a notebook run twice
@@ -85,7 +97,10 @@ def test_bare_names_are_ours_and_unique():
     registry.add(a_class("sklearn_autorec_extras"))
     assert registry.find("Thing") is ours and registry.find("shop.Thing") is outside
     assert registry.own() == {"sklearn_autorec.networks.Thing": ours}
-    with pytest.raises(ValueError, match="name 'Thing' as test: sklearn_autorec.networks._thing.Thing and sklearn_aut"):
+    with pytest.raises(
+        ValueError,
+        match="name 'Thing' as test: sklearn_autorec.networks._thing.Thing and sklearn_aut",
+    ):
         registry.add(a_class("sklearn_autorec.interaction._thing"))
 
 
@@ -114,7 +129,9 @@ def test_a_class_of_the_same_bare_name_changes_nothing(impostors, tmp_path):
         "interaction": {"method": "AutoFIS", **FOUND},
     }
     model = CTRClassifier.from_architecture(bare, **OPTIONS).fit(X, y)
-    assert type(model.network) is NETWORKS.all()["fm"] and type(model.search[0].method()) is METHODS.find(OURS)
+    assert type(model.network) is NETWORKS.all()["fm"] and type(
+        model.search[0].method()
+    ) is METHODS.find(OURS)
     written = json.loads(json.dumps(model.architecture_))
     assert written["network"]["network"] == "sklearn_autorec.networks.FM"
     full = {**bare, "interaction": {"method": OURS, **FOUND}}
@@ -134,9 +151,14 @@ def test_a_class_of_the_same_bare_name_changes_nothing(impostors, tmp_path):
 
 
 def test_unknown_names_say_what_is_known():
-    with pytest.raises(ValueError, match=r"'method' is one of .*sklearn_autorec.interaction.AutoFIS.*shop.Missing"):
+    with pytest.raises(
+        ValueError, match=r"'method' is one of .*sklearn_autorec.interaction.AutoFIS.*shop.Missing"
+    ):
         FixedArchitecture({"method": "shop.Missing"}).method()
-    with pytest.raises(ValueError, match=r"'shop.Missing' is not known; choose one of .*sklearn_autorec.networks.FM"):
+    with pytest.raises(
+        ValueError,
+        match=r"'shop.Missing' is not known; choose one of .*sklearn_autorec.networks.FM",
+    ):
         network_of({"network": "shop.Missing"})
     with pytest.raises(ValueError, match="known once its module is imported"):
         network_of({"network": "Missing"})

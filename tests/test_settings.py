@@ -41,7 +41,9 @@ def test_trees_and_statistics_follow_the_rows(monkeypatch):
     monkeypatch.setattr(_boosted, "MANY_ROWS", 1500)
     rng = np.random.default_rng(0)
     X = pd.DataFrame({f"c{i}": rng.integers(40, size=3000).astype(str) for i in range(3)})
-    y = (rng.random(3000) < 0.3 + 0.4 * (X["c0"].astype(int) % 2 ^ X["c1"].astype(int) % 2)).astype(float)
+    y = (rng.random(3000) < 0.3 + 0.4 * (X["c0"].astype(int) % 2 ^ X["c1"].astype(int) % 2)).astype(
+        float
+    )
 
     def grown(n, **options):
         encoder = FieldEncoder()

@@ -17,7 +17,16 @@ from sklearn_autorec.nn import MaskedEmbedding, MixedEmbedding, mask_from_text, 
 
 @pytest.fixture(scope="module")
 def table():
-    X, y, _ = make_ctr(1200, n_fields=4, cardinality=10, zipf=0.5, pairs=2, n_numeric=1, n_sequences=1, random_state=0)
+    X, y, _ = make_ctr(
+        1200,
+        n_fields=4,
+        cardinality=10,
+        zipf=0.5,
+        pairs=2,
+        n_numeric=1,
+        n_sequences=1,
+        random_state=0,
+    )
     return X, y
 
 
@@ -60,18 +69,26 @@ def test_the_second_search_stands_on_what_the_first_found(table, problems):
     for w, searched in zip(part.distinct, part.tables, strict=True):
         fields = [f for f, width in enumerate(widths) if width == w]
         names = [model.encoder_.field_names_[f] for f in fields]
-        assert searched.weight.shape[1] == w and set(names) == {n for n, v in model.embedding_sizes_.items() if v == w}
+        assert searched.weight.shape[1] == w and set(names) == {
+            n for n, v in model.embedding_sizes_.items() if v == w
+        }
     # The network that the second search trained had exactly these tables.
     expected = {f"embedding.{name}": t.shape for name, t in part.state_dict().items()}
-    found = {name: t.shape for name, t in second.initial_state.items() if name.startswith("embedding.")}
+    found = {
+        name: t.shape for name, t in second.initial_state.items() if name.startswith("embedding.")
+    }
     assert found == expected
-    final = {n: t.shape for n, t in model.net_.module_.state_dict().items() if n.startswith("embedding.")}
+    final = {
+        n: t.shape for n, t in model.net_.module_.state_dict().items() if n.startswith("embedding.")
+    }
     assert final == expected
     assert [r["slot"] for r in model.search_history_] == ["embedding"] * 3 + ["interaction"] * 3
     assert second.parts()["embedding"] is not part  # each call makes fresh ones
 
 
-def test_joint_search_is_one_run_with_rows_of_its_own_for_the_bilevel_part(table, problems, monkeypatch):
+def test_joint_search_is_one_run_with_rows_of_its_own_for_the_bilevel_part(
+    table, problems, monkeypatch
+):
     weight_rows, arch_rows, autofis_steps = [], [], []
     real_step, real_first = _net.FieldNet.train_step_single, _net.first_order_gradient
     X, y = table
@@ -86,7 +103,8 @@ def test_joint_search_is_one_run_with_rows_of_its_own_for_the_bilevel_part(table
 
     def spy_first(objective, batch, arch):
         arch_rows.extend(rows(batch))
-        assert [p.shape for p in arch] == [(7, 4)]  # AutoDim's weights alone, four widths for seven fields
+        # AutoDim's weights alone, four widths for seven fields.
+        assert [p.shape for p in arch] == [(7, 4)]
         return real_first(objective, batch, arch)
 
     real_after = _net.GRDA.step if hasattr(_net, "GRDA") else None
@@ -102,7 +120,9 @@ def test_joint_search_is_one_run_with_rows_of_its_own_for_the_bilevel_part(table
     monkeypatch.setattr(_net.FieldNet, "train_step_single", spy_step)
     monkeypatch.setattr(_net, "first_order_gradient", spy_first)
     monkeypatch.setattr(GRDA, "step", spy_grda)
-    model = fit((X, y), [AutoDim(arch_every=1, warmup=0.0, search_fraction=0.25), AutoFIS()], joint=True)
+    model = fit(
+        (X, y), [AutoDim(arch_every=1, warmup=0.0, search_fraction=0.25), AutoFIS()], joint=True
+    )
     (problem,) = problems
     assert problem.slots == ("embedding", "interaction") and len(model.search_history_) == 3
     assert {"widths", "weights"} <= set(model.architecture_["embedding"])
@@ -115,7 +135,10 @@ def test_joint_search_is_one_run_with_rows_of_its_own_for_the_bilevel_part(table
 
 
 def test_methods_with_a_search_of_their_own_cannot_search_jointly(table):
-    with pytest.raises(ValueError, match=r"joint=True needs methods that search by gradients; \[RandomInteractions\("):
+    with pytest.raises(
+        ValueError,
+        match=r"joint=True needs methods that search by gradients; \[RandomInteractions\(",
+    ):
         fit(table, [AutoDim(), RandomInteractions()], joint=True)
     with pytest.raises(ValueError, match="Leave joint=False"):
         fit(table, [EqualSize(), AutoFIS()], joint=True)
@@ -162,7 +185,15 @@ METHODS = {
     "nothing": None,
 }
 # These train the found network from new weights, so that it does not matter whether the architecture was given or found.
-FROM_SCRATCH = {"autodim", "pep-scratch", "equal", "random", "autodim+autofis", "pep-scratch+autofis", "nothing"}
+FROM_SCRATCH = {
+    "autodim",
+    "pep-scratch",
+    "equal",
+    "random",
+    "autodim+autofis",
+    "pep-scratch+autofis",
+    "nothing",
+}
 
 
 @pytest.mark.parametrize("estimator", [CTRClassifier, RatingRegressor])
@@ -182,7 +213,9 @@ def test_architectures_travel_as_json(table, name, estimator):
     assert (again.n_parameters_, again.nbytes_) == (model.n_parameters_, model.nbytes_)
     assert again.compression_ratio_ == model.compression_ratio_
     if METHODS[name] is not None:
-        for a, b in zip(model.embedding_sizes_.values(), again.embedding_sizes_.values(), strict=True):
+        for a, b in zip(
+            model.embedding_sizes_.values(), again.embedding_sizes_.values(), strict=True
+        ):
             assert np.array_equal(a, b)
     if "autofis" in name:
         assert again.interactions_ == model.interactions_
@@ -202,20 +235,44 @@ def test_wrong_architectures_name_what_is_wrong(table):
     cases = [
         ({}, "must be the architecture_ of a fitted model"),
         ([1], "must be the architecture_ of a fitted model"),
-        ({**widths, "network": {"network": "Perceptron", "params": {}}}, "network class 'Perceptron' is not known"),
-        ({**widths, "network": {"network": "FM", "params": {"depth": 2}}}, "network 'FM' cannot be made of"),
+        (
+            {**widths, "network": {"network": "Perceptron", "params": {}}},
+            "network class 'Perceptron' is not known",
+        ),
+        (
+            {**widths, "network": {"network": "FM", "params": {"depth": 2}}},
+            "network 'FM' cannot be made of",
+        ),
         (changed(widths, "embedding", method="AutoSize"), "'method' is one of"),
         (changed(widths, "embedding", params={"size": 2}), "AutoDim cannot be made of"),
-        (changed(widths, "embedding", widths=[1, 2]), "widths must hold 6 whole numbers between 0 and embedding_dim=8"),
-        (changed(widths, "embedding", widths=[1, 2, 1, 2, 1, 9]), "widths must hold 6 whole numbers"),
-        (changed(widths, "embedding", widths=[1, 2, 1, 2, 1, 0.5]), "widths must hold 6 whole numbers"),
+        (
+            changed(widths, "embedding", widths=[1, 2]),
+            "widths must hold 6 whole numbers between 0 and embedding_dim=8",
+        ),
+        (
+            changed(widths, "embedding", widths=[1, 2, 1, 2, 1, 9]),
+            "widths must hold 6 whole numbers",
+        ),
+        (
+            changed(widths, "embedding", widths=[1, 2, 1, 2, 1, 0.5]),
+            "widths must hold 6 whole numbers",
+        ),
         (changed(widths, "embedding", widths=None), "widths must hold 6 whole numbers"),
         (changed(widths, "interaction", interactions=[[0, 6]]), "rising fields below 6"),
         (changed(widths, "interaction", interactions=[[2, 1]]), "rising fields below 6"),
         (changed(mask, "embedding", mask=None), "mask must be a dict of shape"),
-        (changed(mask, "embedding", mask={"shape": [3], "bits": ""}), "mask must be a dict of shape"),
-        (changed(mask, "embedding", mask={"shape": [8, 8], "bits": "AA=="}), "needs 8 bytes, got 1"),
-        ({**mask, "embedding_dim": 4}, r"the mask has shape \(\d+, 8\), the embedding table has \(\d+, 4\)"),
+        (
+            changed(mask, "embedding", mask={"shape": [3], "bits": ""}),
+            "mask must be a dict of shape",
+        ),
+        (
+            changed(mask, "embedding", mask={"shape": [8, 8], "bits": "AA=="}),
+            "needs 8 bytes, got 1",
+        ),
+        (
+            {**mask, "embedding_dim": 4},
+            r"the mask has shape \(\d+, 8\), the embedding table has \(\d+, 4\)",
+        ),
     ]
     for slot, key in (("embedding", "widths"), ("interaction", "interactions")):
         lacking = {**widths, slot: {k: v for k, v in widths[slot].items() if k != key}}
@@ -240,7 +297,9 @@ def test_sizes_add_up(table, name):
     model = fit(table, METHODS[name])
     parts = model.nbytes_
     assert parts["total"] == sum(n for kind, n in parts.items() if kind != "total")
-    assert parts["total"] == sum(t.numel() * t.element_size() for t in model.net_.module_.state_dict().values())
+    assert parts["total"] == sum(
+        t.numel() * t.element_size() for t in model.net_.module_.state_dict().values()
+    )
     assert model.n_parameters_ == sum(p.numel() for p in model.net_.module_.parameters())
     encoder = model.encoder_
     values = sum(encoder.n_ids_) + sum(encoder.sequence_n_ids_)
@@ -254,7 +313,10 @@ def test_sizes_add_up(table, name):
         assert model.compression_ratio_ > 1
     if name == "pep":
         mask = mask_from_text(model.architecture_["embedding"]["mask"])
-        assert parts["embedding"] == 4 * (mask.sum() + per_number * 8 * len(encoder.numeric_)) and parts["index"] > 0
+        assert (
+            parts["embedding"] == 4 * (mask.sum() + per_number * 8 * len(encoder.numeric_))
+            and parts["index"] > 0
+        )
 
 
 @pytest.mark.parametrize("how", ["warm_start", "partial_fit"])
@@ -264,7 +326,9 @@ def test_training_goes_on_in_the_found_network(table, name, how, problems):
     model = fit(table, METHODS[name], warm_start=True, embedding_l2=1e-5)
     architecture, nbytes, before = model.architecture_, model.nbytes_, model.decision_function(X)
     history, n_searches = model.search_history_, len(problems)
-    table_before = {n: p.detach().clone() for n, p in model.net_.module_.embedding.named_parameters()}
+    table_before = {
+        n: p.detach().clone() for n, p in model.net_.module_.embedding.named_parameters()
+    }
     if how == "warm_start":
         model.set_params(max_epochs=5).fit(X, y)
     else:

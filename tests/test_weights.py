@@ -37,7 +37,9 @@ OPTIONS = {"network": "lr", "max_epochs": 2, "lr": 0.05, "random_state": 0, "dev
 def containers():
     yield pytest.param(lambda frame: frame, id="pandas")
     yield pytest.param(lambda frame: pytest.importorskip("polars").from_pandas(frame), id="polars")
-    yield pytest.param(lambda frame: pytest.importorskip("pyarrow").Table.from_pandas(frame), id="pyarrow")
+    yield pytest.param(
+        lambda frame: pytest.importorskip("pyarrow").Table.from_pandas(frame), id="pyarrow"
+    )
     yield pytest.param(lambda frame: frame.to_numpy(dtype=object), id="array")
     yield pytest.param(lambda frame: frame.to_numpy(dtype=object).tolist(), id="lists")
 
@@ -45,19 +47,26 @@ def containers():
 @pytest.mark.parametrize("container", list(containers()))
 @pytest.mark.parametrize("kind", ["clicks", "classes", "ratings"])
 def test_rows_of_weight_zero_leave_no_trace(kind, container):
-    y = {"clicks": Y, "classes": np.arange(N) % 4 % 3, "ratings": Y + 0.1 * X["price"].to_numpy()}[kind]
-    y = np.where(ROBOTS, 7 if kind != "ratings" else 1e6, y)  # a label, or a scale, that must not be learned
+    y = {"clicks": Y, "classes": np.arange(N) % 4 % 3, "ratings": Y + 0.1 * X["price"].to_numpy()}[
+        kind
+    ]
+    # A label, or a scale, that must not be learned.
+    y = np.where(ROBOTS, 7 if kind != "ratings" else 1e6, y)
     make = RatingRegressor if kind == "ratings" else CTRClassifier
     encoder = FieldEncoder(min_frequency=0.02, max_categories=10)
     own = {} if kind == "ratings" else {"class_weight": "balanced"}
     with_zeros = make(**OPTIONS, **own, encoder=encoder)
     with_zeros.fit(container(SPOILT), y, sample_weight=np.where(ROBOTS, 0.0, 2.0))
     without = make(**OPTIONS, **own, encoder=encoder).fit(
-        container(SPOILT[~ROBOTS].reset_index(drop=True)), y[~ROBOTS], sample_weight=np.full((~ROBOTS).sum(), 2.0)
+        container(SPOILT[~ROBOTS].reset_index(drop=True)),
+        y[~ROBOTS],
+        sample_weight=np.full((~ROBOTS).sum(), 2.0),
     )
     method = "predict" if kind == "ratings" else "predict_proba"
     table = container(X)
-    np.testing.assert_array_equal(getattr(with_zeros, method)(table), getattr(without, method)(table))
+    np.testing.assert_array_equal(
+        getattr(with_zeros, method)(table), getattr(without, method)(table)
+    )
     assert not any(str(v).startswith("bot") for v in with_zeros.encoder_.categories_[0])
     if kind != "ratings":
         np.testing.assert_array_equal(with_zeros.classes_, without.classes_)
@@ -88,16 +97,21 @@ def test_whole_weights_are_repetitions_in_the_encoder(numeric):
     for part in (slice(0, 300), slice(300, N)):
         chunks.partial_fit(X[part], sample_weight=weight[part])
     np.testing.assert_array_equal(weighted.transform(X), chunks.transform(X))
-    assert not np.array_equal(weighted.transform(X), FieldEncoder(**encoder.get_params()).fit(X).transform(X))
+    assert not np.array_equal(
+        weighted.transform(X), FieldEncoder(**encoder.get_params()).fit(X).transform(X)
+    )
 
 
 def test_weights_that_are_not_whole_order_and_cut_the_values(tmp_path):
     table = pd.DataFrame({"a": ["x", "x", "x", "y", "z"], "b": [1.0, 2.0, 3.0, 4.0, 5.0]})
     weight = [0.1, 0.1, 0.1, 0.75, 0.25]
     encoder = FieldEncoder().fit(table, sample_weight=weight)
-    assert encoder.categories_[0].tolist() == ["y", "x", "z"]  # though none weighs as much as min_frequency=1
+    # Though none weighs as much as min_frequency=1.
+    assert encoder.categories_[0].tolist() == ["y", "x", "z"]
     np.testing.assert_allclose(encoder.counts_[0], [0, 0, 0.75, 0.3, 0.25])
-    assert FieldEncoder(min_frequency=0.2).fit(table, sample_weight=weight).categories_[0].tolist() == ["y", "x"]
+    assert FieldEncoder(min_frequency=0.2).fit(table, sample_weight=weight).categories_[
+        0
+    ].tolist() == ["y", "x"]
     pipe = pickle.loads(pickle.dumps(encoder))
     np.testing.assert_array_equal(pipe.transform(table), encoder.transform(table))
     np.testing.assert_array_equal(pipe.counts_[0], encoder.counts_[0])
@@ -167,14 +181,17 @@ def test_a_chunk_of_weight_zero_is_skipped(kind, first):
     model = kind(**OPTIONS) if first else kind(**OPTIONS).partial_fit(X, Y, **options)
     before = dict(vars(model))
     assert model.partial_fit(SPOILT, Y, sample_weight=np.zeros(N), **options) is model
-    assert vars(model).keys() == before.keys() and all(vars(model)[name] is v for name, v in before.items())
+    assert vars(model).keys() == before.keys() and all(
+        vars(model)[name] is v for name, v in before.items()
+    )
     with pytest.raises(ValueError, match="shape"):
         model.partial_fit(X, Y, sample_weight=np.zeros(3), **options)
 
 
 def test_balanced_weights_are_refused_in_chunks_and_weighted_in_fit():
     with pytest.raises(
-        ValueError, match="class_weight='balanced' is not supported by partial_fit.*compute_class_weight"
+        ValueError,
+        match="class_weight='balanced' is not supported by partial_fit.*compute_class_weight",
     ):
         CTRClassifier(**OPTIONS, class_weight="balanced").partial_fit(X, Y, classes=[0, 1])
     # The advice of the message, and repetition: a row of weight 3 counts as three in the balance.
@@ -182,12 +199,20 @@ def test_balanced_weights_are_refused_in_chunks_and_weighted_in_fit():
     repeated = np.repeat(Y, weight.astype(int))
     by_hand = compute_class_weight("balanced", classes=np.array([0, 1]), y=repeated)
     encoder = FrozenEstimator(FieldEncoder().fit(X))
-    a = CTRClassifier(**OPTIONS, encoder=encoder, class_weight="balanced").fit(X, Y, sample_weight=weight)
-    b = CTRClassifier(**OPTIONS, encoder=encoder, class_weight=dict(enumerate(by_hand))).fit(X, Y, sample_weight=weight)
+    a = CTRClassifier(**OPTIONS, encoder=encoder, class_weight="balanced").fit(
+        X, Y, sample_weight=weight
+    )
+    b = CTRClassifier(**OPTIONS, encoder=encoder, class_weight=dict(enumerate(by_hand))).fit(
+        X, Y, sample_weight=weight
+    )
     np.testing.assert_allclose(a.predict_proba(X), b.predict_proba(X), atol=1e-6)
-    with pytest.raises(ValueError, match=r"class_weight has \[5\], which are not in classes \[0, 1\]"):
+    with pytest.raises(
+        ValueError, match=r"class_weight has \[5\], which are not in classes \[0, 1\]"
+    ):
         CTRClassifier(**OPTIONS, class_weight={0: 1.0, 5: 2.0}).fit(X, Y)
-    with pytest.raises(ValueError, match=r"classes=\[0, 2\] is not the same as in the call before: \[0, 1\]"):
+    with pytest.raises(
+        ValueError, match=r"classes=\[0, 2\] is not the same as in the call before: \[0, 1\]"
+    ):
         a.set_params(class_weight=None).partial_fit(X, Y, classes=[0, 2])
 
 
@@ -204,7 +229,9 @@ def test_validation_rows_have_weights(kind):
     assert weighted == clean != history(X_val=X, y_val=bad)
     repeated = np.repeat(np.arange(N), np.where(ROBOTS, 1, 3))
     thrice = history(X_val=X, y_val=bad, sample_weight_val=np.where(ROBOTS, 1.0, 3.0))
-    np.testing.assert_allclose(thrice, history(X_val=X.iloc[repeated], y_val=bad[repeated]), rtol=1e-5)
+    np.testing.assert_allclose(
+        thrice, history(X_val=X.iloc[repeated], y_val=bad[repeated]), rtol=1e-5
+    )
     with pytest.raises(ValueError, match="sample_weight_val must have at least one positive value"):
         history(X_val=X, y_val=Y, sample_weight_val=np.zeros(N))
     with pytest.raises(ValueError, match="sample_weight_val with both"):

@@ -16,14 +16,19 @@ from sklearn_autorec.datasets import fetch_frappe
 def parser(description):
     """Command-line options that every script has."""
     p = argparse.ArgumentParser(description=description)
-    p.add_argument("--data-home", default=None, help="folder with frappe_x1/ (default: SKLEARN_AUTOREC_DATA)")
+    p.add_argument(
+        "--data-home", default=None, help="folder with frappe_x1/ (default: SKLEARN_AUTOREC_DATA)"
+    )
     p.add_argument("--threads", type=int, default=2)
     return p
 
 
 def frappe(data_home):
     """Train, valid and test as (DataFrame, labels)."""
-    return {s: fetch_frappe(subset=s, data_home=data_home, return_X_y=True) for s in ("train", "valid", "test")}
+    return {
+        s: fetch_frappe(subset=s, data_home=data_home, return_X_y=True)
+        for s in ("train", "valid", "test")
+    }
 
 
 def scores(y, p):
@@ -33,7 +38,9 @@ def scores(y, p):
 
 def print_machine():
     """One line that says where and with what the figures were measured."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "scikit-learn", "skorch", "numpy", "pandas"))
+    versions = ", ".join(
+        f"{name} {version(name)}" for name in ("torch", "scikit-learn", "skorch", "numpy", "pandas")
+    )
     print(
         f"# {time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {versions}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
     )
@@ -58,7 +65,9 @@ class BareFM(torch.nn.Module):
 
     def __init__(self, sizes, dim):
         super().__init__()
-        self.register_buffer("offsets", torch.tensor([0, *np.cumsum(sizes)[:-1]], dtype=torch.int64))
+        self.register_buffer(
+            "offsets", torch.tensor([0, *np.cumsum(sizes)[:-1]], dtype=torch.int64)
+        )
         self.emb = torch.nn.Embedding(sum(sizes), dim)
         self.lin = torch.nn.Embedding(sum(sizes), 1)
         for table in (self.emb, self.lin):
@@ -111,7 +120,9 @@ class BareLoop:
             rows = order[start : start + self.batch_size]
             self.optimizer.zero_grad(set_to_none=True)
             logits = self.model(self.ids.index_select(0, rows))
-            torch.nn.functional.binary_cross_entropy_with_logits(logits, self.y.index_select(0, rows)).backward()
+            torch.nn.functional.binary_cross_entropy_with_logits(
+                logits, self.y.index_select(0, rows)
+            ).backward()
             self.optimizer.step()
 
 

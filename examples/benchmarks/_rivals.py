@@ -33,7 +33,9 @@ class CodedColumns(BaseEstimator):
 
     def fit(self, X):
         """Remember the values of each text column."""
-        text = [i for i, column in enumerate(X) if not pd.api.types.is_numeric_dtype(X[column].dtype)]
+        text = [
+            i for i, column in enumerate(X) if not pd.api.types.is_numeric_dtype(X[column].dtype)
+        ]
         self.values_ = {i: pd.Index(X.iloc[:, i].dropna().unique()) for i in text}
         return self
 
@@ -88,7 +90,9 @@ class _LightGBM(BaseEstimator):
             return self
         valid = self.columns_.transform(X_val), y_val
         draws = (
-            [{}] if self.how == "stopped" else ParameterSampler(space(), self.trials, random_state=self.random_state)
+            [{}]
+            if self.how == "stopped"
+            else ParameterSampler(space(), self.trials, random_state=self.random_state)
         )
         best = np.inf
         for params in draws:
@@ -287,7 +291,9 @@ def one_hot(linear, min_frequency=None):
         [
             (
                 "numbers",
-                make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler()),
+                make_pipeline(
+                    SimpleImputer(strategy="median", add_indicator=True), StandardScaler()
+                ),
                 make_column_selector(dtype_include="number"),
             ),
             (
@@ -312,9 +318,13 @@ def one_hot_ridge():
 
 def crossed_logistic(seed):
     """Logistic regression over columns and the crosses that AutoCross finds."""
-    return make_pipeline(AutoCross(output="onehot", random_state=seed), LogisticRegression(solver="newton-cg"))
+    return make_pipeline(
+        AutoCross(output="onehot", random_state=seed), LogisticRegression(solver="newton-cg")
+    )
 
 
 def crossed_ridge(seed):
     """The same for ratings."""
-    return make_pipeline(AutoCross(output="onehot", loss="squared_error", random_state=seed), Ridge(alpha=1.0))
+    return make_pipeline(
+        AutoCross(output="onehot", loss="squared_error", random_state=seed), Ridge(alpha=1.0)
+    )

@@ -31,7 +31,8 @@ PARTS = ("train", "valid", "test")
 class Source:
     """How a folder of the data is read. What is None or empty stands in its meta.json."""
 
-    split: str | None = None  # the column of interactions.parquet that says the part; None: a file per part
+    # The column of interactions.parquet that says the part; None: a file per part.
+    split: str | None = None
     drop: tuple[str, ...] = ()  # neither features nor labels
     time: str | None = None  # the column that orders the rows, if it is not a feature
     pooled: bool = False  # parts are pooled and cut anew
@@ -90,7 +91,11 @@ class Table:
 
 def tables(ratings=False):
     """Names of all tables, or of those with ratings."""
-    return [n for n in SOURCES if not ratings or n in ("ml-1m", "ml-100k", "insteval", "xmarket_ratings")]
+    return [
+        n
+        for n in SOURCES
+        if not ratings or n in ("ml-1m", "ml-100k", "insteval", "xmarket_ratings")
+    ]
 
 
 def available(data_home=None):
@@ -176,7 +181,10 @@ def load(name, rows=20_000, seed=0, *, integers=False, data_home=None):
     values = {"name": name, "numeric": numeric, "time": source.time, "ordered": source.ordered}
     for part, frame in zip(PARTS, parts, strict=True):
         values[f"X_{part}"] = pd.DataFrame(
-            {f: as_number(frame[f], integers) if f in numeric else as_text(frame[f]) for f in fields}
+            {
+                f: as_number(frame[f], integers) if f in numeric else as_text(frame[f])
+                for f in fields
+            }
         )
         values[f"y_{part}"] = frame["label"].to_numpy(dtype="int64")
         if source.time is not None:

@@ -43,8 +43,12 @@ OURS = {
     "CTRClassifier()": lambda seed: CTRClassifier(random_state=seed),
     "CTRClassifier() alone": lambda seed: Alone(CTRClassifier(random_state=seed)),
     "CTRClassifier(network='fm')": lambda seed: CTRClassifier(network="fm", random_state=seed),
-    "CTRClassifier(network='dcnv2')": lambda seed: CTRClassifier(network="dcnv2", random_state=seed),
-    "CTRClassifier(network='autoint')": lambda seed: CTRClassifier(network="autoint", random_state=seed),
+    "CTRClassifier(network='dcnv2')": lambda seed: CTRClassifier(
+        network="dcnv2", random_state=seed
+    ),
+    "CTRClassifier(network='autoint')": lambda seed: CTRClassifier(
+        network="autoint", random_state=seed
+    ),
 }
 
 OUR_RATINGS = {

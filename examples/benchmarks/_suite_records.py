@@ -120,5 +120,6 @@ def finished(records, key, params, retry=False):
     """Whether a record with these parameters is there; with ``retry`` failed ones do not count."""
     wanted = ("ok",) if retry else DONE
     return any(
-        key_of(record) == key and record["params"] == params and record["status"] in wanted for record in records
+        key_of(record) == key and record["params"] == params and record["status"] in wanted
+        for record in records
     )

@@ -82,9 +82,15 @@ def draw(panels, path):
 
     heights = [_height(mean_ranks, difference) for _, mean_ranks, difference in panels]
     figure, axes = plt.subplots(
-        len(panels), 1, figsize=(9, 0.24 * sum(heights) + 0.4 * len(panels)), height_ratios=heights, squeeze=False
+        len(panels),
+        1,
+        figsize=(9, 0.24 * sum(heights) + 0.4 * len(panels)),
+        height_ratios=heights,
+        squeeze=False,
     )
-    for axis, (title, mean_ranks, difference), height in zip(axes[:, 0], panels, heights, strict=True):
+    for axis, (title, mean_ranks, difference), height in zip(
+        axes[:, 0], panels, heights, strict=True
+    ):
         _draw_panel(axis, title, mean_ranks.sort_values(), difference, height)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,10 +119,14 @@ def _draw_panel(axis, title, mean_ranks, difference, height):
     if np.isfinite(difference):
         end = min(low + difference, high)
         axis.plot([low, low, end, end], [-1.35, -1.55, -1.55, -1.35], color="black", lw=1)
-        axis.text(low, -1.65, f"critical difference {difference:.2f}", ha="left", va="bottom", fontsize=8)
+        axis.text(
+            low, -1.65, f"critical difference {difference:.2f}", ha="left", va="bottom", fontsize=8
+        )
     bars = 0.6 + 0.7 * len(runs)
     for k, (first, last) in enumerate(runs):
-        axis.hlines(0.6 + 0.7 * k, values[first] - 0.06, values[last] + 0.06, color="tab:blue", lw=3.5)
+        axis.hlines(
+            0.6 + 0.7 * k, values[first] - 0.06, values[last] + 0.06, color="tab:blue", lw=3.5
+        )
     left = (n + 1) // 2
     for k in range(n):
         line = k if k < left else n - 1 - k
@@ -124,7 +134,9 @@ def _draw_panel(axis, title, mean_ranks, difference, height):
         edge = low - 0.04 * n if k < left else high + 0.04 * n
         axis.plot([values[k], values[k], edge], [0, y, y], color="0.4", lw=0.8)
         label = f"{names[k]}  {values[k]:.2f}" if k < left else f"{values[k]:.2f}  {names[k]}"
-        axis.text(edge, y, f" {label} ", ha="right" if k < left else "left", va="center", fontsize=9)
+        axis.text(
+            edge, y, f" {label} ", ha="right" if k < left else "left", va="center", fontsize=9
+        )
 
 
 def rst_table(header, rows):
@@ -132,7 +144,9 @@ def rst_table(header, rows):
     cells = [[str(c) for c in row] for row in [header, *rows]]
     widths = [max(len(row[j]) for row in cells) for j in range(len(header))]
     rule = "  ".join("=" * w for w in widths)
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    lines = [
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells
+    ]
     return "\n".join([rule, lines[0], rule, *lines[1:], rule])
 
 
@@ -150,7 +164,11 @@ def _table_of(frame, task):
             cells.append(f"{group[metric].mean():.{digits}f}{spread}")
         gave_up = "gave_up_" in group and bool((group["gave_up_"] == True).any())  # noqa: E712  (missing is not true)
         cells.append(f"{group['fit_cpu_s'].mean():.1f}" + (" (gave up)" if gave_up else ""))
-        cells += [f"{group['bytes'].mean() / 1e6:.2f}", f"{group['ms_p50'].mean():.2f}", str(len(group))]
+        cells += [
+            f"{group['bytes'].mean() / 1e6:.2f}",
+            f"{group['ms_p50'].mean():.2f}",
+            str(len(group)),
+        ]
         rows.append(cells)
     return rst_table(["model", *METRICS[task], *COSTS.values(), "seeds"], rows)
 
@@ -193,8 +211,14 @@ def _duels(frame, task):
             continue
         order = ranks(scores, more).mean().sort_values().index
         ahead = wins(scores, more)
-        rows = [[a, *("" if a == b else f"{ahead.loc[a, b]}-{ahead.loc[b, a]}" for b in order)] for a in order]
-        texts.append(f"{metric}, wins-losses of the row against the column\n\n" + rst_table(["model", *order], rows))
+        rows = [
+            [a, *("" if a == b else f"{ahead.loc[a, b]}-{ahead.loc[b, a]}" for b in order)]
+            for a in order
+        ]
+        texts.append(
+            f"{metric}, wins-losses of the row against the column\n\n"
+            + rst_table(["model", *order], rows)
+        )
     return "\n\n".join(texts)
 
 
@@ -209,7 +233,11 @@ def report(records, picture=None, code=None, models=None):
         part = frame[frame["task"] == task] if len(frame) else frame
         if models:
             part = part[part["model"].isin(models)]
-        sizes = sorted(part["rows"].unique(), key=lambda r: (r != 20_000, isinstance(r, str), r)) if len(part) else []
+        sizes = (
+            sorted(part["rows"].unique(), key=lambda r: (r != 20_000, isinstance(r, str), r))
+            if len(part)
+            else []
+        )
         for size in sizes:
             here = part[part["rows"] == size]
             title = f"{task}, {'all' if size == 'full' else f'{size:,}'} training rows"
@@ -226,7 +254,10 @@ def report(records, picture=None, code=None, models=None):
             if summary:
                 lines += ["Mean ranks", "", summary, "", *notes, "", _duels(here, task), ""]
             if not any(t == task for t, _ in drawn):
-                drawn += [(task, (f"{title}: mean rank by {m}, {n} tables", r, d)) for m, r, d, n in panels]
+                drawn += [
+                    (task, (f"{title}: mean rank by {m}, {n} tables", r, d))
+                    for m, r, d, n in panels
+                ]
     if failed:
         lines += ["Failed", ""] + [
             f"{r['task']} {r['table']} {r['rows'] or 'full'} {r['model']} seed {r['seed']}: {r['error']}"

@@ -31,7 +31,9 @@ class _Network(nn.Module):
                 bins, d_embedding, activation=False, version="B"
             )
         self.sizes = sizes
-        self.tables = nn.ModuleList(nn.Embedding(n, d_embedding) if n > ONE_HOT else nn.Identity() for n in sizes)
+        self.tables = nn.ModuleList(
+            nn.Embedding(n, d_embedding) if n > ONE_HOT else nn.Identity() for n in sizes
+        )
         for table in self.tables:
             if isinstance(table, nn.Embedding):
                 nn.init.normal_(table.weight, std=0.1)
@@ -94,17 +96,27 @@ class _TabM(BaseEstimator):
         import rtdl_num_embeddings
 
         numeric = [c for c in X if pd.api.types.is_numeric_dtype(X[c].dtype)]
-        self.values_ = {c: {v: k + 1 for k, v in enumerate(X[c].dropna().unique())} for c in X if c not in numeric}
-        self.numeric_ = {c: (X[c].median(), X[c].mean(), X[c].std()) for c in numeric if X[c].nunique() > 1}
+        self.values_ = {
+            c: {v: k + 1 for k, v in enumerate(X[c].dropna().unique())}
+            for c in X
+            if c not in numeric
+        }
+        self.numeric_ = {
+            c: (X[c].median(), X[c].mean(), X[c].std()) for c in numeric if X[c].nunique() > 1
+        }
         self.marked_ = [c for c in self.numeric_ if X[c].isna().any()]
         x, ids = self._encode(X)
-        bins = rtdl_num_embeddings.compute_bins(x, n_bins=min(48, len(x) - 1)) if self.numeric_ else []
+        bins = (
+            rtdl_num_embeddings.compute_bins(x, n_bins=min(48, len(x) - 1)) if self.numeric_ else []
+        )
         sizes = [len(v) + 1 for v in self.values_.values()] + [2] * len(self.marked_)
         return x, ids, bins, sizes
 
     def _encode(self, X):
         x = [(X[c].fillna(median) - mean) / std for c, (median, mean, std) in self.numeric_.items()]
-        ids = [X[c].map(values).fillna(0) for c, values in self.values_.items()] + [X[c].isna() for c in self.marked_]
+        ids = [X[c].map(values).fillna(0) for c, values in self.values_.items()] + [
+            X[c].isna() for c in self.marked_
+        ]
         return (
             torch.from_numpy(np.stack([np.asarray(c, dtype=np.float32) for c in x], 1))
             if x
@@ -116,15 +128,25 @@ class _TabM(BaseEstimator):
         """Fit; of the epochs the one of least validation loss is kept."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state or 0)
-            return self._fit(X, np.asarray(y, dtype=np.float32), X_val, np.asarray(y_val, dtype=np.float32))
+            return self._fit(
+                X, np.asarray(y, dtype=np.float32), X_val, np.asarray(y_val, dtype=np.float32)
+            )
 
     def _fit(self, X, y, X_val, y_val):
         self.scale_ = (0.0, 1.0) if self._classifier else (float(y.mean()), float(y.std()))
         x, ids, bins, sizes = self._prepare(X, y)
         y = torch.from_numpy((y - self.scale_[0]) / self.scale_[1])
-        self.network_ = _Network(bins, sizes, self.members, self.n_blocks, self.d_block, self.dropout)
-        loss_function = nn.functional.binary_cross_entropy_with_logits if self._classifier else nn.functional.mse_loss
-        optimizer = torch.optim.AdamW(self.network_.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        self.network_ = _Network(
+            bins, sizes, self.members, self.n_blocks, self.d_block, self.dropout
+        )
+        loss_function = (
+            nn.functional.binary_cross_entropy_with_logits
+            if self._classifier
+            else nn.functional.mse_loss
+        )
+        optimizer = torch.optim.AdamW(
+            self.network_.parameters(), lr=self.lr, weight_decay=self.weight_decay
+        )
         end, best, waited, self.gave_up_ = time.process_time() + SECONDS_A_FIT, np.inf, 0, False
         kept = copy.deepcopy(self.network_.state_dict())
         for epoch in range(self.max_epochs):

@@ -31,7 +31,12 @@ def peak():
 def fit(rows, fields, cardinality, pipe):
     """Fit once and send figures."""
     X, y, truth = make_ctr(
-        rows, n_fields=fields, cardinality=cardinality, pairs=N_CROSSES, informative_fields=5, random_state=0
+        rows,
+        n_fields=fields,
+        cardinality=cardinality,
+        pairs=N_CROSSES,
+        informative_fields=5,
+        random_state=0,
     )
     table = peak()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -39,7 +44,9 @@ def fit(rows, fields, cardinality, pipe):
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     seen = sum(n * rows for record in cross.search_history_ for n, rows in record["rounds"])
     found = {tuple(int(name[1:]) for name in c) for c in cross.crosses_}
-    pipe.send((wall, cpu, len(found & set(truth.pairs)), len(found), seen / cpu / 1e6, peak(), table))
+    pipe.send(
+        (wall, cpu, len(found & set(truth.pairs)), len(found), seen / cpu / 1e6, peak(), table)
+    )
 
 
 def in_a_process(*arguments):
@@ -75,7 +82,9 @@ def exponent(sizes, seconds):
 
 def transform_rates(rows):
     """Rows x crosses per CPU second of ``FieldCrosser.transform``, reading the columns included."""
-    print(f"\n{'transform':<10}{'rows':>10}{'crosses':>9}{'ids':>12}{'M/s ids':>10}{'M/s onehot':>12}")
+    print(
+        f"\n{'transform':<10}{'rows':>10}{'crosses':>9}{'ids':>12}{'M/s ids':>10}{'M/s onehot':>12}"
+    )
     one = [("c0", "c1")]
     ten = [("c0", "c1"), ("c1", "c2"), ("c2", "c3"), ("c3", "c4"), ("c0", "c5"), ("c1", "c5")]
     ten += [("c0", "c2", "c5"), ("c1", "c3"), ("c2", "c5"), ("c0", "c4")]
@@ -92,13 +101,18 @@ def transform_rates(rows):
                     seconds.append(time.process_time() - start)
                 rates.append(rows * len(crosses) / np.median(seconds) / 1e6)
             ids = max(crosser.n_ids_)
-            print(f"{kind:<10}{rows:>10,}{len(crosses):>9}{ids:>12,}{rates[0]:>10.1f}{rates[1]:>12.1f}", flush=True)
+            print(
+                f"{kind:<10}{rows:>10,}{len(crosses):>9}{ids:>12,}{rates[0]:>10.1f}{rates[1]:>12.1f}",
+                flush=True,
+            )
 
 
 def one_row():
     """Milliseconds of ``transform`` for one row and ten crosses."""
     X = zipf_table(100_000, [10, 100, 1000, 10_000, 100_000, 50], "str")
-    crosser = FieldCrosser([(i, j) for i in range(5) for j in range(i + 1, 5)], output="onehot").fit(X)
+    crosser = FieldCrosser(
+        [(i, j) for i in range(5) for j in range(i + 1, 5)], output="onehot"
+    ).fit(X)
     rows = [X.iloc[i : i + 1] for i in range(500)]
     seconds = []
     for row in rows:

@@ -35,7 +35,13 @@ def load(name, data_home):
     if name != "planted":
         return load_public(name, data_home)
     X, y, _ = make_ctr(
-        40_000, n_fields=12, cardinality=12, pairs=PLANTED, informative_fields=3, base_rate=0.3, random_state=0
+        40_000,
+        n_fields=12,
+        cardinality=12,
+        pairs=PLANTED,
+        informative_fields=3,
+        base_rate=0.3,
+        random_state=0,
     )
     return X[:30_000], y[:30_000], X[30_000:], y[30_000:], []
 
@@ -43,9 +49,14 @@ def load(name, data_home):
 def trees(categorical, seed):
     """Boosting, with categories (of 250 most frequent values and the others) as such."""
     codes = OrdinalEncoder(
-        handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan, max_categories=250
+        handle_unknown="use_encoded_value",
+        unknown_value=np.nan,
+        encoded_missing_value=np.nan,
+        max_categories=250,
     )
-    columns = make_column_transformer((codes, categorical), remainder="passthrough", verbose_feature_names_out=False)
+    columns = make_column_transformer(
+        (codes, categorical), remainder="passthrough", verbose_feature_names_out=False
+    )
     boosting = HistGradientBoostingClassifier(
         learning_rate=0.05,
         max_iter=150,
@@ -58,7 +69,12 @@ def trees(categorical, seed):
 
 def network(seed):
     return CTRClassifier(
-        network="deepfm", lr=0.003, max_epochs=10, early_stopping=True, random_state=seed, device="cpu"
+        network="deepfm",
+        lr=0.003,
+        max_epochs=10,
+        early_stopping=True,
+        random_state=seed,
+        device="cpu",
     )
 
 
@@ -74,7 +90,9 @@ def methods(X, y, categorical, n, seed):
         return FieldCrosser([tuple(cross) for cross in crosses], output="onehot"), len(crosses)
 
     def autocross(**options):
-        found = AutoCross(max_crosses=n, max_order=2, n_bins=10, random_state=seed, **options).fit(X, y)
+        found = AutoCross(max_crosses=n, max_order=2, n_bins=10, random_state=seed, **options).fit(
+            X, y
+        )
         return crossed(found.crosses_)
 
     def glider(model):
@@ -82,11 +100,15 @@ def methods(X, y, categorical, n, seed):
 
     def features():
         # Searched here to count them and to be timed; fitted once more with the model, since training rows need their own means.
-        aefe = AEFE(append=False, paradigms=("count", "nunique", "ratio", "target"), random_state=seed)
+        aefe = AEFE(
+            append=False, paradigms=("count", "nunique", "ratio", "target"), random_state=seed
+        )
         count = len(aefe.fit(X, y).features_)
         if not count:
             return crossed([])
-        return FeatureUnion([("single", crossed([])[0]), ("pairs", make_pipeline(aefe, StandardScaler()))]), count
+        return FeatureUnion(
+            [("single", crossed([])[0]), ("pairs", make_pipeline(aefe, StandardScaler()))]
+        ), count
 
     return {
         "no crosses": lambda: crossed([]),
@@ -95,7 +117,9 @@ def methods(X, y, categorical, n, seed):
         "AutoCross(min_gain=0)": lambda: autocross(min_gain=0.0),
         "GLIDER of boosting": lambda: glider(trees(categorical, seed)),
         "GLIDER of a DeepFM": lambda: glider(network(seed)),
-        "AEFE: strongest pairs": lambda: crossed(AEFE(max_features=0, random_state=seed).fit(X, y).pairs_[:n]),
+        "AEFE: strongest pairs": lambda: crossed(
+            AEFE(max_features=0, random_state=seed).fit(X, y).pairs_[:n]
+        ),
         "AEFE: features": features,
     }
 
@@ -115,7 +139,9 @@ def main():
         print(f"\n{name}: {len(X):,} rows to train and validate, {len(X_test):,} to test")
         results, chosen = {}, []
         for seed in range(args.seeds):
-            Z, Z_valid, t, t_valid = train_test_split(X, y, test_size=0.1, stratify=y, random_state=seed)
+            Z, Z_valid, t, t_valid = train_test_split(
+                X, y, test_size=0.1, stratify=y, random_state=seed
+            )
             for method, make in methods(Z, t, categorical, args.crosses, seed).items():
                 start = time.process_time()
                 columns, count = make()
@@ -125,8 +151,12 @@ def main():
                 found = scores(y_test, model.predict_proba(X_test)[:, 1])
                 results.setdefault(method, []).append((*found, search, fit, count))
                 if isinstance(columns, FieldCrosser):
-                    chosen.append(f"{method}, seed {seed}: {', '.join(map(' x '.join, columns.crosses))}")
-        print(f"{'':24s}{'AUC':>16s}{'log loss':>18s}{'search CPU s':>14s}{'fit CPU s':>11s}{'crosses':>9s}")
+                    chosen.append(
+                        f"{method}, seed {seed}: {', '.join(map(' x '.join, columns.crosses))}"
+                    )
+        print(
+            f"{'':24s}{'AUC':>16s}{'log loss':>18s}{'search CPU s':>14s}{'fit CPU s':>11s}{'crosses':>9s}"
+        )
         for method, found in results.items():
             mean, std = np.mean(found, axis=0), np.std(found, axis=0)
             counts = sorted({int(row[4]) for row in found})

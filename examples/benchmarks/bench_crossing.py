@@ -22,7 +22,12 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    PolynomialFeatures,
+    StandardScaler,
+)
 
 from sklearn_autorec.datasets import fetch_adult, fetch_criteo_sample
 from sklearn_autorec.exceptions import UnknownCategoryWarning
@@ -30,14 +35,17 @@ from sklearn_autorec.feature_crossing import AutoCross
 from sklearn_autorec.preprocessing import FieldEncoder
 
 FETCH = {"adult": fetch_adult, "criteo_sample": fetch_criteo_sample}
-MIN_ROWS = {"adult": 5, "criteo_sample": 50}  # of a category in the one-hot columns whose products are taken
+# Of a category in the one-hot columns whose products are taken.
+MIN_ROWS = {"adult": 5, "criteo_sample": 50}
 
 
 def load(name, data_home):
     """Rows for training, labels, test rows, labels, numeric columns; these as floats, with missing values."""
     parts = [FETCH[name](subset=s, data_home=data_home) for s in ("train", "valid", "test")]
     numeric = [c for c in parts[0].data if c not in parts[0].categorical_features]
-    X = pd.concat([part.data for part in parts[:2]], ignore_index=True).astype(dict.fromkeys(numeric, "float64"))
+    X = pd.concat([part.data for part in parts[:2]], ignore_index=True).astype(
+        dict.fromkeys(numeric, "float64")
+    )
     y = np.concatenate([part.target for part in parts[:2]])
     return X, y, parts[2].data.astype(dict.fromkeys(numeric, "float64")), parts[2].target, numeric
 
@@ -54,7 +62,11 @@ class Linear:
         best = np.inf
         for C in self.grid:
             model = LogisticRegression(C=C, solver="newton-cg", max_iter=1000).fit(Z, y)
-            loss = scores(y_valid, model.predict_proba(Z_valid)[:, 1])[1] if len(self.grid) > 1 else 0.0
+            loss = (
+                scores(y_valid, model.predict_proba(Z_valid)[:, 1])[1]
+                if len(self.grid) > 1
+                else 0.0
+            )
             if loss < best:
                 self.model, best = model, loss
         return self
@@ -72,7 +84,9 @@ class Boosting:
     def _table(self, X):
         X = X.copy()
         for name, categories in self.categories.items():
-            X[name] = X[name].where(X[name].isin(categories)).astype(pd.CategoricalDtype(categories))
+            X[name] = (
+                X[name].where(X[name].isin(categories)).astype(pd.CategoricalDtype(categories))
+            )
         return X
 
     def fit(self, X, y, X_valid, y_valid):
@@ -118,9 +132,12 @@ def products(min_rows, n_columns, options):
     encoder = FieldEncoder(min_frequency=min_rows, n_quantiles=1000)
     single = AutoCross(max_crosses=0, scale=False, encoder=encoder, **options)
     pairs = make_pipeline(
-        PolynomialFeatures(2, interaction_only=True, include_bias=False), SelectKBest(chi2, k=n_columns)
+        PolynomialFeatures(2, interaction_only=True, include_bias=False),
+        SelectKBest(chi2, k=n_columns),
     )
-    return make_pipeline(single, FeatureUnion([("single", FunctionTransformer()), ("pairs", pairs)]))
+    return make_pipeline(
+        single, FeatureUnion([("single", FunctionTransformer()), ("pairs", pairs)])
+    )
 
 
 def models(name, numeric, categorical, seed, n_columns):
@@ -157,7 +174,9 @@ def main():
         print(f"\n{name}: {len(X):,} rows to train and validate, {len(X_test):,} to test")
         results, crosses = {}, []
         for seed in range(args.seeds):
-            Z, Z_valid, t, t_valid = train_test_split(X, y, test_size=0.1, stratify=y, random_state=seed)
+            Z, Z_valid, t, t_valid = train_test_split(
+                X, y, test_size=0.1, stratify=y, random_state=seed
+            )
             n_columns = [0]
             for model_name, make in models(name, numeric, categorical, seed, n_columns).items():
                 wall, cpu = time.perf_counter(), time.process_time()
@@ -168,7 +187,9 @@ def main():
                 if model_name.startswith("AutoCross"):
                     crosser = model.columns.crosser_
                     n_columns[0] = sum(crosser.n_ids_)
-                    crosses.append(f"{model_name}, seed {seed}: {', '.join(map(' x '.join, crosser.crosses_))}")
+                    crosses.append(
+                        f"{model_name}, seed {seed}: {', '.join(map(' x '.join, crosser.crosses_))}"
+                    )
         print(f"{'':30s}{'AUC':>16s}{'log loss':>18s}{'CPU s':>8s}{'wall s':>8s}")
         for model_name, found in results.items():
             mean, std = np.mean(found, axis=0), np.std(found, axis=0)

@@ -87,7 +87,9 @@ def measure(values, parts, table, seed):
     start = time.process_time()
     model.fit(table.X_train, table.y_train, X_val=table.X_valid, y_val=table.y_valid)
     seconds = time.process_time() - start
-    probability = {part: model.predict_proba(getattr(table, f"X_{part}"))[:, 1] for part in ("valid", "test")}
+    probability = {
+        part: model.predict_proba(getattr(table, f"X_{part}"))[:, 1] for part in ("valid", "test")
+    }
     return {
         "valid_log_loss": float(log_loss(table.y_valid, probability["valid"])),
         "test_log_loss": float(log_loss(table.y_test, probability["test"])),
@@ -105,7 +107,9 @@ def read(path, parts, rows):
         if record["parts"] == parts and record["rows"] == rows:
             if record["values"] != json.loads(json.dumps(draw(record["configuration"]))):
                 continue  # of another space
-            by_key.setdefault((record["configuration"], record["table"]), {})[record["seed"]] = record
+            by_key.setdefault((record["configuration"], record["table"]), {})[record["seed"]] = (
+                record
+            )
     return by_key
 
 
@@ -186,7 +190,10 @@ def report(args, out=sys.stdout):
             f"{changed or 'the default'}",
             file=out,
         )
-    print("\nmean test regret of the drawn configurations that hold a value (number of them)", file=out)
+    print(
+        "\nmean test regret of the drawn configurations that hold a value (number of them)",
+        file=out,
+    )
     for name, choices in SPACE.items():
         cells = []
         for value in choices:

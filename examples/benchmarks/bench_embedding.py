@@ -21,9 +21,22 @@ from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning,
 from sklearn_autorec.interaction import AutoFIS, RandomInteractions
 from sklearn_autorec.networks import FM, DeepFM
 
-COMMON = {"embedding_dim": 16, "batch_size": 4096, "averaging": 0.99, "id_dropout": 0.0, "device": "cpu"}
+COMMON = {
+    "embedding_dim": 16,
+    "batch_size": 4096,
+    "averaging": 0.99,
+    "id_dropout": 0.0,
+    "device": "cpu",
+}
 NETWORKS = {
-    "fm": {"network": FM(), "embedding_l2": 1e-4, "lr": 3e-3, "max_epochs": 40, "search_epochs": 20, "patience": 3},
+    "fm": {
+        "network": FM(),
+        "embedding_l2": 1e-4,
+        "lr": 3e-3,
+        "max_epochs": 40,
+        "search_epochs": 20,
+        "patience": 3,
+    },
     "deepfm": {
         "network": DeepFM(hidden_units=(64, 64)),
         "embedding_l2": 0.02,
@@ -81,7 +94,16 @@ def main():
                 figures = [*scores(y_val, model.predict_proba(X_val)[:, 1])]
                 figures += scores(y_test, model.predict_proba(X_test)[:, 1])
                 stored = model.nbytes_["total"] - model.nbytes_["network"]
-                results.append([*figures, size, len(pickle.dumps(model)), stored, model.compression_ratio_, seconds])
+                results.append(
+                    [
+                        *figures,
+                        size,
+                        len(pickle.dumps(model)),
+                        stored,
+                        model.compression_ratio_,
+                        seconds,
+                    ]
+                )
                 if name == "AutoFIS":
                     n_kept[seed] = len(model.interactions_)
                 if "AutoDim" in name:

@@ -55,23 +55,35 @@ def main():
     p.add_argument("--only", nargs="*", default=[*ROWS])
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--json", help="append one line per fit")
-    p.add_argument("--ensemble", action="store_true", help="also average the probabilities of all fitted networks")
+    p.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="also average the probabilities of all fitted networks",
+    )
     args = p.parse_args()
     torch.set_num_threads(args.threads)
     print_machine()
     data = frappe(args.data_home)
     (X, y), (X_val, y_val), (X_test, y_test) = data["train"], data["valid"], data["test"]
     start = time.perf_counter()
-    linear = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression(C=0.3, max_iter=500)).fit(X, y)
+    linear = make_pipeline(
+        OneHotEncoder(handle_unknown="ignore"), LogisticRegression(C=0.3, max_iter=500)
+    ).fit(X, y)
     auc, loss = scores(y_test, linear.predict_proba(X_test)[:, 1])
-    print(f"{'scikit-learn OneHot + LR':28s} test {auc:.4f} / {loss:.4f}   {time.perf_counter() - start:.0f} s")
+    print(
+        f"{'scikit-learn OneHot + LR':28s} test {auc:.4f} / {loss:.4f}   {time.perf_counter() - start:.0f} s"
+    )
     members = {"valid": [], "test": []}
     for name in args.only:
         results, kept = [], ""
         for seed in range(args.seeds):
             options = dict(ROWS[name])
-            if isinstance(options.get("search"), RandomInteractions) and kept_by_search.get(name.split(" + ")[0]):
-                options["search"] = RandomInteractions(n_interactions=kept_by_search[name.split(" + ")[0]][seed])
+            if isinstance(options.get("search"), RandomInteractions) and kept_by_search.get(
+                name.split(" + ")[0]
+            ):
+                options["search"] = RandomInteractions(
+                    n_interactions=kept_by_search[name.split(" + ")[0]][seed]
+                )
             start = time.perf_counter()
             model = CTRClassifier(random_state=seed, **options).fit(X, y, X_val=X_val, y_val=y_val)
             seconds = time.perf_counter() - start
@@ -79,12 +91,20 @@ def main():
             members["valid"].append(p_val)
             members["test"].append(p_test)
             results.append(
-                (*scores(y_val, p_val), *scores(y_test, p_test), seconds, model.n_iter_, len(pickle.dumps(model)))
+                (
+                    *scores(y_val, p_val),
+                    *scores(y_test, p_test),
+                    seconds,
+                    model.n_iter_,
+                    len(pickle.dumps(model)),
+                )
             )
             if "search" in options:
                 kept = f"  kept {len(model.interactions_)}"
                 if isinstance(options["search"], AutoFIS):
-                    kept_by_search.setdefault(name.split(" + ")[0], []).append(len(model.interactions_))
+                    kept_by_search.setdefault(name.split(" + ")[0], []).append(
+                        len(model.interactions_)
+                    )
             if args.json:
                 with open(args.json, "a") as f:
                     print(json.dumps({"name": name, "seed": seed, "result": results[-1]}), file=f)

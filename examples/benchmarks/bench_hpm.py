@@ -72,14 +72,18 @@ def regrets(function, gradient, n, minimum, seeds, **options):
     options = dict(options)
     slope = gradient if options.pop("slopes") else None
     found = [
-        population_minimize(function, n, slope, population=POPULATION, n_steps=STEPS, random_state=seed, **options).fun
+        population_minimize(
+            function, n, slope, population=POPULATION, n_steps=STEPS, random_state=seed, **options
+        ).fun
         for seed in range(seeds)
     ]
     return np.array(found) - minimum
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=100)
     seeds = parser.parse_args().seeds
     problems = [
@@ -90,7 +94,10 @@ def main():
         f"simple regret after {POPULATION * STEPS} evaluations, mean / median [standard error of the mean], {seeds} seeds"
     )
     for name, function, gradient, n, minimum, lengths in problems:
-        methods = [("random search", {}), ("PBT (mutation only)", {"slopes": False, "explore": "random"})]
+        methods = [
+            ("random search", {}),
+            ("PBT (mutation only)", {"slopes": False, "explore": "random"}),
+        ]
         for length in lengths:
             step = {"slopes": True, "hyper_step": length}
             methods += [

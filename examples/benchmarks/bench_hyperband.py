@@ -16,7 +16,12 @@ import pandas as pd
 import torch
 from _common import frappe, parser, print_machine, scores
 from scipy.stats import loguniform, uniform
-from sklearn.model_selection import ParameterSampler, PredefinedSplit, RandomizedSearchCV, ShuffleSplit
+from sklearn.model_selection import (
+    ParameterSampler,
+    PredefinedSplit,
+    RandomizedSearchCV,
+    ShuffleSplit,
+)
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import CTRProblem
@@ -30,10 +35,16 @@ SEARCH_EPOCHS = 2
 
 def warm_against_cold(args):
     """Each seed makes its data, its candidates and its initial weights; both ways get the same."""
-    space = {"lr": loguniform(1e-3, 0.3), "embedding_l2": loguniform(1e-5, 0.1), "embedding_dim": [4, 8]}
+    space = {
+        "lr": loguniform(1e-3, 0.3),
+        "embedding_l2": loguniform(1e-5, 0.1),
+        "embedding_dim": [4, 8],
+    }
     rows = []
     for seed in range(args.first_seed, args.first_seed + args.seeds):
-        problem = CTRProblem(n_fields=6, cardinality=8, pairs=3, informative_fields=2, random_state=seed)
+        problem = CTRProblem(
+            n_fields=6, cardinality=8, pairs=3, informative_fields=2, random_state=seed
+        )
         (X, y, _), (X_test, y_test, truth) = (
             problem.sample(n, random_state=s) for s, n in ((1, args.rows), (2, 20_000))
         )
@@ -64,7 +75,9 @@ def warm_against_cold(args):
                 }
             )
             print(
-                pd.DataFrame(rows[-1:]).to_string(index=False, header=len(rows) == 1, float_format="{:.4f}".format),
+                pd.DataFrame(rows[-1:]).to_string(
+                    index=False, header=len(rows) == 1, float_format="{:.4f}".format
+                ),
                 flush=True,
             )
     table = pd.DataFrame(rows).pivot(index="seed", columns="warm")
@@ -74,7 +87,9 @@ def warm_against_cold(args):
         print(
             f"{name} log loss, warm less cold: {difference.mean():+.4f} +- {error:.4f} (standard error), {table[name].mean().to_dict()}"
         )
-    ratio = {name: (table[name][True] / table[name][False]) for name in ("units", "seconds", "processor")}
+    ratio = {
+        name: (table[name][True] / table[name][False]) for name in ("units", "seconds", "processor")
+    }
     for name, r in ratio.items():
         print(f"{name}: {r.median():.3f} of cold [{r.min():.3f}, {r.max():.3f}]")
 
@@ -83,9 +98,18 @@ def frappe_space(hidden_units):
     """Networks, searches, sizes, rates; dropout where a network has it."""
     common = {"embedding_dim": [4, 8, 16, 32], "lr": loguniform(3e-4, 3e-2)}
     return [
-        {"network": [FM()], "search": [None, AutoFIS(), PEP(target_sparsity=0.5), AutoDim()], **common},
+        {
+            "network": [FM()],
+            "search": [None, AutoFIS(), PEP(target_sparsity=0.5), AutoDim()],
+            **common,
+        },
         *(
-            {"network": [network], "search": [None, AutoFIS()], "network__dropout": uniform(0, 0.5), **common}
+            {
+                "network": [network],
+                "search": [None, AutoFIS()],
+                "network__dropout": uniform(0, 0.5),
+                **common,
+            }
             for network in (DeepFM(hidden_units), IPNN(hidden_units))
         ),
     ]
@@ -133,14 +157,21 @@ def hyperband_against_random(args):
             for p, r, new in zip(found["params"], found["n_resources_spent"], first, strict=True)
         )
         seconds = {"Hyperband": time.perf_counter() - start}
-        drawn = list(ParameterSampler(frappe_space(tuple(args.hidden_units)), spent, random_state=seed))
+        drawn = list(
+            ParameterSampler(frappe_space(tuple(args.hidden_units)), spent, random_state=seed)
+        )
         cost = np.cumsum([epochs_of(p, max_epochs) for p in drawn])
         n_iter = int(np.searchsorted(cost, spent)) + 1
-        random = RandomizedSearchCV(model, frappe_space(tuple(args.hidden_units)), n_iter=n_iter, **options)
+        random = RandomizedSearchCV(
+            model, frappe_space(tuple(args.hidden_units)), n_iter=n_iter, **options
+        )
         start = time.perf_counter()
         random.fit(both, labels)
         seconds["random"] = time.perf_counter() - start
-        for name, search, epochs in (("Hyperband", hyperband, spent), ("random", random, cost[n_iter - 1])):
+        for name, search, epochs in (
+            ("Hyperband", hyperband, spent),
+            ("random", random, cost[n_iter - 1]),
+        ):
             best = search.best_params_
             final = CTRClassifier(**model.get_params(deep=False)).set_params(**best).fit(X, y)
             auc, loss = scores(y_test, final.predict_proba(X_test)[:, 1])
@@ -161,11 +192,15 @@ def hyperband_against_random(args):
                 }
             )
             print(
-                pd.DataFrame(rows[-1:]).to_string(index=False, header=len(rows) == 1, float_format="{:.4f}".format),
+                pd.DataFrame(rows[-1:]).to_string(
+                    index=False, header=len(rows) == 1, float_format="{:.4f}".format
+                ),
                 flush=True,
             )
     print("\nmedians")
-    table = pd.DataFrame(rows).groupby("search")[["epochs", "validation", "test", "test AUC", "seconds"]]
+    table = pd.DataFrame(rows).groupby("search")[
+        ["epochs", "validation", "test", "test AUC", "seconds"]
+    ]
     print(table.median().to_string(float_format="{:.4f}".format))
 
 
@@ -176,9 +211,15 @@ def main():
     p.add_argument("--first-seed", type=int, default=0)
     p.add_argument("--rows", type=int, default=None, help="training rows (warm: 2000; frappe: all)")
     p.add_argument(
-        "--hidden-units", type=int, nargs="*", default=[400, 400, 400], help="frappe: layers of the deep networks"
+        "--hidden-units",
+        type=int,
+        nargs="*",
+        default=[400, 400, 400],
+        help="frappe: layers of the deep networks",
     )
-    p.add_argument("--max-epochs", type=int, default=None, help="epochs of a winner (warm: 27; frappe: 9)")
+    p.add_argument(
+        "--max-epochs", type=int, default=None, help="epochs of a winner (warm: 27; frappe: 9)"
+    )
     args = p.parse_args()
     torch.set_num_threads(args.threads)
     print_machine()

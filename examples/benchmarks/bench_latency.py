@@ -26,7 +26,13 @@ def rows(n_ids, seed=0):
     """Clicks of ``n_ids`` users, each of whom occurs, in at least 100,000 rows."""
     rng, n = np.random.RandomState(seed), max(n_ids, 100_000)
     users = np.concatenate([np.arange(n_ids), rng.randint(n_ids, size=n - n_ids)])
-    X = pd.DataFrame({"user": users.astype(str), "item": rng.randint(50, size=n).astype(str), "x": rng.normal(size=n)})
+    X = pd.DataFrame(
+        {
+            "user": users.astype(str),
+            "item": rng.randint(50, size=n).astype(str),
+            "x": rng.normal(size=n),
+        }
+    )
     return X, rng.randint(2, size=n)
 
 
@@ -38,7 +44,12 @@ def main():
             X, y = rows(n_ids)
             encoder = FieldEncoder(min_frequency=1)
             model = CTRClassifier(
-                embedding_dim=8, max_epochs=1, batch_size=8192, encoder=encoder, random_state=0, **options
+                embedding_dim=8,
+                max_epochs=1,
+                batch_size=8192,
+                encoder=encoder,
+                random_state=0,
+                **options,
             ).fit(X, y)
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "model"
@@ -51,7 +62,8 @@ def main():
                 loaded.predict_proba(row)
                 times.append(time.perf_counter() - started)
             print(
-                f"{name:26}{n_ids:10,}{1000 * np.median(times):9.2f}{size:12,}{4 * model.n_parameters_:15,}", flush=True
+                f"{name:26}{n_ids:10,}{1000 * np.median(times):9.2f}{size:12,}{4 * model.n_parameters_:15,}",
+                flush=True,
             )
 
 

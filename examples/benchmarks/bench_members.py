@@ -125,11 +125,22 @@ def main():
         show("one network", np.mean([scores(y_test, expit(z)) for z in logits], 0))
         show(f"mean of {MEMBERS} fits, logits", scores(y_test, expit(logits.mean(0))))
         show(f"mean of {MEMBERS} fits, probabilities", scores(y_test, expit(logits).mean(0)))
-        packed = [estimator(s, MEMBERS).fit(X, y, X_val=X_val, y_val=y_val) for s in range(args.seeds)]
+        packed = [
+            estimator(s, MEMBERS).fit(X, y, X_val=X_val, y_val=y_val) for s in range(args.seeds)
+        ]
         logits = [m._member_logits(X_test)[..., 0] for m in packed]
-        show(f"{MEMBERS} members, one of them", np.mean([scores(y_test, expit(z)) for of in logits for z in of], 0))
-        show(f"{MEMBERS} members, logits", np.mean([scores(y_test, expit(z.mean(0))) for z in logits], 0))
-        show(f"{MEMBERS} members, probabilities", np.mean([scores(y_test, expit(z).mean(0)) for z in logits], 0))
+        show(
+            f"{MEMBERS} members, one of them",
+            np.mean([scores(y_test, expit(z)) for of in logits for z in of], 0),
+        )
+        show(
+            f"{MEMBERS} members, logits",
+            np.mean([scores(y_test, expit(z.mean(0))) for z in logits], 0),
+        )
+        show(
+            f"{MEMBERS} members, probabilities",
+            np.mean([scores(y_test, expit(z).mean(0)) for z in logits], 0),
+        )
         epochs = [m.n_iter_ for m in singles], [m.n_iter_ for m in packed]
         each = seconds_an_epoch(X, y, args.rounds)
         print(

@@ -20,7 +20,15 @@ from sklearn_autorec import CTRClassifier
 from sklearn_autorec.networks import DeepFM
 from sklearn_autorec.preprocessing import FieldEncoder
 
-TABLES = ["adult", "bank", "credit_default", "criteo_sample", "hotel_bookings", "insteval", "ml-100k"]
+TABLES = [
+    "adult",
+    "bank",
+    "credit_default",
+    "criteo_sample",
+    "hotel_bookings",
+    "insteval",
+    "ml-100k",
+]
 KINDS = {  # of very few, few and more values
     "all numbers": ("number", "number", "number"),
     "all ids": ("id", "id", "id"),
@@ -47,7 +55,11 @@ def as_integers(table):
     X, X_test = table.X_train.copy(), table.X_test.iloc[:TEST_ROWS].copy()
     for name in X:
         present = X[name].dropna()
-        if name not in table.numeric and len(present) and present.astype(str).str.fullmatch(r"-?\d+").all():
+        if (
+            name not in table.numeric
+            and len(present)
+            and present.astype(str).str.fullmatch(r"-?\d+").all()
+        ):
             for frame in (X, X_test):
                 frame[name] = pd.to_numeric(frame[name]).astype("Int64")
     return X, X_test
@@ -114,7 +126,10 @@ def main():
         for name, runs in by_seed.items():
             found[name][data] = np.mean(runs, 0)
             auc, loss, seconds = found[name][data]
-            print(f"{data:16s} {name:28s} AUC {auc:.4f}  log loss {loss:.4f}  {seconds:5.1f} s", flush=True)
+            print(
+                f"{data:16s} {name:28s} AUC {auc:.4f}  log loss {loss:.4f}  {seconds:5.1f} s",
+                flush=True,
+            )
     print("\nlog loss".ljust(30), *(f"{t[:14]:>14s}" for t in args.tables), f"{'mean':>8s}")
     for name, by_table in found.items():
         losses = [by_table[t][1] for t in args.tables]

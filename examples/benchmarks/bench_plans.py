@@ -45,7 +45,13 @@ PLANS = {
 PLANTED = {
     "pairs": {"n_fields": 12, "cardinality": 15, "pairs": 4},
     "main effects, noise": {"n_fields": 20, "cardinality": 15, "informative_fields": 5, "pairs": 2},
-    "triple, copies": {"n_fields": 10, "cardinality": 10, "pairs": 2, "triples": 1, "duplicated_fields": 3},
+    "triple, copies": {
+        "n_fields": 10,
+        "cardinality": 10,
+        "pairs": 2,
+        "triples": 1,
+        "duplicated_fields": 3,
+    },
 }
 PUBLIC = {"frappe": fetch_frappe, "adult": fetch_adult}
 
@@ -71,10 +77,17 @@ def data_sets(rows, seed, data_home):
 
 def pipeline(epochs):
     """Ids of all columns, the best of them, crosses, a network."""
-    ids = OrdinalEncoder(dtype=np.int64, handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2)
+    ids = OrdinalEncoder(
+        dtype=np.int64,
+        handle_unknown="use_encoded_value",
+        unknown_value=-1,
+        encoded_missing_value=-2,
+    )
     steps = [("ids", ids), ("select", SelectKBest(relevance))]
     steps += [("cross", "passthrough")] if AutoCross else []
-    ctr = CTRClassifier(max_epochs=epochs, batch_size=256, early_stopping=False, device="cpu", random_state=0)
+    ctr = CTRClassifier(
+        max_epochs=epochs, batch_size=256, early_stopping=False, device="cpu", random_state=0
+    )
     return Pipeline([*steps, ("ctr", ctr)]).set_output(transform="pandas")
 
 
@@ -91,7 +104,10 @@ def space(n_columns):
         "ctr__averaging": [0.0, 0.99],
     }
     if AutoCross:
-        found["cross"] = ["passthrough", *(AutoCross(max_crosses=n, max_order=2, n_folds=1) for n in (1, 3, 6))]
+        found["cross"] = [
+            "passthrough",
+            *(AutoCross(max_crosses=n, max_order=2, n_folds=1) for n in (1, 3, 6)),
+        ]
     return found
 
 
@@ -107,12 +123,16 @@ def main():
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore", UnknownCategoryWarning)  # small samples of large tables
     print_machine()
-    print(f"# {args.rows} rows, {args.n_iter} candidates, {args.epochs} epochs, crosses: {AutoCross is not None}")
+    print(
+        f"# {args.rows} rows, {args.n_iter} candidates, {args.epochs} epochs, crosses: {AutoCross is not None}"
+    )
     print(f"{'data':20s} seed {'plan':28s} valid loss   test AUC / loss   tried dropped    s")
     losses = {"valid": defaultdict(dict), "test": defaultdict(dict)}
     for seed in range(args.seeds):
         for data, X, y in data_sets(args.rows, seed, args.data_home):
-            X, X_test, y, y_test = train_test_split(X, y, test_size=0.5, stratify=y, random_state=seed)
+            X, X_test, y, y_test = train_test_split(
+                X, y, test_size=0.5, stratify=y, random_state=seed
+            )
             for name in args.only:
                 search = PlanSearchCV(
                     pipeline(args.epochs),
@@ -127,7 +147,9 @@ def main():
                 search.fit(X, y)
                 seconds = time.perf_counter() - start
                 auc, loss = scores(y_test, search.predict_proba(X_test)[:, 1])
-                dropped = sum(block["dropped_after"] is not None for block in search.blocks_.values())
+                dropped = sum(
+                    block["dropped_after"] is not None for block in search.blocks_.values()
+                )
                 tried = len(search.cv_results_["params"])
                 losses["valid"][data, seed][name] = -search.best_score_
                 losses["test"][data, seed][name] = loss
@@ -136,7 +158,13 @@ def main():
                     flush=True,
                 )
                 if args.json:
-                    row = {"data": data, "seed": seed, "plan": name, "valid_loss": -search.best_score_, "test_auc": auc}
+                    row = {
+                        "data": data,
+                        "seed": seed,
+                        "plan": name,
+                        "valid_loss": -search.best_score_,
+                        "test_auc": auc,
+                    }
                     row |= {
                         "test_loss": loss,
                         "seconds": seconds,
@@ -145,7 +173,10 @@ def main():
                     with open(args.json, "a") as file:
                         file.write(json.dumps(row) + "\n")
     print("\nmean rank                    valid   test")
-    ranks = {s: np.array([rankdata([row[n] for n in args.only]) for row in losses[s].values()]) for s in losses}
+    ranks = {
+        s: np.array([rankdata([row[n] for n in args.only]) for row in losses[s].values()])
+        for s in losses
+    }
     for k, name in enumerate(args.only):
         print(f"{name:28s} {ranks['valid'][:, k].mean():5.2f}  {ranks['test'][:, k].mean():5.2f}")
 

@@ -18,11 +18,17 @@ from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.model_selection import PopulationSearchCV
 from sklearn_autorec.networks import DeepFM
 
-SPACE = {"lr": loguniform(1e-4, 1e-1), "embedding_l2": loguniform(1e-6, 1e-1), "network__dropout": uniform(0, 0.6)}
+SPACE = {
+    "lr": loguniform(1e-4, 1e-1),
+    "embedding_l2": loguniform(1e-6, 1e-1),
+    "network__dropout": uniform(0, 0.6),
+}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--rows", type=int, default=6000)
@@ -32,7 +38,9 @@ def main():
     for seed in range(args.first, args.first + args.seeds):
         X, y, _ = make_ctr(2 * args.rows, n_fields=8, cardinality=20, pairs=6, random_state=seed)
         train, test = slice(0, args.rows), slice(args.rows, None)
-        model = CTRClassifier(network=DeepFM((32, 32)), embedding_dim=8, device="cpu", random_state=seed)
+        model = CTRClassifier(
+            network=DeepFM((32, 32)), embedding_dim=8, device="cpu", random_state=seed
+        )
         for name, quantile in (("random search", 0.0), ("PBT", 0.25)):
             start = time.process_time()
             search = PopulationSearchCV(
@@ -53,7 +61,9 @@ def main():
                 flush=True,
             )
     for name, losses in found.items():
-        print(f"{name:14s} test log loss: median {np.median(losses):.4f}, mean {np.mean(losses):.4f}")
+        print(
+            f"{name:14s} test log loss: median {np.median(losses):.4f}, mean {np.mean(losses):.4f}"
+        )
     won = sum(a < b for a, b in zip(found["PBT"], found["random search"], strict=True))
     print(f"PBT better on {won} of {args.seeds} seeds")
 

@@ -73,7 +73,10 @@ def main():
             device="cpu",
         ).fit(X, y)
 
-    searches = {**(SEARCHES if "searches" in args.parts else {}), **(GATES if "gates" in args.parts else {})}
+    searches = {
+        **(SEARCHES if "searches" in args.parts else {}),
+        **(GATES if "gates" in args.parts else {}),
+    }
     n = args.epochs
     fit("fm", AutoField(), 1, 1)  # imports and allocations
     for network in args.networks:
@@ -89,8 +92,12 @@ def main():
         for name in searches:
             line = f"{network:8s} {name:10s} search + retrain {spread(seconds[name] / seconds['plain'])}"
             if name + ", longer" in seconds:
-                own, plain = (np.median(seconds[k + ", longer"] - seconds[k]) / MORE for k in (name, "plain"))
-                line += f", search alone {own / plain:.2f} ({own:.2f} s beside {plain:.2f} s an epoch)"
+                own, plain = (
+                    np.median(seconds[k + ", longer"] - seconds[k]) / MORE for k in (name, "plain")
+                )
+                line += (
+                    f", search alone {own / plain:.2f} ({own:.2f} s beside {plain:.2f} s an epoch)"
+                )
             print(line, flush=True)
 
 

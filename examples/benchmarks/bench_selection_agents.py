@@ -19,7 +19,13 @@ from sklearn.preprocessing import OrdinalEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_autorec.datasets import CTRProblem, fetch_adult
-from sklearn_autorec.feature_selection import FSTD, MARLFS, DualAgent, RandomSubset, SensitivitySelector
+from sklearn_autorec.feature_selection import (
+    FSTD,
+    MARLFS,
+    DualAgent,
+    RandomSubset,
+    SensitivitySelector,
+)
 
 MAINS, PAIRS = [0, 1, 2, 3], [(4, 5), (6, 7)]
 TREE = DecisionTreeClassifier(min_samples_leaf=20, random_state=0)
@@ -46,16 +52,27 @@ def made(seed, _):
 def adult(seed, data_home):
     """Train and test of Adult in codes, and which columns are not noise."""
     rng = np.random.default_rng(seed)
-    (X, y), (X_test, y_test) = (fetch_adult(subset=s, data_home=data_home, return_X_y=True) for s in ("train", "test"))
+    (X, y), (X_test, y_test) = (
+        fetch_adult(subset=s, data_home=data_home, return_X_y=True) for s in ("train", "test")
+    )
     rows = rng.choice(len(y), 5000, replace=False)
     X, y = X.iloc[rows], np.asarray(y)[rows]
     texts = X.select_dtypes(exclude="number").columns
-    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2)
+    codes = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2
+    )
     codes = codes.set_output(transform="pandas").fit(X[texts])
-    tables = [table.drop(columns=texts).join(codes.transform(table[texts])).to_numpy(float) for table in (X, X_test)]
+    tables = [
+        table.drop(columns=texts).join(codes.transform(table[texts])).to_numpy(float)
+        for table in (X, X_test)
+    ]
     copied = rng.choice(tables[0].shape[1], 6, replace=False)
     tables = [np.hstack([table, rng.permuted(table[:, copied], axis=0)]) for table in tables]
-    return (tables[0], y), (tables[1], np.asarray(y_test)), np.arange(tables[0].shape[1]) < X.shape[1]
+    return (
+        (tables[0], y),
+        (tables[1], np.asarray(y_test)),
+        np.arange(tables[0].shape[1]) < X.shape[1],
+    )
 
 
 def searches(n_evaluations, seed):
@@ -76,7 +93,10 @@ def searches(n_evaluations, seed):
         yield name, MARLFS(TREE, **options, **more)
     yield "DualAgent", DualAgent(TREE, **options)
     yield "SensitivitySelector, forward", SensitivitySelector(TREE, method="forward", **options)
-    yield "SensitivitySelector, permutation", SensitivitySelector(TREE, method="permutation", **options)
+    yield (
+        "SensitivitySelector, permutation",
+        SensitivitySelector(TREE, method="permutation", **options),
+    )
     forest = RandomForestClassifier(100, min_samples_leaf=5, random_state=seed)
     yield "SelectFromModel(forest)", SelectFromModel(forest)
 
@@ -103,13 +123,17 @@ def measure(load, args):
             rows = getattr(selector, "sample_support_", slice(None))
             auc = test_auc(train, test, kept, rows)
             score, n = (getattr(selector, a, np.nan) for a in ("best_score_", "n_evaluations_"))
-            figures.setdefault(name, []).append((score, auc, kept.sum(), kept[useful].sum(), n, cpu))
+            figures.setdefault(name, []).append(
+                (score, auc, kept.sum(), kept[useful].sum(), n, cpu)
+            )
     return {name: np.array(rows, float) for name, rows in figures.items()}
 
 
 def main():
     p = parser(__doc__.splitlines()[0])
-    p.add_argument("--data", nargs="*", choices=["make_ctr", "adult"], default=["make_ctr", "adult"])
+    p.add_argument(
+        "--data", nargs="*", choices=["make_ctr", "adult"], default=["make_ctr", "adult"]
+    )
     p.add_argument("--evaluations", type=int, default=100)
     p.add_argument("--seeds", type=int, default=5)
     args = p.parse_args()

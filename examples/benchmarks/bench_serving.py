@@ -36,7 +36,13 @@ def main():
     args = p.parse_args()
     data = frappe(args.data_home)
     X, y = data["train"]
-    options = {"network": DeepFM(), "embedding_dim": 10, "max_epochs": 1, "random_state": 0, "device": "cpu"}
+    options = {
+        "network": DeepFM(),
+        "embedding_dim": 10,
+        "max_epochs": 1,
+        "random_state": 0,
+        "device": "cpu",
+    }
     torch.set_num_threads(args.threads)
     print_machine()
     model = CTRClassifier(**options).fit(X, y)
@@ -75,20 +81,29 @@ def main():
     print(f"one raw row, Frappe, one thread: p50 {p50:.2f} ms, p95 {p95:.2f} ms")
     by_size = {}
     for n in (100, 1_000_000):
-        wide = X.iloc[np.arange(max(n, 20_000)) % len(X)].assign(user=[f"user-{i % n}" for i in range(max(n, 20_000))])
+        wide = X.iloc[np.arange(max(n, 20_000)) % len(X)].assign(
+            user=[f"user-{i % n}" for i in range(max(n, 20_000))]
+        )
         clicks = y[np.arange(len(wide)) % len(y)]
-        big = pickle.loads(pickle.dumps(CTRClassifier(**{**options, "batch_size": 65_536}).fit(wide, clicks)))
+        big = pickle.loads(
+            pickle.dumps(CTRClassifier(**{**options, "batch_size": 65_536}).fit(wide, clicks))
+        )
         row = wide.iloc[[7]]
         by_size[n] = latency(lambda big=big, row=row: big.predict_proba(row))
-        print(f"one raw row, a text field of {n:,} ids: p50 {by_size[n][0]:.2f} ms, p95 {by_size[n][1]:.2f} ms")
+        print(
+            f"one raw row, a text field of {n:,} ids: p50 {by_size[n][0]:.2f} ms, p95 {by_size[n][1]:.2f} ms"
+        )
     print(f"a million ids to a hundred: {by_size[1_000_000][0] / by_size[100][0]:.2f} x")
-    linear = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression(max_iter=100)).fit(X, y)
+    linear = make_pipeline(
+        OneHotEncoder(handle_unknown="ignore"), LogisticRegression(max_iter=100)
+    ).fit(X, y)
     p50, p95 = latency(lambda: linear.predict_proba(one))
     print(f"OneHotEncoder + LogisticRegression: p50 {p50:.2f} ms, p95 {p95:.2f} ms")
 
     size, parameters = len(pickle.dumps(model)), model.nbytes_["total"]
     vocabulary = sum(
-        len(pickle.dumps((c, n))) for c, n in zip(model.encoder_.categories_, model.encoder_.counts_, strict=True)
+        len(pickle.dumps((c, n)))
+        for c, n in zip(model.encoder_.categories_, model.encoder_.counts_, strict=True)
     )
     print(
         f"pickle: {size:,} bytes; parameters {parameters:,}, vocabularies {vocabulary:,}; (pickle - vocabularies) / parameters = {(size - vocabulary) / parameters:.3f}"

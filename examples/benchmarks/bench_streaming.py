@@ -27,7 +27,9 @@ from sklearn_autorec.preprocessing import FieldEncoder
 def write(path, rows, fields, cardinality, chunk):
     """Write clicks with five planted pairs, ``chunk`` rows to a row group."""
     cardinalities = [cardinality] * 3 + [50] * (fields - 3)
-    problem = CTRProblem(n_fields=fields, cardinality=cardinalities, pairs=5, informative_fields=3, random_state=0)
+    problem = CTRProblem(
+        n_fields=fields, cardinality=cardinalities, pairs=5, informative_fields=3, random_state=0
+    )
     writer = None
     for i in range(0, rows, chunk):
         X, y, _ = problem.sample(min(chunk, rows - i), random_state=i)
@@ -52,7 +54,9 @@ def main():
         )
         job.start()
         job.join()
-        print(f"wrote {args.rows:,} rows, {path.stat().st_size / 2**20:,.0f} MiB, {time.perf_counter() - start:.0f} s")
+        print(
+            f"wrote {args.rows:,} rows, {path.stat().st_size / 2**20:,.0f} MiB, {time.perf_counter() - start:.0f} s"
+        )
         file = pq.ParquetFile(path)
         groups = range(file.num_row_groups)
         start = time.perf_counter()
@@ -64,14 +68,20 @@ def main():
             f"counted {sum(encoder.n_ids_):,} ids: {args.rows / seconds:,.0f} rows/s, {args.rows * args.fields / seconds:,.0f} cells/s"
         )
         model = CTRClassifier(
-            network="fm", encoder=FrozenEstimator(encoder.discard_counts()), lr=0.003, random_state=0, device="cpu"
+            network="fm",
+            encoder=FrozenEstimator(encoder.discard_counts()),
+            lr=0.003,
+            random_state=0,
+            device="cpu",
         )
         start = time.perf_counter()
         for g in groups:
             table = file.read_row_group(g)
             X, y = table.drop_columns(["label"]), table["label"].to_numpy()
             if g == groups[-1]:  # the last group is scored before it is learned
-                print(f"AUC on the last {len(y):,} rows: {roc_auc_score(y, model.predict_proba(X)[:, 1]):.4f}")
+                print(
+                    f"AUC on the last {len(y):,} rows: {roc_auc_score(y, model.predict_proba(X)[:, 1]):.4f}"
+                )
             model.partial_fit(X, y, classes=[0, 1])
         print(
             f"trained one pass: {args.rows / (time.perf_counter() - start):,.0f} rows/s, reading and encoding included"

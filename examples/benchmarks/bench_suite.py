@@ -69,7 +69,9 @@ def quality(task, y, predicted, y_train):
         return {
             "auc": float(roc_auc_score(y, predicted)),
             "log_loss": float(log_loss(y, np.clip(predicted, 1e-7, 1 - 1e-7))),
-            "base_log_loss": float(log_loss(y, np.full(len(y), np.clip(rate, 1e-7, 1 - 1e-7)), labels=[0, 1])),
+            "base_log_loss": float(
+                log_loss(y, np.full(len(y), np.clip(rate, 1e-7, 1 - 1e-7)), labels=[0, 1])
+            ),
         }
     constant = np.full(len(y), np.mean(y_train))
     return {
@@ -81,7 +83,9 @@ def quality(task, y, predicted, y_train):
 def evaluate(table, task, estimator):
     """Fit, predict and measure; a dict of figures."""
     kind = "y" if task == "clicks" else "rating"
-    y_train, y_valid, y_test = (getattr(table, f"{kind}_{part}") for part in ("train", "valid", "test"))
+    y_train, y_valid, y_test = (
+        getattr(table, f"{kind}_{part}") for part in ("train", "valid", "test")
+    )
     options = {"X_val": table.X_valid, "y_val": y_valid} if takes_validation_rows(estimator) else {}
     wall, cpu = time.perf_counter(), time.process_time()
     model = estimator.fit(table.X_train, y_train, **options)
@@ -90,7 +94,11 @@ def evaluate(table, task, estimator):
     predicted = predictions(model, table.X_test, task)
     predict_cpu = time.process_time() - start
     figures = quality(task, y_test, predicted, y_train)
-    figures |= {"fit_cpu_s": round(cpu, 3), "fit_wall_s": round(wall, 3), "predict_cpu_s": round(predict_cpu, 3)}
+    figures |= {
+        "fit_cpu_s": round(cpu, 3),
+        "fit_wall_s": round(wall, 3),
+        "predict_cpu_s": round(predict_cpu, 3),
+    }
     figures["bytes"] = len(pickle.dumps(model))
     figures |= latency(model, table.X_test, task)
     for name in ("n_trees_", "n_epochs_", "gave_up_"):
@@ -136,8 +144,17 @@ def run(args, read_table=load, out=sys.stdout):
             continue
         table = read_table(name, rows, seed)
         record = dict(zip(("task", "table", "rows", "model", "seed"), key, strict=True))
-        record |= {"params": params, "code": code, "versions": installed, "when": time.strftime("%Y-%m-%dT%H:%M:%S")}
-        record |= {"n_train": len(table.y_train), "n_valid": len(table.y_valid), "n_test": len(table.y_test)}
+        record |= {
+            "params": params,
+            "code": code,
+            "versions": installed,
+            "when": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        }
+        record |= {
+            "n_train": len(table.y_train),
+            "n_valid": len(table.y_valid),
+            "n_test": len(table.y_test),
+        }
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -170,17 +187,33 @@ def line_of(record):
 
 def arguments(argv):
     """Command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--data-home", default=None, help="folder of the tables (default: SKLEARN_AUTOREC_DATA)")
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument(
+        "--data-home", default=None, help="folder of the tables (default: SKLEARN_AUTOREC_DATA)"
+    )
     p.add_argument("--results", type=Path, default=RESULTS, help="JSON-lines file")
-    p.add_argument("--task", nargs="*", choices=["clicks", "ratings"], default=["clicks", "ratings"])
+    p.add_argument(
+        "--task", nargs="*", choices=["clicks", "ratings"], default=["clicks", "ratings"]
+    )
     p.add_argument("--tables", nargs="*", default=None, choices=tables())
-    p.add_argument("--models", nargs="*", default=None, help='names, or the groups "rivals" and "ours"')
-    p.add_argument("--rows", nargs="*", type=rows_of, default=[20_000], help='training rows at most, or "full"')
+    p.add_argument(
+        "--models", nargs="*", default=None, help='names, or the groups "rivals" and "ours"'
+    )
+    p.add_argument(
+        "--rows", nargs="*", type=rows_of, default=[20_000], help='training rows at most, or "full"'
+    )
     p.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     p.add_argument("--retry", action="store_true", help="run failed ones again")
-    p.add_argument("--rerun", action="store_true", help="run the package's own again where its code has changed")
-    p.add_argument("--report", action="store_true", help="only print what the records say, and draw the ranks")
+    p.add_argument(
+        "--rerun",
+        action="store_true",
+        help="run the package's own again where its code has changed",
+    )
+    p.add_argument(
+        "--report", action="store_true", help="only print what the records say, and draw the ranks"
+    )
     p.add_argument("--picture", type=Path, default=PICTURE, help="where --report draws the ranks")
     return p.parse_args(argv)
 
@@ -189,12 +222,18 @@ def main(argv=None):
     """Run, or report."""
     args = arguments(argv)
     if args.report:
-        print(report(read(args.results), picture=args.picture, code=digest_of_code(), models=args.models))
+        print(
+            report(
+                read(args.results), picture=args.picture, code=digest_of_code(), models=args.models
+            )
+        )
         return
     torch.set_num_threads(1)
     there = available(args.data_home)
     if missing := sorted(set(args.tables or []) - set(there)):
-        raise SystemExit(f"There is no folder of {', '.join(missing)}; set --data-home or SKLEARN_AUTOREC_DATA.")
+        raise SystemExit(
+            f"There is no folder of {', '.join(missing)}; set --data-home or SKLEARN_AUTOREC_DATA."
+        )
     args.tables = args.tables or there
     read_table = functools.lru_cache(maxsize=4)(functools.partial(load, data_home=args.data_home))
     with threadpool_limits(1):

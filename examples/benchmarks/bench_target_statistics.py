@@ -50,8 +50,15 @@ def load(folder, n_rows, time_column):
         columns = {}
         for name in [name for name in fields if name in table]:
             numeric = fields[name].get("type") == "numeric"
-            columns[name] = table[name].astype(float) if numeric else table[name].astype("string").astype(object)
-        parts[part] = pd.DataFrame(columns).reset_index(drop=True), table["label"].to_numpy(dtype=float)
+            columns[name] = (
+                table[name].astype(float)
+                if numeric
+                else table[name].astype("string").astype(object)
+            )
+        parts[part] = (
+            pd.DataFrame(columns).reset_index(drop=True),
+            table["label"].to_numpy(dtype=float),
+        )
     return parts, order
 
 
@@ -68,7 +75,9 @@ class Encoded:
             encoded = encoder.encode(X)
             ids, m = column_ids(encoded, encoder, positions, edges), len(encoder.numeric_)
             self.codes[part] = [ids[i] for i in positions]
-            self.numbers[part] = np.where(encoded.numeric[:, m:] > 0, np.nan, encoded.numeric[:, :m])
+            self.numbers[part] = np.where(
+                encoded.numeric[:, m:] > 0, np.nan, encoded.numeric[:, :m]
+            )
         sizes = column_sizes(encoder, positions, edges)
         self.sizes = [sizes[i] for i in positions]
         self.categorical = encoder.categorical_.tolist()
@@ -78,12 +87,20 @@ class Encoded:
         statistics = Statistics(keys, **options)
         rng = np.random.RandomState(0)
         train = statistics.fit_transform(
-            self.codes["train"], self.y["train"], sizes=self.sizes, rng=rng, order=order, n_draws=n_draws or 1
+            self.codes["train"],
+            self.y["train"],
+            sizes=self.sizes,
+            rng=rng,
+            order=order,
+            n_draws=n_draws or 1,
         )
         out = {
-            part: np.hstack([self.numbers[part], statistics.transform(self.codes[part])]) for part in ("valid", "test")
+            part: np.hstack([self.numbers[part], statistics.transform(self.codes[part])])
+            for part in ("valid", "test")
         }
-        return out | {"train": np.vstack([np.hstack([self.numbers["train"], draw]) for draw in train])}
+        return out | {
+            "train": np.vstack([np.hstack([self.numbers["train"], draw]) for draw in train])
+        }
 
 
 def scores(data, features, kind):
@@ -91,12 +108,18 @@ def scores(data, features, kind):
     y = np.tile(data.y["train"], len(features["train"]) // len(data.y["train"]))
     if kind == "trees":
         model = HistGradientBoostingClassifier(
-            learning_rate=0.05, max_iter=600, early_stopping=True, n_iter_no_change=20, random_state=0
+            learning_rate=0.05,
+            max_iter=600,
+            early_stopping=True,
+            n_iter_no_change=20,
+            random_state=0,
         )
         model.fit(features["train"], y, X_val=features["valid"], y_val=data.y["valid"])
     else:
         features = {part: np.nan_to_num(X) for part, X in features.items()}
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(features["train"], y)
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(
+            features["train"], y
+        )
     p = model.predict_proba(features["test"])[:, 1]
     return roc_auc_score(data.y["test"], p), log_loss(data.y["test"], p)
 
@@ -120,10 +143,18 @@ def variants(data, order):
     yield "auto, ordered", data.features(auto), "trees"
     yield "auto, folds", data.features(auto, method="folds"), "trees"
     for smoothing in (5.0, 80.0):
-        yield f"auto, ordered, smoothing {smoothing:.0f}", data.features(auto, smoothing=smoothing), "trees"
+        yield (
+            f"auto, ordered, smoothing {smoothing:.0f}",
+            data.features(auto, smoothing=smoothing),
+            "trees",
+        )
     without = data.features(auto)
     cut = len(auto) + data.numbers["train"].shape[1]
-    yield "auto, ordered, without counts", {part: X[:, :cut] for part, X in without.items()}, "trees"
+    yield (
+        "auto, ordered, without counts",
+        {part: X[:, :cut] for part, X in without.items()},
+        "trees",
+    )
     yield "columns, 4 random orders below each other", data.features(columns, n_draws=4), "trees"
     yield "auto, 4 random orders below each other", data.features(auto, n_draws=4), "trees"
     if order is not None:
@@ -158,7 +189,9 @@ def main():
             transformer.transform(row)
             times.append(time.perf_counter() - began)
         keys = len(transformer.columns_) + len(transformer.crosses_)
-        print(f"  fit_transform {seconds:.2f} CPU s, one row p50 {1e3 * np.median(times):.2f} ms, {keys} keys")
+        print(
+            f"  fit_transform {seconds:.2f} CPU s, one row p50 {1e3 * np.median(times):.2f} ms, {keys} keys"
+        )
 
 
 if __name__ == "__main__":

@@ -69,7 +69,10 @@ def deepctr(X, y, sizes, args, deep):
         from deepctr_torch.models import DeepFM as PeerDeepFM
     except ImportError:
         return None
-    columns = [SparseFeat(name, size, embedding_dim=10) for name, size in zip(X.columns, sizes, strict=True)]
+    columns = [
+        SparseFeat(name, size, embedding_dim=10)
+        for name, size in zip(X.columns, sizes, strict=True)
+    ]
     hidden = HIDDEN if deep else ()
     model = PeerDeepFM(
         columns,
@@ -84,7 +87,9 @@ def deepctr(X, y, sizes, args, deep):
     )
     model.compile(torch.optim.Adam(model.parameters(), lr=1e-3), "binary_crossentropy", metrics=[])
     inputs = {name: X[name].to_numpy() for name in X.columns}
-    return lambda: model.fit(inputs, y, batch_size=args.batch_size, epochs=1, verbose=0, shuffle=True)
+    return lambda: model.fit(
+        inputs, y, batch_size=args.batch_size, epochs=1, verbose=0, shuffle=True
+    )
 
 
 def main():
@@ -94,10 +99,15 @@ def main():
     p.add_argument("--batch-size", type=int, default=4096)
     p.add_argument("--device", default="cpu")
     p.add_argument("--no-peers", action="store_true")
-    p.add_argument("--no-flush", action="store_true", help="leave denormal numbers to the processor, as peers do")
+    p.add_argument(
+        "--no-flush",
+        action="store_true",
+        help="leave denormal numbers to the processor, as peers do",
+    )
     args = p.parse_args()
     torch.set_num_threads(args.threads)
-    torch.set_flush_denormal(not args.no_flush)  # favours the bare loop, which does nothing against denormal numbers
+    # Favours the bare loop, which does nothing against denormal numbers.
+    torch.set_flush_denormal(not args.no_flush)
     print_machine()
     X, y = frappe(args.data_home)["train"]
     encoder = FieldEncoder()
@@ -118,8 +128,14 @@ def main():
     runs = {"bare loop, pooled dropout": bare(PoolDropout)} if deep else {}
     runs["bare loop, torch's dropout" if deep else "bare loop"] = bare(torch.nn.Dropout)
     runs["CTRClassifier.fit"] = lambda: ours(X, y, network, args, epochs)
-    runs["CTRClassifier.fit, search=AutoFIS() epochs"] = lambda: ours(X, y, network, args, epochs, search=AutoFIS())
-    peer = None if args.no_peers or args.device != "cpu" else deepctr(X, y, (X.max() + 1).tolist(), args, deep)
+    runs["CTRClassifier.fit, search=AutoFIS() epochs"] = lambda: ours(
+        X, y, network, args, epochs, search=AutoFIS()
+    )
+    peer = (
+        None
+        if args.no_peers or args.device != "cpu"
+        else deepctr(X, y, (X.max() + 1).tolist(), args, deep)
+    )
     if peer is not None:
         runs["DeepCTR-Torch fit"] = lambda: len(y) / timed(peer)
     for name in runs:
@@ -129,7 +145,10 @@ def main():
     for k in range(args.rounds):
         for name, run in runs.items():
             rates[name].append(run())
-        print(f"round {k + 1}: " + ", ".join(f"{name} {r[-1]:,.0f}" for name, r in rates.items()), flush=True)
+        print(
+            f"round {k + 1}: " + ", ".join(f"{name} {r[-1]:,.0f}" for name, r in rates.items()),
+            flush=True,
+        )
     base = np.array(next(iter(rates.values())))
     print(
         f"\n{args.network}, batch {args.batch_size}, {args.device}: rows/s median [min, max], ratio to the first line, median [min, max]"

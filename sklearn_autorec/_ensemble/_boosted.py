@@ -61,7 +61,11 @@ class StatisticsBoosting:
     ):
         self.logistic = logistic
         self.max_crosses, self.max_order = max_crosses, max_order
-        self.learning_rate, self.max_trees, self.max_leaf_nodes = learning_rate, max_trees, max_leaf_nodes
+        self.learning_rate, self.max_trees, self.max_leaf_nodes = (
+            learning_rate,
+            max_trees,
+            max_leaf_nodes,
+        )
         self.min_samples_leaf, self.l2, self.smoothing = min_samples_leaf, l2, smoothing
         self.n_folds, self.n_bags = n_folds, n_bags
 
@@ -116,7 +120,9 @@ class StatisticsBoosting:
             features = self._with_numbers(table, found)
             if not features.shape[1]:
                 raise ValueError("There are neither numbers nor categories to grow trees on.")
-            self.trees.append(self._grow(features, y, weight, n_trees or self.max_trees, valid, rng))
+            self.trees.append(
+                self._grow(features, y, weight, n_trees or self.max_trees, valid, rng)
+            )
         return self
 
     def _grow(self, features, y, weight, n_trees, valid, rng):

@@ -98,7 +98,9 @@ def fit_mixture(names, rows, held_out, parts, network_logits, *, logistic, seed)
         weights = np.full(1 + len(names), 1 / (1 + len(names)))
     else:
         judges = held_out if held_out is not None else rows.take(np.flatnonzero(parts >= 0))
-        weights = mixing_weights(np.column_stack(outputs), judges.y, judges.weight, logistic=logistic)
+        weights = mixing_weights(
+            np.column_stack(outputs), judges.y, judges.weight, logistic=logistic
+        )
     shares = dict(zip([NETWORK, *names], weights.tolist(), strict=True))
     return Mixture(
         {name: w for name, w in shares.items() if w > 0 or name == NETWORK},
@@ -122,14 +124,21 @@ def _fit_statistics(rows, y, held_out, parts, logistic, seed):
     rng, n_ids = np.random.RandomState(seed), rows.encoder.n_ids_
     if held_out is not None:
         valid = held_out.table, held_out.y, held_out.weight
-        model = StatisticsBoosting(logistic).fit(rows.table, n_ids, y, rows.weight, rng=rng, valid=valid)
+        model = StatisticsBoosting(logistic).fit(
+            rows.table, n_ids, y, rows.weight, rng=rng, valid=valid
+        )
         return model, model.logits(held_out.table)
     if parts is None:
         model = StatisticsBoosting(logistic)
-        return model.fit(rows.table, n_ids, y, rows.weight, rng=rng, n_trees=TREES_WITHOUT_STOPPING), None
+        return model.fit(
+            rows.table, n_ids, y, rows.weight, rng=rng, n_trees=TREES_WITHOUT_STOPPING
+        ), None
     outputs, n_trees, crosses = np.full(len(y), np.nan), [], None
     for part in range(parts.max() + 1):
-        kept, out = rows.take(np.flatnonzero(parts != part)), rows.take(np.flatnonzero(parts == part))
+        kept, out = (
+            rows.take(np.flatnonzero(parts != part)),
+            rows.take(np.flatnonzero(parts == part)),
+        )
         model = StatisticsBoosting(logistic)
         valid = out.table, out.y, out.weight
         model.fit(kept.table, n_ids, kept.y, kept.weight, rng=rng, valid=valid, keys=crosses)
@@ -137,5 +146,13 @@ def _fit_statistics(rows, y, held_out, parts, logistic, seed):
         outputs[parts == part] = model.logits(out.table)
         n_trees.append(np.mean([len(trees) for trees in model.trees]))
     final = StatisticsBoosting(logistic)
-    final.fit(rows.table, n_ids, y, rows.weight, rng=rng, keys=crosses, n_trees=max(round(np.mean(n_trees)), 1))
+    final.fit(
+        rows.table,
+        n_ids,
+        y,
+        rows.weight,
+        rng=rng,
+        keys=crosses,
+        n_trees=max(round(np.mean(n_trees)), 1),
+    )
     return final, outputs[parts >= 0]

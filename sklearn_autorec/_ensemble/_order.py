@@ -10,7 +10,8 @@ MOST_ROWS = 20_000  # evenly spread ones are enough
 TAIL = 0.1  # share of rows that is looked at
 LEAST_Z = 2.5  # standard errors by which the last rows must be harder to predict than others
 LABEL_SHIFT = 0.2  # of the mean target between the last rows and all, in its standard deviations
-BLOCKED = 2.0  # runs a value, below which a column is sorted or grouped rather than spread over time
+# Runs a value, below which a column is sorted or grouped rather than spread over time.
+BLOCKED = 2.0
 LEAST_VALUES = 20  # of a column that may be grouped
 
 

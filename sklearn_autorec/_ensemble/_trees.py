@@ -32,9 +32,21 @@ class TreeSum:
     n_features : int
     """
 
-    NAMES = ("start", "roots", "feature", "threshold", "missing_left", "left", "right", "value", "n_features")
+    NAMES = (
+        "start",
+        "roots",
+        "feature",
+        "threshold",
+        "missing_left",
+        "left",
+        "right",
+        "value",
+        "n_features",
+    )
 
-    def __init__(self, start, roots, feature, threshold, missing_left, left, right, value, n_features):
+    def __init__(
+        self, start, roots, feature, threshold, missing_left, left, right, value, n_features
+    ):
         self.start, self.n_features = float(start), int(n_features)
         self.roots, self.feature, self.threshold = roots, feature, threshold
         self.missing_left, self.left, self.right, self.value = missing_left, left, right, value
@@ -49,7 +61,10 @@ class TreeSum:
         nodes = np.concatenate(trees) if trees else np.zeros(0, PREDICTOR_RECORD_DTYPE)
         offsets = np.repeat(roots, lengths)
         leaf, own = nodes["is_leaf"] > 0, np.arange(len(nodes))
-        left, right = (np.where(leaf, own, nodes[side] + offsets).astype(np.int32) for side in ("left", "right"))
+        left, right = (
+            np.where(leaf, own, nodes[side] + offsets).astype(np.int32)
+            for side in ("left", "right")
+        )
         return cls(
             start,
             roots,
@@ -158,9 +173,18 @@ class TreeSum:
             nodes = np.zeros(stop - start, PREDICTOR_RECORD_DTYPE)
             own = np.arange(start, stop)
             nodes["is_leaf"] = self.left[start:stop] == own
-            nodes["feature_idx"], nodes["num_threshold"] = self.feature[start:stop], self.threshold[start:stop]
-            nodes["missing_go_to_left"], nodes["value"] = self.missing_left[start:stop], self.value[start:stop]
-            nodes["left"], nodes["right"] = self.left[start:stop] - start, self.right[start:stop] - start
+            nodes["feature_idx"], nodes["num_threshold"] = (
+                self.feature[start:stop],
+                self.threshold[start:stop],
+            )
+            nodes["missing_go_to_left"], nodes["value"] = (
+                self.missing_left[start:stop],
+                self.value[start:stop],
+            )
+            nodes["left"], nodes["right"] = (
+                self.left[start:stop] - start,
+                self.right[start:stop] - start,
+            )
             walkers.append(TreePredictor(nodes, _NO_CATEGORIES, _NO_CATEGORIES))
         return walkers
 

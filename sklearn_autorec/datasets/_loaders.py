@@ -69,7 +69,9 @@ def _read_parquet(path):
     try:
         import pyarrow  # noqa: F401  (pandas would name two engines and no extra)
     except ImportError as error:
-        raise ImportError('Reading Parquet needs pyarrow: pip install "sklearn-autorec[parquet]"') from error
+        raise ImportError(
+            'Reading Parquet needs pyarrow: pip install "sklearn-autorec[parquet]"'
+        ) from error
     return pd.read_parquet(path)
 
 
@@ -93,7 +95,10 @@ def _fetch_files(name, subset, numeric, source, description, data_home, return_X
     if subset not in (*SPLITS, "all"):
         raise ValueError(f"subset must be one of {[*SPLITS, 'all']}, got {subset!r}.")
     subsets = SPLITS if subset == "all" else (subset,)
-    frame = pd.concat([_read(data_home, name, f"{s}.parquet", source, checksum) for s in subsets], ignore_index=True)
+    frame = pd.concat(
+        [_read(data_home, name, f"{s}.parquet", source, checksum) for s in subsets],
+        ignore_index=True,
+    )
     return _bunch(frame, "label", ["label"], numeric, description, return_X_y)
 
 
@@ -122,7 +127,9 @@ _FETCH_DOC = """
 
 def _file_fetcher(function_name, name, numeric, source, description):
     def fetch(*, subset="train", data_home=None, return_X_y=False, checksum=True):
-        return _fetch_files(name, subset, numeric, source, description, data_home, return_X_y, checksum)
+        return _fetch_files(
+            name, subset, numeric, source, description, data_home, return_X_y, checksum
+        )
 
     fetch.__name__ = fetch.__qualname__ = function_name
     fetch.__doc__ = description + _FETCH_DOC
@@ -159,12 +166,20 @@ fetch_avazu_sample = _file_fetcher(
 )
 
 
-def _fetch_movielens(name, column, subset, target, leaks, numeric, data_home, return_X_y, checksum, description):
+def _fetch_movielens(
+    name, column, subset, target, leaks, numeric, data_home, return_X_y, checksum, description
+):
     if subset not in (*SPLITS, "all"):
         raise ValueError(f"subset must be one of {[*SPLITS, 'all']}, got {subset!r}.")
     if target not in ("label", "rating"):
         raise ValueError(f"target must be 'label' or 'rating', got {target!r}.")
-    frame = _read(data_home, name, "interactions.parquet", "https://grouplens.org/datasets/movielens/", checksum)
+    frame = _read(
+        data_home,
+        name,
+        "interactions.parquet",
+        "https://grouplens.org/datasets/movielens/",
+        checksum,
+    )
     if subset != "all":
         frame = frame[frame[column] == subset].reset_index(drop=True)
     drop = ["label", "rating", *leaks, *[c for c in frame.columns if c.startswith("split_")]]
@@ -172,7 +187,13 @@ def _fetch_movielens(name, column, subset, target, leaks, numeric, data_home, re
 
 
 def fetch_movielens_1m(
-    *, subset="train", split="random", target="label", data_home=None, return_X_y=False, checksum=True
+    *,
+    subset="train",
+    split="random",
+    target="label",
+    data_home=None,
+    return_X_y=False,
+    checksum=True,
 ):
     """MovieLens 1M with user and movie columns; research use, no redistribution.
 
@@ -213,7 +234,9 @@ def fetch_movielens_1m(
     )
 
 
-def fetch_movielens_100k(*, subset="train", target="label", data_home=None, return_X_y=False, checksum=True):
+def fetch_movielens_100k(
+    *, subset="train", target="label", data_home=None, return_X_y=False, checksum=True
+):
     """MovieLens 100K in time order with user and movie columns; research use, no redistribution.
 
     Parameters
@@ -259,7 +282,11 @@ def fetch_amazon_beauty(*, data_home=None, checksum=True):
         If the file is not there or is another version; nothing is downloaded.
     """
     frame = _read(
-        data_home, "amazon_beauty_seq", "interactions.parquet", "https://jmcauley.ucsd.edu/data/amazon/", checksum
+        data_home,
+        "amazon_beauty_seq",
+        "interactions.parquet",
+        "https://jmcauley.ucsd.edu/data/amazon/",
+        checksum,
     )
     return Bunch(frame=frame, feature_names=list(frame.columns), DESCR=fetch_amazon_beauty.__doc__)
 
@@ -288,13 +315,17 @@ def load_splits(folder, target=None):
     """
     folder, target, out = Path(folder), target or "label", {}
     for split in SPLITS:
-        found = [path for path in (folder / f"{split}.parquet", folder / f"{split}.csv") if path.exists()]
+        found = [
+            path for path in (folder / f"{split}.parquet", folder / f"{split}.csv") if path.exists()
+        ]
         if not found:
             if split == "valid":
                 continue
             raise OSError(f"{folder} has neither {split}.parquet nor {split}.csv.")
         frame = _read_parquet(found[0]) if found[0].suffix == ".parquet" else pd.read_csv(found[0])
         if target not in frame.columns:
-            raise ValueError(f"{found[0]} has no column {target!r}; its columns are {list(frame.columns)}.")
+            raise ValueError(
+                f"{found[0]} has no column {target!r}; its columns are {list(frame.columns)}."
+            )
         out[split] = frame.drop(columns=target), frame[target].to_numpy()
     return out

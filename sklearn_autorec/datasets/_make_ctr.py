@@ -111,7 +111,11 @@ class CTRProblem:
             _check_number(name, value, 0, None)
         for name, value in (("n_numeric", n_numeric), ("n_sequences", n_sequences)):
             _check_number(name, value, 0, None, Integral)
-        for name, value in (("missing_rate", missing_rate), ("drift", drift), ("label_noise", label_noise)):
+        for name, value in (
+            ("missing_rate", missing_rate),
+            ("drift", drift),
+            ("label_noise", label_noise),
+        ):
             _check_number(name, value, 0, 1)
         _check_number("n_classes", n_classes, 2, None, Integral)
         if not 0 < base_rate < 1:
@@ -137,7 +141,9 @@ class CTRProblem:
         self.cardinality = _per_field("cardinality", cardinality, n_fields)
         for new, old in self.duplicated.items():
             self.cardinality[new] = self.cardinality[old]
-        self.shares = [k / k.sum() for k in (1.0 / np.arange(1, c + 1) ** zipf for c in self.cardinality)]
+        self.shares = [
+            k / k.sum() for k in (1.0 / np.arange(1, c + 1) ** zipf for c in self.cardinality)
+        ]
         self._cumulative = [np.cumsum(p) for p in self.shares]
         self.names = tuple(self._value_names(c, rng) for c in self.cardinality)
         if isinstance(informative_fields, Integral):
@@ -150,10 +156,17 @@ class CTRProblem:
             raise ValueError(f"informative_fields must be fields below {n_fields}, got {unknown}.")
         self.ranks = dict(enumerate(_per_field("rank", rank, n_fields)))
         # Effects at the start and at the end of time; without drift only the first set counts.
-        self.values = {f: self._informative_values(f, informative_values, rng) for f in self.informative}
-        self._effects = [self._draw_effects(main_effect, pair_effect, triple_effect, rng) for _ in range(2)]
+        self.values = {
+            f: self._informative_values(f, informative_values, rng) for f in self.informative
+        }
+        self._effects = [
+            self._draw_effects(main_effect, pair_effect, triple_effect, rng) for _ in range(2)
+        ]
         self.numeric_steps = tuple(
-            (np.sort(rng.uniform(-1.5, 1.5, 3)), rng.permutation([-1.0, -0.3, 0.4, 1.1]) * main_effect)
+            (
+                np.sort(rng.uniform(-1.5, 1.5, 3)),
+                rng.permutation([-1.0, -0.3, 0.4, 1.1]) * main_effect,
+            )
             for _ in range(n_numeric)
         )
         self._sequence_cardinality = 20
@@ -163,11 +176,17 @@ class CTRProblem:
         self.latent_scale = float(latent.std())
         if task == "binary":
             self.intercept = brentq(lambda b: expit(latent + b).mean() - base_rate, -60, 60)
-        self.cuts = np.quantile(latent + rng.logistic(size=len(latent)), np.arange(1, n_classes) / n_classes)
+        self.cuts = np.quantile(
+            latent + rng.logistic(size=len(latent)), np.arange(1, n_classes) / n_classes
+        )
 
     def _value_names(self, cardinality, rng):
         numbers = rng.permutation(cardinality)  # names say nothing about frequency
-        return numbers if self.ids == "int" else np.array([f"v{k}" for k in numbers.tolist()], dtype=object)
+        return (
+            numbers
+            if self.ids == "int"
+            else np.array([f"v{k}" for k in numbers.tolist()], dtype=object)
+        )
 
     def _informative_values(self, f, given, rng):
         n = self.cardinality[f]
@@ -191,10 +210,16 @@ class CTRProblem:
             (t, triples, triple_effect) for t in self.triples
         ]:
             r = min(self.ranks[f] for f in fields)
-            factors = [_centred(rng.normal(size=(self.cardinality[f], r)), self.shares[f]) for f in fields]
+            factors = [
+                _centred(rng.normal(size=(self.cardinality[f], r)), self.shares[f]) for f in fields
+            ]
             # Independent fields: the variance of the product sum is the sum of products of covariances.
             covariance = np.prod(
-                [(u * p[:, None]).T @ u for u, p in zip(factors, (self.shares[f] for f in fields), strict=True)], axis=0
+                [
+                    (u * p[:, None]).T @ u
+                    for u, p in zip(factors, (self.shares[f] for f in fields), strict=True)
+                ],
+                axis=0,
             )
             factors[0] = factors[0] * (effect / (np.sqrt(covariance.sum()) or 1.0))
             tables[fields] = tuple(factors)
@@ -222,7 +247,9 @@ class CTRProblem:
             for f, table in main.items():
                 part += table[ranks[f]]
             for fields, factors in [*pairs.items(), *triples.items()]:
-                part += np.prod([u[ranks[f]] for f, u in zip(fields, factors, strict=True)], axis=0).sum(1)
+                part += np.prod(
+                    [u[ranks[f]] for f, u in zip(fields, factors, strict=True)], axis=0
+                ).sum(1)
             total += weight * part
         for x, (edges, levels) in zip(numeric, self.numeric_steps, strict=True):
             total += levels[np.searchsorted(edges, x)]
@@ -388,7 +415,12 @@ def make_ctr(n_rows=10_000, *, random_state=None, **problem):
 
 
 def _check_number(name, value, low, high, kind=Real):
-    if not isinstance(value, kind) or isinstance(value, bool) or value < low or (high is not None and value > high):
+    if (
+        not isinstance(value, kind)
+        or isinstance(value, bool)
+        or value < low
+        or (high is not None and value > high)
+    ):
         allowed = f"in [{low}, {high}]" if high is not None else f"of at least {low}"
         what = "an int" if kind is Integral else "a number"
         raise ValueError(f"{name} must be {what} {allowed}, got {value!r}.")
@@ -397,7 +429,9 @@ def _check_number(name, value, low, high, kind=Real):
 def _per_field(name, value, n_fields):
     values = [value] * n_fields if isinstance(value, Integral) else list(value)
     if len(values) != n_fields or any(not isinstance(v, Integral) or v < 1 for v in values):
-        raise ValueError(f"{name} must be an int of at least 1, or {n_fields} of them, got {value!r}.")
+        raise ValueError(
+            f"{name} must be an int of at least 1, or {n_fields} of them, got {value!r}."
+        )
     return values
 
 
@@ -410,7 +444,9 @@ def _duplicates(given, n_fields, rng):
         pairs = {n_fields - given + k: int(old) for k, old in enumerate(olds)}
     for new, old in pairs.items():
         if new == old or old in pairs or not (0 <= new < n_fields and 0 <= old < n_fields):
-            raise ValueError(f"duplicated_fields must map new fields to other, original fields, got {new}: {old}.")
+            raise ValueError(
+                f"duplicated_fields must map new fields to other, original fields, got {new}: {old}."
+            )
     return pairs
 
 
@@ -421,11 +457,15 @@ def _tuples(name, given, order, fields, n_fields, rng):
             raise ValueError(
                 f"{name} must be at most the {len(candidates)} that {len(fields)} fields allow, got {given}."
             )
-        return tuple(sorted(candidates[i] for i in rng.choice(len(candidates), given, replace=False)))
+        return tuple(
+            sorted(candidates[i] for i in rng.choice(len(candidates), given, replace=False))
+        )
     chosen = tuple(tuple(sorted(int(f) for f in t)) for t in given)
     for t in chosen:
         if len(set(t)) != order or not all(0 <= f < n_fields for f in t):
-            raise ValueError(f"{name} must hold {order} different fields below {n_fields} each, got {t}.")
+            raise ValueError(
+                f"{name} must hold {order} different fields below {n_fields} each, got {t}."
+            )
     return chosen
 
 

@@ -100,7 +100,11 @@ def make_tastes(
     >>> X.columns.tolist(), truth.ranks
     (['who0', 'what0', 'noise0'], {0: 2, 1: 2, 2: 0})
     """
-    for name, value, low in (("n_rows", n_rows, 1), ("n_values", n_values, 2), ("n_noise_fields", n_noise_fields, 0)):
+    for name, value, low in (
+        ("n_rows", n_rows, 1),
+        ("n_values", n_values, 2),
+        ("n_noise_fields", n_noise_fields, 0),
+    ):
         if not isinstance(value, Integral) or value < low:
             raise ValueError(f"{name} must be an int of at least {low}, got {value!r}.")
     topics = tuple(topics)
@@ -136,7 +140,8 @@ def make_tastes(
     p = expit(latent + brentq(lambda b: expit(latent + b).mean() - base_rate, -bound, bound))
     y = (rng.random_sample(n_rows) < p).astype(np.int64)
     X = pd.DataFrame(
-        {name: [f"v{i}" for i in column] for name, column in zip(names, columns, strict=True)}, dtype="str"
+        {name: [f"v{i}" for i in column] for name, column in zip(names, columns, strict=True)},
+        dtype="str",
     )
     n = 2 * len(topics)
     return (

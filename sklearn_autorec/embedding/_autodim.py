@@ -12,7 +12,8 @@ from ..nn import FieldEmbedding, MixedEmbedding
 from ..utils._sklearn import Interval, StrOptions
 from ._widths import check_candidates, check_widths
 
-EPS = 1e-6  # added to variances, of the size of the square of a tenth of the usual initial embeddings
+# Added to variances, of the size of the square of a tenth of the usual initial embeddings.
+EPS = 1e-6
 
 
 class WidthMixture(nn.Module):
@@ -23,7 +24,9 @@ class WidthMixture(nn.Module):
     needs nothing but the covariance of its input: with ``normalize`` that matrix is sum_n p_fn W_n / sigma_fn, column-wise.
     """
 
-    def __init__(self, context, candidates, schedule, arch_lr, temperature, size_penalty, normalize, nested):
+    def __init__(
+        self, context, candidates, schedule, arch_lr, temperature, size_penalty, normalize, nested
+    ):
         super().__init__()
         n_fields, d = context.n_fields, context.embedding_dim
         self.table = FieldEmbedding(context)
@@ -47,7 +50,9 @@ class WidthMixture(nn.Module):
         self.arch_lr, self.temperatures, self.size_penalty = arch_lr, temperature, size_penalty
         self.temperature, self.warming = temperature[0], schedule.warmup > 0
         # A generator of its own: as many numbers are drawn for it whatever the rest of the network needs.
-        self.generator = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=context.generator)))
+        self.generator = torch.Generator().manual_seed(
+            int(torch.randint(2**62, (), generator=context.generator))
+        )
 
     def arch_parameters(self):
         return [self.alpha]
@@ -98,12 +103,16 @@ class WidthMixture(nn.Module):
                 self.covariance.lerp_(covariance, 0.1)
         else:
             e, covariance = e - self.mean, self.covariance
-        variance = (torch.einsum("fij,njk->fnik", covariance, maps) * maps).sum(2)  # of column k: w' C w
+        # Of column k: w' C w.
+        variance = (torch.einsum("fij,njk->fnik", covariance, maps) * maps).sum(2)
         return e, maps / torch.sqrt(variance.clamp(min=0) + EPS).unsqueeze(2)
 
     def summary(self):
         p = torch.softmax(self.alpha.detach(), 1)
-        return {"temperature": self.temperature, "mean_width": float((p @ self.share).mean() * self.used.shape[1])}
+        return {
+            "temperature": self.temperature,
+            "mean_width": float((p @ self.share).mean() * self.used.shape[1]),
+        }
 
 
 class AutoDim(SearchMethod):
@@ -224,7 +233,9 @@ class AutoDim(SearchMethod):
 
     def build(self, context):
         if len(self.temperature) != 2 or min(self.temperature) <= 0:
-            raise ValueError(f"temperature must be two positive numbers, first and last, got {self.temperature!r}.")
+            raise ValueError(
+                f"temperature must be two positive numbers, first and last, got {self.temperature!r}."
+            )
         schedule = ArchSchedule(self.level, self.arch_every, self.search_fraction, self.warmup)
         candidates = check_candidates(self.candidates, context.embedding_dim)
         return WidthMixture(

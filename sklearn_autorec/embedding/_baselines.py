@@ -42,7 +42,9 @@ class EqualSize(SearchMethod):
     def search(self, problem):
         context = problem.context
         width = self.width
-        width = width if isinstance(width, Integral) else max(round(width * context.embedding_dim), 1)
+        width = (
+            width if isinstance(width, Integral) else max(round(width * context.embedding_dim), 1)
+        )
         return {"widths": check_candidates([width], context.embedding_dim) * context.n_fields}
 
     def check(self, architecture, context):

@@ -25,7 +25,11 @@ def check_mask(architecture, context):
     shape = text.get("shape") if isinstance(text, dict) else None
     whole = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int for n in shape)
     if not whole or not isinstance(text.get("bits"), str):
-        raise ValueError(f"mask must be a dict of shape, two ints, and bits, base64 text, got {text!r:.200}.")
+        raise ValueError(
+            f"mask must be a dict of shape, two ints, and bits, base64 text, got {text!r:.200}."
+        )
     shape = mask_from_text(text).shape
     if shape != (rows, context.embedding_dim):
-        raise ValueError(f"the mask has shape {shape}, the embedding table has {(rows, context.embedding_dim)}.")
+        raise ValueError(
+            f"the mask has shape {shape}, the embedding table has {(rows, context.embedding_dim)}."
+        )

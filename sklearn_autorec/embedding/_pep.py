@@ -13,7 +13,9 @@ from ..utils._sklearn import Interval, StrOptions
 from ._masks import check_mask, strongest
 
 PAPER_INIT = -15.0  # of the public code on MovieLens
-WARMUP = 0.3  # share of the search without pressure: embeddings near their small initial values would all be pruned
+# Share of the search without pressure: embeddings near their small initial values would all be
+# pruned.
+WARMUP = 0.3
 
 
 class ThresholdedEmbedding(FieldEmbedding):
@@ -23,7 +25,9 @@ class ThresholdedEmbedding(FieldEmbedding):
     writes nothing of other rows.
     """
 
-    def __init__(self, context, granularity, threshold_init, threshold_lr, threshold_decay, pressure):
+    def __init__(
+        self, context, granularity, threshold_init, threshold_lr, threshold_decay, pressure
+    ):
         super().__init__(context)
         self.sparse = True
         sizes = torch.tensor([*context.n_ids, *(n for n, _ in context.sequences)])
@@ -84,7 +88,12 @@ class ThresholdedEmbedding(FieldEmbedding):
 
     def penalty(self):
         """L1 norm of the distinct vectors that the batch read, per row of the batch."""
-        return self.ramp * self.pressure / self.n_in_batch * sum(v.abs().sum() for v in self.read_vectors)
+        return (
+            self.ramp
+            * self.pressure
+            / self.n_in_batch
+            * sum(v.abs().sum() for v in self.read_vectors)
+        )
 
     def observe(self, inputs, per_row_loss):
         """Note the rows of the batch that the weights train on; batches of other architectures pass through as well."""
@@ -116,7 +125,10 @@ class ThresholdedEmbedding(FieldEmbedding):
         return torch.where((self.kept >= 0).unsqueeze(1), margin, -torch.inf).cpu().numpy()
 
     def summary(self):
-        return {"sparsity": self.sparsity(), "mean_threshold": float(torch.sigmoid(self.threshold.detach()).mean())}
+        return {
+            "sparsity": self.sparsity(),
+            "mean_threshold": float(torch.sigmoid(self.threshold.detach()).mean()),
+        }
 
 
 class PEP(SearchMethod):

@@ -49,7 +49,9 @@ class ArchSchedule:
             ("objective", ("reference", "trained")),
         ):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r} of an ArchSchedule must be one of {allowed}.")
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} of an ArchSchedule must be one of {allowed}."
+                )
 
     @property
     def bilevel(self):
@@ -74,7 +76,9 @@ class ArchSchedule:
 @contextmanager
 def _undisturbed(module):
     """Dropout off and batch statistics put back: probes at moved weights leave no trace and share no noise."""
-    dropouts = [m for m in module.modules() if isinstance(m, ReLUDropout | torch.nn.Dropout) and m.training]
+    dropouts = [
+        m for m in module.modules() if isinstance(m, ReLUDropout | torch.nn.Dropout) and m.training
+    ]
     # Batch norm counts its batches in an integer; large integer buffers are positions, which no forward pass moves.
     buffers = [(b, b.clone()) for b in module.buffers() if b.is_floating_point() or b.numel() == 1]
     for m in dropouts:
@@ -105,7 +109,9 @@ def first_order_gradient(objective, batch, arch):
     return _gradients(objective(batch), arch)
 
 
-def unrolled_gradient(objective, module, train_batch, batch, arch, weights, lr, train_objective=None):
+def unrolled_gradient(
+    objective, module, train_batch, batch, arch, weights, lr, train_objective=None
+):
     r"""Architecture gradient through one gradient step of the weights, by a central finite difference.
 
     With w' = w - lr * grad_w L_train(w, a), v = grad_w' L(w', a) and e = 0.01 / ||v||:

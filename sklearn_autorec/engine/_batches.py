@@ -25,9 +25,17 @@ class EncodedTensors:
         """Wrap the arrays of an ``EncodedTable`` (no copy on the CPU) and move them to the device."""
 
         def tensor(array):
-            return None if array is None else torch.from_numpy(np.ascontiguousarray(array)).to(device)
+            return (
+                None if array is None else torch.from_numpy(np.ascontiguousarray(array)).to(device)
+            )
 
-        return cls(tensor(table.ids), tensor(table.numeric), tensor(table.sequences), tensor(y), tensor(weight))
+        return cls(
+            tensor(table.ids),
+            tensor(table.numeric),
+            tensor(table.sequences),
+            tensor(y),
+            tensor(weight),
+        )
 
     def __len__(self):
         return len(self.ids)
@@ -81,7 +89,9 @@ class TrainingBatches:
         # that value later must be worth as much: the unknown id stands in half of the rows.
         self.constant = torch.zeros(0, dtype=torch.int64, device=data.ids.device)
         if id_dropout and n > 1:
-            self.constant = ((data.ids == data.ids[:1]).all(0) & (data.ids[0] > 1)).nonzero().flatten()
+            self.constant = (
+                ((data.ids == data.ids[:1]).all(0) & (data.ids[0] > 1)).nonzero().flatten()
+            )
         self.bounds = list(range(0, n, batch_size))
         if len(self.bounds) > 1 and n - self.bounds[-1] == 1:
             self.bounds.pop()
@@ -112,6 +122,8 @@ class TrainingBatches:
         """Replace random entries of a batch (a fresh copy) by 1, the unknown id; 0 stays 0."""
         n = ids.numel()
         if n:
-            where = torch.from_numpy(self._rng.integers(0, n, self._rng.binomial(n, self.id_dropout))).to(ids.device)
+            where = torch.from_numpy(
+                self._rng.integers(0, n, self._rng.binomial(n, self.id_dropout))
+            ).to(ids.device)
             flat = ids.view(-1)
             flat[where] = flat[where].clamp_(max=1)

@@ -51,7 +51,9 @@ def select(data, selection):
 
 def realise(methods, architecture, context):
     """Concrete modules of the network's slots whose architecture is known, on a context that is narrowed already."""
-    parts = {m.slot: m.realise(architecture[m.slot], context) for m in _in_network(methods, architecture)}
+    parts = {
+        m.slot: m.realise(architecture[m.slot], context) for m in _in_network(methods, architecture)
+    }
     return {slot: part for slot, part in parts.items() if part is not None}
 
 

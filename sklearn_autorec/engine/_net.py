@@ -79,7 +79,8 @@ class FieldNet(NeuralNet):
             device=str(next(module.parameters()).device),
             **kwargs,
         )
-        self._references = (reference,)  # skorch would take a module itself for one of those that are trained
+        # Skorch would take a module itself for one of those that are trained.
+        self._references = (reference,)
         self.embedding_l2 = embedding_l2
         self.weight_decay = weight_decay
         self.n_steps = n_steps
@@ -94,8 +95,15 @@ class FieldNet(NeuralNet):
         module, modules = self.module_, self.all_modules()
         arch_modules = [m for m in modules if hasattr(m, "arch_parameters")]
         arch = {id(p) for m in arch_modules for p in m.arch_parameters()}
-        tables = [p for get in _hooks(modules, "embedding_parameters") for p in get() if id(p) not in arch]
-        sparse = [p for m in module.modules() if getattr(m, "sparse", False) for p in m.sparse_parameters()]
+        tables = [
+            p for get in _hooks(modules, "embedding_parameters") for p in get() if id(p) not in arch
+        ]
+        sparse = [
+            p
+            for m in module.modules()
+            if getattr(m, "sparse", False)
+            for p in m.sparse_parameters()
+        ]
         taken = arch | {id(p) for p in tables}
         others = [p for p in module.parameters() if id(p) not in taken]
         lazy = {id(p) for p in sparse}
@@ -106,12 +114,18 @@ class FieldNet(NeuralNet):
         ]
         of_loss = [p for p in self.criterion_.parameters() if id(p) not in taken]
         if of_loss:
-            groups.append({"params": of_loss, "weight_decay": 0.0, "tables": False, "of_loss": True})
-        self.optimizer_ = torch.optim.Adam([g for g in groups if g["params"]], lr=self.lr, fused=True)
+            groups.append(
+                {"params": of_loss, "weight_decay": 0.0, "tables": False, "of_loss": True}
+            )
+        self.optimizer_ = torch.optim.Adam(
+            [g for g in groups if g["params"]], lr=self.lr, fused=True
+        )
         if sparse:
             self.table_optimizer_ = RowAdam(sparse, lr=self.lr, weight_decay=self.embedding_l2)
         self.arch_turns_ = [self._arch_turn(m) for m in arch_modules]
-        self.weights_ = [p for p in (*module.parameters(), *self.criterion_.parameters()) if id(p) not in arch]
+        self.weights_ = [
+            p for p in (*module.parameters(), *self.criterion_.parameters()) if id(p) not in arch
+        ]
         self._progress_hooks = _hooks(modules, "set_progress")
         self._penalty_hooks = _hooks(modules, "penalty")
         self._after_step_hooks = _hooks(modules, "after_step")
@@ -126,7 +140,11 @@ class FieldNet(NeuralNet):
     @property
     def trained(self):
         """What training changes, as one module: the network, with the loss beside it if that has a state."""
-        return torch.nn.ModuleList([self.module_, self.criterion_]) if self.criterion_.state_dict() else self.module_
+        return (
+            torch.nn.ModuleList([self.module_, self.criterion_])
+            if self.criterion_.state_dict()
+            else self.module_
+        )
 
     def _arch_turn(self, module):
         """(schedule, optimiser) of a searchable module."""
@@ -138,7 +156,11 @@ class FieldNet(NeuralNet):
 
     def weight_optimizers(self):
         """The optimisers of ordinary weights, whose learning rate a schedule may change."""
-        return [opt for opt in (self.optimizer_, getattr(self, "table_optimizer_", None)) if opt is not None]
+        return [
+            opt
+            for opt in (self.optimizer_, getattr(self, "table_optimizer_", None))
+            if opt is not None
+        ]
 
     def infer(self, x, **fit_params):
         return self.module_(**x.inputs)
@@ -181,7 +203,10 @@ class FieldNet(NeuralNet):
             with torch.no_grad():
                 judged = self.get_loss(step["y_pred"].detach(), batch.y, X=batch)
             step["reference_loss"] = judged * getattr(self.module_, "members", 1)
-        for optimizer in [*self.weight_optimizers(), *(opt for schedule, opt in due if not schedule.bilevel)]:
+        for optimizer in [
+            *self.weight_optimizers(),
+            *(opt for schedule, opt in due if not schedule.bilevel),
+        ]:
             optimizer.step()
         for schedule, optimizer in due:
             if schedule.bilevel:
@@ -202,7 +227,14 @@ class FieldNet(NeuralNet):
             gradients = first_order_gradient(objective, batch, arch)
         else:
             gradients = unrolled_gradient(
-                objective, self.trained, train_batch, batch, arch, self.weights_, self.lr, self._train_objective
+                objective,
+                self.trained,
+                train_batch,
+                batch,
+                arch,
+                self.weights_,
+                self.lr,
+                self._train_objective,
             )
         for p, g in zip(arch, gradients, strict=True):
             p.grad = g
@@ -289,7 +321,9 @@ class FieldNet(NeuralNet):
             if loss.device.type == "cpu":
                 loss = loss.item()
                 if not math.isfinite(loss):
-                    raise NonFiniteLossError(f"the training loss became {loss} at step {self.step_}")
+                    raise NonFiniteLossError(
+                        f"the training loss became {loss} at step {self.step_}"
+                    )
             total = total + loss * len(batch)
             rows += len(batch)
         members = getattr(self.module_, "members", 1)
@@ -310,7 +344,9 @@ class FieldNet(NeuralNet):
             if hasattr(self, name):
                 setattr(self, name, None)
         self.arch_turns_, self.weights_, self.arch_batches = [], [], None
-        self._progress_hooks = self._penalty_hooks = self._after_step_hooks = self._observe_hooks = ()
+        self._progress_hooks = self._penalty_hooks = self._after_step_hooks = (
+            self._observe_hooks
+        ) = ()
         # skorch would save the instance given to the constructor beside the initialised one, though they are the same.
         self.module = type(self.module_)
         self.module_.eval()

@@ -39,7 +39,9 @@ class RowUndo:
         """Keep these rows of tensors of one length, unless they are kept already."""
         noted = self.noted.get(id(tensors[0]))
         if noted is None:
-            noted = self.noted[id(tensors[0])] = torch.zeros(len(tensors[0]), dtype=torch.bool, device=rows.device)
+            noted = self.noted[id(tensors[0])] = torch.zeros(
+                len(tensors[0]), dtype=torch.bool, device=rows.device
+            )
         fresh = rows[~noted[rows]]
         self.before += [(tensor, fresh, tensor.index_select(0, fresh)) for tensor in tensors]
         noted[fresh] = True
@@ -72,7 +74,9 @@ class RowAdam(Optimizer):
     undo = None
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        )
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -89,14 +93,23 @@ class RowAdam(Optimizer):
                 rows, g = grad.indices()[0], grad.values()
                 state = self.state[p]
                 if not state:
-                    state["step"], state["exp_avg"], state["exp_avg_sq"] = 0, torch.zeros_like(p), torch.zeros_like(p)
+                    state["step"], state["exp_avg"], state["exp_avg_sq"] = (
+                        0,
+                        torch.zeros_like(p),
+                        torch.zeros_like(p),
+                    )
                 state["step"] += 1
                 if self.undo is not None:
                     self.undo.note(rows, state["exp_avg"], state["exp_avg_sq"])
                 if group["weight_decay"]:
                     g = g.add(p.index_select(0, rows), alpha=group["weight_decay"])
                 m = state["exp_avg"].index_select(0, rows).lerp_(g, 1 - beta1)
-                v = state["exp_avg_sq"].index_select(0, rows).mul_(beta2).addcmul_(g, g, value=1 - beta2)
+                v = (
+                    state["exp_avg_sq"]
+                    .index_select(0, rows)
+                    .mul_(beta2)
+                    .addcmul_(g, g, value=1 - beta2)
+                )
                 state["exp_avg"].index_copy_(0, rows, m)
                 state["exp_avg_sq"].index_copy_(0, rows, v)
                 correction1, correction2 = 1 - beta1 ** state["step"], 1 - beta2 ** state["step"]
@@ -136,7 +149,9 @@ class GRDA(Optimizer):
     """
 
     def __init__(self, params, lr, threshold, mu, n_steps):
-        super().__init__(params, {"lr": lr, "threshold": threshold, "mu": mu, "n_steps": max(int(n_steps), 1)})
+        super().__init__(
+            params, {"lr": lr, "threshold": threshold, "mu": mu, "n_steps": max(int(n_steps), 1)}
+        )
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -153,6 +168,8 @@ class GRDA(Optimizer):
                     state["step"], state["v"] = 0, p.detach().clone()
                 state["step"] += 1
                 state["v"].sub_(p.grad, alpha=group["lr"])
-                threshold = group["threshold"] * min(state["step"] / group["n_steps"], 1.0) ** group["mu"]
+                threshold = (
+                    group["threshold"] * min(state["step"] / group["n_steps"], 1.0) ** group["mu"]
+                )
                 p.copy_(torch.nn.functional.softshrink(state["v"], threshold))
         return loss

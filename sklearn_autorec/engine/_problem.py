@@ -21,7 +21,10 @@ def check_loss(loss):
         If the reference loss judges it with the weights taken as they are: that does not depend on it.
     """
     schedule = getattr(loss, "arch_schedule", ONE_LEVEL)
-    if hasattr(loss, "arch_parameters") and (schedule.level, schedule.objective) == ("first_order", "reference"):
+    if hasattr(loss, "arch_parameters") and (schedule.level, schedule.objective) == (
+        "first_order",
+        "reference",
+    ):
         raise ValueError(
             f"The arch_schedule of {type(loss).__name__} in the loss slot has level='first_order' and objective='reference': the "
             "reference loss depends on it through a step of the weights alone; choose level='unrolled', or objective='trained'."

@@ -5,7 +5,15 @@ import dataclasses
 from ..base import SLOTS, FixedArchitecture, SearchMethod, describe, networks_with_slot
 from ..nn import MemberLosses, Members
 from ..utils._sklearn import validate_parameters
-from ._building import build_network, carry, check_field_axes, narrowed, realise, realise_loss, select
+from ._building import (
+    build_network,
+    carry,
+    check_field_axes,
+    narrowed,
+    realise,
+    realise_loss,
+    select,
+)
 from ._problem import SearchProblem
 
 __all__ = ["Found", "check_methods", "check_slots", "search_parts"]
@@ -52,7 +60,9 @@ class Found:
         if isinstance(module, Members):
             for prefix, state in self.starts:
                 taken = {name: t for name, t in state.items() if name.startswith(prefix)}
-                for name, view in module.weights_of(0, {name: t.shape for name, t in taken.items()}).items():
+                for name, view in module.weights_of(
+                    0, {name: t.shape for name, t in taken.items()}
+                ).items():
                     view.copy_(taken[name])
             return
         own = module.state_dict()
@@ -79,7 +89,9 @@ class Found:
 
 def check_methods(search, joint):
     """``search`` as a list of methods, refused if two share a slot or cannot search together."""
-    methods = [] if search is None else list(search) if isinstance(search, list | tuple) else [search]
+    methods = (
+        [] if search is None else list(search) if isinstance(search, list | tuple) else [search]
+    )
     for method in methods:
         if not isinstance(method, SearchMethod):
             raise TypeError(
@@ -87,7 +99,9 @@ def check_methods(search, joint):
             )
     slots = [method.slot for method in methods]
     if len(set(slots)) < len(slots):
-        raise ValueError(f"search={search!r} has two methods for one slot; each slot can be searched once.")
+        raise ValueError(
+            f"search={search!r} has two methods for one slot; each slot can be searched once."
+        )
     late = [method for method in methods[1:] if method.narrows]
     if late:
         raise ValueError(
@@ -95,7 +109,9 @@ def check_methods(search, joint):
             "be found for fields that are no longer there."
         )
     if joint and len(methods) > 1 and methods[0].narrows:
-        raise ValueError(f"joint=True: {methods[0]!r} drops fields and has to search first; leave joint=False.")
+        raise ValueError(
+            f"joint=True: {methods[0]!r} drops fields and has to search first; leave joint=False."
+        )
     if joint:
         alone = [method for method in methods if not method.joint]
         if alone and len(methods) > 1:
@@ -170,7 +186,9 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
         else:
             modules = [m.build(problem.context) for m in group]
             problem.train(*modules)
-            results = [m.derive(module, problem.context) for m, module in zip(group, modules, strict=True)]
+            results = [
+                m.derive(module, problem.context) for m, module in zip(group, modules, strict=True)
+            ]
         progress.end()
         if problem.interrupted and not problem.history:
             found.fall_back()  # what half an epoch has found is worth nothing
@@ -216,5 +234,7 @@ def _carry_states(problem, network, methods, architecture, context):
 
 
 def _starts(method, problem, prefix):
-    state = {"scratch": {}, "rewind": problem.initial_state, "keep": problem.final_state}[method.retrain]
+    state = {"scratch": {}, "rewind": problem.initial_state, "keep": problem.final_state}[
+        method.retrain
+    ]
     return [(prefix, state)] if state else []

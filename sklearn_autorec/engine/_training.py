@@ -90,14 +90,16 @@ def forward_in_chunks(module, data, rows=PREDICT_ROWS, forward=None):
             try:
                 with torch.inference_mode():
                     chunks = [
-                        forward(**_in_blocks(batch).inputs)[..., : len(batch), :] for batch in batches_of(data, rows)
+                        forward(**_in_blocks(batch).inputs)[..., : len(batch), :]
+                        for batch in batches_of(data, rows)
                     ]
                 break
             except torch.OutOfMemoryError:
                 rows = min(rows, len(data)) // 2
                 if rows < ROW_BLOCK:
                     raise
-            release_memory()  # outside of the handler, which holds on to the tensors of the failed pass
+            # Outside of the handler, which holds on to the tensors of the failed pass.
+            release_memory()
     finally:
         if training:
             module.train()
@@ -118,7 +120,9 @@ def memory_explained(batch_size):
     except torch.OutOfMemoryError as error:
         if isinstance(error.__cause__, torch.OutOfMemoryError):  # that of `train`, with an estimate
             raise
-        raise _with_advice(error, batch_size, "Rows and weights are too many for this device") from error
+        raise _with_advice(
+            error, batch_size, "Rows and weights are too many for this device"
+        ) from error
 
 
 def _with_advice(error, batch_size, reason):
@@ -136,7 +140,9 @@ def _in_blocks(batch):
     # A tensor without columns has nothing to pad, and before torch 2.9 ``pad`` refuses it.
     return EncodedTensors(
         *(
-            torch.nn.functional.pad(t, (0, 0, 0, missing)) if t.shape[1] else t.new_zeros(len(batch) + missing, 0)
+            torch.nn.functional.pad(t, (0, 0, 0, missing))
+            if t.shape[1]
+            else t.new_zeros(len(batch) + missing, 0)
             for t in batch.inputs.values()
         )
     )
@@ -172,7 +178,9 @@ class _WeightAverage:
     def update(self):
         self.steps += 1
         # Early steps average over what there is, else the initial weights would linger.
-        torch._foreach_lerp_(self.average, self.tensors, 1 - min(self.decay, self.steps / (self.steps + 10)))
+        torch._foreach_lerp_(
+            self.average, self.tensors, 1 - min(self.decay, self.steps / (self.steps + 10))
+        )
 
     @torch.no_grad()
     def swap(self):
@@ -208,7 +216,9 @@ def train(net, data, plan, valid=None, on_epoch=None):
         restored and a `ConvergenceWarning` tells so.
     """
     members = getattr(net.module_ if net.initialized_ else net.module, "members", 1)
-    batches = TrainingBatches(data, plan.batch_size, id_dropout=plan.id_dropout, seed=plan.seed, members=members)
+    batches = TrainingBatches(
+        data, plan.batch_size, id_dropout=plan.id_dropout, seed=plan.seed, members=members
+    )
     net.n_steps, net.cosine = len(batches) * plan.epochs, plan.lr_schedule == "cosine"
     if not net.initialized_:
         net.initialize()
@@ -231,7 +241,11 @@ def train(net, data, plan, valid=None, on_epoch=None):
             in_place = False
             net.run_single_epoch(batches, training=True, prefix="train", step_fn=step)
             _check_finite(trained, net.step_)
-            losses = {name: net.history[-1][name] for name in ("train_loss", "slot_loss") if name in net.history[-1]}
+            losses = {
+                name: net.history[-1][name]
+                for name in ("train_loss", "slot_loss")
+                if name in net.history[-1]
+            }
             record = {"epoch": epoch + 1, **losses, "lr": rate}
             if average is not None:
                 average.swap()
@@ -239,7 +253,8 @@ def train(net, data, plan, valid=None, on_epoch=None):
             history.append(record)
             if score > best_score:
                 best_score, best_epoch, bad_epochs = score, epoch + 1, 0
-                in_place = epoch + 1 == plan.epochs and average is None  # no step follows, there is nothing to lose
+                # No step follows, there is nothing to lose.
+                in_place = epoch + 1 == plan.epochs and average is None
                 if not in_place:
                     best.take(trained)
             else:
@@ -267,7 +282,9 @@ def train(net, data, plan, valid=None, on_epoch=None):
         if best.state is None:
             raise NonFiniteLossError(hint + ".") from None
         warnings.warn(
-            f"Training stopped: {hint}. The weights of epoch {best_epoch} are kept.", ConvergenceWarning, stacklevel=2
+            f"Training stopped: {hint}. The weights of epoch {best_epoch} are kept.",
+            ConvergenceWarning,
+            stacklevel=2,
         )
     if best.state is not None and not in_place:
         best.restore(trained)
@@ -276,7 +293,11 @@ def train(net, data, plan, valid=None, on_epoch=None):
 
 def _check_finite(module, step):
     """Refuse weights that the last step has made infinite: no loss has seen them."""
-    extremes = [torch.aminmax(t.detach()) for t in module.state_dict().values() if t.is_floating_point() and t.numel()]
+    extremes = [
+        torch.aminmax(t.detach())
+        for t in module.state_dict().values()
+        if t.is_floating_point() and t.numel()
+    ]
     if extremes and not bool(torch.stack([x.isfinite() for pair in extremes for x in pair]).all()):
         raise NonFiniteLossError(f"the weights became infinite by step {step}")
 
@@ -291,5 +312,7 @@ def _validate(net, valid, plan, record):
         score = -loss
     else:
         weight = None if valid.weight is None else valid.weight.cpu().numpy()
-        score = record["valid_score"] = float(plan.monitor(valid.y.cpu().numpy(), logits.cpu().numpy(), weight))
+        score = record["valid_score"] = float(
+            plan.monitor(valid.y.cpu().numpy(), logits.cpu().numpy(), weight)
+        )
     return score if np.isfinite(score) else -np.inf

@@ -18,7 +18,13 @@ from ..engine._training import memory_explained
 from ..nn import NUMERIC_EMBEDDINGS, Members
 from ..preprocessing import FieldEncoder
 from ..utils._defaults import DefaultComponents
-from ..utils._sklearn import CallbackSupportMixin, HasMethods, Interval, StrOptions, validate_parameters
+from ..utils._sklearn import (
+    CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_parameters,
+)
 from ..utils._state import snapshot
 from ._blending import Blending, Split
 from ._fitted import Fitted, publish
@@ -32,11 +38,21 @@ SEARCH_SHARE = 0.4  # of max_epochs, with the default network
 
 
 class FieldEstimator(
-    SearchResults, Preparing, Blending, PartialFit, DefaultComponents, CallbackSupportMixin, BaseEstimator
+    SearchResults,
+    Preparing,
+    Blending,
+    PartialFit,
+    DefaultComponents,
+    CallbackSupportMixin,
+    BaseEstimator,
 ):
     """Base of `CTRClassifier` and `RatingRegressor`: everything but labels, loss and outputs."""
 
-    _component_makers = {"network": "_make_network", "encoder": "_make_encoder", "search": "_make_search"}
+    _component_makers = {
+        "network": "_make_network",
+        "encoder": "_make_encoder",
+        "search": "_make_search",
+    }
 
     # Parameters up to which ``fit`` with ``warm_start=True`` goes on; the searches of model_selection read it.
     warm_start_until = ("max_epochs",)
@@ -184,10 +200,14 @@ class FieldEstimator(
         network, methods = resolve_network(self.network), check_methods(self.search, self.joint)
         device, seeds = resolve_device(self.device), Seeds(self.random_state)
         self._check_components(network, methods)
-        fitted = snapshot(self) if self.warm_start and getattr(self, "net_", None) is not None else None
+        fitted = (
+            snapshot(self) if self.warm_start and getattr(self, "net_", None) is not None else None
+        )
         rows = self._prepare(X, y, sample_weight, fitted)
         if rows.target.n_outputs == 0:  # a single class: nothing to learn
-            self._publish(Fitted(rows.target, rows.encoder, None, {}, setting(self, "embedding_dim")))
+            self._publish(
+                Fitted(rows.target, rows.encoder, None, {}, setting(self, "embedding_dim"))
+            )
             warn_of_single_class(self, rows.target)
             return self
         validation = None
@@ -206,7 +226,9 @@ class FieldEstimator(
                 )
             else:
                 with rolled_back(fitted):
-                    result, interrupted = self._fit_on(fitted, companions, rows, split, plan, device, seeds, progress)
+                    result, interrupted = self._fit_on(
+                        fitted, companions, rows, split, plan, device, seeds, progress
+                    )
         progress.close()
         self._publish(result)
         if interrupted:
@@ -237,7 +259,9 @@ class FieldEstimator(
         trained, history, n_iter, interrupted = None, [], 0, found.interrupted
         outputs, stop_after, mixture = None, None, None
         if split.refit and not interrupted:
-            outputs, stop_after = self._cross_validated(start, loss, rows, split, plan, device, progress)
+            outputs, stop_after = self._cross_validated(
+                start, loss, rows, split, plan, device, progress
+            )
             interrupted = outputs is None
         if not found.interrupted:
             trained = training_net(module, loss, plan, part)
@@ -255,11 +279,16 @@ class FieldEstimator(
         if companions and not interrupted:
             mixture = self._mixture(companions, rows, split, outputs, seeds)
         seen = rows.weight_seen()
-        return self._fitted(rows, module, found, history, n_iter, trained, seen, mixture, part), interrupted
+        return self._fitted(
+            rows, module, found, history, n_iter, trained, seen, mixture, part
+        ), interrupted
 
     def _fit_on(self, fitted, companions, rows, split, plan, device, seeds, progress):
         """Train a copy of the fitted network until ``max_epochs`` in all, and its companions anew."""
-        before, seen = fitted.n_iter_, rows.weight_seen(fitted.__dict__.get("_weight_seen", (0.0, 0)))
+        before, seen = (
+            fitted.n_iter_,
+            rows.weight_seen(fitted.__dict__.get("_weight_seen", (0.0, 0))),
+        )
         module = copy.deepcopy(fitted.net_.module_).to(device)
         found = Found(self._adjusted(fitted, module), history=fitted.search_history_)
         # Another order than in the epochs before, as in partial_fit: repeated orders are learned by heart.
@@ -270,17 +299,25 @@ class FieldEstimator(
         history, n_iter, interrupted, mixture = fitted.history_, before, False, None
         valid = None if split.held_out is None else self._tensors(split.held_out, device)
         if plan.epochs:
-            result = self._train(net, rows, self._tensors(split.kept, device), valid, plan, progress)
+            result = self._train(
+                net, rows, self._tensors(split.kept, device), valid, plan, progress
+            )
             if result.interrupted and not result.best_epoch:
                 raise KeyboardInterrupt
-            history, n_iter, interrupted = history + result.history, n_iter + result.best_epoch, result.interrupted
+            history, n_iter, interrupted = (
+                history + result.history,
+                n_iter + result.best_epoch,
+                result.interrupted,
+            )
             net = None if result.diverged else net
         if companions and not interrupted:
             # Of small tables no rows are held out of a training that goes on: there all parts count the same.
             split = split if valid is not None else Split(rows)
             outputs = None if valid is None else forward_in_chunks(module, valid).cpu().numpy()
             mixture = self._mixture(companions, rows, split, outputs, seeds)
-        return self._fitted(rows, module, found, history, n_iter, net, seen, mixture, part), interrupted
+        return self._fitted(
+            rows, module, found, history, n_iter, net, seen, mixture, part
+        ), interrupted
 
     def _train(self, net, rows, data, valid, plan, progress, stop_after=None):
         """The final training, observed by callbacks; ``stop_after`` so many epochs of those that are planned."""
@@ -346,7 +383,15 @@ class FieldEstimator(
             epochs = max(round(share * (self.max_epochs or MOST_EPOCHS)), 1)
         plan = dataclasses.replace(plan, epochs=epochs, lr_schedule="constant", averaging=0.0)
         return search_parts(
-            methods, self.joint, network, lambda: seeds.fresh(context, search=True), loss, data, plan, device, progress
+            methods,
+            self.joint,
+            network,
+            lambda: seeds.fresh(context, search=True),
+            loss,
+            data,
+            plan,
+            device,
+            progress,
         )
 
     def _publish(self, fitted):
@@ -364,7 +409,9 @@ class FieldEstimator(
         mixture = self._mixture_
         if mixture is not None and not mixture.asks_network:
             return mixture.logits(table, np.zeros((len(table), 1)))
-        logits = forward_in_chunks(self.net_.module_, EncodedTensors.from_table(table, device_of(self.net_)))
+        logits = forward_in_chunks(
+            self.net_.module_, EncodedTensors.from_table(table, device_of(self.net_))
+        )
         logits = logits.cpu().numpy().astype(np.float64)
         return logits if mixture is None else mixture.logits(table, logits)
 
@@ -381,7 +428,12 @@ class FieldEstimator(
             )
         table = self.encoder_.encode(X)
         data = EncodedTensors.from_table(table, device_of(self.net_))
-        logits = forward_in_chunks(module, data, forward=module.member_logits).cpu().numpy().astype(np.float64)
+        logits = (
+            forward_in_chunks(module, data, forward=module.member_logits)
+            .cpu()
+            .numpy()
+            .astype(np.float64)
+        )
         return logits if self._mixture_ is None else self._mixture_.member_logits(table, logits)
 
     # scikit-learn --------------------------------------------------------------------------------------

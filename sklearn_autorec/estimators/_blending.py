@@ -26,7 +26,11 @@ class Blending:
             name: parameter
             for name, parameter, given in (
                 (WIDE, f"wide={self.wide!r}", self.wide not in ("auto", None)),
-                (STATISTICS, f"target_statistics={self.target_statistics!r}", self.target_statistics is True),
+                (
+                    STATISTICS,
+                    f"target_statistics={self.target_statistics!r}",
+                    self.target_statistics is True,
+                ),
             )
             if given
         }
@@ -45,7 +49,10 @@ class Blending:
         if several or drops:
             return []
         auto = is_default(self.network)
-        automatic = {WIDE: auto and self.wide == "auto", STATISTICS: auto and self.target_statistics == "auto"}
+        automatic = {
+            WIDE: auto and self.wide == "auto",
+            STATISTICS: auto and self.target_statistics == "auto",
+        }
         return [name for name in (WIDE, STATISTICS) if name in asked or automatic[name]]
 
     def _mixture(self, names, rows, split, outputs, seeds):
@@ -60,7 +67,13 @@ class Blending:
             return None
         judged = None if outputs is None else outputs[:, 0].astype(np.float64)
         return fit_mixture(
-            names, fitted_on, split.validation, split.parts, judged, logistic=logistic, seed=seeds.companions
+            names,
+            fitted_on,
+            split.validation,
+            split.parts,
+            judged,
+            logistic=logistic,
+            seed=seeds.companions,
         )
 
     def _cross_validated(self, start, loss, rows, split, plan, device, progress):
@@ -76,7 +89,10 @@ class Blending:
         outputs, best = None, []
         for part in range(split.n_parts):
             kept, out = np.flatnonzero(split.parts != part), np.flatnonzero(split.parts == part)
-            data, valid = self._tensors(rows.take(kept), device), self._tensors(rows.take(out), device)
+            data, valid = (
+                self._tensors(rows.take(kept), device),
+                self._tensors(rows.take(out), device),
+            )
             module, loss_part = start()
             net = training_net(module, loss, plan, loss_part)
             name = f"validate-{part + 1}"

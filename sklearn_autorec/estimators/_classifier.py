@@ -336,7 +336,9 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         """
         if not return_std:
             return self._probabilities(self._logits(X))
-        return self._probabilities(self._logits(X)), self._probabilities(self._member_logits(X)).std(0)
+        return self._probabilities(self._logits(X)), self._probabilities(
+            self._member_logits(X)
+        ).std(0)
 
     def _probabilities(self, logits):
         """(..., n_classes) of logits (..., C)."""
@@ -351,7 +353,9 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     def predict(self, X):
         """The most probable label of each row, (n_rows,)."""
         logits = self._logits(X)
-        return self.classes_[logits.argmax(1) if len(self.classes_) > 2 else (logits[:, 0] > 0).astype(int)]
+        return self.classes_[
+            logits.argmax(1) if len(self.classes_) > 2 else (logits[:, 0] > 0).astype(int)
+        ]
 
     def score(self, X, y, sample_weight=None):
         """Share of rows whose label is predicted right; labels may be of the types that ``fit`` takes."""
@@ -369,5 +373,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
 
     def _monitor(self, target):
         if self.monitor == "auc" and len(target.classes) > 2:
-            raise ValueError(f"monitor='auc' needs two classes, y has {len(target.classes)}; use monitor='loss'.")
+            raise ValueError(
+                f"monitor='auc' needs two classes, y has {len(target.classes)}; use monitor='loss'."
+            )
         return _auc if self.monitor == "auc" else None

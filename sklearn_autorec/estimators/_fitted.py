@@ -60,7 +60,9 @@ class Fitted:
         nbytes = sizes(module)
         kind = self.architecture.get("numeric_embedding", "linear")
         per_number = numeric_rows(kind, getattr(encoder, "n_bins", N_BINS))
-        rows = sum(encoder.n_ids_) + sum(encoder.sequence_n_ids_) + per_number * len(encoder.numeric_)
+        rows = (
+            sum(encoder.n_ids_) + sum(encoder.sequence_n_ids_) + per_number * len(encoder.numeric_)
+        )
         members = getattr(module, "members", 1)
         stored = nbytes["total"] - nbytes["network"]
         found = {
@@ -74,7 +76,9 @@ class Fitted:
             "n_features_in_": encoder.n_features_in_,
             "n_parameters_": sum(t.numel() for t in module.parameters()),
             "nbytes_": nbytes,
-            "compression_ratio_": members * 4 * int(rows) * self.embedding_dim / stored if stored else float("inf"),
+            "compression_ratio_": members * 4 * int(rows) * self.embedding_dim / stored
+            if stored
+            else float("inf"),
             "_weight_seen": self.weight_seen,
             "_mixture_": self.mixture,
         }
@@ -90,7 +94,11 @@ class Fitted:
 def publish(estimator, fitted):
     """Replace all that an earlier fit has left, in one assignment."""
     attributes = fitted.attributes()
-    kept = {name: v for name, v in vars(estimator).items() if not name.endswith("_") and name not in PRIVATE}
+    kept = {
+        name: v
+        for name, v in vars(estimator).items()
+        if not name.endswith("_") and name not in PRIVATE
+    }
     estimator.__dict__ = {**kept, **attributes}
 
 

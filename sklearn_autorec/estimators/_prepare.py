@@ -112,7 +112,9 @@ class Preparing:
         if by_class is not None:
             of_rows = by_class[target.codes(y)]
             if not of_rows.any():
-                raise ValueError(f"class_weight={self.class_weight!r} gives all rows the weight zero.")
+                raise ValueError(
+                    f"class_weight={self.class_weight!r} gives all rows the weight zero."
+                )
             if not of_rows.all():
                 check_consistent_length(X, y)
                 X, encoded, counts = _drop(X, encoded, weight, of_rows > 0)
@@ -150,7 +152,9 @@ class Preparing:
             of_rows = rows.class_weights[rows.target.codes(y)]
             weight = of_rows if weight is None else of_rows * weight
             if not weight.any():
-                raise ValueError("X_val has no row of positive weight; see class_weight and sample_weight_val.")
+                raise ValueError(
+                    "X_val has no row of positive weight; see class_weight and sample_weight_val."
+                )
         return replace(rows, table=table, y=encoded, weight=weight)
 
     def _split(self, rows, validation, seeds):
@@ -163,7 +167,12 @@ class Preparing:
             return Split(rows)
         if validation is not None:
             return Split(rows, validation, validation)
-        if is_default(self.network) and n < FOLDED_ROWS and self.early_stopping == "auto" and self.validation != "last":
+        if (
+            is_default(self.network)
+            and n < FOLDED_ROWS
+            and self.early_stopping == "auto"
+            and self.validation != "last"
+        ):
             order = np.random.RandomState(seeds.split).permutation(n)
             stratify = rows.target.stratify(rows.y)
             if stratify is not None:  # each class spreads evenly over the parts
@@ -178,7 +187,11 @@ class Preparing:
             return Split(rows, None, None, parts, 1, refit=True)
         positions = np.arange(len(rows))
         stratify = rows.target.stratify(rows.y)
-        options = {"test_size": self.validation_fraction, "random_state": seeds.split, "shuffle": True}
+        options = {
+            "test_size": self.validation_fraction,
+            "random_state": seeds.split,
+            "shuffle": True,
+        }
         try:
             kept, out = train_test_split(positions, stratify=stratify, **options)
         except ValueError as error:
@@ -187,7 +200,8 @@ class Preparing:
                     f"validation_fraction={self.validation_fraction} leaves no rows to train or to validate on "
                     f"({len(positions)} rows): {error}"
                 ) from error
-            kept, out = train_test_split(positions, **options)  # a class with a single row cannot be stratified
+            # A class with a single row cannot be stratified.
+            kept, out = train_test_split(positions, **options)
         parts = np.full(n, -1)
         parts[out] = 0
         # In the order of the table, as all who look at the rows of a part see them.
@@ -198,7 +212,9 @@ class Preparing:
         if self.validation != "auto" or rows.target.n_outputs > 1 or not is_default(self.network):
             return self.validation == "last"
         rng = np.random.RandomState(seeds.split)
-        return order_matters(rows.table, rows.encoder.n_ids_, rows.y.astype(np.float64), rows.target.is_class, rng)
+        return order_matters(
+            rows.table, rows.encoder.n_ids_, rows.y.astype(np.float64), rows.target.is_class, rng
+        )
 
     @staticmethod
     def _tensors(rows, device):

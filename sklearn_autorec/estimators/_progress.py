@@ -25,7 +25,9 @@ class Seeds:
         """
         seed = self.search if search else self.initial
         members = 1 if search else context.members
-        return dataclasses.replace(context, generator=torch.Generator().manual_seed(seed), members=members)
+        return dataclasses.replace(
+            context, generator=torch.Generator().manual_seed(seed), members=members
+        )
 
 
 class EpochReporter:
@@ -49,7 +51,9 @@ class EpochReporter:
         def on_epoch(epoch, record):
             if estimator.verbose:
                 figures = "  ".join(
-                    f"{k} {v:.5g}" for k, v in record.items() if k != "epoch" and isinstance(v, int | float)
+                    f"{k} {v:.5g}"
+                    for k, v in record.items()
+                    if k != "epoch" and isinstance(v, int | float)
                 )
                 print(f"{name} epoch {record['epoch']}/{n_epochs}  {figures}")
             context = self.task.subcontext(task_name="epoch")
@@ -94,7 +98,13 @@ def sizes(module):
     for name, t in module.state_dict().items():
         kind = "network"
         if name.startswith("embedding."):
-            kind = "index" if name not in parameters else "projection" if "projection" in name else "embedding"
+            kind = (
+                "index"
+                if name not in parameters
+                else "projection"
+                if "projection" in name
+                else "embedding"
+            )
         nbytes[kind] += t.numel() * t.element_size()
     selection = getattr(module, "selection", None)
     if selection is not None:  # made from the architecture, hence in no state_dict
@@ -117,7 +127,11 @@ def resolve_device(device):
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"device={device!r} is not a device: give 'auto', 'cpu', 'cuda' or 'cuda:1'.") from error
+        raise ValueError(
+            f"device={device!r} is not a device: give 'auto', 'cpu', 'cuda' or 'cuda:1'."
+        ) from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}, but torch sees no CUDA device here; give 'auto' or 'cpu'.")
+        raise ValueError(
+            f"device={device!r}, but torch sees no CUDA device here; give 'auto' or 'cpu'."
+        )
     return resolved

@@ -144,7 +144,10 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
     (2000,)
     """
 
-    _parameter_constraints = {**FieldEstimator._parameter_constraints, "monitor": [StrOptions({"loss"})]}
+    _parameter_constraints = {
+        **FieldEstimator._parameter_constraints,
+        "monitor": [StrOptions({"loss"})],
+    }
 
     @with_callbacks
     def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):

@@ -51,11 +51,14 @@ class SearchResults:
             Not fitted. Its ``search`` holds a `FixedArchitecture` per slot.
         """
         if not isinstance(architecture, dict) or "network" not in architecture:
-            raise ValueError(f"architecture must be the architecture_ of a fitted model, got {architecture!r:.200}.")
+            raise ValueError(
+                f"architecture must be the architecture_ of a fitted model, got {architecture!r:.200}."
+            )
         search = [FixedArchitecture(architecture[slot]) for slot in SLOTS if slot in architecture]
         options = {
             "embedding_dim": architecture.get("embedding_dim", 16),
-            "numeric_embedding": architecture.get("numeric_embedding", "linear"),  # of before there was a choice
+            # Of before there was a choice.
+            "numeric_embedding": architecture.get("numeric_embedding", "linear"),
             **params,
         }
         return cls(network=network_of(architecture["network"]), search=search or None, **options)
@@ -74,19 +77,27 @@ class SearchResults:
             n, n_numeric = len(encoder.n_ids_), len(encoder.numeric_)
             module = self.net_.module_
             tables = {f: np.arange(k) for f, k in enumerate(encoder.n_ids_)}
-            tables |= {n + n_numeric + k: np.arange(m) for k, m in enumerate(encoder.sequence_n_ids_)}
+            tables |= {
+                n + n_numeric + k: np.arange(m) for k, m in enumerate(encoder.sequence_n_ids_)
+            }
             totals = {f: len(ids) for f, ids in tables.items()}
             if module.selection is not None:
-                lists = {f: ids for f, ids in tables.items() if f in module.selection.fields and f >= n}
+                lists = {
+                    f: ids for f, ids in tables.items() if f in module.selection.fields and f >= n
+                }
                 kept = module.selection.kept_ids()
                 tables = dict(zip(module.selection.categorical, kept, strict=True)) | lists
             counts = module.embedding.mask().sum(1)
             bounds = np.cumsum([len(ids) for ids in tables.values()])[:-1]
             sizes = {all_names[f]: np.zeros(n_ids, counts.dtype) for f, n_ids in totals.items()}
-            for (f, ids), own in zip(tables.items(), np.split(counts, bounds) if tables else [], strict=True):
+            for (f, ids), own in zip(
+                tables.items(), np.split(counts, bounds) if tables else [], strict=True
+            ):
                 sizes[all_names[f]][ids] = own
             return sizes
-        raise AttributeError(f"search={self.search!r} does not choose embedding sizes; use for instance search=PEP().")
+        raise AttributeError(
+            f"search={self.search!r} does not choose embedding sizes; use for instance search=PEP()."
+        )
 
     @property
     @reads_once
@@ -100,7 +111,10 @@ class SearchResults:
     def interaction_scores_(self):
         """Score of every candidate interaction, by tuple of column names; larger is stronger."""
         names, found = self._interactions()
-        return {tuple(names[i] for i in t): s for t, s in zip(found["candidates"], found["scores"], strict=True)}
+        return {
+            tuple(names[i] for i in t): s
+            for t, s in zip(found["candidates"], found["scores"], strict=True)
+        }
 
     def _interactions(self):
         check_is_fitted(self, "encoder_")
@@ -124,7 +138,9 @@ class SearchResults:
                 f"The model has seen a single class: nothing was searched, there are no {what} to choose."
             )
         if key not in found:
-            raise AttributeError(f"search={self.search!r} does not choose {what}; use for instance search={example}().")
+            raise AttributeError(
+                f"search={self.search!r} does not choose {what}; use for instance search={example}()."
+            )
         return found[key]
 
     @property
@@ -133,7 +149,9 @@ class SearchResults:
         """Which columns the search kept, bool, one a column of ``fit``."""
         encoder, kept = self.encoder_, self._chosen("fields")
         support = np.zeros(self.n_features_in_, bool)
-        support[np.concatenate([encoder.categorical_, encoder.numeric_, encoder.sequence_])[kept]] = True
+        support[
+            np.concatenate([encoder.categorical_, encoder.numeric_, encoder.sequence_])[kept]
+        ] = True
         return support
 
     @property

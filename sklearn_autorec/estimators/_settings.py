@@ -44,7 +44,11 @@ PLAIN = {
 
 def is_default(network):
     """Whether the parameter ``network`` asks for the default network, by name or as an object with other sizes."""
-    return network == "auto" if isinstance(network, str) else getattr(type(network), "is_default", False)
+    return (
+        network == "auto"
+        if isinstance(network, str)
+        else getattr(type(network), "is_default", False)
+    )
 
 
 def setting(estimator, name):

@@ -63,7 +63,9 @@ class PartialFit:
             self._check_components(network, [])
         rows = self._prepare(X, y, sample_weight, fitted, classes)
         if rows.target.n_outputs == 0:
-            self._publish(Fitted(rows.target, rows.encoder, None, {}, setting(self, "embedding_dim")))
+            self._publish(
+                Fitted(rows.target, rows.encoder, None, {}, setting(self, "embedding_dim"))
+            )
             warn_of_single_class(self, rows.target)
             return self
         with rolled_back(fitted or self):
@@ -84,7 +86,9 @@ class PartialFit:
                     f"partial_fit cannot start with search={self.search!r}: a search needs all its rows. Call fit first "
                     "(partial_fit then goes on training the network it found), or set search=None."
                 )
-        elif classes is not None and not np.array_equal(np.unique(np.asarray(classes)), fitted.classes_):
+        elif classes is not None and not np.array_equal(
+            np.unique(np.asarray(classes)), fitted.classes_
+        ):
             raise ValueError(
                 f"classes={np.asarray(classes).tolist()} is not the same as in the call before: {fitted.classes_.tolist()}."
             )
@@ -95,17 +99,29 @@ class PartialFit:
         plan = self._plan(len(rows), seeds, rows.target)
         plan = dataclasses.replace(plan, epochs=1, lr_schedule="constant", averaging=0.0)
         n_iter, before = (
-            (0, (0.0, 0)) if fitted is None else (fitted.n_iter_, fitted.__dict__.get("_weight_seen", (0.0, 0)))
+            (0, (0.0, 0))
+            if fitted is None
+            else (fitted.n_iter_, fitted.__dict__.get("_weight_seen", (0.0, 0)))
         )
         seen = rows.weight_seen(before)
         plan = dataclasses.replace(plan, seed=plan.seed + n_iter, lr=plan.lr * rows.rate(seen))
         with memory_explained(plan.batch_size):
             if fitted is None:
                 device, history, search_history = resolve_device(self.device), [], []
-                module = build_network(network, [], {}, seeds.fresh(self._context(rows, plan))).to(device)
-                architecture, net, part = self._described(network), training_net(module, loss, plan), None
+                module = build_network(network, [], {}, seeds.fresh(self._context(rows, plan))).to(
+                    device
+                )
+                architecture, net, part = (
+                    self._described(network),
+                    training_net(module, loss, plan),
+                    None,
+                )
             else:
-                device, history, search_history = device_of(fitted.net_), fitted.history_, fitted.search_history_
+                device, history, search_history = (
+                    device_of(fitted.net_),
+                    fitted.history_,
+                    fitted.search_history_,
+                )
                 module = copy.deepcopy(fitted.net_.module_)
                 architecture = self._adjusted(fitted, module)
                 part = self._loss_part_of(fitted, device)

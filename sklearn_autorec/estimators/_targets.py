@@ -55,10 +55,16 @@ class ClassTarget:
             return np.divide(own.sum() / there.sum(), own, out=np.ones(len(own)), where=there)
         unknown = [label for label in class_weight if not np.isin(label, self.classes)]
         if unknown:
-            raise ValueError(f"class_weight has {unknown}, which are not in classes {self.classes.tolist()}.")
-        weights = np.array([class_weight.get(label, 1.0) for label in self.classes.tolist()], dtype=np.float64)
+            raise ValueError(
+                f"class_weight has {unknown}, which are not in classes {self.classes.tolist()}."
+            )
+        weights = np.array(
+            [class_weight.get(label, 1.0) for label in self.classes.tolist()], dtype=np.float64
+        )
         if not np.isfinite(weights).all() or (weights < 0).any():
-            raise ValueError(f"class_weight must hold finite numbers of at least 0, got {class_weight!r}.")
+            raise ValueError(
+                f"class_weight must hold finite numbers of at least 0, got {class_weight!r}."
+            )
         return weights
 
     @property

@@ -200,7 +200,11 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
         validate_parameters(self)
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
-        labels = [f"x{i}" for i in range(len(columns))] if names is None else [str(name) for name in names]
+        labels = (
+            [f"x{i}" for i in range(len(columns))]
+            if names is None
+            else [str(name) for name in names]
+        )
         crosses = resolve_crosses(self.crosses, names, labels)
         n_bins = resolve_bins(self.n_bins, names, labels)
         encoder = checked_encoder(self.encoder)
@@ -217,10 +221,17 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
         encoder.discard_counts()
         sequences = {positions[i] for i in encoder.sequence_}
         for i in sorted({i for cross in crosses for i in cross} & sequences):
-            raise ValueError(f"crosses has {labels[i]!r}, a sequence column, which cannot be crossed.")
-        ids, sizes = column_ids(table, encoder, positions, edges), column_sizes(encoder, positions, edges)
+            raise ValueError(
+                f"crosses has {labels[i]!r}, a sequence column, which cannot be crossed."
+            )
+        ids, sizes = (
+            column_ids(table, encoder, positions, edges),
+            column_sizes(encoder, positions, edges),
+        )
         combinations = [
-            Combinations([ids[i] for i in cross], [sizes[i] for i in cross], self.min_count, self.max_ids)
+            Combinations(
+                [ids[i] for i in cross], [sizes[i] for i in cross], self.min_count, self.max_ids
+            )
             for cross in crosses
         ]
         self._publish(names, labels, positions, crosses, edges, encoder, combinations)
@@ -240,7 +251,9 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
             if name not in known:
                 raise ValueError(f"scales has {name!r}, which is neither a column nor a cross.")
             if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < np.inf:
-                raise ValueError(f"scales must be finite numbers of at least 0, got {value!r} for {name!r}.")
+                raise ValueError(
+                    f"scales must be finite numbers of at least 0, got {value!r} for {name!r}."
+                )
 
     # transform -----------------------------------------------------------------------------------------
 
@@ -263,13 +276,17 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
             read_columns(X, self)
             check_columns(self, X, self._names)
         table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
-        return self._output(X, table, column_ids(table, self.encoder_, self._positions, self._edges))
+        return self._output(
+            X, table, column_ids(table, self.encoder_, self._positions, self._edges)
+        )
 
     def _output(self, X, table, ids):
         if self.output == "onehot":
             return self._one_hot(table, ids)
         crosses = np.empty((len(self._crosses), len(table)), np.int32)
-        for row, cross, combinations in zip(crosses, self._crosses, self._combinations, strict=True):
+        for row, cross, combinations in zip(
+            crosses, self._crosses, self._combinations, strict=True
+        ):
             row[:] = combinations.ids([ids[i] for i in cross])
         names = [SEPARATOR.join(cross) for cross in self.crosses_]
         if isinstance(X, pd.DataFrame):
@@ -284,8 +301,16 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
     def _one_hot(self, table, ids):
         sizes = column_sizes(self.encoder_, self._positions, self._edges)
         parts = [(ids[i], sizes[i], self._labels[i]) for i in sorted(ids)] if self.append else []
-        for cross, names, combinations in zip(self._crosses, self.crosses_, self._combinations, strict=True):
-            parts.append((combinations.ids([ids[i] for i in cross]), combinations.n_ids, SEPARATOR.join(names)))
+        for cross, names, combinations in zip(
+            self._crosses, self.crosses_, self._combinations, strict=True
+        ):
+            parts.append(
+                (
+                    combinations.ids([ids[i] for i in cross]),
+                    combinations.n_ids,
+                    SEPARATOR.join(names),
+                )
+            )
         sequences = []
         if self.append and len(self.encoder_.sequence_):
             blocks = np.hsplit(table.sequences, len(self.encoder_.sequence_))
@@ -303,8 +328,14 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
             indices[:, at : at + block.shape[1]] = block + starts[len(parts) + j]
             data[:, at : at + block.shape[1]] = block != MISSING
             at += block.shape[1]
-        pointers = np.arange(0, n * n_places + 1, max(n_places, 1), dtype=dtype) if n_places else np.zeros(n + 1, dtype)
-        matrix = sparse.csr_matrix((data.ravel(), indices.ravel(), pointers), shape=(n, int(starts[-1])))
+        pointers = (
+            np.arange(0, n * n_places + 1, max(n_places, 1), dtype=dtype)
+            if n_places
+            else np.zeros(n + 1, dtype)
+        )
+        matrix = sparse.csr_matrix(
+            (data.ravel(), indices.ravel(), pointers), shape=(n, int(starts[-1]))
+        )
         if sequences:
             matrix.sum_duplicates()
             matrix.eliminate_zeros()
@@ -330,8 +361,12 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
         if self.output == "ids":
             return np.array([*(labels if self.append else []), *crosses], dtype=object)
         values = self._value_names()
-        names = [f"{labels[i]}={v}" for i in sorted(values) for v in values[i]] if self.append else []
-        for name, cross, combinations in zip(crosses, self._crosses, self._combinations, strict=True):
+        names = (
+            [f"{labels[i]}={v}" for i in sorted(values) for v in values[i]] if self.append else []
+        )
+        for name, cross, combinations in zip(
+            crosses, self._crosses, self._combinations, strict=True
+        ):
             names += [f"{name}={v}" for v in combinations.names([values[i] for i in cross])]
         if self.append:
             for i in self.encoder_.sequence_:

@@ -28,7 +28,9 @@ class _Judge:
         # The strength of a mean toward its prior: for numbers in units of their variance, so the same.
         self.unit = 1.0
         if not logistic:
-            self.unit = float(np.average(((y - self.prior) ** 2).sum(1), weights=self.weight)) or 1.0
+            self.unit = (
+                float(np.average(((y - self.prior) ** 2).sum(1), weights=self.weight)) or 1.0
+            )
 
     def link(self, mean):
         return logit(np.clip(mean, LEAST_SHARE, 1 - LEAST_SHARE)) if self.logistic else mean
@@ -66,7 +68,17 @@ def _groups(columns, sizes, key):
 
 
 def choose_keys(
-    columns, sizes, y, *, logistic, weight=None, rng, max_crosses=12, max_order=3, smoothing=2.0, fill=False
+    columns,
+    sizes,
+    y,
+    *,
+    logistic,
+    weight=None,
+    rng,
+    max_crosses=12,
+    max_order=3,
+    smoothing=2.0,
+    fill=False,
 ):
     """Crosses of fields whose statistics say more than those of their parts together.
 
@@ -145,10 +157,16 @@ def choose_keys(
     for a, b in itertools.combinations(singles, 2):
         try_pair(a, b)
     for _ in range(3, max_order + 1):
-        longest = sorted((key for key in gains if key not in grouped), key=lambda key: -gains[key])[:BEAM]
+        longest = sorted((key for key in gains if key not in grouped), key=lambda key: -gains[key])[
+            :BEAM
+        ]
         for key in longest:
             groups, n_groups, _, estimate = joined(*parts[key])
-            grouped[key], estimates[key], losses[key] = (groups, n_groups), estimate, judge.loss(estimate)
+            grouped[key], estimates[key], losses[key] = (
+                (groups, n_groups),
+                estimate,
+                judge.loss(estimate),
+            )
         for key in longest:
             for single in singles:
                 try_pair(key, single)
@@ -156,6 +174,11 @@ def choose_keys(
     if fill:
         # Fields that say something in a cross come first, even if they say nothing alone, then those that do.
         of_crosses = {i: sum(gain for key, gain in gains.items() if i in key) for (i,) in singles}
-        rank = {i: r for r, (i,) in enumerate(sorted(singles, key=lambda key: (-of_crosses[key[0]], losses[key])))}
+        rank = {
+            i: r
+            for r, (i,) in enumerate(
+                sorted(singles, key=lambda key: (-of_crosses[key[0]], losses[key]))
+            )
+        }
         chosen += sorted(useless, key=lambda pair: sorted(rank[i] for i in pair))
     return chosen[:max_crosses]

@@ -38,7 +38,9 @@ def resolve_crosses(crosses, names, labels):
         if len(set(columns)) < len(columns):
             raise ValueError(f"crosses has {cross!r}, which names a column twice.")
         if columns in found:
-            raise ValueError(f"crosses has {cross!r} more than once (the order of columns does not matter).")
+            raise ValueError(
+                f"crosses has {cross!r} more than once (the order of columns does not matter)."
+            )
         found.append(columns)
     return found
 
@@ -50,7 +52,9 @@ def resolve_bins(n_bins, names, labels, default=10):
     bins = [default] * len(labels)
     for name, number in n_bins.items():
         if not isinstance(number, Integral) or isinstance(number, bool) or not 1 <= number <= 2**20:
-            raise ValueError(f"n_bins must be an int in [1, {2**20}] for each column, got {number!r} for {name!r}.")
+            raise ValueError(
+                f"n_bins must be an int in [1, {2**20}] for each column, got {number!r} for {name!r}."
+            )
         bins[position(name, names, labels, "n_bins")] = int(number)
     return bins
 
@@ -69,7 +73,11 @@ def checked_encoder(encoder):
     """An encoder to fit: a clone of the given one, or the default."""
     if encoder is None:
         return DefaultEncoder._make_encoder()
-    if not isinstance(encoder, FieldEncoder) or encoder.numeric not in GRIDS or encoder.numeric_bins != "quantile":
+    if (
+        not isinstance(encoder, FieldEncoder)
+        or encoder.numeric not in GRIDS
+        or encoder.numeric_bins != "quantile"
+    ):
         raise ValueError(
             'encoder must be a FieldEncoder with numeric="rank" or "quantile" and numeric_bins="quantile", '
             f"got {encoder!r}."
@@ -141,7 +149,9 @@ def column_edges(encoder, positions, n_bins):
     found = {}
     for _, i in binned_columns(encoder):
         summary = encoder._counters[i]
-        found[positions[i]] = bin_edges(summary.values, summary.counts, encoder._fields[i], n_bins[positions[i]])
+        found[positions[i]] = bin_edges(
+            summary.values, summary.counts, encoder._fields[i], n_bins[positions[i]]
+        )
     return found
 
 

@@ -119,7 +119,15 @@ class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
     def _make_method(method, parameter):
         return AutoField()
 
-    def __init__(self, method=None, network="mlp", n_features_to_select="auto", *, estimator=None, random_state=None):
+    def __init__(
+        self,
+        method=None,
+        network="mlp",
+        n_features_to_select="auto",
+        *,
+        estimator=None,
+        random_state=None,
+    ):
         self.method = method
         self.network = network
         self.n_features_to_select = n_features_to_select
@@ -149,25 +157,43 @@ class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
         validate_parameters(self)
         method = AutoField() if self.method is None else clone(self.method)
         if getattr(method, "slot", None) != "gate":
-            raise ValueError(f"method must search the 'gate' slot, such as AutoField(), got {self.method!r}.")
+            raise ValueError(
+                f"method must search the 'gate' slot, such as AutoField(), got {self.method!r}."
+            )
         model = self._searcher(y)
-        model.set_params(network=self.network, search=method, early_stopping=False, warm_start=False)
-        model.set_params(search_epochs=model.search_epochs or model.max_epochs or MOST_EPOCHS, max_epochs=1)
+        model.set_params(
+            network=self.network, search=method, early_stopping=False, warm_start=False
+        )
+        model.set_params(
+            search_epochs=model.search_epochs or model.max_epochs or MOST_EPOCHS, max_epochs=1
+        )
         model.fit(X, y, sample_weight=sample_weight)
         if model.net_ is None:
-            raise ValueError(f"y has one class, {model.classes_.tolist()[0]!r}: no column can be better than another.")
+            raise ValueError(
+                f"y has one class, {model.classes_.tolist()[0]!r}: no column can be better than another."
+            )
         encoder, gate = model.encoder_, model.architecture_["gate"]
-        columns = np.concatenate([encoder.categorical_, encoder.numeric_, encoder.sequence_]).astype(int)
-        scores, usable = np.full(encoder.n_features_in_, -np.inf), np.zeros(encoder.n_features_in_, bool)
+        columns = np.concatenate(
+            [encoder.categorical_, encoder.numeric_, encoder.sequence_]
+        ).astype(int)
+        scores, usable = (
+            np.full(encoder.n_features_in_, -np.inf),
+            np.zeros(encoder.n_features_in_, bool),
+        )
         # A column that is an id and a number has two fields, of which the better one counts.
         np.maximum.at(scores, columns, gate["scores"])
-        if "fields" not in gate:  # of a method that drops none, and cares for none that can only mislead
+        # Of a method that drops none, and cares for none that can only mislead.
+        if "fields" not in gate:
             np.logical_or.at(usable, columns, usable_columns(encoder, X))
             usable[scores.argmax()] |= not usable.any()
             scores = with_unusable_last(scores, usable)
         support = np.zeros(len(scores), bool)
         if isinstance(self.n_features_to_select, str):
-            support[columns[gate["fields"]] if "fields" in gate else usable & (scores >= scores[usable].mean())] = True
+            support[
+                columns[gate["fields"]]
+                if "fields" in gate
+                else usable & (scores >= scores[usable].mean())
+            ] = True
         else:
             support[np.argsort(-scores, kind="stable")[: self._n_kept(len(scores))]] = True
         self.encoder_ = encoder
@@ -185,20 +211,26 @@ class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
             kept = np.split(mask_from_text(gate["values"])[:, 0], np.cumsum(encoder.n_ids_)[:-1])
             names = encoder.field_names_
             self.value_support_ = {
-                str(names[f]): kept[f] for f, column in enumerate(encoder.categorical_) if support[column]
+                str(names[f]): kept[f]
+                for f, column in enumerate(encoder.categorical_)
+                if support[column]
             }
         return self
 
     def _searcher(self, y):
         if self.estimator is not None:
             if not isinstance(self.estimator, CTRClassifier | RatingRegressor):
-                raise TypeError(f"estimator must be a CTRClassifier or a RatingRegressor, got {self.estimator!r}.")
+                raise TypeError(
+                    f"estimator must be a CTRClassifier or a RatingRegressor, got {self.estimator!r}."
+                )
             model = clone(self.estimator)
         elif y is not None and type_of_target(y) == "continuous":
             model = RatingRegressor()
         else:
             model = CTRClassifier()
-        return model if self.random_state is None else model.set_params(random_state=self.random_state)
+        return (
+            model if self.random_state is None else model.set_params(random_state=self.random_state)
+        )
 
     def _n_kept(self, n):
         wanted = self.n_features_to_select
@@ -233,7 +265,9 @@ class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
             ensure_all_finite="allow-nan" if not frame else False,
             skip_check_array=frame,
         )
-        compare_names(self, table_names(X), getattr(self.encoder_, "estimator", self.encoder_)._schema.names)
+        compare_names(
+            self, table_names(X), getattr(self.encoder_, "estimator", self.encoder_)._schema.names
+        )
         kept = safe_indexing(X, np.flatnonzero(self.support_), axis=1)
         return self._with_ids(X, kept) if hasattr(self, "value_support_") else kept
 

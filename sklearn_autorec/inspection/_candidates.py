@@ -54,7 +54,15 @@ class CandidateHistoryDisplay:
     """
 
     def __init__(
-        self, score, resource=None, spent=None, candidate=None, group=None, best=None, names=None, optimum=None
+        self,
+        score,
+        resource=None,
+        spent=None,
+        candidate=None,
+        group=None,
+        best=None,
+        names=None,
+        optimum=None,
     ):
         self.score = score
         self.resource = resource
@@ -91,14 +99,22 @@ class CandidateHistoryDisplay:
         results = estimator.cv_results_
         if metric is None:
             metric = estimator.refit if getattr(estimator, "multimetric_", False) else "score"
-        known = [name.removeprefix("mean_test_") for name in results if name.startswith("mean_test_")]
+        known = [
+            name.removeprefix("mean_test_") for name in results if name.startswith("mean_test_")
+        ]
         if metric not in known:
             raise ValueError(f"metric={metric!r} is none of the scores {known}.")
         group = "bracket" if group is None and "bracket" in results else group
         if group is not None and group not in results:
             raise ValueError(f"group={group!r} is no column of cv_results_.")
         resource = getattr(estimator, "resource", None)
-        word = metric if metric != "score" else estimator.scoring if isinstance(estimator.scoring, str) else "score"
+        word = (
+            metric
+            if metric != "score"
+            else estimator.scoring
+            if isinstance(estimator.scoring, str)
+            else "score"
+        )
         return cls(
             score=results[f"mean_test_{metric}"],
             resource=results.get("n_resources"),
@@ -186,10 +202,15 @@ class CandidateHistoryDisplay:
         shades = colormaps["viridis"](np.linspace(FROM, TO, len(groups)))
         # Groups that meet at a resource stand beside each other.
         middle = {
-            tick: np.mean([groups.index(g) for g in set(np.array(group, object)[resource == tick])]) for tick in ticks
+            tick: np.mean([groups.index(g) for g in set(np.array(group, object)[resource == tick])])
+            for tick in ticks
         }
         at = np.log(ticks) if log else ticks
-        room = 0.35 * np.diff(at).min() / max(len(groups), 4) if len(ticks) > 1 and self.resource is not None else 0.0
+        room = (
+            0.35 * np.diff(at).min() / max(len(groups), 4)
+            if len(ticks) > 1 and self.resource is not None
+            else 0.0
+        )
         faint = float(np.clip(25 / len(lines), 0.25, 0.8))
         for key, (x, y) in lines.items():
             number = groups.index(key[0])
@@ -199,13 +220,24 @@ class CandidateHistoryDisplay:
                 ax.plot(x, y, "o-", color=ACCENT, linewidth=1.8, markersize=4.5, zorder=4)
             else:
                 ax.plot(x, y, color=shades[number], linewidth=0.9, alpha=faint, zorder=1)
-                ax.plot(x, y, "o", color=shades[number], markersize=3.5, alpha=max(faint, 0.5), linewidth=0)
+                ax.plot(
+                    x,
+                    y,
+                    "o",
+                    color=shades[number],
+                    markersize=3.5,
+                    alpha=max(faint, 0.5),
+                    linewidth=0,
+                )
         if log:
             ax.set_xscale("log")
             ax.xaxis.set_minor_locator(NullLocator())
         if self.resource is not None and len(ticks) <= 10:
             ax.set_xticks(ticks, [str(tick) for tick in ticks.tolist()])
-        ax.set_xlabel("evaluation" if self.resource is None else self._word("resource", "resource"), parse_math=False)
+        ax.set_xlabel(
+            "evaluation" if self.resource is None else self._word("resource", "resource"),
+            parse_math=False,
+        )
         ax.set_ylabel(self._word("score", "score"), parse_math=False)
         self._name(ax, groups, shades, winner)
 
@@ -213,8 +245,13 @@ class CandidateHistoryDisplay:
         from matplotlib.lines import Line2D
 
         style = {"marker": "o", "markersize": 4, "linewidth": 0}
-        named = list(zip(groups, shades, strict=True)) if groups != [None] and len(groups) <= 8 else []
-        handles = [Line2D([], [], color=c, label=f"{self._word('group', 'group')} {g}", **style) for g, c in named]
+        named = (
+            list(zip(groups, shades, strict=True)) if groups != [None] and len(groups) <= 8 else []
+        )
+        handles = [
+            Line2D([], [], color=c, label=f"{self._word('group', 'group')} {g}", **style)
+            for g, c in named
+        ]
         if winner is not None:
             handles.append(Line2D([], [], color=ACCENT, label="winner", **style))
         if handles:
@@ -230,5 +267,7 @@ class CandidateHistoryDisplay:
         else:
             ax.set_ylim(bottom=min(0, float(regret.min())))
         ax.set_ylabel("regret")
-        words = "evaluations" if self.spent is None else f"{self._word('resource', 'resource')} spent"
+        words = (
+            "evaluations" if self.spent is None else f"{self._word('resource', 'resource')} spent"
+        )
         ax.set_xlabel(f"{words}, all candidates", parse_math=False)

@@ -126,16 +126,25 @@ class EmbeddingSizeDisplay:
             handles.append(ax.hlines(at, low, high, color=ACCENT, linewidth=1.8, label="quartiles"))
             ax.plot(np.r_[low, high], np.r_[at, at], "|", color=ACCENT, markersize=6)
         handles.append(
-            ax.axvline(self.dim, color=GREY, linestyle="--", linewidth=1, label=f"full dimension ({self.dim})")
+            ax.axvline(
+                self.dim,
+                color=GREY,
+                linestyle="--",
+                linewidth=1,
+                label=f"full dimension ({self.dim})",
+            )
         )
         ax.set_xlim(0, 1.03 * max([self.dim, *(np.max(size, initial=0) for size in self.sizes)]))
-        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 4, 8, 10]))  # sizes are powers of two
+        # Sizes are powers of two.
+        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 4, 8, 10]))
         ax.set_xlabel("embedding size")
         ax.spines[["top", "right"]].set_visible(False)
         font = label_rows(ax, [shorten(self.field_names[i]) for i in order])
         right = ax.get_yaxis_transform()  # across in the axes' coordinates, down in rows
         for row, i in enumerate(order):
-            ax.text(1.01, row, self._remark(i), transform=right, va="center", fontsize=font, color=GREY)
+            ax.text(
+                1.01, row, self._remark(i), transform=right, va="center", fontsize=font, color=GREY
+            )
         legend_above(ax, handles)
         return self
 
@@ -147,7 +156,11 @@ class EmbeddingSizeDisplay:
             empty = np.mean(np.asarray(size) == 0) if np.size(size) else 0.0
             # Rounded, a few values must not become none, nor nearly all become all.
             remarks.append(
-                "<1% empty" if 0 < empty < 0.01 else ">99% empty" if 0.99 < empty < 1 else f"{empty:.0%} empty"
+                "<1% empty"
+                if 0 < empty < 0.01
+                else ">99% empty"
+                if 0.99 < empty < 1
+                else f"{empty:.0%} empty"
             )
         elif size == 0:
             remarks.append("dropped")

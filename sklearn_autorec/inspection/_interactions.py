@@ -65,7 +65,9 @@ class InteractionDisplay:
         self.field_names = field_names
 
     @classmethod
-    def from_estimator(cls, estimator, *, kind="matrix", max_bars=20, cmap="Blues", colorbar=True, ax=None):
+    def from_estimator(
+        cls, estimator, *, kind="matrix", max_bars=20, cmap="Blues", colorbar=True, ax=None
+    ):
         """Draw the interactions that a fitted estimator found.
 
         Parameters
@@ -138,12 +140,16 @@ class InteractionDisplay:
         matrix = self.strengths()
         pairs = [fields for fields in self.scores if len(fields) == 2]
         if self.scores and not pairs:
-            raise ValueError("There are no pairs among the candidates; draw higher orders with kind='bar'.")
+            raise ValueError(
+                "There are no pairs among the candidates; draw higher orders with kind='bar'."
+            )
         n = len(matrix)
         labels = [shorten(name) for name in self.field_names]
         side = float(np.clip(0.2 * n, 3.6, 10))
         margin = 0.085 * max(len(label) for label in labels)
-        self.ax_ = ax = axes_for(ax, side + margin + 0.9 * colorbar, side + margin + 0.3, layout="compressed")
+        self.ax_ = ax = axes_for(
+            ax, side + margin + 0.9 * colorbar, side + margin + 0.3, layout="compressed"
+        )
 
         colors = colormaps.get_cmap(cmap).with_extremes(bad="#d9d9d9")
         finite = matrix[np.isfinite(matrix)]
@@ -177,29 +183,51 @@ class InteractionDisplay:
             ticks = np.arange(0, n, int(np.ceil(1.15 * font / cell)))
             upright = 0.65 * font * max(len(label) for label in labels) < cell
             for axis, rotation in ((ax.xaxis, 0 if upright else 90), (ax.yaxis, 0)):
-                axis.set_ticks(ticks, [labels[i] for i in ticks], fontsize=font, rotation=rotation, parse_math=False)
+                axis.set_ticks(
+                    ticks,
+                    [labels[i] for i in ticks],
+                    fontsize=font,
+                    rotation=rotation,
+                    parse_math=False,
+                )
                 axis.set_tick_params(length=2)
         outlines = [
-            Rectangle((b - 0.4, a - 0.4), 0.8, 0.8)  # inside its cell, so that neighbours stay apart
+            # Inside its cell, so that neighbours stay apart.
+            Rectangle((b - 0.4, a - 0.4), 0.8, 0.8)
             for i, j in ((place[x], place[y]) for x, y in kept)
             for a, b in ((i, j), (j, i))
         ]
         ax.add_collection(
-            PatchCollection(outlines, facecolor="none", edgecolor=ACCENT, linewidth=float(np.clip(0.1 * cell, 0.5, 2))),
+            PatchCollection(
+                outlines,
+                facecolor="none",
+                edgecolor=ACCENT,
+                linewidth=float(np.clip(0.1 * cell, 0.5, 2)),
+            ),
             autolim=False,
         )
 
     def _plot_bars(self, ax, max_bars):
         from matplotlib.patches import Patch
 
-        ranked = sorted(self.scores, key=lambda fields: -np.nan_to_num(self.scores[fields], nan=-np.inf))
+        ranked = sorted(
+            self.scores, key=lambda fields: -np.nan_to_num(self.scores[fields], nan=-np.inf)
+        )
         shown = ranked[:max_bars]
         kept = {frozenset(fields) for fields in self.interactions}
         self.ax_ = ax = axes_for(ax, 7.0, 0.25 * len(shown) + 1.2)
         colors = [DARK if frozenset(fields) in kept else LIGHT for fields in shown]
-        self.bars_ = ax.barh(range(len(shown)), [self.scores[t] for t in shown], color=colors, height=0.75)
-        labels = [" × ".join(shorten(name, max(BAR_LABEL // len(t), 8)) for name in t) for t in shown]
-        ax.set_xlabel(f"score ({len(shown)} strongest of {len(ranked)})" if len(shown) < len(ranked) else "score")
+        self.bars_ = ax.barh(
+            range(len(shown)), [self.scores[t] for t in shown], color=colors, height=0.75
+        )
+        labels = [
+            " × ".join(shorten(name, max(BAR_LABEL // len(t), 8)) for name in t) for t in shown
+        ]
+        ax.set_xlabel(
+            f"score ({len(shown)} strongest of {len(ranked)})"
+            if len(shown) < len(ranked)
+            else "score"
+        )
         ax.spines[["top", "right"]].set_visible(False)
         counts = {DARK: f"kept ({len(kept)})", LIGHT: f"not kept ({len(ranked) - len(kept)})"}
         label_rows(ax, labels)
@@ -209,12 +237,18 @@ class InteractionDisplay:
 def found_by(estimator):
     """Kept interactions, scores and field names of a fitted estimator."""
     if not hasattr(estimator, "crosses_"):
-        return estimator.interactions_, estimator.interaction_scores_, list(estimator.encoder_.field_names_)
+        return (
+            estimator.interactions_,
+            estimator.interaction_scores_,
+            list(estimator.encoder_.field_names_),
+        )
     for name in ("interaction_scores_", "pair_scores_"):
         if hasattr(estimator, name):
             return estimator.crosses_, getattr(estimator, name), estimator.field_names_
     if not hasattr(estimator, "scores_"):
-        raise ValueError(f"estimator must have scores of its crosses, got {estimator!r:.200}, which was told them.")
+        raise ValueError(
+            f"estimator must have scores of its crosses, got {estimator!r:.200}, which was told them."
+        )
     return (
         estimator.crosses_,
         dict(zip(estimator.crosses_, estimator.scores_.tolist(), strict=True)),

@@ -6,11 +6,25 @@ from numbers import Real
 import numpy as np
 
 from ._candidates import CandidateHistoryDisplay
-from ._plotting import ACCENT, DARK, GREY, axes_for, check_matplotlib, fitted_final_step, points, settle, shorten
+from ._plotting import (
+    ACCENT,
+    DARK,
+    GREY,
+    axes_for,
+    check_matplotlib,
+    fitted_final_step,
+    points,
+    settle,
+    shorten,
+)
 
 FINAL = "final training"
 WORDS = {"lr": "learning rate", "valid_score": "validation score"}
-LOSSES = {"train_loss": ("training", DARK), "valid_loss": ("validation", ACCENT), "search_loss": ("search", "#4d9221")}
+LOSSES = {
+    "train_loss": ("training", DARK),
+    "valid_loss": ("validation", ACCENT),
+    "search_loss": ("search", "#4d9221"),
+}
 
 
 class SearchHistoryDisplay:
@@ -93,8 +107,16 @@ class SearchHistoryDisplay:
     def figures(self):
         """Keys of the figures that get a panel of their own: finite numbers, no losses, and no constant rate."""
         records = [*self.search_history, *self.history]
-        keys = [key for key in dict.fromkeys(key for record in records for key in record) if not _is_loss(key)]
-        keys = [key for key in keys if key != "epoch" and any(_is_finite(record.get(key)) for record in records)]
+        keys = [
+            key
+            for key in dict.fromkeys(key for record in records for key in record)
+            if not _is_loss(key)
+        ]
+        keys = [
+            key
+            for key in keys
+            if key != "epoch" and any(_is_finite(record.get(key)) for record in records)
+        ]
         constant = len({record["lr"] for record in records if "lr" in record}) < 2
         return [key for key in keys if not (key == "lr" and constant)]
 
@@ -114,7 +136,11 @@ class SearchHistoryDisplay:
         records = [*self.search_history, *self.history]
         if not records:
             raise ValueError("There is nothing to draw: no epoch was trained.")
-        losses = [key for key in dict.fromkeys(key for record in records for key in record) if _is_loss(key)]
+        losses = [
+            key
+            for key in dict.fromkeys(key for record in records for key in record)
+            if _is_loss(key)
+        ]
         panels = [] if ax is not None else self.figures()
         if panels:
             import matplotlib.pyplot as plt
@@ -135,7 +161,10 @@ class SearchHistoryDisplay:
         runs = self.runs()
         palette = iter(("#7b3294", "#008080", "#8c6d1f", "#b03060"))
         for key in losses:
-            label, color = LOSSES.get(key) or (key.removesuffix("_loss").replace("_", " "), next(palette, GREY))
+            label, color = LOSSES.get(key) or (
+                key.removesuffix("_loss").replace("_", " "),
+                next(palette, GREY),
+            )
             self._draw(self.ax_, key, runs, label=label, color=color)
         self.ax_.set_ylabel("loss")
         self.ax_.legend(frameon=False, fontsize=9)
@@ -166,13 +195,21 @@ class SearchHistoryDisplay:
         records, drawn = [*self.search_history, *self.history], []
         for _, first, last in runs:
             values = [
-                float(record[key]) if _is_finite(record.get(key)) else np.nan for record in records[first - 1 : last]
+                float(record[key]) if _is_finite(record.get(key)) else np.nan
+                for record in records[first - 1 : last]
             ]
             if not np.isfinite(values).any():
                 continue
             # A dot for every epoch, since a run of a single one has no line; many would only thicken it.
             marker = "." if last - first < 60 else None
-            ax.plot(np.arange(first, last + 1), values, marker=marker, markersize=5, linewidth=1.4, **style)
+            ax.plot(
+                np.arange(first, last + 1),
+                values,
+                marker=marker,
+                markersize=5,
+                linewidth=1.4,
+                **style,
+            )
             drawn += [value for value in values if np.isfinite(value)]
             style["label"] = None  # named once
         return drawn

@@ -7,7 +7,17 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from ._plotting import ACCENT, DARK, GREY, axes_for, check_matplotlib, legend_above, points, settle, shorten
+from ._plotting import (
+    ACCENT,
+    DARK,
+    GREY,
+    axes_for,
+    check_matplotlib,
+    legend_above,
+    points,
+    settle,
+    shorten,
+)
 
 # Beside the selection itself, each told apart by colour, dashes and marker.
 STYLES = (
@@ -86,7 +96,11 @@ class SelectionPathDisplay:
         check_matplotlib(f"{cls.__name__}.from_estimator")
         selector = _selector_in(estimator, "estimator")
         tried = _scored(selector, "estimator")
-        paths = {_named(type(selector).__name__, selector): _with_gaps(*cls.path_of(selector.search_history_))}
+        paths = {
+            _named(type(selector).__name__, selector): _with_gaps(
+                *cls.path_of(selector.search_history_)
+            )
+        }
         levels = {"no fields": selector.no_fields_score_}
         for name, baseline in (baselines or {}).items():
             where = f"baselines[{name!r}]"
@@ -155,8 +169,15 @@ class SelectionPathDisplay:
             handles.append(line)
         if self.chosen is not None and np.isfinite(self.chosen[1]):
             n, score = self.chosen
-            mark = {"markersize": 11, "markerfacecolor": "none", "markeredgecolor": ACCENT, "markeredgewidth": 2}
-            handles += ax.plot([n], [score], "o", zorder=4, label=f"kept: {n} field" + "s" * (n != 1), **mark)
+            mark = {
+                "markersize": 11,
+                "markerfacecolor": "none",
+                "markeredgecolor": ACCENT,
+                "markeredgewidth": 2,
+            }
+            handles += ax.plot(
+                [n], [score], "o", zorder=4, label=f"kept: {n} field" + "s" * (n != 1), **mark
+            )
         levels = {name: score for name, score in (self.levels or {}).items() if np.isfinite(score)}
         for score in levels.values():
             ax.axhline(score, color=GREY, linewidth=0.9, linestyle=":", zorder=1)
@@ -178,7 +199,10 @@ class SelectionPathDisplay:
         place = {"transform": self.ax_.get_yaxis_transform(), "va": "center"}
         style = {"fontsize": 8, "color": GREY, "parse_math": False}
         ordered = sorted(levels.items(), key=lambda level: level[1])
-        return [self.ax_.text(1.01, score, shorten(name, 18), **place, **style) for name, score in ordered]
+        return [
+            self.ax_.text(1.01, score, shorten(name, 18), **place, **style)
+            for name, score in ordered
+        ]
 
     def _spread(self, names):
         """Lift texts as close above the one below as the font allows."""
@@ -198,7 +222,11 @@ def _selector_in(estimator, where):
     steps = [estimator]
     while any(isinstance(step, Pipeline | FrozenEstimator) for step in steps):
         steps = [inner for step in steps for inner in _steps_of(step)]
-    found = [step for step in steps if hasattr(step, "search_history_") and hasattr(step, "no_fields_score_")]
+    found = [
+        step
+        for step in steps
+        if hasattr(step, "search_history_") and hasattr(step, "no_fields_score_")
+    ]
     if len(found) != 1:
         raise TypeError(
             f"{where} must be a fitted selector that scores subsets, such as FSTD, or a pipeline with one, got {estimator!r}."
@@ -214,7 +242,9 @@ def _steps_of(step):
 
 def _scored(selector, where):
     """Numbers of fields and scores of all subsets that were fitted."""
-    scored = [(len(r["subset"]), r["score"]) for r in selector.search_history_ if not np.isnan(r["score"])]
+    scored = [
+        (len(r["subset"]), r["score"]) for r in selector.search_history_ if not np.isnan(r["score"])
+    ]
     if not scored:
         raise ValueError(f"{where} has no path: {type(selector).__name__} scored no subset.")
     sizes, scores = zip(*scored, strict=True)
@@ -234,7 +264,9 @@ def _pair(pair, where):
     except (TypeError, ValueError):
         sizes, scores = np.zeros(0), np.zeros(1)
     if sizes.ndim != 1 or sizes.shape != scores.shape or not len(sizes):
-        raise ValueError(f"{where} must be a selector, a score, or numbers of fields and as many scores, got {pair!r}.")
+        raise ValueError(
+            f"{where} must be a selector, a score, or numbers of fields and as many scores, got {pair!r}."
+        )
     order = np.argsort(sizes, kind="stable")
     return sizes[order], scores[order]
 

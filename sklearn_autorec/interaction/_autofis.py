@@ -24,7 +24,9 @@ class GatedProducts(nn.Module):
     def __init__(self, context, orders, init_gate, arch_lr, threshold, mu):
         super().__init__()
         self.candidates = CandidateProducts(orders, context)
-        noise = torch.empty(self.candidates.out_dim).uniform_(-1e-3, 1e-3, generator=context.generator)
+        noise = torch.empty(self.candidates.out_dim).uniform_(
+            -1e-3, 1e-3, generator=context.generator
+        )
         self.gate = nn.Parameter(init_gate + noise)
         self.out_dim = self.candidates.out_dim
         self.field_axes = {"gate": {0: self.out_dim}}
@@ -72,15 +74,24 @@ class GatedProducts(nn.Module):
                     torch.autograd.grad(logits[:, c].sum(), products, retain_graph=True)[0]
                     for c in range(logits.shape[1])
                 ]
-                shares = products.detach().unsqueeze(2) * torch.stack(slopes, 2)  # of the logits, (B, P, C)
+                # Of the logits, (B, P, C)
+                shares = products.detach().unsqueeze(2) * torch.stack(slopes, 2)
                 if not start:
-                    alone = downhill(loss, torch.zeros(len(data), logits.shape[1], device=logits.device), data.y)
+                    alone = downhill(
+                        loss, torch.zeros(len(data), logits.shape[1], device=logits.device), data.y
+                    )
                     alone = alone - alone.mean(0)
                 without = (logits.detach().unsqueeze(1) - shares).flatten(0, 1)
-                beside = downhill(loss, without, batch.y.repeat_interleave(self.out_dim, 0)).view(shares.shape)
+                beside = downhill(loss, without, batch.y.repeat_interleave(self.out_dim, 0)).view(
+                    shares.shape
+                )
                 stop = start + len(logits)
-                gain = torch.stack([(shares * d).sum(2) for d in (beside, alone[start:stop].unsqueeze(1))])
-                gains.append((gain if batch.weight is None else gain * batch.weight.unsqueeze(1)).double())
+                gain = torch.stack(
+                    [(shares * d).sum(2) for d in (beside, alone[start:stop].unsqueeze(1))]
+                )
+                gains.append(
+                    (gain if batch.weight is None else gain * batch.weight.unsqueeze(1)).double()
+                )
                 start = stop
         finally:
             handle.remove()

@@ -6,22 +6,42 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from ..nn import FieldAxis, FieldEmbedding, PairDots, PairProducts, member_batch_norm, pair_index, row_batch_norm
+from ..nn import (
+    FieldAxis,
+    FieldEmbedding,
+    PairDots,
+    PairProducts,
+    member_batch_norm,
+    pair_index,
+    row_batch_norm,
+)
 
 
 def check_tuples(architecture, context):
     """Refuse an architecture whose tuples are not pairs or triples of rising fields, or whose scores are not numbers."""
-    lists = [architecture.get("interactions"), architecture.get("candidates", []), architecture.get("scores", [])]
+    lists = [
+        architecture.get("interactions"),
+        architecture.get("candidates", []),
+        architecture.get("scores", []),
+    ]
     if not all(isinstance(found, list) for found in lists):
         raise ValueError(
             f"architecture must have lists of interactions, candidates and scores, got {architecture!r:.200}."
         )
     for t in (*lists[0], *lists[1]):
-        if not isinstance(t, list | tuple) or len(t) not in (2, 3) or not all(type(i) is int for i in t):
+        if (
+            not isinstance(t, list | tuple)
+            or len(t) not in (2, 3)
+            or not all(type(i) is int for i in t)
+        ):
             raise ValueError(f"an interaction must be two or three ints, got {t!r}.")
         if not (t[0] >= 0 and t[-1] < context.n_fields and all(i < j for i, j in pairwise(t))):
-            raise ValueError(f"an interaction must be of rising fields below {context.n_fields}, got {t!r}.")
-    if len(lists[1]) != len(lists[2]) or not all(isinstance(s, float) and math.isfinite(s) for s in lists[2]):
+            raise ValueError(
+                f"an interaction must be of rising fields below {context.n_fields}, got {t!r}."
+            )
+    if len(lists[1]) != len(lists[2]) or not all(
+        isinstance(s, float) and math.isfinite(s) for s in lists[2]
+    ):
         raise ValueError(f"scores must be {len(lists[1])} finite floats, got {lists[2]!r:.100}.")
 
 
@@ -45,7 +65,16 @@ class ProductNorm(nn.Module):
     def forward(self, products, weight):
         # The weight takes the place of batch norm's own scale: one pass over the products instead of two.
         norm = row_batch_norm if weight.ndim == 1 else member_batch_norm
-        return norm(products, self.running_mean, self.running_var, weight, None, self.training, momentum=0.1, eps=1e-3)
+        return norm(
+            products,
+            self.running_mean,
+            self.running_var,
+            weight,
+            None,
+            self.training,
+            momentum=0.1,
+            eps=1e-3,
+        )
 
 
 class TripleProducts(nn.Module):
@@ -89,7 +118,9 @@ class KeptProducts(nn.Module):
         super().__init__()
         n = context.n_fields
         pairs = torch.tensor([t for t in tuples if len(t) == 2], dtype=torch.int64).reshape(-1, 2).T
-        triples = torch.tensor([t for t in tuples if len(t) == 3], dtype=torch.int64).reshape(-1, 3).T
+        triples = (
+            torch.tensor([t for t in tuples if len(t) == 3], dtype=torch.int64).reshape(-1, 3).T
+        )
         # All F^2 products in one go are cheaper than gathering 2 K vectors, until few pairs of many are kept.
         gram = 2 * pairs.shape[1] * context.embedding_dim > n * n
         self.dots = PairDots(pairs, n) if gram else None
@@ -109,7 +140,9 @@ class KeptProducts(nn.Module):
         if self.dots is not None:
             products.append(self.dots(e))
         elif self.n_pairs:
-            products.append((e.index_select(1, self.pairs[0]) * e.index_select(1, self.pairs[1])).sum(-1))
+            products.append(
+                (e.index_select(1, self.pairs[0]) * e.index_select(1, self.pairs[1])).sum(-1)
+            )
         if self.n_triples:
             t = self.embedding(inputs)
             products.append(math.prod(t.index_select(1, fields) for fields in self.triples).sum(-1))
@@ -123,7 +156,9 @@ class CandidateProducts(nn.Module):
         super().__init__()
         kinds = {2: PairProducts, 3: TripleProducts}
         self.products = nn.ModuleList(kinds[order](context) for order in orders)
-        self.tuples = [tuple(t) for order in orders for t in pair_index(context.n_fields, order).T.tolist()]
+        self.tuples = [
+            tuple(t) for order in orders for t in pair_index(context.n_fields, order).T.tolist()
+        ]
         self.out_dim = sum(products.out_dim for products in self.products)
         self.norm = ProductNorm(self.out_dim)
 

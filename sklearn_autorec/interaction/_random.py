@@ -33,7 +33,10 @@ class RandomInteractions(SearchMethod):
     slot = "interaction"
     supports_members = True
     _parameter_constraints = {
-        "n_interactions": [Interval(Integral, 0, None, closed="left"), Interval(Real, 0, 1, closed="both")],
+        "n_interactions": [
+            Interval(Integral, 0, None, closed="left"),
+            Interval(Real, 0, 1, closed="both"),
+        ],
         "orders": [tuple, list],
         "init_gate": [Real],
     }
@@ -46,12 +49,16 @@ class RandomInteractions(SearchMethod):
     def search(self, problem):
         context = problem.context
         tuples = [
-            t for order in check_orders(self.orders, context) for t in pair_index(context.n_fields, order).T.tolist()
+            t
+            for order in check_orders(self.orders, context)
+            for t in pair_index(context.n_fields, order).T.tolist()
         ]
         n = self.n_interactions
         n = round(n * len(tuples)) if isinstance(n, float) else n
         if n > len(tuples):
-            raise ValueError(f"n_interactions={n} is more than the {len(tuples)} candidates of orders {self.orders}.")
+            raise ValueError(
+                f"n_interactions={n} is more than the {len(tuples)} candidates of orders {self.orders}."
+            )
         chosen = torch.randperm(len(tuples), generator=context.generator)[:n].sort().values.tolist()
         return {
             "interactions": [tuples[i] for i in chosen],

@@ -10,7 +10,15 @@ from ..feature_crossing._autocross._fieldwise import AdditiveModel, row_loss
 from ..feature_crossing._autocross._preparing import MIN_ROWS, split_rows
 from ..feature_crossing._reading import bins_of
 from ._search import ScreenedSearch
-from ._terms import FEW_ROWS, CategoricalTerm, CrossTerm, NumericTerm, SequenceTerm, Terms, score_edges
+from ._terms import (
+    FEW_ROWS,
+    CategoricalTerm,
+    CrossTerm,
+    NumericTerm,
+    SequenceTerm,
+    Terms,
+    score_edges,
+)
 
 N_PARTS = 5  # in which rows are held out in turn
 WEIGHTED_TOL = 1e-7  # change of the loss a unit of weight at which the last fit ends
@@ -108,7 +116,9 @@ class CrossedLinear:
         with np.errstate(over="ignore"):
             units = np.sqrt(np.average(np.square(targets - centres), axis=0, weights=weight))
         if not np.isfinite(units).all():
-            raise ValueError(f"y must have a finite variance in float64, got values up to {np.abs(targets).max():.3g}.")
+            raise ValueError(
+                f"y must have a finite variance in float64, got values up to {np.abs(targets).max():.3g}."
+            )
         units[units == 0] = 1.0
         return (targets - centres) / units, centres, units
 
@@ -119,8 +129,12 @@ class CrossedLinear:
         self.sizes = [int(size) for size in encoder.n_ids_]
         self.sequence_sizes = [int(size) for size in encoder.sequence_n_ids_]
         self.max_length = table.sequences.shape[1] // max(len(self.sequence_sizes), 1)
-        self.granularities = [  # of each number, coarse to fine; all of their edges together are those of its term
-            [score_edges(table.numeric[:, j], table.numeric[:, m + j] > 0, weight, n) for n in self.options.n_bins]
+        # Of each number, coarse to fine; all of their edges together are those of its term.
+        self.granularities = [
+            [
+                score_edges(table.numeric[:, j], table.numeric[:, m + j] > 0, weight, n)
+                for n in self.options.n_bins
+            ]
             for j in range(m)
         ]
 
@@ -163,12 +177,17 @@ class CrossedLinear:
         ids = {i: column for i, column in ids.items() if (column != column[0]).any()}
         sizes = {i: fields[i].size for i in ids}
         asked = SimpleNamespace(
-            **{name: getattr(options, name) for name in ("max_crosses", "max_order", "l2", "min_gain")},
+            **{
+                name: getattr(options, name)
+                for name in ("max_crosses", "max_order", "l2", "min_gain")
+            },
             beam_width=1,
             scoring="log_loss",
             n_blocks="auto",
         )
-        best, _ = ScreenedSearch(base, ids, sizes, y, folds, asked, self.logistic, weight=weight).run()
+        best, _ = ScreenedSearch(
+            base, ids, sizes, y, folds, asked, self.logistic, weight=weight
+        ).run()
         return list(best.crosses), list(best.gains), edges
 
     def _best_edges(self, j, table, y, weight, n_train):
@@ -183,7 +202,9 @@ class CrossedLinear:
             model = AdditiveModel(y, n_train, self.logistic, self.options.l2, weight)
             model = model.extended(ids, NumericTerm(j, 1, edges).size).fit()
             held_out = row_loss(y[n_train:], model.eta[n_train:], self.logistic)
-            losses.append(np.average(held_out, weights=None if weight is None else weight[n_train:]))
+            losses.append(
+                np.average(held_out, weights=None if weight is None else weight[n_train:])
+            )
         return options[int(np.argmin(losses))]
 
     def _learn_crosses(self, found, table, weight):
@@ -199,7 +220,9 @@ class CrossedLinear:
         self.gains = [gains[cross] for cross in self.crosses]
         fine = [np.unique(np.concatenate(options)) for options in self.granularities]
         terms = self._single_terms(fine)
-        terms += [SequenceTerm(j, self.max_length, size) for j, size in enumerate(self.sequence_sizes)]
+        terms += [
+            SequenceTerm(j, self.max_length, size) for j, size in enumerate(self.sequence_sizes)
+        ]
         for cross in self.crosses:
             parts = tuple(self._single_terms(edges_of[cross])[i] for i in cross)
             terms.append(CrossTerm.learned(parts, cross, table, weight, self.options.min_count))
@@ -208,13 +231,16 @@ class CrossedLinear:
     def _design(self, table):
         """Ids and sizes of all fields that are fitted, by term."""
         n_single = len(self.terms.terms) - len(self.crosses)
-        crosses = [[(term.ids(table).astype(np.intp), term.size)] for term in self.terms.terms[n_single:]]
+        crosses = [
+            [(term.ids(table).astype(np.intp), term.size)] for term in self.terms.terms[n_single:]
+        ]
         return [*self._levels(table), *crosses]
 
     def _additive(self, design, y, weight, n_train=None, tol=None):
         """The fitted `AdditiveModel` of one target."""
         model = AdditiveModel(y, n_train or len(y), self.logistic, self.options.l2, weight)
-        if self.logistic and not 0 < y[: model.n_train].mean() < 1:  # a fold without one of the classes
+        # A fold without one of the classes.
+        if self.logistic and not 0 < y[: model.n_train].mean() < 1:
             return model
         for levels in design:
             for ids, size in levels:
@@ -277,7 +303,8 @@ class CrossedLinear:
         A row has the same bits alone and in any batch.
         """
         out = np.empty((self.n_outputs, len(table)))
-        if len(table) <= FEW_ROWS:  # calls of numpy would take longer than the sums, which are the same
+        # Calls of numpy would take longer than the sums, which are the same.
+        if len(table) <= FEW_ROWS:
             for i in range(len(table)):
                 ids = self.terms.of_row(table, i)
                 for k in range(self.n_outputs):
@@ -314,12 +341,18 @@ class CrossedLinear:
         out = np.full(targets.shape, np.nan)
         design = self._design(table)
         for part in np.unique(parts[parts >= 0]):
-            order = np.concatenate([np.flatnonzero((parts != part) & (weight > 0)), np.flatnonzero(parts == part)])
+            order = np.concatenate(
+                [np.flatnonzero((parts != part) & (weight > 0)), np.flatnonzero(parts == part)]
+            )
             n_train = int(((parts != part) & (weight > 0)).sum())
             if not n_train:
-                raise ValueError(f"parts must leave rows of positive weight outside part {part}, got none.")
+                raise ValueError(
+                    f"parts must leave rows of positive weight outside part {part}, got none."
+                )
             arranged = [[(ids[order], size) for ids, size in levels] for levels in design]
-            known, centres, units = self._standardised(targets[order][:n_train], weight[order][:n_train])
+            known, centres, units = self._standardised(
+                targets[order][:n_train], weight[order][:n_train]
+            )
             for k in range(targets.shape[1]):
                 y_k = np.concatenate([known[:, k], np.zeros(len(order) - n_train)])
                 model = self._additive(arranged, y_k, weight[order], n_train)

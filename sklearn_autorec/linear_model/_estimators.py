@@ -73,23 +73,40 @@ class CrossedLinearBase(BaseEstimator):
         check_consistent_length(columns[0], y)
         weight = None
         if sample_weight is not None:
-            weight = check_sample_weight(sample_weight, y.reshape(-1, 1), dtype=np.float64, ensure_non_negative=True)
+            weight = check_sample_weight(
+                sample_weight, y.reshape(-1, 1), dtype=np.float64, ensure_non_negative=True
+            )
             kept = np.flatnonzero(weight > 0)
             if not len(kept):
-                raise ValueError("sample_weight must have at least one positive value, got only zeros.")
+                raise ValueError(
+                    "sample_weight must have at least one positive value, got only zeros."
+                )
             if len(kept) < len(y):  # rows of no weight leave no trace, not even in the vocabulary
                 X, y, weight = safe_indexing(X, kept), y[kept], weight[kept]
         targets, weight, logistic = self._targets(y, weight)
         encoder = checked_encoder(self.encoder)
         table = encoder.fit_encode(X)
         options = CrossedLinearOptions(
-            self.max_crosses, self.max_order, granularities, self.min_count, self.l2, self.min_gain, self.n_folds
+            self.max_crosses,
+            self.max_order,
+            granularities,
+            self.min_count,
+            self.l2,
+            self.min_gain,
+            self.n_folds,
         )
-        model = CrossedLinear(options).fit(table, encoder, targets, weight, logistic, self.random_state)
+        model = CrossedLinear(options).fit(
+            table, encoder, targets, weight, logistic, self.random_state
+        )
         self._publish(encoder.discard_counts(), model)
         if self.verbose:
-            found = "; ".join(f"{' x '.join(c)} ({g:.3g})" for c, g in zip(self.crosses_, self.scores_, strict=True))
-            print(f"[{type(self).__name__}] {len(y)} rows, {model.terms.n_weights} weights, crosses: {found or 'none'}")
+            found = "; ".join(
+                f"{' x '.join(c)} ({g:.3g})"
+                for c, g in zip(self.crosses_, self.scores_, strict=True)
+            )
+            print(
+                f"[{type(self).__name__}] {len(y)} rows, {model.terms.n_weights} weights, crosses: {found or 'none'}"
+            )
         return self
 
     def _publish(self, encoder, model):
@@ -101,13 +118,21 @@ class CrossedLinearBase(BaseEstimator):
 
     def _granularities(self):
         found = [self.n_bins] if isinstance(self.n_bins, Integral) else list(self.n_bins)
-        if not found or not all(isinstance(n, Integral) and not isinstance(n, bool) and 1 <= n <= 2**20 for n in found):
-            raise ValueError(f"n_bins must be one or more ints in [1, {2**20}], got {self.n_bins!r}.")
+        if not found or not all(
+            isinstance(n, Integral) and not isinstance(n, bool) and 1 <= n <= 2**20 for n in found
+        ):
+            raise ValueError(
+                f"n_bins must be one or more ints in [1, {2**20}], got {self.n_bins!r}."
+            )
         return tuple(sorted(set(found)))
 
     def _encode(self, X):
         check_is_fitted(self, "model_")
-        if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self.encoder_._schema.names and len(X)):
+        if not (
+            isinstance(X, pd.DataFrame)
+            and X.columns.tolist() == self.encoder_._schema.names
+            and len(X)
+        ):
             read_columns(X, self)
             check_columns(self, X, self.encoder_._schema.names)
         return self.encoder_.encode(X)
@@ -134,7 +159,10 @@ class CrossedLinearBase(BaseEstimator):
         check_is_fitted(self, "model_")
         model, frames = self.model_, []
         for name, values, start in zip(
-            self.term_names_, value_names_of(model, self.encoder_), model.terms.offsets, strict=False
+            self.term_names_,
+            value_names_of(model, self.encoder_),
+            model.terms.offsets,
+            strict=False,
         ):
             at = slice(start, start + len(values))
             frame = {"term": name, "value": values}
@@ -164,7 +192,10 @@ class CrossedLinearBase(BaseEstimator):
         table = self._encode(X)
         model = self.model_
         ids, place = model.term_ids(table), np.array(model.terms.term_of_places(), dtype=np.int64)
-        names, index = ["intercept", *self.term_names_], X.index if isinstance(X, pd.DataFrame) else None
+        names, index = (
+            ["intercept", *self.term_names_],
+            X.index if isinstance(X, pd.DataFrame) else None,
+        )
         frames = []
         for weights, bias in zip(model.weights, model.bias, strict=True):
             parts = np.zeros((len(table), len(names)))
@@ -172,7 +203,11 @@ class CrossedLinearBase(BaseEstimator):
             for column, term in enumerate(place):
                 parts[:, 1 + term] += weights[ids[:, column]]
             frames.append(pd.DataFrame(parts, columns=names, index=index))
-        return frames[0] if len(frames) == 1 else pd.concat(dict(zip(self.classes_, frames, strict=True)), axis=1)
+        return (
+            frames[0]
+            if len(frames) == 1
+            else pd.concat(dict(zip(self.classes_, frames, strict=True)), axis=1)
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -293,7 +328,9 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
         self.classes_, codes = np.unique(y, return_inverse=True)
         n = len(self.classes_)
         if n < 2:
-            raise ValueError(f"y must have two classes or more, got 1 class, {self.classes_[0]!r}, in all rows.")
+            raise ValueError(
+                f"y must have two classes or more, got 1 class, {self.classes_[0]!r}, in all rows."
+            )
         if self.class_weight is not None:
             balance = compute_sample_weight(self.class_weight, y)
             if weight is not None and self.class_weight == "balanced":
@@ -324,7 +361,11 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
         return self.classes_[(logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(1)]
 
     def _weight_names(self):
-        return ["weight"] if len(self.classes_) == 2 else [f"weight of {name}" for name in self.classes_]
+        return (
+            ["weight"]
+            if len(self.classes_) == 2
+            else [f"weight of {name}" for name in self.classes_]
+        )
 
 
 class CrossedLinearRegressor(RegressorMixin, CrossedLinearBase):

@@ -17,7 +17,11 @@ def in_own_unit(scaler, scores):
     if scaler.method is None:
         return scores
     shape = scores * scaler.scale + scaler.mean
-    return np.sign(shape) * np.expm1(np.sqrt(np.abs(shape))) if scaler.method == "log_square" else shape
+    return (
+        np.sign(shape) * np.expm1(np.sqrt(np.abs(shape)))
+        if scaler.method == "log_square"
+        else shape
+    )
 
 
 def interval_names(scaler, edges):
@@ -32,7 +36,8 @@ def interval_names(scaler, edges):
 def value_names_of(model, encoder):
     """For each term of a `CrossedLinear` the names of its ids, list of object ndarray."""
 
-    fields, schema = encoder._fields, encoder._schema  # by part: a column may be both an id and a number
+    # By part: a column may be both an id and a number.
+    fields, schema = encoder._fields, encoder._schema
 
     def names_of(term):
         if isinstance(term, CategoricalTerm):

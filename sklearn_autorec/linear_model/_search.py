@@ -48,7 +48,8 @@ class ScreenedSearch(CrossSearch):
                 gains[cross] = gain
         finalists = sorted(sorted(gains, key=lambda cross: -gains[cross])[:N_FINALISTS])
         starts = [
-            derivatives(m.y[: m.n_train], m.eta[: m.n_train], self.logistic, m.train_weight) for m in state.models
+            derivatives(m.y[: m.n_train], m.eta[: m.n_train], self.logistic, m.train_weight)
+            for m in state.models
         ]
         scored = [self._score_fully(cross, state.models, starts) for cross in finalists]
         rounds = [(len(candidates), n), (len(finalists), state.models[0].n_train)]

@@ -53,7 +53,11 @@ class NumericTerm:
         self._cuts = edges.tolist()
 
     def ids(self, table):
-        return bins_of(table.numeric[:, self.field], table.numeric[:, self.n_fields + self.field] > 0, self.edges)
+        return bins_of(
+            table.numeric[:, self.field],
+            table.numeric[:, self.n_fields + self.field] > 0,
+            self.edges,
+        )
 
     def id_of_row(self, ids, numeric, sequences):
         if numeric[self.n_fields + self.field] > 0:
@@ -173,7 +177,11 @@ class Terms:
 
     def of_row(self, table, k):
         """Row k of `term_ids`, a list of int."""
-        ids, numeric, sequences = table.ids[k].tolist(), table.numeric[k].tolist(), table.sequences[k].tolist()
+        ids, numeric, sequences = (
+            table.ids[k].tolist(),
+            table.numeric[k].tolist(),
+            table.sequences[k].tolist(),
+        )
         found = []
         for term, start in zip(self.terms, self._starts, strict=False):
             if isinstance(term, SequenceTerm):

@@ -202,7 +202,9 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
         return Trial(params, columns={"parent": -1, "mutated": ""})
 
     def _child(self, parents, seen, random_state):
-        drawn = random_state.choice(len(parents), size=min(self.tournament, len(parents)), replace=False)
+        drawn = random_state.choice(
+            len(parents), size=min(self.tournament, len(parents)), replace=False
+        )
         parent = max((parents[k] for k in sorted(drawn)), key=lambda outcome: outcome.score)
         before = parent.trial.params
         for _ in range(TRIES):
@@ -213,8 +215,12 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
 
     def _mutation(self, params, random_state):
         """A parameter and its new value."""
-        movable = [n for n, d in sorted(self.param_distributions.items()) if not is_listed(d) or len(d) > 1]
-        name = (movable or sorted(self.param_distributions))[random_state.randint(len(movable) or len(params))]
+        movable = [
+            n for n, d in sorted(self.param_distributions.items()) if not is_listed(d) or len(d) > 1
+        ]
+        name = (movable or sorted(self.param_distributions))[
+            random_state.randint(len(movable) or len(params))
+        ]
         distribution, value = self.param_distributions[name], params[name]
         if is_listed(distribution):
             return name, draw_other(distribution, value, random_state)

@@ -27,7 +27,10 @@ def rungs_of(n, s, max_resources, eta):
 
 def table_of(brackets):
     """Brackets as users see them: list of dict with "bracket", "n_candidates" and "n_resources" by rung."""
-    return [{"bracket": s, "n_candidates": [n for n, _ in b], "n_resources": [r for _, r in b]} for s, b in brackets]
+    return [
+        {"bracket": s, "n_candidates": [n for n, _ in b], "n_resources": [r for _, r in b]}
+        for s, b in brackets
+    ]
 
 
 class ResourceSearchCV(TrialSearchCV):
@@ -75,7 +78,11 @@ class ResourceSearchCV(TrialSearchCV):
         brackets = self._brackets(*self._bounds(y, n_splits, splits))
         rungs = [rung for _, bracket in brackets for rung in bracket]
         cold = sum(n * r for n, r in rungs)
-        again = sum(n * r for _, bracket in brackets for (_, r), (n, _) in zip(bracket, bracket[1:], strict=False))
+        again = sum(
+            n * r
+            for _, bracket in brackets
+            for (_, r), (n, _) in zip(bracket, bracket[1:], strict=False)
+        )
         return {
             "brackets": table_of(brackets),
             "n_candidates": sum(bracket[0][0] for _, bracket in brackets),
@@ -96,10 +103,13 @@ class ResourceSearchCV(TrialSearchCV):
                 )
             most = rows
         if rows is not None and most > rows:
-            raise ValueError(f"max_resources={most}, but the smallest training split has {rows} rows.")
+            raise ValueError(
+                f"max_resources={most}, but the smallest training split has {rows} rows."
+            )
         if least == "smallest":
             classes = len(np.unique(y)) if is_classifier(self.estimator) and y is not None else 1
-            least = 1 if rows is None else min(2 * n_splits * classes, most)  # as scikit-learn's halving
+            # As scikit-learn's halving.
+            least = 1 if rows is None else min(2 * n_splits * classes, most)
         if least > most:
             raise ValueError(f"min_resources={least} is more than max_resources={most}.")
         return most, least
@@ -113,7 +123,9 @@ class ResourceSearchCV(TrialSearchCV):
             )
         space = self.param_distributions
         if any(self.resource in part for part in ([space] if isinstance(space, dict) else space)):
-            raise ValueError(f"resource={self.resource!r} is given to the candidates; it cannot be searched as well.")
+            raise ValueError(
+                f"resource={self.resource!r} is given to the candidates; it cannot be searched as well."
+            )
         if self.warm:
             check_warm(self)
         self.max_resources_, self.min_resources_ = self._bounds(y, len(splits), splits)
@@ -151,7 +163,9 @@ class ResourceSearchCV(TrialSearchCV):
                 # Python's sort keeps the order of equals, so that ties go to the candidate drawn first.
                 ranked = sorted((o for o in outcomes if o.score > -np.inf), key=lambda o: -o.score)
                 kept = rungs[i + 1][0] if i + 1 < len(rungs) else 0
-                going = [(o.trial.params, o.trial.columns["candidate"], o.row) for o in ranked[:kept]]
+                going = [
+                    (o.trial.params, o.trial.columns["candidate"], o.row) for o in ranked[:kept]
+                ]
                 if not going:
                     break
 

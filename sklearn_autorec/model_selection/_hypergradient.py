@@ -200,7 +200,9 @@ def population_minimize(
     (True, 30)
     """
     if explore == "learned" and gradient is None:
-        raise ValueError('explore="learned" learns from gradients; give gradient, or explore="random".')
+        raise ValueError(
+            'explore="learned" learns from gradients; give gradient, or explore="random".'
+        )
     random_state = check_random_state(random_state)
     points = random_state.uniform(size=(population, n_parameters))
     teacher = HyperMutation(n_parameters, n_slots, teacher_step, random_state)
@@ -212,12 +214,20 @@ def population_minimize(
             best = points[k].copy(), values[-1][k]
         if step == n_steps - 1:
             break
-        slopes = None if gradient is None else [np.asarray(gradient(u), dtype=float) for u in points]
+        slopes = (
+            None if gradient is None else [np.asarray(gradient(u), dtype=float) for u in points]
+        )
         if before:
             teacher.update([(u, slopes[k]) for k, u in before.items()])
         before, moved = {}, []
-        for k, source in enumerate(truncation_sources(-np.array(values[-1]), quantile, random_state)):
-            u = points[source] if slopes is None else gradient_step(points[source], slopes[source], hyper_step)
+        for k, source in enumerate(
+            truncation_sources(-np.array(values[-1]), quantile, random_state)
+        ):
+            u = (
+                points[source]
+                if slopes is None
+                else gradient_step(points[source], slopes[source], hyper_step)
+            )
             if source != k and explore == "learned":
                 before[k] = u
                 u = teacher.mutate(u)
@@ -225,11 +235,17 @@ def population_minimize(
                 u = _random_factors(u, factors, resample, random_state)
             moved.append(u)
         points = np.array(moved)
-    return OptimizeResult(x=best[0], fun=best[1], nfev=population * n_steps, fun_history=np.array(values))
+    return OptimizeResult(
+        x=best[0], fun=best[1], nfev=population * n_steps, fun_history=np.array(values)
+    )
 
 
 def _random_factors(u, factors, resample, random_state):
     """A point times drawn factors, some of its coordinates drawn anew."""
     n = len(u)
-    multiplied = np.clip(u * np.asarray(factors)[random_state.randint(len(factors), size=n)], 0.0, 1.0)
-    return np.where(random_state.uniform(size=n) < resample, random_state.uniform(size=n), multiplied)
+    multiplied = np.clip(
+        u * np.asarray(factors)[random_state.randint(len(factors), size=n)], 0.0, 1.0
+    )
+    return np.where(
+        random_state.uniform(size=n) < resample, random_state.uniform(size=n), multiplied
+    )

@@ -19,14 +19,22 @@ def check_distributions(param_distributions, estimator):
     for name, distribution in param_distributions.items():
         if hasattr(distribution, "rvs"):
             continue
-        if isinstance(distribution, str) or not hasattr(distribution, "__len__") or len(distribution) == 0:
+        if (
+            isinstance(distribution, str)
+            or not hasattr(distribution, "__len__")
+            or len(distribution) == 0
+        ):
             raise ValueError(
                 f"param_distributions[{name!r}] must be a non-empty list of values or a distribution with rvs "
                 f"(such as those of scipy.stats), got {distribution!r}."
             )
     known = estimator.get_params()
     # A parameter of a part that is itself searched for (network__dropout beside network) is not known yet.
-    unknown = [n for n in param_distributions if n not in known and n.rpartition("__")[0] not in param_distributions]
+    unknown = [
+        n
+        for n in param_distributions
+        if n not in known and n.rpartition("__")[0] not in param_distributions
+    ]
     if unknown:
         raise ValueError(
             f"param_distributions names {unknown}, which {type(estimator).__name__} does not have; allowed are "

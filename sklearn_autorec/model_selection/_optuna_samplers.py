@@ -71,7 +71,9 @@ class UniformSampler:
         number = self.space.number(b, point)
         if number in self.seen:
             if 2 * len(self.seen) > size:
-                number = self.random_state.choice([k for k in range(size) if k not in self.seen]).item()
+                number = self.random_state.choice(
+                    [k for k in range(size) if k not in self.seen]
+                ).item()
             while number in self.seen:
                 b, point = self.space.random(self.random_state)
                 number = self.space.number(b, point)
@@ -83,7 +85,9 @@ def _import_optuna(name):
     try:
         import optuna
     except ImportError as error:
-        raise ImportError(f'sampler="{name}" needs optuna: pip install "sklearn-autorec[bayes]".') from error
+        raise ImportError(
+            f'sampler="{name}" needs optuna: pip install "sklearn-autorec[bayes]".'
+        ) from error
     return optuna
 
 
@@ -105,7 +109,9 @@ class _OptunaSampler(UniformSampler):
 
     name: str
 
-    def __init__(self, param_distributions, random_state=None, *, n_startup=None, random_fraction=None):
+    def __init__(
+        self, param_distributions, random_state=None, *, n_startup=None, random_fraction=None
+    ):
         super().__init__(param_distributions, random_state)
         self.optuna = _import_optuna(self.name)
         n_parameters = sum(map(len, self.space.branches))
@@ -129,7 +135,8 @@ class _OptunaSampler(UniformSampler):
             for k in np.flatnonzero(modelled):
                 trials.append(self.study.ask())
                 points[k] = self._suggest(trials[-1])
-            for trial in trials:  # scores come as trials of their own: `tell` may have parameters from elsewhere
+            # Scores come as trials of their own: `tell` may have parameters from elsewhere.
+            for trial in trials:
                 self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
         return points
 
@@ -182,7 +189,9 @@ class _OptunaSampler(UniformSampler):
                 distributions[key] = of.IntDistribution(d.low, d.high)
             else:
                 distributions[key] = of.FloatDistribution(0.0, 1.0)
-        self.study.add_trial(self.optuna.trial.create_trial(params=values, distributions=distributions, value=value))
+        self.study.add_trial(
+            self.optuna.trial.create_trial(params=values, distributions=distributions, value=value)
+        )
 
     def _model(self):
         raise NotImplementedError
@@ -259,8 +268,12 @@ class GPSampler(_OptunaSampler):
 
     name = "gp"
 
-    def __init__(self, param_distributions, random_state=None, *, n_startup=None, random_fraction=None):
-        super().__init__(param_distributions, random_state, n_startup=n_startup, random_fraction=random_fraction)
+    def __init__(
+        self, param_distributions, random_state=None, *, n_startup=None, random_fraction=None
+    ):
+        super().__init__(
+            param_distributions, random_state, n_startup=n_startup, random_fraction=random_fraction
+        )
         if len(self.space.branches) > 1:
             raise ValueError(
                 'sampler="gp" models one dict of param_distributions, got a list of '

@@ -66,7 +66,8 @@ class Quantile:
 
     def encode(self, value):
         u = self.distribution.cdf(value)
-        if hasattr(self.distribution, "pmf"):  # all quantiles of a step give its value: the one in the middle
+        # All quantiles of a step give its value: the one in the middle.
+        if hasattr(self.distribution, "pmf"):
             u -= self.distribution.pmf(value) / 2
         return float(np.clip(u, 0.0, 1.0))
 
@@ -104,7 +105,9 @@ def dimension(name, given):
         except TypeError:  # not frozen: its shape parameters are missing
             usable = False
         if not usable:
-            raise ValueError(f"param_distributions[{name!r}] must be {allowed} with finite quantiles, got {given!r}.")
+            raise ValueError(
+                f"param_distributions[{name!r}] must be {allowed} with finite quantiles, got {given!r}."
+            )
         if getattr(getattr(given, "dist", None), "name", None) == "randint":
             low, high = given.support()
             return Integers(int(low), int(high))
@@ -122,8 +125,14 @@ def as_dicts(param_distributions):
     ------
     ValueError
     """
-    dicts = param_distributions if isinstance(param_distributions, (list, tuple)) else [param_distributions]
-    if not dicts or not all(isinstance(d, dict) and all(isinstance(n, str) for n in d) for d in dicts):
+    dicts = (
+        param_distributions
+        if isinstance(param_distributions, (list, tuple))
+        else [param_distributions]
+    )
+    if not dicts or not all(
+        isinstance(d, dict) and all(isinstance(n, str) for n in d) for d in dicts
+    ):
         raise ValueError(
             "param_distributions must be a dict of parameter names to lists or distributions, or a non-empty list of "
             f"such dicts, got {param_distributions!r}."
@@ -147,7 +156,9 @@ class Space:
 
     def __init__(self, param_distributions):
         dicts = as_dicts(param_distributions)
-        self.branches = [{name: dimension(name, given) for name, given in sorted(d.items())} for d in dicts]
+        self.branches = [
+            {name: dimension(name, given) for name, given in sorted(d.items())} for d in dicts
+        ]
         self.sizes = [math.prod(d.size for d in branch.values()) for branch in self.branches]
         self.size = sum(self.sizes)
 

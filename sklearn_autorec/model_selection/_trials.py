@@ -83,7 +83,9 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
         scorers, refit_metric = self._get_scorers()
         X, y = indexable(X, y)
         if y is None and get_tags(self.estimator).target_tags.required:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
         params = check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
         weights = params.get("sample_weight")
@@ -111,11 +113,15 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
         self._prepare(X, y, settings["splits"])
 
         run = Run(self, X, y, scorers, refit_metric, routed, settings, keep)
-        search = context.subcontext(task_name="search", max_subtasks=None).call_on_fit_task_begin(estimator=self)
+        search = context.subcontext(task_name="search", max_subtasks=None).call_on_fit_task_begin(
+            estimator=self
+        )
         run.all_batches(self._policy(np.random.RandomState(settings["seed"])), search)
         search.call_on_fit_task_end(estimator=self)
         if not run.rows:
-            raise ValueError(f"{type(self).__name__} has evaluated nothing before it was stopped ({run.stopped}).")
+            raise ValueError(
+                f"{type(self).__name__} has evaluated nothing before it was stopped ({run.stopped})."
+            )
         self.stopped_ = run.stopped
         results = run.results()
 
@@ -138,7 +144,9 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
         return self
 
     def _refit(self, X, y, fit_params, metadata, context, run):
-        self.best_estimator_ = clone(self.estimator).set_params(**clone(self.best_params_, safe=False))
+        self.best_estimator_ = clone(self.estimator).set_params(
+            **clone(self.best_params_, safe=False)
+        )
         context = context.subcontext(task_name="refit-with-best-params")
         with context.propagate_callback_context(self.best_estimator_):
             context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=metadata)
@@ -156,11 +164,25 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
         if self.checkpoint is None:
             return NoCheckpoint()
         # What may change between the runs of one search is left out, and cv where it is only good for one run.
-        free = {"n_jobs", "pre_dispatch", "verbose", "max_time", "checkpoint", "refit", "candidate_timeout"}
+        free = {
+            "n_jobs",
+            "pre_dispatch",
+            "verbose",
+            "max_time",
+            "checkpoint",
+            "refit",
+            "candidate_timeout",
+        }
         free |= {"cv"} if hasattr(self.cv, "__next__") else set()
         free |= {"random_state"} if isinstance(self.random_state, np.random.RandomState) else set()
         parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in free}
-        named = {"class": type(self).__name__, **parameters, "X": X, "y": y, "parameters of fit": params}
+        named = {
+            "class": type(self).__name__,
+            **parameters,
+            "X": X,
+            "y": y,
+            "parameters of fit": params,
+        }
         return Checkpoint(self.checkpoint, {name: identity(value) for name, value in named.items()})
 
     def __sklearn_tags__(self):

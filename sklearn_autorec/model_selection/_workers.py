@@ -57,7 +57,11 @@ def use_gpu_of_worker(gpus=None, *, index=None, dask_worker=None):
         return None
     torch = sys.modules.get("torch")  # CUDA reads the variable once
     chosen = str(gpus[(_number(dask_worker) if index is None else index) % len(gpus)])
-    if torch is not None and torch.cuda.is_initialized() and os.environ.get("CUDA_VISIBLE_DEVICES") != chosen:
+    if (
+        torch is not None
+        and torch.cuda.is_initialized()
+        and os.environ.get("CUDA_VISIBLE_DEVICES") != chosen
+    ):
         raise RuntimeError(f"this process has used a GPU already; it is too late for GPU {chosen}.")
     os.environ["CUDA_VISIBLE_DEVICES"] = chosen
     return chosen
@@ -70,8 +74,14 @@ def _gpus():
     command = shutil.which("nvidia-smi")
     if command is None:
         return []
-    listed = subprocess.run([command, "-L"], capture_output=True, text=True, timeout=60, check=False)
-    return [line.split()[1].rstrip(":") for line in listed.stdout.splitlines() if line.startswith("GPU ")]
+    listed = subprocess.run(
+        [command, "-L"], capture_output=True, text=True, timeout=60, check=False
+    )
+    return [
+        line.split()[1].rstrip(":")
+        for line in listed.stdout.splitlines()
+        if line.startswith("GPU ")
+    ]
 
 
 def _number(dask_worker):

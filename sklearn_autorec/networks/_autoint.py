@@ -20,7 +20,12 @@ class AutoIntModule(FieldNetwork):
         self.attention = nn.Sequential(
             *(
                 FieldAttention(
-                    n_in, network.n_heads, network.width, context.generator, network.residual, context.members
+                    n_in,
+                    network.n_heads,
+                    network.width,
+                    context.generator,
+                    network.residual,
+                    context.members,
                 )
                 for n_in in widths[:-1]
             )

@@ -65,7 +65,9 @@ class DCN(DeepNetwork):
         "n_cross_layers": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, n_cross_layers=3, hidden_units=(400, 400, 400), dropout=0.2, batch_norm=True):
+    def __init__(
+        self, n_cross_layers=3, hidden_units=(400, 400, 400), dropout=0.2, batch_norm=True
+    ):
         super().__init__(hidden_units, dropout, batch_norm)
         self.n_cross_layers = n_cross_layers
 
@@ -133,6 +135,8 @@ class DCNv2(DeepNetwork):
 
     def build(self, context, parts):
         n_in = context.axis("F", context.embedding_dim)
-        cross = MatrixCross(n_in, self.n_cross_layers, context.generator, self.rank, context.members)
+        cross = MatrixCross(
+            n_in, self.n_cross_layers, context.generator, self.rank, context.members
+        )
         stacked = self.structure == "stacked"
         return CrossModule(context, parts, self, cross, stacked)

@@ -25,7 +25,9 @@ class DeepNetwork(Network):
         """Hidden layers on ``n_in`` numbers, with a linear output layer if ``n_outputs`` is given."""
         wrong = [n for n in self.hidden_units if not isinstance(n, int) or n < 1]
         if wrong:
-            raise ValueError(f"hidden_units must hold ints of at least 1, got {self.hidden_units!r}.")
+            raise ValueError(
+                f"hidden_units must hold ints of at least 1, got {self.hidden_units!r}."
+            )
         return MLP(
             n_in,
             self.hidden_units,

@@ -29,7 +29,9 @@ class DeepFMModule(FieldNetwork):
             )
 
     def logits(self, e, inputs):
-        logits = self.linear(inputs) + self.pool(self.interaction(e, inputs)) + self.head(e.flatten(1))
+        logits = (
+            self.linear(inputs) + self.pool(self.interaction(e, inputs)) + self.head(e.flatten(1))
+        )
         return logits if self.cross is None else logits + self.cross(e.flatten(1))
 
 
@@ -74,7 +76,14 @@ class DeepFM(DeepNetwork):
         "cross_rank": [None, Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, hidden_units=(400, 400, 400), dropout=0.2, batch_norm=True, n_cross_layers=0, cross_rank=16):
+    def __init__(
+        self,
+        hidden_units=(400, 400, 400),
+        dropout=0.2,
+        batch_norm=True,
+        n_cross_layers=0,
+        cross_rank=16,
+    ):
         super().__init__(hidden_units, dropout, batch_norm)
         self.n_cross_layers = n_cross_layers
         self.cross_rank = cross_rank

@@ -34,7 +34,9 @@ class DefaultNetwork(DeepFM):
     supports_members = True
     is_default = True
 
-    def __init__(self, hidden_units=(128, 64), dropout=0.3, batch_norm=True, n_cross_layers=0, cross_rank=16):
+    def __init__(
+        self, hidden_units=(128, 64), dropout=0.3, batch_norm=True, n_cross_layers=0, cross_rank=16
+    ):
         super().__init__(hidden_units, dropout, batch_norm, n_cross_layers, cross_rank)
 
     def build(self, context, parts):

@@ -25,7 +25,9 @@ class FieldVectorLinear(nn.Module):
         if self.members == 1:
             return torch.addmm(self.bias, e.flatten(1), self.weight)
         rows = e.flatten(1).unflatten(0, (self.members, -1))
-        return add_bias(torch.cat([r @ w for r, w in zip(rows, self.weight, strict=True)]), self.bias)
+        return add_bias(
+            torch.cat([r @ w for r, w in zip(rows, self.weight, strict=True)]), self.bias
+        )
 
 
 class FwFMModule(FieldNetwork):

@@ -14,7 +14,11 @@ class NFMModule(FieldNetwork):
         super().__init__(context, parts)
         self.linear = FieldLinear(context)
         self.pooled = BiInteraction(context)
-        self.norm = batch_norm(self.pooled.out_dim, context.members) if network.batch_norm else nn.Identity()
+        self.norm = (
+            batch_norm(self.pooled.out_dim, context.members)
+            if network.batch_norm
+            else nn.Identity()
+        )
         self.head = network.head(context, parts, self.pooled.out_dim)
 
     def logits(self, e, inputs):

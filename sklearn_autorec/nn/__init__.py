@@ -20,7 +20,15 @@ from ._interactions import (
 )
 from ._losses import BinaryLogLoss, MemberLosses, MulticlassLogLoss, SquaredError
 from ._masked import MaskedEmbedding, mask_from_text, mask_to_text
-from ._members import BatchNorm, MemberBatchNorm, MemberLinear, Members, batch_norm, member_batch_norm, row_batch_norm
+from ._members import (
+    BatchNorm,
+    MemberBatchNorm,
+    MemberLinear,
+    Members,
+    batch_norm,
+    member_batch_norm,
+    row_batch_norm,
+)
 from ._mixed import MixedEmbedding
 from ._network import FieldNetwork, SumPool, check_parts, head_part
 from ._numeric import NUMERIC_EMBEDDINGS, NumericEmbedding, numeric_rows

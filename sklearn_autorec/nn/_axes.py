@@ -83,7 +83,9 @@ def count(factor, context):
         return context.n_numeric
     if factor == VALUES:
         return sum(context.n_ids) + sum(n for n, _ in context.sequences)
-    raise ValueError(f"a factor of an axis must be an int, 'F', 'P', 'P3', 'P4' ..., 'V' or 'N', got {factor!r}.")
+    raise ValueError(
+        f"a factor of an axis must be an int, 'F', 'P', 'P3', 'P4' ..., 'V' or 'N', got {factor!r}."
+    )
 
 
 def layer_axes(n_in, n_out=None):

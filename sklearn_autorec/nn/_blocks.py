@@ -75,7 +75,9 @@ class ReLUDropout(nn.Module):
             threshold = round(256 * self.p)
             if threshold == 0:
                 return torch.relu(x)
-            return _ReLUDropoutFunction.apply(x, self._random_bytes(x.shape) >= threshold, 256 / (256 - threshold))
+            return _ReLUDropoutFunction.apply(
+                x, self._random_bytes(x.shape) >= threshold, 256 / (256 - threshold)
+            )
         if self._stream is None:
             self._stream = torch.Generator(x.device).manual_seed(self.seed + self._epoch)
         keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self._stream)
@@ -104,7 +106,17 @@ class MLP(nn.Module):
     weights, statistics and dropped units of its own.
     """
 
-    def __init__(self, n_in, hidden_units, generator, *, dropout=0.0, batch_norm=True, n_outputs=None, members=1):
+    def __init__(
+        self,
+        n_in,
+        hidden_units,
+        generator,
+        *,
+        dropout=0.0,
+        batch_norm=True,
+        n_outputs=None,
+        members=1,
+    ):
         super().__init__()
         layers = []
         for n_hidden in hidden_units:

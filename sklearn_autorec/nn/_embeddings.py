@@ -52,7 +52,9 @@ class FieldRows(NumericEmbedding):
             parts.append(self.embed_numbers(inputs.numeric))
         if self.sequence_lengths:
             for k, items in enumerate(inputs.sequences.split(self.sequence_lengths, 1)):
-                vectors = self.lookup(items, items + self.sequence_offsets[k], len(self.offsets) + k)
+                vectors = self.lookup(
+                    items, items + self.sequence_offsets[k], len(self.offsets) + k
+                )
                 present = (items > 0).unsqueeze(-1).to(vectors.dtype)
                 total = (vectors * present).sum(1)
                 parts.append((total / present.sum(1).clamp(min=1)).unsqueeze(1))

@@ -102,7 +102,8 @@ class VectorCross(nn.Module):
     def _of_members(self, x0):
         x = x0 = x0.unflatten(0, (len(self.weight), -1))
         for w, b in zip(self.weight.unbind(1), self.bias.unbind(1), strict=True):
-            weighed = (x * w.unsqueeze(1)).sum(-1, keepdim=True)  # row by row, whatever the number of rows
+            # Row by row, whatever the number of rows.
+            weighed = (x * w.unsqueeze(1)).sum(-1, keepdim=True)
             x = torch.addcmul(x + b.unsqueeze(1), x0, weighed)
         return x.flatten(0, 1)
 
@@ -160,7 +161,9 @@ class WeightedPairs(nn.Module):
         super().__init__()
         self.products = PairProducts(context)
         self.members = context.members
-        self.weight = nn.Parameter(torch.ones(*([self.members] * (self.members > 1)), self.products.out_dim))
+        self.weight = nn.Parameter(
+            torch.ones(*([self.members] * (self.members > 1)), self.products.out_dim)
+        )
         self.out_dim = self.products.out_dim
         self.field_axes = {"weight": {-1: self.out_dim}}
 

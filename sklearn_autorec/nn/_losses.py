@@ -34,5 +34,7 @@ class MemberLosses(nn.Module):
         self.losses = nn.ModuleList(losses)
 
     def forward(self, logits, y):
-        rows = zip(self.losses, logits.chunk(len(self.losses)), y.chunk(len(self.losses)), strict=True)
+        rows = zip(
+            self.losses, logits.chunk(len(self.losses)), y.chunk(len(self.losses)), strict=True
+        )
         return torch.cat([loss(own_logits, own_y) for loss, own_logits, own_y in rows])

@@ -26,14 +26,26 @@ def mask_from_text(text):
         If the text is not such a dict, or the bits do not fill the shape.
     """
     shape, bits = (text.get("shape"), text.get("bits")) if isinstance(text, dict) else (None, None)
-    whole = isinstance(shape, list | tuple) and len(shape) == 2 and all(type(n) is int and n >= 0 for n in shape)
+    whole = (
+        isinstance(shape, list | tuple)
+        and len(shape) == 2
+        and all(type(n) is int and n >= 0 for n in shape)
+    )
     if not whole or not isinstance(bits, str):
-        raise ValueError(f"a mask must be a dict of 'shape', two sizes, and 'bits', a string, got {text!r:.200}.")
+        raise ValueError(
+            f"a mask must be a dict of 'shape', two sizes, and 'bits', a string, got {text!r:.200}."
+        )
     rows, columns = shape
     bits = np.frombuffer(base64.b64decode(bits, validate=True), np.uint8)
     if len(bits) != -(-rows * columns // 8):
-        raise ValueError(f"a mask of shape {text['shape']} needs {-(-rows * columns // 8)} bytes, got {len(bits)}.")
-    return np.unpackbits(bits, count=rows * columns, bitorder="little").astype(bool).reshape(rows, columns)
+        raise ValueError(
+            f"a mask of shape {text['shape']} needs {-(-rows * columns // 8)} bytes, got {len(bits)}."
+        )
+    return (
+        np.unpackbits(bits, count=rows * columns, bitorder="little")
+        .astype(bool)
+        .reshape(rows, columns)
+    )
 
 
 class MaskedEmbedding(FieldEmbedding):
@@ -73,5 +85,8 @@ class MaskedEmbedding(FieldEmbedding):
     def compact(self):
         """The `PackedEmbedding` of fewest bytes with the same vectors."""
         table = (self.weight.detach() * self.mask).cpu().numpy()
-        numeric = {name: getattr(self, name).detach().cpu().numpy() for name in numeric_shapes(self.context)}
+        numeric = {
+            name: getattr(self, name).detach().cpu().numpy()
+            for name in numeric_shapes(self.context)
+        }
         return pack_table(table, self.context, **numeric)

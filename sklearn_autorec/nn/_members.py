@@ -26,7 +26,9 @@ class MemberLinear(nn.Module):
     def __init__(self, n_in, n_out, generator, members, bias=True):
         super().__init__()
         std = (2 / (n_in + n_out)) ** 0.5
-        self.weight = nn.Parameter(torch.empty(members, n_out, n_in).normal_(0, std, generator=generator))
+        self.weight = nn.Parameter(
+            torch.empty(members, n_out, n_in).normal_(0, std, generator=generator)
+        )
         self.bias = nn.Parameter(torch.zeros(members, n_out)) if bias else None
         self.members = members
 
@@ -35,7 +37,9 @@ class MemberLinear(nn.Module):
         if not self.training:
             # Small batched products sum in another order than large ones; one by one a row has the same bits in any batch.
             biases = [None] * self.members if self.bias is None else self.bias
-            out = torch.cat([F.linear(r, w, b) for r, w, b in zip(rows, self.weight, biases, strict=True)])
+            out = torch.cat(
+                [F.linear(r, w, b) for r, w, b in zip(rows, self.weight, biases, strict=True)]
+            )
         elif self.bias is None:
             out = torch.bmm(rows, self.weight.transpose(1, 2))
         else:
@@ -52,7 +56,9 @@ def row_batch_norm(x, running_mean, running_var, weight, bias, training, momentu
     A single row is its own mean and has no variance: nothing of it would be left. It is normalised by the running statistics,
     as in prediction, and leaves them as they are.
     """
-    return F.batch_norm(x, running_mean, running_var, weight, bias, training and len(x) > 1, momentum, eps)
+    return F.batch_norm(
+        x, running_mean, running_var, weight, bias, training and len(x) > 1, momentum, eps
+    )
 
 
 def member_batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps):
@@ -86,7 +92,9 @@ class BatchNorm(nn.BatchNorm1d):
 
     def forward(self, x, n_rows=None):
         if self.training and (len(x) if n_rows is None else n_rows) == 1:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
         return super().forward(x)
 
 
@@ -99,10 +107,12 @@ class MemberBatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(members, n))
         self.register_buffer("running_mean", torch.zeros(members, n))
         self.register_buffer("running_var", torch.ones(members, n))
-        self.register_buffer("num_batches_tracked", torch.tensor(0))  # as torch's layer, whose state this is M times
+        # As torch's layer, whose state this is M times.
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x):
-        if self.training and len(x) > len(self.weight):  # else one row of each, which moves no statistics
+        # Else one row of each, which moves no statistics.
+        if self.training and len(x) > len(self.weight):
             self.num_batches_tracked.add_(1)
         return member_batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, self.training, 0.1, 1e-5
@@ -116,7 +126,9 @@ def batch_norm(n, members=1):
     """Batch norm of n columns, with statistics, scale and shift of its own for each member."""
     norm = BatchNorm(n) if members == 1 else MemberBatchNorm(n, members)
     if isinstance(n, FieldAxis):
-        norm.field_axes = {name: {-1: n} for name in ("weight", "bias", "running_mean", "running_var")}
+        norm.field_axes = {
+            name: {-1: n} for name in ("weight", "bias", "running_mean", "running_var")
+        }
     return norm
 
 
@@ -154,7 +166,9 @@ class Members(nn.Module):
 
     def gates(self, ids, numeric, sequences):
         """Factors of the fields, the mean of the members', (B, F)."""
-        return self._of_all(ids, numeric, sequences, lambda network, *rows: network.gates(*rows)).mean(0)
+        return self._of_all(
+            ids, numeric, sequences, lambda network, *rows: network.gates(*rows)
+        ).mean(0)
 
     def _of_all(self, ids, numeric, sequences, call):
         rows = [t.repeat(self.packed, 1) for t in (ids, numeric, sequences)]
@@ -186,7 +200,11 @@ class Members(nn.Module):
         """
         number, k = divmod(member, self.packed)
         own = self.networks[number].state_dict()
-        views = {name: _member_view(own[name], tuple(s), k, self.packed) for name, s in shapes.items() if name in own}
+        views = {
+            name: _member_view(own[name], tuple(s), k, self.packed)
+            for name, s in shapes.items()
+            if name in own
+        }
         return {name: view for name, view in views.items() if view is not None}
 
 

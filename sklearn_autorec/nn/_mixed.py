@@ -37,8 +37,12 @@ class MixedEmbedding(nn.Module):
         for w in self.distinct:
             fields = [f for f, width in enumerate(widths) if width == w]
             ids = [f for f in fields if f < n_categorical]
-            numbers = [f - n_categorical for f in fields if n_categorical <= f < n_categorical + n_numeric]
-            lists = [f - n_categorical - n_numeric for f in fields if f >= n_categorical + n_numeric]
+            numbers = [
+                f - n_categorical for f in fields if n_categorical <= f < n_categorical + n_numeric
+            ]
+            lists = [
+                f - n_categorical - n_numeric for f in fields if f >= n_categorical + n_numeric
+            ]
             part = dataclasses.replace(
                 context,
                 field_names=tuple(context.field_names[f] for f in fields),
@@ -54,7 +58,9 @@ class MixedEmbedding(nn.Module):
                 ("numbers", [*numbers, *(j + n_numeric for j in numbers)]),
                 ("items", items),
             ):
-                self.register_buffer(f"{name}_{w}", torch.tensor(columns, dtype=torch.int64), persistent=False)
+                self.register_buffer(
+                    f"{name}_{w}", torch.tensor(columns, dtype=torch.int64), persistent=False
+                )
             if w < d:
                 shape = (w, d) if context.members == 1 else (context.members, w, d)
                 self.register_parameter(f"projection_{w}", initial(context, *shape, std=w**-0.5))
@@ -82,4 +88,6 @@ class MixedEmbedding(nn.Module):
     def _project(self, e, projection):
         if self.members == 1:
             return e @ projection
-        return torch.cat([r @ p for r, p in zip(e.unflatten(0, (self.members, -1)), projection, strict=True)])
+        return torch.cat(
+            [r @ p for r, p in zip(e.unflatten(0, (self.members, -1)), projection, strict=True)]
+        )

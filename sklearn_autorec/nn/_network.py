@@ -45,7 +45,11 @@ class FieldNetwork(nn.Module):
         if self.selection is not None:
             inputs = self.selection(inputs)
         e = self.embedding(inputs)
-        return e.new_ones(e.shape[:2]) if self.gate is None else self.gate(e, inputs).expand(e.shape[:2])
+        return (
+            e.new_ones(e.shape[:2])
+            if self.gate is None
+            else self.gate(e, inputs).expand(e.shape[:2])
+        )
 
     def logits(self, e, inputs):
         """Gated embeddings (B, F, d) and the batch to logits (B, C)."""
@@ -107,7 +111,9 @@ class SumPool(nn.Module):
         self.mix = (
             None
             if context.n_outputs == 1
-            else linear(n_in, context.n_outputs, context.generator, bias=False, members=context.members)
+            else linear(
+                n_in, context.n_outputs, context.generator, bias=False, members=context.members
+            )
         )
 
     def forward(self, features):

@@ -32,7 +32,9 @@ def numeric_shapes(context: BuildContext):
 def initial(context, *shape, std):
     """A parameter of independent normal numbers from the context's generator."""
     return nn.Parameter(
-        torch.empty(shape).normal_(0.0, std, generator=context.generator) if std else torch.zeros(shape)
+        torch.empty(shape).normal_(0.0, std, generator=context.generator)
+        if std
+        else torch.zeros(shape)
     )
 
 
@@ -67,7 +69,9 @@ class NumericEmbedding(nn.Module):
         self.numeric_embedding = context.numeric_embedding
         self.n_bins = context.n_numeric_bins
         if self.numeric_embedding not in NUMERIC_EMBEDDINGS:
-            raise ValueError(f"numeric_embedding must be one of {NUMERIC_EMBEDDINGS}, got {self.numeric_embedding!r}.")
+            raise ValueError(
+                f"numeric_embedding must be one of {NUMERIC_EMBEDDINGS}, got {self.numeric_embedding!r}."
+            )
         numbers = context.axis("N")
         self.field_axes = {"numeric_weight": {-2: numbers}, "numeric_frequency": {-1: numbers}}
         low, high = context.numeric_range
@@ -75,11 +79,15 @@ class NumericEmbedding(nn.Module):
         self.low, self.per_unit = low, self.n_bins / (high - low)
         # Scales that are centred already are taken as they are; others as if numbers were even over the range.
         centred = low + high == 0
-        self.centre, self.stretch = (0.0, 1.0) if centred else ((low + high) / 2, math.sqrt(12) / (high - low))
+        self.centre, self.stretch = (
+            (0.0, 1.0) if centred else ((low + high) / 2, math.sqrt(12) / (high - low))
+        )
         self.members = context.members
         if self.n_numeric and self.numeric_embedding == "piecewise":
             # Of each member and number the row of its first knot.
-            first = torch.arange(self.members, dtype=torch.int32).unsqueeze(1) * (self.n_bins * self.n_numeric)
+            first = torch.arange(self.members, dtype=torch.int32).unsqueeze(1) * (
+                self.n_bins * self.n_numeric
+            )
             numbers = first + torch.arange(self.n_numeric, dtype=torch.int32)
             self.register_buffer("numbers", numbers.unsqueeze(1), persistent=False)
 
@@ -87,20 +95,29 @@ class NumericEmbedding(nn.Module):
         """Make the parameters."""
         if not self.n_numeric:
             return
-        rows, each = numeric_rows(self.numeric_embedding, self.n_bins), (self.members,) if self.members > 1 else ()
+        rows, each = (
+            numeric_rows(self.numeric_embedding, self.n_bins),
+            (self.members,) if self.members > 1 else (),
+        )
         self.numeric_weight = initial(context, *each, rows, self.n_numeric, width, std=std)
         if self.numeric_embedding == "periodic":
-            self.numeric_frequency = initial(context, *each, self.n_bins, self.n_numeric, std=PERIODIC_STD)
+            self.numeric_frequency = initial(
+                context, *each, self.n_bins, self.n_numeric, std=PERIODIC_STD
+            )
 
     def embed_numbers(self, numeric):
         """(M * B, 2 F_num) -> (M * B, F_num, width)."""
-        weight = self.numeric_weight if self.members > 1 else self.numeric_weight.unsqueeze(0)  # (M, K, F_num, d)
-        values, missing = numeric.unflatten(0, (self.members, -1)).split(self.n_numeric, 2)  # (M, B, F_num)
+        # (M, K, F_num, d)
+        weight = self.numeric_weight if self.members > 1 else self.numeric_weight.unsqueeze(0)
+        # (M, B, F_num)
+        values, missing = numeric.unflatten(0, (self.members, -1)).split(self.n_numeric, 2)
         if self.numeric_embedding == "linear":
             if self.centre:
                 values = (values - self.centre) * self.stretch
             by_value, by_missing, constant = weight.unsqueeze(1).unbind(2)
-            return (values.unsqueeze(-1) * by_value + missing.unsqueeze(-1) * by_missing + constant).flatten(0, 1)
+            return (
+                values.unsqueeze(-1) * by_value + missing.unsqueeze(-1) * by_missing + constant
+            ).flatten(0, 1)
         if self.numeric_embedding == "piecewise":
             found = self._piecewise(values, weight)
         else:
@@ -114,13 +131,21 @@ class NumericEmbedding(nn.Module):
         step = position.detach().to(torch.int32).clamp(0, self.n_bins - 1)
         within = (position - step).unsqueeze(-1)
         pairs = torch.cat([knots, slopes], 3).flatten(0, 2)
-        start, slope = nn.functional.embedding(step * self.n_numeric + self.numbers, pairs).chunk(2, 3)
+        start, slope = nn.functional.embedding(step * self.n_numeric + self.numbers, pairs).chunk(
+            2, 3
+        )
         return torch.addcmul(start, within, slope)
 
     def _periodic(self, values, weight):
-        frequency = self.numeric_frequency if self.members > 1 else self.numeric_frequency.unsqueeze(0)
+        frequency = (
+            self.numeric_frequency if self.members > 1 else self.numeric_frequency.unsqueeze(0)
+        )
         values = (values - self.centre) * self.stretch
-        angle = (2 * math.pi) * values.unsqueeze(-1) * frequency.transpose(1, 2).unsqueeze(1)  # (M, B, F_num, T)
+        # (M, B, F_num, T)
+        angle = (2 * math.pi) * values.unsqueeze(-1) * frequency.transpose(1, 2).unsqueeze(1)
         basis = torch.cat([angle.cos(), angle.sin()], 3)
-        found = torch.einsum("mbnk,mnkd->mbnd", basis, weight[:, :-2].transpose(1, 2)) + weight[:, None, -1]
+        found = (
+            torch.einsum("mbnk,mnkd->mbnd", basis, weight[:, :-2].transpose(1, 2))
+            + weight[:, None, -1]
+        )
         return torch.relu(found) if self.rectified else found

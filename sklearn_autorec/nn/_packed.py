@@ -74,7 +74,9 @@ class PackedEmbedding(FieldRows):
         wanted |= {name: (np.dtype("float32"), len(shape)) for name, shape in numeric.items()}
         got = {name: (a.dtype, a.ndim) for name, a in arrays.items()}
         if got != wanted:
-            raise ValueError(f"a packed table of form {cls.form!r} needs the arrays {wanted}, got {got}.")
+            raise ValueError(
+                f"a packed table of form {cls.form!r} needs the arrays {wanted}, got {got}."
+            )
         for name, shape in numeric.items():
             _require(arrays[name].shape == shape, name)
         _require(context.embedding_dim <= cls.max_width and cls.fits(context, arrays), "shapes")
@@ -94,7 +96,9 @@ class PackedEmbedding(FieldRows):
         for f, n in enumerate(self.field_sizes):
             for first in range(0, n, block):
                 ids = torch.arange(first, min(first + block, n), device=self.values.device)
-                out[start + first : start + first + len(ids)] = (self.lookup(ids, ids + start, f) != 0).cpu().numpy()
+                out[start + first : start + first + len(ids)] = (
+                    (self.lookup(ids, ids + start, f) != 0).cpu().numpy()
+                )
             start += n
         return out
 
@@ -116,12 +120,17 @@ class PackedColumns(PackedEmbedding):
         widths = (np.asarray(arrays["position"]) >= 0).sum(1)
         start = np.concatenate([[0], np.cumsum(sizes * widths)])
         self.n_stored = int(start[-1])
-        self.register_buffer("start", torch.from_numpy(start[:-1].astype(np.int64)), persistent=False)
+        self.register_buffer(
+            "start", torch.from_numpy(start[:-1].astype(np.int64)), persistent=False
+        )
         self.register_buffer("widths", torch.from_numpy(widths.astype(np.int64)), persistent=False)
 
     @classmethod
     def fits(cls, context, arrays):
-        return arrays["position"].shape == (len(context.n_ids) + len(context.sequences), context.embedding_dim)
+        return arrays["position"].shape == (
+            len(context.n_ids) + len(context.sequences),
+            context.embedding_dim,
+        )
 
     @staticmethod
     def pack(table, sizes):
@@ -163,17 +172,24 @@ class PackedPrefixes(PackedEmbedding):
         # Column k of a field is a run of bounds[f, k] numbers.
         start = np.concatenate([[0], np.cumsum(bounds)])
         self.n_stored = int(start[-1])
-        self.register_buffer("start", torch.from_numpy(start[:-1].reshape(bounds.shape)), persistent=False)
+        self.register_buffer(
+            "start", torch.from_numpy(start[:-1].reshape(bounds.shape)), persistent=False
+        )
 
     @classmethod
     def fits(cls, context, arrays):
-        return arrays["bounds"].shape == (len(context.n_ids) + len(context.sequences), context.embedding_dim)
+        return arrays["bounds"].shape == (
+            len(context.n_ids) + len(context.sequences),
+            context.embedding_dim,
+        )
 
     @staticmethod
     def pack(table, sizes):
         bounds, runs = np.zeros((len(sizes), table.shape[1]), np.int32), [np.zeros(0, np.float32)]
         for f, block in enumerate(_by_field(table, sizes)):
-            last = np.array([np.flatnonzero(column)[-1] + 1 if column.any() else 0 for column in block.T])
+            last = np.array(
+                [np.flatnonzero(column)[-1] + 1 if column.any() else 0 for column in block.T]
+            )
             bounds[f] = np.maximum.accumulate(last[::-1])[::-1]
             runs += [column[:n] for column, n in zip(block.T, bounds[f], strict=True)]
         return {"values": np.concatenate(runs), "bounds": bounds}
@@ -256,7 +272,10 @@ class PackedSparse(_LivingRows):
     def check(self):
         n = self.n_living()
         offsets = self.row_offsets.long()
-        _require(len(offsets) == n + 1 and int(offsets[0]) == 0 and bool((offsets.diff() > 0).all()), "row_offsets")
+        _require(
+            len(offsets) == n + 1 and int(offsets[0]) == 0 and bool((offsets.diff() > 0).all()),
+            "row_offsets",
+        )
         _require(int(offsets[-1]) == len(self.values) == len(self.column), "row_offsets")
         _require(bool((self.column.long() < self.width).all()), "column")
         rising = self.column.long().diff() > 0
@@ -288,16 +307,22 @@ class PackedBits(_LivingRows):
     def locate(self, ids, rows, fields):
         number, living = self.number(rows)
         if not len(self.bits):
-            return torch.zeros(*rows.shape, self.width, dtype=torch.int64), living.unsqueeze(-1) & (self.columns < 0)
+            return torch.zeros(*rows.shape, self.width, dtype=torch.int64), living.unsqueeze(-1) & (
+                self.columns < 0
+            )
         number = torch.where(living, number, 0)
         used = torch.bitwise_and(self.bits[number].unsqueeze(-1).int(), self.bit.int()) != 0
         used = used.flatten(-2)[..., : self.width]
-        return self.row_offsets[number].long().unsqueeze(-1) + used.long().cumsum(-1) - 1, used & living.unsqueeze(-1)
+        return self.row_offsets[number].long().unsqueeze(-1) + used.long().cumsum(
+            -1
+        ) - 1, used & living.unsqueeze(-1)
 
     def check(self):
         n = self.n_living()
         bits = np.unpackbits(self.bits.numpy(), axis=1, bitorder="little")
-        _require(self.bits.shape == (n, -(-self.width // 8)) and not bits[:, self.width :].any(), "bits")
+        _require(
+            self.bits.shape == (n, -(-self.width // 8)) and not bits[:, self.width :].any(), "bits"
+        )
         counts = bits.sum(1, dtype=np.int64)
         offsets = self.row_offsets.numpy().astype(np.int64)
         _require(bool((counts > 0).all()), "bits")
@@ -315,7 +340,9 @@ class PackedDense(PackedEmbedding):
         return {"values": table.ravel()}
 
     def lookup(self, ids, rows, fields):
-        return self.without_zeros(nn.functional.embedding(rows, self.values.view(self.n_rows, self.width)))
+        return self.without_zeros(
+            nn.functional.embedding(rows, self.values.view(self.n_rows, self.width))
+        )
 
     def check(self):
         _require(len(self.values) == self.n_rows * self.width, "values")
@@ -360,4 +387,6 @@ def pack_table(table, context, numeric_weight=None, forms=None, numeric_frequenc
     packed = {name: FORMS[name].pack(table, sizes) for name in forms}
     best = min(packed, key=lambda name: sum(array.nbytes for array in packed[name].values()))
     numeric = {"numeric_weight": numeric_weight, "numeric_frequency": numeric_frequency}
-    return FORMS[best](context, packed[best] | {name: a for name, a in numeric.items() if a is not None})
+    return FORMS[best](
+        context, packed[best] | {name: a for name, a in numeric.items() if a is not None}
+    )

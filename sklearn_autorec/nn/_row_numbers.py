@@ -19,9 +19,13 @@ class RowNumbers:
     popcount: torch.Tensor
 
     def register_popcount(self):
-        self.register_buffer("popcount", torch.from_numpy(_POPCOUNT.astype(np.int64)), persistent=False)
+        self.register_buffer(
+            "popcount", torch.from_numpy(_POPCOUNT.astype(np.int64)), persistent=False
+        )
         # Shifts of bytes do not exist in ONNX exports: bit k, and the bits below it, stand in tables.
-        self.register_buffer("bit", torch.tensor([1 << k for k in range(8)], dtype=torch.uint8), persistent=False)
+        self.register_buffer(
+            "bit", torch.tensor([1 << k for k in range(8)], dtype=torch.uint8), persistent=False
+        )
         self.register_buffer("below", self.bit - 1, persistent=False)
 
     @staticmethod
@@ -40,6 +44,8 @@ class RowNumbers:
         own = self.alive[byte].int()  # older runtimes of ONNX compare no bytes
         living = torch.bitwise_and(own, self.bit[k].int()) != 0
         at = (block * (BLOCK // 8)).unsqueeze(-1) + torch.arange(BLOCK // 8, device=rows.device)
-        earlier = torch.where(at < byte.unsqueeze(-1), self.popcount[self.alive[at].long()], 0).sum(-1)
+        earlier = torch.where(at < byte.unsqueeze(-1), self.popcount[self.alive[at].long()], 0).sum(
+            -1
+        )
         within = self.popcount[torch.bitwise_and(own, self.below[k].int()).long()]
         return self.before[block].long() + earlier + within, living

@@ -39,8 +39,12 @@ class InputSelection(RowNumbers, nn.Module):
         n_categorical, n_numeric = len(context.n_ids), context.n_numeric
         self.fields = [int(f) for f in fields]
         self.categorical = [f for f in self.fields if f < n_categorical]
-        self.numbers = [f - n_categorical for f in self.fields if 0 <= f - n_categorical < n_numeric]
-        self.lists = [f - n_categorical - n_numeric for f in self.fields if f >= n_categorical + n_numeric]
+        self.numbers = [
+            f - n_categorical for f in self.fields if 0 <= f - n_categorical < n_numeric
+        ]
+        self.lists = [
+            f - n_categorical - n_numeric for f in self.fields if f >= n_categorical + n_numeric
+        ]
         starts = np.cumsum([0, *(length for _, length in context.sequences)])
         items = [c for k in self.lists for c in range(starts[k], starts[k + 1])]
         numbers = [*self.numbers, *(j + n_numeric for j in self.numbers)]
@@ -64,7 +68,9 @@ class InputSelection(RowNumbers, nn.Module):
                 self.register_buffer(name, torch.from_numpy(array), persistent=False)
             self.register_popcount()
             first = np.concatenate([[0], np.cumsum(kept)])[offsets]
-            self.register_buffer("first", torch.tensor([first[f] for f in self.categorical]), persistent=False)
+            self.register_buffer(
+                "first", torch.tensor([first[f] for f in self.categorical]), persistent=False
+            )
 
     def forward(self, inputs: Inputs):
         ids = inputs.ids.index_select(1, self.id_columns)
@@ -83,7 +89,8 @@ class InputSelection(RowNumbers, nn.Module):
             return [np.arange(n) for n in self.n_ids]
         bits = np.unpackbits(self.alive.cpu().numpy(), bitorder="little")
         return [
-            np.flatnonzero(bits[start : start + n]) for start, n in zip(self.offsets.tolist(), self.n_ids, strict=True)
+            np.flatnonzero(bits[start : start + n])
+            for start, n in zip(self.offsets.tolist(), self.n_ids, strict=True)
         ]
 
     def narrow(self, context):

@@ -40,10 +40,16 @@ def read_columns(X, estimator):
         _check_table(X.shape, names, estimator)
         return names, [_plain(column) for _, column in X.items()]
     if hasattr(X, "collect_schema") and hasattr(X, "collect"):
-        raise TypeError(f"X is a {type(X).__name__}, whose rows are not there yet; call X.collect() first.")
+        raise TypeError(
+            f"X is a {type(X).__name__}, whose rows are not there yet; call X.collect() first."
+        )
     if hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__"):  # polars, pyarrow
         return _read_arrow(X, estimator)
-    if isinstance(X, list | tuple) and len(X) and all(isinstance(row, list | tuple | np.ndarray) for row in X):
+    if (
+        isinstance(X, list | tuple)
+        and len(X)
+        and all(isinstance(row, list | tuple | np.ndarray) for row in X)
+    ):
         if len({len(row) for row in X}) == 1:
             # Cells keep their types, while an array of [[1, "a"]] would hold strings only.
             columns = [np.fromiter(cells, object, len(X)) for cells in zip(*X, strict=True)]
@@ -109,7 +115,9 @@ def from_arrow(column):
     elif t.is_date(dtype):
         column = column.cast(pa.timestamp("s" if t.is_date32(dtype) else "ms"))
     dtype = column.type
-    kept = t.is_string(dtype) or t.is_large_string(dtype) or t.is_boolean(dtype) or t.is_integer(dtype)
+    kept = (
+        t.is_string(dtype) or t.is_large_string(dtype) or t.is_boolean(dtype) or t.is_integer(dtype)
+    )
     if kept or t.is_floating(dtype) or t.is_decimal(dtype) or _is_list(dtype):
         return pd.Series(pd.arrays.ArrowExtensionArray(column))
     return column.to_pandas()

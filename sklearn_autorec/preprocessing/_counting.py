@@ -51,7 +51,8 @@ def count(counters, parsed, weight=None, targets=None):
             if values[1]:
                 text_numbers.add(i)
         else:
-            rows = values[3] if len(values) > 3 else slice(None)  # of the items of a sequence column
+            # Of the items of a sequence column.
+            rows = values[3] if len(values) > 3 else slice(None)
             counter.add(*values[:3], None if weight is None else weight[rows])
     return text_numbers
 

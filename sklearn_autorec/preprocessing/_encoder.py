@@ -136,7 +136,10 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     _parameter_constraints = {
         "categorical_features": [StrOptions({"auto"}), dict, "array-like", None],
         "sequence_features": [StrOptions({"auto"}), "array-like", dict, None],
-        "min_frequency": [Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="neither")],
+        "min_frequency": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Real, 0, 1, closed="neither"),
+        ],
         "max_categories": [None, Interval(Integral, 1, None, closed="left")],
         "numeric": [StrOptions({"rank", "quantile", "log_square", "standard"}), None],
         "n_bins": [Interval(Integral, 1, 2**12, closed="both")],
@@ -247,9 +250,12 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         """
         first = not hasattr(self, "_derived")
         if not first and not hasattr(self, "_counters"):
-            raise ValueError("partial_fit cannot go on from a FieldEncoder whose counts were discarded; fit it again.")
+            raise ValueError(
+                "partial_fit cannot go on from a FieldEncoder whose counts were discarded; fit it again."
+            )
         if sample_weight is not None and not np.asarray(sample_weight).any():
-            row_weights(np.ones(np.shape(sample_weight)), len(read_columns(X, self)[1][0]))  # of the right length?
+            # Of the right length?
+            row_weights(np.ones(np.shape(sample_weight)), len(read_columns(X, self)[1][0]))
             return self
         self._count(X, y, sample_weight, reset=first)
         compress(self._counters)
@@ -282,8 +288,11 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         X, names, columns, weight, left_out = weighted_rows(X, sample_weight, self)
         if reset:
             validate_data(self, X, reset=True, skip_check_array=True)
-            schema = choose_schema(names, columns, self.categorical_features, self.sequence_features, weight)
-            text_numbers, counters = set(), new_counters(schema, self)  # the former: numeric columns that came as text
+            schema = choose_schema(
+                names, columns, self.categorical_features, self.sequence_features, weight
+            )
+            # The former: numeric columns that came as text.
+            text_numbers, counters = set(), new_counters(schema, self)
         else:
             check_columns(self, X, self._schema.names)
             schema, text_numbers, counters = self._schema, self._text_numbers, twins(self._counters)
@@ -291,7 +300,9 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         if self.numeric_bins == "target" and self.numeric == "rank":
             targets = targets_of(y, len(columns[0]), labels, counters)
         parts = schema.parts(columns)
-        parsed = each_column(parts, lambda i, column: parse_column(i, column, schema, self.max_length))
+        parsed = each_column(
+            parts, lambda i, column: parse_column(i, column, schema, self.max_length)
+        )
         if reset:
             hint_at_columns(columns, parsed, schema, self.categorical_features)
         text_numbers = text_numbers | count(counters, parsed, weight, targets)
@@ -300,7 +311,9 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
             np.array(positions, dtype=np.int64)
             for positions in (schema.categorical, schema.numeric_sources, schema.sequence)
         )
-        self.field_names_ = [schema.labels[i] for i in (*schema.categorical, *schema.numeric, *schema.sequence)]
+        self.field_names_ = [
+            schema.labels[i] for i in (*schema.categorical, *schema.numeric, *schema.sequence)
+        ]
         return len(columns[0]), None if left_out else parsed
 
     @property
@@ -356,9 +369,13 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         if validate:
             check_columns(self, X, schema.names)
         elif len(columns) != self.n_features_in_:
-            raise ValueError(f"X has {len(columns)} features, but FieldEncoder expects {self.n_features_in_} features.")
+            raise ValueError(
+                f"X has {len(columns)} features, but FieldEncoder expects {self.n_features_in_} features."
+            )
         parts = schema.parts(columns)
-        parsed = each_column(parts, lambda i, column: encode_column(i, column, schema, max_length, fields[i]))
+        parsed = each_column(
+            parts, lambda i, column: encode_column(i, column, schema, max_length, fields[i])
+        )
         table = assemble(len(columns[0]), parsed, schema, max_length, fields, self._text_numbers)
         report_unknown(table, schema, fields, self.unknown_warning)
         return table

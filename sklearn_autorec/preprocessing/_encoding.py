@@ -46,7 +46,9 @@ def encode_column(i, column, schema, max_length, field):
         ids = None
         if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu":
             ids = field.ids_of_integers(np.asarray(column))
-        elif len(column) <= LOOKUP_ROWS and (column.dtype.kind == "O" or isinstance(column.dtype, pd.StringDtype)):
+        elif len(column) <= LOOKUP_ROWS and (
+            column.dtype.kind == "O" or isinstance(column.dtype, pd.StringDtype)
+        ):
             ids = field.ids_of_few(np.asarray(column, dtype=object).tolist())
         if ids is not None:
             return ids
@@ -57,7 +59,9 @@ def assemble(n, parsed, schema, max_length, fields, text_numbers):
     """The table of n rows of parsed columns; ``text_numbers`` are the numeric columns that were text in fit."""
     ids = np.empty((n, len(schema.categorical)), np.int32)
     for j, i in enumerate(schema.categorical):
-        ids[:, j] = parsed[i] if isinstance(parsed[i], np.ndarray) else _ids(i, *parsed[i], schema, fields)
+        ids[:, j] = (
+            parsed[i] if isinstance(parsed[i], np.ndarray) else _ids(i, *parsed[i], schema, fields)
+        )
     m = len(schema.numeric)
     numeric = np.empty((n, 2 * m), np.float32)
     for j, i in enumerate(schema.numeric):
@@ -119,11 +123,17 @@ def encode_few(X, schema, max_length, fields):
     n, m = len(X), len(schema.numeric)
     values = _cells(X)
     dtypes = None  # read once, and only where a column of ids holds floats
-    plain = None  # whether cells are of types that are looked up as they are; strings are found or not in any case
+    # Whether cells are of types that are looked up as they are; strings are found or not in any
+    # case.
+    plain = None
     ids = np.empty((n, len(schema.categorical)), np.int32)
     for j, i in enumerate(schema.categorical):
         if plain is None and fields[i].kind != "O":
-            ids_only = values if len(schema.categorical) == len(values) else map(values.__getitem__, schema.categorical)
+            ids_only = (
+                values
+                if len(schema.categorical) == len(values)
+                else map(values.__getitem__, schema.categorical)
+            )
             plain = set(map(type, chain.from_iterable(ids_only))) <= _EXACT_TYPES
         if plain is False and any(type(v) is float and v == v for v in values[i]):
             dtypes = X.dtypes.tolist() if dtypes is None else dtypes
@@ -147,7 +157,9 @@ def encode_few(X, schema, max_length, fields):
         numeric[:, :m], numeric[:, m:] = x.T, missing.T
     sequences = np.zeros((n, len(schema.sequence) * max_length), np.int32)
     for j, i in enumerate(schema.sequence):
-        for row, cell in zip(sequences[:, j * max_length : (j + 1) * max_length], values[i], strict=True):
+        for row, cell in zip(
+            sequences[:, j * max_length : (j + 1) * max_length], values[i], strict=True
+        ):
             if isinstance(cell, list | tuple | np.ndarray):
                 items = fields[i].ids_of_few(list(cell)) if len(cell) else ()
                 if items is None:
@@ -190,7 +202,10 @@ def _numbers_of_few(columns, schema):
     if not schema.times and set(map(type, chain.from_iterable(columns))) <= _NUMBER_TYPES:
         return np.array(columns, dtype=np.float64)
     try:
-        cells = [_numbers(column, schema.times.get(i)) for column, i in zip(columns, schema.numeric, strict=True)]
+        cells = [
+            _numbers(column, schema.times.get(i))
+            for column, i in zip(columns, schema.numeric, strict=True)
+        ]
         return np.array(cells, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         return None
@@ -199,7 +214,11 @@ def _numbers_of_few(columns, schema):
 def _numbers(column, time):
     """Cells of a column as numbers, times in seconds; a TypeError for what only the general path converts or refuses."""
     if time is None:
-        return column if set(map(type, column)) <= _NUMBER_TYPES else [_number(value) for value in column]
+        return (
+            column
+            if set(map(type, column)) <= _NUMBER_TYPES
+            else [_number(value) for value in column]
+        )
     return [_seconds(value, time) for value in column]
 
 
@@ -214,7 +233,9 @@ def _number(value):
 def _seconds(value, time):
     if isinstance(value, pd.Timestamp | pd.Timedelta):
         zone = getattr(value, "tzinfo", None)
-        if isinstance(value, pd.Timestamp) == (time.kind == TIME) and (zone is None) == (time.zone is None):
+        if isinstance(value, pd.Timestamp) == (time.kind == TIME) and (zone is None) == (
+            time.zone is None
+        ):
             return microseconds_of(value) / 1e6
     if not is_missing(value):
         raise TypeError
@@ -226,6 +247,8 @@ def decode(ids, schema, fields):
     out = np.empty(ids.shape, object)
     for j, i in enumerate(schema.categorical):
         if len(ids) and not (ids[:, j].min() >= MISSING and ids[:, j].max() < fields[i].n_ids):
-            raise ValueError(f"ids of column {schema.labels[i]!r} must be in [0, {fields[i].n_ids}).")
+            raise ValueError(
+                f"ids of column {schema.labels[i]!r} must be in [0, {fields[i].n_ids})."
+            )
         out[:, j] = fields[i].values(ids[:, j].astype(np.int64))
     return out

@@ -22,7 +22,9 @@ class FittedFields:
         told = {kind: name for name, kind in NAMES_OF_KINDS.items()}
         return {
             label: told.get(kind, kind)
-            for label, kind in zip(self._schema.column_labels, self._schema.column_kinds, strict=True)
+            for label, kind in zip(
+                self._schema.column_labels, self._schema.column_kinds, strict=True
+            )
         }
 
     @property
@@ -74,7 +76,9 @@ class FittedFields:
         if ids.ndim == 2 and ids.shape[1] == len(self.get_feature_names_out()):
             ids = ids[:, : len(self.categorical_)]
         if ids.ndim != 2 or ids.shape[1] != len(self.categorical_):
-            raise ValueError(f"ids must have shape (n_rows, {len(self.categorical_)}), got {ids.shape}.")
+            raise ValueError(
+                f"ids must have shape (n_rows, {len(self.categorical_)}), got {ids.shape}."
+            )
         return decode(ids, self._schema, self._fields)
 
     @reads_once

@@ -18,7 +18,8 @@ MANY_VALUES = 1000  # for which it is worth saying that they may be no ids
 MIN_REPEATS = 10  # rows a value must have on average for decimals to be ids as well
 SPARSE = 0.01  # share of the whole numbers of a range that occur
 UNEVEN = 0.3  # distance of distinct values from even ones, above which they may be no labels
-FALLING, CLEARLY_FALLING = -0.5, -0.7  # correlation of rows with values, below which the higher are the rarer
+# Correlation of rows with values, below which the higher are the rarer.
+FALLING, CLEARLY_FALLING = -0.5, -0.7
 
 
 def choose_kinds(columns, kinds, names, weight=None):

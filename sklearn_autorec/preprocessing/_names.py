@@ -53,7 +53,9 @@ def compare_names(estimator, names, fitted):
         if given == places:
             return
         if names is not None and set(given) == set(places):
-            raise ValueError(f"{cls} was fitted on columns without names, and X has them in the order {names}.")
+            raise ValueError(
+                f"{cls} was fitted on columns without names, and X has them in the order {names}."
+            )
         had, has = ("", "no ") if names is None else ("out", "")
         warnings.warn(
             f"X has {has}column names, but {cls} was fitted with{had} such ({given[:5]}); columns are taken by position.",
@@ -91,7 +93,11 @@ def find_column(name, names, labels):
         return labels.index(name)
     if not isinstance(name, Integral) or isinstance(name, bool):
         return None
-    integers = names is not None and any(isinstance(n, Integral) for n in names) and names != list(range(len(names)))
+    integers = (
+        names is not None
+        and any(isinstance(n, Integral) for n in names)
+        and names != list(range(len(names)))
+    )
     return int(name) % len(labels) if not integers and -len(labels) <= name < len(labels) else None
 
 
@@ -102,7 +108,9 @@ def refuse_new_names(taken, new, what):
         raise ValueError(f"The table already has a column {there[0]!r}, the name of a {what}.")
     twice = [name for name in new if new.count(name) > 1]
     if twice:
-        raise ValueError(f"More than one {what} would have the name {twice[0]!r}; rename the columns that make it.")
+        raise ValueError(
+            f"More than one {what} would have the name {twice[0]!r}; rename the columns that make it."
+        )
 
 
 def unused_names(wanted, taken=()):

@@ -53,7 +53,9 @@ class NumericSummary:
         if self.n:
             total = self.n + n
             gap = mean - self.mean
-            self.variance = (self.n * self.variance + n * variance + gap**2 * self.n * n / total) / total
+            self.variance = (
+                self.n * self.variance + n * variance + gap**2 * self.n * n / total
+            ) / total
             self.mean += gap * n / total
             self.n = total
             values = np.concatenate([self.values, values])
@@ -94,7 +96,9 @@ class NumericSummary:
     def scaler(self, n_quantiles, n_bins=24):
         """The fitted scaler of the column."""
         moments = self.mean, self.variance
-        return NumericScaler(self.values, self.counts, self.method, n_quantiles, *moments, n_bins, self.sums)
+        return NumericScaler(
+            self.values, self.counts, self.method, n_quantiles, *moments, n_bins, self.sums
+        )
 
 
 def _sums(where, targets, n):
@@ -146,10 +150,14 @@ class NumericScaler:
             self.grid, self.score = rank_grid(values, counts, n_quantiles, n_bins, sums)
         elif method == "quantile":
             total = counts.sum()
-            middle = (np.cumsum(counts) - 0.5 * counts) / total if total else counts.astype(np.float64)
+            middle = (
+                (np.cumsum(counts) - 0.5 * counts) / total if total else counts.astype(np.float64)
+            )
             if len(values) > n_quantiles:
                 by_rank = np.searchsorted(middle, np.linspace(middle[0], middle[-1], n_quantiles))
-                picked = np.unique(np.append(by_rank.clip(max=len(values) - 1), [0, len(values) - 1]))
+                picked = np.unique(
+                    np.append(by_rank.clip(max=len(values) - 1), [0, len(values) - 1])
+                )
                 values, middle = values[picked], middle[picked]
             self.grid, self.score = values, (middle - 0.5) * np.sqrt(12)
         else:
@@ -160,7 +168,11 @@ class NumericScaler:
         if self.method is None:
             return x
         if self.method in GRIDS:
-            return np.interp(x, self.grid, self.score) if len(self.grid) > 1 else np.where(np.isnan(x), x, 0.0)
+            return (
+                np.interp(x, self.grid, self.score)
+                if len(self.grid) > 1
+                else np.where(np.isnan(x), x, 0.0)
+            )
         return (shape_of(x, self.method) - self.mean) / self.scale
 
     def transform(self, x):

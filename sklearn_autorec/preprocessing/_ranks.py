@@ -5,7 +5,8 @@ import heapq
 import numpy as np
 
 MIN_LEAF = 20  # rows on each side of an edge that the target finds
-MIN_GAIN = 10.0  # so many times the variance of a row an edge must explain: chance does so in one column of ten
+# So many times the variance of a row an edge must explain: chance does so in one column of ten.
+MIN_GAIN = 10.0
 
 
 def capped_weights(counts, n_bins):
@@ -55,10 +56,13 @@ def rank_grid(values, counts, n_points, n_bins, sums=None):
     if len(values) > n_points:
         even = np.searchsorted(ranks, np.linspace(0, 1, n_points))
         heavy = np.flatnonzero(counts * n_bins >= counts.sum())
-        picked = np.concatenate([even, heavy, heavy - 1, heavy + 1, cuts, cuts - 1]).clip(0, len(values) - 1)
+        picked = np.concatenate([even, heavy, heavy - 1, heavy + 1, cuts, cuts - 1]).clip(
+            0, len(values) - 1
+        )
         picked = np.unique(picked)
         values, ranks = values[picked], ranks[picked]
-    rising = np.append(True, np.diff(ranks) > 0)[: len(values)]  # values closer than rounding share a place
+    # Values closer than rounding share a place.
+    rising = np.append(True, np.diff(ranks) > 0)[: len(values)]
     return values[rising], ranks[rising]
 
 
@@ -84,7 +88,9 @@ def cuts_by_target(values, counts, sums, n_bins):
     variance = squares.sum(0) / n[-1] - mean**2
     told = variance > 1e-12 * np.maximum(mean**2, 1e-300)
     scale = np.where(told, np.sqrt(np.where(told, variance, 1.0)), np.inf)
-    excess = np.concatenate([np.zeros((1, len(mean))), np.cumsum((sums - counts[:, None] * mean) / scale, 0)])
+    excess = np.concatenate(
+        [np.zeros((1, len(mean))), np.cumsum((sums - counts[:, None] * mean) / scale, 0)]
+    )
 
     def best_cut(start, stop):
         """Largest gain of a cut among the values start .. stop - 1, and its place."""

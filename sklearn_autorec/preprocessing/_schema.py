@@ -9,7 +9,8 @@ from ._kinds import BOTH, choose_kinds
 from ._names import find_column
 from ._time_columns import time_of_column
 
-NAMES_OF_KINDS = {"id": CATEGORICAL, "number": NUMERIC, "both": BOTH}  # as users give them and are told
+# As users give them and are told.
+NAMES_OF_KINDS = {"id": CATEGORICAL, "number": NUMERIC, "both": BOTH}
 
 
 @dataclass(eq=False)
@@ -53,14 +54,20 @@ class Schema:
     def time(self, i, column):
         """The `TimeKind` of a column, None if it holds none."""
         if self.times is None:
-            return time_of_column(column, self.labels[i], self.kinds[i] == NUMERIC) if i not in self.sequence else None
+            return (
+                time_of_column(column, self.labels[i], self.kinds[i] == NUMERIC)
+                if i not in self.sequence
+                else None
+            )
         return self.times.get(i)
 
     def __post_init__(self):
         self.column_labels, self.column_kinds = self.labels, self.kinds
         both = [i for i, kind in enumerate(self.kinds) if kind == BOTH]
         self.sources = [*range(len(self.kinds)), *both]
-        self.kinds = [CATEGORICAL if kind == BOTH else kind for kind in self.kinds] + [NUMERIC] * len(both)
+        self.kinds = [CATEGORICAL if kind == BOTH else kind for kind in self.kinds] + [
+            NUMERIC
+        ] * len(both)
         self.labels = list(self.labels)
         for i in both:
             label = f"{self.labels[i]} (number)"
@@ -68,7 +75,10 @@ class Schema:
                 label += "'"
             self.labels.append(label)
         self.categorical, self.numeric, self.sequence = (
-            sorted((i for i, kind in enumerate(self.kinds) if kind == which), key=self.sources.__getitem__)
+            sorted(
+                (i for i, kind in enumerate(self.kinds) if kind == which),
+                key=self.sources.__getitem__,
+            )
             for which in (CATEGORICAL, NUMERIC, SEQUENCE)
         )
         self.numeric_sources = [self.sources[i] for i in self.numeric]
@@ -86,7 +96,9 @@ def choose_schema(names, columns, categorical_features, sequence_features, weigh
         raise ValueError(f"Column names must differ as text too, got {names}.")
     kinds = [column_kind(column) for column in columns]
     if sequence_features is None and SEQUENCE in kinds:
-        raise ValueError(f"Column {labels[kinds.index(SEQUENCE)]!r} holds lists, but sequence_features=None.")
+        raise ValueError(
+            f"Column {labels[kinds.index(SEQUENCE)]!r} holds lists, but sequence_features=None."
+        )
     named = _named_sequences(sequence_features, names, n)
     if isinstance(categorical_features, str | dict):
         given = {}
@@ -95,12 +107,18 @@ def choose_schema(names, columns, categorical_features, sequence_features, weigh
         settled = dict.fromkeys(named, SEQUENCE) | given
         free = [i for i in range(n) if i not in settled]
         called = range(n) if names is None else names
-        chosen = choose_kinds([columns[i] for i in free], [kinds[i] for i in free], [called[i] for i in free], weight)
-        kinds = [kind for _, kind in sorted((settled | dict(zip(free, chosen, strict=True))).items())]
+        chosen = choose_kinds(
+            [columns[i] for i in free], [kinds[i] for i in free], [called[i] for i in free], weight
+        )
+        kinds = [
+            kind for _, kind in sorted((settled | dict(zip(free, chosen, strict=True))).items())
+        ]
     else:
         positions = _positions("categorical_features", categorical_features, names, n)
         for i, kind in enumerate(kinds):
-            kinds[i] = CATEGORICAL if i in positions else (SEQUENCE if kind == SEQUENCE else NUMERIC)
+            kinds[i] = (
+                CATEGORICAL if i in positions else (SEQUENCE if kind == SEQUENCE else NUMERIC)
+            )
     separators = {}
     for i, separator in named.items():
         kinds[i] = SEQUENCE
@@ -150,7 +168,9 @@ def _positions(parameter, given, names, n_columns):
     given = [] if given is None else list(given)
     if given and all(isinstance(g, bool | np.bool_) for g in given):
         if len(given) != n_columns:
-            raise ValueError(f"{parameter} is a mask of length {len(given)}, the table has {n_columns} columns.")
+            raise ValueError(
+                f"{parameter} is a mask of length {len(given)}, the table has {n_columns} columns."
+            )
         return set(np.flatnonzero(given).tolist())
     positions = set()
     for g in given:
@@ -159,5 +179,7 @@ def _positions(parameter, given, names, n_columns):
             positions.add(found)
         else:
             known = f"a column of {names} nor " if names is not None else ""
-            raise ValueError(f"{parameter} has {g!r}, which is neither {known}an index below {n_columns}.")
+            raise ValueError(
+                f"{parameter} has {g!r}, which is neither {known}an index below {n_columns}."
+            )
     return positions

@@ -20,7 +20,8 @@ from itertools import product
 
 import numpy as np
 
-LARGEST_INTEGER_OF = {2: 2**11, 4: 2**24, 8: 2**53}  # by bytes of a float: below, integers are exact
+# By bytes of a float: below, integers are exact.
+LARGEST_INTEGER_OF = {2: 2**11, 4: 2**24, 8: 2**53}
 EXACT = 2**53
 _DIGITS = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 _FLOAT = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
@@ -41,11 +42,16 @@ def plain_number(value):
     text.
     """
     if isinstance(value, bool | np.bool_ | int | np.integer):
-        return None if isinstance(value, np.timedelta64) else int(value)  # which numpy counts among integers
+        # Which numpy counts among integers.
+        return None if isinstance(value, np.timedelta64) else int(value)
     if isinstance(value, float | np.floating):
         number = float(value)
         if number.is_integer():
-            limit = LARGEST_INTEGER_OF.get(value.itemsize, EXACT) if isinstance(value, np.floating) else EXACT
+            limit = (
+                LARGEST_INTEGER_OF.get(value.itemsize, EXACT)
+                if isinstance(value, np.floating)
+                else EXACT
+            )
             return int(number) if abs(number) < limit else number
         if isinstance(value, np.floating) and value.itemsize == 2:
             return float(str(value))

@@ -28,7 +28,9 @@ class EncodedTable:
 
     def take(self, rows):
         """The rows at the given positions (or of a mask or slice), as a new table."""
-        return EncodedTable(*(np.ascontiguousarray(part[rows]) for part in (self.ids, self.numeric, self.sequences)))
+        return EncodedTable(
+            *(np.ascontiguousarray(part[rows]) for part in (self.ids, self.numeric, self.sequences))
+        )
 
     @property
     def n_unknown(self):

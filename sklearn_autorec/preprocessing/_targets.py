@@ -24,10 +24,14 @@ def targets_of(y, n_rows, labels, counters):
         If there is no target, or it does not fit.
     """
     if y is None:
-        raise ValueError('numeric_bins="target" needs a target: y=None was given to fit or partial_fit.')
+        raise ValueError(
+            'numeric_bins="target" needs a target: y=None was given to fit or partial_fit.'
+        )
     values = y.to_numpy() if hasattr(y, "to_numpy") else np.asarray(y)
     if values.ndim not in (1, 2) or len(values) != n_rows:
-        raise ValueError(f"y must have shape ({n_rows},) or ({n_rows}, n_targets), got {values.shape}.")
+        raise ValueError(
+            f"y must have shape ({n_rows},) or ({n_rows}, n_targets), got {values.shape}."
+        )
     if values.dtype.kind not in "biuf":
         try:
             values = values.astype(np.float64)
@@ -39,7 +43,9 @@ def targets_of(y, n_rows, labels, counters):
     for counter in counters:
         known = getattr(counter, "sums", None)
         if known is not None and known.shape[1] != 2 * values.shape[1]:
-            raise ValueError(f"y has {values.shape[1]} target(s), the chunks before had {known.shape[1] // 2}.")
+            raise ValueError(
+                f"y has {values.shape[1]} target(s), the chunks before had {known.shape[1] // 2}."
+            )
     return np.hstack([values, values**2])
 
 

@@ -7,7 +7,16 @@ import pandas as pd
 
 from ..exceptions import DataTypeDriftWarning
 from ._columns import is_missing
-from ._times import EPOCH_RANGE, NOT_A_TIME, TIME, UNITS, kind_of_cell, read_time, refuse_other, time_of_dtype
+from ._times import (
+    EPOCH_RANGE,
+    NOT_A_TIME,
+    TIME,
+    UNITS,
+    kind_of_cell,
+    read_time,
+    refuse_other,
+    time_of_dtype,
+)
 from ._values import TIMED, text_of
 
 
@@ -53,7 +62,11 @@ def _is_empty(value):
 
 
 def _plain_dtype(column):
-    return column.dtype.categories.dtype if isinstance(column.dtype, pd.CategoricalDtype) else column.dtype
+    return (
+        column.dtype.categories.dtype
+        if isinstance(column.dtype, pd.CategoricalDtype)
+        else column.dtype
+    )
 
 
 def time_values(column, known, name):
@@ -97,7 +110,9 @@ def time_values(column, known, name):
                 how = how or read
     if how is not None:
         now = "strings" if how == "text" else "numbers"
-        done = "they are read as ISO 8601" if how == "text" else f"they are taken as {how} since 1970"
+        done = (
+            "they are read as ISO 8601" if how == "text" else f"they are taken as {how} since 1970"
+        )
         if known.kind != TIME:
             done = "they are parsed"
         warnings.warn(
@@ -118,10 +133,14 @@ def _epoch_numbers(values, known, name):
         if fits.any():
             numbers = values[fits]
             if values.dtype.kind == "f":
-                found[fits] = np.floor(numbers.astype(np.float64) * (10**6 / factor)).astype(np.int64)
+                found[fits] = np.floor(numbers.astype(np.float64) * (10**6 / factor)).astype(
+                    np.int64
+                )
             else:
                 numbers = numbers.astype(np.int64)
-                found[fits] = numbers * (10**6 // factor) if factor <= 10**6 else numbers // (factor // 10**6)
+                found[fits] = (
+                    numbers * (10**6 // factor) if factor <= 10**6 else numbers // (factor // 10**6)
+                )
             how = how or unit
             left &= ~fits
     if left.any():
@@ -143,6 +162,8 @@ def factorize_times(microseconds, known):
         codes = np.where(codes == missing[0], -1, codes - (codes > missing[0]))
         keys = np.delete(keys, missing)
     texts = (
-        keys.astype(str).astype(object) if known.kind == TIME else np.array([text_of(v) for v in keys], dtype=object)
+        keys.astype(str).astype(object)
+        if known.kind == TIME
+        else np.array([text_of(v) for v in keys], dtype=object)
     )
     return codes, texts, TIMED

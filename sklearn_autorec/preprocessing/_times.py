@@ -125,7 +125,9 @@ def read_time(value, known, name):
         return microseconds_of(value), None
     if isinstance(value, str):
         return _read_text(value, known, name)
-    if isinstance(value, bool | np.bool_) or not (isinstance(value, Real) or hasattr(value, "as_integer_ratio")):
+    if isinstance(value, bool | np.bool_) or not (
+        isinstance(value, Real) or hasattr(value, "as_integer_ratio")
+    ):
         raise ValueError(f"Column {name!r} held {known} in fit, got {value!r:.100}.")
     return _read_number(value, known, name)
 
@@ -185,7 +187,9 @@ def _read_number(value, known, name):
     for unit, factor in UNITS.items():
         if low * factor <= value < high * factor:
             whole = isinstance(value, int | np.integer)
-            return int(value) * 10**6 // factor if whole else int(np.floor(float(value) * (10**6 / factor))), unit
+            return int(value) * 10**6 // factor if whole else int(
+                np.floor(float(value) * (10**6 / factor))
+            ), unit
     raise ValueError(
         f"Column {name!r} held {known} in fit, got the number {value!r:.100}, which is no time since 1970 between 1985 and "
         "2286 in seconds, milliseconds, microseconds or nanoseconds; convert the column with pandas.to_datetime."

@@ -47,7 +47,8 @@ class ValueCounter:
         else:
             if self.hashed:
                 self.kind = max(self.kind, keys.dtype.kind, key="ifO".index)
-                buckets = self.counts.astype(np.result_type(self.counts, counts))  # a copy: see `twins`
+                # A copy: see `twins`.
+                buckets = self.counts.astype(np.result_type(self.counts, counts))
                 np.add.at(buckets, hash_buckets(keys, self.n_hash_buckets), counts)
                 self.counts = as_counts(buckets)
                 return
@@ -69,7 +70,11 @@ class ValueCounter:
             return self.keys, self.counts
         if self.seen & BOOLEANS:
             names = {True: "1", False: "0"}
-        elif len(self.keys) <= len(WORDS) and all(key in WORDS for key in self.keys) and len(self.keys) > 1:
+        elif (
+            len(self.keys) <= len(WORDS)
+            and all(key in WORDS for key in self.keys)
+            and len(self.keys) > 1
+        ):
             if len({WORDS[key] for key in self.keys}) == len(self.keys):
                 return self.keys, self.counts
             names = {True: "True", False: "False"}
@@ -90,17 +95,24 @@ class ValueCounter:
             return Vocabulary(self.keys, counts, self.kind, self.seen, self.n_hash_buckets)
         least = min_frequency * self.n_cells if isinstance(min_frequency, float) else min_frequency
         keys, all_counts = self._distinct()
-        if all_counts.dtype.kind == "f":  # sums of weights are rounded; and 1 keeps every value, whatever it weighs
+        # Sums of weights are rounded; and 1 keeps every value, whatever it weighs.
+        if all_counts.dtype.kind == "f":
             least = 0 if min_frequency == 1 else least * (1 - 1e-12)
         frequent = np.flatnonzero(all_counts >= least)
         order = frequent[_value_order(keys[frequent])]
         order = order[np.argsort(-all_counts[order], kind="stable")][:max_categories]
         counts = all_counts[order]
         rare = (all_counts.sum() - counts.sum()).item() if len(counts) < len(all_counts) else 0
-        return Vocabulary(keys[order], np.concatenate([[self.n_missing, rare], counts]), self.kind, self.seen)
+        return Vocabulary(
+            keys[order], np.concatenate([[self.n_missing, rare], counts]), self.kind, self.seen
+        )
 
     def __getstate__(self):
-        return {**self.__dict__, "keys": pack(self.keys)} if self.keys.dtype == object else self.__dict__
+        return (
+            {**self.__dict__, "keys": pack(self.keys)}
+            if self.keys.dtype == object
+            else self.__dict__
+        )
 
     def __setstate__(self, state):
         self.__dict__.update(state)

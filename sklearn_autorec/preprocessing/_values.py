@@ -12,7 +12,15 @@ import numpy as np
 import pandas as pd
 
 from ._columns import CONTAINERS, as_arrow, from_arrow, is_arrow_list, is_missing, shown
-from ._spelling import EXACT, as_float, as_integer, digits_of, fewest_digits, plain_number, whole_and_exact
+from ._spelling import (
+    EXACT,
+    as_float,
+    as_integer,
+    digits_of,
+    fewest_digits,
+    plain_number,
+    whole_and_exact,
+)
 from ._times import TIMES, microseconds_of, text_of_time
 
 NUMBERS, STRINGS = frozenset({"numbers"}), frozenset({"strings"})
@@ -30,7 +38,9 @@ def numeric_values(column, name):
     if isinstance(column, pd.Series) and not isinstance(column.dtype, np.dtype):
         if pd.api.types.is_datetime64_any_dtype(column.dtype):
             _refuse_times(name)
-        if pd.api.types.is_numeric_dtype(column.dtype) and not isinstance(column.dtype, pd.CategoricalDtype):
+        if pd.api.types.is_numeric_dtype(column.dtype) and not isinstance(
+            column.dtype, pd.CategoricalDtype
+        ):
             column = column.to_numpy(np.float64, na_value=np.nan)
         else:
             column = column.to_numpy(object)
@@ -49,7 +59,9 @@ def numeric_values(column, name):
 def check_range(values, name):
     """Refuse infinity and what becomes infinity in float32."""
     if (np.abs(values) > np.finfo(np.float32).max).any():
-        raise ValueError(f"Input X contains infinity or a value too large for dtype('float32') in column {name!r}.")
+        raise ValueError(
+            f"Input X contains infinity or a value too large for dtype('float32') in column {name!r}."
+        )
 
 
 def _refuse_times(name):
@@ -69,7 +81,9 @@ def _object_numbers(values, name):
         numbers[present] = values[present].astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(first, dict):
-            raise TypeError(f"argument must be a string or a number; column {name!r} holds {shown(first)}") from error
+            raise TypeError(
+                f"argument must be a string or a number; column {name!r} holds {shown(first)}"
+            ) from error
         raise ValueError(
             f"Column {name!r} is numeric, but holds values that are not numbers ({error}); if they are ids, name it in "
             "categorical_features."
@@ -98,7 +112,10 @@ def factorize(column, name):
             seen |= _hidden_booleans(column, uniques)
         return codes, keys, seen
     except (TypeError, NotImplementedError) as error:
-        odd = next((v for v in np.asarray(column, dtype=object) if isinstance(v, (*CONTAINERS, dict))), None)
+        odd = next(
+            (v for v in np.asarray(column, dtype=object) if isinstance(v, (*CONTAINERS, dict))),
+            None,
+        )
         if isinstance(odd, CONTAINERS):
             raise ValueError(
                 f"Column {name!r} is categorical, but holds {shown(odd)}; name it in sequence_features if each row has a "
@@ -242,7 +259,9 @@ def as_kind(keys, kind):
 def wider_kind(a, b):
     """The kind that holds two arrays of distinct values: strings for floats beside integers that no float holds."""
     kind = max(a.dtype.kind, b.dtype.kind, key="ifO".index)
-    if kind == "f" and any(x.dtype.kind == "i" and len(x) and (x.max() > EXACT or x.min() < -EXACT) for x in (a, b)):
+    if kind == "f" and any(
+        x.dtype.kind == "i" and len(x) and (x.max() > EXACT or x.min() < -EXACT) for x in (a, b)
+    ):
         return "O"
     return kind
 
@@ -260,7 +279,11 @@ def factorize_sequences(column, name, separator, max_length):
     rows, positions : int64 ndarray (n_items,)
         Row and place of each item.
     """
-    lengths, items = _arrow_items(column) if is_arrow_list(column.dtype) else _object_items(column, name, separator)
+    lengths, items = (
+        _arrow_items(column)
+        if is_arrow_list(column.dtype)
+        else _object_items(column, name, separator)
+    )
     if not isinstance(items.dtype, np.dtype) and is_arrow_list(items.dtype):
         _refuse_nested(name, items.iloc[0])
     try:
@@ -298,7 +321,9 @@ def _arrow_items(column):
 def _object_items(column, name, separator):
     if separator is not None:
         text = pd.Series(np.asarray(column, dtype=object), dtype=object)
-        column = text.map(lambda cell: cell.split(separator) if isinstance(cell, str) else cell).to_numpy()
+        column = text.map(
+            lambda cell: cell.split(separator) if isinstance(cell, str) else cell
+        ).to_numpy()
     cells = np.asarray(column, dtype=object).tolist()
     if not set(map(type, cells)) <= {list, tuple}:
         cells = [cell if isinstance(cell, list) else _items(cell, name) for cell in cells]

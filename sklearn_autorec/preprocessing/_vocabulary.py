@@ -7,7 +7,15 @@ import numpy as np
 import pandas as pd
 
 from ._columns import is_missing
-from ._spelling import EXACT, WORDS, as_float, as_integer, fewest_digits, number_of_text, whole_and_exact
+from ._spelling import (
+    EXACT,
+    WORDS,
+    as_float,
+    as_integer,
+    fewest_digits,
+    number_of_text,
+    whole_and_exact,
+)
 from ._values import BOOLEANS, NUMBERS, STRINGS, as_kind
 
 MISSING, UNKNOWN, FIRST = 0, 1, 2  # ids
@@ -22,7 +30,11 @@ _building = threading.Lock()
 def hash_buckets(keys, n_buckets):
     """Bucket of each value's text, the same in every process and for 1, 1.0 and "1", for true, "True" and 1."""
     texts = as_kind(keys, "O")
-    words = np.flatnonzero(pd.Index(texts, dtype=object).isin(list(WORDS))) if keys.dtype.kind == "O" else ()
+    words = (
+        np.flatnonzero(pd.Index(texts, dtype=object).isin(list(WORDS)))
+        if keys.dtype.kind == "O"
+        else ()
+    )
     if len(words):
         texts = texts.copy()
         texts[words] = [str(int(WORDS[text])) for text in texts[words]]
@@ -134,7 +146,11 @@ class Vocabulary:
             if self.kind != "f":
                 found[lost] = UNKNOWN
             example = None if self.kind == "f" else _first(keys, lost)
-            return found, drift and (*drift, f"{keys[0]!r} is hashed like {as_kind(keys[:1], 'O')[0]!r}"), example
+            return (
+                found,
+                drift and (*drift, f"{keys[0]!r} is hashed like {as_kind(keys[:1], 'O')[0]!r}"),
+                example,
+            )
         converted, certain = self._convert(keys)
         found = self._positions(converted)
         found = np.where(certain, found, -1)
@@ -147,8 +163,15 @@ class Vocabulary:
             found[k] = self.words[self._truth(keys[k], seen)]
         if drift is not None:
             one = int(np.argmax(found != UNKNOWN))
-            now = self.categories[found[one] - FIRST : found[one] - FIRST + 1].tolist() if found[one] > UNKNOWN else []
-            drift = (*drift, f"{keys[one : one + 1].tolist()[0]!r} is {f'taken as {now[0]!r}' if now else 'unknown'}")
+            now = (
+                self.categories[found[one] - FIRST : found[one] - FIRST + 1].tolist()
+                if found[one] > UNKNOWN
+                else []
+            )
+            drift = (
+                *drift,
+                f"{keys[one : one + 1].tolist()[0]!r} is {f'taken as {now[0]!r}' if now else 'unknown'}",
+            )
         return found, drift, _first(keys, lost & (found == UNKNOWN))
 
     def _convert(self, keys):
@@ -191,7 +214,11 @@ class Vocabulary:
     @property
     def only_words(self):
         """Whether all values are names of booleans."""
-        texts = self.categories.tolist() if self.kind == "O" and len(self.categories) <= len(WORDS) else []
+        texts = (
+            self.categories.tolist()
+            if self.kind == "O" and len(self.categories) <= len(WORDS)
+            else []
+        )
         return bool(texts) and all(text in WORDS for text in texts)
 
     def _truth(self, key, seen):
@@ -204,7 +231,11 @@ class Vocabulary:
 
     def _unfound_words(self, found, keys, seen):
         """Positions of values not found that name a boolean which this vocabulary knows."""
-        unknown = () if self.n_hash_buckets or keys.dtype.kind == "f" else np.flatnonzero(found == UNKNOWN)
+        unknown = (
+            ()
+            if self.n_hash_buckets or keys.dtype.kind == "f"
+            else np.flatnonzero(found == UNKNOWN)
+        )
         if not len(unknown) or not self.words:
             return []
         return [k for k in unknown if self._truth(keys[k], seen) in self.words]
@@ -215,13 +246,19 @@ class Vocabulary:
             with _building:
                 if self._index is None:
                     index = pd.Index(self.categories, dtype=self.categories.dtype)
-                    index.get_indexer(index[:1])  # fills the hash table before another thread can see it
+                    # Fills the hash table before another thread can see it.
+                    index.get_indexer(index[:1])
                     self._index = index
         return self._index.get_indexer(pd.Index(keys, dtype=keys.dtype))
 
     def ids_of_integers(self, values):
         """Ids int32 (n_cells,) of an integer array; None if the vocabulary holds other values."""
-        if self.kind != "i" or self.n_hash_buckets or values.dtype == np.uint64 or not len(self.categories):
+        if (
+            self.kind != "i"
+            or self.n_hash_buckets
+            or values.dtype == np.uint64
+            or not len(self.categories)
+        ):
             return None
         if self._dense is None:
             with _building:
@@ -258,8 +295,18 @@ class Vocabulary:
         if self._look_up is None:
             with _building:
                 if self._look_up is None:
-                    table = _LookUp(zip(self.categories.tolist(), range(FIRST, self.n_ids), strict=True))
-                    table.update({None: MISSING, "": MISSING, np.nan: MISSING, pd.NA: MISSING, pd.NaT: MISSING})
+                    table = _LookUp(
+                        zip(self.categories.tolist(), range(FIRST, self.n_ids), strict=True)
+                    )
+                    table.update(
+                        {
+                            None: MISSING,
+                            "": MISSING,
+                            np.nan: MISSING,
+                            pd.NA: MISSING,
+                            pd.NaT: MISSING,
+                        }
+                    )
                     self._look_up = table
         if not plain and self.kind != "O" and not _equal_as_they_are(values):
             return None
@@ -299,14 +346,18 @@ class Vocabulary:
             return None
         ids = np.full(len(values), MISSING, np.int32)
         if present:
-            ids[~np.array(missing)] = FIRST + hash_buckets(np.array(present, dtype=object), self.n_hash_buckets)
+            ids[~np.array(missing)] = FIRST + hash_buckets(
+                np.array(present, dtype=object), self.n_hash_buckets
+            )
         return ids
 
     def values(self, ids):
         """The values of ids, object (n,): None where missing, "<rare>" for unknown, "<hash k>" for bucket k."""
         table = np.empty(self.n_ids, object)
         table[MISSING], table[UNKNOWN] = None, "<rare>"
-        table[FIRST:] = [f"<hash {k}>" for k in range(self.n_hash_buckets)] or self.categories.tolist()
+        table[FIRST:] = [
+            f"<hash {k}>" for k in range(self.n_hash_buckets)
+        ] or self.categories.tolist()
         return table[ids]
 
     def __getstate__(self):

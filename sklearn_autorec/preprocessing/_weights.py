@@ -14,7 +14,9 @@ def row_weights(sample_weight, n_rows):
         return None
     if not np.asarray(sample_weight).any():
         raise ValueError("sample_weight must have at least one positive value, got only zeros.")
-    weight = check_sample_weight(sample_weight, np.empty(n_rows), dtype=np.float64, ensure_non_negative=True)
+    weight = check_sample_weight(
+        sample_weight, np.empty(n_rows), dtype=np.float64, ensure_non_negative=True
+    )
     return None if (weight == 1).all() else weight
 
 
@@ -39,5 +41,9 @@ def count_cells(codes, weight, n):
 
 def as_counts(counts):
     """Sums of weights as int64 where they are whole, so that they are the same as without weights, else as float64."""
-    whole = counts.dtype.kind == "f" and np.abs(counts).max(initial=0) < 2.0**53 and not np.mod(counts, 1).any()
+    whole = (
+        counts.dtype.kind == "f"
+        and np.abs(counts).max(initial=0) < 2.0**53
+        and not np.mod(counts, 1).any()
+    )
     return counts.astype(np.int64) if whole else counts

@@ -56,7 +56,13 @@ def _size(func, args, kwargs):
         made = func(*tree_map(on_meta, args), **tree_map(on_meta, options))
     except (RuntimeError, NotImplementedError, TypeError):
         # No meta version, or sizes beyond all bounds: the largest product of sizes among the arguments.
-        sizes = [math.prod(v) for v in args if isinstance(v, list | tuple) and all(isinstance(n, int) for n in v)]
+        sizes = [
+            math.prod(v)
+            for v in args
+            if isinstance(v, list | tuple) and all(isinstance(n, int) for n in v)
+        ]
         sizes += [v for v in args if isinstance(v, int)] + [t.numel() for t in tensors]
         return 8 * max(sizes, default=0)
-    return sum(t.numel() * t.element_size() for t in tree_flatten(made)[0] if isinstance(t, torch.Tensor))
+    return sum(
+        t.numel() * t.element_size() for t in tree_flatten(made)[0] if isinstance(t, torch.Tensor)
+    )

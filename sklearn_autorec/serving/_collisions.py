@@ -6,7 +6,8 @@ import numpy as np
 
 from ..exceptions import ModelFileError
 
-SHARED = 8  # different keys of Python with the same hash: -1 and -2 have one, many more are no accident
+# Different keys of Python with the same hash: -1 and -2 have one, many more are no accident.
+SHARED = 8
 SHARED_NUMBERS = 64  # of 32 bits, which n random numbers share about n / 2**32 times
 _SEED, _FACTOR = np.uint32(0xC70F6907 ^ 4), np.uint32(0x5BD1E995)
 
@@ -23,7 +24,9 @@ def check_keys(keys, where):
     if any(isinstance(key, tuple | frozenset) for key in keys):
         most = max(Counter(map(hash, keys)).values())
         if most > SHARED:
-            raise ModelFileError(f"{where} has {most} keys of the same hash, chosen to make reading slow, or equal.")
+            raise ModelFileError(
+                f"{where} has {most} keys of the same hash, chosen to make reading slow, or equal."
+            )
 
 
 def all_different(values, where):
@@ -48,4 +51,6 @@ def check_numbers(values, where):
     hashes.sort()
     run = SHARED_NUMBERS
     if (hashes[run:] == hashes[:-run]).any():
-        raise ModelFileError(f"{where} has over {run} numbers of the same hash, chosen to make reading slow, or equal.")
+        raise ModelFileError(
+            f"{where} has over {run} numbers of the same hash, chosen to make reading slow, or equal."
+        )

@@ -44,7 +44,8 @@ MAX_FLOAT = 400  # characters of a number with a fraction: reading those takes m
 FREE_HEADER = 2**20  # bytes in memory that any header may take
 HEADER_GROWTH = 26  # and for each of its bytes
 _STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_SIZES = {b"[": 72, b"{": 240, b'"': 30, b",": 32}  # about what Python takes for a list, dict, string and number
+# About what Python takes for a list, dict, string and number.
+_SIZES = {b"[": 72, b"{": 240, b'"': 30, b",": 32}
 
 
 def pack(model, arrays):
@@ -61,7 +62,9 @@ def pack(model, arrays):
         separators=(",", ":"),
     ).encode()
     if not _bounded(header):
-        raise ValueError("The model has so many small parts that its file could not be read in bounded memory.")
+        raise ValueError(
+            "The model has so many small parts that its file could not be read in bounded memory."
+        )
     parts, position = [header], PREFIX.size + len(header)
     for array in arrays:
         padding = -position % ALIGNMENT
@@ -84,7 +87,11 @@ def unpack(data):
         raise ModelFileError("The file is damaged: its checksum does not agree with its content.")
     end = PREFIX.size + length
     header = _parse(bytes(data[PREFIX.size : end]))
-    if not isinstance(header, dict) or set(header) != {"arrays", "model"} or not isinstance(header["arrays"], list):
+    if (
+        not isinstance(header, dict)
+        or set(header) != {"arrays", "model"}
+        or not isinstance(header["arrays"], list)
+    ):
         raise ModelFileError("The header must hold 'arrays', a list, and 'model'.")
     return header["model"], _arrays(data, end, header["arrays"])
 
@@ -92,7 +99,9 @@ def unpack(data):
 def _prefix(data, size):
     """Version, length of the header and checksum from the first bytes of a file of a size."""
     if len(data) < PREFIX.size or data[:8] != MAGIC:
-        raise ModelFileError("This is not a file written by sklearn_autorec.serving.save (its first bytes differ).")
+        raise ModelFileError(
+            "This is not a file written by sklearn_autorec.serving.save (its first bytes differ)."
+        )
     _, major, minor, length, digest = PREFIX.unpack_from(data)
     if major != VERSION[0]:
         newer = "; install a newer sklearn-autorec to read it" if major > VERSION[0] else ""
@@ -100,7 +109,9 @@ def _prefix(data, size):
             f"The file has format version {major}.{minor}, this sklearn-autorec reads {VERSION[0]}.x{newer}."
         )
     if length > size - PREFIX.size:
-        raise ModelFileError(f"The file is cut: its header of {length} bytes reaches beyond its end.")
+        raise ModelFileError(
+            f"The file is cut: its header of {length} bytes reaches beyond its end."
+        )
     return major, minor, length, digest
 
 
@@ -138,7 +149,12 @@ def read(path, max_bytes=None):
     """The bytes of a regular file of the format that fits into memory, or into ``max_bytes``."""
     name = os.fspath(path)
     # Opening a pipe would wait for a writer.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
+    flags = (
+        os.O_RDONLY
+        | getattr(os, "O_NONBLOCK", 0)
+        | getattr(os, "O_BINARY", 0)
+        | getattr(os, "O_NOCTTY", 0)
+    )
     with open(name, "rb", buffering=0, opener=lambda file, _: os.open(file, flags)) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -148,7 +164,9 @@ def read(path, max_bytes=None):
             raise ModelFileError(f"{name!r} has {size:,} bytes, more than max_bytes={max_bytes:,}.")
         _prefix(file.read(PREFIX.size), size)
         if size > (free := available_memory()):
-            raise ModelFileError(f"{name!r} has {size:,} bytes, and {free:,} bytes of memory are free.")
+            raise ModelFileError(
+                f"{name!r} has {size:,} bytes, and {free:,} bytes of memory are free."
+            )
         file.seek(0)
         try:
             data = bytearray(size)
@@ -156,7 +174,9 @@ def read(path, max_bytes=None):
             while left and (n := file.readinto(left)):
                 left = left[n:]
         except MemoryError as error:
-            raise ModelFileError(f"{name!r} has {size:,} bytes, for which there is no memory.") from error
+            raise ModelFileError(
+                f"{name!r} has {size:,} bytes, for which there is no memory."
+            ) from error
         if left or file.read(1):
             raise ModelFileError(f"{name!r} changed while it was read.")
     return memoryview(data).toreadonly()
@@ -206,7 +226,11 @@ def _parse(text):
     try:
         text = text.decode("utf-8")
         return json.loads(
-            text, object_pairs_hook=unique, parse_int=integer, parse_float=fraction, parse_constant=constant
+            text,
+            object_pairs_hook=unique,
+            parse_int=integer,
+            parse_float=fraction,
+            parse_constant=constant,
         )
     except RecursionError as error:
         raise ModelFileError("The header is nested too deeply.") from error
@@ -219,7 +243,12 @@ def _parse(text):
 def _arrays(data, position, declared):
     arrays = []
     for entry in declared:
-        if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str) and entry[0] in DTYPES):
+        if not (
+            isinstance(entry, list)
+            and len(entry) == 2
+            and isinstance(entry[0], str)
+            and entry[0] in DTYPES
+        ):
             raise ModelFileError(
                 f"Array {len(arrays)} must be declared by a known dtype and a shape, got {entry!r:.100}."
             )
@@ -229,7 +258,9 @@ def _arrays(data, position, declared):
             and len(shape) <= MAX_DIMENSIONS
             and all(type(n) is int and 0 <= n < 2**62 for n in shape)
         ):
-            raise ModelFileError(f"Array {len(arrays)} has the shape {shape!r:.100}; it must be a list of sizes.")
+            raise ModelFileError(
+                f"Array {len(arrays)} has the shape {shape!r:.100}; it must be a list of sizes."
+            )
         start = position + -position % ALIGNMENT
         size = math.prod(shape)
         position_after = start + size * dtype.itemsize

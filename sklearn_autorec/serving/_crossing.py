@@ -15,7 +15,16 @@ from ._encoder import field_state, number, take, vocabulary_of
 from ._nodes import refuse
 
 LARGEST_ID = 2**31 - 3
-_CROSSER = ("names", "n_features", "has_feature_names", "positions", "crosses", "edges", "combinations", "encoder")
+_CROSSER = (
+    "names",
+    "n_features",
+    "has_feature_names",
+    "positions",
+    "crosses",
+    "edges",
+    "combinations",
+    "encoder",
+)
 _SEARCH = ("crosser", "scores", "base_score", "scales", "search_history", "n_bins")
 
 
@@ -36,12 +45,18 @@ def crosser_state(crosser):
 
 def restore_crosser(crosser, state):
     """Set the fitted attributes of a new `FieldCrosser` from what a file says."""
-    names, n, has_names, positions, crosses, edges, combinations, encoder = take(state, _CROSSER, "The crosser")
+    names, n, has_names, positions, crosses, edges, combinations, encoder = take(
+        state, _CROSSER, "The crosser"
+    )
     if type(n) is not int or n < 1:
         refuse("n_features", "an int of at least 1", n)
-    if names is not None and (not isinstance(names, list) or len(names) != n or not all_different(names, "names")):
+    if names is not None and (
+        not isinstance(names, list) or len(names) != n or not all_different(names, "names")
+    ):
         refuse("names", f"None or {n} different column names", names)
-    if has_names not in (True, False) or (has_names and not all(isinstance(name, str) for name in names or [None])):
+    if has_names not in (True, False) or (
+        has_names and not all(isinstance(name, str) for name in names or [None])
+    ):
         refuse("has_feature_names", "True or False, and only True if names are strings", has_names)
     if not isinstance(positions, list) or not positions or not _rising(positions, n):
         refuse("positions", f"rising ints below {n}", positions)
@@ -49,8 +64,16 @@ def restore_crosser(crosser, state):
     sequences = {positions[i] for i in encoder.sequence_}
     _check_crosses(crosses, set(positions) - sequences)
     numeric = [positions[i] for _, i in binned_columns(encoder)]
-    if not isinstance(edges, dict) or sorted(edges) != numeric or not all(map(_cuts, edges.values())):
-        refuse("edges", f"rising scores in [-sqrt(3), sqrt(3)] for each of the columns {numeric}", edges)
+    if (
+        not isinstance(edges, dict)
+        or sorted(edges) != numeric
+        or not all(map(_cuts, edges.values()))
+    ):
+        refuse(
+            "edges",
+            f"rising scores in [-sqrt(3), sqrt(3)] for each of the columns {numeric}",
+            edges,
+        )
     sizes = column_sizes(encoder, positions, edges)
     if not isinstance(combinations, list) or len(combinations) != len(crosses):
         refuse("combinations", f"a list of {len(crosses)}", combinations)
@@ -77,7 +100,11 @@ def _check_encoder(encoder, positions, names):
         refuse("encoder", 'one with numeric="rank" or "quantile"', encoder)
     wanted = None if names is None else [names[i] for i in positions]
     if encoder.n_features_in_ != len(positions) or encoder._schema.names != wanted:
-        refuse("The columns of the encoder", wanted or f"{len(positions)} in number", encoder._schema.names)
+        refuse(
+            "The columns of the encoder",
+            wanted or f"{len(positions)} in number",
+            encoder._schema.names,
+        )
 
 
 def _check_crosses(crosses, known):
@@ -137,7 +164,11 @@ def restore_search(search, state):
             number(value, f"{name} of {key!r}", low=0.0)
     if not isinstance(history, list) or not all(isinstance(record, dict) for record in history):
         refuse("search_history", "a list of dicts", history)
-    search.crosser_, search.crosses_, search.n_features_in_ = crosser, crosser.crosses_, crosser.n_features_in_
+    search.crosser_, search.crosses_, search.n_features_in_ = (
+        crosser,
+        crosser.crosses_,
+        crosser.n_features_in_,
+    )
     if hasattr(crosser, "feature_names_in_"):
         search.feature_names_in_ = crosser.feature_names_in_
     search.field_names_ = list(crosser._labels)

@@ -20,7 +20,17 @@ MAX_ROW_ITEMS = 2**20  # items of all sequence columns of a row, padding include
 METHODS = ("rank", "quantile", "log_square", "standard", None)
 _SEEN = {"numbers", "strings", "booleans", "times"}
 _LARGEST = float(np.finfo(np.float32).max)
-_COUNTER = ("kind", "seen", "keys", "counts", "n_missing", "n_cells", "hashed", "hash_threshold", "n_hash_buckets")
+_COUNTER = (
+    "kind",
+    "seen",
+    "keys",
+    "counts",
+    "n_missing",
+    "n_cells",
+    "hashed",
+    "hash_threshold",
+    "n_hash_buckets",
+)
 _SUMMARY = ("method", "values", "counts", "n", "mean", "variance", "exact")
 
 
@@ -36,7 +46,9 @@ def encoder_state(encoder):
         "has_feature_names": hasattr(encoder, "feature_names_in_"),
         "fields": [field_state(field) for field in encoder._fields],
         "counters": None,
-        "times": {i: (time.kind, time.zone, time.unit) for i, time in schema.times.items()} if schema.times else {},
+        "times": {i: (time.kind, time.zone, time.unit) for i, time in schema.times.items()}
+        if schema.times
+        else {},
     }
     if hasattr(encoder, "_counters"):
         state["counters"] = [{n: getattr(c, n) for n in _counted(c)} for c in encoder._counters]
@@ -54,7 +66,9 @@ def field_state(field):
     """Values that describe a vocabulary or a scaler."""
     if isinstance(field, NumericScaler):
         return {
-            name: getattr(field, name) for name in ("method", "grid", "score", "mean", "scale") if hasattr(field, name)
+            name: getattr(field, name)
+            for name in ("method", "grid", "score", "mean", "scale")
+            if hasattr(field, name)
         }
     return {
         "categories": _narrow(field.categories),
@@ -74,11 +88,27 @@ def _narrow(array):
 
 def restore_encoder(encoder, state):
     """Set the fitted attributes of a new `FieldEncoder` from what a file says."""
-    names = ("names", "kinds", "separators", "text_numbers", "has_feature_names", "fields", "counters")
+    names = (
+        "names",
+        "kinds",
+        "separators",
+        "text_numbers",
+        "has_feature_names",
+        "fields",
+        "counters",
+    )
     # Files of version 0.1 do not say which columns held times.
-    take(state, (*names, "times") if isinstance(state, dict) and "times" in state else names, "The encoder")
+    take(
+        state,
+        (*names, "times") if isinstance(state, dict) and "times" in state else names,
+        "The encoder",
+    )
     kinds, names = state["kinds"], state["names"]
-    if not isinstance(kinds, list) or not kinds or not all(k in (CATEGORICAL, NUMERIC, BOTH, SEQUENCE) for k in kinds):
+    if (
+        not isinstance(kinds, list)
+        or not kinds
+        or not all(k in (CATEGORICAL, NUMERIC, BOTH, SEQUENCE) for k in kinds)
+    ):
         refuse("kinds", "a list of kinds of columns", kinds)
     n = len(kinds)
     labels = [f"x{i}" for i in range(n)]
@@ -92,11 +122,23 @@ def restore_encoder(encoder, state):
         for i, s in separators.items()
     ):
         refuse("separators", "separators by the position of sequence columns", separators)
-    if not isinstance(text_numbers, set) or not all(type(i) is int and 0 <= i < n for i in text_numbers):
+    if not isinstance(text_numbers, set) or not all(
+        type(i) is int and 0 <= i < n for i in text_numbers
+    ):
         refuse("text_numbers", f"a set of positions below {n}", text_numbers)
-    schema = Schema(names, labels, kinds, separators, _times(state["times"], kinds) if "times" in state else None)
+    schema = Schema(
+        names,
+        labels,
+        kinds,
+        separators,
+        _times(state["times"], kinds) if "times" in state else None,
+    )
     if len(schema.sequence) * encoder.max_length > MAX_ROW_ITEMS:
-        refuse("max_length", f"at most {MAX_ROW_ITEMS} for all sequence columns together", encoder.max_length)
+        refuse(
+            "max_length",
+            f"at most {MAX_ROW_ITEMS} for all sequence columns together",
+            encoder.max_length,
+        )
     encoder.n_features_in_ = n
     if state["has_feature_names"]:
         if names is None or not all(isinstance(name, str) for name in names):
@@ -107,7 +149,9 @@ def restore_encoder(encoder, state):
         np.array(positions, dtype=np.int64)
         for positions in (schema.categorical, schema.numeric_sources, schema.sequence)
     )
-    encoder.field_names_ = [schema.labels[i] for i in (*schema.categorical, *schema.numeric, *schema.sequence)]
+    encoder.field_names_ = [
+        schema.labels[i] for i in (*schema.categorical, *schema.numeric, *schema.sequence)
+    ]
     encoder._derived = _by_part(state["fields"], schema, _scaler, vocabulary_of)
     if state["counters"] is not None:
         encoder._counters = _by_part(state["counters"], schema, _summary, _counter)
@@ -135,7 +179,11 @@ def _times(times, kinds):
 def take(state, names, where):
     """The values of a state that must be a dict with just these names."""
     if not isinstance(state, dict) or set(state) != set(names):
-        refuse(where, f"a dict of {list(names)}", sorted(map(str, state)) if isinstance(state, dict) else state)
+        refuse(
+            where,
+            f"a dict of {list(names)}",
+            sorted(map(str, state)) if isinstance(state, dict) else state,
+        )
     return [state[name] for name in names]
 
 
@@ -231,18 +279,28 @@ def _scaler(state, where):
     scaler.method = method
     if method in GRIDS:
         _, grid, score = take(state, ("method", "grid", "score"), where)
-        scaler.grid, scaler.score = _floats(grid, f"{where}: grid"), _floats(score, f"{where}: score")
+        scaler.grid, scaler.score = (
+            _floats(grid, f"{where}: grid"),
+            _floats(score, f"{where}: score"),
+        )
         low, high = (0.0, 1.0) if method == "rank" else (-math.sqrt(3), math.sqrt(3))
         if len(grid) != len(score) or not ((score >= low - 1e-9) & (score <= high + 1e-9)).all():
-            refuse(f"{where}: score", f"{len(grid)} numbers between {low:.5g} and {high:.5g}", score)
+            refuse(
+                f"{where}: score", f"{len(grid)} numbers between {low:.5g} and {high:.5g}", score
+            )
     else:
         _, mean, scale = take(state, ("method", "mean", "scale"), where)
-        scaler.mean, scaler.scale = number(mean, f"{where}: mean"), number(scale, f"{where}: scale", low=1e-300)
+        scaler.mean, scaler.scale = (
+            number(mean, f"{where}: mean"),
+            number(scale, f"{where}: scale", low=1e-300),
+        )
     return scaler
 
 
 def _counter(state, where):
-    kind, seen, keys, counts, n_missing, n_cells, hashed, threshold, n_buckets = take(state, _COUNTER, where)
+    kind, seen, keys, counts, n_missing, n_cells, hashed, threshold, n_buckets = take(
+        state, _COUNTER, where
+    )
     counter = ValueCounter(threshold, n_buckets)
     _check_seen(seen, kind, where)
     if hashed not in (True, False) or (hashed and kind is None):
@@ -286,16 +344,24 @@ def probe_rows(encoder):
         field = encoder._fields[i]
         if kind == NUMERIC:
             known = float(field.grid[0]) if field.method in GRIDS and len(field.grid) else 0.0
-            column = [_cell(known * 1e6, schema.times[i]) if i in (schema.times or {}) else known, np.nan]
+            column = [
+                _cell(known * 1e6, schema.times[i]) if i in (schema.times or {}) else known,
+                np.nan,
+            ]
         else:
             known = field.categories[:1].tolist() or ["?" if "strings" in field.seen else 0]
             if i in (schema.times or {}):
                 known = [_cell(0, schema.times[i])]
             column = [*known, None]
             if kind == SEQUENCE:
-                column = [schema.separators[i].join(map(str, known)) if i in schema.separators else known, None]
+                column = [
+                    schema.separators[i].join(map(str, known)) if i in schema.separators else known,
+                    None,
+                ]
         columns.append(pd.Series(column, dtype=object))
-    return pd.concat(columns, axis=1, keys=range(len(columns))).set_axis(schema.names or range(len(columns)), axis=1)
+    return pd.concat(columns, axis=1, keys=range(len(columns))).set_axis(
+        schema.names or range(len(columns)), axis=1
+    )
 
 
 def _cell(microseconds, time):

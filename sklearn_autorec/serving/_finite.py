@@ -22,7 +22,8 @@ def unwatched(module):
 
 
 def _check(module, inputs, output):
-    if module.training:  # its weights are no longer those of the file, and training has its own checks
+    # Its weights are no longer those of the file, and training has its own checks.
+    if module.training:
         unwatched(module)
     elif not math.isfinite((output if output.numel() == 1 else output.sum()).item()) and not bool(
         output.isfinite().all()

@@ -7,7 +7,14 @@ import numpy as np
 from ..feature_crossing._combinations import RADIX_LIMIT, n_combinations
 from ..linear_model import CrossedLinearClassifier
 from ..linear_model._core import CrossedLinear, CrossedLinearOptions
-from ..linear_model._terms import TABLE_SIZE, CategoricalTerm, CrossTerm, NumericTerm, SequenceTerm, Terms
+from ..linear_model._terms import (
+    TABLE_SIZE,
+    CategoricalTerm,
+    CrossTerm,
+    NumericTerm,
+    SequenceTerm,
+    Terms,
+)
 from ..preprocessing import FieldEncoder
 from ..utils._state import snapshot
 from ._collisions import all_different
@@ -15,15 +22,28 @@ from ._encoder import number, take
 from ._nodes import refuse
 
 LARGEST = 1e200  # of a weight: sums over all places are finite
-TABLE_BYTES = 2**28  # of the tables in which combinations are looked up, beside those that the file pays for
-_MODEL = ("crosses", "gains", "granularities", "cross_bins", "keys", "weights", "bias", "rows", "penalties")
+# Of the tables in which combinations are looked up, beside those that the file pays for.
+TABLE_BYTES = 2**28
+_MODEL = (
+    "crosses",
+    "gains",
+    "granularities",
+    "cross_bins",
+    "keys",
+    "weights",
+    "bias",
+    "rows",
+    "penalties",
+)
 
 
 def linear_state(model):
     """Values from which `restore_linear` makes the fitted attributes."""
     model = snapshot(model)
     state = {"encoder": model.encoder_, "model": crossed_linear_to_state(model.model_)}
-    return state | ({"classes": model.classes_} if isinstance(model, CrossedLinearClassifier) else {})
+    return state | (
+        {"classes": model.classes_} if isinstance(model, CrossedLinearClassifier) else {}
+    )
 
 
 def crossed_linear_to_state(core):
@@ -43,14 +63,18 @@ def _bins_of_cross(core, term):
     for field, part in zip(term.fields, term.parts, strict=True):
         if field >= core.n_categorical:
             options = core.granularities[field - core.n_categorical]
-            found.append(next(k for k, edges in enumerate(options) if np.array_equal(edges, part.edges)))
+            found.append(
+                next(k for k, edges in enumerate(options) if np.array_equal(edges, part.edges))
+            )
     return found
 
 
 def restore_linear(model, state):
     """Set the fitted attributes of a new estimator from what a file says."""
     where, classifier = type(model).__name__, isinstance(model, CrossedLinearClassifier)
-    encoder, core, *target = take(state, ("encoder", "model", *(("classes",) if classifier else ())), where)
+    encoder, core, *target = take(
+        state, ("encoder", "model", *(("classes",) if classifier else ())), where
+    )
     if type(encoder) is not FieldEncoder or not hasattr(encoder, "_derived"):
         refuse(f"{where}: encoder", "a fitted FieldEncoder", encoder)
     n_outputs = 1
@@ -93,10 +117,19 @@ def crossed_linear_from_state(state, encoder, n_outputs, options=None):
     ------
     ModelFileError
     """
-    crosses, gains, granularities, cross_bins, keys, weights, bias, rows, penalties = take(state, _MODEL, "model")
+    crosses, gains, granularities, cross_bins, keys, weights, bias, rows, penalties = take(
+        state, _MODEL, "model"
+    )
     core = CrossedLinear(options)
-    core.n_outputs, core.n_categorical, core.n_numeric = n_outputs, len(encoder.n_ids_), len(encoder.numeric_)
-    core.sizes, core.sequence_sizes = [int(n) for n in encoder.n_ids_], [int(n) for n in encoder.sequence_n_ids_]
+    core.n_outputs, core.n_categorical, core.n_numeric = (
+        n_outputs,
+        len(encoder.n_ids_),
+        len(encoder.numeric_),
+    )
+    core.sizes, core.sequence_sizes = (
+        [int(n) for n in encoder.n_ids_],
+        [int(n) for n in encoder.sequence_n_ids_],
+    )
     core.max_length = encoder.max_length if core.sequence_sizes else 0
     core.granularities = _checked_granularities(granularities, core.n_numeric)
     core.crosses = _checked_crosses(crosses, core.n_categorical + core.n_numeric)
@@ -106,7 +139,8 @@ def crossed_linear_from_state(state, encoder, n_outputs, options=None):
     core.gains = [number(gain, "gains", -LARGEST, LARGEST) for gain in gains]
     terms = core._single_terms([np.unique(np.concatenate(found)) for found in core.granularities])
     terms += [SequenceTerm(j, core.max_length, size) for j, size in enumerate(core.sequence_sizes)]
-    made: dict = {}  # terms that crosses share, or many crosses of one number would each copy its edges
+    # Terms that crosses share, or many crosses of one number would each copy its edges.
+    made: dict = {}
     crossed = [_cross(core, *of, made) for of in zip(crosses, cross_bins, keys, strict=True)]
     core.terms = Terms([*terms, *crossed])
     if core.terms.n_weights >= 2**31:
@@ -117,14 +151,22 @@ def crossed_linear_from_state(state, encoder, n_outputs, options=None):
     if core.weights[:, 0].any():
         refuse("weights", "0 in an empty place", core.weights[:, 0])
     core.bias = _checked_array("bias", bias, (n_outputs,), "f8", -LARGEST)
-    core.rows = _checked_array("rows", rows, (n,), "f8" if getattr(rows, "dtype", None) == np.float64 else "u4", 0.0)
-    core.penalties = _checked_array("penalties", penalties, (n_outputs, n_terms), "f8", 0.0, math.inf)
+    core.rows = _checked_array(
+        "rows", rows, (n,), "f8" if getattr(rows, "dtype", None) == np.float64 else "u4", 0.0
+    )
+    core.penalties = _checked_array(
+        "penalties", penalties, (n_outputs, n_terms), "f8", 0.0, math.inf
+    )
     return core
 
 
 def _checked_array(name, values, shape, dtype, low, high=LARGEST):
     """An array of a shape and dtype whose values are within bounds, none of them NaN."""
-    if not isinstance(values, np.ndarray) or values.shape != shape or values.dtype != np.dtype(dtype):
+    if (
+        not isinstance(values, np.ndarray)
+        or values.shape != shape
+        or values.dtype != np.dtype(dtype)
+    ):
         refuse(name, f"{np.dtype(dtype)} of shape {shape}", values)
     if not bool(((values >= low) & (values <= high)).all()):
         refuse(name, f"between {low} and {high}", values)
@@ -138,7 +180,9 @@ def _checked_granularities(found, n_numeric):
 
     if not isinstance(found, list) or len(found) != n_numeric:
         refuse("granularities", f"a list for each of {n_numeric} numbers", found)
-    if not all(isinstance(options, list) and options and all(map(good, options)) for options in found):
+    if not all(
+        isinstance(options, list) and options and all(map(good, options)) for options in found
+    ):
         refuse("granularities", "lists of rising finite edges", found)
     return found
 
@@ -168,9 +212,18 @@ def _cross(core, cross, bins, keys, made):
             refuse(f"cross_bins of {cross}", f"below {len(core.granularities[j])}", k)
         if (i, k) not in made:
             options = core.granularities[j] if j >= 0 else ()
-            made[i, k] = NumericTerm(j, core.n_numeric, options[k]) if j >= 0 else CategoricalTerm(i, core.sizes[i])
+            made[i, k] = (
+                NumericTerm(j, core.n_numeric, options[k])
+                if j >= 0
+                else CategoricalTerm(i, core.sizes[i])
+            )
         parts.append(made[i, k])
-    if not isinstance(keys, np.ndarray) or keys.ndim != 1 or keys.dtype != np.int64 or not (np.diff(keys) > 0).all():
+    if (
+        not isinstance(keys, np.ndarray)
+        or keys.ndim != 1
+        or keys.dtype != np.int64
+        or not (np.diff(keys) > 0).all()
+    ):
         refuse(f"keys of {cross}", "rising int64", keys)
     term = CrossTerm(tuple(parts), cross, keys)
     n_keys = n_combinations(term.sizes)

@@ -45,7 +45,9 @@ def restored_mixture(state, encoder, logistic):
             found[name] = crossed_linear_from_state(model, encoder, 1)
             for values in (found[name].weights, found[name].bias):
                 if (np.abs(values) > LARGEST).any():
-                    refuse("mixture: weights of the crossed linear model", f"within {LARGEST}", values)
+                    refuse(
+                        "mixture: weights of the crossed linear model", f"within {LARGEST}", values
+                    )
         else:
             found[name] = _restored_boosted(model, encoder, logistic)
     return Mixture(dict(weights), found)
@@ -53,7 +55,11 @@ def restored_mixture(state, encoder, logistic):
 
 def _array(values, dtype, shape, where):
     """A finite array of a type and shape (None: any length), refused otherwise."""
-    good = isinstance(values, np.ndarray) and values.dtype == np.dtype(dtype) and values.ndim == len(shape)
+    good = (
+        isinstance(values, np.ndarray)
+        and values.dtype == np.dtype(dtype)
+        and values.ndim == len(shape)
+    )
     if not good or any(n is not None and n != m for n, m in zip(shape, values.shape, strict=True)):
         refuse(where, f"{np.dtype(dtype)} of shape {shape}", values)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -78,7 +84,11 @@ def _crosses(crosses, n_fields, where):
     if not isinstance(crosses, list):
         refuse(where, "a list of tuples", crosses)
     for cross in crosses:
-        good = isinstance(cross, tuple) and len(cross) > 1 and all(type(i) is int and 0 <= i < n_fields for i in cross)
+        good = (
+            isinstance(cross, tuple)
+            and len(cross) > 1
+            and all(type(i) is int and 0 <= i < n_fields for i in cross)
+        )
         if not good or len(set(cross)) < len(cross):
             refuse(where, f"tuples of different fields below {n_fields}", cross)
     return crosses
@@ -115,7 +125,9 @@ def _restored_boosted(state, encoder, logistic):
 
 def _trees(state, n_features):
     """A sum of trees in which every way leads down to a leaf."""
-    start, roots, feature, threshold, missing_left, left, right, value, n = take(state, _TREES, "A sum of trees")
+    start, roots, feature, threshold, missing_left, left, right, value, n = take(
+        state, _TREES, "A sum of trees"
+    )
     number(start, "start of the trees", -1e6, 1e6)
     if type(n) is not int or n != n_features:
         refuse("features of the trees", n_features, n)
@@ -129,7 +141,11 @@ def _trees(state, n_features):
         ("value", value, np.float64),
     ):
         if name == "threshold":  # an infinite one sends all numbers one way
-            if not isinstance(values, np.ndarray) or values.dtype != dtype or values.shape != (n_nodes,):
+            if (
+                not isinstance(values, np.ndarray)
+                or values.dtype != dtype
+                or values.shape != (n_nodes,)
+            ):
                 refuse("threshold of the trees", f"{n_nodes} of float64", values)
             if np.isnan(values).any():
                 refuse("threshold of the trees", "numbers", values)

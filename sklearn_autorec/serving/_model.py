@@ -28,9 +28,19 @@ from ._nodes import Weights, refuse
 
 FREE_BYTES = 2**28  # what building may allocate beside the weights: indices of pairs, mainly
 LARGEST_SIZE = 10**6  # of an integer parameter of a network, unless it has more weights
-LARGEST_ROW = 2**20  # numbers in all vectors of a row, items included, unless the network has more weights
+# Numbers in all vectors of a row, items included, unless the network has more weights.
+LARGEST_ROW = 2**20
 LARGEST_SCALE = 1e200  # of ratings: float32 logits times this are finite in float64
-_COMMON = ("encoder", "architecture", "search_history", "history", "n_iter", "weight_seen", "mixture", "module")
+_COMMON = (
+    "encoder",
+    "architecture",
+    "search_history",
+    "history",
+    "n_iter",
+    "weight_seen",
+    "mixture",
+    "module",
+)
 
 
 @dataclass
@@ -80,16 +90,24 @@ def _rebuild_module(state):
         }
 
     with BoundedAllocation(FREE_BYTES + 4 * n_bytes):
-        module = build_network(state.network, state.methods, architecture, state.context, parts, state.packed_members)
+        module = build_network(
+            state.network, state.methods, architecture, state.context, parts, state.packed_members
+        )
     own = module.state_dict()
     if own.keys() != state.weights.keys():
         different = sorted(own.keys() ^ state.weights.keys())
-        raise ModelFileError(f"The weights do not belong to {state.network!r}: {different[:5]} are on one side only.")
+        raise ModelFileError(
+            f"The weights do not belong to {state.network!r}: {different[:5]} are on one side only."
+        )
     for name, tensor in own.items():
         array = state.weights[name]
         wanted, got = (tensor.numpy().dtype, tuple(tensor.shape)), (array.dtype, array.shape)
         if wanted != got:
-            refuse(f"The weight {name!r} of {state.network!r}", f"{wanted[0]} of shape {wanted[1]}", got)
+            refuse(
+                f"The weight {name!r} of {state.network!r}",
+                f"{wanted[0]} of shape {wanted[1]}",
+                got,
+            )
         with warnings.catch_warnings():  # torch warns of read-only arrays; this one is only read
             warnings.simplefilter("ignore", UserWarning)
             tensor.copy_(torch.from_numpy(array))
@@ -107,7 +125,11 @@ def _prefix(members, number):
 
 def _packed_part(state, part, context):
     """An empty module of the stored form, as large as the file's arrays; their contents are checked once they are in place."""
-    arrays = {name.removeprefix(f"{part}."): a for name, a in state.weights.items() if name.startswith(f"{part}.")}
+    arrays = {
+        name.removeprefix(f"{part}."): a
+        for name, a in state.weights.items()
+        if name.startswith(f"{part}.")
+    }
     return FORMS[state.packed[part]].from_arrays(context, arrays)
 
 
@@ -130,7 +152,9 @@ def model_state(model):
     model = snapshot(model)
     encoder = model.encoder_
     if type(_inner(encoder)) is not FieldEncoder:
-        raise TypeError(f"encoder_ is {encoder!r}; a model can be saved if it is a FieldEncoder, or a frozen one.")
+        raise TypeError(
+            f"encoder_ is {encoder!r}; a model can be saved if it is a FieldEncoder, or a frozen one."
+        )
     net = model.net_
     state = {
         "encoder": encoder,
@@ -143,15 +167,25 @@ def model_state(model):
         "module": None,
     }
     if net is not None:
-        weights = {name: t.detach().cpu().contiguous().numpy() for name, t in net.module_.state_dict().items()}
+        weights = {
+            name: t.detach().cpu().contiguous().numpy()
+            for name, t in net.module_.state_dict().items()
+        }
         state["module"] = {
             "weights": {name: Weights(array) for name, array in weights.items()},
             "sparse": any(getattr(m, "sparse", False) for m in net.module_.modules()),
             "dropout_seeds": {name: layer.seed for name, layer in _dropouts(net.module_).items()},
-            "packed": {name: m.form for name, m in net.module_.named_modules() if isinstance(m, PackedEmbedding)},
+            "packed": {
+                name: m.form
+                for name, m in net.module_.named_modules()
+                if isinstance(m, PackedEmbedding)
+            },
         }
         if isinstance(net.module_, Members):
-            state["module"] |= {"members": net.module_.members, "packed_members": net.module_.packed > 1}
+            state["module"] |= {
+                "members": net.module_.members,
+                "packed_members": net.module_.packed > 1,
+            }
     if isinstance(model, CTRClassifier):
         return {**state, "classes": model.classes_}
     return {**state, "y_mean": model.y_mean_, "y_scale": model.y_scale_}
@@ -179,7 +213,12 @@ def restore_model(model, state, allow_nonfinite):
         refuse(f"{where}: architecture", "a dict by slot", architecture)
     if type(n_iter) is not int or not 0 <= n_iter < 2**53:
         refuse(f"{where}: n_iter", "an int of at least 0", n_iter)
-    if not isinstance(seen, list) or len(seen) != 2 or type(seen[1]) is not int or not 0 <= seen[1] < 2**53:
+    if (
+        not isinstance(seen, list)
+        or len(seen) != 2
+        or type(seen[1]) is not int
+        or not 0 <= seen[1] < 2**53
+    ):
         refuse(f"{where}: weight_seen", "a sum and a number of rows", seen)
     total = number(seen[0], f"{where}: weight_seen", 0.0, LARGEST_SCALE)
     if (total > 0) != (seen[1] > 0):
@@ -195,7 +234,9 @@ def restore_model(model, state, allow_nonfinite):
         refuse(f"{where}: mixture", "None of a model of one class or of several", mixture)
     net, mixture = None, restored_mixture(mixture, encoder, learned.is_class)
     if module is not None:
-        built = _rebuild_module(_state_of(model, learned, encoder, architecture, module, allow_nonfinite))
+        built = _rebuild_module(
+            _state_of(model, learned, encoder, architecture, module, allow_nonfinite)
+        )
         _probe_module(built, mixture, encoder, allow_nonfinite)
         net = serving_net(built, learned.loss())
         if not allow_nonfinite:
@@ -219,13 +260,18 @@ def restore_model(model, state, allow_nonfinite):
 
 def _check_classes(classes):
     good = isinstance(classes, np.ndarray) and classes.ndim == 1 and len(classes)
-    if not good or not np.array_equal(np.unique(classes), classes) or classes.dtype != np.unique(classes).dtype:
+    if (
+        not good
+        or not np.array_equal(np.unique(classes), classes)
+        or classes.dtype != np.unique(classes).dtype
+    ):
         refuse("classes", "different labels in order", classes)
     return classes
 
 
 def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
-    single = {"members": 1, "packed_members": True}  # of one member, as before there were several, files say nothing
+    # Of one member, as before there were several, files say nothing.
+    single = {"members": 1, "packed_members": True}
     if isinstance(module, dict) and not single.keys() & module.keys():
         module = module | single
     names = ("weights", "sparse", "dropout_seeds", "packed", *single)
@@ -236,7 +282,9 @@ def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
         refuse("weights", "a dict of arrays", weights)
     for name, array in weights.items():
         if array.dtype.kind == "f" and not allow_nonfinite and not np.isfinite(array).all():
-            raise ModelFileError(f"The weight {name!r} has NaN or infinite values; allow_nonfinite=True accepts them.")
+            raise ModelFileError(
+                f"The weight {name!r} has NaN or infinite values; allow_nonfinite=True accepts them."
+            )
     if sparse not in (True, False):
         refuse("sparse", "True or False", sparse)
     network, methods = _network(architecture), _methods(architecture)
@@ -257,14 +305,20 @@ def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
         refuse("numeric_embedding", f"one of {sorted(NUMERIC_EMBEDDINGS)}", numeric)
     context = _context(model, learned, encoder, sparse, dim, members, numeric)
     # Pruned and narrow tables hold no row of this width, so that nothing else bounds it.
-    largest = max(n_weights, LARGEST_ROW) // (context.n_fields + sum(length for _, length in context.sequences))
+    largest = max(n_weights, LARGEST_ROW) // (
+        context.n_fields + sum(length for _, length in context.sequences)
+    )
     if dim > largest:
         refuse("embedding_dim", f"at most {largest} for these fields", dim)
     # Pruned tables are packed, and their architecture says so by a mask that is left to the table.
     prunable = set()
     if "mask" in architecture.get("embedding", {}):
         prunable = {f"{_prefix(members, number)}embedding" for number in range(members)}
-    if not isinstance(packed, dict) or not packed.keys() <= prunable or not set(packed.values()) <= FORMS.keys():
+    if (
+        not isinstance(packed, dict)
+        or not packed.keys() <= prunable
+        or not set(packed.values()) <= FORMS.keys()
+    ):
         refuse("packed", f"one of the forms {sorted(FORMS)} if the embedding is pruned", packed)
     for method in methods:
         if method.narrows:
@@ -295,7 +349,11 @@ def _methods(architecture):
             _check_class(architecture[slot], "method", METHODS)
             found.append(FixedArchitecture(architecture[slot]))
             if found[-1].slot != slot:
-                refuse(f"The method of slot {slot!r}", "one for this slot", architecture[slot]["method"])
+                refuse(
+                    f"The method of slot {slot!r}",
+                    "one for this slot",
+                    architecture[slot]["method"],
+                )
     return found
 
 
@@ -348,7 +406,9 @@ def _probe_module(module, mixture, encoder, allow_nonfinite):
         raise ModelFileError("The network's output is not finite.")
     if mixture is not None:
         ids = np.array([[0] * len(last), last], dtype=np.int32).reshape(2, len(last))
-        items = np.array([[0] * len(last_items), last_items], dtype=np.int32).reshape(2, len(last_items))
+        items = np.array([[0] * len(last_items), last_items], dtype=np.int32).reshape(
+            2, len(last_items)
+        )
         rows = EncodedTable(ids, np.zeros((2, 2 * len(encoder.numeric_)), np.float32), items)
         if not np.isfinite(mixture.logits(rows, np.zeros((2, 1)))).all():
             raise ModelFileError("The output of the model's parts is not finite.")

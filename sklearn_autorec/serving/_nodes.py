@@ -16,7 +16,8 @@ from ._collisions import check_keys
 from ._container import DTYPES
 
 MAX_DEPTH = 60
-MAX_PADDED = 2**18  # characters of an array of strings of fixed width, beyond which the width is the longest string's
+# Characters of an array of strings of fixed width, beyond which the width is the longest string's.
+MAX_PADDED = 2**18
 PADDING = 16  # and must not make more than so many of each character that is there
 MAX_PLACE = 300  # characters of a place for messages
 MAX_KEY = 60
@@ -26,7 +27,10 @@ TYPES = {
     "float": float,
     "str": str,
     "object": object,
-    **{f"numpy.{t.__name__}": t for t in (np.number, np.integer, np.floating, np.bool_, np.object_, np.str_)},
+    **{
+        f"numpy.{t.__name__}": t
+        for t in (np.number, np.integer, np.floating, np.bool_, np.object_, np.str_)
+    },
     **{f"numpy.{dtype.type.__name__}": dtype.type for dtype in DTYPES.values()},
 }
 _TYPE_NAMES = {cls: name for name, cls in TYPES.items()}
@@ -65,7 +69,10 @@ class Writer:
             return value if math.isfinite(value) else {"kind": "float", "value": repr(value)}
         if type(value) is list:
             # Steps of a pipeline go by their names.
-            labels = [v[0] if type(v) is tuple and v and type(v[0]) is str else i for i, v in enumerate(value)]
+            labels = [
+                v[0] if type(v) is tuple and v and type(v[0]) is str else i
+                for i, v in enumerate(value)
+            ]
             return [self.node(v, at(where, label)) for label, v in zip(labels, value, strict=True)]
         return self._special(value, where)
 
@@ -74,7 +81,10 @@ class Writer:
             items = list(value) if isinstance(value, tuple) else sorted(value)
             return {"kind": type(value).__name__, "items": self.node(items, where)}
         if type(value) is dict:
-            items = [[self.node(k, f"a key of {where}"), self.node(v, at(where, k))] for k, v in value.items()]
+            items = [
+                [self.node(k, f"a key of {where}"), self.node(v, at(where, k))]
+                for k, v in value.items()
+            ]
             return {"kind": "dict", "items": items}
         if isinstance(value, Weights):
             return {"kind": "weights", "index": self._add(value.array)}
@@ -87,7 +97,10 @@ class Writer:
         if isinstance(value, type) and value in _TYPE_NAMES:
             return {"kind": "type", "value": _TYPE_NAMES[value]}
         if isinstance(value, slice):
-            return {"kind": "slice", "items": self.node([value.start, value.stop, value.step], where)}
+            return {
+                "kind": "slice",
+                "items": self.node([value.start, value.stop, value.step], where),
+            }
         if isinstance(value, torch.device):
             return {"kind": "device", "value": str(value)}
         if value is pd.NA:
@@ -106,10 +119,14 @@ class Writer:
                 node = {"kind": "strings", "shape": list(array.shape), "text": self._add(text)}
                 return {**node, "lengths": self._add(lengths), "dtype": array.dtype.str}
             return {"kind": "objects", "shape": list(array.shape), "items": self.node(words, where)}
-        raise TypeError(f"{where} is an array of dtype {array.dtype}; numbers, booleans and strings can be saved.")
+        raise TypeError(
+            f"{where} is an array of dtype {array.dtype}; numbers, booleans and strings can be saved."
+        )
 
     def _add(self, array):
-        self.arrays.append(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape))
+        self.arrays.append(
+            np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
+        )
         return len(self.arrays) - 1
 
 
@@ -128,7 +145,9 @@ def at(where, key):
 def refuse(where, wanted, got):
     """Raise for a value in the file that is not what it must be."""
     text = repr(got)
-    raise ModelFileError(f"{where} must be {wanted}, got {text if len(text) < 100 else text[:97] + '...'}.")
+    raise ModelFileError(
+        f"{where} must be {wanted}, got {text if len(text) < 100 else text[:97] + '...'}."
+    )
 
 
 class Reader:
@@ -195,36 +214,57 @@ class Reader:
 
     def _strings(self, shape, text, lengths, dtype, where):
         words, lengths = self._view(text, where), self._view(lengths, where)
-        if words.dtype != np.uint8 or words.ndim != 1 or lengths.dtype.kind != "u" or lengths.ndim != 1:
-            raise ModelFileError(f"{where}: strings must be stored as uint8 text and unsigned lengths.")
+        if (
+            words.dtype != np.uint8
+            or words.ndim != 1
+            or lengths.dtype.kind != "u"
+            or lengths.ndim != 1
+        ):
+            raise ModelFileError(
+                f"{where}: strings must be stored as uint8 text and unsigned lengths."
+            )
         try:
             words = words.tobytes().decode("utf-8", "surrogatepass")
         except UnicodeDecodeError as error:
             raise ModelFileError(f"{where} is not UTF-8: {error}") from error
         if int(lengths.sum(dtype=np.float64)) != len(words):
-            raise ModelFileError(f"{where}: the lengths of its strings do not add up to those of its text.")
+            raise ModelFileError(
+                f"{where}: the lengths of its strings do not add up to those of its text."
+            )
         ends = accumulate(lengths.tolist(), initial=0)
         flat = np.fromiter((words[a:b] for a, b in pairwise(ends)), object, len(lengths))
         found = _reshape(flat, shape, where)
         if dtype == "|O":
             return found
         width = int(lengths.max(initial=1))
-        if not isinstance(dtype, str) or not re.fullmatch(r"<U[0-9]{1,6}", dtype) or width > max(int(dtype[2:]), 1):
+        if (
+            not isinstance(dtype, str)
+            or not re.fullmatch(r"<U[0-9]{1,6}", dtype)
+            or width > max(int(dtype[2:]), 1)
+        ):
             refuse(f"The dtype of {where}", f"'|O' or '<U{width}'", dtype)
         # A wider dtype than needed costs its width for every string.
         declared = max(int(dtype[2:]), 1)
         if declared * len(flat) < MAX_PADDED:
             return found.astype(f"<U{declared}")
         if width * len(flat) > max(MAX_PADDED, PADDING * len(words)):
-            refuse(where, "an array of dtype object, since its longest string makes all others too wide", dtype)
+            refuse(
+                where,
+                "an array of dtype object, since its longest string makes all others too wide",
+                dtype,
+            )
         return found.astype(f"<U{width}")
 
     def _objects(self, shape, items, where):
         items = self.items(items, where)
-        if not all(v is None or isinstance(v, bool | int | float | str | np.generic) for v in items):
+        if not all(
+            v is None or isinstance(v, bool | int | float | str | np.generic) for v in items
+        ):
             raise ModelFileError(f"{where} must hold single values.")
         # pandas and scikit-learn look for the one nan object in places
-        return _reshape(np.fromiter((np.nan if v != v else v for v in items), object, len(items)), shape, where)
+        return _reshape(
+            np.fromiter((np.nan if v != v else v for v in items), object, len(items)), shape, where
+        )
 
     def _scalar(self, node, where):
         found = self.value(node, where)
@@ -233,7 +273,9 @@ class Reader:
         return found[()]
 
     def _dict(self, items, where):
-        if not isinstance(items, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in items):
+        if not isinstance(items, list) or not all(
+            isinstance(pair, list) and len(pair) == 2 for pair in items
+        ):
             refuse(where, "a list of pairs", items)
         for pair in items:
             pair[0] = self.value(pair[0], f"a key of {where}")
@@ -274,8 +316,18 @@ class Reader:
     def _random_state(self, items, where):
         items = self.items(items, where)
         name, key, position, has_gauss, gauss = items if len(items) == 5 else (None,) * 5
-        good = name == "MT19937" and isinstance(key, np.ndarray) and key.dtype == np.uint32 and key.shape == (624,)
-        if not good or type(position) is not int or not 0 <= position <= 624 or has_gauss not in (0, 1):
+        good = (
+            name == "MT19937"
+            and isinstance(key, np.ndarray)
+            and key.dtype == np.uint32
+            and key.shape == (624,)
+        )
+        if (
+            not good
+            or type(position) is not int
+            or not 0 <= position <= 624
+            or has_gauss not in (0, 1)
+        ):
             refuse(where, "the state of a RandomState", items)
         state = np.random.RandomState(0)
         state.set_state((name, key, position, int(has_gauss), float(gauss)))
@@ -304,7 +356,9 @@ _READ = {
     "scalar": (("array",), Reader._scalar),
     "float": (
         ("value",),
-        lambda reader, value, where: reader._named({"nan": np.nan, "inf": np.inf, "-inf": -np.inf}, value, where),
+        lambda reader, value, where: reader._named(
+            {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}, value, where
+        ),
     ),
     "dtype": (("value",), Reader._dtype),
     "type": (("value",), lambda reader, value, where: reader._named(TYPES, value, where)),

@@ -41,7 +41,9 @@ class _Served(nn.Module):
 
     def forward(self, *parts):
         empty = parts[0].new_zeros((parts[0].shape[0], 0))
-        inputs = dict.fromkeys(("ids", "numeric", "sequences"), empty) | dict(zip(self.names, parts, strict=True))
+        inputs = dict.fromkeys(("ids", "numeric", "sequences"), empty) | dict(
+            zip(self.names, parts, strict=True)
+        )
         logits = self.module(**inputs)
         if self.mixture is not None:
             logits = self.mixture(logits, **inputs)
@@ -90,7 +92,9 @@ def to_onnx(model, path):
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"to_onnx needs {error.name}; pip install sklearn-autorec[onnx]") from error
+        raise ImportError(
+            f"to_onnx needs {error.name}; pip install sklearn-autorec[onnx]"
+        ) from error
     if not isinstance(model, CTRClassifier | RatingRegressor):
         raise TypeError(f"model must be a CTRClassifier or a RatingRegressor, got {model!r:.200}.")
     model = snapshot(model)  # another thread may fit
@@ -103,7 +107,8 @@ def to_onnx(model, path):
     module = unwatched(copy.deepcopy(model.net_.module_)).to("cpu").eval()
     names = [part["name"] for part in vocabulary["inputs"]]
     examples = tuple(
-        torch.zeros(3, part["width"], dtype=getattr(torch, part["dtype"])) for part in vocabulary["inputs"]
+        torch.zeros(3, part["width"], dtype=getattr(torch, part["dtype"]))
+        for part in vocabulary["inputs"]
     )
     batch = torch.export.Dim("batch")
     dynamic = (tuple({0: batch} for _ in names),)
@@ -130,14 +135,19 @@ def to_onnx(model, path):
 @contextmanager
 def _quiet():
     """Without what torch's exporter says about torch itself."""
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")  # reports that torchvision is missing
+    # Reports that torchvision is missing.
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=r".*isinstance\(treespec", category=FutureWarning)
+            warnings.filterwarnings(
+                "ignore", message=r".*isinstance\(treespec", category=FutureWarning
+            )
             # All inputs share their first axis.
-            warnings.filterwarnings("ignore", message="# The axis name: batch will not be used", category=UserWarning)
+            warnings.filterwarnings(
+                "ignore", message="# The axis name: batch will not be used", category=UserWarning
+            )
             yield
     finally:
         logger.setLevel(level)
@@ -145,9 +155,13 @@ def _quiet():
 
 def vocabulary_of(model):
     """The vocabulary file of a fitted model, as JSON values; see `onnx_inputs` for its meaning."""
-    encoder = model.encoder_.estimator if isinstance(model.encoder_, FrozenEstimator) else model.encoder_
+    encoder = (
+        model.encoder_.estimator if isinstance(model.encoder_, FrozenEstimator) else model.encoder_
+    )
     if not isinstance(encoder, FieldEncoder):
-        raise TypeError(f"encoder_ is {encoder!r}; a model can be exported if it is a FieldEncoder, or a frozen one.")
+        raise TypeError(
+            f"encoder_ is {encoder!r}; a model can be exported if it is a FieldEncoder, or a frozen one."
+        )
     schema = encoder._schema
     names = schema.column_labels
     if len(set(names)) < len(names):
@@ -181,8 +195,14 @@ def vocabulary_of(model):
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "output": "probabilities" if isinstance(model, CTRClassifier) else "rating",
-        "classes": np.asarray(model.classes_).tolist() if isinstance(model, CTRClassifier) else None,
-        "inputs": [{"name": n, "dtype": dtype, "width": width} for n, (dtype, width) in widths.items() if width],
+        "classes": np.asarray(model.classes_).tolist()
+        if isinstance(model, CTRClassifier)
+        else None,
+        "inputs": [
+            {"name": n, "dtype": dtype, "width": width}
+            for n, (dtype, width) in widths.items()
+            if width
+        ],
         "missing": 0,
         "unknown": 1,
         "columns": columns,

@@ -10,7 +10,15 @@ from bisect import bisect_right
 
 import numpy as np
 
-from ..preprocessing._spelling import WORDS, as_float, as_integer, digits_of, number_of_text, plain_number, spellings_of
+from ..preprocessing._spelling import (
+    WORDS,
+    as_float,
+    as_integer,
+    digits_of,
+    number_of_text,
+    plain_number,
+    spellings_of,
+)
 from ..preprocessing._times import TIMES, TimeKind, read_time, text_of_time
 
 FORMAT = "sklearn-autorec vocabulary"
@@ -90,7 +98,9 @@ def onnx_inputs(vocabulary, rows):
         ids, values, missing, sequences = [], [], [], []
         for column in vocabulary["columns"]:
             if column["name"] not in row:
-                raise ValueError(f"A row lacks the column {column['name']!r}; it has {sorted(map(str, row))}.")
+                raise ValueError(
+                    f"A row lacks the column {column['name']!r}; it has {sorted(map(str, row))}."
+                )
             value = row[column["name"]]
             if column["kind"] == "categorical":
                 ids.append(_id(value, column))
@@ -103,7 +113,9 @@ def onnx_inputs(vocabulary, rows):
         parts["numeric"].append(values + missing)
         parts["sequences"].append(sequences)
     return {
-        part["name"]: np.array(parts[part["name"]], dtype=part["dtype"]).reshape(len(rows), part["width"])
+        part["name"]: np.array(parts[part["name"]], dtype=part["dtype"]).reshape(
+            len(rows), part["width"]
+        )
         for part in vocabulary["inputs"]
     }
 
@@ -134,7 +146,9 @@ def _id(value, column):
     found = next((ids[text] for text in _spellings(value, column["type"]) if text in ids), 1)
     if found == 1 and "words" in column:
         truth = WORDS.get(value) if isinstance(value, str) else None
-        if isinstance(value, bool) or (column["only_words"] and _spellings(value, "strings")[0] in ("0", "1")):
+        if isinstance(value, bool) or (
+            column["only_words"] and _spellings(value, "strings")[0] in ("0", "1")
+        ):
             truth = bool(int(value))
         found = column["words"].get({True: "true", False: "false"}.get(truth), 1)
     return found
@@ -169,7 +183,9 @@ def _scaled(value, column):
     except (TypeError, ValueError) as error:
         raise ValueError(f"Column {column['name']!r} is numeric, got {value!r}.") from error
     if not math.isfinite(np.float32(x)):
-        raise ValueError(f"Column {column['name']!r} holds {value!r}; it must be finite in float32.")
+        raise ValueError(
+            f"Column {column['name']!r} holds {value!r}; it must be finite in float32."
+        )
     method = column["method"]
     if method in ("rank", "quantile"):
         return _interpolate(x, column["grid"], column["score"])
@@ -194,7 +210,9 @@ def _sequence(value, column):
         value = value.split(column["separator"])
     if not isinstance(value, list | tuple):
         if not _is_missing(value):
-            raise ValueError(f"Column {column['name']!r} is a sequence column: its cells must be lists, got {value!r}.")
+            raise ValueError(
+                f"Column {column['name']!r} is a sequence column: its cells must be lists, got {value!r}."
+            )
         value = ()
     items = [_id(item, column) for item in value if not _is_missing(item)][-n:]
     return items + [0] * (n - len(items))
@@ -204,7 +222,12 @@ def _hash(text):
     """SipHash-2-4 of the UTF-8 text, then the finalizer of splitmix64; an int below 2**64."""
     data = text.encode("utf-8", "surrogatepass")
     k0, k1 = (int.from_bytes(_HASH_KEY[i : i + 8], "little") for i in (0, 8))
-    v = [k0 ^ 0x736F6D6570736575, k1 ^ 0x646F72616E646F6D, k0 ^ 0x6C7967656E657261, k1 ^ 0x7465646279746573]
+    v = [
+        k0 ^ 0x736F6D6570736575,
+        k1 ^ 0x646F72616E646F6D,
+        k0 ^ 0x6C7967656E657261,
+        k1 ^ 0x7465646279746573,
+    ]
     tail = len(data) % 8
     words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data) - tail, 8)]
     words.append(int.from_bytes(data[len(data) - tail :], "little") | (len(data) & 0xFF) << 56)

@@ -24,7 +24,9 @@ class _Places(nn.Module):
         lengths = [len(table) for table in tables]
         starts = torch.tensor([0, *lengths]).cumsum(0)[:-1]
         values = torch.cat([torch.tensor(table.astype("int64")) for table in tables])
-        self.register_buffer("values", values if len(values) else torch.full((1,), -1, dtype=torch.int64))
+        self.register_buffer(
+            "values", values if len(values) else torch.full((1,), -1, dtype=torch.int64)
+        )
         self.register_buffer("starts", starts)
         self.register_buffer("lengths", torch.tensor(lengths))
         self.n_steps = max(max(lengths, default=1), 1).bit_length()
@@ -101,7 +103,9 @@ class _Linear(nn.Module):
     def _ids(self, name, term, ids, numeric):
         if isinstance(term, CategoricalTerm):
             return ids[:, term.field].long()
-        return _codes(numeric[:, term.field], numeric[:, term.n_fields + term.field], getattr(self, name), 2)
+        return _codes(
+            numeric[:, term.field], numeric[:, term.n_fields + term.field], getattr(self, name), 2
+        )
 
     def forward(self, ids, numeric, sequences):
         total = torch.full((ids.shape[0],), self.bias, dtype=torch.float64, device=ids.device)
@@ -109,12 +113,17 @@ class _Linear(nn.Module):
             if isinstance(term, SequenceTerm):
                 items = sequences[:, term.places].long()
                 place = torch.where(items > 0, items + start, torch.zeros_like(items))
-                first = torch.where(items[:, :1] > 0, items[:, :1], torch.zeros_like(items[:, :1])) + start
+                first = (
+                    torch.where(items[:, :1] > 0, items[:, :1], torch.zeros_like(items[:, :1]))
+                    + start
+                )
                 total = total + self.weights[torch.cat([first, place[:, 1:]], 1)].sum(1)
             else:
                 total = total + self.weights[self._ids(name, term, ids, numeric) + start]
         if self.crosses:
-            codes = torch.stack([self._ids(name, part, ids, numeric) for name, part in self.parts], 1)
+            codes = torch.stack(
+                [self._ids(name, part, ids, numeric) for name, part in self.parts], 1
+            )
             total = total + self.weights[self.places(self.keys(codes)) + self.cross_starts].sum(1)
         return total
 
@@ -131,11 +140,14 @@ class _Trees(nn.Module):
             offsets.append(offsets[-1] + len(trees.feature))
         for name in ("roots", "left", "right"):
             shifted = [
-                getattr(trees, name).astype("int64") + start for trees, start in zip(sums, offsets, strict=False)
+                getattr(trees, name).astype("int64") + start
+                for trees, start in zip(sums, offsets, strict=False)
             ]
             self.register_buffer(name, torch.cat([torch.tensor(part) for part in shifted]))
         for name in ("feature", "threshold", "missing_left", "value"):
-            self.register_buffer(name, torch.cat([torch.tensor(getattr(trees, name)) for trees in sums]))
+            self.register_buffer(
+                name, torch.cat([torch.tensor(getattr(trees, name)) for trees in sums])
+            )
         self.feature, self.value = self.feature.long(), self.value / len(sums)
 
     def forward(self, features):
@@ -144,7 +156,8 @@ class _Trees(nn.Module):
         for _ in range(self.depth):
             x = features.gather(1, self.feature[at])
             missing = torch.isnan(x)
-            go_left = (missing & self.missing_left[at]) | (x <= self.threshold[at])  # NaN is below nothing
+            # NaN is below nothing.
+            go_left = (missing & self.missing_left[at]) | (x <= self.threshold[at])
             at = torch.where(go_left, self.left[at], self.right[at])
         return self.start + self.value[at].sum(1)
 
@@ -174,9 +187,14 @@ class _Boosted(nn.Module):
 
     def forward(self, ids, numeric, sequences):
         m = self.n_edges
-        numbers = torch.where(numeric[:, m:] > 0, torch.full_like(numeric[:, m:], math.nan), numeric[:, :m])
+        numbers = torch.where(
+            numeric[:, m:] > 0, torch.full_like(numeric[:, m:], math.nan), numeric[:, :m]
+        )
         columns = [ids[:, j].long() for j in range(ids.shape[1])]
-        columns += [_codes(numeric[:, j], numeric[:, m + j], getattr(self, f"edges_{j}"), 2) for j in range(m)]
+        columns += [
+            _codes(numeric[:, j], numeric[:, m + j], getattr(self, f"edges_{j}"), 2)
+            for j in range(m)
+        ]
         features = [numbers]
         if len(self.starts):
             at = self.places(self.keys(torch.stack(columns, 1))) + self.starts
@@ -190,7 +208,9 @@ class MixtureModule(nn.Module):
     def __init__(self, mixture):
         super().__init__()
         make = {WIDE: _Linear, STATISTICS: _Boosted}
-        self.parts = nn.ModuleDict({name: make[name](model) for name, model in mixture.models.items()})
+        self.parts = nn.ModuleDict(
+            {name: make[name](model) for name, model in mixture.models.items()}
+        )
         self.weights = mixture.weights
 
     def forward(self, logits, ids, numeric, sequences):

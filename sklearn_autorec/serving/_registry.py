@@ -62,16 +62,23 @@ class Registry:
         params = value.get_params(deep=False)
         state = self._state(value)
         output = getattr(value, OUTPUT, {"transform": None})["transform"]
-        odd = sorted(set(vars(value)) - set(params) - TRANSIENT - {OUTPUT} - self._fitted_names(value))
+        odd = sorted(
+            set(vars(value)) - set(params) - TRANSIENT - {OUTPUT} - self._fitted_names(value)
+        )
         if odd:
             raise TypeError(f"{where}, {value!r:.200}, has attributes that cannot be saved: {odd}.")
         return {
             "class": self.names[cls],
             "output": output,
-            "params": {name: writer.node(v, f"{where}, {cls.__name__}.{name}") for name, v in params.items()},
+            "params": {
+                name: writer.node(v, f"{where}, {cls.__name__}.{name}")
+                for name, v in params.items()
+            },
             "state": None
             if state is None
-            else {name: writer.node(v, f"{where}, {cls.__name__}.{name}") for name, v in state.items()},
+            else {
+                name: writer.node(v, f"{where}, {cls.__name__}.{name}") for name, v in state.items()
+            },
         }
 
     def _state(self, value):
@@ -100,7 +107,9 @@ class Registry:
         cls = self.classes[name]
         if not isinstance(params, dict) or not set(params) <= set(cls._get_param_names()):
             refuse(f"The parameters of {where}", f"some of {cls._get_param_names()}", params)
-        value = cls(**{key: reader.value(v, f"{where}, {cls.__name__}.{key}") for key, v in params.items()})
+        value = cls(
+            **{key: reader.value(v, f"{where}, {cls.__name__}.{key}") for key, v in params.items()}
+        )
         if cls in STEPS:
             check_parameters(value)
         if hasattr(value, "_parameter_constraints"):
@@ -113,7 +122,9 @@ class Registry:
             return value
         if not isinstance(state, dict):
             refuse(f"The state of {where}", "an object or null", state)
-        state = {key: reader.value(v, at(f"{where}, {cls.__name__}", key)) for key, v in state.items()}
+        state = {
+            key: reader.value(v, at(f"{where}, {cls.__name__}", key)) for key, v in state.items()
+        }
         if cls in TRANSFORMERS:
             TRANSFORMERS[cls][2](value, state)
         elif cls in STEPS:

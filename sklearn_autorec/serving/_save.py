@@ -108,7 +108,9 @@ def load(path, allow_nonfinite=False, *, max_bytes=None):
     --------
     See `save`.
     """
-    if max_bytes is not None and (isinstance(max_bytes, bool) or not isinstance(max_bytes, Integral) or max_bytes < 0):
+    if max_bytes is not None and (
+        isinstance(max_bytes, bool) or not isinstance(max_bytes, Integral) or max_bytes < 0
+    ):
         raise ValueError(f"max_bytes must be None or an int of at least 0, got {max_bytes!r}.")
     return _loads(read(path, max_bytes), allow_nonfinite)
 
@@ -124,13 +126,19 @@ def _rebuild(header, arrays, registry, allow_nonfinite):
         model = reader.value(header, "The model")
         reader.finish()
         if not isinstance(model, BaseEstimator):
-            raise ModelFileError(f"The file holds a value of type {type(model).__name__}, which is no estimator.")
+            raise ModelFileError(
+                f"The file holds a value of type {type(model).__name__}, which is no estimator."
+            )
         check_fitted(model)
         _try_out(model, allow_nonfinite)
     except ModelFileError:
         raise
-    except Exception as error:  # values that pass all checks alone can still contradict each other anywhere
-        raise ModelFileError(f"The model in the file is not consistent: {type(error).__name__}: {error}") from error
+    except (
+        Exception
+    ) as error:  # values that pass all checks alone can still contradict each other anywhere
+        raise ModelFileError(
+            f"The model in the file is not consistent: {type(error).__name__}: {error}"
+        ) from error
     return model
 
 
@@ -192,8 +200,14 @@ def _rows(model):
             if isinstance(step, BaseEstimator):
                 inner = _rows(step)
                 for k, i in enumerate(model._transformer_to_input_indices[name]):
-                    columns[i] = np.asarray(inner)[:, k] if isinstance(inner, np.ndarray) else inner.iloc[:, k]
-    table = pd.DataFrame({i: pd.Series(column).reset_index(drop=True) for i, column in columns.items()})
+                    columns[i] = (
+                        np.asarray(inner)[:, k]
+                        if isinstance(inner, np.ndarray)
+                        else inner.iloc[:, k]
+                    )
+    table = pd.DataFrame(
+        {i: pd.Series(column).reset_index(drop=True) for i, column in columns.items()}
+    )
     if hasattr(model, "feature_names_in_"):
         table.columns = model.feature_names_in_
     return table

@@ -4,14 +4,20 @@ import numpy as np
 
 from ..feature_crossing._combinations import RADIX_LIMIT, n_combinations
 from ..feature_crossing._reading import binned_columns, column_sizes
-from ..feature_crossing._target_statistics._statistics import DENSE_FACTOR, DENSE_LEAST, METHODS, Statistics
+from ..feature_crossing._target_statistics._statistics import (
+    DENSE_FACTOR,
+    DENSE_LEAST,
+    METHODS,
+    Statistics,
+)
 from ..utils._state import snapshot
 from ._collisions import all_different
 from ._crossing import _check_encoder, _cuts, _rising
 from ._encoder import number, take
 from ._nodes import refuse
 
-TABLE_BYTES = 2**28  # of the tables in which combinations are looked up, beside those that the file pays for
+# Of the tables in which combinations are looked up, beside those that the file pays for.
+TABLE_BYTES = 2**28
 _CORE = (
     "keys",
     "smoothing",
@@ -59,7 +65,9 @@ def restored_statistics(state, sizes, where):
     keys = found["keys"]
     good = isinstance(keys, list) and all(_key(key, len(sizes)) for key in keys)
     if not good or not all_different(keys, f"{where}: keys"):
-        refuse(f"{where}: keys", f"different tuples of different positions below {len(sizes)}", keys)
+        refuse(
+            f"{where}: keys", f"different tuples of different positions below {len(sizes)}", keys
+        )
     if found["sizes"] != list(sizes) or not all(type(size) is int for size in found["sizes"]):
         refuse(f"{where}: sizes", str(list(sizes)), found["sizes"])
     number(found["smoothing"], f"{where}: smoothing", low=0.0)
@@ -68,7 +76,12 @@ def restored_statistics(state, sizes, where):
     if type(found["n_folds"]) is not int or not 1 <= found["n_folds"] < 2**31:
         refuse(f"{where}: n_folds", "a positive int", found["n_folds"])
     prior = found["prior"]
-    if not isinstance(prior, np.ndarray) or prior.ndim != 1 or prior.dtype != np.float64 or not len(prior):
+    if (
+        not isinstance(prior, np.ndarray)
+        or prior.ndim != 1
+        or prior.dtype != np.float64
+        or not len(prior)
+    ):
         refuse(f"{where}: prior", "float64 of one dimension", prior)
     if not (np.abs(prior) <= np.finfo(np.float32).max).all():
         refuse(f"{where}: prior", "finite float32 numbers", prior)
@@ -76,7 +89,9 @@ def restored_statistics(state, sizes, where):
         if not isinstance(found[name], list) or len(found[name]) != len(keys):
             refuse(f"{where}: {name}", f"a list of {len(keys)}", found[name])
     n_bytes = paid = 0  # of look-up tables over all combinations of a key, which are made for speed
-    for key, seen, means, counts in zip(keys, found["combinations"], found["means"], found["counts"], strict=True):
+    for key, seen, means, counts in zip(
+        keys, found["combinations"], found["means"], found["counts"], strict=True
+    ):
         span = n_combinations(sizes[i] for i in key)
         _check_table(span, seen, means, counts, len(prior), f"{where}: key {str(key):.100}")
         n_bytes += 8 * span if span <= max(DENSE_FACTOR * len(seen), DENSE_LEAST) else 0
@@ -92,7 +107,12 @@ def _key(key, n):
 
 
 def _check_table(span, seen, means, counts, n_targets, where):
-    if not isinstance(seen, np.ndarray) or seen.ndim != 1 or seen.dtype.kind not in "iu" or not len(seen):
+    if (
+        not isinstance(seen, np.ndarray)
+        or seen.ndim != 1
+        or seen.dtype.kind not in "iu"
+        or not len(seen)
+    ):
         refuse(f"{where}: combinations", "whole numbers, one at least", seen)
     low, high = (-(2**63), 2**63) if span > RADIX_LIMIT else (0, span)
     # Compared in their own type: differences of 64 bits may overflow.
@@ -130,12 +150,29 @@ def target_statistics_state(transformer):
 def restore_target_statistics(transformer, state):
     """Set the fitted attributes of a new `TargetStatistics` from what a file says."""
     found = take(state, _TRANSFORMER, "TargetStatistics")
-    names, n, has_names, positions, keys, edges, encoder, target_type, classes, centre, scale, statistics = found
+    (
+        names,
+        n,
+        has_names,
+        positions,
+        keys,
+        edges,
+        encoder,
+        target_type,
+        classes,
+        centre,
+        scale,
+        statistics,
+    ) = found
     if type(n) is not int or n < 1:
         refuse("n_features", "an int of at least 1", n)
-    if names is not None and (not isinstance(names, list) or len(names) != n or not all_different(names, "names")):
+    if names is not None and (
+        not isinstance(names, list) or len(names) != n or not all_different(names, "names")
+    ):
         refuse("names", f"None or {n} different column names", names)
-    if has_names not in (True, False) or (has_names and not all(isinstance(name, str) for name in names or [None])):
+    if has_names not in (True, False) or (
+        has_names and not all(isinstance(name, str) for name in names or [None])
+    ):
         refuse("has_feature_names", "True or False, and only True if names are strings", has_names)
     if not isinstance(positions, list) or not positions or not _rising(positions, n):
         refuse("positions", f"rising ints below {n}", positions)
@@ -145,8 +182,16 @@ def restore_target_statistics(transformer, state):
         refuse("keys", f"tuples of different positions among {sorted(usable)}", keys)
     used = sorted({i for key in keys for i in key})
     numeric = [i for i in used if i in {positions[j] for _, j in binned_columns(encoder)}]
-    if not isinstance(edges, dict) or sorted(edges) != numeric or not all(map(_cuts, edges.values())):
-        refuse("edges", f"rising scores in [-sqrt(3), sqrt(3)] for each of the columns {numeric}", edges)
+    if (
+        not isinstance(edges, dict)
+        or sorted(edges) != numeric
+        or not all(map(_cuts, edges.values()))
+    ):
+        refuse(
+            "edges",
+            f"rising scores in [-sqrt(3), sqrt(3)] for each of the columns {numeric}",
+            edges,
+        )
     every = {positions[j]: edges.get(positions[j], np.zeros(0)) for _, j in binned_columns(encoder)}
     sizes = column_sizes(encoder, positions, every)
     core = restored_statistics(statistics, [sizes[i] for i in used], "The statistics")
@@ -155,7 +200,9 @@ def restore_target_statistics(transformer, state):
     _check_target(target_type, classes, core.n_targets)
     largest = float(np.finfo(np.float64).max)
     transformer._centre = number(centre, "centre", -largest, largest)
-    transformer._scale = number(scale, "scale", float(np.finfo(np.float64).tiny) * 2.0**-52, largest)
+    transformer._scale = number(
+        scale, "scale", float(np.finfo(np.float64).tiny) * 2.0**-52, largest
+    )
     if classes is not None and (centre, scale) != (0.0, 1.0):
         refuse("centre and scale", "0 and 1 for classes", (centre, scale))
     labels = [f"x{i}" for i in range(n)] if names is None else [str(name) for name in names]

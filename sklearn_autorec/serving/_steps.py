@@ -8,7 +8,13 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    StandardScaler,
+)
 from sklearn.utils.validation import check_is_fitted
 
 from ._nodes import refuse
@@ -17,7 +23,9 @@ MAX_JOBS = 64
 
 
 def _is_int(value, low=0, high=2**62):
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and low <= value < high
+    return (
+        isinstance(value, int | np.integer) and not isinstance(value, bool) and low <= value < high
+    )
 
 
 def _is_bool(value, _):
@@ -57,23 +65,34 @@ def _distinct(values):
         return False
     if values.dtype.kind in "iuf":
         known = values[:-1] if values[-1] != values[-1] else values
-        return bool((np.diff(known.astype(np.float64)) >= 0).all()) and np.unique(known).size == known.size
+        return (
+            bool((np.diff(known.astype(np.float64)) >= 0).all())
+            and np.unique(known).size == known.size
+        )
     return values.dtype.kind in "OUb" and len(set(values.tolist())) == len(values)
 
 
 def _missing_indices(value, n):
-    return isinstance(value, dict) and all(_is_int(k, high=n) and _is_int(v) for k, v in value.items())
+    return isinstance(value, dict) and all(
+        _is_int(k, high=n) and _is_int(v) for k, v in value.items()
+    )
 
 
 def _per_column_ints(value, n):
-    return isinstance(value, list) and len(value) == n and all(v is None or _int_array(v, 2**31) for v in value)
+    return (
+        isinstance(value, list)
+        and len(value) == n
+        and all(v is None or _int_array(v, 2**31) for v in value)
+    )
 
 
 def _drop_idx(value, n):
     if value is None:
         return True
     return (
-        isinstance(value, np.ndarray) and value.shape == (n,) and all(v is None or _is_int(v) for v in value.tolist())
+        isinstance(value, np.ndarray)
+        and value.shape == (n,)
+        and all(v is None or _is_int(v) for v in value.tolist())
     )
 
 
@@ -86,29 +105,42 @@ def _transformers(value, n):
         isinstance(t, tuple)
         and len(t) == 3
         and isinstance(t[0], str)
-        and (t[1] in ("drop", "passthrough") if isinstance(t[1], str) else isinstance(t[1], BaseEstimator))
+        and (
+            t[1] in ("drop", "passthrough")
+            if isinstance(t[1], str)
+            else isinstance(t[1], BaseEstimator)
+        )
         for t in value
     )
 
 
 def _input_indices(value, n):
     return isinstance(value, dict) and all(
-        isinstance(k, str) and isinstance(v, list) and all(_is_int(i, high=n) for i in v) for k, v in value.items()
+        isinstance(k, str) and isinstance(v, list) and all(_is_int(i, high=n) for i in v)
+        for k, v in value.items()
     )
 
 
 def _output_indices(value, _):
     return isinstance(value, dict) and all(
-        isinstance(k, str) and isinstance(v, slice) and _is_int(v.start) and _is_int(v.stop) for k, v in value.items()
+        isinstance(k, str) and isinstance(v, slice) and _is_int(v.start) and _is_int(v.stop)
+        for k, v in value.items()
     )
 
 
 def _output_names(value, _):
-    return isinstance(value, np.ndarray) and value.ndim == 1 and all(isinstance(v, str) for v in value.tolist())
+    return (
+        isinstance(value, np.ndarray)
+        and value.ndim == 1
+        and all(isinstance(v, str) for v in value.tolist())
+    )
 
 
 _ENCODER = {"categories_": _categories, "_infrequent_enabled": _is_bool}
-_INFREQUENT = {"_infrequent_indices": _per_column_ints, "_default_to_infrequent_mappings": _per_column_ints}
+_INFREQUENT = {
+    "_infrequent_indices": _per_column_ints,
+    "_default_to_infrequent_mappings": _per_column_ints,
+}
 
 # Class: attributes it must have once fitted, and those it may have.
 STEPS: dict[type, tuple[dict, dict]] = {
@@ -129,9 +161,13 @@ STEPS: dict[type, tuple[dict, dict]] = {
     VarianceThreshold: ({"variances_": _per_feature}, {}),
     SimpleImputer: (
         {
-            "statistics_": lambda v, n: isinstance(v, np.ndarray) and v.shape == (n,) and v.dtype.kind in "iufbOU",
+            "statistics_": lambda v, n: (
+                isinstance(v, np.ndarray) and v.shape == (n,) and v.dtype.kind in "iufbOU"
+            ),
             "_fit_dtype": _dtype,
-            "indicator_": lambda v, n: v is None or (type(v) is MissingIndicator and v.n_features_in_ == n),
+            "indicator_": lambda v, n: (
+                v is None or (type(v) is MissingIndicator and v.n_features_in_ == n)
+            ),
         },
         {"_fill_dtype": _dtype},
     ),
@@ -149,15 +185,21 @@ STEPS: dict[type, tuple[dict, dict]] = {
             **_ENCODER,
             "_drop_idx_after_grouping": _drop_idx,
             "drop_idx_": _drop_idx,
-            "_n_features_outs": lambda v, n: isinstance(v, list) and len(v) == n and all(map(_is_int, v)),
+            "_n_features_outs": lambda v, n: (
+                isinstance(v, list) and len(v) == n and all(map(_is_int, v))
+            ),
         },
         _INFREQUENT,
     ),
     FunctionTransformer: ({}, {}),
     LogisticRegression: (
         {
-            "classes_": lambda v, n: isinstance(v, np.ndarray) and v.ndim == 1 and len(v) > 1 and _distinct(v),
-            "coef_": lambda v, n: isinstance(v, np.ndarray) and v.ndim == 2 and v.shape[1] == n and _finite(v),
+            "classes_": lambda v, n: (
+                isinstance(v, np.ndarray) and v.ndim == 1 and len(v) > 1 and _distinct(v)
+            ),
+            "coef_": lambda v, n: (
+                isinstance(v, np.ndarray) and v.ndim == 2 and v.shape[1] == n and _finite(v)
+            ),
             "intercept_": lambda v, n: isinstance(v, np.ndarray) and v.ndim == 1 and _finite(v),
             "n_iter_": lambda v, n: _int_array(v, 2**31),
         },
@@ -181,7 +223,9 @@ STEPS: dict[type, tuple[dict, dict]] = {
 
 def _finite(array):
     """Finite, and small enough to stay so when multiplied by such a number."""
-    return array.dtype.kind == "f" and bool((np.abs(array) <= np.finfo(array.dtype).max ** 0.5).all())
+    return array.dtype.kind == "f" and bool(
+        (np.abs(array) <= np.finfo(array.dtype).max ** 0.5).all()
+    )
 
 
 def step_state(step):
@@ -201,13 +245,19 @@ def restore_step(step, state):
     must = {"n_features_in_", *required}
     may = {*must, *optional, "feature_names_in_"}
     if not must <= set(state) <= may:
-        refuse(f"The state of {cls}", f"a dict of {sorted(must)} (and {sorted(may - must)})", sorted(map(str, state)))
+        refuse(
+            f"The state of {cls}",
+            f"a dict of {sorted(must)} (and {sorted(may - must)})",
+            sorted(map(str, state)),
+        )
     n = state["n_features_in_"]
     if not _is_int(n, low=1):
         refuse(f"{cls}: n_features_in_", "an int of at least 1", n)
     names = state.get("feature_names_in_")
     if names is not None and not (
-        isinstance(names, np.ndarray) and names.shape == (n,) and all(isinstance(v, str) for v in names.tolist())
+        isinstance(names, np.ndarray)
+        and names.shape == (n,)
+        and all(isinstance(v, str) for v in names.tolist())
     ):
         refuse(f"{cls}: feature_names_in_", f"{n} strings", names)
     for name, check in {**required, **optional}.items():
@@ -235,7 +285,9 @@ def check_parameters(step):
         for _, s in steps:
             if not (s is None or s == "passthrough" or isinstance(s, BaseEstimator)):
                 refuse("A step of a Pipeline", "an estimator, None or 'passthrough'", s)
-    if isinstance(step, FunctionTransformer) and (step.func is not None or step.inverse_func is not None):
+    if isinstance(step, FunctionTransformer) and (
+        step.func is not None or step.inverse_func is not None
+    ):
         raise TypeError(
             "A FunctionTransformer with a function cannot be saved, since files hold no code; use func=None."
         )
@@ -243,7 +295,9 @@ def check_parameters(step):
         refuse("A FrozenEstimator", "one of an estimator", step.estimator)
     n_jobs = getattr(step, "n_jobs", None)
     if n_jobs is not None and not (_is_int(n_jobs, low=-MAX_JOBS, high=MAX_JOBS + 1) and n_jobs):
-        refuse(f"{type(step).__name__}: n_jobs", f"None or at most {MAX_JOBS} either side of 0", n_jobs)
+        refuse(
+            f"{type(step).__name__}: n_jobs", f"None or at most {MAX_JOBS} either side of 0", n_jobs
+        )
 
 
 def check_fitted(step):
@@ -267,7 +321,11 @@ def _check_whole(step):
     if isinstance(step, LogisticRegression):
         rows = 1 if len(step.classes_) == 2 else len(step.classes_)
         if step.coef_.shape[0] != rows or step.intercept_.shape != (rows,):
-            refuse(f"{cls}: coef_, intercept_", f"of {rows} rows", (step.coef_.shape, step.intercept_.shape))
+            refuse(
+                f"{cls}: coef_, intercept_",
+                f"of {rows} rows",
+                (step.coef_.shape, step.intercept_.shape),
+            )
     if isinstance(step, StandardScaler):
         for wanted, name in ((step.with_mean, "mean_"), (step.with_std, "scale_")):
             if wanted and getattr(step, name) is None:
@@ -288,22 +346,33 @@ def _check_encoder(step, cls):
             refuse(f"{cls}: {name}", "there if rare categories are grouped", found)
         for size, indices in zip(sizes, found or [None] * len(sizes), strict=True):
             if indices is not None and not (
-                _int_array(indices, size) and (len(indices) == size or name == "_infrequent_indices")
+                _int_array(indices, size)
+                and (len(indices) == size or name == "_infrequent_indices")
             ):
                 refuse(f"{cls}: {name}", f"indices of {size} categories", indices)
     if isinstance(step, OrdinalEncoder):
         for column, index in step._missing_indices.items():
             last = step.categories_[column].tolist()[index] if index < sizes[column] else 0
             if not (last is None or last != last):
-                refuse(f"{cls}: _missing_indices", "the places of missing categories", step._missing_indices)
+                refuse(
+                    f"{cls}: _missing_indices",
+                    "the places of missing categories",
+                    step._missing_indices,
+                )
         return
     for name in ("drop_idx_", "_drop_idx_after_grouping"):
         indices = getattr(step, name)
-        for size, index in zip(sizes, [] if indices is None else indices.tolist(), strict=indices is not None):
+        for size, index in zip(
+            sizes, [] if indices is None else indices.tolist(), strict=indices is not None
+        ):
             if index is not None and index >= size:
                 refuse(f"{cls}: {name}", f"below {size}", index)
     if step._n_features_outs != step._compute_n_features_outs():
-        refuse(f"{cls}: _n_features_outs", "the numbers of columns of the categories", step._n_features_outs)
+        refuse(
+            f"{cls}: _n_features_outs",
+            "the numbers of columns of the categories",
+            step._n_features_outs,
+        )
 
 
 def _check_column_transformer(step, cls):
@@ -311,10 +380,15 @@ def _check_column_transformer(step, cls):
     if len(set(names)) < len(names) or not set(names) <= set(step._transformer_to_input_indices):
         refuse(f"{cls}: transformers_", "different names with input columns", names)
     if not set(names) <= set(step.output_indices_) or len(step._columns) != len(step.transformers):
-        refuse(f"{cls}: output_indices_, _columns", f"there for {names}", sorted(step.output_indices_))
+        refuse(
+            f"{cls}: output_indices_, _columns", f"there for {names}", sorted(step.output_indices_)
+        )
     for name, inner, _ in step.transformers_:
         if isinstance(inner, BaseEstimator):
             check_fitted(inner)
             n_inner = getattr(inner, "n_features_in_", None)
-            if not hasattr(inner, "transform") or n_inner not in (None, len(step._transformer_to_input_indices[name])):
+            if not hasattr(inner, "transform") or n_inner not in (
+                None,
+                len(step._transformer_to_input_indices[name]),
+            ):
                 refuse(f"{cls}: {name!r}", "a transformer of its columns", inner)

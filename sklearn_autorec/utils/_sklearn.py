@@ -17,7 +17,13 @@ from sklearn.model_selection._validation import (
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._metadata_requests import _raise_for_params as raise_for_params
 from sklearn.utils._metadata_requests import _routing_enabled as routing_enabled
-from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    Options,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _check_y
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
@@ -101,7 +107,8 @@ def check_y(y, estimator, y_numeric=False):
         )
     refuse_targets(y)
     y = plain_labels(_check_y(y, y_numeric=y_numeric, estimator=estimator))
-    if y_numeric and y.dtype.kind == "f" and not np.isfinite(y).all():  # missing objects become NaN too late
+    # Missing objects become NaN too late.
+    if y_numeric and y.dtype.kind == "f" and not np.isfinite(y).all():
         raise ValueError("Input y contains NaN.")
     return y
 
@@ -110,15 +117,21 @@ def refuse_targets(y):
     """Refuse, naming the type, targets that would be read as something else: times, tables not yet read, 128 bits."""
     dtype = getattr(y, "dtype", None)
     if hasattr(y, "collect_schema"):
-        raise TypeError(f"y is a {type(y).__name__}, whose rows are not there yet; give the values of y.collect().")
+        raise TypeError(
+            f"y is a {type(y).__name__}, whose rows are not there yet; give the values of y.collect()."
+        )
     if str(dtype) in ("Int128", "UInt128"):
-        raise TypeError(f"y has polars' type {dtype}, which cannot be read; cast it to Int64 or Float64.")
+        raise TypeError(
+            f"y has polars' type {dtype}, which cannot be read; cast it to Int64 or Float64."
+        )
     try:
         array = np.zeros(0, "M8[s]") if getattr(dtype, "tz", None) is not None else np.asarray(y)
     except (TypeError, ValueError):  # no array at all, which scikit-learn says better
         return
     times = (datetime.date, datetime.timedelta, np.datetime64, np.timedelta64)
-    if array.dtype.kind in "mM" or (array.dtype == object and any(isinstance(v, times) for v in array.ravel())):
+    if array.dtype.kind in "mM" or (
+        array.dtype == object and any(isinstance(v, times) for v in array.ravel())
+    ):
         raise ValueError(
             f"y holds times ({dtype if dtype is not None else array.dtype}), which are neither labels nor ratings; give numbers, "
             "such as seconds."
@@ -135,9 +148,14 @@ def plain_labels(y):
     """
     if getattr(y, "dtype", None) != np.dtype(object):
         return y
-    kinds = {bool if isinstance(v, bool | np.bool_) else Real if isinstance(v, Real) else type(v) for v in y.tolist()}
+    kinds = {
+        bool if isinstance(v, bool | np.bool_) else Real if isinstance(v, Real) else type(v)
+        for v in y.tolist()
+    }
     if any(kind.__name__ in ("NoneType", "NAType", "NaTType") for kind in kinds):
-        raise ValueError(f"y has missing labels, {sum(v is None or v != v for v in y.tolist()) or 'some'} of {len(y)}.")
+        raise ValueError(
+            f"y has missing labels, {sum(v is None or v != v for v in y.tolist()) or 'some'} of {len(y)}."
+        )
     if Real in kinds or bool in kinds:
         if not kinds <= {Real, bool}:
             names = sorted({type(v).__name__ for v in y.tolist()})
@@ -153,5 +171,7 @@ def validate_parameters(estimator):
     parameter, what is allowed and the value got.
     """
     validate_parameter_constraints(
-        estimator._parameter_constraints, estimator.get_params(deep=False), caller_name=type(estimator).__name__
+        estimator._parameter_constraints,
+        estimator.get_params(deep=False),
+        caller_name=type(estimator).__name__,
     )

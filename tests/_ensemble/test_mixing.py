@@ -26,7 +26,11 @@ def outputs_of_two(n, logistic, seed=0):
     """One model that knows the truth, one that guesses; their outputs and targets."""
     rng = np.random.default_rng(seed)
     truth = rng.normal(size=n) * 2
-    y = (rng.random(n) < 1 / (1 + np.exp(-truth))).astype(float) if logistic else truth + rng.normal(size=n) / 2
+    y = (
+        (rng.random(n) < 1 / (1 + np.exp(-truth))).astype(float)
+        if logistic
+        else truth + rng.normal(size=n) / 2
+    )
     return np.column_stack([truth, rng.normal(size=n)]), y
 
 
@@ -36,7 +40,8 @@ def test_many_rows_take_the_better_model_and_few_both(logistic):
     assert_allclose(mixing_weights(outputs, y, logistic=logistic), [1, 0])
     few = mixing_weights(outputs[:3], y[:3], logistic=logistic)
     assert_allclose(few, [0.5, 0.5], atol=0.15 if logistic else 0.3)
-    assert mixing_weights(outputs[:3], y[:3], logistic=logistic, pull=0.0).max() > 0.9  # what the rows alone would say
+    # What the rows alone would say.
+    assert mixing_weights(outputs[:3], y[:3], logistic=logistic, pull=0.0).max() > 0.9
     medium = mixing_weights(outputs[:15], y[:15], logistic=logistic)
     assert few[0] < medium[0] and medium.sum() == pytest.approx(1)
 
@@ -46,7 +51,12 @@ def test_numbers_of_any_scale_and_a_perfect_model(scale):
     outputs, y = outputs_of_two(40, False)
     found = mixing_weights(outputs * scale, y * scale, logistic=False)
     assert_allclose(found, mixing_weights(outputs, y, logistic=False), atol=1e-4)
-    assert mixing_weights(np.column_stack([y, outputs[:, 1], -y]) * scale, y * scale, logistic=False)[0] > 0.95
+    assert (
+        mixing_weights(np.column_stack([y, outputs[:, 1], -y]) * scale, y * scale, logistic=False)[
+            0
+        ]
+        > 0.95
+    )
     assert_allclose(mixing_weights(np.column_stack([y, y]), y, logistic=False), [0.5, 0.5])
 
 
@@ -70,7 +80,11 @@ def test_weights_minimise_what_they_say(logistic):
 
     found = mixing_weights(outputs, y, weight, logistic=logistic, least=0.0)
     assert (found >= 0).all() and found.sum() == pytest.approx(1)
-    simplex = [np.array([a, b, 1 - a - b]) for a in np.linspace(0, 1, 41) for b in np.linspace(0, 1 - a, 41)]
+    simplex = [
+        np.array([a, b, 1 - a - b])
+        for a in np.linspace(0, 1, 41)
+        for b in np.linspace(0, 1 - a, 41)
+    ]
     assert objective(found) <= min(map(objective, simplex)) + 1e-6
     assert found[0] > found[1] > found[2] > 0
 
@@ -118,7 +132,11 @@ def rows_of(n, logistic, seed=0):
     X = pd.DataFrame({c: rng.integers(20, size=n).astype(str) for c in "ab"})
     effects = np.random.default_rng(7).normal(size=(2, 20)) * 1.5
     score = effects[0][X["a"].astype(int)] + effects[1][X["b"].astype(int)]
-    y = (rng.random(n) < 1 / (1 + np.exp(-score))).astype(float) if logistic else score + rng.normal(size=n)
+    y = (
+        (rng.random(n) < 1 / (1 + np.exp(-score))).astype(float)
+        if logistic
+        else score + rng.normal(size=n)
+    )
     encoder = FieldEncoder()
     return Rows(encoder.fit_encode(X), encoder, y), score
 
@@ -134,21 +152,29 @@ def test_held_out_rows_leave_out_a_network_that_knows_nothing(logistic):
     kept, held_out = split(rows, 3000)
     rng = np.random.default_rng(0)
     nothing = rng.normal(size=1000) * 3
-    mixture = fit_mixture([WIDE, STATISTICS], kept, held_out, None, nothing, logistic=logistic, seed=0)
+    mixture = fit_mixture(
+        [WIDE, STATISTICS], kept, held_out, None, nothing, logistic=logistic, seed=0
+    )
     assert mixture.weights[NETWORK] == 0 and sum(mixture.weights.values()) == pytest.approx(1)
     mixed = mixture.logits(held_out.table, nothing[:, None])
     assert mixed.shape == (1000, 1) and np.corrcoef(mixed[:, 0], score[3000:])[0, 1] > 0.9
     # The mean of what the parts say, weighed.
-    parts = sum(mixture.weights[name] * model.logits(held_out.table) for name, model in mixture.models.items())
+    parts = sum(
+        mixture.weights[name] * model.logits(held_out.table)
+        for name, model in mixture.models.items()
+    )
     assert_allclose(mixed[:, 0], parts)
 
 
 @pytest.mark.parametrize("logistic", [True, False])
 def test_a_network_that_knows_all_stands_alone(logistic):
     rows, score = rows_of(4000, logistic)
-    rows = replace(rows, table=rows.table.take(np.random.default_rng(0).permutation(4000)))  # companions learn noise
+    # Companions learn noise.
+    rows = replace(rows, table=rows.table.take(np.random.default_rng(0).permutation(4000)))
     kept, held_out = split(rows, 2500)
-    mixture = fit_mixture([WIDE, STATISTICS], kept, held_out, None, score[2500:], logistic=logistic, seed=0)
+    mixture = fit_mixture(
+        [WIDE, STATISTICS], kept, held_out, None, score[2500:], logistic=logistic, seed=0
+    )
     assert mixture.weights[NETWORK] > 0.9
     assert set(mixture.models) == set(mixture.weights) - {NETWORK}
 
@@ -156,7 +182,9 @@ def test_a_network_that_knows_all_stands_alone(logistic):
 def test_members_share_the_companions():
     rows, score = rows_of(1200, True)
     kept, held_out = split(rows, 1000)
-    mixture = fit_mixture([STATISTICS], kept, held_out, None, score[1000:] / 2, logistic=True, seed=0)
+    mixture = fit_mixture(
+        [STATISTICS], kept, held_out, None, score[1000:] / 2, logistic=True, seed=0
+    )
     assert 0 < mixture.weights[NETWORK] < 1
     network = np.random.default_rng(0).normal(size=(3, 200, 1))
     several = mixture.member_logits(held_out.table, network)
@@ -180,11 +208,15 @@ def test_parts_that_judge_in_turn_end_in_models_of_all_rows(logistic):
     # The control: targets of other rows leave nothing to learn, and a network that knows something counts.
     shuffled = replace(rows, y=np.random.default_rng(1).permutation(rows.y))
     known = (4 * shuffled.y - 2 if logistic else shuffled.y)[:800]
-    control = fit_mixture([WIDE, STATISTICS], shuffled, None, parts, known, logistic=logistic, seed=0)
+    control = fit_mixture(
+        [WIDE, STATISTICS], shuffled, None, parts, known, logistic=logistic, seed=0
+    )
     assert control.weights[NETWORK] > 0.8
 
 
-def test_trees_of_each_part_have_not_seen_its_rows_and_the_last_are_as_many_as_on_average(monkeypatch):
+def test_trees_of_each_part_have_not_seen_its_rows_and_the_last_are_as_many_as_on_average(
+    monkeypatch,
+):
     rows, _ = rows_of(240, True)
     parts = np.arange(240) % 3 - 1
     fits, real = [], StatisticsBoosting.fit
@@ -220,6 +252,9 @@ def test_companions_need_rows_classes_and_fields():
     assert possible_companions(both, rows.take(np.arange(49)), True) == []
     assert possible_companions(both, rows.take(np.arange(49)), False) == []
     rare = replace(rows, y=(np.arange(300) < 4).astype(float))
-    assert possible_companions(both, rare, True) == [] and possible_companions(both, rare, False) == both
+    assert (
+        possible_companions(both, rare, True) == []
+        and possible_companions(both, rare, False) == both
+    )
     bare = replace(rows, table=replace(rows.table, ids=rows.table.ids[:, :0]))
     assert possible_companions(both, bare, True) == [WIDE]

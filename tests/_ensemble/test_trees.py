@@ -39,7 +39,11 @@ def test_the_sum_is_that_of_scikit_learn(logistic):
     trees = TreeSum.of(boosting)
     assert len(trees) == 50 and trees.n_features == 4
     gaps = np.isnan(X[np.arange(len(X)), 0])
-    assert gaps.any() and trees.missing_left.any() and not trees.missing_left[trees.left != trees.right].all()
+    assert (
+        gaps.any()
+        and trees.missing_left.any()
+        and not trees.missing_left[trees.left != trees.right].all()
+    )
     whole = trees.predict(X)
     assert_allclose(whole, expected, rtol=1e-12, atol=1e-12)
     assert len(np.unique(whole)) > 500
@@ -60,12 +64,17 @@ def test_few_rows_have_the_bits_of_many():
             assert_array_equal(trees.predict(X[start : start + n]), whole[start : start + n])
     narrow = X.astype(np.float32)
     whole = trees.predict(narrow)
-    assert_array_equal(np.concatenate([trees.predict(narrow[i : i + 1]) for i in range(2000, len(X))]), whole[2000:])
+    assert_array_equal(
+        np.concatenate([trees.predict(narrow[i : i + 1]) for i in range(2000, len(X))]),
+        whole[2000:],
+    )
 
 
 def test_the_first_trees_are_those_of_a_shorter_boosting():
     X, y = numbers_with_gaps()
-    fitted = [HistGradientBoostingRegressor(max_iter=n, early_stopping=False).fit(X, y) for n in (30, 12)]
+    fitted = [
+        HistGradientBoostingRegressor(max_iter=n, early_stopping=False).fit(X, y) for n in (30, 12)
+    ]
     long, short = map(TreeSum.of, fitted)
     assert_array_equal(long.first(12).predict(X), short.predict(X))
     assert long.first(12).nbytes == short.nbytes < long.nbytes
@@ -86,9 +95,13 @@ def test_trees_pickle_as_arrays():
 
 
 def test_a_tree_of_one_leaf():
-    trees = TreeSum.of(HistGradientBoostingRegressor(max_iter=3).fit(np.ones((40, 1)), np.arange(40.0)))
+    trees = TreeSum.of(
+        HistGradientBoostingRegressor(max_iter=3).fit(np.ones((40, 1)), np.arange(40.0))
+    )
     assert trees.depth == 0
-    assert_array_equal(trees.predict(np.zeros((20, 1))), np.repeat(trees.predict(np.zeros((1, 1))), 20))
+    assert_array_equal(
+        trees.predict(np.zeros((20, 1))), np.repeat(trees.predict(np.zeros((1, 1))), 20)
+    )
 
 
 # codes -----------------------------------------------------------------------------------------------
@@ -195,7 +208,8 @@ def test_held_out_rows_stop_the_trees(monkeypatch):
         return np.mean(np.logaddexp(0, logits) - y[4000:] * logits)
 
     features = model.features(valid)
-    for trees, all_trees in zip(model.trees, grown, strict=True):  # of all that were grown no other prefix is better
+    # Of all that were grown no other prefix is better.
+    for trees, all_trees in zip(model.trees, grown, strict=True):
         losses = [loss(all_trees.first(n).predict(features)) for n in range(1, len(all_trees) + 1)]
         assert np.argmin(losses) == len(trees) - 1 < len(all_trees) - 1
 
@@ -226,10 +240,15 @@ def test_boosting_keeps_bits_over_rows_and_pickles():
     model = fitted()
     whole = model.logits(test)
     assert_array_equal(fitted().logits(test), whole)
-    assert_array_equal(np.concatenate([model.logits(test.take(np.array([i]))) for i in range(40)]), whole[:40])
+    assert_array_equal(
+        np.concatenate([model.logits(test.take(np.array([i]))) for i in range(40)]), whole[:40]
+    )
     stored = pickle.dumps(model)
     held = sum(trees.nbytes for trees in model.trees)
-    held += sum(a.nbytes for s in (model.statistics.combinations, model.statistics.means) for a in s) * 2
+    held += (
+        sum(a.nbytes for s in (model.statistics.combinations, model.statistics.means) for a in s)
+        * 2
+    )
     assert len(stored) < held + 10_000
     assert_array_equal(pickle.loads(stored).logits(test), whole)
 
@@ -240,7 +259,15 @@ def test_weights_count_rows_and_zero_leaves_them_out():
     weight = (np.arange(2500) % 2).astype(float)
     spoiled = np.where(weight > 0, y[:2500], 1 - y[:2500])
     model = StatisticsBoosting(True, n_bags=1)
-    model.fit(train, encoder.n_ids_, spoiled, weight, rng=np.random.RandomState(0), n_trees=40, keys=[(0, 1)])
+    model.fit(
+        train,
+        encoder.n_ids_,
+        spoiled,
+        weight,
+        rng=np.random.RandomState(0),
+        n_trees=40,
+        keys=[(0, 1)],
+    )
     assert roc_auc_score(y[2500:], model.logits(test)) > 0.6
 
 
@@ -248,4 +275,6 @@ def test_a_table_without_numbers_and_ids_is_refused():
     X = pd.DataFrame({"tags": [["a"], ["b", "a"]] * 20})
     encoder = FieldEncoder().fit(X)
     with pytest.raises(ValueError, match="neither numbers nor categories"):
-        StatisticsBoosting(True).fit(encoder.encode(X), [], np.arange(40.0) % 2, rng=np.random.RandomState(0))
+        StatisticsBoosting(True).fit(
+            encoder.encode(X), [], np.arange(40.0) % 2, rng=np.random.RandomState(0)
+        )

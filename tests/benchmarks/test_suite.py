@@ -48,12 +48,16 @@ def record(table, model, seed=0, auc=0.7, loss=0.5, **more):
 def test_ranks_and_wins():
     from _suite_report import complete, ranks, wins
 
-    scores = pd.DataFrame({"a": [0.9, 0.8], "b": [0.7, 0.8], "c": [0.8, 0.1], "d": [0.5, np.nan]}, index=["t", "u"])
+    scores = pd.DataFrame(
+        {"a": [0.9, 0.8], "b": [0.7, 0.8], "c": [0.8, 0.1], "d": [0.5, np.nan]}, index=["t", "u"]
+    )
     whole, others = complete(scores)
     assert others == ["d"]
     assert ranks(whole, True).to_numpy().tolist() == [[1, 3, 2], [1.5, 1.5, 3]]
     assert ranks(whole, False).to_numpy().tolist() == [[3, 1, 2], [2.5, 2.5, 1]]
-    assert wins(whole, True).loc["a"].tolist() == [0, 1, 2] and wins(whole, False).loc["a"].tolist() == [0, 0, 0]
+    assert wins(whole, True).loc["a"].tolist() == [0, 1, 2] and wins(whole, False).loc[
+        "a"
+    ].tolist() == [0, 0, 0]
 
 
 def test_critical_difference_is_the_published_one():
@@ -81,7 +85,9 @@ def test_records_survive_an_interruption(tmp_path):
     append(path, {**first, "params": "q"})  # the last one counts
     assert len(read(path)) == 2 and finished(read(path), key_of(first), "q")
     failed = [{**first, "status": "failed"}]
-    assert finished(failed, key_of(first), "p") and not finished(failed, key_of(first), "p", retry=True)
+    assert finished(failed, key_of(first), "p") and not finished(
+        failed, key_of(first), "p", retry=True
+    )
 
 
 def test_digest_follows_parameters_but_not_the_seed():
@@ -173,9 +179,16 @@ def test_a_run_leaves_records_and_goes_on(tmp_path):
     assert len(found) == 10 and all(r["status"] == "ok" for r in found.values())
     for model in ("one-hot LR", "crossed LR", "LightGBM stopped"):
         r = found["clicks", model, 0]
-        assert r["log_loss"] < r["base_log_loss"] and r["auc"] > 0.55 and r["bytes"] > 500 and r["ms_p50"] > 0
+        assert (
+            r["log_loss"] < r["base_log_loss"]
+            and r["auc"] > 0.55
+            and r["bytes"] > 500
+            and r["ms_p50"] > 0
+        )
         assert r["n_train"] == 500 and (r["code"] is not None) == (model == "crossed LR")
-    assert found["ratings", "mean", 0]["rmse"] == pytest.approx(found["ratings", "mean", 0]["base_rmse"])
+    assert found["ratings", "mean", 0]["rmse"] == pytest.approx(
+        found["ratings", "mean", 0]["base_rmse"]
+    )
 
 
 def test_every_model_can_be_made():
@@ -195,7 +208,9 @@ def test_validation_rows_go_only_where_they_are_wanted():
     from sklearn_autorec import CTRClassifier
 
     assert takes_validation_rows(CTRClassifier())
-    assert not takes_validation_rows(Alone(CTRClassifier())) and not takes_validation_rows(LogisticRegression())
+    assert not takes_validation_rows(Alone(CTRClassifier())) and not takes_validation_rows(
+        LogisticRegression()
+    )
 
 
 def test_failures_are_recorded_and_unknown_models_refused(tmp_path):
@@ -210,7 +225,9 @@ def test_failures_are_recorded_and_unknown_models_refused(tmp_path):
     path = tmp_path / "r.jsonl"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("traceback.print_exc", lambda file: None)
-        assert run(options(path, ["one-hot LR"], task=["clicks"]), one_class, out=io.StringIO()) == 1
+        assert (
+            run(options(path, ["one-hot LR"], task=["clicks"]), one_class, out=io.StringIO()) == 1
+        )
     assert read(path)[0]["status"] == "failed" and "ValueError" in read(path)[0]["error"]
     with pytest.raises(ValueError, match="no model .*'no such'"):
         run(options(path, ["no such"]), make_table)
@@ -221,7 +238,10 @@ def test_tables_hold_no_leak_and_keep_their_order(name, data_home):
     from _suite import load
 
     table = load(name, rows=500, data_home=data_home)
-    again, other = load(name, rows=500, data_home=data_home), load(name, rows=500, seed=1, data_home=data_home)
+    again, other = (
+        load(name, rows=500, data_home=data_home),
+        load(name, rows=500, seed=1, data_home=data_home),
+    )
     pd.testing.assert_frame_equal(table.X_train, again.X_train)
     assert len(table.X_train) == 500 and not table.X_train.equals(other.X_train)
     pd.testing.assert_frame_equal(table.X_test, other.X_test)
@@ -230,6 +250,11 @@ def test_tables_hold_no_leak_and_keep_their_order(name, data_home):
     for column in table.X_train:
         assert (table.X_train[column].dtype == "float64") == (column in table.numeric)
     if table.ordered:
-        assert table.time_train.max() <= table.time_valid.min() <= table.time_valid.max() <= table.time_test.min()
+        assert (
+            table.time_train.max()
+            <= table.time_valid.min()
+            <= table.time_valid.max()
+            <= table.time_test.min()
+        )
         assert (np.diff(rankdata(np.asarray(table.time_train).astype("int64"))) >= 0).all()
     assert table.has_ratings == (name == "ml-100k")

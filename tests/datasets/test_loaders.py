@@ -31,7 +31,12 @@ def test_file_loaders(data_home, fetch, rows, columns):
     assert "label" not in bunch.data and set(bunch.categorical_features) <= set(bunch.data.columns)
     X, y = fetch(subset="test", data_home=data_home, return_X_y=True)
     pd.testing.assert_frame_equal(X, bunch.data)
-    assert "Research" in fetch.__doc__ or "terms" in fetch.__doc__ or "rules" in fetch.__doc__ or fetch is fetch_adult
+    assert (
+        "Research" in fetch.__doc__
+        or "terms" in fetch.__doc__
+        or "rules" in fetch.__doc__
+        or fetch is fetch_adult
+    )
 
 
 def test_all_subsets_together(data_home):
@@ -41,14 +46,18 @@ def test_all_subsets_together(data_home):
 def test_movielens_targets_splits_and_no_leaks(data_home):
     bunch = fetch_movielens_100k(subset="test", target="rating", data_home=data_home)
     assert len(bunch.data) == 10_000 and set(bunch.target) <= {1, 2, 3, 4, 5}
-    assert not {"rating", "label"} & set(bunch.data.columns) and not [c for c in bunch.data if c.startswith("split")]
+    assert not {"rating", "label"} & set(bunch.data.columns) and not [
+        c for c in bunch.data if c.startswith("split")
+    ]
     sizes = [
         len(fetch_movielens_1m(subset=s, split="user_time", data_home=data_home).data)
         for s in ("train", "valid", "test")
     ]
     assert sum(sizes) == 1_000_209
     million = fetch_movielens_1m(subset="test", data_home=data_home)
-    assert not {"n_in_user", "last_timestamp"} & set(million.data.columns) and set(million.target) == {0, 1}
+    assert not {"n_in_user", "last_timestamp"} & set(million.data.columns) and set(
+        million.target
+    ) == {0, 1}
     assert len(fetch_amazon_beauty(data_home=data_home).frame) == 353_962
 
 
@@ -67,9 +76,16 @@ def test_another_version_is_refused_by_its_checksum(data_home, tmp_path):
 
 
 def test_absent_data_says_where_to_get_it(tmp_path):
-    with pytest.raises(OSError, match=r"frappe_x1.train.parquet is not there.*arxiv.org.*SKLEARN_AUTOREC_DATA"):
+    with pytest.raises(
+        OSError, match=r"frappe_x1.train.parquet is not there.*arxiv.org.*SKLEARN_AUTOREC_DATA"
+    ):
         fetch_frappe(data_home=tmp_path)
-    for fetch in (fetch_movielens_1m, fetch_movielens_100k, fetch_amazon_beauty, fetch_criteo_sample):
+    for fetch in (
+        fetch_movielens_1m,
+        fetch_movielens_100k,
+        fetch_amazon_beauty,
+        fetch_criteo_sample,
+    ):
         with pytest.raises(OSError, match="is not there"):
             fetch(data_home=tmp_path)
 
@@ -92,7 +108,9 @@ def test_splits_of_a_folder(tmp_path, kind):
     splits = load_splits(tmp_path, target="click")
     assert set(splits) == {"train", "test"} and splits["test"][1].tolist() == [0, 1]
     assert splits["train"][0].columns.tolist() == ["user"]
-    with pytest.raises(ValueError, match=r"has no column 'label'; its columns are \['user', 'click'\]"):
+    with pytest.raises(
+        ValueError, match=r"has no column 'label'; its columns are \['user', 'click'\]"
+    ):
         load_splits(tmp_path)
     (tmp_path / f"test.{kind}").unlink()
     with pytest.raises(OSError, match="neither test.parquet nor test.csv"):

@@ -12,15 +12,17 @@ from sklearn_autorec.datasets import CTRProblem, make_ctr
 
 def linear(X, y):
     half = len(X) // 2
-    model = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression(C=0.3, max_iter=300)).fit(
-        X[:half], y[:half]
-    )
+    model = make_pipeline(
+        OneHotEncoder(handle_unknown="ignore"), LogisticRegression(C=0.3, max_iter=300)
+    ).fit(X[:half], y[:half])
     return roc_auc_score(y[half:], model.predict_proba(X[half:])[:, 1])
 
 
 @pytest.mark.parametrize("base_rate", [0.02, 0.3, 0.7])
 def test_base_rate_and_bayes_figures(base_rate):
-    X, y, truth = make_ctr(30_000, base_rate=base_rate, informative_fields=2, label_noise=0.1, random_state=0)
+    X, y, truth = make_ctr(
+        30_000, base_rate=base_rate, informative_fields=2, label_noise=0.1, random_state=0
+    )
     assert y.mean() == pytest.approx(base_rate, abs=0.015)
     assert truth.bayes_log_loss == pytest.approx(log_loss(y, truth.probabilities))
     assert truth.bayes_auc == pytest.approx(roc_auc_score(y, truth.probabilities))
@@ -54,10 +56,20 @@ def test_pair_tables_have_their_rank_size_and_no_margins():
 
 
 def test_pairs_are_nearly_invisible_to_main_effects_and_visible_to_their_cross():
-    X, y, truth = make_ctr(20_000, n_fields=4, cardinality=10, pairs=[(1, 3)], pair_effect=2.0, random_state=0)
+    X, y, truth = make_ctr(
+        20_000, n_fields=4, cardinality=10, pairs=[(1, 3)], pair_effect=2.0, random_state=0
+    )
     # Centred logits leave a trace in the probabilities: the logistic curve is not straight.
     assert linear(X, y) < 0.63 < truth.bayes_auc - 0.2
-    weak, z, _ = make_ctr(20_000, n_fields=4, cardinality=10, zipf=0.0, pairs=[(1, 3)], pair_effect=0.5, random_state=0)
+    weak, z, _ = make_ctr(
+        20_000,
+        n_fields=4,
+        cardinality=10,
+        zipf=0.0,
+        pairs=[(1, 3)],
+        pair_effect=0.5,
+        random_state=0,
+    )
     assert linear(weak, z) == pytest.approx(0.5, abs=0.04)
     crossed = pd.DataFrame({"cross": X["f1"] + "&" + X["f3"]})
     assert linear(crossed, y) > truth.bayes_auc - 0.03 > 0.7
@@ -65,7 +77,12 @@ def test_pairs_are_nearly_invisible_to_main_effects_and_visible_to_their_cross()
 
 def test_noise_fields_tell_nothing_and_informative_ones_do():
     X, y, truth = make_ctr(
-        20_000, n_fields=6, pairs=0, informative_fields=(0, 2), informative_values={2: [0, 1]}, random_state=0
+        20_000,
+        n_fields=6,
+        pairs=0,
+        informative_fields=(0, 2),
+        informative_values={2: [0, 1]},
+        random_state=0,
     )
     assert truth.noise_fields == (1, 3, 4, 5)
     p = {f: chi2_contingency(pd.crosstab(X[f"f{f}"], y)).pvalue for f in range(6)}
@@ -75,14 +92,18 @@ def test_noise_fields_tell_nothing_and_informative_ones_do():
 
 
 def test_duplicated_fields_are_relabelled_copies():
-    X, _, truth = make_ctr(5000, n_fields=5, cardinality=12, pairs=1, duplicated_fields={4: 1}, random_state=0)
+    X, _, truth = make_ctr(
+        5000, n_fields=5, cardinality=12, pairs=1, duplicated_fields={4: 1}, random_state=0
+    )
     assert truth.duplicated_fields == {4: 1}
     both = X[["f1", "f4"]].drop_duplicates()
     assert both["f1"].is_unique and both["f4"].is_unique and (both["f1"] != both["f4"]).any()
 
 
 def test_numeric_columns_have_plateaus():
-    X, y, truth = make_ctr(200_000, n_fields=1, pairs=0, n_numeric=1, main_effect=2.0, random_state=0)
+    X, y, truth = make_ctr(
+        200_000, n_fields=1, pairs=0, n_numeric=1, main_effect=2.0, random_state=0
+    )
     edges, levels = truth.numeric_steps[0]
     step = np.searchsorted(edges, X["x0"].to_numpy())
     within = [truth.probabilities[step == s].std() for s in range(4)]
@@ -99,10 +120,17 @@ def test_sequences_matter():
 
 
 def test_drift_turns_the_effects():
-    X, y, truth = make_ctr(40_000, n_fields=2, pairs=0, informative_fields=(0,), drift=1.0, random_state=0)
+    X, y, truth = make_ctr(
+        40_000, n_fields=2, pairs=0, informative_fields=(0,), drift=1.0, random_state=0
+    )
     early, late = slice(0, 4000), slice(36_000, None)
-    rates = [pd.Series(truth.probabilities[s]).groupby(X["f0"][s].to_numpy()).mean() for s in (early, late)]
-    still = make_ctr(40_000, n_fields=2, pairs=0, informative_fields=(0,), random_state=0)[2].probabilities
+    rates = [
+        pd.Series(truth.probabilities[s]).groupby(X["f0"][s].to_numpy()).mean()
+        for s in (early, late)
+    ]
+    still = make_ctr(40_000, n_fields=2, pairs=0, informative_fields=(0,), random_state=0)[
+        2
+    ].probabilities
     fixed = [pd.Series(still[s]).groupby(X["f0"][s].to_numpy()).mean() for s in (early, late)]
     assert np.corrcoef(*[r.reindex(rates[0].index) for r in rates])[0, 1] < 0.7
     np.testing.assert_allclose(fixed[0], fixed[1])
@@ -129,7 +157,9 @@ def test_samples_of_a_problem_share_its_truth():
     problem = CTRProblem(n_fields=3, cardinality=8, pairs=[(0, 1)], random_state=0)
     (X, _, a), (Z, _, b) = problem.sample(5000, 1), problem.sample(5000, 2)
     assert not X.equals(Z)
-    rate = [pd.Series(t.probabilities).groupby([D["f0"], D["f1"]]).first() for D, t in ((X, a), (Z, b))]
+    rate = [
+        pd.Series(t.probabilities).groupby([D["f0"], D["f1"]]).first() for D, t in ((X, a), (Z, b))
+    ]
     both = rate[0].index.intersection(rate[1].index)
     np.testing.assert_allclose(rate[0][both], rate[1][both])
 
@@ -154,7 +184,10 @@ def test_one_seed_gives_the_same_data_and_leaves_the_global_generator_alone():
         ({"task": "click"}, "task must be one of .* got 'click'"),
         ({"duplicated_fields": {1: 1}}, "duplicated_fields must map new fields"),
         ({"informative_fields": (11,)}, "informative_fields must be fields below 10"),
-        ({"informative_values": 3.0, "informative_fields": 1}, "informative_values must be a share"),
+        (
+            {"informative_values": 3.0, "informative_fields": 1},
+            "informative_values must be a share",
+        ),
         ({"n_rows": 0}, "n_rows must be an int of at least 1"),
     ],
 )

@@ -85,7 +85,12 @@ def reference_mixture(module, e, candidates, p, statistics=None):
 def test_mixture_agrees_with_numpy(normalize, nested, phase):
     c, x, candidates = context(), inputs(), [1, 3, 4]
     module = mixture_module(
-        c, candidates=candidates, normalize=normalize, temperature=(2.0, 0.5), warmup=0.4, nested_warmup=nested
+        c,
+        candidates=candidates,
+        normalize=normalize,
+        temperature=(2.0, 0.5),
+        warmup=0.4,
+        nested_warmup=nested,
     )
     e = module.table(x).detach().numpy().astype(np.float64)
     alpha = module.alpha.detach().numpy().astype(np.float64)
@@ -95,7 +100,9 @@ def test_mixture_agrees_with_numpy(normalize, nested, phase):
     temperature = 2.0 + (0.5 - 2.0) * 0.5
     if phase == "warm-up":
         p = softmax(noise / 0.5) if nested else np.full((4, 3), 1 / 3)
-        np.testing.assert_allclose(module.eval().mixture().detach().numpy(), np.full((4, 3), 1 / 3), atol=1e-6)
+        np.testing.assert_allclose(
+            module.eval().mixture().detach().numpy(), np.full((4, 3), 1 / 3), atol=1e-6
+        )
         module.train()
     else:
         assert module.temperature == pytest.approx(temperature)
@@ -108,7 +115,9 @@ def test_mixture_agrees_with_numpy(normalize, nested, phase):
             batch = [(0.1 * mean, 0.1 * covariance) for mean, covariance in batch]
         module.eval()
     expected = reference_mixture(module, e, candidates, p, batch)
-    np.testing.assert_allclose(module(x).detach().numpy(), expected, atol=2e-4 if normalize else 1e-5, rtol=1e-4)
+    np.testing.assert_allclose(
+        module(x).detach().numpy(), expected, atol=2e-4 if normalize else 1e-5, rtol=1e-4
+    )
     np.testing.assert_allclose(module.mixture().detach().numpy(), p, atol=1e-6)
 
 
@@ -149,7 +158,14 @@ def small_problem(c, epochs, n=96):
     y = (torch.rand(n, generator=generator) < 0.5).float()
     plan = TrainingPlan(epochs=epochs, batch_size=16, lr=0.01)
     return SearchProblem(
-        FM(), c, ("embedding",), dict, BinaryLogLoss(), EncodedTensors(*x[:3], y), plan, torch.device("cpu")
+        FM(),
+        c,
+        ("embedding",),
+        dict,
+        BinaryLogLoss(),
+        EncodedTensors(*x[:3], y),
+        plan,
+        torch.device("cpu"),
     )
 
 
@@ -206,11 +222,16 @@ def test_the_widest_alpha_wins_and_ties_go_to_the_smallest(candidates):
     module.noise[:] = torch.linspace(-20, 20, len(order))
     assert (module.mixture().argmax(1) == len(order) - 1).all()
     found = method.derive(module, c)
-    assert found["widths"] == [order[0], order[-1], order[0], order[0]] and found["candidates"] == order
+    assert (
+        found["widths"] == [order[0], order[-1], order[0], order[0]]
+        and found["candidates"] == order
+    )
     np.testing.assert_allclose(found["weights"], softmax(module.alpha.detach().numpy()), rtol=1e-5)
 
 
-@pytest.mark.parametrize("widths", [[1, 4, 2, 2], [0, 4, 0, 3], [4, 4, 4, 4], [2, 0, 3, 0], [0, 0, 0, 0]])
+@pytest.mark.parametrize(
+    "widths", [[1, 4, 2, 2], [0, 4, 0, 3], [4, 4, 4, 4], [2, 0, 3, 0], [0, 0, 0, 0]]
+)
 def test_mixed_embedding_agrees_with_numpy_and_stores_no_more(widths):
     c, x = context(), inputs()
     module = MixedEmbedding(c, widths)
@@ -221,7 +242,9 @@ def test_mixed_embedding_agrees_with_numpy_and_stores_no_more(widths):
         fields = [f for f in range(4) if widths[f] == w]
         ids = [f for f in fields if f < 2]
         part = Inputs(
-            x.ids[:, ids], x.numeric[:, [0, 1] if 2 in fields else []], x.sequences[:, [0, 1, 2] if 3 in fields else []]
+            x.ids[:, ids],
+            x.numeric[:, [0, 1] if 2 in fields else []],
+            x.sequences[:, [0, 1, 2] if 3 in fields else []],
         )
         e = table(part).detach().numpy()
         P = np.eye(4) if w == 4 else getattr(module, f"projection_{w}").detach().numpy()
@@ -326,7 +349,15 @@ def test_one_level_search_uses_at_least_as_many_parameters():
 @pytest.fixture(scope="module")
 def small():
     X, y, _ = make_ctr(
-        300, n_fields=3, cardinality=5, zipf=0, pairs=1, n_numeric=1, n_sequences=1, missing_rate=0.05, random_state=0
+        300,
+        n_fields=3,
+        cardinality=5,
+        zipf=0,
+        pairs=1,
+        n_numeric=1,
+        n_sequences=1,
+        missing_rate=0.05,
+        random_state=0,
     )
     X["constant"] = "same"
     return X, y
@@ -337,7 +368,12 @@ def small():
 def test_every_network_takes_every_method(network, name, small):
     X, y = small
     model = CTRClassifier(
-        network=network, search=METHODS[name], embedding_dim=4, max_epochs=1, batch_size=128, random_state=0
+        network=network,
+        search=METHODS[name],
+        embedding_dim=4,
+        max_epochs=1,
+        batch_size=128,
+        random_state=0,
     )
     model = clone(model).fit(X, y)
     again = clone(model).fit(X, y)
@@ -374,11 +410,17 @@ def test_tables_of_one_row_and_of_constant_columns(name, small):
         (pd.DataFrame({"a": ["x", "y"]}), np.array([0, 1])),
         (X[["x0"]], y),
     ):
-        model = CTRClassifier(network="fm", search=METHODS[name], embedding_dim=4, max_epochs=1, random_state=0)
+        model = CTRClassifier(
+            network="fm", search=METHODS[name], embedding_dim=4, max_epochs=1, random_state=0
+        )
         model.fit(table, labels)
         assert np.isfinite(model.predict_proba(table.iloc[:1])).all()
-        assert set(model.embedding_sizes_) == ({*table} if name not in ("pep", "magnitude") else {*table} - {"x0"})
-    single = CTRClassifier(network="fm", search=METHODS[name], embedding_dim=4, max_epochs=1, random_state=0)
+        assert set(model.embedding_sizes_) == (
+            {*table} if name not in ("pep", "magnitude") else {*table} - {"x0"}
+        )
+    single = CTRClassifier(
+        network="fm", search=METHODS[name], embedding_dim=4, max_epochs=1, random_state=0
+    )
     single.fit(X.iloc[:1], y[:1])
     assert single.predict(X.iloc[:1]).tolist() == [y[0]]
 
@@ -386,9 +428,15 @@ def test_tables_of_one_row_and_of_constant_columns(name, small):
 def test_fields_of_every_kind_get_a_width(small):
     X, y = small
     model = CTRClassifier(
-        network="fm", search=AutoDim((1, 4), normalize=True), embedding_dim=4, max_epochs=3, random_state=0
+        network="fm",
+        search=AutoDim((1, 4), normalize=True),
+        embedding_dim=4,
+        max_epochs=3,
+        random_state=0,
     ).fit(X, y)
-    assert set(model.embedding_sizes_) == set(X.columns) and set(model.embedding_sizes_.values()) <= {1, 4}
+    assert set(model.embedding_sizes_) == set(X.columns) and set(
+        model.embedding_sizes_.values()
+    ) <= {1, 4}
     assert model.architecture_["embedding"]["params"]["normalize"] is True
     assert {"temperature", "mean_width"} <= set(model.search_history_[-1])
 
@@ -396,7 +444,11 @@ def test_fields_of_every_kind_get_a_width(small):
 def test_unrolled_search_runs(small):
     X, y = small
     model = CTRClassifier(
-        network="deepfm", search=AutoDim(level="unrolled"), embedding_dim=4, max_epochs=3, random_state=0
+        network="deepfm",
+        search=AutoDim(level="unrolled"),
+        embedding_dim=4,
+        max_epochs=3,
+        random_state=0,
     ).fit(X, y)
     assert set(model.embedding_sizes_.values()) <= {1, 2, 4}
 
@@ -416,4 +468,6 @@ def test_unrolled_search_runs(small):
 )
 def test_bad_parameters_are_named(options, message, small):
     with pytest.raises(ValueError, match=message):
-        CTRClassifier(network="fm", search=AutoDim(**options), embedding_dim=4, max_epochs=1).fit(*small)
+        CTRClassifier(network="fm", search=AutoDim(**options), embedding_dim=4, max_epochs=1).fit(
+            *small
+        )

@@ -10,12 +10,28 @@ from sklearn_autorec.nn import mask_from_text
 
 @pytest.fixture(scope="module")
 def table():
-    X, y, _ = make_ctr(1500, n_fields=4, cardinality=12, zipf=0.5, pairs=2, n_numeric=1, n_sequences=1, random_state=0)
+    X, y, _ = make_ctr(
+        1500,
+        n_fields=4,
+        cardinality=12,
+        zipf=0.5,
+        pairs=2,
+        n_numeric=1,
+        n_sequences=1,
+        random_state=0,
+    )
     return X, y
 
 
 def fit(table, search, seed=0, **options):
-    options = {"network": "fm", "embedding_dim": 8, "lr": 0.01, "max_epochs": 2, "id_dropout": 0.0, **options}
+    options = {
+        "network": "fm",
+        "embedding_dim": 8,
+        "lr": 0.01,
+        "max_epochs": 2,
+        "id_dropout": 0.0,
+        **options,
+    }
     return CTRClassifier(search=search, random_state=seed, **options).fit(*table)
 
 
@@ -26,13 +42,17 @@ def test_equal_size_gives_every_field_the_width(table, width, expected):
     model = fit(table, EqualSize(width))
     assert list(model.embedding_sizes_.values()) == [expected] * 6
     embedding = model.net_.module_.embedding
-    n_values = sum(model.encoder_.n_ids_) + sum(model.encoder_.sequence_n_ids_) + 24 + 2  # knots of a number
+    # Knots of a number.
+    n_values = sum(model.encoder_.n_ids_) + sum(model.encoder_.sequence_n_ids_) + 24 + 2
     assert model.nbytes_["embedding"] == 4 * n_values * expected
     assert model.nbytes_["projection"] == (0 if expected == 8 else 4 * expected * 8)
     assert model.compression_ratio_ == pytest.approx(
         4 * n_values * 8 / (model.nbytes_["embedding"] + model.nbytes_["projection"])
     )
-    assert sum(p.numel() for p in embedding.parameters()) == (n_values * expected) + (expected < 8) * expected * 8
+    assert (
+        sum(p.numel() for p in embedding.parameters())
+        == (n_values * expected) + (expected < 8) * expected * 8
+    )
 
 
 def test_equal_size_takes_a_quarter_where_nothing_is_said(table):
@@ -85,7 +105,8 @@ def test_magnitude_pruning_keeps_the_largest_of_the_rows_seen(table, target, laz
     encoder = model.encoder_
     # Missing and unknown values are in no row; padding stands for the missing value of a list.
     unseen = np.concatenate(
-        [np.arange(n) < 2 for n in encoder.n_ids_] + [np.arange(n) == 1 for n in encoder.sequence_n_ids_]
+        [np.arange(n) < 2 for n in encoder.n_ids_]
+        + [np.arange(n) == 1 for n in encoder.sequence_n_ids_]
     )
     assert module.sparse == lazy
     assert np.array_equal(~module.seen.numpy(), unseen)

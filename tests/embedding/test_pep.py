@@ -22,8 +22,15 @@ GRANULARITIES = ["value_dim", "value", "field_dim", "field", "dim", "global"]
 
 def context(n_ids=(5, 7), sequences=((4, 3),), n_numeric=1, d=3, **changes):
     names = tuple(f"f{i}" for i in range(len(n_ids) + n_numeric + len(sequences)))
-    options = {"generator": torch.Generator().manual_seed(0), "embedding_init": 1.0, "embedding_dim": d, **changes}
-    return BuildContext(names, tuple(n_ids), n_numeric=n_numeric, sequences=tuple(sequences), **options)
+    options = {
+        "generator": torch.Generator().manual_seed(0),
+        "embedding_init": 1.0,
+        "embedding_dim": d,
+        **changes,
+    }
+    return BuildContext(
+        names, tuple(n_ids), n_numeric=n_numeric, sequences=tuple(sequences), **options
+    )
 
 
 def random_inputs(c, n=6, seed=1, most=None):
@@ -67,7 +74,9 @@ def reference_vectors(c, table, numeric_weight, x):
         rows = [table[starts[f] + int(i)] for f, i in enumerate(x.ids[b])]
         for j in range(c.n_numeric):
             value, missing = float(x.numeric[b, j]), float(x.numeric[b, c.n_numeric + j])
-            rows.append(value * numeric_weight[0, j] + missing * numeric_weight[1, j] + numeric_weight[2, j])
+            rows.append(
+                value * numeric_weight[0, j] + missing * numeric_weight[1, j] + numeric_weight[2, j]
+            )
         at = 0
         for k, (_, length) in enumerate(c.sequences):
             items = [int(i) for i in x.sequences[b, at : at + length] if i > 0]
@@ -122,14 +131,18 @@ def test_penalty_is_the_norm_of_the_distinct_vectors_per_row_of_the_batch():
     c = context()
     module = searched_module(c, pressure=0.3)
     x = random_inputs(c, n=20)
-    table = reference_table(c, module.weight.detach().numpy(), module.threshold.detach().numpy(), "value_dim")
+    table = reference_table(
+        c, module.weight.detach().numpy(), module.threshold.detach().numpy(), "value_dim"
+    )
     offsets = np.cumsum([0, *c.n_ids])
     rows = {int(i) + int(offsets[f]) for row in x.ids for f, i in enumerate(row)}
     rows |= {int(i) + int(offsets[-1]) for row in x.sequences for i in row}
     module.set_progress(1.0)
     module(x)
     assert len(rows) < 20  # repeated values count once
-    assert module.penalty().item() == pytest.approx(0.3 / 20 * np.abs(table[sorted(rows)]).sum(), rel=1e-5)
+    assert module.penalty().item() == pytest.approx(
+        0.3 / 20 * np.abs(table[sorted(rows)]).sum(), rel=1e-5
+    )
     module.set_progress(WARMUP - 1e-6)
     assert module.penalty().item() == 0
     module.set_progress(WARMUP)
@@ -146,18 +159,36 @@ def table_rows(c, x):
     rows = {int(i) + int(offsets[f]) for row in x.ids for f, i in enumerate(row)}
     at = 0
     for k, (_, length) in enumerate(c.sequences):
-        rows |= {int(i) + int(offsets[len(c.n_ids) + k]) for row in x.sequences[:, at : at + length] for i in row}
+        rows |= {
+            int(i) + int(offsets[len(c.n_ids) + k])
+            for row in x.sequences[:, at : at + length]
+            for i in row
+        }
         at += length
     return sorted(rows)
 
 
 @pytest.mark.parametrize("granularity", ["value_dim", "value"])
 @pytest.mark.parametrize("row_wise", [False, True])
-@pytest.mark.parametrize("c", [context((40, 30), (), 0), context((40,), ((30, 3),), 2)], ids=["categorical", "mixed"])
+@pytest.mark.parametrize(
+    "c", [context((40, 30), (), 0), context((40,), ((30, 3),), 2)], ids=["categorical", "mixed"]
+)
 def test_a_step_touches_only_the_rows_of_its_batch(granularity, row_wise, c):
-    c = BuildContext(**{**c.__dict__, "sparse_gradients": row_wise, "generator": torch.Generator().manual_seed(0)})
+    c = BuildContext(
+        **{
+            **c.__dict__,
+            "sparse_gradients": row_wise,
+            "generator": torch.Generator().manual_seed(0),
+        }
+    )
     module = PEP(granularity=granularity, threshold_decay=0.1, pressure=1.0).build(c)
-    net = FieldNet(FM().build(c, {"embedding": module}), BinaryLogLoss(), lr=0.05, embedding_l2=0.1, weight_decay=0.1)
+    net = FieldNet(
+        FM().build(c, {"embedding": module}),
+        BinaryLogLoss(),
+        lr=0.05,
+        embedding_l2=0.1,
+        weight_decay=0.1,
+    )
     net.n_steps = 3
     net.initialize()
     first, second = random_inputs(c, 30), random_inputs(c, 5, seed=9, most=12)
@@ -225,9 +256,13 @@ def test_rows_of_a_bilevel_partner_do_not_count_as_trained():
     n = 60
     c = context((n, 3), (), 0)
     ids = torch.stack([torch.arange(n), torch.arange(n) % 3], 1).int()
-    data = EncodedTensors(ids, torch.zeros(n, 0), torch.zeros(n, 0).int(), (torch.arange(n) % 2).float())
+    data = EncodedTensors(
+        ids, torch.zeros(n, 0), torch.zeros(n, 0).int(), (torch.arange(n) % 2).float()
+    )
     plan = TrainingPlan(epochs=2, batch_size=10)
-    problem = SearchProblem(FM(), c, ("embedding", "gate"), dict, BinaryLogLoss(), data, plan, torch.device("cpu"))
+    problem = SearchProblem(
+        FM(), c, ("embedding", "gate"), dict, BinaryLogLoss(), data, plan, torch.device("cpu")
+    )
     for method in (PEP(), MagnitudePruning()):
         module = method.build(c)
         problem.train(module, Gate())
@@ -249,12 +284,21 @@ def test_strongest_is_exact_and_prefers_high_scores():
 
 
 def small_table(seed=0, **options):
-    X, y, _ = make_ctr(1500, n_fields=4, cardinality=12, zipf=0.5, pairs=2, random_state=seed, **options)
+    X, y, _ = make_ctr(
+        1500, n_fields=4, cardinality=12, zipf=0.5, pairs=2, random_state=seed, **options
+    )
     return X, y
 
 
 def small_model(search, **options):
-    options = {"network": "fm", "embedding_dim": 8, "lr": 0.01, "max_epochs": 3, "id_dropout": 0.0, **options}
+    options = {
+        "network": "fm",
+        "embedding_dim": 8,
+        "lr": 0.01,
+        "max_epochs": 3,
+        "id_dropout": 0.0,
+        **options,
+    }
     return CTRClassifier(search=search, random_state=0, **options)
 
 
@@ -337,7 +381,9 @@ def test_masked_elements_have_no_influence_and_no_gradient(row_wise):
     before = module(x)
     before.square().sum().backward()
     gradient = module.weight.grad.to_dense() if row_wise else module.weight.grad
-    assert (gradient[~torch.from_numpy(mask)] == 0).all() and (gradient[torch.from_numpy(mask)] != 0).any()
+    assert (gradient[~torch.from_numpy(mask)] == 0).all() and (
+        gradient[torch.from_numpy(mask)] != 0
+    ).any()
     with torch.no_grad():
         module.weight[~torch.from_numpy(mask)] = 1e3
     torch.testing.assert_close(module(x), before, rtol=0, atol=0)
@@ -405,7 +451,9 @@ def paper_run(y_of, threshold_init=None, decay=None, steps=200):
 
 TASKS = {
     "pairs": lambda ids: ((ids[:, 0] + ids[:, 1]) % 2).float(),
-    "noise": lambda ids: (torch.rand(len(ids), generator=torch.Generator().manual_seed(0)) < 0.3).float(),
+    "noise": lambda ids: (
+        torch.rand(len(ids), generator=torch.Generator().manual_seed(0)) < 0.3
+    ).float(),
 }
 
 
@@ -454,7 +502,11 @@ def planted(seed):
 def fitted(method, seed, shuffled=False):
     """Share of the elements kept per field (values only), and log loss on new rows."""
     X, y, X_new, y_new = planted(seed)
-    search = {"PEP": PEP(target_sparsity=0.6), "magnitude": MagnitudePruning(target_sparsity=0.6), "dense": None}
+    search = {
+        "PEP": PEP(target_sparsity=0.6),
+        "magnitude": MagnitudePruning(target_sparsity=0.6),
+        "dense": None,
+    }
     model = CTRClassifier(
         network="fm",
         search=search[method],
@@ -520,7 +572,9 @@ def test_bad_parameters_are_named(options, message):
 @pytest.mark.parametrize("schedule", ["pressure", "paper"])
 def test_every_granularity_and_schedule_fits(granularity, schedule):
     X, y = small_table(n_numeric=1, n_sequences=1)
-    model = small_model(PEP(0.5, granularity=granularity, schedule=schedule), max_epochs=1).fit(X, y)
+    model = small_model(PEP(0.5, granularity=granularity, schedule=schedule), max_epochs=1).fit(
+        X, y
+    )
     assert mask_of(model).mean() == pytest.approx(0.5, abs=0.01)
     names = {type(m).__name__ for m in model.net_.module_.modules()}
     assert ThresholdedEmbedding.__name__ not in names and MaskedEmbedding.__name__ not in names

@@ -6,7 +6,14 @@ from torch import nn
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import AutoDim
-from sklearn_autorec.engine import ArchSchedule, EncodedTensors, FieldNet, SearchProblem, TrainingPlan, _net
+from sklearn_autorec.engine import (
+    ArchSchedule,
+    EncodedTensors,
+    FieldNet,
+    SearchProblem,
+    TrainingPlan,
+    _net,
+)
 from sklearn_autorec.engine._arch_steps import first_order_gradient, unrolled_gradient
 from sklearn_autorec.estimators import _base
 from sklearn_autorec.estimators._base import FieldEstimator
@@ -24,7 +31,11 @@ class Toy(nn.Module):
         generator = torch.Generator().manual_seed(0)
         self.table = nn.Embedding(9, 4, sparse=sparse, dtype=torch.float64)
         self.norm = nn.BatchNorm1d(4, dtype=torch.float64)
-        self.drop = nn.Sequential(nn.Dropout(0.5), ReLUDropout(0.5, generator)) if dropout else nn.Identity()
+        self.drop = (
+            nn.Sequential(nn.Dropout(0.5), ReLUDropout(0.5, generator))
+            if dropout
+            else nn.Identity()
+        )
         self.hidden = nn.Parameter(torch.empty(4, 4, dtype=torch.float64))
         self.alpha = nn.Parameter(torch.empty(4, dtype=torch.float64))
         for p in (self.table.weight, self.hidden, self.alpha):
@@ -99,7 +110,8 @@ def test_unrolled_gradient_leaves_no_trace(sparse):
     toy.loss(train_batch)  # batch statistics that are not the initial ones
     before = {name: t.clone() for name, t in toy.state_dict().items()}
     first, second = (
-        unrolled_gradient(toy.loss, toy, train_batch, batch, [toy.alpha], toy.weights(), LR)[0] for _ in range(2)
+        unrolled_gradient(toy.loss, toy, train_batch, batch, [toy.alpha], toy.weights(), LR)[0]
+        for _ in range(2)
     )
     for name, t in toy.state_dict().items():
         assert torch.equal(t, before[name]), name
@@ -139,7 +151,9 @@ def test_schedule_waits_for_the_warm_up_and_keeps_its_rhythm(level, warmup, ever
         # What modules are told by set_progress: an architecture step during their warm-up would be blind.
         assert all(step / max(n - 1, 1) >= warmup for step in due)
         assert set(np.diff(due)) <= {rhythm}
-        assert len(due) == n * (1 - warmup) // rhythm or abs(len(due) - n * (1 - warmup) / rhythm) <= 2
+        assert (
+            len(due) == n * (1 - warmup) // rhythm or abs(len(due) - n * (1 - warmup) / rhythm) <= 2
+        )
         assert schedule.n_steps(n) == max(len(due), 1)
     assert schedule.bilevel == (level != "one_level")
 
@@ -157,7 +171,9 @@ def context(n_rows=300, **changes):
 def rows_with_numbers(n=300, y=None):
     """A table whose first field says which row it is: id - 2."""
     generator = torch.Generator().manual_seed(3)
-    ids = torch.stack([torch.arange(n) + 2, torch.randint(2, 9, (n,), generator=generator)], 1).int()
+    ids = torch.stack(
+        [torch.arange(n) + 2, torch.randint(2, 9, (n,), generator=generator)], 1
+    ).int()
     y = (torch.rand(n, generator=generator) < 0.2).float() if y is None else y
     return EncodedTensors(ids, torch.zeros(n, 0), torch.zeros(n, 0, dtype=torch.int32), y)
 
@@ -165,7 +181,9 @@ def rows_with_numbers(n=300, y=None):
 def problem(data, seed=0, **plan):
     plan = TrainingPlan(**{"epochs": 4, "batch_size": 32, "lr": 0.01, "seed": seed, **plan})
     c = context(len(data))
-    return SearchProblem(FM(), c, ("embedding",), dict, BinaryLogLoss(), data, plan, torch.device("cpu"))
+    return SearchProblem(
+        FM(), c, ("embedding",), dict, BinaryLogLoss(), data, plan, torch.device("cpu")
+    )
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5])
@@ -190,7 +208,9 @@ def test_split_stratifies_classes_and_takes_ratings_and_single_rows_as_they_are(
 
 @pytest.mark.parametrize("n, fraction", [(1, 0.2), (2, 0.999)])
 def test_split_that_leaves_nothing_says_so(n, fraction):
-    with pytest.raises(ValueError, match=rf"search_fraction={fraction} leaves no rows .*\({n} training rows\)"):
+    with pytest.raises(
+        ValueError, match=rf"search_fraction={fraction} leaves no rows .*\({n} training rows\)"
+    ):
         problem(rows_with_numbers(n)).split(fraction)
 
 
@@ -243,7 +263,9 @@ def test_weights_do_not_depend_on_the_labels_of_architecture_rows(level):
         if flip:  # the split is the same, though it would be stratified by the new labels
             p.data = EncodedTensors(data.ids, data.numeric, data.sequences, y)
             p.split = lambda fraction: problem(data, epochs=1).split(fraction)
-        module = AutoDim(level=level, search_fraction=0.3, arch_every=1, warmup=0.0, size_penalty=0.0).build(p.context)
+        module = AutoDim(
+            level=level, search_fraction=0.3, arch_every=1, warmup=0.0, size_penalty=0.0
+        ).build(p.context)
         # Steps of size zero: with alpha at rest the labels of its rows have no way into the weights.
         module.arch_lr = 0.0
         p.train(module)
@@ -289,10 +311,16 @@ def test_no_search_touches_the_rows_of_early_stopping(level, given, monkeypatch)
 
     monkeypatch.setattr(FieldEstimator, "_tensors", staticmethod(guarded_tensors))
     monkeypatch.setattr(_base, "search_parts", locked_search)
-    model = CTRClassifier(network="fm", search=AutoDim(level=level), early_stopping=True, max_epochs=2, random_state=0)
+    model = CTRClassifier(
+        network="fm", search=AutoDim(level=level), early_stopping=True, max_epochs=2, random_state=0
+    )
     held_out = (X[300:], y[300:]) if given else (None, None)
     model.fit(X[:300], y[:300], X_val=held_out[0], y_val=held_out[1])
-    assert len(calls) == 1 and len(calls[0]) == (300 if given else 270) and held == [100 if given else 30]
+    assert (
+        len(calls) == 1
+        and len(calls[0]) == (300 if given else 270)
+        and held == [100 if given else 30]
+    )
     assert all("valid_loss" in record for record in model.history_)
     monkeypatch.setattr(Guarded, "locked", True)
     table = Guarded.__new__(Guarded)

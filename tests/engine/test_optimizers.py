@@ -33,7 +33,9 @@ def test_grda_agrees_with_the_original_formula():
         tau = c * lr ** (0.5 + mu) * t**mu
         expected.append(np.sign(v) * np.maximum(np.abs(v) - tau, 0))
     p = torch.nn.Parameter(torch.from_numpy(start.copy()))
-    path = run(GRDA([p], lr=lr, threshold=final, mu=mu, n_steps=n_steps), p, torch.from_numpy(grads))
+    path = run(
+        GRDA([p], lr=lr, threshold=final, mu=mu, n_steps=n_steps), p, torch.from_numpy(grads)
+    )
     np.testing.assert_allclose(torch.stack(path).numpy(), expected, atol=1e-12)
     assert (torch.stack(path) == 0).any()
 
@@ -51,7 +53,9 @@ def test_grda_survives_saving():
 
 
 def sparse_rows(rows, values, n):
-    return torch.sparse_coo_tensor(torch.tensor([rows]), values, (n, values.shape[1]), check_invariants=True)
+    return torch.sparse_coo_tensor(
+        torch.tensor([rows]), values, (n, values.shape[1]), check_invariants=True
+    )
 
 
 def test_row_adam_equals_adam_when_every_row_is_touched():

@@ -56,7 +56,10 @@ class Part(nn.Module):
         return out * self.scale
 
     def trained(self):
-        return [not torch.equal(p, start) for p, start in zip(self.parameters(), self.starts[0], strict=True)]
+        return [
+            not torch.equal(p, start)
+            for p, start in zip(self.parameters(), self.starts[0], strict=True)
+        ]
 
 
 class Gate(Part):
@@ -116,7 +119,13 @@ class Trivial(SearchMethod):
 
     def make(self, context):
         arguments = {"embedding": (context,), "loss": (context, self.positive)}.get(self.slot, ())
-        classes = {"gate": Gate, "embedding": Embedding, "interaction": Interaction, "head": Head, "loss": Loss}
+        classes = {
+            "gate": Gate,
+            "embedding": Embedding,
+            "interaction": Interaction,
+            "head": Head,
+            "loss": Loss,
+        }
         MADE.append(classes[self.slot](*arguments))
         return MADE[-1]
 
@@ -151,7 +160,10 @@ def test_what_stands_in_an_advertised_slot_is_called_trained_and_served(name, sl
     model = fit(NETWORKS[name], Trivial(slot), clicks)
     searched, concrete = MADE[0], MADE[-1]
     for part in (searched, concrete):
-        assert part is not None and part.calls > 4 and all(part.trained()), (part.calls, part.trained())
+        assert part is not None and part.calls > 4 and all(part.trained()), (
+            part.calls,
+            part.trained(),
+        )
     assert searched is not concrete and model.architecture_[slot]["calls"] > 4
     served = any(m is concrete for m in model.net_.module_.modules())
     assert served == (slot != "loss")  # a loss predicts nothing
@@ -184,7 +196,11 @@ def test_a_head_is_told_the_widths_of_its_network(name, interaction, clicks):
     if interaction and "interaction" not in network.slots:
         return
     three = (X, np.arange(len(X)) % 3)
-    fit(network, [Trivial("interaction"), Trivial("head")] if interaction else Trivial("head"), three)
+    fit(
+        network,
+        [Trivial("interaction"), Trivial("head")] if interaction else Trivial("head"),
+        three,
+    )
     d, n_fields = 3, 4
     pairs = 2 if interaction else n_fields * (n_fields - 1) // 2
     n_in = {"nfm": d, "ipnn": d * n_fields + pairs}.get(name, d * n_fields)
@@ -210,7 +226,9 @@ def test_the_loss_of_a_method_changes_what_is_learned(name, clicks):
     X, y = clicks
     options = {"max_epochs": 6}
     means = {
-        positive: fit(NETWORKS[name], Trivial("loss", positive), clicks, **options).predict_proba(X)[:, 1].mean()
+        positive: fit(NETWORKS[name], Trivial("loss", positive), clicks, **options)
+        .predict_proba(X)[:, 1]
+        .mean()
         for positive in (1.0, 9.0)
     }
     plain = fit(NETWORKS[name], None, clicks, **options)
@@ -242,7 +260,9 @@ def test_the_reference_loss_judges(clicks):
     assert set(first) - set(plain.history_[0]) == {"slot_loss"}
     assert model.search_history_[0]["slot_loss"] > model.search_history_[0]["train_loss"] + 1
     judged = CTRClassifier(
-        network=FM(), search=Trivial("loss", 9.0), **{**OPTIONS, "max_epochs": 2, "early_stopping": True}
+        network=FM(),
+        search=Trivial("loss", 9.0),
+        **{**OPTIONS, "max_epochs": 2, "early_stopping": True},
     )
     judged.fit(X, y, X_val=X, y_val=y)
     p = judged.predict_proba(X)[:, 1]
@@ -308,7 +328,10 @@ def test_architecture_steps_of_a_loss_go_by_the_reference(clicks):
 
 
 def test_a_loss_that_its_steps_could_not_move_is_refused(clicks):
-    with pytest.raises(ValueError, match="Learned in the loss slot has level='first_order' and objective='reference'"):
+    with pytest.raises(
+        ValueError,
+        match="Learned in the loss slot has level='first_order' and objective='reference'",
+    ):
         fit(FM(), LossSearch("first_order"), clicks)
     for options in ({"level": "second"}, {"objective": "validation"}):
         with pytest.raises(ValueError, match="of an ArchSchedule must be one of"):
@@ -385,7 +408,10 @@ def test_a_slot_that_a_network_does_not_have_is_refused(network, slot, clicks):
         fit(network, Trivial(slot), clicks)
     told = str(caught.value)
     allowed = SLOTS if slot == "body" else network.slots
-    assert all(word in told for word in (repr(Trivial(slot)), repr(slot), repr(network), repr(tuple(allowed))))
+    assert all(
+        word in told
+        for word in (repr(Trivial(slot)), repr(slot), repr(network), repr(tuple(allowed)))
+    )
     assert not MADE
 
 
@@ -399,11 +425,19 @@ class Forgetful(Network):
 
 
 def test_a_network_that_leaves_out_a_part_is_told_so(clicks):
-    with pytest.raises(TypeError, match=r"Forgetful\(\) names the slot 'head', but its module LRModule does not hold"):
+    with pytest.raises(
+        TypeError,
+        match=r"Forgetful\(\) names the slot 'head', but its module LRModule does not hold",
+    ):
         fit(Forgetful(), Trivial("head"), clicks)
     with pytest.raises(TypeError, match="does not hold the part"):
-        known = {"head": {"method": "Trivial", "params": {"slot": "head"}, "calls": 1}, "network": {"network": "LR"}}
-        CTRClassifier.from_architecture(known, **OPTIONS).set_params(network=Forgetful()).fit(*clicks)
+        known = {
+            "head": {"method": "Trivial", "params": {"slot": "head"}, "calls": 1},
+            "network": {"network": "LR"},
+        }
+        CTRClassifier.from_architecture(known, **OPTIONS).set_params(network=Forgetful()).fit(
+            *clicks
+        )
 
 
 @pytest.mark.parametrize("last", ["scratch", "rewind", "keep"])
@@ -424,8 +458,16 @@ def test_each_part_keeps_its_own_retrain_kind(first, last, clicks, monkeypatch):
 
     monkeypatch.setattr(_search_phase, "SearchProblem", Problem)
     monkeypatch.setattr(_base.FieldEstimator, "_train", spy)
-    fit(AutoInt(hidden_units=()), [Trivial("embedding", retrain=first), Trivial("head", retrain=last)], clicks)
-    rules = {"embedding.table.weight": (first, 0), "head.layer.weight": (last, 1), "out.weight": (last, 1)}
+    fit(
+        AutoInt(hidden_units=()),
+        [Trivial("embedding", retrain=first), Trivial("head", retrain=last)],
+        clicks,
+    )
+    rules = {
+        "embedding.table.weight": (first, 0),
+        "head.layer.weight": (last, 1),
+        "out.weight": (last, 1),
+    }
     for name, (rule, number) in rules.items():
         problem = searches[number]
         sources = {"rewind": problem.initial_state[name], "keep": problem.final_state[name]}
@@ -442,18 +484,34 @@ def test_a_loss_keeps_its_weights_if_it_says_so(clicks, monkeypatch):
         MADE.clear()
         fit(FM(), Trivial("loss", retrain=retrain), clicks)
         starts[retrain] = MADE[-1].starts[0][0].item()
-        assert math.isclose(starts[retrain], MADE[0].scale.item() if retrain == "keep" else 1.0, rel_tol=1e-6)
+        assert math.isclose(
+            starts[retrain], MADE[0].scale.item() if retrain == "keep" else 1.0, rel_tol=1e-6
+        )
     assert starts["keep"] > 1.01
 
 
 def test_hooks_and_unrolled_steps_know_the_loss(clicks):
     """The loss's own weights have no decay, and take part in what is validated, averaged and restored."""
     X, y = clicks
-    model = fit(FM(), Trivial("loss", 1.0), clicks, averaging=0.9, max_epochs=3, early_stopping=True, weight_decay=0.1)
+    model = fit(
+        FM(),
+        Trivial("loss", 1.0),
+        clicks,
+        averaging=0.9,
+        max_epochs=3,
+        early_stopping=True,
+        weight_decay=0.1,
+    )
     assert 1.0 < model._loss_part_.scale.item() < 2.0
-    net = FieldNet(model.net_.module_, MADE[-1], reference=BinaryLogLoss(), weight_decay=0.1, lr=0.1).initialize()
+    net = FieldNet(
+        model.net_.module_, MADE[-1], reference=BinaryLogLoss(), weight_decay=0.1, lr=0.1
+    ).initialize()
     groups = [g for g in net.optimizer_.param_groups if g.get("of_loss")]
-    assert len(groups) == 1 and groups[0]["weight_decay"] == 0.0 and groups[0]["params"] == [MADE[-1].scale]
+    assert (
+        len(groups) == 1
+        and groups[0]["weight_decay"] == 0.0
+        and groups[0]["params"] == [MADE[-1].scale]
+    )
     net.retune(0.2, 0.3, 0.4)
     assert groups[0]["weight_decay"] == 0.0 and groups[0]["lr"] == 0.2
     assert any(p is MADE[-1].scale for p in net.weights_) and "1.scale" in net.trained.state_dict()

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_autorec.engine import EncodedTensors, FieldNet, TrainingBatches, TrainingPlan, forward_in_chunks, train
+from sklearn_autorec.engine import (
+    EncodedTensors,
+    FieldNet,
+    TrainingBatches,
+    TrainingPlan,
+    forward_in_chunks,
+    train,
+)
 from sklearn_autorec.exceptions import ConvergenceWarning, NonFiniteLossError
 from sklearn_autorec.networks import FM, DeepFM
 from sklearn_autorec.nn import BinaryLogLoss, BuildContext
@@ -21,7 +28,11 @@ def context(**changes):
 def data(n=300, seed=0):
     generator = torch.Generator().manual_seed(seed)
     ids = torch.stack(
-        [torch.randint(2, 7, (n,), generator=generator), torch.randint(2, 9, (n,), generator=generator)], 1
+        [
+            torch.randint(2, 7, (n,), generator=generator),
+            torch.randint(2, 9, (n,), generator=generator),
+        ],
+        1,
     )
     y = ((ids[:, 0] + ids[:, 1]) % 2).float()
     return EncodedTensors(ids.int(), torch.zeros(n, 0), torch.zeros(n, 0, dtype=torch.int32), y)
@@ -51,35 +62,51 @@ def test_id_dropout_replaces_the_declared_share_but_not_missing_values():
     table = data(4000)
     table.ids[:, 1] = 0
     before = table.ids.clone()
-    unknown = [(b.ids[:, 0] == 1).float().mean().item() for b in TrainingBatches(table, 500, id_dropout=0.3, seed=1)]
+    unknown = [
+        (b.ids[:, 0] == 1).float().mean().item()
+        for b in TrainingBatches(table, 500, id_dropout=0.3, seed=1)
+    ]
     # Positions are drawn with replacement, so that a share p leaves exp(-p) untouched.
     assert np.mean(unknown) == pytest.approx(1 - np.exp(-0.3), abs=0.03)
-    assert all((b.ids[:, 1] == 0).all() for b in TrainingBatches(table, 500, id_dropout=0.3, seed=1))
+    assert all(
+        (b.ids[:, 1] == 0).all() for b in TrainingBatches(table, 500, id_dropout=0.3, seed=1)
+    )
     assert torch.equal(table.ids, before)
 
 
 def test_training_learns_and_restores_the_best_epoch():
     n = net()
     result = train(
-        n, data(), TrainingPlan(epochs=30, batch_size=32, lr=0.05, patience=3, seed=0), valid=data(200, seed=5)
+        n,
+        data(),
+        TrainingPlan(epochs=30, batch_size=32, lr=0.05, patience=3, seed=0),
+        valid=data(200, seed=5),
     )
     losses = [r["valid_loss"] for r in result.history]
     assert result.best_epoch == int(np.argmin(losses)) + 1
     with torch.inference_mode():
-        final = n.get_loss(forward_in_chunks(n.module_, data(200, seed=5)), data(200, seed=5).y, X=data(200, seed=5))
+        final = n.get_loss(
+            forward_in_chunks(n.module_, data(200, seed=5)),
+            data(200, seed=5).y,
+            X=data(200, seed=5),
+        )
     assert final.item() == pytest.approx(min(losses), abs=1e-6)
     assert min(losses) < 0.3 < losses[0]
 
 
 def test_patience_counts_epochs_without_improvement():
     scores = iter([0.1, 0.5, 0.4, 0.3, 0.9])
-    plan = TrainingPlan(epochs=10, batch_size=64, patience=2, monitor=lambda y, logits, weight: next(scores))
+    plan = TrainingPlan(
+        epochs=10, batch_size=64, patience=2, monitor=lambda y, logits, weight: next(scores)
+    )
     result = train(net(), data(), plan, valid=data(50, seed=5))
     assert len(result.history) == 4 and result.best_epoch == 2
 
 
 def test_plateau_and_cosine_change_the_rate():
-    plan = TrainingPlan(epochs=4, batch_size=64, lr=0.1, lr_schedule="plateau", patience=9, monitor=lambda *a: 0.0)
+    plan = TrainingPlan(
+        epochs=4, batch_size=64, lr=0.1, lr_schedule="plateau", patience=9, monitor=lambda *a: 0.0
+    )
     rates = [r["lr"] for r in train(net(), data(), plan, valid=data(50, seed=5)).history]
     np.testing.assert_allclose(rates, [0.1, 0.1, 0.01, 0.001])
     n = net()
@@ -121,7 +148,9 @@ class Exploding(BinaryLogLoss):
 
 def test_a_loss_that_is_not_finite_stops_with_the_best_epoch():
     n = FieldNet(FM().build(context(), {}), Exploding(at=25), lr=0.05)
-    with pytest.warns(ConvergenceWarning, match=r"step 25 of epoch 3.*smaller lr \(now 0.05\).*epoch 2 are kept"):
+    with pytest.warns(
+        ConvergenceWarning, match=r"step 25 of epoch 3.*smaller lr \(now 0.05\).*epoch 2 are kept"
+    ):
         result = train(n, data(300), TrainingPlan(epochs=9, batch_size=30, lr=0.05))
     assert result.best_epoch == 2
     assert all(torch.isfinite(p).all() for p in n.module_.parameters())
@@ -222,7 +251,9 @@ def test_prediction_halves_its_chunks_when_memory_runs_out(training):
     expected = forward_in_chunks(module, table)
     small = SmallDevice(module, 80).train(training)
     assert torch.equal(forward_in_chunks(small, table), expected)
-    assert small.tried[:2] == [304, 160] and max(small.tried[3:]) <= 80 and small.training == training
+    assert (
+        small.tried[:2] == [304, 160] and max(small.tried[3:]) <= 80 and small.training == training
+    )
     with pytest.raises(torch.OutOfMemoryError):
         forward_in_chunks(SmallDevice(module, 4), table)
 
@@ -231,7 +262,10 @@ def test_training_out_of_memory_says_what_is_needed():
     fitted = net()
     fitted.initialize()
     fitted.module_ = SmallDevice(fitted.module_, 16)
-    with pytest.raises(torch.OutOfMemoryError, match=r"GiB, the rest is that of a batch: lower batch_size \(now 32\)"):
+    with pytest.raises(
+        torch.OutOfMemoryError,
+        match=r"GiB, the rest is that of a batch: lower batch_size \(now 32\)",
+    ):
         train(fitted, data(), TrainingPlan(epochs=1, batch_size=32))
 
 
@@ -243,7 +277,9 @@ def test_tables_without_columns_are_predicted_on_every_torch(n, monkeypatch):
 
     def pad(t, *args, **kwargs):  # as torch 2.6 to 2.8 do
         if not t.numel():
-            raise RuntimeError("The input size 0, plus negative padding resulted in an invalid size")
+            raise RuntimeError(
+                "The input size 0, plus negative padding resulted in an invalid size"
+            )
         return real(t, *args, **kwargs)
 
     monkeypatch.setattr(torch.nn.functional, "pad", pad)

@@ -25,7 +25,12 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_crossing import AEFE, FieldCrosser
 from sklearn_autorec.feature_crossing._aefe import _cascade
-from sklearn_autorec.feature_crossing._aefe._cascade import Cascade, Data, importances, log_likelihood
+from sklearn_autorec.feature_crossing._aefe._cascade import (
+    Cascade,
+    Data,
+    importances,
+    log_likelihood,
+)
 from sklearn_autorec.feature_crossing._aefe._pair_features import Feature
 
 SEEDS = range(5)
@@ -77,7 +82,10 @@ def test_planted_pairs_become_the_features(seed):
     ours = auc(new, y[train], aefe.transform(X[test]), y[test])
     assert best > plain + 0.1 and ours - plain > 0.8 * (best - plain)
     # The control: shuffled labels leave nothing.
-    assert AEFE(cv=2, random_state=seed).fit(X, np.random.default_rng(seed).permutation(y)).features_ == []
+    assert (
+        AEFE(cv=2, random_state=seed).fit(X, np.random.default_rng(seed).permutation(y)).features_
+        == []
+    )
 
 
 def test_without_the_machine_that_ranks_pairs_they_are_missed(monkeypatch):
@@ -102,7 +110,8 @@ def test_noise_scores_half():
 
 def test_a_column_of_unique_ids_does_not_raise_the_score():
     X, y = clicks(1, n=3000, pairs=[(1, 2)], n_fields=5)
-    key = pd.Series(np.random.default_rng(0).permutation(3000) // 2).astype("str")  # each in two rows
+    # Each in two rows.
+    key = pd.Series(np.random.default_rng(0).permutation(3000) // 2).astype("str")
     train, test = slice(0, 2200), slice(2200, None)
     forced = {
         "paradigms": ("target",),
@@ -133,7 +142,9 @@ def test_the_wrapper_scores_what_a_pipeline_would_score():
     last = [record for record in aefe.search_history_ if record["taken"]][-1]
     assert_allclose(last["score"], aefe.base_score_ + aefe.scores_.sum())
     # From outside: the pairs' target means in a pipeline, whose linear model sees one-hot columns instead of their means.
-    pipe = make_pipeline(AEFE(n_pairs=4, paradigms=("target",), cv=2, random_state=1), linear_model())
+    pipe = make_pipeline(
+        AEFE(n_pairs=4, paradigms=("target",), cv=2, random_state=1), linear_model()
+    )
     scores = cross_val_score(pipe, X, y, cv=splits, scoring="neg_log_loss")
     assert abs(scores.mean() - last["score"]) < 0.02 < 0.1 < last["score"] - aefe.base_score_
 
@@ -183,11 +194,18 @@ def test_the_stages_keep_their_books():
     assert 36 > counts["filter"] > counts["embedded"] > counts["wrapper"] == len(aefe.scores_)
     assert len(aefe.pair_scores_) == 28 and aefe.pairs_ == list(aefe.pair_scores_)[:6]
     tried = [name for record in aefe.search_history_ for name in record["features"]]
-    taken = [name for record in aefe.search_history_ if record["taken"] for name in record["features"]]
+    taken = [
+        name for record in aefe.search_history_ if record["taken"] for name in record["features"]
+    ]
     assert len(set(tried)) == len(tried) <= counts["embedded"]
     assert taken == [name for name in aefe.features_ if " x " not in name]
-    assert all(record["taken"] == (record["gain"] >= record["min_gain"]) for record in aefe.search_history_)
-    assert not any(record["taken"] for record in aefe.search_history_[-5:]) or len(tried) == counts["embedded"]
+    assert all(
+        record["taken"] == (record["gain"] >= record["min_gain"]) for record in aefe.search_history_
+    )
+    assert (
+        not any(record["taken"] for record in aefe.search_history_[-5:])
+        or len(tried) == counts["embedded"]
+    )
 
 
 def test_the_stages_can_be_set():
@@ -208,7 +226,9 @@ def test_the_stages_can_be_set():
     assert [len(r["features"]) for r in blocks.search_history_][0] == 3
     trees = DecisionTreeClassifier(max_depth=6, random_state=0)
     assert set(AEFE(selector=trees, **CHEAP).fit(X, y).crosses_) == PLANTED
-    assert set(AEFE(selector=LogisticRegression(max_iter=2000), **CHEAP).fit(X, y).crosses_) == PLANTED
+    assert (
+        set(AEFE(selector=LogisticRegression(max_iter=2000), **CHEAP).fit(X, y).crosses_) == PLANTED
+    )
     with pytest.raises(ValueError, match="feature_importances_ or coef_"):
         AEFE(selector=GaussianNB(), **CHEAP).fit(X, y)
 
@@ -219,13 +239,27 @@ def test_filter_drops_constants_and_copies():
     y = rng.integers(2, size=900)
     options = AEFE(variance_threshold=0.0, random_state=0)
     data = Data(
-        ids, {0: 6, 1: 6, 2: 3}, [Feature("mean", (0,))], np.zeros((900, 0), np.float32), y, y[:, None] * 1.0, options
+        ids,
+        {0: 6, 1: 6, 2: 3},
+        [Feature("mean", (0,))],
+        np.zeros((900, 0), np.float32),
+        y,
+        y[:, None] * 1.0,
+        options,
     )
     rows = np.arange(900)
-    cascade = Cascade(data, [(rows[:600], rows[600:])], LogisticRegression(), True, np.random.RandomState(0))
+    cascade = Cascade(
+        data, [(rows[:600], rows[600:])], LogisticRegression(), True, np.random.RandomState(0)
+    )
     count, share = Feature("count", (0, 1)), Feature("share", (0, 2))
     kept = cascade.filtered(
-        [count, Feature("count", (1, 0)), share, Feature("nunique", (0, 1)), Feature("share", (0, 1))]
+        [
+            count,
+            Feature("count", (1, 0)),
+            share,
+            Feature("nunique", (0, 1)),
+            Feature("share", (0, 1)),
+        ]
     )
     assert kept == [count, Feature("share", (0, 1))]  # a copy, a constant share, 4 partners each
 
@@ -252,7 +286,9 @@ def test_time_up_leaves_a_usable_transformer(monkeypatch):
     found = []
     for n_calls in (5, 45, 50, 10_000):
         calls = itertools.count()
-        clock = SimpleNamespace(monotonic=lambda c=calls, n=n_calls: math.inf if next(c) >= n else -math.inf)
+        clock = SimpleNamespace(
+            monotonic=lambda c=calls, n=n_calls: math.inf if next(c) >= n else -math.inf
+        )
         monkeypatch.setattr(_cascade, "time", clock)
         aefe = AEFE(max_time=60, **CHEAP).fit(X, y)
         taken = [f for f in aefe.features_ if " x " not in f]
@@ -343,7 +379,9 @@ def test_more_columns_than_rows():
     y = (X["c7"] != X["c70"]).to_numpy()
     aefe = AEFE(random_state=0)
     new = aefe.fit_transform(X, y)
-    assert new.shape == (100, 110 + len(aefe.features_)) and len(aefe.pair_scores_) == 110 * 109 // 2
+    assert (
+        new.shape == (100, 110 + len(aefe.features_)) and len(aefe.pair_scores_) == 110 * 109 // 2
+    )
     assert np.isfinite(new[aefe.features_].to_numpy()).all()
 
 
@@ -359,7 +397,10 @@ def test_a_column_of_a_new_name_is_refused():
     X = X.rename(columns={"f7": "f1 x f2"})
     with pytest.raises(ValueError, match="already has a column 'f1 x f2'"):
         AEFE(random_state=0).fit(X, y)
-    assert AEFE(append=False, random_state=0).fit(X, y).transform(X).columns.tolist().count("f1 x f2") == 1
+    assert (
+        AEFE(append=False, random_state=0).fit(X, y).transform(X).columns.tolist().count("f1 x f2")
+        == 1
+    )
 
 
 @pytest.mark.parametrize("container", ["numpy", "list", "polars", "pyarrow"])
@@ -409,7 +450,11 @@ def test_set_output_names_and_from_estimator():
     X, y = clicks(0, n=1200)
     aefe = AEFE(**CHEAP)
     new = aefe.fit_transform(X, y)
-    assert aefe.get_feature_names_out().tolist() == new.columns.tolist() == [*X.columns, *aefe.features_]
+    assert (
+        aefe.get_feature_names_out().tolist()
+        == new.columns.tolist()
+        == [*X.columns, *aefe.features_]
+    )
     codes = OrdinalEncoder().fit_transform(X)
     out = AEFE(**CHEAP, append=False).set_output(transform="pandas").fit_transform(codes, y)
     assert isinstance(out, pd.DataFrame) and "mean(y | x1, x2)" in out.columns

@@ -22,7 +22,11 @@ from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_crossing import AutoCross, FieldCrosser
 from sklearn_autorec.feature_crossing._autocross import _cross_search
 from sklearn_autorec.feature_crossing._autocross._cross_search import CrossSearch, Fold
-from sklearn_autorec.feature_crossing._autocross._fieldwise import AdditiveModel, fit_field, row_loss
+from sklearn_autorec.feature_crossing._autocross._fieldwise import (
+    AdditiveModel,
+    fit_field,
+    row_loss,
+)
 from sklearn_autorec.feature_crossing._autocross._preparing import split_rows
 from sklearn_autorec.inspection import SearchHistoryDisplay
 
@@ -77,7 +81,9 @@ def test_the_auto_level_holds_over_many_noise_tables(n_folds):
     assert found[0.0] >= 15  # what keeps them out is the least gain
 
 
-@pytest.mark.parametrize("options", [{"scoring": "roc_auc"}, {"beam_width": 3}, {"n_blocks": 4}, {"l2": 2.0}])
+@pytest.mark.parametrize(
+    "options", [{"scoring": "roc_auc"}, {"beam_width": 3}, {"n_blocks": 4}, {"l2": 2.0}]
+)
 def test_other_ways_of_searching_find_them_too(options):
     X, y, _ = planted_crosses(1)
     assert set(AutoCross(random_state=1, **options).fit(X, y).crosses_) == PLANTED
@@ -105,11 +111,17 @@ def test_the_unit_of_numbers_does_not_matter(unit):
     assert_allclose(other.base_score_, unit**2 * one.base_score_, rtol=1e-6)
     least = 1.01 * one.scores_.max()  # min_gain is in the same unit as the scores
     assert AutoCross(random_state=0, min_gain=least * unit**2).fit(X, unit * y).crosses_ == []
-    assert AutoCross(random_state=0, max_crosses=1, min_gain=least * unit**2 / 2).fit(X, unit * y).crosses_
+    assert (
+        AutoCross(random_state=0, max_crosses=1, min_gain=least * unit**2 / 2)
+        .fit(X, unit * y)
+        .crosses_
+    )
 
 
 def test_eight_pairs_with_missing_cells():
-    X, y, truth = make_ctr(20_000, n_fields=9, cardinality=10, pairs=8, missing_rate=0.02, random_state=1)
+    X, y, truth = make_ctr(
+        20_000, n_fields=9, cardinality=10, pairs=8, missing_rate=0.02, random_state=1
+    )
     # (Where a cell is missing, the effects of the others are flatter: pairs that share a field are triples as well.)
     cross = AutoCross(max_order=2, random_state=0).fit(X, y)
     assert {tuple(int(name[1:]) for name in pair) for pair in cross.crosses_} == set(truth.pairs)
@@ -122,7 +134,9 @@ def test_a_wider_beam_sees_past_the_best_first_step():
     signs = 2 * X - 1
     pair, other, triple = signs[:, :2].prod(1), signs[:, 2:4].prod(1), signs[:, 2:5].prod(1)
     y = (rng.random(16_000) < expit(0.8 * pair + 0.6 * other + 1.2 * triple)).astype(int)
-    greedy, wide = (AutoCross(max_crosses=2, beam_width=w, random_state=0).fit(X, y) for w in (1, 2))
+    greedy, wide = (
+        AutoCross(max_crosses=2, beam_width=w, random_state=0).fit(X, y) for w in (1, 2)
+    )
     assert greedy.crosses_ == [("x0", "x1"), ("x2", "x3")]
     assert wide.crosses_ == [("x2", "x3"), ("x2", "x3", "x4")]
     assert wide.scores_.sum() > greedy.scores_.sum() + 0.02
@@ -161,7 +175,9 @@ def test_halving_doubles_the_rows_and_halves_the_candidates():
 def search(seed=0, **options):
     X, y, _ = planted_crosses(seed, n=4000)
     ids = {i: pd.factorize(X[name])[0] for i, name in enumerate(X)}
-    return ids, CrossSearch(ids, dict.fromkeys(ids, 8), y.astype(float), [Fold(3000, 4000)], AutoCross(**options), True)
+    return ids, CrossSearch(
+        ids, dict.fromkeys(ids, 8), y.astype(float), [Fold(3000, 4000)], AutoCross(**options), True
+    )
 
 
 def test_a_candidate_is_scored_on_the_offset_of_the_others():
@@ -170,7 +186,9 @@ def test_a_candidate_is_scored_on_the_offset_of_the_others():
     state, _ = found.run()
     keys = ids[1] * 8 + ids[2]
     weights = fit_field(keys[:3000], 64, found.y[:3000], model.eta[:3000], True, 1.0, 4)
-    before, after = (row_loss(found.y, e, True)[3000:] for e in (model.eta, model.eta + weights[keys]))
+    before, after = (
+        row_loss(found.y, e, True)[3000:] for e in (model.eta, model.eta + weights[keys])
+    )
     state.models, state.crosses = [model], ()
     found.pool.candidates((), 2)
     passed, _ = found._halve(state, [(1, 2), (6, 7)])
@@ -183,9 +201,12 @@ def test_a_candidate_is_scored_on_the_offset_of_the_others():
 def test_gains_are_those_of_the_metrics():
     rng = np.random.default_rng(0)
     folds = [
-        (y := rng.integers(2, size=n).astype(float), rng.normal(size=n), rng.normal(size=n) + y) for n in (300, 500)
+        (y := rng.integers(2, size=n).astype(float), rng.normal(size=n), rng.normal(size=n) + y)
+        for n in (300, 500)
     ]
-    loss, auc = (search(scoring=scoring)[1]._scored((1, 2), folds) for scoring in ("log_loss", "roc_auc"))
+    loss, auc = (
+        search(scoring=scoring)[1]._scored((1, 2), folds) for scoring in ("log_loss", "roc_auc")
+    )
     gains = [roc_auc_score(y, after) - roc_auc_score(y, before) for y, before, after in folds]
     assert_allclose(auc.gain, np.mean(gains))
     y, before, after = (np.concatenate(parts) for parts in zip(*folds, strict=True))
@@ -194,7 +215,9 @@ def test_gains_are_those_of_the_metrics():
     assert_allclose([loss.t, auc.t], difference.mean() / difference.std() * np.sqrt(800))
 
 
-@pytest.mark.parametrize("n_folds, n, sizes", [(1, 103, [26]), (4, 103, [26, 26, 26, 25]), (50, 40, [5] * 8)])
+@pytest.mark.parametrize(
+    "n_folds, n, sizes", [(1, 103, [26]), (4, 103, [26, 26, 26, 25]), (50, 40, [5] * 8)]
+)
 def test_rows_are_held_out_in_turn(n_folds, n, sizes):
     y = np.zeros(n)
     y[: n // 5] = 1
@@ -222,7 +245,12 @@ def test_scales_lead_to_the_weights_of_the_search():
     assert all(cross.scales_[f"f{k}"] < 0.1 for k in (1, 2, 6, 7))
     loss = {}
     for scale in (True, False):
-        pipe = Pipeline([("cross", cross.set_params(scale=scale)), ("clf", LogisticRegression(solver="newton-cg"))])
+        pipe = Pipeline(
+            [
+                ("cross", cross.set_params(scale=scale)),
+                ("clf", LogisticRegression(solver="newton-cg")),
+            ]
+        )
         pipe.fit(X[:12_000], y[:12_000])
         loss[scale] = log_loss(y[12_000:], pipe.predict_proba(X[12_000:])[:, 1])
         values = set(pipe[0].transform(X[:1]).data.tolist())
@@ -235,7 +263,9 @@ def test_scales_lead_to_the_weights_of_the_search():
 
 def test_orders_and_numbers_are_bounded():
     X, y, _ = planted_crosses(0)
-    assert set(AutoCross(max_order=2, random_state=0).fit(X, y).crosses_) == PLANTED - {("f3", "f4", "f5")}
+    assert set(AutoCross(max_order=2, random_state=0).fit(X, y).crosses_) == PLANTED - {
+        ("f3", "f4", "f5")
+    }
     assert len(AutoCross(max_crosses=1, random_state=0).fit(X, y).crosses_) == 1
     none = AutoCross(max_crosses=0, random_state=0).fit(X, y)
     assert none.crosses_ == [] and len(none.scores_) == 0 and none.transform(X).equals(X)
@@ -273,7 +303,11 @@ def test_numeric_columns_choose_their_granularity():
     cross = AutoCross(n_bins=(2, 10, 40), random_state=0).fit(X, y)
     assert cross.n_bins_["fine"] == 40 and cross.n_bins_["coarse"] == 2
     assert cross.crosses_ == [("coarse", "other")]
-    assert cross.crosser_.n_bins == cross.n_bins_ and set(cross.n_bins_) == {"fine", "coarse", "noise"}
+    assert cross.crosser_.n_bins == cross.n_bins_ and set(cross.n_bins_) == {
+        "fine",
+        "coarse",
+        "noise",
+    }
     alone = FieldCrosser.from_estimator(cross).fit_transform(X)
     pd.testing.assert_frame_equal(alone, cross.transform(X))
     assert AutoCross(n_bins=5, random_state=0).fit(X, y).n_bins_["fine"] == 5
@@ -313,7 +347,11 @@ def test_few_rows_of_a_class_do_not_make_crosses(rate, scoring):
         rng = np.random.default_rng(seed)
         n = 60 if rate == 0.5 else 1000
         X, y = rng.integers(3, size=(n, 12)), rng.random(n) < rate
-        found += bool(AutoCross(random_state=seed, scoring=scoring, max_crosses=1, n_folds=1).fit(X, y).crosses_)
+        found += bool(
+            AutoCross(random_state=seed, scoring=scoring, max_crosses=1, n_folds=1)
+            .fit(X, y)
+            .crosses_
+        )
     assert found <= 2
 
 
@@ -417,7 +455,9 @@ def test_text_labels_pickle_and_clone():
 
 def test_in_front_of_logistic_regression():
     X, y, _ = planted_crosses(0)
-    pipe = Pipeline([("cross", AutoCross(output="onehot", random_state=0)), ("clf", LogisticRegression())])
+    pipe = Pipeline(
+        [("cross", AutoCross(output="onehot", random_state=0)), ("clf", LogisticRegression())]
+    )
     train, test = slice(0, 12_000), slice(12_000, None)
     auc = {}
     for limit in (0, 10):
@@ -426,10 +466,14 @@ def test_in_front_of_logistic_regression():
     assert auc[10] > auc[0] + 0.1
     # A row alone has the prediction it has in the table.
     many = pipe.predict_proba(X[test][:20])
-    assert_allclose(np.vstack([pipe.predict_proba(X[test][i : i + 1]) for i in range(20)]), many, rtol=1e-12)
+    assert_allclose(
+        np.vstack([pipe.predict_proba(X[test][i : i + 1]) for i in range(20)]), many, rtol=1e-12
+    )
     names = pipe[0].get_feature_names_out()
     assert len(names) == pipe[-1].coef_.shape[1]
-    grid = GridSearchCV(pipe, {"cross__max_crosses": [0, 3]}, cv=2, scoring="neg_log_loss").fit(X[train], y[train])
+    grid = GridSearchCV(pipe, {"cross__max_crosses": [0, 3]}, cv=2, scoring="neg_log_loss").fit(
+        X[train], y[train]
+    )
     assert grid.best_params_ == {"cross__max_crosses": 3}
 
 
@@ -440,8 +484,12 @@ def test_in_front_of_a_network():
     train, test = slice(0, 12_000), slice(12_000, None)
     pipe.fit(X[train], y[train])
     encoder = pipe[-1].encoder_
-    assert encoder.field_names_[: len(encoder.categorical_)][-3:] == [" x ".join(c) for c in pipe[0].crosses_]
+    assert encoder.field_names_[: len(encoder.categorical_)][-3:] == [
+        " x ".join(c) for c in pipe[0].crosses_
+    ]
     plain = clone(model).fit(X[train], y[train])
-    gain = log_loss(y[test], plain.predict_proba(X[test])) - log_loss(y[test], pipe.predict_proba(X[test]))
+    gain = log_loss(y[test], plain.predict_proba(X[test])) - log_loss(
+        y[test], pipe.predict_proba(X[test])
+    )
     assert gain > 0.05
     assert_array_equal(pipe[0].transform(X[:5]).columns[: X.shape[1]], X.columns)

@@ -16,7 +16,12 @@ from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_crossing import FieldCrosser
 from sklearn_autorec.feature_crossing._combinations import Combinations, combine, scramble
-from sklearn_autorec.feature_crossing._reading import bin_names, bins_of, checked_encoder, column_edges
+from sklearn_autorec.feature_crossing._reading import (
+    bin_names,
+    bins_of,
+    checked_encoder,
+    column_edges,
+)
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.preprocessing import FieldEncoder
 
@@ -40,7 +45,10 @@ def X():
 
 def crossed(table, columns):
     """Combinations of a row, as tuples; None where all is missing."""
-    rows = [tuple(None if pd.isna(v) else v for v in row) for row in table[columns].itertuples(index=False)]
+    rows = [
+        tuple(None if pd.isna(v) else v for v in row)
+        for row in table[columns].itertuples(index=False)
+    ]
     return [None if all(v is None for v in row) else row for row in rows]
 
 
@@ -49,7 +57,10 @@ def test_ids_are_those_of_counted_tuples(X):
     out = crosser.transform(X)
     assert out.columns.tolist() == [*X.columns, "user x day", "user x day x shop"]
     pd.testing.assert_frame_equal(out[X.columns], X)
-    for columns, name in ((["user", "day"], "user x day"), (["user", "day", "shop"], "user x day x shop")):
+    for columns, name in (
+        (["user", "day"], "user x day"),
+        (["user", "day", "shop"], "user x day x shop"),
+    ):
         rows, ids = crossed(X, columns), out[name].to_numpy()
         counts = Counter(row for row in rows if row is not None)
         kept = {row for row, count in counts.items() if count >= 12}
@@ -59,13 +70,17 @@ def test_ids_are_those_of_counted_tuples(X):
         assert len(set(known.values())) == len(known) == len(kept)
         assert all(known[row] == k for row, k in zip(rows, ids.tolist(), strict=True) if k > 1)
         by_id = [counts[row] for row in sorted(known, key=known.get)]
-        assert by_id == sorted(by_id, reverse=True) and set(known.values()) == set(range(2, 2 + len(kept)))
+        assert by_id == sorted(by_id, reverse=True) and set(known.values()) == set(
+            range(2, 2 + len(kept))
+        )
         assert 1 in ids or name == "user x day"
 
 
 def test_what_was_not_seen_has_an_id_of_its_own_and_missing_is_a_value(X):
     train = pd.DataFrame({"user": ["ann", "bob", None, None], "day": ["mon", "tue", "tue", None]})
-    new = pd.DataFrame({"user": ["ann", "zoe", None, None, "bob"], "day": ["tue", "mon", "tue", None, None]})
+    new = pd.DataFrame(
+        {"user": ["ann", "zoe", None, None, "bob"], "day": ["tue", "mon", "tue", None, None]}
+    )
     crosser = FieldCrosser([(0, 1)], min_count=1, append=False).fit(train)
     ids = crosser.transform(new)["user x day"].tolist()
     assert ids[:2] == [1, 1] and ids[2] > 1 and ids[3] == 0 and ids[4] == 1
@@ -118,10 +133,13 @@ def test_beyond_max_ids_combinations_are_hashed(X):
 
 
 def binned(x, n_bins):
-    encoder = checked_encoder(None).set_params(categorical_features=None)  # few values would be ids as well
+    # Few values would be ids as well.
+    encoder = checked_encoder(None).set_params(categorical_features=None)
     table = encoder.fit_encode(x[:, None])
     edges = column_edges(encoder, [0], [n_bins])[0]
-    return bins_of(table.numeric[:, 0], table.numeric[:, 1] > 0, edges), bin_names(encoder._fields[0], edges)
+    return bins_of(table.numeric[:, 0], table.numeric[:, 1] > 0, edges), bin_names(
+        encoder._fields[0], edges
+    )
 
 
 def test_bins_hold_equally_many_rows():
@@ -167,7 +185,9 @@ def test_few_values_have_a_bin_each():
 
 
 def test_bins_follow_the_parameter_and_have_readable_names(X):
-    crosser = FieldCrosser([("user", "age")], n_bins={"age": 4}, output="onehot", min_count=1).fit(X)
+    crosser = FieldCrosser([("user", "age")], n_bins={"age": 4}, output="onehot", min_count=1).fit(
+        X
+    )
     names = crosser.get_feature_names_out()
     matrix = pd.DataFrame(crosser.transform(X).toarray(), columns=names)
     ages = [name for name in names if name.startswith(("age=[", "age=< ", "age=>="))]
@@ -176,7 +196,9 @@ def test_bins_follow_the_parameter_and_have_readable_names(X):
     inside = (X["age"] >= edges[0]) & (X["age"] < edges[1])
     assert (matrix[ages[1]].to_numpy() == inside).mean() > 0.98  # edges are rounded
     assert (matrix["age=<missing>"].to_numpy() == X["age"].isna()).all()
-    both = {name for name in names if name.startswith("user x age=ann x ") and "missing" not in name}
+    both = {
+        name for name in names if name.startswith("user x age=ann x ") and "missing" not in name
+    }
     assert both == {name.replace("age=", "user x age=ann x ") for name in ages}
 
 
@@ -185,11 +207,15 @@ def test_one_hot_is_the_indicator_of_every_column_and_cross(X):
     crosser = FieldCrosser([("user", "day")], output="onehot")
     matrix = crosser.fit_transform(X)
     assert sparse.issparse(matrix) and matrix.format == "csr" and matrix.dtype == np.float64
-    assert matrix.shape == (len(X), len(crosser.get_feature_names_out())) and matrix.has_sorted_indices
+    assert (
+        matrix.shape == (len(X), len(crosser.get_feature_names_out())) and matrix.has_sorted_indices
+    )
     assert (matrix.toarray().sum(1) == 5).all() and matrix.nnz == 5 * len(X)
     named = pd.DataFrame(matrix.toarray(), columns=crosser.get_feature_names_out())
     assert_array_equal(named["user=ann"], (X["user"] == "ann").to_numpy(float))
-    assert_array_equal(named["user x day=ann x mon"], ((X["user"] == "ann") & (X["day"] == "mon")).to_numpy(float))
+    assert_array_equal(
+        named["user x day=ann x mon"], ((X["user"] == "ann") & (X["day"] == "mon")).to_numpy(float)
+    )
     crosses = FieldCrosser([("user", "day")], output="onehot", append=False).fit(X)
     assert_array_equal(crosses.transform(X).indices, ids)
     assert (crosses.transform(X) != matrix[:, -crosses.n_ids_[0] :]).nnz == 0
@@ -199,9 +225,14 @@ def test_one_hot_is_the_indicator_of_every_column_and_cross(X):
 def test_scales_multiply_indicators(X):
     scales = {"user": 0.5, "user x day": 3.0, "shop": 0.0}
     crosser = FieldCrosser([("user", "day")], output="onehot", scales=scales)
-    matrix, plain = crosser.fit_transform(X), FieldCrosser([("user", "day")], output="onehot").fit_transform(X)
+    matrix, plain = (
+        crosser.fit_transform(X),
+        FieldCrosser([("user", "day")], output="onehot").fit_transform(X),
+    )
     names = [name.split("=")[0] for name in crosser.get_feature_names_out()]
-    assert_array_equal(matrix.toarray(), plain.toarray() * [scales.get(name, 1.0) for name in names])
+    assert_array_equal(
+        matrix.toarray(), plain.toarray() * [scales.get(name, 1.0) for name in names]
+    )
     assert (
         FieldCrosser([("user", "day")], scales=scales)
         .fit(X)
@@ -212,9 +243,13 @@ def test_scales_multiply_indicators(X):
 
 
 def test_sequences_become_counts_and_cannot_be_crossed(X):
-    table = pd.DataFrame({"user": ["a", "b", "a"], "seen": [["x", "y", "x"], [], None], "day": ["m", "m", "t"]})
+    table = pd.DataFrame(
+        {"user": ["a", "b", "a"], "seen": [["x", "y", "x"], [], None], "day": ["m", "m", "t"]}
+    )
     crosser = FieldCrosser([("user", "day")], output="onehot", min_count=1).fit(table)
-    named = pd.DataFrame(crosser.transform(table).toarray(), columns=crosser.get_feature_names_out())
+    named = pd.DataFrame(
+        crosser.transform(table).toarray(), columns=crosser.get_feature_names_out()
+    )
     assert named["seen=x"].tolist() == [2, 0, 0] and named["seen=y"].tolist() == [1, 0, 0]
     assert named["seen=<missing>"].tolist() == [0, 0, 0]
     out = FieldCrosser([("user", "day")]).fit_transform(table)
@@ -225,10 +260,17 @@ def test_sequences_become_counts_and_cannot_be_crossed(X):
 
 def test_each_sequence_column_has_places_of_its_own():
     table = pd.DataFrame(
-        {"user": ["a", "b"], "day": ["m", "t"], "seen": [["x"], ["x", "y"]], "liked": [["z", "z"], []]}
+        {
+            "user": ["a", "b"],
+            "day": ["m", "t"],
+            "seen": [["x"], ["x", "y"]],
+            "liked": [["z", "z"], []],
+        }
     )
     crosser = FieldCrosser([("user", "day")], output="onehot", min_count=1).fit(table)
-    named = pd.DataFrame(crosser.transform(table).toarray(), columns=crosser.get_feature_names_out())
+    named = pd.DataFrame(
+        crosser.transform(table).toarray(), columns=crosser.get_feature_names_out()
+    )
     found = named[["seen=x", "seen=y", "liked=z"]].to_numpy().tolist()
     assert found == [[1, 0, 2], [1, 1, 0]]
 
@@ -247,12 +289,19 @@ def test_tables_come_out_as_they_came_in(X, kind):
     crosser = FieldCrosser([(0, 1)]).fit(given)
     for out in (crosser.transform(given), FieldCrosser([(0, 1)]).fit_transform(given)):
         if kind in ("array", "list"):
-            assert isinstance(out, np.ndarray) and isinstance(out[0, 2], int) and out[0, 0] == table["user"][0]
+            assert (
+                isinstance(out, np.ndarray)
+                and isinstance(out[0, 2], int)
+                and out[0, 0] == table["user"][0]
+            )
             out = pd.DataFrame(out, columns=expected.columns)
         else:
             assert type(out) is type(given)
             out = out.to_pandas() if kind != "pandas" else out
-        assert_array_equal(out["user x shop" if kind not in ("array", "list") else out.columns[2]], expected.iloc[:, 2])
+        assert_array_equal(
+            out["user x shop" if kind not in ("array", "list") else out.columns[2]],
+            expected.iloc[:, 2],
+        )
         assert out.shape == (len(table), 3)
     alone = FieldCrosser([(0, 1)], append=False).fit(given).transform(given)
     assert alone.shape == (len(table), 1)
@@ -260,7 +309,13 @@ def test_tables_come_out_as_they_came_in(X, kind):
 
 def test_set_output_and_names(X):
     crosser = FieldCrosser([(0, 3)]).set_output(transform="pandas").fit(X.to_numpy(dtype=object))
-    assert crosser.transform(X.to_numpy(dtype=object)).columns.tolist() == ["x0", "x1", "x2", "x3", "x0 x x3"]
+    assert crosser.transform(X.to_numpy(dtype=object)).columns.tolist() == [
+        "x0",
+        "x1",
+        "x2",
+        "x3",
+        "x0 x x3",
+    ]
     assert crosser.crosses_ == [("x0", "x3")]
     names = crosser.get_feature_names_out(["a", "b", "c", "d"])
     assert names.tolist() == ["a", "b", "c", "d", "a x d"]
@@ -278,7 +333,9 @@ def test_only_the_columns_of_the_crosses_are_read(X):
 
 def test_the_encoder_tells_how_columns_are_read(X):
     encoder = FieldEncoder(categorical_features=["shop", "age"], sequence_features={"user": "n"})
-    crosser = FieldCrosser([("shop", "age")], encoder=encoder, n_bins=3, min_count=1).fit(X.drop(columns="day"))
+    crosser = FieldCrosser([("shop", "age")], encoder=encoder, n_bins=3, min_count=1).fit(
+        X.drop(columns="day")
+    )
     assert crosser.n_ids_[0] > 300 and not hasattr(encoder, "categories_")
     for bad in (FieldEncoder(numeric="standard"), make_pipeline(FieldEncoder(), FieldEncoder())):
         with pytest.raises(ValueError, match="encoder|numeric"):
@@ -301,9 +358,17 @@ def test_pickle_gives_the_same_ids_and_leaves_look_up_tables_out(X):
 
 def test_odd_columns():
     X = pd.DataFrame(
-        {"none": [None] * 6, "nan": [np.nan] * 6, "one": ["a"] * 6, "two": list("ababab"), "big": [10**30] * 6}
+        {
+            "none": [None] * 6,
+            "nan": [np.nan] * 6,
+            "one": ["a"] * 6,
+            "two": list("ababab"),
+            "big": [10**30] * 6,
+        }
     )
-    crosser = FieldCrosser([("none", "nan"), ("none", "two"), ("one", "two"), ("nan", "big")]).fit(X)
+    crosser = FieldCrosser([("none", "nan"), ("none", "two"), ("one", "two"), ("nan", "big")]).fit(
+        X
+    )
     out = crosser.transform(X)
     assert out["none x nan"].tolist() == [0] * 6
     assert out["none x two"].tolist() == out["one x two"].tolist() == [2, 3] * 3
@@ -344,7 +409,10 @@ def test_bad_crosses_are_refused(X, crosses, message):
         ({"n_bins": {"no": 3}}, "n_bins has 'no'"),
         ({"output": "dense"}, "output"),
         ({"scales": {"nobody": 1.0}}, "scales has 'nobody', which is neither a column nor a cross"),
-        ({"scales": {"user": -1.0}}, "scales must be finite numbers of at least 0, got -1.0 for 'user'"),
+        (
+            {"scales": {"user": -1.0}},
+            "scales must be finite numbers of at least 0, got -1.0 for 'user'",
+        ),
         ({"scales": {"user": np.inf}}, "scales must be finite"),
     ],
 )
@@ -366,7 +434,12 @@ def test_bad_tables_are_refused(X):
 def test_what_a_search_found_becomes_columns():
     X, y, _ = make_ctr(3000, n_fields=4, cardinality=6, pairs=[(0, 1)], random_state=0)
     model = CTRClassifier(
-        network="fm", search=AutoFIS(max_interactions=1), lr=0.01, max_epochs=2, random_state=0, device="cpu"
+        network="fm",
+        search=AutoFIS(max_interactions=1),
+        lr=0.01,
+        max_epochs=2,
+        random_state=0,
+        device="cpu",
     ).fit(X, y)
     crosser = FieldCrosser.from_estimator(model, output="onehot", min_count=3)
     assert crosser.crosses == [("f0", "f1")] and crosser.min_count == 3

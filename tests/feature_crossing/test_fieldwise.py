@@ -20,7 +20,9 @@ from sklearn_autorec.feature_crossing._autocross._fieldwise import (
 @pytest.fixture
 def table():
     rng = np.random.default_rng(0)
-    ids = np.column_stack([rng.integers(5, size=3000), rng.integers(7, size=3000), rng.integers(3, size=3000)])
+    ids = np.column_stack(
+        [rng.integers(5, size=3000), rng.integers(7, size=3000), rng.integers(3, size=3000)]
+    )
     ids[:, 2] = np.where(rng.random(3000) < 0.7, ids[:, 0] % 3, ids[:, 2])  # correlated fields
     effects = [rng.normal(size=5), rng.normal(size=7), rng.normal(size=3)]
     eta = sum(e[c] for e, c in zip(effects, ids.T, strict=True)) - 1
@@ -136,7 +138,9 @@ def test_spreads_as_scales_lead_linear_models_to_the_same_weights(table, logisti
 def test_losses_and_placements_are_those_of_sklearn(table):
     ids, y, _ = table
     eta = np.linspace(-30, 30, len(y)).round()  # ties, and logits at which a plain formula fails
-    assert_allclose(row_loss(y, eta, True).mean(), log_loss(y, expit(np.clip(eta, -30, 30))), rtol=1e-5)
+    assert_allclose(
+        row_loss(y, eta, True).mean(), log_loss(y, expit(np.clip(eta, -30, 30))), rtol=1e-5
+    )
     places = placements(y, eta)
     for value in (0, 1):
         assert_allclose(places[y == value].mean(), roc_auc_score(y, eta))

@@ -30,7 +30,8 @@ from sklearn_autorec.feature_crossing._threads import one_thread
 SEEDS = range(5)
 FAST = {"n_instances": 16, "n_perturbations": 200, "max_epochs": 40, "random_state": 0}
 
-SLOWER = FAST | {"n_instances": 24, "n_perturbations": 400, "max_epochs": 100}  # second derivatives need it
+# Second derivatives need it.
+SLOWER = FAST | {"n_instances": 24, "n_perturbations": 400, "max_epochs": 100}
 
 
 class Formula(RegressorMixin, BaseEstimator):
@@ -106,16 +107,29 @@ def test_a_formula_is_read(detector):
     glider = of_formula(two_pairs, numbers(), detector=detector, **SLOWER)
     assert set(glider.crosses_[:2]) == {("x1", "x2"), ("x4", "x5")}
     assert glider.scores_[1] > 4 * glider.scores_[2]
-    assert glider.interactions_ == glider.crosses_ == list(glider.interaction_scores_)[: len(glider.crosses_)]
-    assert_allclose(glider.scores_, list(glider.interaction_scores_.values())[: len(glider.crosses_)])
-    assert glider.interaction_counts_["x1", "x2"] >= 18 and max(glider.interaction_counts_.values()) <= 24
-    assert list(glider.interaction_scores_.values()) == sorted(glider.interaction_scores_.values(), reverse=True)
+    assert (
+        glider.interactions_
+        == glider.crosses_
+        == list(glider.interaction_scores_)[: len(glider.crosses_)]
+    )
+    assert_allclose(
+        glider.scores_, list(glider.interaction_scores_.values())[: len(glider.crosses_)]
+    )
+    assert (
+        glider.interaction_counts_["x1", "x2"] >= 18
+        and max(glider.interaction_counts_.values()) <= 24
+    )
+    assert list(glider.interaction_scores_.values()) == sorted(
+        glider.interaction_scores_.values(), reverse=True
+    )
 
 
 def test_a_sum_has_no_crosses():
     X = numbers()
     glider = of_formula(lambda Z: Z @ np.arange(7.0), X)
-    assert glider.crosses_ == [] and glider.interaction_scores_ == {} and glider.scores_.shape == (0,)
+    assert (
+        glider.crosses_ == [] and glider.interaction_scores_ == {} and glider.scores_.shape == (0,)
+    )
     assert_array_equal(glider.transform(X), X)
     y = (X[:, 0] + X[:, 1] > 0).astype(int)
     assert GLIDER(LogisticRegression(), **FAST).fit(X, y).crosses_ == []
@@ -145,7 +159,9 @@ def test_triples_are_found_where_asked_for():
 
 def test_several_classes_and_numbers():
     rng = np.random.default_rng(0)
-    X = pd.DataFrame({f"c{i}": pd.Categorical(rng.integers(3, size=4000).astype(str)) for i in range(5)})
+    X = pd.DataFrame(
+        {f"c{i}": pd.Categorical(rng.integers(3, size=4000).astype(str)) for i in range(5)}
+    )
     codes = np.stack([X[c].cat.codes for c in X], 1).astype(int)
     latent = codes[:, 0] + 2 * ((codes[:, 1] + codes[:, 2]) % 3)
     classes = np.array(["low", "mid", "high"])[np.digitize(latent + rng.normal(size=4000), [2, 4])]
@@ -165,7 +181,9 @@ def test_answers_are_log_odds_of_the_likeliest_class():
     p = np.array([[0.5, 0.2, 0.3], [0.1, 0.6, 0.3], [0.0, 1.0, 0.0]])
     found = answers_of(Fixed(), p, np.array([0, 0, 1]))
     assert_allclose(found, [0, np.log(0.1 / 0.9), np.log((1 - 1e-5) / 1e-5)])
-    assert_allclose(answers_of(Fixed(), p[:2, :2], np.array([0, 0])), np.log([0.2 / 0.8, 0.6 / 0.4]))
+    assert_allclose(
+        answers_of(Fixed(), p[:2, :2], np.array([0, 0])), np.log([0.2 / 0.8, 0.6 / 0.4])
+    )
     with pytest.raises(ValueError, match="two classes or more"):
         answers_of(Fixed(), p[:, :1], np.zeros(3, int))
 
@@ -195,11 +213,14 @@ def test_explained_rows_are_not_those_of_the_fit():
             return self
 
         def predict(self, X):
-            assert not any(row.tobytes() in self.seen_ for row in X[[0]])  # an instance with nothing replaced
+            # An instance with nothing replaced.
+            assert not any(row.tobytes() in self.seen_ for row in X[[0]])
             return X[:, 0] * X[:, 1]
 
     X = numbers(50)
-    GLIDER(Memory(), n_instances=1, n_perturbations=50, validation_fraction=0.3, random_state=0).fit(X, X[:, 0])
+    GLIDER(
+        Memory(), n_instances=1, n_perturbations=50, validation_fraction=0.3, random_state=0
+    ).fit(X, X[:, 0])
     assert Memory.trained == 35
 
 
@@ -207,9 +228,12 @@ def test_rare_classes_are_in_the_fit():
     X = np.random.default_rng(0).integers(3, size=(100, 4))
     y = np.array(["a"] * 60 + ["b"] * 39 + ["c"])
     for seed in range(6):
-        glider = GLIDER(DecisionTreeClassifier(max_depth=3), n_instances=2, n_perturbations=20, random_state=seed).fit(
-            X, y
-        )
+        glider = GLIDER(
+            DecisionTreeClassifier(max_depth=3),
+            n_instances=2,
+            n_perturbations=20,
+            random_state=seed,
+        ).fit(X, y)
         assert glider.estimator_.classes_.tolist() == ["a", "b", "c"]
 
 
@@ -264,17 +288,25 @@ def test_typical_cells():
 def test_other_tables(container):
     X, y, _ = clicks(0, n=3000)
     X = X.astype("str")
-    model = make_pipeline(OneHotEncoder(handle_unknown="ignore"), DecisionTreeClassifier(max_depth=8, random_state=0))
+    model = make_pipeline(
+        OneHotEncoder(handle_unknown="ignore"), DecisionTreeClassifier(max_depth=8, random_state=0)
+    )
     expected = GLIDER(model, **FAST).fit(X, y)
     if container in ("polars", "pyarrow"):
         module = pytest.importorskip(container)
         table = (module.DataFrame if container == "polars" else module.table)(X.to_dict("list"))
     else:
-        table = {"numpy": X.to_numpy(dtype="U"), "list": X.to_numpy().tolist(), "objects": X.to_numpy(dtype=object)}[
-            container
-        ]
+        table = {
+            "numpy": X.to_numpy(dtype="U"),
+            "list": X.to_numpy().tolist(),
+            "objects": X.to_numpy(dtype=object),
+        }[container]
     glider = GLIDER(model, **FAST).fit(table, y)
-    rename = (lambda c: tuple(n.replace("f", "x") for n in c)) if container in ("numpy", "list", "objects") else tuple
+    rename = (
+        (lambda c: tuple(n.replace("f", "x") for n in c))
+        if container in ("numpy", "list", "objects")
+        else tuple
+    )
     assert glider.crosses_ == [rename(c) for c in expected.crosses_]
     out = glider.transform(table)
     assert type(out) is type(table) or container == "list"
@@ -286,7 +318,13 @@ def test_numbers_alone_are_binned():
     X = pd.DataFrame(rng.normal(size=(5000, 5)), columns=list("abcde"))
     y = (rng.random(5000) < expit(3 * np.sign(X["a"] * X["b"]))).astype(int)
     glider = GLIDER(TREES, max_crosses=1, n_bins={"a": 4, "b": 6}, **FAST).fit(X, y)
-    assert glider.crosses_ == [("a", "b")] and glider.n_bins_ == {"a": 4, "b": 6, "c": 10, "d": 10, "e": 10}
+    assert glider.crosses_ == [("a", "b")] and glider.n_bins_ == {
+        "a": 4,
+        "b": 6,
+        "c": 10,
+        "d": 10,
+        "e": 10,
+    }
     out = glider.transform(X)
     assert out["a x b"].nunique() == 24
     pd.testing.assert_frame_equal(FieldCrosser.from_estimator(glider).fit_transform(X), out)
@@ -297,10 +335,14 @@ def test_odd_columns_are_survived():
     X = X.astype("str")
     X["constant"], X["none"], X["nan"] = "a", None, np.nan
     X["f6"] = X["f6"].mask(np.arange(len(X)) % 3 > 0)
-    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2)
+    codes = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2
+    )
     glider = GLIDER(make_pipeline(codes, TREES), max_crosses=30, **FAST).fit(X, y)
     assert set(glider.crosses_[:2]) == {("f1", "f2"), ("f3", "f4")}
-    assert not {"constant", "none", "nan"} & {name for cross in glider.interaction_scores_ for name in cross}
+    assert not {"constant", "none", "nan"} & {
+        name for cross in glider.interaction_scores_ for name in cross
+    }
     new = X[:40].copy()
     new["f3"], new["f2"] = "never seen", None
     out = glider.transform(new)
@@ -317,7 +359,9 @@ def test_of_two_equal_columns_one_is_crossed():
     Z = numbers()
     twice = of_formula(lambda A: A[:, 0] * A[:, 3], np.column_stack([Z[:, :3], Z[:, 0]]))
     assert twice.crosses_ == []  # a square of one column
-    assert of_formula(lambda A: A[:, 3] * A[:, 1], np.column_stack([Z[:, :3], Z[:, 0]])).crosses_[0] == ("x0", "x1")
+    assert of_formula(lambda A: A[:, 3] * A[:, 1], np.column_stack([Z[:, :3], Z[:, 0]])).crosses_[
+        0
+    ] == ("x0", "x1")
 
 
 def test_nothing_to_cross():
@@ -352,7 +396,10 @@ def test_one_and_two_processes_agree():
     X, y, _ = clicks(0, n=1000)
     X = X.apply(lambda column: column.cat.codes)
     trees = DecisionTreeClassifier(max_depth=6, random_state=0)
-    one, two = (GLIDER(trees, n_jobs=n, **{**FAST, "n_instances": 20, "n_perturbations": 60}).fit(X, y) for n in (1, 2))
+    one, two = (
+        GLIDER(trees, n_jobs=n, **{**FAST, "n_instances": 20, "n_perturbations": 60}).fit(X, y)
+        for n in (1, 2)
+    )
     assert one.crosses_ == two.crosses_ and one.interaction_scores_ == two.interaction_scores_
     assert one.interaction_counts_ == two.interaction_counts_
 
@@ -364,9 +411,17 @@ def test_pickle_clone_text_labels_and_global_state():
     assert X.equals(before) and (np.random.get_state()[1] == states[0]).all()  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), states[1])
     again = clone(glider).fit(X, y)
-    assert again.crosses_ == glider.crosses_ and again.interaction_scores_ == glider.interaction_scores_
-    assert GLIDER(TREES, **{**FAST, "random_state": 1}).fit(X, y).interaction_scores_ != glider.interaction_scores_
-    pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(glider)).transform(X), glider.transform(X))
+    assert (
+        again.crosses_ == glider.crosses_
+        and again.interaction_scores_ == glider.interaction_scores_
+    )
+    assert (
+        GLIDER(TREES, **{**FAST, "random_state": 1}).fit(X, y).interaction_scores_
+        != glider.interaction_scores_
+    )
+    pd.testing.assert_frame_equal(
+        pickle.loads(pickle.dumps(glider)).transform(X), glider.transform(X)
+    )
     pd.testing.assert_frame_equal(clone(glider).fit_transform(X, y), glider.transform(X))
 
 
@@ -385,12 +440,18 @@ def test_threads_are_given_back():
 def test_outputs():
     X, y, _ = clicks(0, n=3000)
     glider = GLIDER(TREES, max_crosses=2, **FAST).fit(X, y)
-    assert glider.get_feature_names_out().tolist() == [*X.columns, *(" x ".join(c) for c in glider.crosses_)]
+    assert glider.get_feature_names_out().tolist() == [
+        *X.columns,
+        *(" x ".join(c) for c in glider.crosses_),
+    ]
     onehot = GLIDER(TREES, max_crosses=2, output="onehot", append=False, **FAST).fit(X, y)
-    assert onehot.transform(X).shape == (3000, sum(onehot.crosser_.n_ids_)) and onehot.transform(X).nnz == 6000
-    array = GLIDER(DecisionTreeClassifier(max_depth=6, random_state=0), max_crosses=2, **FAST).set_output(
-        transform="pandas"
+    assert (
+        onehot.transform(X).shape == (3000, sum(onehot.crosser_.n_ids_))
+        and onehot.transform(X).nnz == 6000
     )
+    array = GLIDER(
+        DecisionTreeClassifier(max_depth=6, random_state=0), max_crosses=2, **FAST
+    ).set_output(transform="pandas")
     Z = np.random.default_rng(0).integers(3, size=(500, 4))
     out = array.fit_transform(Z, (Z[:, 0] == Z[:, 1]).astype(int))
     assert isinstance(out, pd.DataFrame) and out.columns[4] == "x0 x x1"
@@ -401,7 +462,9 @@ def test_in_a_pipeline_and_a_grid():
     glider = GLIDER(TREES, max_crosses=2, output="onehot", **FAST)
     pipe = make_pipeline(glider, LogisticRegression(max_iter=300))
     train, test = slice(0, 3000), slice(3000, None)
-    grid = GridSearchCV(pipe, {"glider__max_crosses": [0, 2]}, cv=2, scoring="roc_auc").fit(X[train], y[train])
+    grid = GridSearchCV(pipe, {"glider__max_crosses": [0, 2]}, cv=2, scoring="roc_auc").fit(
+        X[train], y[train]
+    )
     assert grid.best_params_ == {"glider__max_crosses": 2}
     plain = pipe.set_params(glider__max_crosses=0).fit(X[train], y[train])
     a, b = (roc_auc_score(y[test], m.predict_proba(X[test])[:, 1]) for m in (grid, plain))
@@ -426,4 +489,6 @@ def test_in_a_pipeline_and_a_grid():
 )
 def test_what_makes_no_sense_is_refused(params, y, message):
     with pytest.raises(ValueError, match=message):
-        GLIDER(**{"estimator": DecisionTreeClassifier(), **params}).fit(np.arange(80).reshape(40, 2) % 5, y)
+        GLIDER(**{"estimator": DecisionTreeClassifier(), **params}).fit(
+            np.arange(80).reshape(40, 2) % 5, y
+        )

@@ -13,7 +13,11 @@ def planted(seed, n=4000, n_columns=7, n_targets=1, numbers=False):
     codes = [rng.integers(2, 10, size=n) for _ in range(n_columns)]
     effects = rng.normal(size=(10, 10, n_targets)) * 1.5
     score = effects[codes[1], codes[4]] + 0.7 * rng.normal(size=(10, n_targets))[codes[0]]
-    y = score + rng.normal(size=score.shape) if numbers else (rng.random(score.shape) < 1 / (1 + np.exp(-score)))
+    y = (
+        score + rng.normal(size=score.shape)
+        if numbers
+        else (rng.random(score.shape) < 1 / (1 + np.exp(-score)))
+    )
     return codes, y.astype(float)
 
 
@@ -24,9 +28,13 @@ def test_the_planted_pair_is_chosen_and_nothing_of_shuffled_targets(numbers, n_t
         codes, y = planted(seed, n_targets=n_targets, numbers=numbers)
         options = {"logistic": not numbers, "max_crosses": 20, "max_order": 2}
         y = y if n_targets > 1 else y[:, 0]
-        assert choose_keys(codes, [10] * 7, y, rng=np.random.RandomState(seed), **options) == [(1, 4)]
+        assert choose_keys(codes, [10] * 7, y, rng=np.random.RandomState(seed), **options) == [
+            (1, 4)
+        ]
         shuffled = np.random.default_rng(seed).permutation(y)
-        assert choose_keys(codes, [10] * 7, shuffled, rng=np.random.RandomState(seed), **options) == []
+        assert (
+            choose_keys(codes, [10] * 7, shuffled, rng=np.random.RandomState(seed), **options) == []
+        )
 
 
 def test_noise_of_few_values_seldom_passes():
@@ -43,7 +51,9 @@ def test_a_triple_is_reached_through_its_pairs():
     rng = np.random.default_rng(0)
     codes = [rng.integers(2, 5, size=12_000) for _ in range(5)]
     effects = rng.normal(size=(5, 5, 5)) * 3
-    y = (rng.random(12_000) < 1 / (1 + np.exp(-effects[codes[0], codes[1], codes[2]]))).astype(float)
+    y = (rng.random(12_000) < 1 / (1 + np.exp(-effects[codes[0], codes[1], codes[2]]))).astype(
+        float
+    )
     options = {"logistic": True, "rng": np.random.RandomState(0)}
     assert choose_keys(codes, [5] * 5, y, max_order=3, **options)[0] == (0, 1, 2)
     assert max(map(len, choose_keys(codes, [5] * 5, y, max_order=2, **options))) == 2
@@ -55,8 +65,12 @@ def test_crosses_ignore_rows_without_weight_and_columns_of_one_value():
     weight = (np.arange(len(y)) % 3 > 0).astype(float)
     spoiled = np.where(weight > 0, y[:, 0], 1 - y[:, 0])
     kept = [column[weight > 0] for column in codes]
-    found = choose_keys(codes, [10] * 8, spoiled, logistic=True, weight=weight, rng=np.random.RandomState(0))
-    alone = choose_keys(kept, [10] * 8, y[weight > 0, 0], logistic=True, rng=np.random.RandomState(0))
+    found = choose_keys(
+        codes, [10] * 8, spoiled, logistic=True, weight=weight, rng=np.random.RandomState(0)
+    )
+    alone = choose_keys(
+        kept, [10] * 8, y[weight > 0, 0], logistic=True, rng=np.random.RandomState(0)
+    )
     assert found == alone == [(1, 4)]
 
 
@@ -68,7 +82,10 @@ def test_the_number_of_crosses_is_bounded_and_the_best_come_first():
     options = {"logistic": False, "max_order": 2}
     both = choose_keys(codes, [8] * 6, y, rng=np.random.RandomState(0), **options)
     assert both == [(0, 1), (2, 3)]
-    assert choose_keys(codes, [8] * 6, y, rng=np.random.RandomState(0), max_crosses=1, **options) == both[:1]
+    assert (
+        choose_keys(codes, [8] * 6, y, rng=np.random.RandomState(0), max_crosses=1, **options)
+        == both[:1]
+    )
 
 
 def test_places_that_are_left_go_to_pairs_of_the_fields_that_matter():
@@ -83,7 +100,8 @@ def test_places_that_are_left_go_to_pairs_of_the_fields_that_matter():
     assert chosen[0] == (4, 5) and len(set(chosen)) == 10
     # After the only pair that gains come those of its two fields, then those of the field that says something alone.
     assert all({4, 5} & set(pair) for pair in chosen[1:9]) and 2 in chosen[9]
-    assert 2 in chosen[1] and 2 in chosen[5]  # each of them first with the one that says something alone
+    # Each of them first with the one that says something alone.
+    assert 2 in chosen[1] and 2 in chosen[5]
     more = {**options, "max_crosses": 40}
     assert len(choose_keys(codes, [8] * 6, y, rng=np.random.RandomState(0), **more)) == 15
 

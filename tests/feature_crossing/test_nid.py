@@ -77,7 +77,9 @@ def test_hessians_are_second_differences():
     found, step, ones = hessians(nets).numpy(), 1e-4, np.ones(5)
     for k, (i, j) in itertools.product(range(3), itertools.product(range(5), repeat=2)):
         a, b = step * np.eye(5)[i], step * np.eye(5)[j]
-        second = sum(s * t * forward(nets, k, ones + s * a + t * b) for s in (1, -1) for t in (1, -1)) / (4 * step**2)
+        second = sum(
+            s * t * forward(nets, k, ones + s * a + t * b) for s in (1, -1) for t in (1, -1)
+        ) / (4 * step**2)
         assert_allclose(found[k, i, j], second, rtol=2e-3, atol=1e-5)
     strengths = gradient_strengths(found[0])
     assert strengths.keys() == set(itertools.combinations(range(5), 2))
@@ -126,7 +128,11 @@ def planted(seed, n=4, n_masks=600, noise=0.0):
     """Additive, but for 2 z1 z2 - 1.5 z4 z5."""
     rng = np.random.default_rng(seed)
     masks = random_masks(n, n_masks, 8, rng)
-    y = masks @ rng.normal(size=8) + 2.0 * masks[..., 1] * masks[..., 2] - 1.5 * masks[..., 4] * masks[..., 5]
+    y = (
+        masks @ rng.normal(size=8)
+        + 2.0 * masks[..., 1] * masks[..., 2]
+        - 1.5 * masks[..., 4] * masks[..., 5]
+    )
     return masks, y + noise * rng.normal(size=y.shape)
 
 
@@ -164,7 +170,9 @@ def test_sums_and_constants_have_no_interactions():
     additive = masks @ np.arange(8.0)
     additive[1] = 7.0
     for detector, plan in (("nid", NID), ("gradient_nid", GRADIENT_NID)):
-        assert all(s == 0 for one in detect(masks, additive, detector, 2, plan, 0) for s in one.values())
+        assert all(
+            s == 0 for one in detect(masks, additive, detector, 2, plan, 0) for s in one.values()
+        )
 
 
 def test_units_scale_strengths():
@@ -172,13 +180,17 @@ def test_units_scale_strengths():
     for detector, plan, power in (("nid", NID, 1), ("gradient_nid", GRADIENT_NID, 2)):
         one, other = (detect(masks, u * y + 1, detector, 2, plan, 0) for u in (1, 1024.0))
         assert_allclose(
-            [other[0][m] for m in one[0]], [1024.0**power * s for s in one[0].values()], rtol=1e-2, atol=1e-3
+            [other[0][m] for m in one[0]],
+            [1024.0**power * s for s in one[0].values()],
+            rtol=1e-2,
+            atol=1e-3,
         )
 
 
 def test_nets_stop_one_by_one_at_their_best(monkeypatch):
     masks, y = planted(0, n=6, noise=0.5)
-    y[3:] = np.random.default_rng(0).normal(size=y[3:].shape)  # nothing to learn: these stop at once
+    # Nothing to learn: these stop at once.
+    y[3:] = np.random.default_rng(0).normal(size=y[3:].shape)
     standard = (y - y.mean(1, keepdims=True)) / y.std(1, keepdims=True)
     taken = []
     take = Perceptrons.take
@@ -188,7 +200,9 @@ def test_nets_stop_one_by_one_at_their_best(monkeypatch):
     z, t = torch.from_numpy(masks[:, -75:]).float(), torch.from_numpy(standard[:, -75:]).float()
     loss = (nets(z) - t).square().mean(1)
     # Never worse on the held-out masks than after one epoch.
-    once = fit_perceptrons(masks, standard, replace(NID, max_epochs=1), torch.Generator().manual_seed(0))
+    once = fit_perceptrons(
+        masks, standard, replace(NID, max_epochs=1), torch.Generator().manual_seed(0)
+    )
     assert (loss <= (once(z) - t).square().mean(1) + 1e-6).all()
     assert (loss[:3] < 0.5 * loss[3:].min()).all()
 
@@ -197,7 +211,9 @@ def test_masks_are_those_of_the_paper():
     masks = random_masks(4, 4000, 6, np.random.default_rng(0))
     assert masks.shape == (4, 4000, 6) and (masks[:, 0] == 1).all()
     dropped = (1 - masks[:, 1:]).sum(-1)
-    assert_allclose(np.bincount(dropped.ravel(), minlength=7) / dropped.size, [0, *[1 / 6] * 6], atol=0.01)
+    assert_allclose(
+        np.bincount(dropped.ravel(), minlength=7) / dropped.size, [0, *[1 / 6] * 6], atol=0.01
+    )
     assert_allclose(masks[:, 1:].mean((0, 1)), 1 - 3.5 / 6, atol=0.02)
 
 

@@ -36,7 +36,8 @@ def rows():
     """Ids of three columns, 0 missing, and a target."""
     rng = np.random.default_rng(0)
     ids = {i: rng.integers(0, size, 500) for i, size in enumerate((6, 9, 4))}
-    ids = {i: np.where(column == 1, 0, column) for i, column in ids.items()}  # 1 is for unseen values
+    # 1 is for unseen values.
+    ids = {i: np.where(column == 1, 0, column) for i, column in ids.items()}
     sizes = {0: 6, 1: 9, 2: 4}
     return ids, sizes, rng.integers(2, size=500).astype(float)[:, None]
 
@@ -49,14 +50,18 @@ def test_counts_partners_and_shares(rows):
     expected = {
         Feature("count", (0, 1)): np.log1p(both),
         Feature("nunique", (0, 1)): known.groupby(table["a"]).transform("nunique"),
-        Feature("nunique", (1, 0)): table["a"].where(table["a"] > 0).groupby(table["b"]).transform("nunique"),
+        Feature("nunique", (1, 0)): table["a"]
+        .where(table["a"] > 0)
+        .groupby(table["b"])
+        .transform("nunique"),
         Feature("share", (0, 1)): both / table.groupby("a")["a"].transform("size"),
         Feature("share", (1, 0)): both / table.groupby("b")["b"].transform("size"),
     }
     for feature, column in expected.items():
         statistic = Statistic(feature, options())
         found = statistic.fit_transform(ids, sizes, y, np.zeros(500, int))
-        if feature.kind == "nunique":  # rows where the column itself is missing have the id of missing
+        # Rows where the column itself is missing have the id of missing.
+        if feature.kind == "nunique":
             assert found.shape == (500, 1)
         assert_allclose(found[:, 0], column, rtol=1e-12)
         assert_array_equal(found, statistic.transform(ids))
@@ -64,10 +69,16 @@ def test_counts_partners_and_shares(rows):
 
 def test_what_was_not_seen_counts_nothing(rows):
     ids, sizes, y = rows
-    new = {0: np.array([5, 1]), 1: np.array([1, 3]), 2: np.array([2, 2])}  # 1: a value that training did not have
+    # 1: a value that training did not have.
+    new = {0: np.array([5, 1]), 1: np.array([1, 3]), 2: np.array([2, 2])}
     for kind in ("count", "share"):
-        assert Statistic(Feature(kind, (0, 1)), options()).fit(ids, sizes, y).transform(new).ravel().tolist() == [0, 0]
-    assert Statistic(Feature("nunique", (0, 1)), options()).fit(ids, sizes, y).transform(new)[1, 0] == 0
+        assert Statistic(Feature(kind, (0, 1)), options()).fit(ids, sizes, y).transform(
+            new
+        ).ravel().tolist() == [0, 0]
+    assert (
+        Statistic(Feature("nunique", (0, 1)), options()).fit(ids, sizes, y).transform(new)[1, 0]
+        == 0
+    )
     mean = Statistic(Feature("mean", (0, 1)), options()).fit(ids, sizes, y).transform(new)
     assert_allclose(mean, y.mean())
 
@@ -77,7 +88,11 @@ def test_rare_combinations_are_treated_like_new_ones(rows):
     both = pd.Series(ids[0] * 10 + ids[1])
     rare = (both.groupby(both).transform("size") < 9).to_numpy() & (both > 0).to_numpy()
     assert 0 < rare.sum() < 400
-    count = Statistic(Feature("count", (0, 1)), options(min_count=9)).fit(ids, sizes, y).transform(ids)[:, 0]
+    count = (
+        Statistic(Feature("count", (0, 1)), options(min_count=9))
+        .fit(ids, sizes, y)
+        .transform(ids)[:, 0]
+    )
     assert_array_equal(count == 0, rare)
     statistic = Statistic(Feature("mean", (0, 1)), options(min_count=9)).fit(ids, sizes, y)
     assert_allclose(statistic.transform(ids)[rare], y[rare].mean())
@@ -89,7 +104,9 @@ def test_target_means(rows, smoothing):
     ids, sizes, y = rows
     table = pd.DataFrame({"a": ids[0], "b": ids[1], "y": y[:, 0]})
     groups = table.groupby(["a", "b"])["y"]
-    expected = (groups.transform("sum") + smoothing * y.mean()) / (groups.transform("size") + smoothing)
+    expected = (groups.transform("sum") + smoothing * y.mean()) / (
+        groups.transform("size") + smoothing
+    )
     statistic = Statistic(Feature("mean", (0, 1)), options(smoothing=smoothing)).fit(ids, sizes, y)
     assert_allclose(statistic.transform(ids)[:, 0], expected)
 
@@ -144,9 +161,13 @@ def test_auto_smoothing_by_moments():
     assert_allclose(found, (sums[:, 0] + m * mean) / (counts + m))
     # Groups that differ by chance only have one mean, or nearly so; groups without rows have the mean of all.
     noise = rng.normal(size=4000)
-    flat = group_means(counts, np.bincount(groups, noise)[:, None], np.bincount(groups, noise**2)[:, None])
+    flat = group_means(
+        counts, np.bincount(groups, noise)[:, None], np.bincount(groups, noise**2)[:, None]
+    )
     assert flat.std() < 0.3 * (np.bincount(groups, noise) / counts).std()
-    assert_allclose(group_means(np.array([2.0, 0]), np.array([[2.0], [0]]), np.array([[2.0], [0]]))[1], 1.0)
+    assert_allclose(
+        group_means(np.array([2.0, 0]), np.array([[2.0], [0]]), np.array([[2.0], [0]]))[1], 1.0
+    )
     # Several outputs share one m.
     shares = np.hstack([sums, counts[:, None] - sums])
     two = group_means(counts, shares, np.hstack([squares, counts[:, None] - 2 * sums + squares]))
@@ -172,7 +193,9 @@ def test_unique_ids_give_nothing_away():
         found = statistic.fit_transform({0: ids}, {0: 2002}, y[:, None].astype(float), folds)[:, 0]
         assert abs(roc_auc_score(y, found) - 0.5) < 0.04
     # The control: means that include the row itself.
-    leak = Statistic(Feature("mean", (0,)), options()).fit({0: twice}, {0: 2002}, y[:, None].astype(float))
+    leak = Statistic(Feature("mean", (0,)), options()).fit(
+        {0: twice}, {0: 2002}, y[:, None].astype(float)
+    )
     assert roc_auc_score(y, leak.transform({0: twice})[:, 0]) > 0.8
 
 
@@ -204,7 +227,12 @@ def test_features_and_their_names():
 
 
 def test_distinct_groups():
-    ids = {0: np.array([2, 2, 3]), 1: np.array([5, 5, 5]), 2: np.array([9, 9, 0]), 4: np.array([2, 3, 2])}
+    ids = {
+        0: np.array([2, 2, 3]),
+        1: np.array([5, 5, 5]),
+        2: np.array([9, 9, 0]),
+        4: np.array([2, 3, 2]),
+    }
     assert distinct_groups(ids) == [[0, 2], [4]]
 
 

@@ -47,7 +47,9 @@ def test_training_features_equal_a_loop_over_rows(method, smoothing, weighted):
     assert found.dtype == np.float32 and found.shape == (len(y), 2 * len(KEYS))
     for j, key in enumerate(KEYS):
         if method == "folds":
-            means, counts = naive(codes, y, weights, key, smoothing, lambda row: folds != folds[row])
+            means, counts = naive(
+                codes, y, weights, key, smoothing, lambda row: folds != folds[row]
+            )
             counts = counts * 4 / 3
         else:
             means, counts = naive(codes, y, weights, key, smoothing, lambda row: order < order[row])
@@ -63,7 +65,12 @@ def test_new_rows_equal_a_groupby():
     found = s.transform(new)
     np.testing.assert_array_equal(s.transform([c[:5] for c in new]), found[:5])
     for j, key in enumerate(KEYS):
-        grouped = pd.DataFrame({i: codes[i] for i in key}).assign(y=y).groupby(list(key))["y"].agg(["sum", "count"])
+        grouped = (
+            pd.DataFrame({i: codes[i] for i in key})
+            .assign(y=y)
+            .groupby(list(key))["y"]
+            .agg(["sum", "count"])
+        )
         at = pd.MultiIndex.from_arrays([new[i] for i in key]) if len(key) > 1 else new[key[0]]
         of = grouped.reindex(at).fillna(0).to_numpy()
         if 0 in key:  # codes that fit did not know are unknown, like 1
@@ -74,8 +81,12 @@ def test_new_rows_equal_a_groupby():
         else:
             known = np.ones(len(at), bool)
         check = known if len(key) > 1 else slice(None)
-        np.testing.assert_allclose(found[check, j], ((of[:, 0] + 3 * y.mean()) / (of[:, 1] + 3))[check], rtol=1e-6)
-        np.testing.assert_allclose(found[check, len(KEYS) + j], np.log1p(of[:, 1])[check], rtol=1e-6)
+        np.testing.assert_allclose(
+            found[check, j], ((of[:, 0] + 3 * y.mean()) / (of[:, 1] + 3))[check], rtol=1e-6
+        )
+        np.testing.assert_allclose(
+            found[check, len(KEYS) + j], np.log1p(of[:, 1])[check], rtol=1e-6
+        )
 
 
 @pytest.mark.parametrize("sizes", ["small", "large", "hashed"])
@@ -97,7 +108,9 @@ def test_a_row_alone_has_the_bits_of_the_batch(sizes):
             np.testing.assert_array_equal(part, found[start : start + n])
     again = pickle.loads(pickle.dumps(s))
     np.testing.assert_array_equal(again.transform(codes), found)
-    np.testing.assert_array_equal(Statistics.restored(s.state()).transform(np.column_stack(codes)), found)
+    np.testing.assert_array_equal(
+        Statistics.restored(s.state()).transform(np.column_stack(codes)), found
+    )
 
 
 @pytest.mark.parametrize("method", ["folds", "ordered"])
@@ -106,10 +119,14 @@ def test_rows_without_weight_leave_no_trace(method):
     weights = np.random.RandomState(2).randint(0, 3, len(y)).astype(float)
     kept = weights > 0
     s = Statistics(KEYS, method=method)
-    all_rows = s.fit_transform(codes, y, weights, [40, 7, 3], rng=np.random.RandomState(3), n_draws=2)
+    all_rows = s.fit_transform(
+        codes, y, weights, [40, 7, 3], rng=np.random.RandomState(3), n_draws=2
+    )
     new = s.transform(codes)
     part = [c[kept] for c in codes]
-    without = s.fit_transform(part, y[kept], weights[kept], [40, 7, 3], rng=np.random.RandomState(3), n_draws=2)
+    without = s.fit_transform(
+        part, y[kept], weights[kept], [40, 7, 3], rng=np.random.RandomState(3), n_draws=2
+    )
     np.testing.assert_array_equal(all_rows[:, kept], without)
     np.testing.assert_array_equal(new, s.transform(codes))
     # and a row without weight sees the others like any new row does
@@ -142,7 +159,10 @@ def test_several_targets_are_those_one_by_one():
         np.testing.assert_array_equal(found[:, t : 3 * k : 3], one[:, :k])
     np.testing.assert_allclose(found[:, : 3 * k].reshape(-1, k, 3).sum(2), 1, rtol=1e-6)
     names = s.names(["a", "b", "c"], ["x", "y", "z"])
-    assert names[:3] == ["mean(y=x | a)", "mean(y=y | a)", "mean(y=z | a)"] and names[-1] == "log_count(a, b, c)"
+    assert (
+        names[:3] == ["mean(y=x | a)", "mean(y=y | a)", "mean(y=z | a)"]
+        and names[-1] == "log_count(a, b, c)"
+    )
     assert len(names) == s.n_columns == found.shape[1]
 
 

@@ -33,17 +33,24 @@ def test_planted_combinations_are_found(kind, seed):
     if kind == "triple":
         assert keys[1] == (1, 2, 4) and gains[1] > gains[0] / 5
     else:  # what smoothing left of the pair
-        assert all(set(key) > {1, 4} for key in keys[1:]) and max(gains[1:], default=0) < gains[0] / 20
+        assert (
+            all(set(key) > {1, 4} for key in keys[1:]) and max(gains[1:], default=0) < gains[0] / 20
+        )
 
 
 def test_noise_gives_nothing():
-    found = [choose_keys(*planted("noise", seed=seed), rng=np.random.RandomState(0))[0] for seed in range(10)]
+    found = [
+        choose_keys(*planted("noise", seed=seed), rng=np.random.RandomState(0))[0]
+        for seed in range(10)
+    ]
     assert sum(map(bool, found)) <= 1
 
 
 def test_shuffled_targets_give_nothing():
     codes, y = planted("pair")
-    assert choose_keys(codes, np.random.RandomState(0).permutation(y), rng=np.random.RandomState(0)) == ([], [])
+    assert choose_keys(
+        codes, np.random.RandomState(0).permutation(y), rng=np.random.RandomState(0)
+    ) == ([], [])
 
 
 def test_many_pairs_of_few_values_have_no_lucky_ones():
@@ -51,21 +58,27 @@ def test_many_pairs_of_few_values_have_no_lucky_ones():
     found = []
     for seed in range(10):
         rng = np.random.RandomState(seed)
-        codes, y = [rng.randint(2, 4, 1000) for _ in range(12)], rng.randint(0, 2, 1000).astype(float)
+        codes, y = (
+            [rng.randint(2, 4, 1000) for _ in range(12)],
+            rng.randint(0, 2, 1000).astype(float),
+        )
         found += choose_keys(codes, y, rng=rng)[0]
     assert len(found) <= 1
 
 
 def test_what_a_taken_combination_says_is_not_taken_again():
     codes, y = planted("pair")
-    keys, _ = choose_keys([*codes, 11 - codes[1]], y, rng=np.random.RandomState(0))  # a relabelled copy of column 1
+    # A relabelled copy of column 1.
+    keys, _ = choose_keys([*codes, 11 - codes[1]], y, rng=np.random.RandomState(0))
     assert len({(1, 4), (4, 6)} & set(keys)) == 1
 
 
 def test_the_gain_of_numbers_is_that_of_the_squared_error_on_rows_that_judge():
     codes, y = planted("numbers", n=600)
     smoothing = 7.0
-    judge = _Judge(codes, [10] * 6, y[:, None], np.ones(600), smoothing, False, None, np.random.RandomState(0))
+    judge = _Judge(
+        codes, [10] * 6, y[:, None], np.ones(600), smoothing, False, None, np.random.RandomState(0)
+    )
     cells, gain = codes[1] * 10 + codes[4], 0.0
     for _, judges, target, eta in judge.parts:
         left, out = target - eta, judges == 1
@@ -82,7 +95,9 @@ def test_given_combinations_and_options_are_kept():
     assert (1, 4) not in choose_keys(codes, y, given=[(4, 1)], rng=rng(0))[0]
     assert all(len(key) == 2 for key in choose_keys(codes, y, max_order=2, rng=rng(0))[0])
     assert len(choose_keys(codes, y, max_crosses=1, rng=rng(0))[0]) == 1
-    assert not {1, 4} <= {i for key in choose_keys(codes, y, fields=[0, 1, 2], rng=rng(0))[0] for i in key}
+    assert not {1, 4} <= {
+        i for key in choose_keys(codes, y, fields=[0, 1, 2], rng=rng(0))[0] for i in key
+    }
     targets = np.column_stack([y, 1 - y])
     assert choose_keys(codes, targets, rng=rng(0))[0][0] == (1, 4)
 
@@ -91,8 +106,13 @@ def test_given_combinations_and_options_are_kept():
 def test_rows_without_weight_do_not_judge(first):
     codes, y = planted("pair")
     rng = np.random.RandomState(5)
-    parts = [[*codes, y, np.ones(len(y))], [*(rng.permutation(c) for c in (*codes, y)), np.zeros(len(y))]]
-    *more, target, weights = [np.concatenate(two) for two in zip(*(parts[::-1] if first else parts), strict=True)]
+    parts = [
+        [*codes, y, np.ones(len(y))],
+        [*(rng.permutation(c) for c in (*codes, y)), np.zeros(len(y))],
+    ]
+    *more, target, weights = [
+        np.concatenate(two) for two in zip(*(parts[::-1] if first else parts), strict=True)
+    ]
     found = choose_keys(more, target, weights, rng=np.random.RandomState(0))
     assert found == choose_keys(codes, y, rng=np.random.RandomState(0))
 
@@ -101,8 +121,12 @@ def test_judging_rows_do_not_fit():
     codes, y = planted("pair", n=1000)
 
     def predictors(flip):
-        judge = _Judge(codes, [10] * 6, y[:, None], np.ones(1000), 20.0, True, None, np.random.RandomState(0))
-        judge.parts = [(t, judges, np.where(judges & flip, 1 - y, y), eta) for t, judges, y, eta in judge.parts]
+        judge = _Judge(
+            codes, [10] * 6, y[:, None], np.ones(1000), 20.0, True, None, np.random.RandomState(0)
+        )
+        judge.parts = [
+            (t, judges, np.where(judges & flip, 1 - y, y), eta) for t, judges, y, eta in judge.parts
+        ]
         judge.fit_columns(range(6))
         judge.take((1, 4))
         return [eta for *_, eta in judge.parts]
@@ -116,7 +140,9 @@ def test_with_an_order_late_rows_judge():
     late = np.arange(len(y)) > 0.6 * len(y)
     y[late] = np.random.RandomState(1).permutation(y[late])
     assert (1, 4) in choose_keys(codes, y, rng=np.random.RandomState(0))[0]
-    assert (1, 4) not in choose_keys(codes, y, order=np.arange(len(y)), rng=np.random.RandomState(0))[0]
+    assert (1, 4) not in choose_keys(
+        codes, y, order=np.arange(len(y)), rng=np.random.RandomState(0)
+    )[0]
 
 
 def test_cost_is_bounded():

@@ -26,7 +26,8 @@ def table():
             "user": rng.choice(["ann", "bob", "cid", None], 300),
             "day": rng.choice(["mon", "tue"], 300),
             "price": np.where(rng.random(300) < 0.1, np.nan, rng.normal(size=300)),
-            "time": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 60, 300), unit="h"),
+            "time": pd.Timestamp("2020-01-01")
+            + pd.to_timedelta(rng.integers(0, 60, 300), unit="h"),
         }
     )
     return X, (rng.random(300) < 0.2 + 0.5 * (X["user"] == "ann")).to_numpy().astype(int)
@@ -35,11 +36,19 @@ def table():
 def noise(n=4000, seed=0):
     """Columns of high cardinality that have nothing to do with the target."""
     rng = np.random.default_rng(seed)
-    X = pd.DataFrame({name: rng.integers(0, n // k, n).astype(str) for name, k in (("a", 2), ("b", 5), ("c", 50))})
+    X = pd.DataFrame(
+        {
+            name: rng.integers(0, n // k, n).astype(str)
+            for name, k in (("a", 2), ("b", 5), ("c", 50))
+        }
+    )
     return X, rng.integers(0, 2, n)
 
 
-MODELS = [LogisticRegression(max_iter=500), HistGradientBoostingClassifier(max_iter=30, max_depth=3, random_state=0)]
+MODELS = [
+    LogisticRegression(max_iter=500),
+    HistGradientBoostingClassifier(max_iter=30, max_depth=3, random_state=0),
+]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=["linear", "trees"])
@@ -72,7 +81,8 @@ def test_a_changed_target_does_not_change_its_own_row(table):
     changed[7] += 1000.0
     after = statistics.fit_transform(X, changed).to_numpy()
     own = next(test for _, test in splits if 7 in test)
-    mean = (changed.sum() - y.sum()) / 300  # through the mean of all rows, which is the same for all
+    # Through the mean of all rows, which is the same for all.
+    mean = (changed.sum() - y.sum()) / 300
     shift = 20 * mean / (np.expm1(before[7, 4:]) * 0.8 + 20)
     np.testing.assert_allclose(after[7, :4] - before[7, :4], shift, rtol=1e-4)
     assert not np.isin(7, np.setdiff1d(np.arange(300), own))
@@ -83,7 +93,9 @@ def test_training_rows_equal_a_loop(table, kind):
     X, y = table
     splits = list(KFold(4, shuffle=True, random_state=0).split(X))
     options = {"method": "folds", "cv": splits} if kind == "folds" else {"order": "time"}
-    statistics = TargetStatistics(["user"], [("user", "day")], smoothing=3.0, append=False, **options)
+    statistics = TargetStatistics(
+        ["user"], [("user", "day")], smoothing=3.0, append=False, **options
+    )
     found = statistics.fit_transform(X, y)
     assert found.columns.tolist() == [
         "mean(y | user)",
@@ -102,14 +114,21 @@ def test_training_rows_equal_a_loop(table, kind):
             same = seen & (filled[key] == filled.loc[row, key]).all(axis=1).to_numpy()
             count = same.sum() * (4 / 3 if kind == "folds" else 1)
             wanted = (y[same].sum() + 3 * y.mean()) / (same.sum() + 3)
-            np.testing.assert_allclose(found.iloc[row, [j, 2 + j]], [wanted, np.log1p(count)], rtol=1e-5)
+            np.testing.assert_allclose(
+                found.iloc[row, [j, 2 + j]], [wanted, np.log1p(count)], rtol=1e-5
+            )
 
 
 def test_new_rows_equal_a_groupby(table):
     X, y = table
     statistics = TargetStatistics(crosses=[("user", "day")], append=False, smoothing=2.0).fit(X, y)
     new = pd.concat(
-        [X, pd.DataFrame({"user": ["eve", "ann"], "day": ["mon", "wed"], "price": 1.0, "time": X["time"][0]})]
+        [
+            X,
+            pd.DataFrame(
+                {"user": ["eve", "ann"], "day": ["mon", "wed"], "price": 1.0, "time": X["time"][0]}
+            ),
+        ]
     )
     found = statistics.transform(new)
     filled = X.fillna({"user": "none"}).assign(y=y)
@@ -155,7 +174,9 @@ def test_every_table_gives_the_same_numbers(table, kind, append):
         last = np.asarray(found[:, -6:], dtype=float)
     else:
         assert type(found) is type(given)
-        columns = found.columns if kind == "polars" else getattr(found, "column_names", found.columns)
+        columns = (
+            found.columns if kind == "polars" else getattr(found, "column_names", found.columns)
+        )
         assert list(columns) == names.tolist() == wanted.columns.tolist()
         last = (found if kind == "pandas" else found.to_pandas()).iloc[:, -6:].to_numpy(dtype=float)
     np.testing.assert_array_equal(last, wanted.iloc[:, -6:].to_numpy(dtype=float))
@@ -174,7 +195,9 @@ def test_set_output(table):
     for output, kind in (("pandas", pd.DataFrame), ("polars", pl.DataFrame)):
         statistics = TargetStatistics(random_state=0).set_output(transform=output)
         assert isinstance(statistics.fit_transform(X, y), kind)
-        assert isinstance(statistics.fit(X.to_numpy(dtype=object), y).transform(X.to_numpy(dtype=object)), kind)
+        assert isinstance(
+            statistics.fit(X.to_numpy(dtype=object), y).transform(X.to_numpy(dtype=object)), kind
+        )
 
 
 def test_several_classes_and_numbers(table):
@@ -186,7 +209,11 @@ def test_several_classes_and_numbers(table):
     np.testing.assert_allclose(found.iloc[:, :3].sum(axis=1), 1, rtol=1e-6)
     assert statistics.classes_.tolist() == ["x", "y", "z"] and statistics.target_mean_.shape == (3,)
     ratings = clone(statistics).set_params(target_type="continuous").fit(X, np.arange(300) % 5)
-    assert ratings.transform(X).shape == (300, 2) and ratings.target_mean_ == 2.0 and ratings.classes_ is None
+    assert (
+        ratings.transform(X).shape == (300, 2)
+        and ratings.target_mean_ == 2.0
+        and ratings.classes_ is None
+    )
     texts = clone(statistics).fit(X, np.where(y, "yes", "no"))
     assert texts.target_mean_ == y.mean()
 
@@ -200,7 +227,9 @@ def test_weights(table):
     repeated = TargetStatistics(**options).fit(X.iloc[again], y[again])
     pd.testing.assert_frame_equal(weighted.transform(X), repeated.transform(X), rtol=1e-6)
     kept = weight > 0
-    left_out = TargetStatistics(**options, random_state=0).fit_transform(X[kept], y[kept], weight[kept])
+    left_out = TargetStatistics(**options, random_state=0).fit_transform(
+        X[kept], y[kept], weight[kept]
+    )
     zero = TargetStatistics(**options, random_state=0).fit_transform(X, y, weight)
     pd.testing.assert_frame_equal(zero[kept], left_out)
     model = make_pipeline(TargetStatistics(random_state=0), LogisticRegression())
@@ -270,7 +299,9 @@ def test_crosses_by_search(table):
     rng = np.random.default_rng(0)
     X = pd.DataFrame({f"f{i}": rng.integers(0, 8, 6000).astype(str) for i in range(12)})
     effect = rng.normal(size=(8, 8)) * 2
-    y = (rng.random(6000) < 1 / (1 + np.exp(-effect[X["f3"].astype(int), X["f7"].astype(int)]))).astype(int)
+    y = (
+        rng.random(6000) < 1 / (1 + np.exp(-effect[X["f3"].astype(int), X["f7"].astype(int)]))
+    ).astype(int)
     auto = TargetStatistics(random_state=0).fit(X, y)
     assert auto.crosses_[0] == ("f3", "f7") and len(auto.columns_) == 12
     searched = TargetStatistics(crosses=AutoCross(random_state=0), random_state=0).fit(X, y)
@@ -283,20 +314,25 @@ def test_crosses_by_search(table):
 def test_regression_in_a_pipeline(table):
     X, _ = table
     y = np.where(X["user"] == "ann", 3.0, 0.0) + np.random.default_rng(0).normal(size=300)
-    model = make_pipeline(TargetStatistics(order="time"), HistGradientBoostingRegressor(max_iter=30))
+    model = make_pipeline(
+        TargetStatistics(order="time"), HistGradientBoostingRegressor(max_iter=30)
+    )
     assert cross_val_score(model, X, y, cv=KFold(3, shuffle=True, random_state=0)).mean() > 0.4
 
 
 def test_constant_and_missing_columns(table):
     _, y = table
     X = pd.DataFrame({"same": ["a"] * 300, "none": [None] * 300, "price": [np.nan] * 300})
-    statistics = TargetStatistics(["same", "none", "price"], append=False, method="folds", random_state=0)
+    statistics = TargetStatistics(
+        ["same", "none", "price"], append=False, method="folds", random_state=0
+    )
     found = statistics.fit_transform(X, y)
     # All rows are one group; what a fold does not see is next to nothing.
     assert np.ptp(found.iloc[:, :3].to_numpy()) < 0.01
     np.testing.assert_allclose(statistics.transform(X[:2]).iloc[:, :3], y.mean(), rtol=1e-6)
     ordered = statistics.set_params(method="ordered").fit_transform(X, y)
-    assert np.ptp(ordered["log_count(same)"]) == np.float32(np.log(300))  # from no row to all others
+    # From no row to all others.
+    assert np.ptp(ordered["log_count(same)"]) == np.float32(np.log(300))
     assert ordered.notna().all(axis=None)
 
 
@@ -314,12 +350,18 @@ def test_pickle_and_clone(table):
         ({"columns": ["usr"]}, "columns has 'usr'"),
         ({"columns": ["user", 0]}, "columns names a column twice"),
         ({"columns": ["time"], "order": "time"}, "columns has 'time', the column of order"),
-        ({"crosses": [("user", "time")], "order": "time"}, "crosses has 'time', the column of order"),
+        (
+            {"crosses": [("user", "time")], "order": "time"},
+            "crosses has 'time', the column of order",
+        ),
         ({"crosses": [("user",)]}, "tuples of two or more"),
         ({"crosses": "all"}, "The 'crosses' parameter"),
         ({"cv": 1}, "The 'cv' parameter"),
         ({"cv": None}, "cv must be an int"),
-        ({"method": "folds", "cv": ShuffleSplit(2, random_state=0)}, "cv must hold out every row once"),
+        (
+            {"method": "folds", "cv": ShuffleSplit(2, random_state=0)},
+            "cv must hold out every row once",
+        ),
         ({"order": "when"}, "order has 'when'"),
         ({"order": "user"}, "order='user' must be a column of numbers or times"),
         ({"order": "price"}, "order='price' must have no missing cells"),

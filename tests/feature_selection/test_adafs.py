@@ -19,16 +19,22 @@ from sklearn_autorec.serving import load, save
 
 def context(n_fields=4, d=3):
     names = tuple("abcdefgh"[:n_fields])
-    return BuildContext(names, (3,) * n_fields, embedding_dim=d, generator=torch.Generator().manual_seed(0))
+    return BuildContext(
+        names, (3,) * n_fields, embedding_dim=d, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def numpy_factors(module, e, training, n_kept):
     """Factors by numpy, batch statistics or running ones."""
     norm, (weight, bias) = module.norm, [p.detach().numpy() for p in module.controller.parameters()]
     mean, variance = (
-        (e.mean((0, 1)), e.var((0, 1))) if training else (norm.running_mean.numpy(), norm.running_var.numpy())
+        (e.mean((0, 1)), e.var((0, 1)))
+        if training
+        else (norm.running_mean.numpy(), norm.running_var.numpy())
     )
-    normed = (e - mean) / np.sqrt(variance + norm.eps) * norm.weight.detach().numpy() + norm.bias.detach().numpy()
+    normed = (e - mean) / np.sqrt(
+        variance + norm.eps
+    ) * norm.weight.detach().numpy() + norm.bias.detach().numpy()
     w = softmax(normed.reshape(len(e), -1) @ weight.T + bias, axis=1)
     if n_kept is None:
         return w * w.shape[1]
@@ -57,7 +63,9 @@ def test_factors_agree_with_numpy(n_kept):
 
 
 def test_warm_up_leaves_embeddings_and_collects_statistics():
-    module = SearchedAdaptiveGates(context(), (), None, ArchSchedule("first_order", 2, 0.2, 0.5), 0.01)
+    module = SearchedAdaptiveGates(
+        context(), (), None, ArchSchedule("first_order", 2, 0.2, 0.5), 0.01
+    )
     e = 5 + torch.randn(200, 4, 3)
     module.set_progress(0.2)
     for _ in range(50):
@@ -104,9 +112,14 @@ def test_weights_follow_the_switch_of_every_row(method):
         assert auc >= roc_auc_score(y[test], p[test]) - 0.01
         w, even = field_weights(model, X[test]), even[test]
         w /= w.sum(axis=1).to_numpy()[:, None]
-        assert w.f1[even].mean() > 3 * w.f1[~even].mean() and w.f2[~even].mean() > 3 * w.f2[even].mean()
+        assert (
+            w.f1[even].mean() > 3 * w.f1[~even].mean()
+            and w.f2[~even].mean() > 3 * w.f2[even].mean()
+        )
         total = w[["f0", "f1", "f2"]].sum(axis=1)
-        shares.append(min(total[even].mean(), total[~even].mean()) if method.mode == "soft" else total.mean())
+        shares.append(
+            min(total[even].mean(), total[~even].mean()) if method.mode == "soft" else total.mean()
+        )
     # Half is what equal weights give. One seed of five lies at 0.59 or 0.61, as rounding has it, hence the mean.
     assert min(shares) > 0.55 and np.mean(shares) >= 0.7
 
@@ -125,7 +138,9 @@ def test_the_same_fields_for_all_rows_are_not_enough():
 def test_shuffled_labels_have_no_switch():
     X, y, _, even = planted_switch(0, 6000)
     w = field_weights(fit(AdaFS(), X, np.random.default_rng(0).permutation(y), 0), X)
-    assert not (w.f1[even].mean() > 3 * w.f1[~even].mean() and w.f2[~even].mean() > 3 * w.f2[even].mean())
+    assert not (
+        w.f1[even].mean() > 3 * w.f1[~even].mean() and w.f2[~even].mean() > 3 * w.f2[even].mean()
+    )
 
 
 def test_hard_gates_close_fields_of_a_row():
@@ -141,14 +156,26 @@ def test_hard_gates_close_fields_of_a_row():
         changed["f3"] = value
         new = field_weights(model, changed).to_numpy()[0]
         if np.array_equal(new, w[row]):
-            np.testing.assert_allclose(model.predict_proba(changed), model.predict_proba(X.iloc[[row]]), atol=1e-6)
+            np.testing.assert_allclose(
+                model.predict_proba(changed), model.predict_proba(X.iloc[[row]]), atol=1e-6
+            )
 
 
 @pytest.mark.parametrize("retrain", ["keep", "scratch", "rewind"])
 def test_controller_is_served(retrain, tmp_path):
     X, y, _ = make_ctr(600, n_fields=3, pairs=1, n_numeric=1, n_sequences=1, random_state=0)
-    model = fit(AdaFS("hard", k=0.5, hidden_units=(4,), retrain=retrain), X, y, 0, network="deepfm", search_epochs=1)
-    assert isinstance(model.net_.module_.gate, AdaptiveGates) and model.net_.module_.gate.n_kept == 2  # of 5
+    model = fit(
+        AdaFS("hard", k=0.5, hidden_units=(4,), retrain=retrain),
+        X,
+        y,
+        0,
+        network="deepfm",
+        search_epochs=1,
+    )
+    # Of 5.
+    assert (
+        isinstance(model.net_.module_.gate, AdaptiveGates) and model.net_.module_.gate.n_kept == 2
+    )
     save(model, tmp_path / "m")
     again = load(tmp_path / "m")
     np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
@@ -162,8 +189,12 @@ def test_controller_is_served(retrain, tmp_path):
 def test_field_weights_of_other_models():
     X, y, _ = make_ctr(400, n_fields=3, pairs=[], n_numeric=1, random_state=0)
     plain = RatingRegressor(network="fm", max_epochs=1, random_state=0).fit(X, y)
-    assert field_weights(plain, X).eq(1).all(axis=None) and field_weights(plain, X).columns.tolist() == [*X.columns]
-    two = CTRClassifier(network="fm", search=AutoField(n_fields=2), max_epochs=1, random_state=0).fit(X, y)
+    assert field_weights(plain, X).eq(1).all(axis=None) and field_weights(
+        plain, X
+    ).columns.tolist() == [*X.columns]
+    two = CTRClassifier(
+        network="fm", search=AutoField(n_fields=2), max_epochs=1, random_state=0
+    ).fit(X, y)
     assert field_weights(two, X).columns.tolist() == two.selected_fields_
     single = CTRClassifier(network="fm", max_epochs=1).fit(X, np.ones(len(X)))
     with pytest.raises(ValueError, match="no network"):

@@ -19,7 +19,9 @@ NETWORK = MLPNetwork(hidden_units=(32,))
 
 
 def gates(warmup=0.5, temperatures=(1.0, 0.1), n_fields=4, seed=0):
-    context = BuildContext(tuple("abcdefgh"[:n_fields]), (3,) * n_fields, generator=torch.Generator().manual_seed(seed))
+    context = BuildContext(
+        tuple("abcdefgh"[:n_fields]), (3,) * n_fields, generator=torch.Generator().manual_seed(seed)
+    )
     return SampledGates(context, ArchSchedule("first_order", 2, 0.2, warmup), 0.02, temperatures)
 
 
@@ -41,7 +43,9 @@ def test_factors_agree_with_numpy():
         expected = 2 * softmax((log_p + noise) / temperature, axis=1)[:, 1]
         np.testing.assert_allclose(factors(module), expected[None], rtol=1e-5)
         module.eval()  # no noise
-        np.testing.assert_allclose(factors(module), 2 * softmax(log_p / temperature, axis=1)[None, :, 1], rtol=1e-5)
+        np.testing.assert_allclose(
+            factors(module), 2 * softmax(log_p / temperature, axis=1)[None, :, 1], rtol=1e-5
+        )
     np.testing.assert_allclose(module.scores().numpy(), alpha[:, 1] - alpha[:, 0])
 
 
@@ -74,7 +78,13 @@ def test_noise_is_gumbel_of_a_generator_of_its_own():
 
 def search(seed, shuffled=False, **options):
     X, y, _ = make_ctr(
-        10_000, n_fields=10, cardinality=20, zipf=0.5, informative_fields=[1, 4, 8], pairs=[(2, 6)], random_state=seed
+        10_000,
+        n_fields=10,
+        cardinality=20,
+        zipf=0.5,
+        informative_fields=[1, 4, 8],
+        pairs=[(2, 6)],
+        random_state=seed,
     )
     y = np.random.default_rng(seed).permutation(y) if shuffled else y
     model = CTRClassifier(
@@ -98,7 +108,9 @@ def test_planted_fields_are_found():
     for seed in range(5):
         best, model, _, _ = search(seed)
         exact += best == TRUE
-        chosen += len(TRUE & set(np.flatnonzero(model.support_))) - len(set(np.flatnonzero(model.support_)) - TRUE)
+        chosen += len(TRUE & set(np.flatnonzero(model.support_))) - len(
+            set(np.flatnonzero(model.support_)) - TRUE
+        )
     for seed in range(3):
         found_in_noise += len(TRUE & search(seed, shuffled=True)[0])
     assert exact >= 4 and chosen >= 22  # of 25; "auto"
@@ -126,15 +138,26 @@ def test_the_network_of_the_best_fields_is_as_good():
         "random_state": 0,
     }
     X, y, _ = make_ctr(
-        15_000, n_fields=10, cardinality=20, zipf=0.5, informative_fields=[1, 4, 8], pairs=[(2, 6)], random_state=0
+        15_000,
+        n_fields=10,
+        cardinality=20,
+        zipf=0.5,
+        informative_fields=[1, 4, 8],
+        pairs=[(2, 6)],
+        random_state=0,
     )
     auc = {}
     for name, method in (("all", None), ("five", AutoField(n_fields=5))):
-        model = CTRClassifier(search=method, early_stopping=False, device="cpu", search_epochs=12, **options)
+        model = CTRClassifier(
+            search=method, early_stopping=False, device="cpu", search_epochs=12, **options
+        )
         model.fit(X[:10_000], y[:10_000])
         auc[name] = roc_auc_score(y[10_000:], model.predict_proba(X[10_000:])[:, 1])
         if method is not None:
-            assert len(model.selected_fields_) == 5 and model.net_.module_.embedding.n_rows < 5 * 22 + 1
+            assert (
+                len(model.selected_fields_) == 5
+                and model.net_.module_.embedding.n_rows < 5 * 22 + 1
+            )
     assert auc["five"] >= auc["all"] - 0.003
 
 

@@ -13,7 +13,12 @@ from sklearn.utils import Bunch
 
 from sklearn_autorec.datasets import CTRProblem
 from sklearn_autorec.feature_selection import DualAgent
-from sklearn_autorec.feature_selection._subsets._dual_agent import DualScorer, blocks_of, held_out_loss, suspicion
+from sklearn_autorec.feature_selection._subsets._dual_agent import (
+    DualScorer,
+    blocks_of,
+    held_out_loss,
+    suspicion,
+)
 from sklearn_autorec.feature_selection._subsets._subset_scorer import bits_of
 
 
@@ -36,7 +41,10 @@ def test_blocks_hold_the_classes_of_the_whole_and_fall_in_suspicion():
     assert np.abs([y[blocks == b].sum() - y.sum() / 10 for b in range(10)]).max() <= 1
     for label in (0, 1):
         for b in range(9):
-            assert found[(blocks == b) & (y == label)].min() >= found[(blocks == b + 1) & (y == label)].max()
+            assert (
+                found[(blocks == b) & (y == label)].min()
+                >= found[(blocks == b + 1) & (y == label)].max()
+            )
     assert np.bincount(blocks_of(rng.random(7), np.zeros(7), 3)).tolist() == [3, 2, 2]
 
 
@@ -51,9 +59,13 @@ def test_a_subset_is_of_fields_and_of_training_rows():
     expected = []
     for (train, test), blocks in zip(scorer.splits, scorer.fold_blocks, strict=True):
         kept = train[blocks != 1]
-        expected.append(clone(tree).fit(X[kept][:, [0, 2]], y[kept]).score(X[test][:, [0, 2]], y[test]))
+        expected.append(
+            clone(tree).fit(X[kept][:, [0, 2]], y[kept]).score(X[test][:, [0, 2]], y[test])
+        )
     assert scorer([bits])[0] == pytest.approx(np.mean(expected))
-    assert scorer.history == [{"evaluation": 1, "subset": (0, 2), "n_rows": 80, "score": scorer([bits])[0]}]
+    assert scorer.history == [
+        {"evaluation": 1, "subset": (0, 2), "n_rows": 80, "score": scorer([bits])[0]}
+    ]
     assert scorer.kept(bits, scorer.blocks).tolist() == [True, False, True] * 40
     assert scorer.best() == bits and len(scorer.history) == 1
     assert scorer([0b111 << 4])[0] == scorer.no_fields
@@ -84,7 +96,9 @@ def test_suspicion_of_training_rows_does_not_know_the_test_rows():
     before = suspicion("loss", X, y, scorer, np.random.RandomState(0))[1][0]
     other = y.copy()
     other[test] = 1 - other[test]
-    np.testing.assert_array_equal(suspicion("loss", X, other, scorer, np.random.RandomState(0))[1][0], before)
+    np.testing.assert_array_equal(
+        suspicion("loss", X, other, scorer, np.random.RandomState(0))[1][0], before
+    )
     for rows_by in ("isolation", "random"):
         of_all, folds = suspicion(rows_by, X, y, scorer, np.random.RandomState(0))
         np.testing.assert_array_equal(folds[0], of_all[train])
@@ -106,7 +120,9 @@ def planted(seed, n=1600, share=0.2):
         ids="int",
         random_state=seed,
     )
-    (X, y, _), (X_test, y_test, _) = (problem.sample(k, random_state=seed + i) for i, k in enumerate((n, 3000), 100))
+    (X, y, _), (X_test, y_test, _) = (
+        problem.sample(k, random_state=seed + i) for i, k in enumerate((n, 3000), 100)
+    )
     flipped = np.random.default_rng(seed).random(n) < share
     return X.to_numpy(), np.where(flipped, 1 - y, y), flipped, X_test.to_numpy(), y_test
 
@@ -130,7 +146,9 @@ def test_flipped_labels_are_among_the_dropped_rows(auc):
         scores = [
             roc_auc_score(
                 y_test,
-                neighbours.fit(found.transform(X)[rows], y[rows]).predict_proba(found.transform(X_test))[:, 1],
+                neighbours.fit(found.transform(X)[rows], y[rows]).predict_proba(
+                    found.transform(X_test)
+                )[:, 1],
             )
             for rows in (kept, np.ones(1600, bool))
         ]
@@ -148,22 +166,24 @@ def test_rows_of_a_regression_and_a_bound():
     X = rng.normal(size=(200, 4))
     y = X[:, 0] - X[:, 2] + 0.1 * rng.normal(size=200)
     y[:20] += rng.choice([-20, 20], 20)  # of which least squares knows nothing
-    found = DualAgent(LinearRegression(), scoring="neg_median_absolute_error", max_evaluations=60, random_state=0).fit(
-        X, y
-    )
+    found = DualAgent(
+        LinearRegression(), scoring="neg_median_absolute_error", max_evaluations=60, random_state=0
+    ).fit(X, y)
     dropped = ~found.sample_support_
     assert dropped[:20].mean() > 0.6 and dropped[20:].mean() < 0.55
     assert found.suspicion_[:20].min() > np.median(found.suspicion_)
     assert {0, 2} <= set(found.get_support(indices=True))
-    none = DualAgent(LinearRegression(), max_dropped=0.0, max_evaluations=30, random_state=0).fit(X, y)
+    none = DualAgent(LinearRegression(), max_dropped=0.0, max_evaluations=30, random_state=0).fit(
+        X, y
+    )
     assert none.sample_support_.all() and {r["n_rows"] for r in none.search_history_} == {200}
 
 
 def test_more_blocks_than_rows():
     X, y = table(30)
-    found = DualAgent(DecisionTreeClassifier(random_state=0), n_blocks=500, max_evaluations=20, random_state=0).fit(
-        X, y
-    )
+    found = DualAgent(
+        DecisionTreeClassifier(random_state=0), n_blocks=500, max_evaluations=20, random_state=0
+    ).fit(X, y)
     assert found.sample_support_.shape == (30,)
 
 
@@ -171,6 +191,14 @@ def test_metadata_bunch_is_not_changed():
     X, y = table()
     params = Bunch(fit={"sample_weight": np.ones(120)}, score={})
     tree = DecisionTreeClassifier(random_state=0)
-    scorer = DualScorer(tree, lambda m, X, y: m.score(X, y), X, y, list(KFold(2).split(X)), np.arange(4), params=params)
+    scorer = DualScorer(
+        tree,
+        lambda m, X, y: m.score(X, y),
+        X,
+        y,
+        list(KFold(2).split(X)),
+        np.arange(4),
+        params=params,
+    )
     assert held_out_loss(scorer, X, y, np.arange(50)).shape == (50,)
     assert params.fit["sample_weight"].shape == (120,)

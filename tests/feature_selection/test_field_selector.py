@@ -32,7 +32,13 @@ def selector(method="AutoField", n="auto", **options):
 def clicks():
     """Main effects of f1, f4; f2 and f5 only together; f0 and f3 useless."""
     X, y, _ = make_ctr(
-        8000, n_fields=6, cardinality=12, zipf=0.5, informative_fields=[1, 4], pairs=[(2, 5)], random_state=0
+        8000,
+        n_fields=6,
+        cardinality=12,
+        zipf=0.5,
+        informative_fields=[1, 4],
+        pairs=[(2, 5)],
+        random_state=0,
     )
     return X, y
 
@@ -41,7 +47,13 @@ def clicks():
 def main_effects():
     """f2 alone matters."""
     X, y, _ = make_ctr(
-        3000, n_fields=4, cardinality=10, informative_fields=[2], pairs=[], main_effect=2, random_state=0
+        3000,
+        n_fields=4,
+        cardinality=10,
+        informative_fields=[2],
+        pairs=[],
+        main_effect=2,
+        random_state=0,
     )
     return X, y
 
@@ -52,7 +64,10 @@ def test_numbers_of_columns(clicks):
     assert four.get_support().tolist() == [False, True, True, False, True, True]
     assert four.get_feature_names_out().tolist() == ["f1", "f2", "f4", "f5"]
     assert four.get_support(indices=True).tolist() == [1, 2, 4, 5]
-    assert sorted(four.ranking_) == [1, 2, 3, 4, 5, 6] and (four.scores_[np.argsort(four.ranking_)][:-1] >= 0).any()
+    assert (
+        sorted(four.ranking_) == [1, 2, 3, 4, 5, 6]
+        and (four.scores_[np.argsort(four.ranking_)][:-1] >= 0).any()
+    )
     assert np.array_equal(np.argsort(four.ranking_), np.argsort(-four.scores_, kind="stable"))
     half = selector(n=0.5).fit(X, y)
     np.testing.assert_array_equal(half.scores_, four.scores_)  # the same search
@@ -76,9 +91,14 @@ def test_transform_leaves_cells_as_they_are(clicks):
     by_array = selector(n=3).fit(values, y)
     np.testing.assert_array_equal(by_array.scores_, select.scores_)
     np.testing.assert_array_equal(by_array.transform(values), out.to_numpy())
-    assert by_array.get_feature_names_out().tolist() == [f"x{i}" for i in by_array.get_support(indices=True)]
+    assert by_array.get_feature_names_out().tolist() == [
+        f"x{i}" for i in by_array.get_support(indices=True)
+    ]
     framed = by_array.set_output(transform="pandas").transform(values)
-    assert isinstance(framed, pd.DataFrame) and list(framed) == by_array.get_feature_names_out().tolist()
+    assert (
+        isinstance(framed, pd.DataFrame)
+        and list(framed) == by_array.get_feature_names_out().tolist()
+    )
     with pytest.raises(ValueError, match="feature names"):
         select.transform(X.rename(columns={"f0": "other"}))
     with pytest.raises(ValueError, match="features"):
@@ -102,7 +122,9 @@ def test_polars_frames_stay_polars(main_effects):
 def test_pipeline_with_a_linear_model(method, clicks):
     X, y = clicks
     one_hot = OneHotEncoder(handle_unknown="ignore")
-    pipe = Pipeline([("select", selector(method, 4)), ("one_hot", one_hot), ("clf", LogisticRegression())])
+    pipe = Pipeline(
+        [("select", selector(method, 4)), ("one_hot", one_hot), ("clf", LogisticRegression())]
+    )
     auc = roc_auc_score(y[6000:], pipe.fit(X[:6000], y[:6000]).predict_proba(X[6000:])[:, 1])
     whole = Pipeline(pipe.steps[1:]).fit(X[:6000], y[:6000])
     # The pair means nothing to a linear model; fields 1 and 4 are all it could use.
@@ -114,8 +136,12 @@ def test_pipeline_with_a_linear_model(method, clicks):
 def test_pipeline_with_lightgbm(clicks):
     lightgbm = pytest.importorskip("lightgbm")
     X, y = clicks
-    X = pd.DataFrame(OrdinalEncoder(dtype=int).fit_transform(X), columns=X.columns).astype("category")
-    clf = lightgbm.LGBMClassifier(n_estimators=60, num_leaves=15, n_jobs=1, random_state=0, verbose=-1)
+    X = pd.DataFrame(OrdinalEncoder(dtype=int).fit_transform(X), columns=X.columns).astype(
+        "category"
+    )
+    clf = lightgbm.LGBMClassifier(
+        n_estimators=60, num_leaves=15, n_jobs=1, random_state=0, verbose=-1
+    )
     pipe = Pipeline([("select", selector(n=4)), ("clf", clf)]).fit(X[:6000], y[:6000])
     assert list(pipe["clf"].feature_name_) == ["f1", "f2", "f4", "f5"]
     auc = roc_auc_score(y[6000:], pipe.predict_proba(X[6000:])[:, 1])
@@ -128,9 +154,15 @@ def test_pipeline_with_lightgbm(clicks):
 def test_grid_search_over_the_number_of_columns(main_effects):
     X, y = main_effects
     pipe = Pipeline(
-        [("select", selector()), ("hot", OneHotEncoder(handle_unknown="ignore")), ("clf", LogisticRegression())]
+        [
+            ("select", selector()),
+            ("hot", OneHotEncoder(handle_unknown="ignore")),
+            ("clf", LogisticRegression()),
+        ]
     )
-    grid = GridSearchCV(pipe, {"select__n_features_to_select": [1, 4], "select__method__warmup": [0.5]}, cv=2)
+    grid = GridSearchCV(
+        pipe, {"select__n_features_to_select": [1, 4], "select__method__warmup": [0.5]}, cv=2
+    )
     assert grid.fit(X, y).best_estimator_["select"].support_[2]
 
 
@@ -166,19 +198,25 @@ def test_ratings(main_effects):
     for estimator in (None, RatingRegressor(**options)):
         select = selector(n=1, estimator=estimator).fit(X, rating)
         assert select.get_feature_names_out().tolist() == ["f2"]
-    several = selector(n=1).fit(X, np.where(y == 1, "a", np.where(X["f0"] == X["f0"].iloc[0], "b", "c")))
+    several = selector(n=1).fit(
+        X, np.where(y == 1, "a", np.where(X["f0"] == X["f0"].iloc[0], "b", "c"))
+    )
     assert several.support_.sum() == 1
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_columns_that_say_nothing(method, main_effects):
     X, y = main_effects
-    X = X.assign(constant="a", empty=None, seven=7.0, gaps=np.nan, copy=X["f2"], renamed="other " + X["f2"])
+    X = X.assign(
+        constant="a", empty=None, seven=7.0, gaps=np.nan, copy=X["f2"], renamed="other " + X["f2"]
+    )
     select = selector(method).fit(X, y)
     assert {"f2"} <= set(select.get_feature_names_out()) <= {"f0", "f1", "f2", "f3"}
     assert np.isfinite(select.scores_).all()
     two = selector(method, 2).fit(X, y)
-    assert "f2" in two.get_feature_names_out() and not {"copy", "renamed"} & set(two.get_feature_names_out())
+    assert "f2" in two.get_feature_names_out() and not {"copy", "renamed"} & set(
+        two.get_feature_names_out()
+    )
     out = select.transform(X[:5].assign(f2="never seen", constant="b", f0=None))
     assert out.shape == (5, select.support_.sum())
 
@@ -201,7 +239,9 @@ def test_odd_tables(method, main_effects):
     assert select.support_[3] or method == "AdaFS"
     if method in ("AutoField", "LPFS"):
         assert selector(method, 1).fit(numbers, y[:2000]).get_support(indices=True).tolist() == [3]
-    nothing = selector(method).fit(pd.DataFrame({"a": ["x"] * 60, "b": [1.0] * 60}), np.arange(60) % 2)
+    nothing = selector(method).fit(
+        pd.DataFrame({"a": ["x"] * 60, "b": [1.0] * 60}), np.arange(60) % 2
+    )
     assert nothing.support_.sum() == 1
 
 
@@ -210,12 +250,16 @@ def test_what_is_refused(main_effects):
     X, y = main_effects
     with pytest.raises(ValueError, match="y has one class, 1: no column can be better"):
         selector().fit(X, np.ones(len(X), int))
-    with pytest.raises(ValueError, match=r"method must search the 'gate' slot, such as AutoField\(\), got AutoFIS"):
+    with pytest.raises(
+        ValueError, match=r"method must search the 'gate' slot, such as AutoField\(\), got AutoFIS"
+    ):
         selector(AutoFIS()).fit(X, y)
     with pytest.raises(TypeError, match="estimator must be a CTRClassifier or a RatingRegressor"):
         selector(estimator=LogisticRegression()).fit(X, y)
     for options in ({"n": 0}, {"n": 1.0}, {"n": "all"}, {"method": 5}):
-        with pytest.raises(ValueError, match="n_features_to_select" if "n" in options else "method"):
+        with pytest.raises(
+            ValueError, match="n_features_to_select" if "n" in options else "method"
+        ):
             selector(**options).fit(X, y)
 
 

@@ -33,7 +33,13 @@ class Scores:
 
 
 def walks(n_fields=5, budget=40, size=None, **options):
-    options = {"epsilon": 0.0, "ucb": 0.5, "alpha": 0.3, "gamma": 0.7, "aor": "difference"} | options
+    options = {
+        "epsilon": 0.0,
+        "ucb": 0.5,
+        "alpha": 0.3,
+        "gamma": 0.7,
+        "aor": "difference",
+    } | options
     parameters = SimpleNamespace(**{"n_walks": 1, "n_episodes": 1000} | options)
     found = Walks(parameters, Scores(n_fields, budget), size, np.random.RandomState(0))
     found.trace = []
@@ -57,7 +63,9 @@ def test_values_and_average_rewards_are_those_of_the_formulas(aor, n_walks):
     for state, field, reached, before, after in found.trace:
         assert reached == state | 1 << field and reached != state
         reward = after - before
-        values[state] = (1 - 0.3) * values.get(state, 0) + 0.3 * (reward + 0.7 * values.get(reached, 0))
+        values[state] = (1 - 0.3) * values.get(state, 0) + 0.3 * (
+            reward + 0.7 * values.get(reached, 0)
+        )
         rewards[field].append(reward if aor == "difference" else after)
     assert found.values == pytest.approx(values)
     np.testing.assert_allclose(found.aor, [np.mean(rewards[f]) for f in range(5)])
@@ -75,23 +83,33 @@ def test_the_field_of_the_largest_upper_confidence_bound_is_taken(ucb):
             absent = [f for f in range(5) if not state >> f & 1]
             total = sum(visits[f] for f in absent)
             bounds = {
-                f: aor[f] + 0.7 * values.get(state | 1 << f, 0) + ucb * scale * np.sqrt(2 * np.log(total) / visits[f])
+                f: aor[f]
+                + 0.7 * values.get(state | 1 << f, 0)
+                + ucb * scale * np.sqrt(2 * np.log(total) / visits[f])
                 for f in absent
             }
             assert bounds[field] == pytest.approx(max(bounds.values()))
         reward = after - before
         scale = max(scale, abs(reward))
-        values[state] = values.get(state, 0) + 0.3 * (reward + 0.7 * values.get(reached, 0) - values.get(state, 0))
+        values[state] = values.get(state, 0) + 0.3 * (
+            reward + 0.7 * values.get(reached, 0) - values.get(state, 0)
+        )
         visits[field] += 1
         aor[field] += (reward - aor[field]) / visits[field]
 
 
 def test_random_steps_are_random():
     first = np.array(
-        [asked[0].bit_length() - 1 for asked in walks(8, 400, epsilon=1.0).scorer.asked if asked[0].bit_count() == 1]
+        [
+            asked[0].bit_length() - 1
+            for asked in walks(8, 400, epsilon=1.0).scorer.asked
+            if asked[0].bit_count() == 1
+        ]
     )
     assert (np.bincount(first, minlength=8) > 0.04 * len(first)).all()
-    greedy, random = (walks(8, 400, size=2, ucb=0.0, gamma=0.0, epsilon=e).visits for e in (0.0, 1.0))
+    greedy, random = (
+        walks(8, 400, size=2, ucb=0.0, gamma=0.0, epsilon=e).visits for e in (0.0, 1.0)
+    )
     assert greedy.max() > 20 * np.median(greedy) and random.max() < 2 * np.median(random)
 
 
@@ -103,7 +121,8 @@ def test_episodes():
     for start, end in zip(starts, starts[1:], strict=False):
         scores = [0.5, *table[asked[start:end]]]
         behind = len(scores) - 1 - int(np.argmax(scores))
-        assert behind == 3 or end - start == 9  # the root of 9 steps without a better score, or all fields
+        # The root of 9 steps without a better score, or all fields.
+        assert behind == 3 or end - start == 9
     sized = [a[0].bit_count() for a in walks(9, 60, size=4).scorer.asked[1:]]
     assert sized[:8] == [1, 2, 3, 4, 1, 2, 3, 4]
 
@@ -146,11 +165,16 @@ def test_main_fields_come_first_and_the_wrapper_finds_the_pair(auc):
         levels.append(set(np.argsort(-level.scores_)[:2]) == set(MAINS))
         straight = fstd(seed, LogisticRegression(), scoring=auc, max_evaluations=30).fit(X, y)
         linear.append(PAIR <= set(straight.get_support(indices=True)))
-        shuffled = fstd(seed, scoring=auc, max_evaluations=30).fit(X, np.random.default_rng(seed).permutation(y))
+        shuffled = fstd(seed, scoring=auc, max_evaluations=30).fit(
+            X, np.random.default_rng(seed).permutation(y)
+        )
         noise.append(shuffled.scores_.max() / found.scores_[MAINS].min())
     assert sum(levels) <= 2 and sum(linear) <= 2
     assert max(noise) < 0.5
     assert (
-        fstd(4, scoring=auc, final="filter", n_features_to_select=2).fit(X, y).get_support(indices=True).tolist()
+        fstd(4, scoring=auc, final="filter", n_features_to_select=2)
+        .fit(X, y)
+        .get_support(indices=True)
+        .tolist()
         == MAINS
     )

@@ -70,7 +70,12 @@ def test_every_network_with_embeddings(name, network, clicks):
     p = model.predict_proba(X)
     assert np.isfinite(p).all() and p.std(0).min() > 1e-6
     if name in DROPPING:  # what is dropped is not read any more
-        odd = X.assign(**{column: X[column].iloc[0] for column in set(X) - set(model.selected_fields_) - {"s0"}})
+        odd = X.assign(
+            **{
+                column: X[column].iloc[0]
+                for column in set(X) - set(model.selected_fields_) - {"s0"}
+            }
+        )
         np.testing.assert_array_equal(model.predict_proba(odd), p)
 
 
@@ -87,10 +92,12 @@ def test_columns_that_can_only_mislead():
     rng = np.random.default_rng(0)
     a, items = rng.integers(2, 9, 50), rng.integers(2, 9, (50, 3))
     renamed = rng.permutation(20)[a]  # another name for every value
-    ids = np.column_stack([np.full(50, 3), a, renamed, rng.integers(2, 9, 50), np.zeros(50)]).astype(np.int32)
-    numbers = np.column_stack([x := rng.normal(size=50), np.full(50, 0.5), x, x, *np.zeros((3, 50)), x > 0]).astype(
-        np.float32
-    )
+    ids = np.column_stack(
+        [np.full(50, 3), a, renamed, rng.integers(2, 9, 50), np.zeros(50)]
+    ).astype(np.int32)
+    numbers = np.column_stack(
+        [x := rng.normal(size=50), np.full(50, 0.5), x, x, *np.zeros((3, 50)), x > 0]
+    ).astype(np.float32)
     lists = np.column_stack([items, np.full((50, 3), 4), items]).astype(np.int32)
     data = EncodedTensors(torch.from_numpy(ids), torch.from_numpy(numbers), torch.from_numpy(lists))
     context = BuildContext(tuple("abcdefghijkl"), (9, 9, 20, 9, 9), 4, ((9, 3),) * 3)
@@ -101,7 +108,15 @@ def test_columns_that_can_only_mislead():
 
 @pytest.mark.parametrize("name", DROPPING)
 def test_constants_gaps_and_copies_are_dropped(name):
-    X, y, _ = make_ctr(2000, n_fields=2, cardinality=6, informative_fields=[0], pairs=[], main_effect=2, random_state=0)
+    X, y, _ = make_ctr(
+        2000,
+        n_fields=2,
+        cardinality=6,
+        informative_fields=[0],
+        pairs=[],
+        main_effect=2,
+        random_state=0,
+    )
     X = X.assign(
         constant="a",
         empty=None,
@@ -116,7 +131,9 @@ def test_constants_gaps_and_copies_are_dropped(name):
     scores = model.field_scores_
     assert len(scores) == 9 and all(np.isfinite(list(scores.values())))
     assert max(scores[c] for c in set(X) - {"f0", "f1"}) < scores["f0"]
-    rows = X[:20].assign(constant="b", empty="c", seven=1.0, gaps=3.0, copy=None, lists=[["c"]] * 20)
+    rows = X[:20].assign(
+        constant="b", empty="c", seven=1.0, gaps=3.0, copy=None, lists=[["c"]] * 20
+    )
     np.testing.assert_array_equal(model.predict_proba(rows), model.predict_proba(X[:20]))
 
 
@@ -196,10 +213,15 @@ def test_files_json_and_pickles(name, clicks, tmp_path):
     save(model, tmp_path / "m")
     for again in (load(tmp_path / "m"), pickle.loads(pickle.dumps(model))):
         np.testing.assert_array_equal(again.predict_proba(X), expected)
-        assert again.field_scores_ == model.field_scores_ and again.architecture_ == model.architecture_
+        assert (
+            again.field_scores_ == model.field_scores_
+            and again.architecture_ == model.architecture_
+        )
     found = json.loads(json.dumps(model.architecture_))
     assert found == model.architecture_
-    same = CTRClassifier.from_architecture(found, max_epochs=2, lr=0.01, random_state=0, device="cpu").fit(X, y)
+    same = CTRClassifier.from_architecture(
+        found, max_epochs=2, lr=0.01, random_state=0, device="cpu"
+    ).fit(X, y)
     assert same.n_parameters_ == model.n_parameters_ and same.architecture_ == model.architecture_
     if getattr(METHODS[name], "retrain", None) == "scratch":
         assert same.search_history_ == []
@@ -212,7 +234,13 @@ def test_exported_graphs_agree(name, clicks, tmp_path):
     from sklearn_autorec.serving import onnx_inputs
 
     X, y = clicks
-    method = AutoField(n_fields=3) if name == "AutoField" else OptFS(0.5) if name == "OptFS" else METHODS[name]
+    method = (
+        AutoField(n_fields=3)
+        if name == "AutoField"
+        else OptFS(0.5)
+        if name == "OptFS"
+        else METHODS[name]
+    )
     model = fit(method, X, y)
     to_onnx(model, tmp_path / "m.onnx")
     vocabulary = json.loads((tmp_path / "m.onnx.vocab.json").read_text())
@@ -228,7 +256,11 @@ STACKS = {
     "OptFS + AutoDim": [OptFS(0.3), AutoDim((0, 2, 4))],
     "OptFS + PEP": [OptFS(0.3), PEP(0.5)],
     "AutoDim + AdaFS": [AutoDim((0, 2, 4)), AdaFS()],
-    "AutoField + AutoDim + AutoFIS": [AutoField(n_fields=3), AutoDim((0, 2, 4)), AutoFIS(max_interactions=2)],
+    "AutoField + AutoDim + AutoFIS": [
+        AutoField(n_fields=3),
+        AutoDim((0, 2, 4)),
+        AutoFIS(max_interactions=2),
+    ],
 }
 
 
@@ -240,23 +272,35 @@ def test_other_searches_stand_on_what_is_kept(name, clicks, tmp_path):
     save(model, tmp_path / "m")
     np.testing.assert_array_equal(load(tmp_path / "m").predict_proba(X), p)
     found = json.loads(json.dumps(model.architecture_))
-    again = CTRClassifier.from_architecture(found, max_epochs=1, random_state=0, device="cpu").fit(X, y)
+    again = CTRClassifier.from_architecture(found, max_epochs=1, random_state=0, device="cpu").fit(
+        X, y
+    )
     assert (again.n_parameters_, again.nbytes_) == (model.n_parameters_, model.nbytes_)
     if name != "AutoDim + AdaFS":
         kept = set(model.selected_fields_)
         assert kept == set(again.selected_fields_)
         if "interaction" in found:
             assert len(model.interactions_) <= 2
-            assert {frozenset(pair) for pair in model.interaction_scores_} == set(map(frozenset, combinations(kept, 2)))
+            assert {frozenset(pair) for pair in model.interaction_scores_} == set(
+                map(frozenset, combinations(kept, 2))
+            )
         if "embedding" in found:
-            assert all(np.sum(size) == 0 for column, size in model.embedding_sizes_.items() if column not in kept)
+            assert all(
+                np.sum(size) == 0
+                for column, size in model.embedding_sizes_.items()
+                if column not in kept
+            )
 
 
 def test_adafs_searches_jointly_and_the_others_do_not(clicks):
     X, y = clicks
     model = fit([AdaFS(), AutoFIS()], X, y, joint=True)
-    assert set(model.field_scores_) == {*X} and {"smallest_weight", "open_gates"} <= set(model.search_history_[0])
-    with pytest.raises(ValueError, match=r"joint=True: LPFS\(\) drops fields and has to search first"):
+    assert set(model.field_scores_) == {*X} and {"smallest_weight", "open_gates"} <= set(
+        model.search_history_[0]
+    )
+    with pytest.raises(
+        ValueError, match=r"joint=True: LPFS\(\) drops fields and has to search first"
+    ):
         fit([LPFS(), AutoFIS()], X, y, joint=True)
 
 

@@ -11,7 +11,11 @@ from sklearn_autorec.engine import EncodedTensors
 from sklearn_autorec.engine._building import build_network, carry
 from sklearn_autorec.estimators import _base
 from sklearn_autorec.feature_selection import LPFS
-from sklearn_autorec.feature_selection._gates._lpfs import CommonScaleAdam, PolarisedGates, smoothed_l0
+from sklearn_autorec.feature_selection._gates._lpfs import (
+    CommonScaleAdam,
+    PolarisedGates,
+    smoothed_l0,
+)
 from sklearn_autorec.networks import FM, DeepFM, MLPNetwork
 from sklearn_autorec.nn import BuildContext
 
@@ -20,7 +24,9 @@ TRUE = {1, 2, 4, 6, 8}
 
 def context(n_fields=4):
     names = tuple("abcdefgh"[:n_fields])
-    return BuildContext(names, (3,) * n_fields, embedding_dim=4, generator=torch.Generator().manual_seed(0))
+    return BuildContext(
+        names, (3,) * n_fields, embedding_dim=4, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def numpy_gate(x, epsilon, alpha, tau):
@@ -35,13 +41,17 @@ def test_gates_agree_with_the_paper(epsilon):
     v = x.detach().numpy()
     np.testing.assert_allclose(plain.detach().numpy(), numpy_gate(v, epsilon, 0.0, 2.0), rtol=1e-12)
     np.testing.assert_allclose(plus.detach().numpy(), numpy_gate(v, epsilon, 10.0, 2.0), rtol=1e-12)
-    np.testing.assert_allclose(smoothed_l0(-x, epsilon, 10.0, 2.0).detach(), -plus.detach(), rtol=1e-12)  # odd
+    # odd.
+    np.testing.assert_allclose(
+        smoothed_l0(-x, epsilon, 10.0, 2.0).detach(), -plus.detach(), rtol=1e-12
+    )
     (slope,) = torch.autograd.grad(plain.sum(), x, retain_graph=True)
     np.testing.assert_allclose(slope.numpy(), 2 * v * epsilon / (v**2 + epsilon) ** 2, rtol=1e-9)
     (slope,) = torch.autograd.grad(plus.sum(), x)
     expected = 2 * np.abs(v) * epsilon / (v**2 + epsilon) ** 2 + 10 * np.sqrt(epsilon) / (1 + v**2)
     np.testing.assert_allclose(slope.numpy(), expected, rtol=1e-9)
-    assert slope[2] == pytest.approx(10 * np.sqrt(epsilon))  # of a closed gate: not 0, and vanishing
+    # Of a closed gate: not 0, and vanishing.
+    assert slope[2] == pytest.approx(10 * np.sqrt(epsilon))
 
 
 @pytest.mark.parametrize("alpha", [0.0, 10.0])
@@ -73,19 +83,24 @@ def test_module_and_its_schedule(alpha):
         epsilon = 0.1 * 1e-3 ** (k / (n - 1))
         assert module.epsilon == pytest.approx(epsilon)
         expected = numpy_gate(x0, epsilon, alpha, 2.0) / numpy_gate(1.0, epsilon, alpha, 2.0)
-        np.testing.assert_allclose(module(None, None).detach().numpy(), expected[None], rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(
+            module(None, None).detach().numpy(), expected[None], rtol=1e-4, atol=1e-7
+        )
         module.after_step()
         shrinks.append(1.0 - module.x[0].item())
         rates.append(optimizer.param_groups[0]["lr"])
         np.testing.assert_allclose(
-            module.x.detach().numpy(), np.sign(x0) * np.maximum(np.abs(x0) - shrinks[-1], 0), atol=1e-6
+            module.x.detach().numpy(),
+            np.sign(x0) * np.maximum(np.abs(x0) - shrinks[-1], 0),
+            atol=1e-6,
         )
     assert sum(shrinks) == pytest.approx(1.2, rel=1e-4) and sum(rates) == pytest.approx(1.8)
     assert shrinks[0] / shrinks[-1] == pytest.approx(np.sqrt(1000), rel=0.02)
 
 
 def test_gradients_are_those_of_the_gates():
-    for alpha, expected in ((10.0, [3, 3, 3, 3]), (0.0, [3, 3, -3, 0])):  # of LPFS: even, and flat at 0
+    # Of LPFS: even, and flat at 0.
+    for alpha, expected in ((10.0, [3, 3, 3, 3]), (0.0, [3, 3, -3, 0])):
         module = PolarisedGates(context(), (0.1, 1e-4), alpha, 2.0, 1.0, 1.0)
         with torch.no_grad():
             module.x.copy_(torch.tensor([1.0, 0.01, -0.2, 0.0]))
@@ -108,7 +123,13 @@ def test_common_scale_agrees_with_numpy():
 
 def fit(seed, shuffled=False, **options):
     X, y, _ = make_ctr(
-        10_000, n_fields=10, cardinality=10, zipf=0.5, informative_fields=[1, 4, 8], pairs=[(2, 6)], random_state=seed
+        10_000,
+        n_fields=10,
+        cardinality=10,
+        zipf=0.5,
+        informative_fields=[1, 4, 8],
+        pairs=[(2, 6)],
+        random_state=seed,
     )
     y = np.random.default_rng(seed).permutation(y) if shuffled else y
     options = {"network": "fm", "search": LPFS(), "max_epochs": 1, **options}
@@ -213,7 +234,8 @@ def test_as_many_fields_as_asked_for():
     model, X = fit(0, search=LPFS(n_fields=7))
     assert len(model.selected_fields_) == 7
     gates = model.net_.module_.gate.factors[0]
-    assert len(gates) == 7 and (gates != 0).all() and (gates == 1).sum() >= 2  # of those that had closed
+    # Of those that had closed.
+    assert len(gates) == 7 and (gates != 0).all() and (gates == 1).sum() >= 2
     assert {"f1", "f4", "f8"} <= set(fit(0, search=LPFS(n_fields=0.4))[0].selected_fields_)
 
 

@@ -57,7 +57,8 @@ def test_association_is_mutual_information():
     )
     share = 2 * found.redundancy[0, 1] / (found.entropies[0] + found.entropies[1])
     assert (
-        found.similarity()[0, 1] == found.similarity()[1, 0] == pytest.approx(share) and found.similarity()[2, 2] == 1
+        found.similarity()[0, 1] == found.similarity()[1, 0] == pytest.approx(share)
+        and found.similarity()[2, 2] == 1
     )
     assert entropy(np.array([0, 1, 2, 3])) == pytest.approx(np.log(4)) and entropy(np.zeros(3)) == 0
 
@@ -78,14 +79,19 @@ def test_codes_of_any_columns():
     assert rows.tolist() == list(range(n)) and codes.shape == (n, 4)
     assert (codes[:, 0] == 0).tolist() == X["number"].isna().tolist()
     assert np.bincount(codes[:, 0])[1:].tolist() == [90] * 10
-    assert (codes[:, 1] == 0).tolist() == X["text"].isna().tolist() and len(np.unique(codes[:, 1])) == 3
+    assert (codes[:, 1] == 0).tolist() == X["text"].isna().tolist() and len(
+        np.unique(codes[:, 1])
+    ) == 3
     assert len(np.unique(codes[:, 2])) <= 52
     assert ((codes[:, 3] == 0) == (X["list"].str.len() == 0)).all()
     large = pd.DataFrame({"a": np.arange(30_000) % 7})
     codes, rows = field_codes(large, np.random.RandomState(0))
     assert len(codes) == 20_000 and (np.diff(rows) > 0).all()
     assert np.bincount(equal_parts(np.arange(1000.0))).tolist() == [100] * 10
-    assert np.unique(equal_parts(np.repeat([0.0, 5.0], 50))).size == 2 and not equal_parts(np.ones(9)).any()
+    assert (
+        np.unique(equal_parts(np.repeat([0.0, 5.0], 50))).size == 2
+        and not equal_parts(np.ones(9)).any()
+    )
     assert target_codes(np.array(["x", "y", "x"]), True).tolist() == [0, 1, 0]
     assert target_codes(np.linspace(0, 1, 20), False).max() == 9
 
@@ -104,14 +110,29 @@ def test_batched_networks_are_many_networks():
 
 
 def bank(n_agents=2, n_state=3, **options):
-    options = {"n_hidden": 4, "lr": 0.01, "gamma": 0.5, "memory_size": 6, "batch_size": 4, "target_update": 3} | options
-    return Agents(n_agents, n_state, replay=options.pop("replay", "uniform"), rng=np.random.RandomState(0), **options)
+    options = {
+        "n_hidden": 4,
+        "lr": 0.01,
+        "gamma": 0.5,
+        "memory_size": 6,
+        "batch_size": 4,
+        "target_update": 3,
+    } | options
+    return Agents(
+        n_agents,
+        n_state,
+        replay=options.pop("replay", "uniform"),
+        rng=np.random.RandomState(0),
+        **options,
+    )
 
 
 def test_an_update_steps_towards_reward_and_discounted_future():
     agents, rng = bank(), np.random.default_rng(0)
     for _ in range(9):  # the ring holds the last six
-        agents.remember(rng.normal(size=3), rng.integers(0, 2, 2), rng.normal(size=2), rng.normal(size=3))
+        agents.remember(
+            rng.normal(size=3), rng.integers(0, 2, 2), rng.normal(size=2), rng.normal(size=3)
+        )
     assert agents.n_seen == 9
     rows = np.array([0, 5, 5, 2])
     agents.draw = lambda: rows
@@ -194,7 +215,9 @@ def transitions(monkeypatch, cls, **options):
     monkeypatch.setattr(Agents, "remember", remember)
     monkeypatch.setattr(cls, "run", run)
     X, y = planted(0, n=200, d=6)
-    search(MARLFS, 0, X, y, max_evaluations=None, n_steps=30, memory_size=20, batch_size=8, **options)
+    search(
+        MARLFS, 0, X, y, max_evaluations=None, n_steps=30, memory_size=20, batch_size=8, **options
+    )
     return objects[0], given
 
 
@@ -255,7 +278,13 @@ def test_states():
     values = codes / codes.max(0)
     mask, all_fields = np.array([True, False, True, True, False]), np.ones(5, bool)
     seven = np.stack(
-        [values.mean(0), values.std(0), values.min(0), *np.quantile(values, [0.25, 0.5, 0.75], axis=0), values.max(0)]
+        [
+            values.mean(0),
+            values.std(0),
+            values.min(0),
+            *np.quantile(values, [0.25, 0.5, 0.75], axis=0),
+            values.max(0),
+        ]
     )
     np.testing.assert_allclose(describe(values, 0), seven)
     spread = np.where(seven.std(1) > 0, seven.std(1), 1)
@@ -274,13 +303,20 @@ def test_states():
     nodes = np.c_[seven.T, association.relevance]
     nodes = (nodes - nodes.mean(0)) / np.where(nodes.std(0) > 0, nodes.std(0), 1)
     edges = association.similarity()[np.ix_(mask, mask)]
-    passed = np.array([sum(w * node for w, node in zip(row, nodes[mask], strict=True)) / row.sum() for row in edges])
+    passed = np.array(
+        [
+            sum(w * node for w, node in zip(row, nodes[mask], strict=True)) / row.sum()
+            for row in edges
+        ]
+    )
     np.testing.assert_allclose(graph(mask), [*passed.mean(0), *passed.std(0), 0.6], atol=1e-9)
 
     auto = STATES["autoencoder"](association, np.random.RandomState(0))
     assert auto.loss < 0.6  # of a variance of 1
     np.testing.assert_allclose(auto(mask), [*auto.fields[mask].mean(0), 0.6])
-    assert np.linalg.norm(auto.fields[0] - auto.fields[1]) < np.linalg.norm(auto.fields[0] - auto.fields[2])
+    assert np.linalg.norm(auto.fields[0] - auto.fields[1]) < np.linalg.norm(
+        auto.fields[0] - auto.fields[2]
+    )
     for found in (state, graph, auto):
         assert len(found(all_fields)) == found.size and np.isfinite(found(np.arange(5) == 2)).all()
 
@@ -294,7 +330,8 @@ def test_advice():
     importance[[0, 1]] = [0.6, 0.05]  # now 0, 2, 5, 3 : still all of the new ones
     assert advise(mask, previous, importance).tolist() == mask.tolist()
     previous = np.array([True, False, False, False, True, False])
-    importance[:] = [0.9, 0.5, 0.4, 0.2, 0.9, 0.3]  # one stays, four are new: k = 4, and 3 is the fifth
+    # One stays, four are new: k = 4, and 3 is the fifth.
+    importance[:] = [0.9, 0.5, 0.4, 0.2, 0.9, 0.3]
     assert advise(mask, previous, importance).tolist() == [True, True, True, False, False, True]
     assert advise(mask, np.zeros(6, bool), importance).tolist() == mask.tolist()
 
@@ -305,7 +342,9 @@ def test_groups():
     association = Association(codes, target)
     groups = group_fields(association, 3)
     assert groups[0] == groups[1] and groups[3] == groups[4] != groups[0] and len(set(groups)) == 3
-    assert group_fields(association, 9).tolist() == list(range(6)) and set(group_fields(association, 1)) == {0}
+    assert group_fields(association, 9).tolist() == list(range(6)) and set(
+        group_fields(association, 1)
+    ) == {0}
 
 
 def test_reward_and_exploration():
@@ -313,7 +352,9 @@ def test_reward_and_exploration():
     association = Association(codes, target)
     mask = np.array([True, True, False, True, False])
     relevance, redundancy = association.of_subset(mask)
-    p = SimpleNamespace(relevance_weight=2.0, redundancy_weight=0.5, exploration=0.5, epsilon=0.1, n_steps=100)
+    p = SimpleNamespace(
+        relevance_weight=2.0, redundancy_weight=0.5, exploration=0.5, epsilon=0.1, n_steps=100
+    )
     search = SimpleNamespace(
         p=p, association=association, step=0, scorer=SimpleNamespace(max_evaluations=40, history=[])
     )
@@ -375,7 +416,10 @@ def test_noise_is_no_better_than_random(auc):
     for seed in range(5):
         X, y = planted(seed)
         y = np.random.default_rng(seed).permutation(y)
-        found = [search(cls, seed, X, y, scoring=auc, max_evaluations=40) for cls in (MARLFS, RandomSubset)]
+        found = [
+            search(cls, seed, X, y, scoring=auc, max_evaluations=40)
+            for cls in (MARLFS, RandomSubset)
+        ]
         best.append([f.best_score_ for f in found])
         right.append(found[0].support_[:3].mean())
         wrong.append(found[0].support_[3:].mean())

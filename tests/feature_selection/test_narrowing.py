@@ -15,11 +15,21 @@ from sklearn_autorec.engine._building import build_network, carry
 from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import DCN, FM, AutoInt, DCNv2, DeepFM, FwFM, MLPNetwork
-from sklearn_autorec.nn import BuildContext, FieldLinear, FieldNetwork, Inputs, InputSelection, linear, pair_index
+from sklearn_autorec.nn import (
+    BuildContext,
+    FieldLinear,
+    FieldNetwork,
+    Inputs,
+    InputSelection,
+    linear,
+    pair_index,
+)
 from sklearn_autorec.serving import load, save
 
 FIELDS = [0, 2, 3, 5]
-KEEP = FixedArchitecture({"method": "AutoField", "params": {}, "fields": FIELDS, "scores": [0.0] * 6})
+KEEP = FixedArchitecture(
+    {"method": "AutoField", "params": {}, "fields": FIELDS, "scores": [0.0] * 6}
+)
 WITH_GATES = sorted(name for name, cls in known_networks().items() if "gate" in cls.slots)
 
 
@@ -53,7 +63,8 @@ def moved(whole):
     g = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for name, p in whole.named_parameters():
-            if "cross" not in name or "weight" in name:  # a bias of a cross layer acts without its field
+            # A bias of a cross layer acts without its field.
+            if "cross" not in name or "weight" in name:
                 p.add_(0.3 * torch.randn(p.shape, generator=g))
         for name, b in whole.named_buffers():
             if name.endswith("running_mean"):
@@ -77,7 +88,9 @@ def gated_and_narrow(network, **options):
 @pytest.mark.parametrize("n_outputs", [1, 3])
 @pytest.mark.parametrize("name", [n for n in WITH_GATES if n != "autoint"])
 def test_a_network_without_closed_fields_is_the_same_function(name, n_outputs):
-    before, after, module = gated_and_narrow(resolve_network(name), n_outputs=n_outputs, output_bias=())
+    before, after, module = gated_and_narrow(
+        resolve_network(name), n_outputs=n_outputs, output_bias=()
+    )
     torch.testing.assert_close(after, before, atol=1e-12, rtol=1e-10)
     assert before.std() > 0.01
     assert module.embedding.n_rows == 5 + 6 + 5 and module.embedding.numeric_weight.shape[1] == 1
@@ -96,7 +109,8 @@ def test_first_order_term_by_vectors_and_stacked_layers_as_well():
 
 
 def test_attention_sees_a_closed_field_as_a_vector_of_zeros():
-    before, after, _ = gated_and_narrow(AutoInt())  # weights are all taken over, the function is another one
+    # Weights are all taken over, the function is another one.
+    before, after, _ = gated_and_narrow(AutoInt())
     assert (after - before).abs().max() > 1e-3
 
 
@@ -104,12 +118,19 @@ def test_attention_keeps_exactly_what_belongs_to_kept_fields():
     network = AutoInt(n_layers=1, n_heads=2, width=3, hidden_units=(5,))
     whole = moved(network.build(context(), {}))
     module = build_network(network, [KEEP], {"gate": KEEP.architecture}, context())
-    state, carried = whole.state_dict(), carry(whole.state_dict(), module.selection, context(), module)
+    state, carried = (
+        whole.state_dict(),
+        carry(whole.state_dict(), module.selection, context(), module),
+    )
     for name, width in (("out.weight", 6), ("head.layers.0.weight", 4)):
         by_field = state[name].unflatten(1, (6, width))
         torch.testing.assert_close(carried[name], by_field[:, FIELDS].flatten(1), rtol=0, atol=0)
     changed = {name for name, t in carried.items() if t.shape != state[name].shape}
-    tables = {f"{table}.{name}" for table in ("embedding", "linear") for name in ("weight", "numeric_weight")}
+    tables = {
+        f"{table}.{name}"
+        for table in ("embedding", "linear")
+        for name in ("weight", "numeric_weight")
+    }
     assert changed == {"out.weight", "head.layers.0.weight", *tables}
     assert all(torch.equal(carried[name], state[name]) for name in carried.keys() - changed)
 
@@ -180,7 +201,9 @@ class Around(FM):
 def test_axes_of_products_of_fields_keep_their_own_elements(module, monkeypatch):
     network = Around(module)
     if module is TriplesBesideMaps:  # the bias of its maps acts without a field
-        monkeypatch.setattr(module, "logits", lambda self, e, i, f=module.logits: f(_without_bias(self), e, i))
+        monkeypatch.setattr(
+            module, "logits", lambda self, e, i, f=module.logits: f(_without_bias(self), e, i)
+        )
     before, after, _ = gated_and_narrow(network)
     torch.testing.assert_close(after, before, atol=1e-12, rtol=1e-10)
     assert before.std() > 0.01
@@ -206,8 +229,14 @@ class Wrong(PairVectors):
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (Undeclared, r"Linear has the weight 'mix.weight' of shape \(3, 36\) on 6 fields and \(3, 16\) on 4 of them"),
-        (Wrong, r"Linear declares axis 1 of 'out.weight' as F\*4, which is 24 on the whole table, but the axis has 60"),
+        (
+            Undeclared,
+            r"Linear has the weight 'mix.weight' of shape \(3, 36\) on 6 fields and \(3, 16\) on 4 of them",
+        ),
+        (
+            Wrong,
+            r"Linear declares axis 1 of 'out.weight' as F\*4, which is 24 on the whole table, but the axis has 60",
+        ),
     ],
 )
 def test_weights_whose_layout_nobody_declares_are_refused(module, message):
@@ -217,9 +246,13 @@ def test_weights_whose_layout_nobody_declares_are_refused(module, message):
 
 def test_they_are_refused_before_the_search(monkeypatch):
     X, y, _ = data()
-    monkeypatch.setattr(AutoField, "search", lambda self, problem: pytest.fail("the search has begun"))
+    monkeypatch.setattr(
+        AutoField, "search", lambda self, problem: pytest.fail("the search has begun")
+    )
     model = CTRClassifier(network=Around(Undeclared), search=AutoField(), max_epochs=1)
-    with pytest.raises(ValueError, match=r"Linear has the weight 'mix.weight' .* declares no axis in field_axes"):
+    with pytest.raises(
+        ValueError, match=r"Linear has the weight 'mix.weight' .* declares no axis in field_axes"
+    ):
         model.fit(X, y)
 
 
@@ -288,7 +321,14 @@ def test_lengths_of_axes_are_ints_that_know_their_layout():
 
 def data(**options):
     return make_ctr(
-        3000, n_fields=5, informative_fields=[1], pairs=[(2, 4)], n_numeric=1, n_sequences=1, random_state=0, **options
+        3000,
+        n_fields=5,
+        informative_fields=[1],
+        pairs=[(2, 4)],
+        n_numeric=1,
+        n_sequences=1,
+        random_state=0,
+        **options,
     )
 
 
@@ -299,7 +339,9 @@ def fitted(search, network="fm", **options):
 
 
 def keep(*fields, n=7):
-    return FixedArchitecture({"method": "AutoField", "params": {}, "fields": [*fields], "scores": [0.5] * n})
+    return FixedArchitecture(
+        {"method": "AutoField", "params": {}, "fields": [*fields], "scores": [0.5] * n}
+    )
 
 
 def test_names_and_sizes_after_other_searches():
@@ -321,11 +363,17 @@ def test_sizes_of_pruned_tables():
     assert list(sizes) == ["f0", "f1", "f2", "f3", "f4", "s0"]
     assert [len(v) for v in sizes.values()] == [*encoder.n_ids_, *encoder.sequence_n_ids_]
     kept = sum(int(v.sum()) for v in sizes.values())
-    assert kept == len(model.net_.module_.embedding.values) and not sizes["f1"].any() and sizes["f4"].any()
+    assert (
+        kept == len(model.net_.module_.embedding.values)
+        and not sizes["f1"].any()
+        and sizes["f4"].any()
+    )
 
 
 @pytest.mark.parametrize(
-    "search", [AutoField(n_fields=3), [keep(1, 2, 6), AutoFIS()], [keep(2, 4, 5), PEP(0.5)], keep(5)], ids=str
+    "search",
+    [AutoField(n_fields=3), [keep(1, 2, 6), AutoFIS()], [keep(2, 4, 5), PEP(0.5)], keep(5)],
+    ids=str,
 )
 def test_files_json_and_pickles(search, tmp_path):
     model, X = fitted(search)
@@ -345,7 +393,8 @@ def test_files_with_wrong_fields_are_refused(tmp_path):
     for fields in ([0, 7], [3, 1], [1, 1], [], [True], "ab"):
         model, _ = fitted(keep(0, 1))
         model._architecture["gate"]["fields"] = fields
-        with pytest.raises(ValueError, match="fields must be rising ints below 7"):  # saving reads the file back
+        # Saving reads the file back.
+        with pytest.raises(ValueError, match="fields must be rising ints below 7"):
             save(model, tmp_path / "m")
 
 
@@ -353,7 +402,9 @@ def test_dropping_fields_comes_first():
     X, y, _ = data()
     with pytest.raises(ValueError, match=r"AutoField\(\) drops fields, so that it must come first"):
         CTRClassifier(network="fm", search=[AutoFIS(), AutoField()]).fit(X, y)
-    with pytest.raises(ValueError, match=r"joint=True: AutoField\(\) drops fields and has to search first"):
+    with pytest.raises(
+        ValueError, match=r"joint=True: AutoField\(\) drops fields and has to search first"
+    ):
         CTRClassifier(network="fm", search=[AutoField(), AutoFIS()], joint=True).fit(X, y)
 
 
@@ -362,14 +413,18 @@ def test_a_network_that_does_not_select_is_refused():
         def build(self, context, parts):
             return super().build(context, {k: v for k, v in parts.items() if k != "selection"})
 
-    with pytest.raises(TypeError, match="cannot drop fields: its module must be a sklearn_autorec.nn.FieldNetwork"):
+    with pytest.raises(
+        TypeError, match="cannot drop fields: its module must be a sklearn_autorec.nn.FieldNetwork"
+    ):
         build_network(Deaf(), [KEEP], {"gate": KEEP.architecture}, context())
 
 
 def test_without_a_gate_search_there_is_no_choice():
     model, _ = fitted(None)
     for name in ("support_", "selected_fields_", "field_scores_"):
-        with pytest.raises(AttributeError, match="does not choose fields; use for instance search=AutoField"):
+        with pytest.raises(
+            AttributeError, match="does not choose fields; use for instance search=AutoField"
+        ):
             getattr(model, name)
 
 
@@ -387,7 +442,11 @@ def test_final_training_starts_from_the_declared_weights(retrain, monkeypatch):
     from sklearn_autorec.estimators import _base
 
     starts, problems = [], []
-    real_train, real_problem, real_carry = _base.train, _search_phase.SearchProblem, _search_phase._carry_states
+    real_train, real_problem, real_carry = (
+        _base.train,
+        _search_phase.SearchProblem,
+        _search_phase._carry_states,
+    )
 
     def spy_train(net, *args, **kwargs):
         starts.append({k: v.clone() for k, v in net.module.state_dict().items()})
@@ -402,9 +461,13 @@ def test_final_training_starts_from_the_declared_weights(retrain, monkeypatch):
     model, _ = fitted(AutoField(n_fields=3, retrain=retrain), network=DeepFM((8,)))
     (initial, final), start = problems[0], starts[0]
     rows = model.net_.module_.selection.table_rows(
-        BuildContext((), tuple(model.encoder_.n_ids_), 1, ((model.encoder_.sequence_n_ids_[0], 20),))
+        BuildContext(
+            (), tuple(model.encoder_.n_ids_), 1, ((model.encoder_.sequence_n_ids_[0], 20),)
+        )
     )
-    assert real_problem is _search_phase.SearchProblem and len(rows) < len(initial["embedding.weight"])
+    assert real_problem is _search_phase.SearchProblem and len(rows) < len(
+        initial["embedding.weight"]
+    )
     for name in ("embedding.weight", "linear.weight"):
         if name == "embedding.weight":
             assert torch.equal(start[name], initial[name][rows]) == (retrain == "rewind")

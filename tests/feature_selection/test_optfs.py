@@ -21,7 +21,9 @@ SIZES = (5, 3, 7)
 
 def gates(penalty=0.2, sizes=SIZES, n_numeric=1, sequences=((4, 2),)):
     names = tuple(map(str, range(len(sizes) + n_numeric + len(sequences))))
-    return ValueGates(BuildContext(names, sizes, n_numeric, sequences, embedding_dim=2), penalty, 2000.0, 2.0, 0.2)
+    return ValueGates(
+        BuildContext(names, sizes, n_numeric, sequences, embedding_dim=2), penalty, 2000.0, 2.0, 0.2
+    )
 
 
 def test_factors_and_penalty_agree_with_numpy():
@@ -30,7 +32,11 @@ def test_factors_and_penalty_agree_with_numpy():
     with torch.no_grad():
         module.logit.copy_(torch.tensor(logit, dtype=torch.float32)[:, None])
     ids = np.column_stack([rng.integers(0, k, 20) for k in SIZES])
-    inputs = Inputs(torch.tensor(ids, dtype=torch.int32), torch.zeros(20, 2), torch.zeros(20, 2, dtype=torch.int32))
+    inputs = Inputs(
+        torch.tensor(ids, dtype=torch.int32),
+        torch.zeros(20, 2),
+        torch.zeros(20, 2, dtype=torch.int32),
+    )
     # Values other than missing and unknown count one, a column with one gate as much as the average column has values.
     weight = np.array([0, 0, 1, 1, 1, 0, 0, 1, 0, 0, 1, 1, 1, 1, 1, 5, 5], float)
     for t in (0.0, 0.1, 0.44, 1.0):
@@ -48,7 +54,9 @@ def test_gates_start_at_one_and_the_penalty_does_not_know_the_corpus():
     for sizes in ((4,), (50, 7), (3000, 2, 200)):
         module = gates(sizes=sizes, n_numeric=0, sequences=())
         ids = torch.zeros(3, len(sizes), dtype=torch.int32)
-        factors = module(torch.zeros(3, len(sizes), 2), Inputs(ids, torch.zeros(3, 0), torch.zeros(3, 0)))
+        factors = module(
+            torch.zeros(3, len(sizes), 2), Inputs(ids, torch.zeros(3, 0), torch.zeros(3, 0))
+        )
         torch.testing.assert_close(factors.detach(), torch.ones(3, len(sizes)))
         assert module.penalty().item() == pytest.approx(0.2 * expit(0.5), rel=1e-5)
     assert gates(sizes=(2, 2), n_numeric=0, sequences=()).penalty().item() == 0  # no values at all
@@ -87,7 +95,10 @@ def shares_kept(seed, shuffled=False, network="fm", n=16_000, **options):
     kept = {column: set(values) for column, values in model.selected_values_.items()}
     kept = {column: kept.get(column, set()) for column in X}
     counts = {column: X[column].value_counts() for column in X}
-    others = {column: set(counts[column].index[counts[column] >= 20]) - informative[column] for column in X}
+    others = {
+        column: set(counts[column].index[counts[column] >= 20]) - informative[column]
+        for column in X
+    }
     return (
         sum(len(kept[c] & informative[c]) for c in X) / 24,
         sum(len(kept[c] & others[c]) for c in X) / sum(map(len, others.values())),
@@ -95,7 +106,9 @@ def shares_kept(seed, shuffled=False, network="fm", n=16_000, **options):
 
 
 def test_planted_values_are_kept_and_others_are_not():
-    shares = np.array([shares_kept(seed, penalty=0.25, network=MLPNetwork((32,))) for seed in range(5)])
+    shares = np.array(
+        [shares_kept(seed, penalty=0.25, network=MLPNetwork((32,))) for seed in range(5)]
+    )
     assert (shares[:, 0] >= 0.95).all() and (shares[:, 1] <= 0.1).all()
     informative, others = shares_kept(0, shuffled=True, penalty=0.25, network=MLPNetwork((32,)))
     assert informative <= 0.5
@@ -118,7 +131,9 @@ def frequent_kept(seed, **options):
     ).fit(X, y)
     kept = {column: set(values) for column, values in model.selected_values_.items()}
     counts = [(column, *pair) for column in X for pair in X[column].value_counts().items()]
-    return np.mean([value in kept.get(column, ()) for column, value, count in counts if count >= 100])
+    return np.mean(
+        [value in kept.get(column, ()) for column, value, count in counts if count >= 100]
+    )
 
 
 def test_without_a_penalty_nearly_all_frequent_values_stay():
@@ -148,7 +163,9 @@ def test_gates_rest_during_the_warm_up():
     module.set_progress(0.2)
     assert module.temperature == 1.0
     X, y, _ = planted_values(0, 2000)
-    model = CTRClassifier(network="fm", search=OptFS(50.0, warmup=0.5), search_epochs=4, max_epochs=1, random_state=0)
+    model = CTRClassifier(
+        network="fm", search=OptFS(50.0, warmup=0.5), search_epochs=4, max_epochs=1, random_state=0
+    )
     shares = [record["kept_share"] for record in model.fit(X, y).search_history_]
     assert shares[0] == pytest.approx(1.0) and shares[-1] < 0.1
 
@@ -188,9 +205,16 @@ def test_final_training_starts_from_the_first_weights(retrain, monkeypatch):
 
     monkeypatch.setattr(_base, "train", spy_train)
     monkeypatch.setattr(_search_phase, "_carry_states", spy_carry)
-    X, y, _ = make_ctr(3000, n_fields=4, informative_fields=[1, 3], pairs=[], main_effect=2, random_state=0)
+    X, y, _ = make_ctr(
+        3000, n_fields=4, informative_fields=[1, 3], pairs=[], main_effect=2, random_state=0
+    )
     model = CTRClassifier(
-        network=DeepFM((8,)), search=OptFS(0.5, retrain=retrain), lr=5e-3, max_epochs=3, random_state=0, device="cpu"
+        network=DeepFM((8,)),
+        search=OptFS(0.5, retrain=retrain),
+        lr=5e-3,
+        max_epochs=3,
+        random_state=0,
+        device="cpu",
     ).fit(X, y)
     assert 0 < len(model.selected_fields_) < 4
     start, state = starts[0], states[0]
@@ -201,20 +225,32 @@ def test_final_training_starts_from_the_first_weights(retrain, monkeypatch):
     columns = np.concatenate([np.arange(f * width, (f + 1) * width) for f in selection.fields])
     for source in ("rewind", "keep"):
         same = retrain == source
-        assert torch.equal(start["embedding.weight"], state[source]["embedding.weight"][rows]) == same
+        assert (
+            torch.equal(start["embedding.weight"], state[source]["embedding.weight"][rows]) == same
+        )
         for name in state[source]:
-            if name.endswith("weight") and state[source][name].shape == (8, 4 * width):  # first layer
+            # First layer.
+            if name.endswith("weight") and state[source][name].shape == (8, 4 * width):
                 assert torch.equal(start[name], state[source][name][:, columns]) == same
     # Gates that the search left open multiplied by 1 / sigmoid(1/2), which weights that are kept still need.
     gate = networks[0].gate
     assert (gate is None) == (retrain != "keep")
     if gate is not None:
-        torch.testing.assert_close(gate.factors, torch.full((1, len(selection.fields)), 1 / float(expit(0.5))))
+        torch.testing.assert_close(
+            gate.factors, torch.full((1, len(selection.fields)), 1 / float(expit(0.5)))
+        )
 
 
 def test_pruned_values_are_unknown_ones_and_take_no_room(tmp_path):
     X, y, _ = planted_values(0, 6000)
-    options = {"network": "fm", "embedding_dim": 8, "lr": 5e-3, "max_epochs": 4, "random_state": 0, "device": "cpu"}
+    options = {
+        "network": "fm",
+        "embedding_dim": 8,
+        "lr": 5e-3,
+        "max_epochs": 4,
+        "random_state": 0,
+        "device": "cpu",
+    }
     whole = CTRClassifier(**options).fit(X, y)
     model = CTRClassifier(search=OptFS(0.3), **options).fit(X, y)
     kept, encoder = model.selected_values_, model.encoder_
@@ -223,12 +259,15 @@ def test_pruned_values_are_unknown_ones_and_take_no_room(tmp_path):
     assert model.net_.module_.embedding.weight.shape == (n_rows, 8) and n_rows < 150
     mask = mask_from_text(model.architecture_["gate"]["values"])[:, 0]
     assert mask.shape == (sum(encoder.n_ids_),)
-    assert all(own[:2].all() for own in np.split(mask, np.cumsum(encoder.n_ids_)[:-1]))  # missing and unknown values
+    # Missing and unknown values.
+    assert all(own[:2].all() for own in np.split(mask, np.cumsum(encoder.n_ids_)[:-1]))
     for column, values in kept.items():
         pruned = sorted(set(X[column]) - set(values))[0]
         one, other = X[:50].assign(**{column: pruned}), X[:50].assign(**{column: "never seen"})
         np.testing.assert_array_equal(model.predict_proba(one), model.predict_proba(other))
-        assert (model.predict_proba(X[:50].assign(**{column: values[0]})) != model.predict_proba(one)).any()
+        assert (
+            model.predict_proba(X[:50].assign(**{column: values[0]})) != model.predict_proba(one)
+        ).any()
     scores = model.field_scores_
     for column, values in kept.items():
         assert scores[column] == pytest.approx(X[column].isin(values).mean())
@@ -241,7 +280,9 @@ def test_pruned_values_are_unknown_ones_and_take_no_room(tmp_path):
 
 def test_files_with_wrong_values_are_refused(tmp_path):
     X, y, _ = planted_values(0, 1000)
-    model = CTRClassifier(network="fm", search=OptFS(), max_epochs=1, random_state=0, device="cpu").fit(X, y)
+    model = CTRClassifier(
+        network="fm", search=OptFS(), max_epochs=1, random_state=0, device="cpu"
+    ).fit(X, y)
     good = model._architecture["gate"]["values"]
     for wrong in (
         {"shape": [3, 1], "bits": "AA=="},
@@ -258,12 +299,20 @@ def test_files_with_wrong_values_are_refused(tmp_path):
 def test_without_gates_of_values_there_are_no_selected_values():
     X, y, _ = planted_values(0, 300)
     model = CTRClassifier(network="fm", max_epochs=1).fit(X, y)
-    with pytest.raises(AttributeError, match="does not choose values; use for instance search=OptFS"):
+    with pytest.raises(
+        AttributeError, match="does not choose values; use for instance search=OptFS"
+    ):
         _ = model.selected_values_
 
 
 def test_wrong_parameters_are_named():
     X, y, _ = make_ctr(100, n_fields=3, pairs=[], random_state=0)
-    for options in ({"penalty": -1.0}, {"gamma": 0.5}, {"travel": 0.0}, {"warmup": 1.0}, {"retrain": "later"}):
+    for options in (
+        {"penalty": -1.0},
+        {"gamma": 0.5},
+        {"travel": 0.0},
+        {"warmup": 1.0},
+        {"retrain": "later"},
+    ):
         with pytest.raises(ValueError, match=next(iter(options))):
             CTRClassifier(network="fm", search=OptFS(**options), max_epochs=1).fit(X, y)

@@ -21,7 +21,13 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_autorec import CTRClassifier
-from sklearn_autorec.feature_selection import FSTD, MARLFS, DualAgent, RandomSubset, SensitivitySelector
+from sklearn_autorec.feature_selection import (
+    FSTD,
+    MARLFS,
+    DualAgent,
+    RandomSubset,
+    SensitivitySelector,
+)
 from sklearn_autorec.feature_selection._subsets._baselines import RandomSearch
 from sklearn_autorec.feature_selection._subsets._subset_selector import ranking
 
@@ -30,7 +36,10 @@ SELECTORS = {
     "FSTD": (FSTD, {}),
     "FSTD, filter": (FSTD, {"final": "filter"}),
     "MARLFS": (MARLFS, QUICK),
-    "MARLFS, groups and advice": (MARLFS, {**QUICK, "n_groups": 3, "advisor": "hybrid", "state": "graph"}),
+    "MARLFS, groups and advice": (
+        MARLFS,
+        {**QUICK, "n_groups": 3, "advisor": "hybrid", "state": "graph"},
+    ),
     "MARLFS, scan": (MARLFS, {**QUICK, "scan": True, "state": "autoencoder"}),
     "DualAgent": (DualAgent, {**QUICK, "n_blocks": 5}),
     "RandomSubset": (RandomSubset, {}),
@@ -70,25 +79,40 @@ def fitted(selector):
 @every
 def test_what_a_fit_leaves(name):
     X, y = table()
-    before, global_state = X.copy(), (np.random.mtrand._rand.get_state()[1].copy(), torch.random.get_rng_state())
+    before, global_state = (
+        X.copy(),
+        (np.random.mtrand._rand.get_state()[1].copy(), torch.random.get_rng_state()),
+    )
     selector = make(name).fit(X, y)
     assert (np.random.mtrand._rand.get_state()[1] == global_state[0]).all()
     assert torch.equal(torch.random.get_rng_state(), global_state[1])
     np.testing.assert_array_equal(X, before)
 
-    assert selector.support_.dtype == bool and selector.support_.shape == selector.scores_.shape == (6,)
+    assert (
+        selector.support_.dtype == bool
+        and selector.support_.shape == selector.scores_.shape == (6,)
+    )
     assert (selector.ranking_ == 1).tolist() == selector.support_.tolist()
-    assert sorted(selector.ranking_[~selector.support_]) == list(range(2, 2 + (~selector.support_).sum()))
+    assert sorted(selector.ranking_[~selector.support_]) == list(
+        range(2, 2 + (~selector.support_).sum())
+    )
     assert selector.n_evaluations_ == len(selector.search_history_) <= 12
-    assert selector.no_fields_score_ == pytest.approx((y == np.bincount(y).argmax()).mean(), abs=0.02)
+    assert selector.no_fields_score_ == pytest.approx(
+        (y == np.bincount(y).argmax()).mean(), abs=0.02
+    )
     scores = [r["score"] for r in selector.search_history_]
     if name != "FSTD, filter":
         assert selector.best_score_ == max(scores)
-        assert tuple(np.flatnonzero(selector.support_)) in [r["subset"] for r in selector.search_history_]
-    if name != "forward":  # all others score all columns together first, so that they cannot end below them
+        assert tuple(np.flatnonzero(selector.support_)) in [
+            r["subset"] for r in selector.search_history_
+        ]
+    # All others score all columns together first, so that they cannot end below them.
+    if name != "forward":
         assert selector.search_history_[0]["subset"] == tuple(range(6))
     np.testing.assert_array_equal(selector.transform(X), X[:, selector.support_])
-    assert selector.get_feature_names_out().tolist() == [f"x{f}" for f in np.flatnonzero(selector.support_)]
+    assert selector.get_feature_names_out().tolist() == [
+        f"x{f}" for f in np.flatnonzero(selector.support_)
+    ]
 
     assert fitted(clone(selector).fit(X, y)) == fitted(selector)
     again = pickle.loads(pickle.dumps(selector))
@@ -96,7 +120,9 @@ def test_what_a_fit_leaves(name):
     assert not any(isinstance(v, torch.Tensor | torch.nn.Module) for v in vars(again).values())
     if name not in ("permutation", "forward"):
         other = clone(selector).set_params(random_state=1).fit(X, y)
-        assert [r["subset"] for r in other.search_history_] != [r["subset"] for r in selector.search_history_]
+        assert [r["subset"] for r in other.search_history_] != [
+            r["subset"] for r in selector.search_history_
+        ]
 
 
 @pytest.mark.parametrize("size", [3, None])
@@ -132,7 +158,10 @@ def test_a_number_of_columns(name, size, n):
 def test_documented(name):
     cls = SELECTORS[name][0]
     text = inspect.getdoc(cls)
-    assert all(f" {p} : " in text or f", {p} : " in text or f"\n{p}" in text for p in inspect.signature(cls).parameters)
+    assert all(
+        f" {p} : " in text or f", {p} : " in text or f"\n{p}" in text
+        for p in inspect.signature(cls).parameters
+    )
     assert set(inspect.signature(cls).parameters) <= cls._parameter_constraints.keys()
 
 
@@ -166,7 +195,8 @@ def test_an_interrupt_leaves_the_best_so_far(name):
     # Two folds each, and the fits before the first subset: rows by loss, or permutations.
     before = {"DualAgent": 9, "permutation": 2}.get(name, 0)
     with pytest.warns(
-        UserWarning, match="the search was interrupted after 3 evaluations; the best subset so far is kept"
+        UserWarning,
+        match="the search was interrupted after 3 evaluations; the best subset so far is kept",
     ):
         selector = make(name, Interrupted(before + 8)).fit(X, y)
     assert selector.n_evaluations_ == 3
@@ -197,8 +227,18 @@ def test_time_and_evaluations(name):
 def test_jobs_do_not_change_results():
     X, y = table(120)
     walks = {"FSTD": {"n_walks": 3}, "MARLFS": {"n_walks": 3}, "MARLFS, scan": {"n_walks": 2}}
-    for name in ("FSTD", "MARLFS", "MARLFS, scan", "DualAgent", "RandomSubset", "permutation", "forward"):
-        one, two = (make(name, max_evaluations=8, n_jobs=n, **walks.get(name, {})).fit(X, y) for n in (1, 2))
+    for name in (
+        "FSTD",
+        "MARLFS",
+        "MARLFS, scan",
+        "DualAgent",
+        "RandomSubset",
+        "permutation",
+        "forward",
+    ):
+        one, two = (
+            make(name, max_evaluations=8, n_jobs=n, **walks.get(name, {})).fit(X, y) for n in (1, 2)
+        )
         assert fitted(one) == fitted(two), name
 
 
@@ -215,7 +255,8 @@ def test_constant_missing_and_repeated_columns_are_not_kept(name):
     np.testing.assert_array_equal(selector.transform(X), X[:, selector.support_])
     if name in OF_A_SIZE:
         assert not make(name, n_features_to_select=6).fit(X, y).support_[6:].any()
-        assert make(name, n_features_to_select=8).fit(X, y).support_[:6].all()  # more than there are: filled up
+        # More than there are: filled up.
+        assert make(name, n_features_to_select=8).fit(X, y).support_[:6].all()
 
 
 @every
@@ -245,7 +286,9 @@ def test_more_columns_than_rows(name):
 
 def strings():
     X, y = table(300, d=5)
-    X = pd.DataFrame({name: pd.Series([f"{name}{int(v)}" for v in X[:, f]]) for f, name in enumerate("abcde")})
+    X = pd.DataFrame(
+        {name: pd.Series([f"{name}{int(v)}" for v in X[:, f]]) for f, name in enumerate("abcde")}
+    )
     X.loc[::7, "c"] = None
     X["price"] = np.random.default_rng(1).normal(size=300)
     X["age"] = np.random.default_rng(2).integers(0, 8, 300)
@@ -254,7 +297,10 @@ def strings():
 
 def strings_pipeline():
     encode = make_column_transformer(
-        (OneHotEncoder(handle_unknown="ignore"), lambda X: [c for c in X.columns if c not in ("price", "age")]),
+        (
+            OneHotEncoder(handle_unknown="ignore"),
+            lambda X: [c for c in X.columns if c not in ("price", "age")],
+        ),
         remainder="passthrough",
     )
     return make_pipeline(encode, LogisticRegression())
@@ -291,7 +337,9 @@ def test_numeric_tables_regression_and_polars(name):
     frame = pl.DataFrame(X, schema=list("abcde"))
     same = make(name, LinearRegression(), max_evaluations=20).fit(frame, y)
     assert same.support_.tolist() == selector.support_.tolist()
-    assert same.transform(frame).columns == [c for c, k in zip("abcde", same.support_, strict=True) if k]
+    assert same.transform(frame).columns == [
+        c for c, k in zip("abcde", same.support_, strict=True) if k
+    ]
     out = selector.set_output(transform="pandas").transform(X)
     assert isinstance(out, pd.DataFrame) and out.shape == (150, selector.support_.sum())
 
@@ -299,12 +347,16 @@ def test_numeric_tables_regression_and_polars(name):
 def test_estimators_that_take_missing_values_and_categories_as_they_are():
     X, y = strings()
     X = X.astype(dict.fromkeys("abcde", "category"))
-    boosting = HistGradientBoostingClassifier(max_iter=5, categorical_features="from_dtype", random_state=0)
+    boosting = HistGradientBoostingClassifier(
+        max_iter=5, categorical_features="from_dtype", random_state=0
+    )
     selector = make("FSTD", boosting, max_evaluations=20).fit(X, y)
     assert {"b", "c"} <= set(selector.get_feature_names_out())
     assert selector.transform(X)["b"].dtype == "category"
     network = CTRClassifier(network="fm", max_epochs=2, embedding_dim=2, lr=0.05, random_state=0)
-    selector = make("MARLFS", network, max_evaluations=4).fit(X.astype(dict.fromkeys("abcde", object)), y)
+    selector = make("MARLFS", network, max_evaluations=4).fit(
+        X.astype(dict.fromkeys("abcde", object)), y
+    )
     assert selector.n_evaluations_ == 4
 
 
@@ -339,9 +391,14 @@ def test_labels_of_any_kind(name):
 
 def test_in_a_grid():
     X, y = table()
-    grid = GridSearchCV(make_pipeline(make("FSTD"), one_hot()), {"fstd__gamma": [0.0, 0.7]}, cv=2).fit(X, y)
+    grid = GridSearchCV(
+        make_pipeline(make("FSTD"), one_hot()), {"fstd__gamma": [0.0, 0.7]}, cv=2
+    ).fit(X, y)
     assert grid.best_estimator_[0].n_features_in_ == 6
-    assert make("FSTD", one_hot()).set_params(estimator__logisticregression__C=3.0).estimator[-1].C == 3.0
+    assert (
+        make("FSTD", one_hot()).set_params(estimator__logisticregression__C=3.0).estimator[-1].C
+        == 3.0
+    )
 
 
 @every
@@ -351,9 +408,13 @@ def test_weights_and_groups_are_routed(name):
     with pytest.raises(ValueError, match="sample_weight"):
         make(name).fit(X, y, sample_weight=weight)
     with sklearn.config_context(enable_metadata_routing=True):
-        tree = DecisionTreeClassifier(min_samples_leaf=5, random_state=0).set_fit_request(sample_weight=True)
+        tree = DecisionTreeClassifier(min_samples_leaf=5, random_state=0).set_fit_request(
+            sample_weight=True
+        )
         tree.set_score_request(sample_weight=True)
-        weighted = make(name, tree, cv=GroupKFold(2)).fit(X, y, sample_weight=weight, groups=np.arange(200) // 4)
+        weighted = make(name, tree, cv=GroupKFold(2)).fit(
+            X, y, sample_weight=weight, groups=np.arange(200) // 4
+        )
         plain = make(name, tree, cv=GroupKFold(2)).fit(X, y, groups=np.arange(200) // 4)
     assert weighted.search_history_[0]["score"] != plain.search_history_[0]["score"]
 
@@ -368,7 +429,9 @@ def test_subsets_that_fail_are_reported():
     X[X == 1] = 2  # column 0 has one value and missing ones
     X[0, 0] = 1.0
     failing = make_pipeline(FailsOnFew(), DecisionTreeClassifier(random_state=0))
-    with pytest.warns(FitFailedWarning, match=r"RandomSubset: \d+ of 12 subsets .* ValueError: too few"):
+    with pytest.warns(
+        FitFailedWarning, match=r"RandomSubset: \d+ of 12 subsets .* ValueError: too few"
+    ):
         selector = make("RandomSubset", failing).fit(X, y)
     assert selector.support_.sum() >= 3
     assert any(np.isnan(r["score"]) for r in selector.search_history_)
@@ -389,7 +452,11 @@ class FailsOnFew(SimpleImputer):
 @pytest.mark.parametrize(
     "name, options, message",
     [
-        ("FSTD", {"n_features_to_select": 7}, "n_features_to_select=7 is more than the 6 columns of X"),
+        (
+            "FSTD",
+            {"n_features_to_select": 7},
+            "n_features_to_select=7 is more than the 6 columns of X",
+        ),
         ("FSTD", {"n_features_to_select": 0}, "'n_features_to_select' parameter of FSTD must be"),
         ("FSTD", {"epsilon": 2}, "'epsilon' parameter of FSTD must be"),
         ("FSTD", {"aor": "best"}, "'aor' parameter of FSTD must be a str among"),
@@ -398,7 +465,11 @@ class FailsOnFew(SimpleImputer):
         ("MARLFS", {"batch_size": 300}, "batch_size=300 is more than memory_size=200 holds"),
         ("DualAgent", {"batch_size": 300}, "batch_size=300 is more than memory_size=200 holds"),
         ("DualAgent", {"max_dropped": 1.0}, "'max_dropped' parameter of DualAgent must be"),
-        ("MARLFS, scan", {"advisor": "tree", "n_groups": 2}, "leave out advisor='tree', n_groups=2"),
+        (
+            "MARLFS, scan",
+            {"advisor": "tree", "n_groups": 2},
+            "leave out advisor='tree', n_groups=2",
+        ),
         ("MARLFS, scan", {"n_features_to_select": 2}, "leave out n_features_to_select=2"),
         (
             "permutation",

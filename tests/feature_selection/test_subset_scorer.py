@@ -35,7 +35,13 @@ def scorer_of(X, y, estimator=None, scoring="roc_auc", **options):
     estimator = estimator or DecisionTreeClassifier(random_state=0)
     splits = list(FOLDS.split(X, y))
     return SubsetScorer(
-        estimator, check_scoring(estimator, scoring=scoring), X, y, splits, equal_columns(list(X.T)), **options
+        estimator,
+        check_scoring(estimator, scoring=scoring),
+        X,
+        y,
+        splits,
+        equal_columns(list(X.T)),
+        **options,
     )
 
 
@@ -44,7 +50,8 @@ def test_bitmasks(n):
     mask = np.random.default_rng(n).random(n) < 0.5
     assert bitmask(mask) == sum(2**f for f in range(n) if mask[f]) == bits_of(np.flatnonzero(mask))
     np.testing.assert_array_equal(unpack(bitmask(mask), n), mask)
-    np.testing.assert_array_equal(unpack(bitmask(mask) | 5 << n, n), mask)  # what lies above is not read
+    # What lies above is not read.
+    np.testing.assert_array_equal(unpack(bitmask(mask) | 5 << n, n), mask)
 
 
 def test_equal_columns():
@@ -77,7 +84,9 @@ def test_scores_are_those_of_cross_validation():
     subsets = [(0,), (1, 3), (0, 1, 2, 3, 4)]
     found = scorer([bits_of(s) for s in subsets])
     expected = [
-        cross_val_score(DecisionTreeClassifier(random_state=0), X[:, list(s)], y, scoring="roc_auc", cv=FOLDS).mean()
+        cross_val_score(
+            DecisionTreeClassifier(random_state=0), X[:, list(s)], y, scoring="roc_auc", cv=FOLDS
+        ).mean()
         for s in subsets
     ]
     np.testing.assert_allclose(found, expected)
@@ -85,7 +94,9 @@ def test_scores_are_those_of_cross_validation():
     assert [r["subset"] for r in scorer.history] == subsets
     assert [r["evaluation"] for r in scorer.history] == [1, 2, 3]
     loss = scorer_of(X, y, scoring="neg_log_loss").no_fields
-    np.testing.assert_allclose(loss, cross_val_score(DummyClassifier(), X, y, scoring="neg_log_loss", cv=FOLDS).mean())
+    np.testing.assert_allclose(
+        loss, cross_val_score(DummyClassifier(), X, y, scoring="neg_log_loss", cv=FOLDS).mean()
+    )
     assert scorer_of(X, X[:, 0], Ridge(), "neg_mean_squared_error").no_fields < 0
 
 
@@ -102,7 +113,8 @@ def test_no_subset_is_fitted_twice_and_the_budget_is_exact():
         scorer([bits_of([2]), bits_of([3])])
     assert stop.value.reason is None  # nothing to warn of
     assert len(scorer.history) == 3 and not np.isnan(scorer.known(bits_of([2])))
-    np.testing.assert_array_equal(scorer([bits_of([0, 1, 6])]), a[4:])  # what is known can still be had
+    # What is known can still be had.
+    np.testing.assert_array_equal(scorer([bits_of([0, 1, 6])]), a[4:])
     assert scorer.distinct.tolist() == [True] * 5 + [False] * 2
 
 
@@ -144,7 +156,10 @@ def test_mean_difference():
     held[:, 4], held[:, 5] = True, False
     scores = rng.random(20)
     scores[3] = np.nan
-    history = [{"subset": tuple(np.flatnonzero(row)), "score": score} for row, score in zip(held, scores, strict=True)]
+    history = [
+        {"subset": tuple(np.flatnonzero(row)), "score": score}
+        for row, score in zip(held, scores, strict=True)
+    ]
     expected = [np.nanmean(scores[held[:, f]]) - np.nanmean(scores[~held[:, f]]) for f in range(4)]
     np.testing.assert_allclose(mean_difference(history, 6), [*expected, 0, 0])
     assert mean_difference([], 2).tolist() == [0, 0]
@@ -185,5 +200,7 @@ def test_what_is_wrong_with_the_first_subset_is_raised():
     X, y = table()
     with pytest.raises(RuntimeError, match="5 columns are no good"):
         scorer_of(X, y, Picky((5,)), picky_score)([0b11111])
-    with pytest.raises(ValueError, match="not a number: scoring must be defined on the test rows of every fold"):
+    with pytest.raises(
+        ValueError, match="not a number: scoring must be defined on the test rows of every fold"
+    ):
         scorer_of(X, y, Picky((), (5,)), picky_score)([0b11111])

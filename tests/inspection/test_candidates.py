@@ -28,7 +28,13 @@ def close_figures():
 
 @pytest.fixture(scope="module")
 def search():
-    options = {"resource": "max_iter", "max_resources": 27, "warm": True, "cv": 2, "random_state": 0}
+    options = {
+        "resource": "max_iter",
+        "max_resources": 27,
+        "warm": True,
+        "cv": 2,
+        "random_state": 0,
+    }
     return HyperbandSearchCV(MODEL, SPACE, scoring="neg_log_loss", **options).fit(X, Y)
 
 
@@ -80,7 +86,13 @@ def test_regret_falls_to_nothing_and_costs_what_was_spent(search):
 
 def test_a_search_of_scikit_learn_counts_evaluations():
     search = RandomizedSearchCV(
-        MODEL, SPACE, n_iter=8, cv=2, random_state=0, scoring=["accuracy", "roc_auc"], refit="roc_auc"
+        MODEL,
+        SPACE,
+        n_iter=8,
+        cv=2,
+        random_state=0,
+        scoring=["accuracy", "roc_auc"],
+        refit="roc_auc",
     ).fit(X, Y)
     display = CandidateHistoryDisplay.from_estimator(search)
     drawn = points(display.ax_)
@@ -88,7 +100,9 @@ def test_a_search_of_scikit_learn_counts_evaluations():
     np.testing.assert_array_equal(drawn[:, 1], search.cv_results_["mean_test_roc_auc"])
     assert display.ax_.get_xlabel() == "evaluation" and display.ax_.get_ylabel() == "roc auc"
     display = CandidateHistoryDisplay.from_estimator(search, metric="accuracy", group="param_alpha")
-    np.testing.assert_array_equal(points(display.ax_)[:, 1], search.cv_results_["mean_test_accuracy"])
+    np.testing.assert_array_equal(
+        points(display.ax_)[:, 1], search.cv_results_["mean_test_accuracy"]
+    )
     with pytest.raises(ValueError, match="metric='f1' is none of the scores"):
         CandidateHistoryDisplay.from_estimator(search, metric="f1")
     with pytest.raises(ValueError, match="group='bracket_' is no column"):

@@ -14,7 +14,11 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser
-from sklearn_autorec.inspection import EmbeddingSizeDisplay, InteractionDisplay, SearchHistoryDisplay
+from sklearn_autorec.inspection import (
+    EmbeddingSizeDisplay,
+    InteractionDisplay,
+    SearchHistoryDisplay,
+)
 from sklearn_autorec.interaction import AutoFIS
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -42,7 +46,9 @@ def close_figures():
 
 @pytest.fixture(scope="module")
 def data():
-    X, y, _ = make_ctr(1200, n_fields=4, cardinality=5, pairs=1, n_numeric=1, n_sequences=1, random_state=0)
+    X, y, _ = make_ctr(
+        1200, n_fields=4, cardinality=5, pairs=1, n_numeric=1, n_sequences=1, random_state=0
+    )
     X.columns = ["f0", "f1", "f2", "f3", "n0", "s0"]
     return X, y
 
@@ -65,14 +71,21 @@ def plain(data):
 
 
 def names(n):
-    return ["user", "item", *(f"feature_{i}_with_a_rather_long_name" if i % 3 else f"C{i}" for i in range(2, n))]
+    return [
+        "user",
+        "item",
+        *(f"feature_{i}_with_a_rather_long_name" if i % 3 else f"C{i}" for i in range(2, n)),
+    ]
 
 
 def strengths(n, seed=0):
     """Field names, scores of all pairs and the kept ones."""
     rng = np.random.default_rng(seed)
     fields = names(n)
-    scores = {pair: float(s) for pair, s in zip(combinations(fields, 2), rng.random(n * (n - 1) // 2), strict=True)}
+    scores = {
+        pair: float(s)
+        for pair, s in zip(combinations(fields, 2), rng.random(n * (n - 1) // 2), strict=True)
+    }
     return fields, scores, [pair for pair, s in scores.items() if s > 0.8]
 
 
@@ -145,8 +158,13 @@ def test_without_matplotlib_the_extra_is_named(display, searched, monkeypatch):
         return original(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", no_matplotlib)
-    for method, call in (("from_estimator", lambda: display.from_estimator(searched)), ("plot", drawn.plot)):
-        with pytest.raises(ImportError, match=rf"{display.__name__}\.{method} requires matplotlib.*autorec\[plot\]"):
+    for method, call in (
+        ("from_estimator", lambda: display.from_estimator(searched)),
+        ("plot", drawn.plot),
+    ):
+        with pytest.raises(
+            ImportError, match=rf"{display.__name__}\.{method} requires matplotlib.*autorec\[plot\]"
+        ):
             call()
 
 
@@ -224,7 +242,10 @@ def test_names_are_not_read_as_formulas():
     display = InteractionDisplay([], dict.fromkeys(combinations(fields, 2), 1.0), fields).plot()
     display.figure_.draw_without_rendering()  # a formula would not parse
     assert texts(display.ax_.get_xticklabels()) == fields
-    for kind in (display.plot(kind="bar"), EmbeddingSizeDisplay([1] * 3, fields, [1] * 3, 4).plot()):
+    for kind in (
+        display.plot(kind="bar"),
+        EmbeddingSizeDisplay([1] * 3, fields, [1] * 3, 4).plot(),
+    ):
         kind.figure_.draw_without_rendering()
 
 
@@ -233,9 +254,15 @@ def test_bars_are_the_strongest_of_any_order():
     scores = scores | {("user", "item", "C3"): 2.0, ("user", "item", "C6"): np.nan}
     kept = [*kept, ("user", "item", "C3")]
     display = InteractionDisplay(kept, scores, fields).plot(kind="bar", max_bars=15)
-    order = sorted((fields for fields in scores if scores[fields] == scores[fields]), key=scores.get, reverse=True)[:15]
+    order = sorted(
+        (fields for fields in scores if scores[fields] == scores[fields]),
+        key=scores.get,
+        reverse=True,
+    )[:15]
     assert [bar.get_width() for bar in display.bars_] == [scores[fields] for fields in order]
-    assert [to_hex(bar.get_facecolor()) for bar in display.bars_] == [DARK if t in kept else LIGHT for t in order]
+    assert [to_hex(bar.get_facecolor()) for bar in display.bars_] == [
+        DARK if t in kept else LIGHT for t in order
+    ]
     shown = texts(display.ax_.get_yticklabels())
     assert shown[0] == "user × item × C3"
     assert shown == [" × ".join(shorten(name, 44 // len(t)) for name in t) for t in order]
@@ -253,10 +280,17 @@ def test_bars_are_the_strongest_of_any_order():
 
 def test_interactions_of_a_fitted_estimator(searched):
     display = InteractionDisplay.from_estimator(searched, kind="bar", max_bars=50)
-    assert display.interactions == searched.interactions_ and display.scores == searched.interaction_scores_
+    assert (
+        display.interactions == searched.interactions_
+        and display.scores == searched.interaction_scores_
+    )
     assert display.field_names == ["f0", "f1", "f2", "f3", "n0", "s0"]
     assert len(display.bars_) == 15 + 20
-    assert sum(to_hex(bar.get_facecolor()) == DARK for bar in display.bars_) == len(searched.interactions_) == 4
+    assert (
+        sum(to_hex(bar.get_facecolor()) == DARK for bar in display.bars_)
+        == len(searched.interactions_)
+        == 4
+    )
     display.plot()
     pairs = [t for t in searched.interactions_ if len(t) == 2]
     title = f"{len(pairs)} of 15 pairs kept (outlined)"
@@ -277,7 +311,12 @@ def codes():
 
 CROSSERS = [
     AutoCross(max_crosses=3, random_state=0),
-    GLIDER(HistGradientBoostingClassifier(max_iter=30, random_state=0), n_instances=32, max_crosses=3, random_state=0),
+    GLIDER(
+        HistGradientBoostingClassifier(max_iter=30, random_state=0),
+        n_instances=32,
+        max_crosses=3,
+        random_state=0,
+    ),
     AEFE(n_pairs=6, cv=2, random_state=0),
 ]
 
@@ -322,7 +361,9 @@ def test_crosses_of_arrays_and_of_nothing(codes):
 
 
 def test_interaction_errors(plain):
-    with pytest.raises(AttributeError, match=r"search=None does not choose interactions; .*search=AutoFIS\(\)"):
+    with pytest.raises(
+        AttributeError, match=r"search=None does not choose interactions; .*search=AutoFIS\(\)"
+    ):
         InteractionDisplay.from_estimator(plain)
     display = InteractionDisplay([], {("a", "b", "c"): 1.0}, ["a", "b", "c"])
     with pytest.raises(ValueError, match="no pairs among the candidates; .*kind='bar'"):
@@ -363,7 +404,9 @@ def test_sizes_of_values():
     nearly_none[0], nearly_all[0] = 0, 1
     sizes = [skewed, spread, 5, nearly_none, nearly_all, np.array([], int)]
     display = EmbeddingSizeDisplay(sizes, list("abcdef"), [10, 9, 3, 1000, 1000, 0], 8).plot()
-    np.testing.assert_allclose([bar.get_width() for bar in display.bars_], [0.8, 4, 5, 0.999, 0.001, 0])
+    np.testing.assert_allclose(
+        [bar.get_width() for bar in display.bars_], [0.8, 4, 5, 0.999, 0.001, 0]
+    )
     assert remarks(display) == [
         "10 values, 90% empty",
         "9 values, 11% empty",
@@ -374,8 +417,13 @@ def test_sizes_of_values():
     ]
     quartiles = display.ax_.collections[-1].get_segments()
     np.testing.assert_allclose([s[:, 0] for s in quartiles], [[0, 0], [2, 6], [1, 1], [0, 0]])
-    np.testing.assert_allclose([s[0, 1] for s in quartiles], [0, 1, 3, 4])  # row c has a single size
-    assert texts(display.ax_.get_legend().get_texts()) == ["mean size over values", "quartiles", "full dimension (8)"]
+    # Row c has a single size.
+    np.testing.assert_allclose([s[0, 1] for s in quartiles], [0, 1, 3, 4])
+    assert texts(display.ax_.get_legend().get_texts()) == [
+        "mean size over values",
+        "quartiles",
+        "full dimension (8)",
+    ]
 
 
 @pytest.mark.parametrize("by_value", [False, True])
@@ -389,7 +437,11 @@ def test_labels_of_sizes_are_readable(n, by_value):
     assert_labels_apart(display.ax_, labels, across=False)
     assert_labels_apart(display.ax_, display.ax_.texts, across=False)
     legend = display.ax_.get_legend().get_window_extent()
-    assert legend.x0 >= 0 and legend.x1 <= display.figure_.bbox.width and legend.y1 <= display.figure_.bbox.height
+    assert (
+        legend.x0 >= 0
+        and legend.x1 <= display.figure_.bbox.width
+        and legend.y1 <= display.figure_.bbox.height
+    )
 
 
 def test_sizes_beyond_the_full_dimension_and_of_nothing():
@@ -412,9 +464,17 @@ def test_sizes_of_a_fitted_estimator(searched, plain):
 
 # SearchHistoryDisplay -----------------------------------------------------------------------------------
 
-FIRST = [{"epoch": e, "train_loss": 1 / e, "lr": 0.1, "open_gates": 10 - e, "note": "x", "on": True} for e in (1, 2, 3)]
-SECOND = [{"epoch": e, "train_loss": 2 / e, "search_loss": 3 / e, "lr": 0.1, "sparsity": 0.1 * e} for e in (1, 2)]
-FINAL = [{"epoch": e, "train_loss": 0.5 / e, "valid_loss": 0.6 / e, "lr": 0.1} for e in (1, 2, 3, 4)]
+FIRST = [
+    {"epoch": e, "train_loss": 1 / e, "lr": 0.1, "open_gates": 10 - e, "note": "x", "on": True}
+    for e in (1, 2, 3)
+]
+SECOND = [
+    {"epoch": e, "train_loss": 2 / e, "search_loss": 3 / e, "lr": 0.1, "sparsity": 0.1 * e}
+    for e in (1, 2)
+]
+FINAL = [
+    {"epoch": e, "train_loss": 0.5 / e, "valid_loss": 0.6 / e, "lr": 0.1} for e in (1, 2, 3, 4)
+]
 
 
 def named(records, **fields):
@@ -429,7 +489,9 @@ def drawn_lines(ax):
             continue
         if not line.get_label().startswith("_"):
             label_of[line.get_color()] = line.get_label()
-        found.setdefault(label_of[line.get_color()], []).append((list(line.get_xdata()), list(line.get_ydata())))
+        found.setdefault(label_of[line.get_color()], []).append(
+            (list(line.get_xdata()), list(line.get_ydata()))
+        )
     return found
 
 
@@ -448,7 +510,13 @@ def test_every_epoch_is_drawn_once_and_runs_apart():
         "search": [([4, 5], [3, 1.5])],
         "validation": [([6, 7, 8, 9], [r["valid_loss"] for r in FINAL])],
     }
-    assert list(display.axes_) == ["train_loss", "search_loss", "valid_loss", "open_gates", "sparsity"]
+    assert list(display.axes_) == [
+        "train_loss",
+        "search_loss",
+        "valid_loss",
+        "open_gates",
+        "sparsity",
+    ]
     assert drawn_lines(display.axes_["open_gates"]) == {"open_gates": [([1, 2, 3], [9, 8, 7])]}
     assert drawn_lines(display.axes_["sparsity"]) == {"sparsity": [([4, 5], [0.1, 0.2])]}
     for ax in display.figure_.axes:
@@ -464,7 +532,10 @@ def test_every_epoch_is_drawn_once_and_runs_apart():
         (({}, {}), ["search 1", "search 2"]),
         (({"method": "AutoFIS"}, {"method": "PEP"}), ["AutoFIS", "PEP"]),
         (({"slot": "interaction"}, {"slot": "embedding"}), ["interaction", "embedding"]),
-        (({"method": "AutoFIS", "slot": "interaction"}, {"slot": "b"}), ["AutoFIS (interaction)", "b"]),
+        (
+            ({"method": "AutoFIS", "slot": "interaction"}, {"slot": "b"}),
+            ["AutoFIS (interaction)", "b"],
+        ),
         (({"method": "A"}, {"method": "A"}), ["A", "A"]),
     ],
 )
@@ -497,7 +568,9 @@ def test_given_axes_get_the_losses_only():
 
 def test_learning_rate_has_a_panel_only_if_it_changes():
     assert "lr" not in SearchHistoryDisplay(FIRST, FINAL).figures()
-    falling = SearchHistoryDisplay(FIRST, named(FINAL[:2], lr=0.1) + named(FINAL[2:], lr=1e-3)).plot()
+    falling = SearchHistoryDisplay(
+        FIRST, named(FINAL[:2], lr=0.1) + named(FINAL[2:], lr=1e-3)
+    ).plot()
     assert falling.axes_["lr"].get_yscale() == "log"
     little = SearchHistoryDisplay(FIRST, named(FINAL, lr=0.05)).plot()
     assert little.axes_["lr"].get_yscale() == "linear"
@@ -506,7 +579,14 @@ def test_learning_rate_has_a_panel_only_if_it_changes():
 def test_what_is_no_finite_number_is_left_out():
     records = [
         {"epoch": 1, "train_loss": 1.0, "odd_loss": np.nan, "ok": np.float32(1)},
-        {"epoch": 2, "train_loss": np.inf, "odd_loss": 2.0, "ok": None, "list": [1, 2], "never": np.nan},
+        {
+            "epoch": 2,
+            "train_loss": np.inf,
+            "odd_loss": 2.0,
+            "ok": None,
+            "list": [1, 2],
+            "never": np.nan,
+        },
     ]
     display = SearchHistoryDisplay(records, []).plot()
     display.figure_.draw_without_rendering()
@@ -516,7 +596,11 @@ def test_what_is_no_finite_number_is_left_out():
 
 
 def test_many_runs_and_many_epochs():
-    runs = [record for i in range(12) for record in named(FIRST, method=f"ALongNameOfMethod{i}", depth=i)]
+    runs = [
+        record
+        for i in range(12)
+        for record in named(FIRST, method=f"ALongNameOfMethod{i}", depth=i)
+    ]
     display = SearchHistoryDisplay(runs, FINAL * 50).plot()
     display.figure_.draw_without_rendering()
     shown = display.ax_.texts

@@ -71,7 +71,10 @@ def test_the_path_is_that_of_the_history(fitted):
     assert display.lines_["forest"].get_xdata().tolist() == [2, 4]
     assert sorted(display.tried[1]) == sorted(r["score"] for r in fstd.search_history_)
     assert display.chosen == (fstd.support_.sum(), fstd.best_score_)
-    assert display.levels == {"no fields": fstd.no_fields_score_, "all": fstd.search_history_[0]["score"]}
+    assert display.levels == {
+        "no fields": fstd.no_fields_score_,
+        "all": fstd.search_history_[0]["score"],
+    }
     assert display.ax_.get_ylabel() == "roc auc, cross-validated"
     assert display.ax_.get_xlabel() == "number of fields"
     assert SelectionPathDisplay.from_estimator(random).score_name.startswith("roc auc")
@@ -79,24 +82,36 @@ def test_the_path_is_that_of_the_history(fitted):
 
 def test_scores_that_failed_and_numbers_that_were_skipped():
     history = [
-        {"subset": tuple(range(n)), "score": s} for n, s in ((40, 0.7), (1, 0.5), (2, np.nan), (3, 0.6), (3, 0.5))
+        {"subset": tuple(range(n)), "score": s}
+        for n, s in ((40, 0.7), (1, 0.5), (2, np.nan), (3, 0.6), (3, 0.5))
     ]
     sizes, scores = SelectionPathDisplay.path_of(history)
     assert sizes.tolist() == [1, 3, 40] and scores.tolist() == [0.5, 0.6, 0.7]
     X, y = table(40)
-    line = SelectionPathDisplay.from_estimator(fit(FSTD, X, y, max_evaluations=3)).lines_["FSTD, 3 evaluations"]
-    assert line.get_xdata().tolist() == [1, 2, 39, 40] and np.isnan(line.get_ydata()).tolist() == [0, 0, 1, 0]
+    line = SelectionPathDisplay.from_estimator(fit(FSTD, X, y, max_evaluations=3)).lines_[
+        "FSTD, 3 evaluations"
+    ]
+    assert line.get_xdata().tolist() == [1, 2, 39, 40] and np.isnan(line.get_ydata()).tolist() == [
+        0,
+        0,
+        1,
+        0,
+    ]
 
 
 def test_axes_and_pipelines(fitted):
     figure, axes = plt.subplots(1, 2, layout="constrained")
-    display = SelectionPathDisplay.from_estimator(make_pipeline(fitted[0], TREE).fit(*table()), ax=axes[0])
+    display = SelectionPathDisplay.from_estimator(
+        make_pipeline(fitted[0], TREE).fit(*table()), ax=axes[0]
+    )
     assert display.ax_ is axes[0] and display.figure_ is figure and not axes[1].has_data()
     assert display.plot(ax=axes[1]) is display and axes[1].has_data()
     assert plt.get_fignums() == [figure.number]
     part = plt.figure(layout="constrained").subfigures(1, 2)[0]
     assert display.plot(ax=part.subplots()).figure_ is part
-    frozen = SelectionPathDisplay.from_estimator(make_pipeline(FrozenEstimator(make_pipeline(fitted[0]))))
+    frozen = SelectionPathDisplay.from_estimator(
+        make_pipeline(FrozenEstimator(make_pipeline(fitted[0])))
+    )
     assert list(frozen.lines_) == [f"FSTD, {fitted[0].n_evaluations_} evaluations"]
 
 
@@ -111,14 +126,21 @@ def test_texts_stay_apart_and_inside(n_fields):
     display = SelectionPathDisplay.from_estimator(selector, baselines=baselines)
     figure, ax = display.figure_, display.ax_
     figure.draw_without_rendering()
-    ticks = [t for t in ax.get_xticklabels() if ax.get_xlim()[0] <= t.get_position()[0] <= ax.get_xlim()[1]]
+    ticks = [
+        t
+        for t in ax.get_xticklabels()
+        if ax.get_xlim()[0] <= t.get_position()[0] <= ax.get_xlim()[1]
+    ]
     assert all(float(t.get_text()).is_integer() for t in ticks)
     groups = [ticks, ax.texts, ax.get_legend().get_texts()]
     for texts in groups:
         boxes = [t.get_window_extent() for t in texts]
         for k, box in enumerate(boxes):
             assert (
-                box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.width + 1 and box.y1 <= figure.bbox.height + 1
+                box.x0 >= -1
+                and box.y0 >= -1
+                and box.x1 <= figure.bbox.width + 1
+                and box.y1 <= figure.bbox.height + 1
             )
             assert not any(box.overlaps(other) for other in boxes[:k])
     assert {t.get_text() for t in ax.texts} == {"no fields", "all fields", "all field…er model"}
@@ -130,14 +152,20 @@ def test_what_has_no_path(fitted):
     X, y = table()
     with pytest.raises(NotFittedError):
         SelectionPathDisplay.from_estimator(FSTD(TREE))
-    with pytest.raises(TypeError, match=r"estimator must be a fitted selector that scores subsets.*SelectKBest"):
+    with pytest.raises(
+        TypeError, match=r"estimator must be a fitted selector that scores subsets.*SelectKBest"
+    ):
         SelectionPathDisplay.from_estimator(SelectKBest(k=2).fit(X, y))
     with pytest.raises(TypeError, match=r"baselines\['kbest'\] must be a fitted selector"):
-        SelectionPathDisplay.from_estimator(fitted[0], baselines={"kbest": SelectKBest(k=2).fit(X, y)})
+        SelectionPathDisplay.from_estimator(
+            fitted[0], baselines={"kbest": SelectKBest(k=2).fit(X, y)}
+        )
     with pytest.raises(ValueError, match="estimator has no path: RandomSubset scored no subset"):
         SelectionPathDisplay.from_estimator(RandomSubset(random_state=0).fit(X))
     for pair in (([1, 2], [0.5]), ([], []), (1, 2, 3), (["a"], [0.5])):
-        with pytest.raises(ValueError, match=r"baselines\['mine'\] must be a selector, a score, or numbers"):
+        with pytest.raises(
+            ValueError, match=r"baselines\['mine'\] must be a selector, a score, or numbers"
+        ):
             SelectionPathDisplay.from_estimator(fitted[0], baselines={"mine": pair})
 
 
@@ -145,8 +173,12 @@ def test_a_ranking_of_a_given_size_marks_no_score(fitted):
     X, y = table()
     found = fit(FSTD, X, y, final="filter", n_features_to_select=6, max_evaluations=8)
     assert SelectionPathDisplay.from_estimator(found).chosen[0] == 6
-    display = SelectionPathDisplay({"mine": ([1, 2], [0.5, 0.6])}, chosen=(2, np.nan), levels={"best": np.nan}).plot()
-    assert len(display.ax_.lines) == 1 and display.ax_.get_legend().get_texts()[0].get_text() == "mine"
+    display = SelectionPathDisplay(
+        {"mine": ([1, 2], [0.5, 0.6])}, chosen=(2, np.nan), levels={"best": np.nan}
+    ).plot()
+    assert (
+        len(display.ax_.lines) == 1 and display.ax_.get_legend().get_texts()[0].get_text() == "mine"
+    )
 
 
 def test_without_matplotlib_the_extra_is_named(fitted, monkeypatch):
@@ -163,5 +195,7 @@ def test_without_matplotlib_the_extra_is_named(fitted, monkeypatch):
         ("from_estimator", lambda: SelectionPathDisplay.from_estimator(fitted[0])),
         ("plot", display.plot),
     ):
-        with pytest.raises(ImportError, match=rf"SelectionPathDisplay.{method} requires matplotlib"):
+        with pytest.raises(
+            ImportError, match=rf"SelectionPathDisplay.{method} requires matplotlib"
+        ):
             call()

@@ -16,7 +16,11 @@ from sklearn_autorec.interaction._products import KeptProducts, TripleProducts
 from sklearn_autorec.networks import FM, IPNN, DeepFM
 from sklearn_autorec.nn import BinaryLogLoss, BuildContext, Inputs, MulticlassLogLoss, pair_index
 
-NETWORKS = {"fm": FM(), "deepfm": DeepFM(hidden_units=(64, 64)), "ipnn": IPNN(hidden_units=(64, 64))}
+NETWORKS = {
+    "fm": FM(),
+    "deepfm": DeepFM(hidden_units=(64, 64)),
+    "ipnn": IPNN(hidden_units=(64, 64)),
+}
 
 
 def search(network, X, y, seed, **options):
@@ -43,7 +47,9 @@ def ranking(model, truth):
 def test_planted_pairs_are_ranked_first(name):
     shuffled, sizes = [], []
     for seed in range(5):
-        X, y, truth = make_ctr(20_000, cardinality=10, pairs=5, informative_fields=3, random_state=seed)
+        X, y, truth = make_ctr(
+            20_000, cardinality=10, pairs=5, informative_fields=3, random_state=seed
+        )
         model = search(NETWORKS[name], X, y, seed)
         assert len(model.interaction_scores_) == 45
         assert ranking(model, truth) >= 0.95
@@ -79,7 +85,10 @@ def test_the_threshold_follows_the_steps():
         expected = 0.0005 * 2.0**1.2 * steps**0.7
         assert module.arch_optimizer(steps).param_groups[0]["threshold"] == pytest.approx(expected)
         fixed = GatedProducts(context(), [2], 0.6, 2.0, 0.8, 0.7)
-        assert fixed.arch_optimizer(steps).param_groups[0]["threshold"] == 0.8 and fixed.judged_share == 0
+        assert (
+            fixed.arch_optimizer(steps).param_groups[0]["threshold"] == 0.8
+            and fixed.judged_share == 0
+        )
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -119,7 +128,8 @@ def test_evidence_is_a_t_statistic_of_the_loss_without_a_product(n_classes):
             expected.append(part.mean() / (part.std(ddof=1) / np.sqrt(n)))
         assert module.evidence[p].item() == pytest.approx(min(expected), rel=0.02, abs=0.02)
     module.evidence[:] = torch.tensor([3.0, 2.9, -5.0, 0.0, 100.0, 2.95])
-    assert module.proven().tolist() == [True, False, False, False, True, True]  # 2.935 is 1 % of 6 candidates
+    # 2.935 is 1 % of 6 candidates.
+    assert module.proven().tolist() == [True, False, False, False, True, True]
 
 
 def test_rows_that_judge_are_not_trained_on(monkeypatch):
@@ -139,7 +149,9 @@ def test_rows_that_judge_are_not_trained_on(monkeypatch):
     monkeypatch.setattr(FieldNet, "get_loss", spy_loss)
     monkeypatch.setattr(GatedProducts, "judge", spy_judge)
     X["row"] = np.arange(1000.0) + 0.5
-    CTRClassifier(network="fm", search=AutoFIS(), max_epochs=1, early_stopping=False, random_state=0).fit(X, y)
+    CTRClassifier(
+        network="fm", search=AutoFIS(), max_epochs=1, early_stopping=False, random_state=0
+    ).fit(X, y)
     end = next(i for i, part in enumerate(trained) if part is None)
     rows = {round(float(v), 6) for part in trained[:end] for v in part[:, 0]}
     unseen = {round(float(v), 6) for v in judged[0][:, 0]}
@@ -156,7 +168,15 @@ def test_without_a_threshold_the_first_of_the_ranking_are_kept():
 
 def test_planted_triple_is_found_by_third_order():
     X, y, truth = make_ctr(
-        20_000, n_fields=6, cardinality=6, zipf=0, pairs=0, triples=1, triple_effect=2.0, rank=1, random_state=0
+        20_000,
+        n_fields=6,
+        cardinality=6,
+        zipf=0,
+        pairs=0,
+        triples=1,
+        triple_effect=2.0,
+        rank=1,
+        random_state=0,
     )
     model = search("fm", X, y, 0, orders=(2, 3))
     best = max(model.interaction_scores_, key=model.interaction_scores_.get)
@@ -175,7 +195,9 @@ def context(n_fields=4, d=3):
 
 
 def inputs(n=6, n_fields=4):
-    ids = torch.randint(0, 5, (n, n_fields), generator=torch.Generator().manual_seed(1), dtype=torch.int32)
+    ids = torch.randint(
+        0, 5, (n, n_fields), generator=torch.Generator().manual_seed(1), dtype=torch.int32
+    )
     return Inputs(ids, torch.zeros(n, 0), torch.zeros(n, 0, dtype=torch.int32))
 
 
@@ -196,7 +218,9 @@ def test_gated_products_agree_with_numpy():
         ]
     )
     normed = (raw - raw.mean(0)) / np.sqrt(raw.var(0) + 1e-3)
-    np.testing.assert_allclose(module(e, x).detach().numpy(), normed * module.gate.detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(
+        module(e, x).detach().numpy(), normed * module.gate.detach().numpy(), atol=1e-5
+    )
     assert ((module.gate >= 0.599) & (module.gate <= 0.601)).all()
 
 
@@ -213,7 +237,9 @@ def test_kept_products_agree_with_numpy(tuples):
     if tuples:
         own = None if module.embedding is None else module.embedding(x).detach().numpy()
         columns = [reference_products(own if len(t) == 3 else e.numpy(), [t]) for t in tuples]
-        np.testing.assert_allclose(out.detach().numpy(), np.hstack(columns) / np.sqrt(1 + 1e-3) * 0.6, atol=1e-5)
+        np.testing.assert_allclose(
+            out.detach().numpy(), np.hstack(columns) / np.sqrt(1 + 1e-3) * 0.6, atol=1e-5
+        )
 
 
 def test_triple_products_are_all_ordered_triples():
@@ -221,7 +247,9 @@ def test_triple_products_are_all_ordered_triples():
     x = inputs()
     e = module.embedding(x).detach().numpy()
     np.testing.assert_allclose(
-        module(None, x).detach().numpy(), reference_products(e, pair_index(4, 3).T.tolist()), atol=1e-5
+        module(None, x).detach().numpy(),
+        reference_products(e, pair_index(4, 3).T.tolist()),
+        atol=1e-5,
     )
 
 
@@ -266,7 +294,9 @@ def test_random_interactions_are_of_equal_size_and_seeded():
 
     def chosen(seed, **options):
         return (
-            CTRClassifier(network="fm", search=RandomInteractions(**options), max_epochs=1, random_state=seed)
+            CTRClassifier(
+                network="fm", search=RandomInteractions(**options), max_epochs=1, random_state=seed
+            )
             .fit(X, y)
             .interactions_
         )
@@ -330,8 +360,12 @@ def test_retrain_starts_from_the_declared_weights(retrain, monkeypatch):
 
     monkeypatch.setattr(_base, "train", spy_train)
     monkeypatch.setattr(_search_phase, "SearchProblem", spy_problem)
-    CTRClassifier(network="fm", search=AutoFIS(retrain=retrain), max_epochs=1, random_state=0).fit(X, y)
-    initial, final = (s["embedding.weight"] for s in (problems[0].initial_state, problems[0].final_state))
+    CTRClassifier(network="fm", search=AutoFIS(retrain=retrain), max_epochs=1, random_state=0).fit(
+        X, y
+    )
+    initial, final = (
+        s["embedding.weight"] for s in (problems[0].initial_state, problems[0].final_state)
+    )
     assert not torch.equal(initial, final)
     assert torch.equal(starts[0], final) == (retrain == "keep")
     assert torch.equal(starts[0], initial) == (retrain == "rewind")

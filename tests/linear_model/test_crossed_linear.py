@@ -17,7 +17,14 @@ from sklearn_autorec.linear_model._core import CrossedLinear
 @pytest.fixture(scope="module")
 def clicks():
     X, y, _ = make_ctr(
-        4000, n_fields=5, cardinality=6, pairs=[(0, 1)], n_numeric=1, n_sequences=1, missing_rate=0.05, random_state=0
+        4000,
+        n_fields=5,
+        cardinality=6,
+        pairs=[(0, 1)],
+        n_numeric=1,
+        n_sequences=1,
+        missing_rate=0.05,
+        random_state=0,
     )
     return X, y
 
@@ -42,7 +49,10 @@ def test_logits_are_those_of_logistic_regression_on_the_one_hot_matrix(clicks):
     matrix = one_hot(model, X)
     reference = LogisticRegression(C=0.5, tol=1e-10, max_iter=5000).fit(matrix, y)
     assert_allclose(model.decision_function(X), reference.decision_function(matrix), atol=5e-3)
-    assert_allclose(one_hot(model, X) @ model.model_.weights[0, 1:] + model.model_.bias[0], model.decision_function(X))
+    assert_allclose(
+        one_hot(model, X) @ model.model_.weights[0, 1:] + model.model_.bias[0],
+        model.decision_function(X),
+    )
 
 
 def test_planted_pair_and_triple_are_found_and_shuffled_labels_give_none():
@@ -52,7 +62,10 @@ def test_planted_pair_and_triple_are_found_and_shuffled_labels_give_none():
     a, b, c = (X[name].astype(int) for name in "abc")
     y = (effect[a, b, c] + rng.logistic(size=6000) > 0).astype(int)
     assert ("a", "b", "c") in CrossedLinearClassifier(random_state=0).fit(X, y).crosses_
-    shuffled = [CrossedLinearClassifier(random_state=s).fit(X, rng.permutation(y)).crosses_ for s in range(3)]
+    shuffled = [
+        CrossedLinearClassifier(random_state=s).fit(X, rng.permutation(y)).crosses_
+        for s in range(3)
+    ]
     assert shuffled == [[], [], []]
 
 
@@ -108,7 +121,9 @@ def test_unseen_values_weigh_nothing_and_explanations_add_up(clicks, fitted):
 def test_held_out_logits_are_those_of_models_without_the_rows(clicks):
     X, y = clicks
     y = np.random.default_rng(0).permutation(y)
-    model = CrossedLinearClassifier(l2=0.01, random_state=0).fit(X.assign(id=np.arange(len(y)).astype(str)), y)
+    model = CrossedLinearClassifier(l2=0.01, random_state=0).fit(
+        X.assign(id=np.arange(len(y)).astype(str)), y
+    )
     parts = np.random.default_rng(1).integers(5, size=len(y))
     table = model.encoder_.encode(X.assign(id=np.arange(len(y)).astype(str)))
     held_out = model.model_.held_out_logits(table, y.astype(float), parts)
@@ -124,13 +139,19 @@ def test_pickle_and_several_classes(clicks):
     assert p.shape == (len(X), 3)
     assert_allclose(p.sum(1), 1)
     assert model.score(X, three) > 0.7
-    assert [name for name in model.coefficients_ if "weight" in name] == [f"weight of {c}" for c in "abc"]
+    assert [name for name in model.coefficients_ if "weight" in name] == [
+        f"weight of {c}" for c in "abc"
+    ]
 
 
 def test_regression_finds_the_pair_whatever_the_unit():
     rng = np.random.default_rng(0)
-    X = pd.DataFrame({"a": rng.integers(4, size=3000).astype(str), "b": rng.integers(4, size=3000).astype(str)})
-    y = rng.normal(size=(4, 4))[X["a"].astype(int), X["b"].astype(int)] + 0.3 * rng.normal(size=3000)
+    X = pd.DataFrame(
+        {"a": rng.integers(4, size=3000).astype(str), "b": rng.integers(4, size=3000).astype(str)}
+    )
+    y = rng.normal(size=(4, 4))[X["a"].astype(int), X["b"].astype(int)] + 0.3 * rng.normal(
+        size=3000
+    )
     model = CrossedLinearRegressor(random_state=0).fit(X, y)
     assert model.crosses_ == [("a", "b")] and model.score(X, y) > 0.8
     other = CrossedLinearRegressor(random_state=0).fit(X, 1000 * y + 7)
@@ -139,7 +160,9 @@ def test_regression_finds_the_pair_whatever_the_unit():
         CrossedLinearRegressor().fit(X, y * 1e200)
 
 
-@pytest.mark.parametrize("parameters", [{"n_bins": ()}, {"l2": -1.0}, {"max_order": 1}, {"encoder": 3}])
+@pytest.mark.parametrize(
+    "parameters", [{"n_bins": ()}, {"l2": -1.0}, {"max_order": 1}, {"encoder": 3}]
+)
 def test_bad_parameters_are_named(clicks, parameters):
     with pytest.raises((ValueError, TypeError), match=next(iter(parameters))):
         CrossedLinearClassifier(**parameters).fit(*clicks)

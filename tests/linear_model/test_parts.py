@@ -34,7 +34,10 @@ def test_a_number_is_cut_as_finely_as_held_out_rows_say():
     rng = np.random.RandomState(0)
     x = rng.random_sample(6000)
     chosen = {}
-    for name, p in (("teeth", np.where(np.floor(x * 40) % 2 > 0, 0.9, 0.1)), ("step", np.where(x > 0.6, 0.55, 0.45))):
+    for name, p in (
+        ("teeth", np.where(np.floor(x * 40) % 2 > 0, 0.9, 0.1)),
+        ("step", np.where(x > 0.6, 0.55, 0.45)),
+    ):
         encoder = FieldEncoder()
         table = encoder.fit_encode(x[:, None])
         y = (rng.random_sample(6000) < p).astype(float)
@@ -61,15 +64,21 @@ def test_the_screen_judges_each_fold_by_the_rows_of_the_others():
     """The screen's gain against a loop: offsets of models that have not seen a fold, and steps learned without it."""
     rng = np.random.RandomState(0)
     columns = {i: rng.randint(0, 4, 400) for i in range(3)}
-    y = (rng.random_sample(400) < expit(np.where(columns[0] == columns[1], 1.0, -0.5) + columns[2])).astype(float)
+    y = (
+        rng.random_sample(400) < expit(np.where(columns[0] == columns[1], 1.0, -0.5) + columns[2])
+    ).astype(float)
     rows, folds = split_rows(y, True, 5, 0.2, 0)
     y, columns = y[rows], {i: column[rows] for i, column in columns.items()}
-    options = SimpleNamespace(max_crosses=1, max_order=2, l2="auto", min_gain="auto", beam_width=1, scoring="log_loss")
+    options = SimpleNamespace(
+        max_crosses=1, max_order=2, l2="auto", min_gain="auto", beam_width=1, scoring="log_loss"
+    )
     fields = [(columns[i], 4) for i in range(3)]
     search = ScreenedSearch(fields, columns, dict.fromkeys(columns, 4), y, folds, options, True)
     screened = {}
     real = search._screened
-    search._screened = lambda cross, *given: screened.setdefault(cross, (real(cross, *given), given))[0]
+    search._screened = lambda cross, *given: screened.setdefault(
+        cross, (real(cross, *given), given)
+    )[0]
     search.run()
     assert sorted(screened) == [(0, 1), (0, 2), (1, 2)]
 

@@ -78,7 +78,9 @@ class Rows(ClassifierMixin, BaseEstimator):
 class Troubled(Curve):
     """A curve with a trouble: "raise", "nan", "interrupt", "swallow", "die" (once, if ``folder`` has no mark yet)."""
 
-    def __init__(self, a=1.0, b=1.0, c=0, epochs=1, warm_start=False, trouble=None, folder=None, seconds=0.0):
+    def __init__(
+        self, a=1.0, b=1.0, c=0, epochs=1, warm_start=False, trouble=None, folder=None, seconds=0.0
+    ):
         super().__init__(a=a, b=b, c=c, epochs=epochs, warm_start=warm_start)
         self.trouble = trouble
         self.folder = folder

@@ -43,7 +43,10 @@ def drive(search, function, seed):
             batch = policy.send(said)
         except StopIteration:
             return rows
-        said = [Outcome(trial, len(rows) + k, float(function(**trial.params))) for k, trial in enumerate(batch)]
+        said = [
+            Outcome(trial, len(rows) + k, float(function(**trial.params)))
+            for k, trial in enumerate(batch)
+        ]
         rows += [(outcome.trial, outcome.score) for outcome in said]
 
 

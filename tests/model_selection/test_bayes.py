@@ -24,19 +24,30 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_autorec.model_selection import BayesSearchCV, HyperbandSearchCV
-from sklearn_autorec.model_selection._optuna_samplers import GPSampler, TPESampler, UniformSampler, _comparable
+from sklearn_autorec.model_selection._optuna_samplers import (
+    GPSampler,
+    TPESampler,
+    UniformSampler,
+    _comparable,
+)
 from sklearn_autorec.model_selection._spaces import Space
 
 X, Y = load_iris(return_X_y=True)
 ONE_SPLIT = [(np.arange(10), np.arange(10, 20))]
 PLANE = {"x": stats.uniform(-5, 15), "y": stats.uniform(0, 15)}
-TREE = {"max_depth": stats.randint(1, 6), "criterion": ["gini", "entropy"], "ccp_alpha": stats.loguniform(1e-4, 0.1)}
+TREE = {
+    "max_depth": stats.randint(1, 6),
+    "criterion": ["gini", "entropy"],
+    "ccp_alpha": stats.loguniform(1e-4, 0.1),
+}
 
 
 def regrets(sampler, seeds, n_iter=30):
     found = []
     for seed in seeds:
-        search = BayesSearchCV(Branin(), PLANE, n_iter=n_iter, sampler=sampler, cv=ONE_SPLIT, random_state=seed)
+        search = BayesSearchCV(
+            Branin(), PLANE, n_iter=n_iter, sampler=sampler, cv=ONE_SPLIT, random_state=seed
+        )
         found.append(-search.fit(X).best_score_ - BRANIN_MINIMUM)
     return np.array(found)
 
@@ -57,7 +68,17 @@ def regrets(sampler, seeds, n_iter=30):
         [None, (64, 64), "relu", True, 1, 1.5],
         np.array([1.5, 2.5]),
     ],
-    ids=["uniform", "loguniform", "expon", "norm", "randint", "poisson", "norm class", "list", "array"],
+    ids=[
+        "uniform",
+        "loguniform",
+        "expon",
+        "norm",
+        "randint",
+        "poisson",
+        "norm class",
+        "list",
+        "array",
+    ],
 )
 def test_points_and_parameters_go_both_ways(given):
     space, random_state = Space({"p": given}), np.random.RandomState(0)
@@ -81,7 +102,9 @@ def test_random_candidates_follow_the_distribution(sampler, given):
     asked = sampler({"p": given}, 0)
     values = [asked.ask(1)[0]["p"] for _ in range(2000)]
     for q in (0.1, 0.5, 0.9):
-        assert np.mean(np.array(values) <= given.ppf(q)) == pytest.approx(given.cdf(given.ppf(q)), abs=0.04)
+        assert np.mean(np.array(values) <= given.ppf(q)) == pytest.approx(
+            given.cdf(given.ppf(q)), abs=0.04
+        )
 
 
 def test_points_at_the_end_of_the_unit_interval_are_finite():
@@ -92,7 +115,9 @@ def test_points_at_the_end_of_the_unit_interval_are_finite():
 
 
 def test_points_of_a_finite_space_have_numbers():
-    space = Space([{"a": [1, 2, 3], "b": stats.randint(5, 7)}, {"c": [None]}, {"a": [9], "d": ["x", "y"]}])
+    space = Space(
+        [{"a": [1, 2, 3], "b": stats.randint(5, 7)}, {"c": [None]}, {"a": [9], "d": ["x", "y"]}]
+    )
     assert space.size == 9
     points = [space.numbered(k) for k in range(9)]
     assert [space.number(*p) for p in points] == list(range(9))
@@ -109,11 +134,17 @@ def test_values_are_the_objects_that_were_given():
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({"p": []}, r"param_distributions\['p'\] must be a non-empty list of values or a distribution .*, got \[\]"),
+        (
+            {"p": []},
+            r"param_distributions\['p'\] must be a non-empty list of values or a distribution .*, got \[\]",
+        ),
         ({"p": "relu"}, r"param_distributions\['p'\] must be .*, got 'relu'"),
         ({"p": 3}, r"param_distributions\['p'\] must be .*, got 3"),
         ({"p": stats.loguniform}, r"param_distributions\['p'\] must be .* with finite quantiles"),
-        ({"p": stats.norm(scale=-1)}, r"param_distributions\['p'\] must be .* with finite quantiles"),
+        (
+            {"p": stats.norm(scale=-1)},
+            r"param_distributions\['p'\] must be .* with finite quantiles",
+        ),
         ([], r"param_distributions must be a dict .* list of such dicts, got \[\]"),
         ([{"p": [1]}, "q"], r"param_distributions must be a dict .*'q'"),
         ({1: [2]}, r"param_distributions must be a dict of parameter names"),
@@ -127,16 +158,22 @@ def test_other_spaces_are_refused(space, message, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("n_iter", 0), ("n_iter", None), ("sampler", "smac"), ("batch_size", 0), ("max_time", 0)]
+    ("name", "value"),
+    [("n_iter", 0), ("n_iter", None), ("sampler", "smac"), ("batch_size", 0), ("max_time", 0)],
 )
 def test_other_parameters_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"'{name}' parameter of BayesSearchCV must be .* Got {value!r} instead"):
+    with pytest.raises(
+        ValueError, match=f"'{name}' parameter of BayesSearchCV must be .* Got {value!r} instead"
+    ):
         BayesSearchCV(Branin(), PLANE, **{name: value}).fit(X)
 
 
 def test_gp_refuses_several_dicts():
     search = BayesSearchCV(Branin(), [{"x": UNIT}, {"y": UNIT}], sampler="gp", cv=ONE_SPLIT)
-    with pytest.raises(ValueError, match='sampler="gp" models one dict .* got a list of 2; allowed are sampler="tpe"'):
+    with pytest.raises(
+        ValueError,
+        match='sampler="gp" models one dict .* got a list of 2; allowed are sampler="tpe"',
+    ):
         search.fit(X)
 
 
@@ -172,7 +209,11 @@ def test_gp_finds_the_minimum_of_branin_on_ten_seeds():
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_batches_are_spread(sampler):
     """Candidates of a batch know of each other: they are not the same point many times."""
-    rows = drive(BayesSearchCV(None, PLANE, n_iter=24, sampler=sampler, batch_size=8), lambda **p: -branin(**p), 0)
+    rows = drive(
+        BayesSearchCV(None, PLANE, n_iter=24, sampler=sampler, batch_size=8),
+        lambda **p: -branin(**p),
+        0,
+    )
     batch = np.array([list(trial.params.values()) for trial, _ in rows[16:]])
     distances = np.abs(batch[:, None] - batch[None]).sum(-1)[np.triu_indices(8, 1)]
     assert distances.min() > 0.01
@@ -184,10 +225,19 @@ def test_seeds_decide_and_nothing_global_is_touched(sampler):
     handlers = list(logging.getLogger("optuna").handlers)
     before = pickle.dumps(np.random.mtrand._rand), random.getstate(), torch.get_rng_state().tolist()
     search = BayesSearchCV(None, {**PLANE, "kind": [None, "a"]}, n_iter=10, sampler=sampler)
-    runs = [[t.params for t, _ in drive(search, lambda x, y, kind: -branin(x, y), seed)] for seed in (0, 0, 1)]
+    runs = [
+        [t.params for t, _ in drive(search, lambda x, y, kind: -branin(x, y), seed)]
+        for seed in (0, 0, 1)
+    ]
     assert runs[0] == runs[1] != runs[2]
-    assert (pickle.dumps(np.random.mtrand._rand), random.getstate(), torch.get_rng_state().tolist()) == before
-    assert optuna.logging.get_verbosity() == level and logging.getLogger("optuna").handlers == handlers
+    assert (
+        pickle.dumps(np.random.mtrand._rand),
+        random.getstate(),
+        torch.get_rng_state().tolist(),
+    ) == before
+    assert (
+        optuna.logging.get_verbosity() == level and logging.getLogger("optuna").handlers == handlers
+    )
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
@@ -204,7 +254,9 @@ def test_nothing_is_printed(sampler, capfd):
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_a_finite_space_is_tried_once(sampler):
     space = [{"x": [1, 2, 3], "y": stats.randint(0, 4)}, {"x": [7], "kind": ["a", "b"]}]
-    rows = drive(BayesSearchCV(None, space, n_iter=50, sampler=sampler, batch_size=3), lambda x, **p: x, 0)
+    rows = drive(
+        BayesSearchCV(None, space, n_iter=50, sampler=sampler, batch_size=3), lambda x, **p: x, 0
+    )
     assert len(rows) == len({str(trial.params) for trial, _ in rows}) == 14
 
 
@@ -289,11 +341,19 @@ def test_hyperband_with_tpe_is_bohb():
         means = []
         for sampler in ("tpe", "random"):
             search = HyperbandSearchCV(
-                Curve(), space, resource="epochs", max_resources=27, sampler=sampler, cv=2, random_state=seed
+                Curve(),
+                space,
+                resource="epochs",
+                max_resources=27,
+                sampler=sampler,
+                cv=2,
+                random_state=seed,
             ).fit(X, Y)
             results = search.cv_results_
             start = (results["iter"] == 0) & (results["bracket"] < 3)
-            means.append(np.mean([p["a"] for p, s in zip(results["params"], start, strict=True) if s]))
+            means.append(
+                np.mean([p["a"] for p, s in zip(results["params"], start, strict=True) if s])
+            )
         better += means[0] > means[1]
     assert better >= 4
 
@@ -304,12 +364,17 @@ def test_hyperband_with_tpe_is_bohb():
 def test_two_workers_and_a_resumed_search_find_what_one_finds(tmp_path):
     options = {"n_iter": 12, "batch_size": 3, "cv": 3, "random_state": 0}
     one = BayesSearchCV(DecisionTreeClassifier(random_state=0), TREE, **options).fit(X, Y)
-    with parallel_config("threading"):  # candidates are proposed in this process, whatever the backend
-        two = BayesSearchCV(DecisionTreeClassifier(random_state=0), TREE, n_jobs=2, **options).fit(X, Y)
+    # Candidates are proposed in this process, whatever the backend.
+    with parallel_config("threading"):
+        two = BayesSearchCV(DecisionTreeClassifier(random_state=0), TREE, n_jobs=2, **options).fit(
+            X, Y
+        )
     assert columns(one) == columns(two)
 
     folder = tmp_path / "search"
-    again = BayesSearchCV(DecisionTreeClassifier(random_state=0), TREE, checkpoint=folder, **options)
+    again = BayesSearchCV(
+        DecisionTreeClassifier(random_state=0), TREE, checkpoint=folder, **options
+    )
     assert columns(one) == columns(again.fit(X, Y))
     files = sorted(folder.glob("evaluation-*"))
     assert len(files) == 36
@@ -329,12 +394,16 @@ def test_it_is_a_search_of_scikit_learn():
         "model__class_weight": [None, "balanced"],
     }
     scoring = {"auc": "roc_auc_ovr", "accuracy": "accuracy"}
-    search = BayesSearchCV(pipe, space, n_iter=12, scoring=scoring, refit="auc", cv=2, random_state=0).fit(X, Y)
+    search = BayesSearchCV(
+        pipe, space, n_iter=12, scoring=scoring, refit="auc", cv=2, random_state=0
+    ).fit(X, Y)
     again = pickle.loads(pickle.dumps(search))
     assert (again.predict(X) == search.predict(X)).all() and search.score(X, Y) > 0.95
     assert search.best_score_ == search.cv_results_["mean_test_auc"].max()
     fresh = clone(search)
-    assert fresh.get_params().keys() == search.get_params().keys() and not hasattr(fresh, "best_params_")
+    assert fresh.get_params().keys() == search.get_params().keys() and not hasattr(
+        fresh, "best_params_"
+    )
     scalers = [p["scale"] for p in search.cv_results_["params"]]
     assert all(any(s is given for given in space["scale"]) for s in scalers)
     assert not hasattr(space["scale"][0], "mean_")  # what was given is never fitted
@@ -360,6 +429,8 @@ def test_without_optuna_the_extra_is_named(search, monkeypatch):
         return original(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r'sampler="tpe" needs optuna: pip install "sklearn-autorec\[bayes\]"'):
+    with pytest.raises(
+        ImportError, match=r'sampler="tpe" needs optuna: pip install "sklearn-autorec\[bayes\]"'
+    ):
         search(DecisionTreeClassifier(), TREE, sampler="tpe").fit(X, Y)
     BayesSearchCV(DecisionTreeClassifier(), TREE, sampler="random", n_iter=2).fit(X, Y)

@@ -20,7 +20,11 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 
 from sklearn_autorec.model_selection import HyperbandSearchCV
-from sklearn_autorec.model_selection._running._checkpoint import Checkpoint, identity, write_atomically
+from sklearn_autorec.model_selection._running._checkpoint import (
+    Checkpoint,
+    identity,
+    write_atomically,
+)
 
 HERE = Path(__file__).parent
 X, Y = np.random.RandomState(0).normal(size=(40, 3)), np.tile([0, 1], 20)
@@ -29,7 +33,14 @@ WARM = pytest.mark.parametrize("warm", [False, True])
 
 
 def search(estimator=None, **options):
-    options = {"resource": "epochs", "max_resources": 9, "cv": 2, "random_state": 0, "refit": False, **options}
+    options = {
+        "resource": "epochs",
+        "max_resources": 9,
+        "cv": 2,
+        "random_state": 0,
+        "refit": False,
+        **options,
+    }
     return HyperbandSearchCV(estimator or Curve(), CURVES, **options)
 
 
@@ -37,7 +48,9 @@ def search(estimator=None, **options):
 def test_a_finished_search_is_read_not_repeated(tmp_path, warm):
     first = search(warm=warm, checkpoint=tmp_path).fit(X, Y)
     known_curves.TRAINED.clear()
-    again = search(warm=warm, checkpoint=str(tmp_path), refit=True, n_jobs=1, max_time=100).fit(X, Y)
+    again = search(warm=warm, checkpoint=str(tmp_path), refit=True, n_jobs=1, max_time=100).fit(
+        X, Y
+    )
     assert len(known_curves.TRAINED) == 1  # the refit
     assert columns(first) == columns(again) == columns(search(warm=warm).fit(X, Y))
 
@@ -77,18 +90,35 @@ def test_models_are_kept_as_long_as_something_can_continue_them(tmp_path):
 def test_warm_pipelines_resume(tmp_path):
     pipeline = make_pipeline(Counted(), Troubled(seconds=0.01))
     space = {"counted__factor": [1.0, 2.0], "troubled__a": uniform(), "troubled__b": uniform()}
-    options = {"resource": "troubled__epochs", "max_resources": 9, "cv": 2, "random_state": 0, "warm": True}
+    options = {
+        "resource": "troubled__epochs",
+        "max_resources": 9,
+        "cv": 2,
+        "random_state": 0,
+        "warm": True,
+    }
     stopped = 0
     for _ in range(30):
-        part = HyperbandSearchCV(pipeline, space, **options, checkpoint=tmp_path, max_time=0.2).fit(X, Y)
+        part = HyperbandSearchCV(pipeline, space, **options, checkpoint=tmp_path, max_time=0.2).fit(
+            X, Y
+        )
         if part.stopped_ == "finished":
             break
         stopped += 1
-    assert stopped and columns(part) == columns(HyperbandSearchCV(pipeline, space, **options).fit(X, Y))
+    assert stopped and columns(part) == columns(
+        HyperbandSearchCV(pipeline, space, **options).fit(X, Y)
+    )
 
 
 @pytest.mark.parametrize(
-    "change", [{"max_resources": 27}, {"random_state": 1}, {"warm": True}, {"cv": KFold(3)}, {"estimator": Curve(c=1)}]
+    "change",
+    [
+        {"max_resources": 27},
+        {"random_state": 1},
+        {"warm": True},
+        {"cv": KFold(3)},
+        {"estimator": Curve(c=1)},
+    ],
 )
 def test_a_folder_of_another_search_is_refused(tmp_path, change):
     search(checkpoint=tmp_path).fit(X, Y)
@@ -100,7 +130,9 @@ def test_a_folder_of_other_data_is_refused(tmp_path):
     search(checkpoint=tmp_path).fit(X, Y)
     for data, y, weight in ((X + 1, Y, None), (X, 1 - Y, None), (X, Y, np.ones(40))):
         with pytest.raises(ValueError, match="other data"):
-            search(checkpoint=tmp_path).fit(data, y, **({} if weight is None else {"sample_weight": weight}))
+            search(checkpoint=tmp_path).fit(
+                data, y, **({} if weight is None else {"sample_weight": weight})
+            )
     os.remove(tmp_path / "search.joblib")
     with pytest.raises(ValueError, match="without the search they belong to"):
         search(checkpoint=tmp_path).fit(X, Y)
@@ -111,7 +143,9 @@ def test_random_generators_as_seeds_resume(tmp_path):
     first = search(random_state=state, checkpoint=tmp_path).fit(X, Y)
     assert columns(first) == columns(search(random_state=state, checkpoint=tmp_path).fit(X, Y))
     unseeded = search(random_state=None, checkpoint=tmp_path / "unseeded").fit(X, Y)
-    assert columns(unseeded) == columns(search(random_state=None, checkpoint=tmp_path / "unseeded").fit(X, Y))
+    assert columns(unseeded) == columns(
+        search(random_state=None, checkpoint=tmp_path / "unseeded").fit(X, Y)
+    )
     splits = search(cv=iter(list(KFold(2).split(X))), checkpoint=tmp_path / "iterator").fit(X, Y)
     again = search(cv=iter(list(KFold(2).split(X))), checkpoint=tmp_path / "iterator").fit(X, Y)
     assert columns(splits) == columns(again)
@@ -121,8 +155,12 @@ def test_the_identity_is_the_same_in_every_process():
     """joblib's own hash of a distribution holds numpy's global generator, another one in each process."""
     here = identity([{"a": loguniform(1e-3, 1), "b": norm(loc=2), "c": ["x1", None]}, np.arange(9)])
     np.random.uniform()  # noqa: NPY002
-    assert here == identity([{"a": loguniform(1e-3, 1), "b": norm(loc=2), "c": ["x1", None]}, np.arange(9)])
-    assert here != identity([{"a": loguniform(1e-3, 2), "b": norm(loc=2), "c": ["x1", None]}, np.arange(9)])
+    assert here == identity(
+        [{"a": loguniform(1e-3, 1), "b": norm(loc=2), "c": ["x1", None]}, np.arange(9)]
+    )
+    assert here != identity(
+        [{"a": loguniform(1e-3, 2), "b": norm(loc=2), "c": ["x1", None]}, np.arange(9)]
+    )
     assert identity(lambda x: x + 1) != identity(lambda x: x + 2)
     with pytest.raises(ValueError, match="parameters that can be pickled"):
         identity(x for x in "ab")
@@ -213,7 +251,9 @@ def kill_and_resume(zygote, folder, how, n_kills, random_state):
         untouched.mkdir()
         shutil.copy(settings, untouched)
         assert found == columns(small_search(str(untouched), how))
-        assert len(found["params"]) == {"own-warm": 6, "own-cold": 6, "own-population": 12}.get(how, 22)
+        assert len(found["params"]) == {"own-warm": 6, "own-cold": 6, "own-population": 12}.get(
+            how, 22
+        )
     return kills
 
 
@@ -224,10 +264,15 @@ def test_killed_at_three_random_moments_the_arrays_are_equal(zygote, tmp_path):
 @pytest.mark.slow
 @WARM
 def test_killed_at_twenty_random_moments_the_arrays_are_equal(zygote, tmp_path, warm):
-    assert kill_and_resume(zygote, tmp_path, "warm" if warm else "cold", 20, np.random.RandomState(0)) >= 20
+    assert (
+        kill_and_resume(zygote, tmp_path, "warm" if warm else "cold", 20, np.random.RandomState(0))
+        >= 20
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how, n_kills, seed", [("own-warm", 14, 1), ("own-cold", 13, 2), ("own-population", 13, 3)])
+@pytest.mark.parametrize(
+    "how, n_kills, seed", [("own-warm", 14, 1), ("own-cold", 13, 2), ("own-population", 13, 3)]
+)
 def test_forty_kills_of_searches_with_our_own_estimators(zygote, tmp_path, how, n_kills, seed):
     assert kill_and_resume(zygote, tmp_path, how, n_kills, np.random.RandomState(seed)) >= n_kills

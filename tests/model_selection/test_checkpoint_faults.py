@@ -28,7 +28,14 @@ CURVES = {"a": uniform(0.2, 0.8), "b": loguniform(0.01, 2)}
 
 
 def search(estimator=None, **options):
-    options = {"resource": "epochs", "max_resources": 9, "cv": 2, "random_state": 0, "refit": False, **options}
+    options = {
+        "resource": "epochs",
+        "max_resources": 9,
+        "cv": 2,
+        "random_state": 0,
+        "refit": False,
+        **options,
+    }
     return HyperbandSearchCV(estimator or Curve(), CURVES, **options)
 
 
@@ -177,8 +184,29 @@ def in_a_dict(sign):
     return {"one": "accuracy", 2: closing(sign)}
 
 
-SCORERS = [closing, defaulting, naming, nesting, closing_over_functions, wrapping, partial, cached, with_attribute]
-SCORERS += [reading_globals, sending, calling, coding, with_property, static, choosing, recursive, making, in_a_dict]
+SCORERS = [
+    closing,
+    defaulting,
+    naming,
+    nesting,
+    closing_over_functions,
+    wrapping,
+    partial,
+    cached,
+    with_attribute,
+]
+SCORERS += [
+    reading_globals,
+    sending,
+    calling,
+    coding,
+    with_property,
+    static,
+    choosing,
+    recursive,
+    making,
+    in_a_dict,
+]
 
 
 @pytest.mark.parametrize("scorer", SCORERS)
@@ -188,13 +216,15 @@ def test_callables_count_by_what_they_do(scorer):
 
 def test_identities_are_the_same_in_every_process():
     """Hashes of text differ between processes, and with them the order of sets."""
-    program = (
-        "import test_checkpoint_faults as t; print([t.identity(s(1)) for s in t.SCORERS] + [t.identity(t.VALUES)])"
-    )
+    program = "import test_checkpoint_faults as t; print([t.identity(s(1)) for s in t.SCORERS] + [t.identity(t.VALUES)])"
     found = [
         subprocess.run(
             [sys.executable, "-c", program],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
+            env={
+                **os.environ,
+                "PYTHONHASHSEED": seed,
+                "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
+            },
             capture_output=True,
             text=True,
             check=True,
@@ -204,7 +234,12 @@ def test_identities_are_the_same_in_every_process():
     assert found[0] == found[1]
 
 
-VALUES = [{"a": 1, 2: "b", None: "c"}, frozenset({"x", "y", "z"}), {"p", "q", "r"}, {("a", 1), ("b", 2)}]
+VALUES = [
+    {"a": 1, 2: "b", None: "c"},
+    frozenset({"x", "y", "z"}),
+    {"p", "q", "r"},
+    {("a", 1), ("b", 2)},
+]
 
 
 def test_a_log_in_a_class_is_no_part_of_it(tmp_path):
@@ -216,7 +251,9 @@ def test_a_log_in_a_class_is_no_part_of_it(tmp_path):
 
 def test_another_scorer_does_not_resume(tmp_path):
     search(scoring=closing(1), checkpoint=tmp_path).fit(X, Y)
-    with pytest.raises(CheckpointError, match=r"other parameters or other data \(different: scoring\)"):
+    with pytest.raises(
+        CheckpointError, match=r"other parameters or other data \(different: scoring\)"
+    ):
         search(scoring=closing(-1), checkpoint=tmp_path).fit(X, Y)
     again = search(scoring=closing(1), checkpoint=tmp_path).fit(X, Y)
     assert again.best_score_ > 0
@@ -248,7 +285,9 @@ def test_a_folder_in_use_is_refused_until_its_process_is_gone(tmp_path):
     half = tmp_path / ".half.tmp"
     half.write_bytes(b"of the other process")
     with holder(tmp_path) as other:
-        with pytest.raises(CheckpointError, match=f"is in use by another search \\(process {other.pid} on "):
+        with pytest.raises(
+            CheckpointError, match=f"is in use by another search \\(process {other.pid} on "
+        ):
             search(checkpoint=tmp_path).fit(X, Y)
         assert half.exists()
         os.kill(other.pid, signal.SIGKILL)
@@ -318,8 +357,14 @@ def test_damaged_files_are_named(tmp_path, kind, damage):
     whole = search(warm=True, checkpoint=tmp_path).fit(X, Y)
     victim = sorted(tmp_path.glob(f"{kind}*.joblib"))[-1]
     victim.write_bytes(DAMAGES[damage](victim.read_bytes()))
-    others = {file: file.read_bytes() for file in tmp_path.iterdir() if file not in (victim, tmp_path / "lock")}
-    with pytest.raises(CheckpointError, match=f"{victim.name}' cannot be read: .*Delete it|delete the folder"):
+    others = {
+        file: file.read_bytes()
+        for file in tmp_path.iterdir()
+        if file not in (victim, tmp_path / "lock")
+    }
+    with pytest.raises(
+        CheckpointError, match=f"{victim.name}' cannot be read: .*Delete it|delete the folder"
+    ):
         search(warm=True, checkpoint=tmp_path).fit(X, Y)
     assert all(file.read_bytes() == content for file, content in others.items())
     if kind != "search":
@@ -341,7 +386,9 @@ def test_files_that_cannot_be_opened_are_named(tmp_path):
         search(checkpoint=file / "inner").fit(X, Y)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is closed to root")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is closed to root"
+)
 def test_folders_that_are_closed_are_named(tmp_path):
     for mode in (0o500, 0o000):
         tmp_path.chmod(mode)
@@ -365,7 +412,9 @@ def test_a_full_disk_is_told_once_and_keeps_what_has_finished(tmp_path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fill)
-        with pytest.raises(CheckpointError, match=r"(evaluation|state)-\d+-\d+\.joblib' cannot be written: OSError"):
+        with pytest.raises(
+            CheckpointError, match=r"(evaluation|state)-\d+-\d+\.joblib' cannot be written: OSError"
+        ):
             search(warm=warm, checkpoint=tmp_path).fit(X, Y)
     kept = len(list(tmp_path.glob("evaluation-*")))
     assert kept == (5 if warm else 10) and not list(tmp_path.glob(".*.tmp"))
@@ -385,10 +434,14 @@ def test_a_limit_of_the_system_is_told_too(tmp_path):
     if child == 0:
         code = 1
         try:
-            search(checkpoint=tmp_path, max_resources=1, brackets=[0], cv=2, scoring=closing(1)).fit(X, Y)
+            search(
+                checkpoint=tmp_path, max_resources=1, brackets=[0], cv=2, scoring=closing(1)
+            ).fit(X, Y)
             resource.setrlimit(resource.RLIMIT_FSIZE, (150, resource.RLIM_INFINITY))
             (tmp_path / "evaluation-000000-001.joblib").unlink()
-            search(checkpoint=tmp_path, max_resources=1, brackets=[0], cv=2, scoring=closing(1)).fit(X, Y)
+            search(
+                checkpoint=tmp_path, max_resources=1, brackets=[0], cv=2, scoring=closing(1)
+            ).fit(X, Y)
         except CheckpointError as error:
             code = 5 if "evaluation-000000-001.joblib" in str(error) else 6
         finally:

@@ -21,15 +21,26 @@ CURVES = {"a": uniform(0.2, 0.8), "b": loguniform(0.01, 2)}
 
 
 def search(estimator=None, space=None, **options):
-    options = {"resource": "epochs", "max_resources": 9, "cv": 2, "random_state": 0, "refit": False, **options}
+    options = {
+        "resource": "epochs",
+        "max_resources": 9,
+        "cv": 2,
+        "random_state": 0,
+        "refit": False,
+        **options,
+    }
     return HyperbandSearchCV(estimator or Curve(), space or CURVES, **options)
 
 
 @pytest.fixture(scope="module")
 def client():
-    distributed = pytest.importorskip("distributed", reason="distributed is not installed (extra dask)")
+    distributed = pytest.importorskip(
+        "distributed", reason="distributed is not installed (extra dask)"
+    )
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client
@@ -89,29 +100,49 @@ def gpus(monkeypatch):
     return see
 
 
-@pytest.mark.parametrize("name, gpu", [(0, "0"), (1, "1"), ("2", "2"), (3, "0"), ("box-1", "1"), ("a-b-12", "0")])
+@pytest.mark.parametrize(
+    "name, gpu", [(0, "0"), (1, "1"), ("2", "2"), (3, "0"), ("box-1", "1"), ("a-b-12", "0")]
+)
 def test_the_name_of_a_dask_worker_decides(gpus, name, gpu):
     assert use_gpu_of_worker(dask_worker=types.SimpleNamespace(name=name)) == gpu
     assert os.environ["CUDA_VISIBLE_DEVICES"] == gpu
-    assert use_gpu_of_worker(dask_worker=types.SimpleNamespace(name=name)) == gpu  # once more changes nothing
+    # Once more changes nothing.
+    assert use_gpu_of_worker(dask_worker=types.SimpleNamespace(name=name)) == gpu
 
 
 def test_a_dask_worker_without_number_is_refused(gpus):
-    with pytest.raises(ValueError, match="'tcp://10.0.0.1:3456' has no number; start workers with --name"):
+    with pytest.raises(
+        ValueError, match="'tcp://10.0.0.1:3456' has no number; start workers with --name"
+    ):
         use_gpu_of_worker(dask_worker=types.SimpleNamespace(name="tcp://10.0.0.1:3456"))
-    assert use_gpu_of_worker(dask_worker=types.SimpleNamespace(name="tcp://10.0.0.1:3456"), index=2) == "2"
+    assert (
+        use_gpu_of_worker(dask_worker=types.SimpleNamespace(name="tcp://10.0.0.1:3456"), index=2)
+        == "2"
+    )
 
 
 @pytest.mark.parametrize(
-    "name, gpu", [("LokyProcess-1", "0"), ("LokyProcess-5", "1"), ("SpawnPoolWorker-3", "2"), ("MainProcess", "0")]
+    "name, gpu",
+    [
+        ("LokyProcess-1", "0"),
+        ("LokyProcess-5", "1"),
+        ("SpawnPoolWorker-3", "2"),
+        ("MainProcess", "0"),
+    ],
 )
 def test_the_name_of_a_process_decides(gpus, monkeypatch, name, gpu):
-    monkeypatch.setattr(multiprocessing, "current_process", lambda: types.SimpleNamespace(name=name))
+    monkeypatch.setattr(
+        multiprocessing, "current_process", lambda: types.SimpleNamespace(name=name)
+    )
     assert use_gpu_of_worker() == gpu
 
 
 def test_gpus_may_be_named_and_counted(gpus, monkeypatch, tmp_path):
-    assert use_gpu_of_worker(["GPU-a", "GPU-b"], index=3) == os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-b"
+    assert (
+        use_gpu_of_worker(["GPU-a", "GPU-b"], index=3)
+        == os.environ["CUDA_VISIBLE_DEVICES"]
+        == "GPU-b"
+    )
     gpus("")
     assert use_gpu_of_worker(index=1) is None and os.environ["CUDA_VISIBLE_DEVICES"] == ""
     gpus(None)

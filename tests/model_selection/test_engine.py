@@ -17,7 +17,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import ShuffleSplit
 from sklearn.pipeline import make_pipeline
 
-from sklearn_autorec.model_selection import HyperbandSearchCV, RandomSampler, SuccessiveHalvingSearchCV
+from sklearn_autorec.model_selection import (
+    HyperbandSearchCV,
+    RandomSampler,
+    SuccessiveHalvingSearchCV,
+)
 
 X, Y = make_classification(60, n_informative=4, random_state=0)
 CURVES = {"a": uniform(0.2, 0.8), "b": loguniform(0.01, 2)}
@@ -25,7 +29,14 @@ WARM = pytest.mark.parametrize("warm", [False, True])
 
 
 def search(estimator=None, space=None, **options):
-    options = {"resource": "epochs", "max_resources": 9, "cv": 2, "random_state": 0, "refit": False, **options}
+    options = {
+        "resource": "epochs",
+        "max_resources": 9,
+        "cv": 2,
+        "random_state": 0,
+        "refit": False,
+        **options,
+    }
     return HyperbandSearchCV(estimator or Curve(), space or CURVES, **options)
 
 
@@ -65,9 +76,18 @@ def test_failures_score_error_score_and_are_named(warm):
         found = search(Troubled(trouble="raise"), warm=warm, error_score=-7.0).fit(X, Y)
     results = found.cv_results_
     bad = np.array([p["a"] > 0.5 for p in results["params"]])
-    assert bad.any() and (results["mean_test_score"][bad] == -7).all() and (results["mean_test_score"][~bad] > 0).all()
+    assert (
+        bad.any()
+        and (results["mean_test_score"][bad] == -7).all()
+        and (results["mean_test_score"][~bad] > 0).all()
+    )
     text = str(caught[0].message)
-    assert "row " in text and "'a': " in text and "ArithmeticError: a is" in text and "Traceback" in text
+    assert (
+        "row " in text
+        and "'a': " in text
+        and "ArithmeticError: a is" in text
+        and "Traceback" in text
+    )
     assert found.best_params_["a"] < 0.5
 
 
@@ -91,7 +111,10 @@ def test_error_score_raise_stops_at_once(warm):
 
 @WARM
 def test_nothing_but_failures_is_an_error_with_the_traceback(warm):
-    with pytest.warns(FitFailedWarning), pytest.raises(ValueError, match="(?s)All the .* fits failed.*a is"):
+    with (
+        pytest.warns(FitFailedWarning),
+        pytest.raises(ValueError, match="(?s)All the .* fits failed.*a is"),
+    ):
         search(Troubled(trouble="raise"), {"a": uniform(0.6, 0.1)}, warm=warm).fit(X, Y)
 
 
@@ -99,7 +122,9 @@ def test_a_bracket_without_a_sound_candidate_ends_and_the_next_begins():
     space = {"a": [0.9], "b": uniform()}
     spaces = [space, space, {"a": [0.4], "b": uniform()}]
     with pytest.warns(FitFailedWarning):
-        found = search(Troubled(trouble="raise"), spaces, random_state=2, error_score=-1.0).fit(X, Y)
+        found = search(Troubled(trouble="raise"), spaces, random_state=2, error_score=-1.0).fit(
+            X, Y
+        )
     assert found.best_params_["a"] == 0.4 and set(found.cv_results_["bracket"]) == {0, 1, 2}
 
 
@@ -107,7 +132,9 @@ def test_a_transformer_that_fails_fails_its_candidates():
     pipeline = make_pipeline(Counted(), Curve())
     space = {"counted__trouble": [False, True], "curve__a": uniform()}
     with pytest.warns(FitFailedWarning, match="no transformation"):
-        found = search(pipeline, space, resource="curve__epochs", warm=True, error_score=-1.0).fit(X, Y)
+        found = search(pipeline, space, resource="curve__epochs", warm=True, error_score=-1.0).fit(
+            X, Y
+        )
     bad = np.array([p["counted__trouble"] for p in found.cv_results_["params"]])
     assert (found.cv_results_["mean_test_score"][bad] == -1).all() and not bad[found.best_index_]
     with pytest.raises(ArithmeticError, match="no transformation"):
@@ -125,7 +152,9 @@ def test_ctrl_c_leaves_the_best_of_what_has_finished(warm, trouble):
     assert model.stopped_ == "interrupted" and finished.stopped_ == "finished"
     # Ten fits, two splits: five candidates of the first rung.
     assert len(model.cv_results_["params"]) == 5
-    np.testing.assert_array_equal(model.cv_results_["mean_test_score"], finished.cv_results_["mean_test_score"][:5])
+    np.testing.assert_array_equal(
+        model.cv_results_["mean_test_score"], finished.cv_results_["mean_test_score"][:5]
+    )
     known_curves.TRAINED.clear()
     with pytest.warns(UserWarning, match="interrupted"):
         model.set_params(refit=True).fit(X, Y)
@@ -143,7 +172,10 @@ def test_max_time(warm):
     found = search(Troubled(seconds=0.02), max_resources=81, warm=warm, max_time=0.5).fit(X, Y)
     assert found.stopped_ == "max_time"
     assert 1 <= len(found.cv_results_["params"]) < 81
-    assert found.cv_results_["n_resources"][found.best_index_] == found.cv_results_["n_resources"].max()
+    assert (
+        found.cv_results_["n_resources"][found.best_index_]
+        == found.cv_results_["n_resources"].max()
+    )
     with pytest.raises(ValueError, match="evaluated nothing before it was stopped .max_time"):
         search(max_time=1e-9).fit(X, Y)
 
@@ -176,7 +208,12 @@ def test_callbacks_hear_of_every_evaluation(warm):
     n = 2 * len(found.cv_results_["params"])
     for names in (recorder.begun, recorder.ended):
         assert names.count("candidate-split-evaluation") == n and names.count("batch") == 6
-        assert names.count("search") == names.count("refit-with-best-params") == names.count("fit") == 1
+        assert (
+            names.count("search")
+            == names.count("refit-with-best-params")
+            == names.count("fit")
+            == 1
+        )
     assert recorder.ended[-1] == "fit" and recorder.sizes["fit"] == 2
 
 
@@ -184,8 +221,14 @@ def test_callbacks_hear_of_every_evaluation(warm):
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_progress_bars(warm, n_jobs, capsys):
     pytest.importorskip("rich", reason="progress bars need rich")
-    callback = pytest.importorskip("sklearn.callback", reason="scikit-learn has no callbacks before 1.9")
-    found = search(warm=warm, n_jobs=n_jobs).set_callbacks(callback.ProgressBar(max_propagation_depth=0)).fit(X, Y)
+    callback = pytest.importorskip(
+        "sklearn.callback", reason="scikit-learn has no callbacks before 1.9"
+    )
+    found = (
+        search(warm=warm, n_jobs=n_jobs)
+        .set_callbacks(callback.ProgressBar(max_propagation_depth=0))
+        .fit(X, Y)
+    )
     assert columns(found) == columns(search(warm=warm).fit(X, Y))
 
 
@@ -197,8 +240,14 @@ def test_several_scores(warm):
     assert found.multimetric_ and set(found.scorer_) == {"plain", "against"}
     np.testing.assert_allclose(results["mean_test_plain"] + results["mean_train_against"], 1)
     # The score named by refit decides who goes on: here the worst curves.
-    first, last = (results["bracket"] == 2) & (results["iter"] == 0), (results["bracket"] == 2) & (results["iter"] == 2)
-    assert results["candidate"][last] == results["candidate"][first][results["mean_test_plain"][first].argmin()]
+    first, last = (
+        (results["bracket"] == 2) & (results["iter"] == 0),
+        (results["bracket"] == 2) & (results["iter"] == 2),
+    )
+    assert (
+        results["candidate"][last]
+        == results["candidate"][first][results["mean_test_plain"][first].argmin()]
+    )
     whole = results["n_resources"] == 9
     assert found.best_score_ == results["mean_test_against"][whole].max()
     with pytest.raises(ValueError, match="refit must be set to a scorer key"):
@@ -211,7 +260,9 @@ def test_one_function_with_several_scores_and_failures(warm):
         return {"plain": model.score(X, y), "against": -model.score(X, y)}
 
     with pytest.warns(FitFailedWarning):
-        found = search(Troubled(trouble="raise"), scoring=scoring, refit="plain", warm=warm, error_score=-3.0).fit(X, Y)
+        found = search(
+            Troubled(trouble="raise"), scoring=scoring, refit="plain", warm=warm, error_score=-3.0
+        ).fit(X, Y)
     bad = np.array([p["a"] > 0.5 for p in found.cv_results_["params"]])
     assert (found.cv_results_["mean_test_against"][bad] == -3).all()
     assert not bad[found.best_index_]
@@ -225,7 +276,9 @@ def test_refit_may_be_a_function():
 
 def test_the_fitted_search_is_its_best_estimator():
     data, y = make_classification(200, n_informative=4, random_state=0)
-    found = SuccessiveHalvingSearchCV(LogisticRegression(), {"C": loguniform(1e-3, 10)}, random_state=0).fit(data, y)
+    found = SuccessiveHalvingSearchCV(
+        LogisticRegression(), {"C": loguniform(1e-3, 10)}, random_state=0
+    ).fit(data, y)
     best = LogisticRegression(C=found.best_params_["C"]).fit(data, y)
     np.testing.assert_array_equal(found.predict_proba(data), best.predict_proba(data))
     assert found.score(data, y) == best.score(data, y) and found.n_features_in_ == 20

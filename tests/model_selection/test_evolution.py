@@ -23,7 +23,23 @@ ROWS, LABELS = np.zeros((8, 1)), np.array([0, 1] * 4)
 class Bits(ClassifierMixin, BaseEstimator):
     """Scores the number of ones among twelve bits; the last two count only together. ``lr`` is best at 0.01."""
 
-    def __init__(self, b0=0, b1=0, b2=0, b3=0, b4=0, b5=0, b6=0, b7=0, b8=0, b9=0, b10=0, b11=0, lr=0.01, depth=5):
+    def __init__(
+        self,
+        b0=0,
+        b1=0,
+        b2=0,
+        b3=0,
+        b4=0,
+        b5=0,
+        b6=0,
+        b7=0,
+        b8=0,
+        b9=0,
+        b10=0,
+        b11=0,
+        lr=0.01,
+        depth=5,
+    ):
         for name, value in locals().items():
             if name not in ("self", "__class__"):
                 setattr(self, name, value)
@@ -39,7 +55,12 @@ class Bits(ClassifierMixin, BaseEstimator):
 
     def score(self, X, y=None):
         bits = [getattr(self, f"b{k}") for k in range(12)]
-        return sum(bits[:10]) + 2 * (bits[10] & bits[11]) - abs(np.log10(self.lr / 0.01)) - 0.3 * abs(self.depth - 5)
+        return (
+            sum(bits[:10])
+            + 2 * (bits[10] & bits[11])
+            - abs(np.log10(self.lr / 0.01))
+            - 0.3 * abs(self.depth - 5)
+        )
 
 
 BITS = {f"b{k}": [0, 1] for k in range(12)}
@@ -47,8 +68,17 @@ MIXED = {**BITS, "lr": loguniform(1e-5, 1), "depth": randint(1, 20)}
 
 
 def search(space=MIXED, estimator=None, **options):
-    options = {"n_iter": 60, "population": 15, "tournament": 5, "random_state": 0, "cv": 2, **options}
-    return RegularizedEvolutionSearchCV(Bits() if estimator is None else estimator, space, **options)
+    options = {
+        "n_iter": 60,
+        "population": 15,
+        "tournament": 5,
+        "random_state": 0,
+        "cv": 2,
+        **options,
+    }
+    return RegularizedEvolutionSearchCV(
+        Bits() if estimator is None else estimator, space, **options
+    )
 
 
 def test_parameters_of_one_value_never_mutate():
@@ -74,7 +104,8 @@ def test_parents_are_of_the_queue_and_children_differ_in_one_parameter(batch_siz
     params, parent, mutated = results["params"], results["parent"], results["mutated"]
     assert len(params) == 60 and (parent[:15] == -1).all() and (mutated[:15] == "").all()
     for row in range(15, 60):
-        born_before = 15 + (row - 15) // batch_size * batch_size  # rows known when the child's batch was made
+        # Rows known when the child's batch was made.
+        born_before = 15 + (row - 15) // batch_size * batch_size
         assert born_before - 15 <= parent[row] < born_before  # the oldest have left the queue
         different = [n for n in MIXED if params[row][n] != params[parent[row]][n]]
         assert different == [mutated[row]]
@@ -90,7 +121,10 @@ def test_the_parent_is_the_best_of_its_tournament():
         assert scores[parent[row]] == scores[row - 15 : row].max()
     results = search(tournament=1, batch_size=1).fit(ROWS, LABELS).cv_results_
     ranks = [
-        np.sum(results["mean_test_score"][r - 15 : r] > results["mean_test_score"][results["parent"][r]])
+        np.sum(
+            results["mean_test_score"][r - 15 : r]
+            > results["mean_test_score"][results["parent"][r]]
+        )
         for r in range(15, 60)
     ]
     assert 4.5 < np.mean(ranks) < 9.5
@@ -107,8 +141,14 @@ def test_one_max_is_solved():
     """Card of the method: twenty bits in 600 evaluations; here twelve bits and the pair in 200."""
     needed = []
     for seed in range(5):
-        results = search(BITS, n_iter=200, random_state=seed, refit=False).fit(ROWS, LABELS).cv_results_
-        needed.append(np.argmax(results["mean_test_score"] == 12) if 12 in results["mean_test_score"] else 1000)
+        results = (
+            search(BITS, n_iter=200, random_state=seed, refit=False).fit(ROWS, LABELS).cv_results_
+        )
+        needed.append(
+            np.argmax(results["mean_test_score"] == 12)
+            if 12 in results["mean_test_score"]
+            else 1000
+        )
     assert np.median(needed) < 150
 
 
@@ -147,10 +187,15 @@ def test_any_estimator_and_its_best(rows):
     }
     found = search(space, model, n_iter=20, population=6, tournament=3).fit(*rows)
     results = found.cv_results_
-    assert found.best_score_ == results["mean_test_score"].max() and results["rank_test_score"][found.best_index_] == 1
+    assert (
+        found.best_score_ == results["mean_test_score"].max()
+        and results["rank_test_score"][found.best_index_] == 1
+    )
     assert found.best_params_ == results["params"][found.best_index_]
     by_hand = clone(model).set_params(**found.best_params_).fit(*rows)
-    np.testing.assert_array_equal(found.decision_function(rows[0]), by_hand.decision_function(rows[0]))
+    np.testing.assert_array_equal(
+        found.decision_function(rows[0]), by_hand.decision_function(rows[0])
+    )
 
 
 def test_several_metrics(rows):
@@ -193,19 +238,33 @@ def test_a_killed_search_resumes_to_the_same_end(tmp_path):
 
 def test_failed_candidates_have_no_children():
     space = {**BITS, "lr": [0.01, "broken"]}
-    with pytest.warns(FitFailedWarning, match="broken rate"), pytest.warns(UserWarning, match="non-finite"):
+    with (
+        pytest.warns(FitFailedWarning, match="broken rate"),
+        pytest.warns(UserWarning, match="non-finite"),
+    ):
         found = search(space, tournament=15).fit(ROWS, LABELS)
     results = found.cv_results_
     failed = np.isnan(results["mean_test_score"])
-    assert failed.any() and not failed[results["parent"][15:]].any() and found.best_params_["lr"] == 0.01
+    assert (
+        failed.any()
+        and not failed[results["parent"][15:]].any()
+        and found.best_params_["lr"] == 0.01
+    )
     with pytest.raises(ArithmeticError, match="broken rate"):
         search(space, error_score="raise").fit(ROWS, LABELS)
 
 
 def test_spaces_with_odd_values():
     rng = np.random.RandomState(0)
-    space = {"b0": [0], "b1": np.array([0, 1]), "depth": rng_values(rng), "b2": (None, 0, "x", (1, 2))}
-    results = search(space, Odd(), n_iter=30, population=5, tournament=2).fit(ROWS, LABELS).cv_results_
+    space = {
+        "b0": [0],
+        "b1": np.array([0, 1]),
+        "depth": rng_values(rng),
+        "b2": (None, 0, "x", (1, 2)),
+    }
+    results = (
+        search(space, Odd(), n_iter=30, population=5, tournament=2).fit(ROWS, LABELS).cv_results_
+    )
     assert set(results["mutated"]) == {"", "b1", "b2", "depth"}  # one value has no other
     only = search({"b0": [1]}, n_iter=4, population=2, tournament=1).fit(ROWS, LABELS)
     assert [p["b0"] for p in only.cv_results_["params"]] == [1] * 4  # nothing else to evaluate
@@ -234,9 +293,15 @@ class Odd(Bits):
         ({"batch_size": 0}, "'batch_size' parameter"),
         ({"tournament": 16}, "tournament=16 draws from a population of 15"),
         ({"space": [BITS]}, "'param_distributions' parameter"),
-        ({"space": {}}, r"param_distributions must be a non-empty dict of parameter names, got \{\}"),
+        (
+            {"space": {}},
+            r"param_distributions must be a non-empty dict of parameter names, got \{\}",
+        ),
         ({"space": {"lr": 3}}, r"param_distributions\['lr'\] must be a non-empty list .* got 3"),
-        ({"space": {"rate": [3]}}, r"param_distributions names \['rate'\], which Bits does not have"),
+        (
+            {"space": {"rate": [3]}},
+            r"param_distributions names \['rate'\], which Bits does not have",
+        ),
     ],
     ids=str,
 )
@@ -248,7 +313,9 @@ def test_refusals(options, message, tmp_path):
 
 def test_pickle_clone_and_untouched_state(rows):
     space = {"max_depth": randint(1, 9), "min_samples_leaf": uniform(0.01, 0.3)}
-    unfitted = search(space, DecisionTreeClassifier(random_state=0), n_iter=12, population=5, tournament=2)
+    unfitted = search(
+        space, DecisionTreeClassifier(random_state=0), n_iter=12, population=5, tournament=2
+    )
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     found = clone(unfitted).fit(*rows)
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002

@@ -45,7 +45,9 @@ def search(estimator=None, **options):
         "refit": False,
     } | options
     estimator = Deadly() if estimator is None else estimator
-    return SuccessiveHalvingSearchCV(estimator, {"b": [0.1, 0.2, 0.4, 3]}, n_candidates=4, **options)
+    return SuccessiveHalvingSearchCV(
+        estimator, {"b": [0.1, 0.2, 0.4, 3]}, n_candidates=4, **options
+    )
 
 
 def reference(**options):
@@ -66,7 +68,10 @@ class Raising(Curve):
     ["exit", *(pytest.param(end, marks=pytest.mark.slow) for end in ("segfault", "out of memory"))],
 )
 def test_a_candidate_that_kills_its_worker_is_named(end):
-    with parallel_config("loky"), pytest.warns(FitFailedWarning, match=r"'b': 3.*process died 2 times \(exit code"):
+    with (
+        parallel_config("loky"),
+        pytest.warns(FitFailedWarning, match=r"'b': 3.*process died 2 times \(exit code"),
+    ):
         found = search(Deadly(end=end), n_jobs=2).fit(X, Y)
     assert table(found) == reference()
 
@@ -86,7 +91,9 @@ def test_with_one_job_a_guard_may_be_asked_for(warm, tmp_path):
 @pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_candidate_that_hangs_is_ended(n_jobs):
     began = time.monotonic()
-    with pytest.warns(FitFailedWarning, match=r"'b': 3.*longer than candidate_timeout=1\.5 seconds"):
+    with pytest.warns(
+        FitFailedWarning, match=r"'b': 3.*longer than candidate_timeout=1\.5 seconds"
+    ):
         found = search(Deadly(end="hang"), n_jobs=n_jobs, candidate_timeout=1.5).fit(X, Y)
     assert table(found) == reference() and time.monotonic() - began < 60
 
@@ -97,12 +104,19 @@ def test_a_model_that_dies_as_it_goes_on_keeps_what_it_was():
         found = search(Deadly(age=2), warm=True, candidate_timeout=float("inf")).fit(X, Y)
     table = found.cv_results_
     failed = np.flatnonzero(np.isnan(table["mean_test_score"]))
-    assert [(table["params"][k]["b"], table["iter"][k], table["n_resources_spent"][k]) for k in failed] == [(3, 1, 1)]
+    assert [
+        (table["params"][k]["b"], table["iter"][k], table["n_resources_spent"][k]) for k in failed
+    ] == [(3, 1, 1)]
 
 
 def test_several_scores_and_errors_that_raise():
     scoring = {"one": "accuracy", "two": "accuracy"}
-    options = {"scoring": scoring, "refit": False, "candidate_timeout": float("inf"), "max_resources": 1}
+    options = {
+        "scoring": scoring,
+        "refit": False,
+        "candidate_timeout": float("inf"),
+        "max_resources": 1,
+    }
     with pytest.warns(FitFailedWarning):
         found = search(**options, error_score=-1.0).fit(X, Y).cv_results_
     lost = [k for k, params in enumerate(found["params"]) if params["b"] == 3]
@@ -113,7 +127,10 @@ def test_several_scores_and_errors_that_raise():
 
 @pytest.mark.slow
 def test_a_search_of_nothing_but_deaths_says_so():
-    with pytest.warns(FitFailedWarning), pytest.raises(ValueError, match=r"All the 2 fits failed.*\n.*process died"):
+    with (
+        pytest.warns(FitFailedWarning),
+        pytest.raises(ValueError, match=r"All the 2 fits failed.*\n.*process died"),
+    ):
         SuccessiveHalvingSearchCV(
             Deadly(b=3),
             {"a": [1, 2]},
@@ -139,9 +156,13 @@ def test_steps_before_the_last_are_guarded_too():
         refit=False,
         candidate_timeout=float("inf"),
     )
-    with pytest.warns(FitFailedWarning, match=r"'deadlystep__factor': 3\} on split 0, were given up"):
+    with pytest.warns(
+        FitFailedWarning, match=r"'deadlystep__factor': 3\} on split 0, were given up"
+    ):
         found.fit(X, Y)
-    scores = dict(zip([p["deadlystep__factor"] for p in found.cv_results_["params"][:2]], [0, 1], strict=True))
+    scores = dict(
+        zip([p["deadlystep__factor"] for p in found.cv_results_["params"][:2]], [0, 1], strict=True)
+    )
     assert np.isnan(found.cv_results_["mean_test_score"][scores[3]])
     assert np.isfinite(found.cv_results_["mean_test_score"][scores[1]])
 
@@ -150,7 +171,9 @@ def test_steps_before_the_last_are_guarded_too():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda **options: BayesSearchCV(Deadly(), {"b": [0.1, 3]}, n_iter=4, sampler="random", **options),
+        lambda **options: BayesSearchCV(
+            Deadly(), {"b": [0.1, 3]}, n_iter=4, sampler="random", **options
+        ),
         lambda **options: RegularizedEvolutionSearchCV(
             Deadly(), {"b": [0.1, 3]}, n_iter=4, population=3, tournament=2, **options
         ),
@@ -211,5 +234,8 @@ def test_processes_of_other_machines_cannot_be_ended():
         pass
 
     register_parallel_backend("elsewhere", Elsewhere)
-    with parallel_config("elsewhere"), pytest.raises(ValueError, match="candidate_timeout=5 needs processes of this"):
+    with (
+        parallel_config("elsewhere"),
+        pytest.raises(ValueError, match="candidate_timeout=5 needs processes of this"),
+    ):
         search(Curve(), candidate_timeout=5).fit(X, Y)

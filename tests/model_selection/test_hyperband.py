@@ -16,7 +16,11 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import HalvingRandomSearchCV, KFold, LeaveOneOut
 from sklearn.utils._param_validation import InvalidParameterError
 
-from sklearn_autorec.model_selection import HyperbandSearchCV, RandomSampler, SuccessiveHalvingSearchCV
+from sklearn_autorec.model_selection import (
+    HyperbandSearchCV,
+    RandomSampler,
+    SuccessiveHalvingSearchCV,
+)
 from sklearn_autorec.model_selection._halving import largest_power
 
 X = np.zeros((12, 2))
@@ -53,7 +57,20 @@ def algorithm_1(R, eta, draw):
 
 @pytest.mark.parametrize(
     "R, eta, warm",
-    [(R, eta, False) for R, eta in ((1, 3), (9, 3), (27, 3), (81, 3), (100, 3), (16, 2), (50, 4), (25, 5), (100, 10))]
+    [
+        (R, eta, False)
+        for R, eta in (
+            (1, 3),
+            (9, 3),
+            (27, 3),
+            (81, 3),
+            (100, 3),
+            (16, 2),
+            (50, 4),
+            (25, 5),
+            (100, 10),
+        )
+    ]
     + [(27, 3, True), (50, 4, True), (25, 5, True)],
 )
 def test_the_survivors_of_every_rung_are_those_of_algorithm_1(R, eta, warm):
@@ -63,7 +80,9 @@ def test_the_survivors_of_every_rung_are_those_of_algorithm_1(R, eta, warm):
         return np.flatnonzero((found["bracket"] == s) & (found["iter"] == i))
 
     def draw(s, n):
-        return [{k: v for k, v in found["params"][row].items() if k != "epochs"} for row in rows(s, 0)]
+        return [
+            {k: v for k, v in found["params"][row].items() if k != "epochs"} for row in rows(s, 0)
+        ]
 
     n_rows = 0
     for s, i, r, expected in algorithm_1(R, eta, draw):
@@ -73,7 +92,9 @@ def test_the_survivors_of_every_rung_are_those_of_algorithm_1(R, eta, warm):
         assert sorted(tuple(sorted(found["params"][row].items())) for row in here) == sorted(key)
         assert set(found["n_resources"][here]) == {r}
         np.testing.assert_allclose(
-            found["mean_test_score"][here], [curve(found["params"][row], r) for row in here], rtol=1e-12
+            found["mean_test_score"][here],
+            [curve(found["params"][row], r) for row in here],
+            rtol=1e-12,
         )
     assert n_rows == len(found["params"])
 
@@ -93,7 +114,11 @@ def test_metadata_tells_the_budget_before_anything_runs(R):
     search = hyperband(max_resources=R)
     told = search.metadata()
     assert [b["n_candidates"][0] for b in told["brackets"]] == starts
-    assert (told["n_candidates"], told["n_resources"], told["n_resources_spent"]) == (configurations, cold, cold)
+    assert (told["n_candidates"], told["n_resources"], told["n_resources_spent"]) == (
+        configurations,
+        cold,
+        cold,
+    )
     told = search.set_params(warm=True).metadata()
     assert (told["n_resources"], told["n_resources_spent"]) == (cold, warm) and cold <= bound
     assert not hasattr(search, "cv_results_")
@@ -121,7 +146,10 @@ def test_what_was_told_is_what_is_trained(estimator, warm, units):
     told = search.metadata()
     assert sum(n for _, _, n in known_curves.TRAINED) == units
     assert (
-        search.cv_results_["n_resources_spent"].sum() == search.total_resources_ == told["n_resources_spent"] == units
+        search.cv_results_["n_resources_spent"].sum()
+        == search.total_resources_
+        == told["n_resources_spent"]
+        == units
     )
     assert search.cv_results_["n_resources"].sum() == told["n_resources"] == 1902
     assert len(search.cv_results_["params"]) * search.n_splits_ == told["n_fits"]
@@ -130,12 +158,16 @@ def test_what_was_told_is_what_is_trained(estimator, warm, units):
 
 
 def test_warm_differs_from_cold_in_what_is_spent_alone():
-    cold, warm = (columns(hyperband(max_resources=27, warm=warm).fit(X, Y)) for warm in (False, True))
+    cold, warm = (
+        columns(hyperband(max_resources=27, warm=warm).fit(X, Y)) for warm in (False, True)
+    )
     assert cold.pop("n_resources_spent") != warm.pop("n_resources_spent")
     assert cold == warm
 
 
-@pytest.mark.parametrize("base, power", [(3, 5), (10, 3), (2, 29), (5, 3), (6, 3), (7, 11), (3, 40)])
+@pytest.mark.parametrize(
+    "base, power", [(3, 5), (10, 3), (2, 29), (5, 3), (6, 3), (7, 11), (3, 40)]
+)
 def test_powers_are_exact(base, power):
     """math.log(243, 3) is 4.999...; so lose three well-known libraries a bracket."""
     assert largest_power(base, base**power) == power
@@ -145,7 +177,9 @@ def test_powers_are_exact(base, power):
 def test_243_epochs_have_six_brackets_and_1000_by_ten_have_four():
     assert len(hyperband(max_resources=243).metadata()["brackets"]) == 6
     assert len(hyperband(max_resources=1000, eta=10).metadata()["brackets"]) == 4
-    assert min(b["n_resources"][0] for b in hyperband(max_resources=729).metadata()["brackets"]) == 1
+    assert (
+        min(b["n_resources"][0] for b in hyperband(max_resources=729).metadata()["brackets"]) == 1
+    )
 
 
 def test_bounds_and_brackets_can_be_chosen():
@@ -168,7 +202,13 @@ def test_bounds_and_brackets_can_be_chosen():
     ],
 )
 def test_rungs_of_successive_halving(options, rungs):
-    options = {"max_resources": 27, "resource": "epochs", "cv": ONE_SPLIT, "refit": False, **options}
+    options = {
+        "max_resources": 27,
+        "resource": "epochs",
+        "cv": ONE_SPLIT,
+        "refit": False,
+        **options,
+    }
     search = SuccessiveHalvingSearchCV(Curve(), CURVES, random_state=0, **options)
     (bracket,) = search.metadata()["brackets"]
     assert list(zip(bracket["n_candidates"], bracket["n_resources"], strict=True)) == rungs
@@ -208,19 +248,35 @@ def test_results_are_those_of_scikit_learn_where_the_rules_agree():
     """Nine candidates, all of the space, eta 3: ceil and floor keep the same."""
     data, y = make_classification(300, n_informative=4, flip_y=0.1, random_state=0)
     space = {"alpha": [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 0.3, 1.0, 3.0, 10.0]}
-    model = SGDClassifier(loss="log_loss", tol=None, random_state=0, learning_rate="constant", eta0=0.01)
-    options = {"resource": "max_iter", "max_resources": 9, "cv": 3, "random_state": 0, "scoring": "neg_log_loss"}
-    theirs = HalvingRandomSearchCV(model, space, n_candidates=9, min_resources=1, **options).fit(data, y)
+    model = SGDClassifier(
+        loss="log_loss", tol=None, random_state=0, learning_rate="constant", eta0=0.01
+    )
+    options = {
+        "resource": "max_iter",
+        "max_resources": 9,
+        "cv": 3,
+        "random_state": 0,
+        "scoring": "neg_log_loss",
+    }
+    theirs = HalvingRandomSearchCV(model, space, n_candidates=9, min_resources=1, **options).fit(
+        data, y
+    )
     ours = SuccessiveHalvingSearchCV(model, space, return_train_score=True, **options).fit(data, y)
     assert ours.best_params_ == theirs.best_params_ and ours.best_score_ == theirs.best_score_
     assert set(theirs.cv_results_) < set(ours.cv_results_)
-    scores = [k for k in theirs.cv_results_ if k.startswith(("split", "mean_t", "std_t")) and "time" not in k]
+    scores = [
+        k
+        for k in theirs.cv_results_
+        if k.startswith(("split", "mean_t", "std_t")) and "time" not in k
+    ]
 
     def rows(search):
         found = search.cv_results_
         return sorted(
             (int(i), int(r), *sorted(p.items()), *(found[k][row] for k in scores))
-            for row, (i, r, p) in enumerate(zip(found["iter"], found["n_resources"], found["params"], strict=True))
+            for row, (i, r, p) in enumerate(
+                zip(found["iter"], found["n_resources"], found["params"], strict=True)
+            )
         )
 
     assert rows(ours) == rows(theirs)
@@ -241,8 +297,13 @@ def test_rows_as_the_resource_are_nested_stratified_and_tested_on_all_test_rows(
     for n_rows, share, _ in known_curves.TRAINED:
         assert abs(share * n_rows - n_rows / 4) <= 1
     # 40 test rows in every rung: the score holds their number.
-    scores, a = search.cv_results_["mean_test_score"], [p["a"] for p in search.cv_results_["params"]]
-    np.testing.assert_allclose(scores, np.array(a) * search.cv_results_["n_resources"] + 40e-6, rtol=1e-9)
+    scores, a = (
+        search.cv_results_["mean_test_score"],
+        [p["a"] for p in search.cv_results_["params"]],
+    )
+    np.testing.assert_allclose(
+        scores, np.array(a) * search.cv_results_["n_resources"] + 40e-6, rtol=1e-9
+    )
     told = search.metadata(np.zeros((120, 1)), y)
     assert told["brackets"] == search.brackets_ and told["n_resources"] == 3 * 26 + 80
 
@@ -256,9 +317,9 @@ def test_the_rows_of_a_rung_are_among_those_of_the_next():
             return super().fit(X, y)
 
     data = np.arange(120.0)[:, None]
-    hyperband(Seen(), {"a": uniform()}, resource="n_samples", cv=[(np.arange(90), np.arange(90, 120))]).fit(
-        data, np.tile([0, 1, 1], 40)
-    )
+    hyperband(
+        Seen(), {"a": uniform()}, resource="n_samples", cv=[(np.arange(90), np.arange(90, 120))]
+    ).fit(data, np.tile([0, 1, 1], 40))
     sizes = sorted(seen)
     assert len(sizes) > 2 and sizes[-1] == 90
     for less, more in zip(sizes, sizes[1:], strict=False):
@@ -267,7 +328,9 @@ def test_the_rows_of_a_rung_are_among_those_of_the_next():
 
 
 def test_equal_scores_go_to_those_drawn_first():
-    found = hyperband(space={"a": [0.5], "b": uniform()}, estimator=Flat(), max_resources=9, brackets=[2]).fit(X, Y)
+    found = hyperband(
+        space={"a": [0.5], "b": uniform()}, estimator=Flat(), max_resources=9, brackets=[2]
+    ).fit(X, Y)
     for rung, n in enumerate((9, 3, 1)):
         here = found.cv_results_["iter"] == rung
         assert found.cv_results_["candidate"][here].tolist() == list(range(n))
@@ -311,7 +374,9 @@ def test_a_sampler_hears_every_rung_and_is_asked_for_every_bracket():
 
 
 def test_one_random_state_gives_one_table():
-    first, again, other = (columns(hyperband(max_resources=9, random_state=s).fit(X, Y)) for s in (3, 3, 4))
+    first, again, other = (
+        columns(hyperband(max_resources=9, random_state=s).fit(X, Y)) for s in (3, 3, 4)
+    )
     assert first == again != other
     state = np.random.RandomState(3)
     before = np.random.get_state()[1].copy()  # noqa: NPY002
@@ -330,9 +395,18 @@ def test_pickle_and_clone():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"resource": "max_epochs", "max_resources": 9}, "resource='max_epochs' is no parameter of Curve"),
-        ({"space": {"epochs": [1, 2]}, "max_resources": 9}, "given to the candidates; it cannot be searched"),
-        ({"space": [{"a": [1]}, {"epochs": randint(1, 3)}], "max_resources": 9}, "cannot be searched"),
+        (
+            {"resource": "max_epochs", "max_resources": 9},
+            "resource='max_epochs' is no parameter of Curve",
+        ),
+        (
+            {"space": {"epochs": [1, 2]}, "max_resources": 9},
+            "given to the candidates; it cannot be searched",
+        ),
+        (
+            {"space": [{"a": [1]}, {"epochs": randint(1, 3)}], "max_resources": 9},
+            "cannot be searched",
+        ),
         ({}, 'max_resources="auto" needs resource="n_samples"'),
         ({"max_resources": 4, "min_resources": 9}, "min_resources=9 is more than max_resources=4"),
         ({"max_resources": 9, "brackets": [3]}, r"brackets=\[3\]: there are those from 0 to 2"),
@@ -348,7 +422,15 @@ def test_refusals(options, message):
 
 
 @pytest.mark.parametrize(
-    "options", [{"eta": 1}, {"eta": 2.5}, {"max_resources": 0}, {"sampler": "tpe?"}, {"max_time": 0}, {"checkpoint": 3}]
+    "options",
+    [
+        {"eta": 1},
+        {"eta": 2.5},
+        {"max_resources": 0},
+        {"sampler": "tpe?"},
+        {"max_time": 0},
+        {"checkpoint": 3},
+    ],
 )
 def test_parameters_are_validated(options):
     name = next(iter(options))

@@ -39,10 +39,14 @@ def teacher_of(n=3, m=4, scale=1.0, seed=0):
 
 def test_factors_are_those_of_the_paper():
     teacher, u = teacher_of(), np.array([0.2, 0.9, 0.5])
-    np.testing.assert_allclose(teacher.factors(u), reference_factors(teacher.W, teacher.V, u), rtol=1e-12)
+    np.testing.assert_allclose(
+        teacher.factors(u), reference_factors(teacher.W, teacher.V, u), rtol=1e-12
+    )
     assert ((teacher.factors(u) > 0) & (teacher.factors(u) < 2)).all()
     np.testing.assert_allclose(teacher.mutate(u), np.clip(teacher.factors(u) * u, 0.01, 1))
-    np.testing.assert_allclose(HyperMutation(5, random_state=0).factors(np.full(5, 0.5)), 1, atol=0.2)
+    np.testing.assert_allclose(
+        HyperMutation(5, random_state=0).factors(np.full(5, 0.5)), 1, atol=0.2
+    )
     assert np.isfinite(teacher.factors(1e4 * u)).all()
 
 
@@ -59,7 +63,9 @@ def test_the_gradient_of_the_teacher_is_that_of_finite_differences(seed):
 
     moved = teacher.mutate(u)
     dW, dV = teacher.gradient(u, 2 * (moved - target) * [1, 2, 3])
-    numeric = approx_fprime(np.concatenate([teacher.W.ravel(), teacher.V.ravel()]), loss, 1e-7).reshape(2, 3, 4)
+    numeric = approx_fprime(
+        np.concatenate([teacher.W.ravel(), teacher.V.ravel()]), loss, 1e-7
+    ).reshape(2, 3, 4)
     np.testing.assert_allclose(dW, numeric[0], atol=1e-6)
     np.testing.assert_allclose(dV, numeric[1], atol=1e-6)
     assert abs(dW).max() > 1e-3 and abs(dV).max() > 1e-5
@@ -130,7 +136,14 @@ def search(estimator=None, space=SPACE, **options):
     return PopulationSearchCV(
         Bowl() if estimator is None else estimator,
         space,
-        **{"population": 5, "n_steps": 6, "random_state": 0, "hypergradient": True, "probe_rows": 0, **options},
+        **{
+            "population": 5,
+            "n_steps": 6,
+            "random_state": 0,
+            "hypergradient": True,
+            "probe_rows": 0,
+            **options,
+        },
     )
 
 
@@ -140,10 +153,14 @@ def test_steps_are_taken_on_the_scale_of_the_distributions():
     for k in range(5):
         a, b = params[k]["a"], params[k]["b"]
         # b = 1e-3 ** (1 - u): on this scale its derivative is that by b times b log(1000).
-        slope = np.array([2 * (a - 0.3), 2 * np.log10(b / 0.02) / (b * np.log(10)) * b * np.log(1000)])
+        slope = np.array(
+            [2 * (a - 0.3), 2 * np.log10(b / 0.02) / (b * np.log(10)) * b * np.log(1000)]
+        )
         u = np.array([a, 1 + np.log10(b) / 3])
         u = np.clip(u - 0.07 * slope / np.linalg.norm(slope), 0.01, 1)
-        np.testing.assert_allclose([params[5 + k]["a"], params[5 + k]["b"]], [u[0], 1000 ** (u[1] - 1)], rtol=1e-10)
+        np.testing.assert_allclose(
+            [params[5 + k]["a"], params[5 + k]["b"]], [u[0], 1000 ** (u[1] - 1)], rtol=1e-10
+        )
 
 
 def test_copies_are_mutated_by_the_teacher_which_learns_from_them():
@@ -171,7 +188,9 @@ def test_hypergradients_help_and_wrong_ones_do_not(explore):
     for seed in range(5):
         options = {"random_state": seed, "n_steps": 8}
         scores["right"].append(search(explore=explore, **options).fit(ROWS).best_score_)
-        scores["wrong"].append(search(Bowl(sign=-1), explore=explore, **options).fit(ROWS).best_score_)
+        scores["wrong"].append(
+            search(Bowl(sign=-1), explore=explore, **options).fit(ROWS).best_score_
+        )
         scores["none"].append(search(hypergradient=False, **options).fit(ROWS).best_score_)
     mean = {name: -np.mean(found) for name, found in scores.items()}
     assert mean["right"] < 0.5 * mean["none"] and mean["right"] < 0.2 * mean["wrong"]
@@ -249,11 +268,22 @@ def test_a_decay_is_tuned_while_the_model_trains(regression):
 
     def error(l2):
         return np.mean(
-            (test @ np.linalg.solve(train.T @ train / 40 + l2 * np.eye(30), train.T @ y[:40] / 40) - y[40:]) ** 2
+            (
+                test
+                @ np.linalg.solve(train.T @ train / 40 + l2 * np.eye(30), train.T @ y[:40] / 40)
+                - y[40:]
+            )
+            ** 2
         )
 
     best = min(error(l2) for l2 in np.geomspace(1e-4, 100, 200))
-    options = {"scoring": "neg_mean_squared_error", "cv": fold, "n_steps": 25, "population": 2, "quantile": 0.0}
+    options = {
+        "scoring": "neg_mean_squared_error",
+        "cv": fold,
+        "n_steps": 25,
+        "population": 2,
+        "quantile": 0.0,
+    }
     space = {"l2": loguniform(1e-4, 1e-2)}  # all start with far too little
     widened = {"l2": loguniform(1e-4, 30)}
     start = search(Decayed(), space, **{**options, "hypergradient": False}).fit(X, y)
@@ -269,10 +299,14 @@ def test_validation_rows_of_a_pipeline_are_transformed(regression):
     options = {"cv": fold, "n_steps": 4, "hyper_step": 0.06}
     pipeline = Pipeline([("scale", StandardScaler()), ("model", Decayed())])
     space = {"l2": loguniform(1e-3, 10)}
-    inside = search(pipeline, {"model__l2": space["l2"]}, resource="model__max_epochs", **options).fit(X, y)
+    inside = search(
+        pipeline, {"model__l2": space["l2"]}, resource="model__max_epochs", **options
+    ).fit(X, y)
     scaled = StandardScaler().fit(X[:40]).transform(X)
     outside = search(Decayed(), space, **options).fit(scaled, y)
-    np.testing.assert_array_equal(inside.cv_results_["mean_test_score"], outside.cv_results_["mean_test_score"])
+    np.testing.assert_array_equal(
+        inside.cv_results_["mean_test_score"], outside.cv_results_["mean_test_score"]
+    )
     assert len(np.unique(outside.cv_results_["param_l2"])) > 15
 
 
@@ -282,7 +316,11 @@ class Killed(BaseException):
 
 def test_a_killed_search_with_gradients_resumes_to_the_same_end(regression, tmp_path, monkeypatch):
     X, y, _ = regression
-    options = {"space": {"l2": loguniform(1e-3, 10), "lr": loguniform(1e-3, 0.1)}, "explore": "learned", "n_steps": 4}
+    options = {
+        "space": {"l2": loguniform(1e-3, 10), "lr": loguniform(1e-3, 0.1)},
+        "explore": "learned",
+        "n_steps": 4,
+    }
     options |= {"cv": ShuffleSplit(2, random_state=0), "refit": False}
     whole = search(Decayed(), **options).fit(X, y)
     save, stored = Checkpoint.save, []
@@ -298,7 +336,9 @@ def test_a_killed_search_with_gradients_resumes_to_the_same_end(regression, tmp_
     resumed = search(Decayed(), **options, checkpoint=tmp_path).fit(X, y)
     for name, column in whole.cv_results_.items():
         if not name.endswith("_time"):
-            np.testing.assert_array_equal(np.asarray(column), np.asarray(resumed.cv_results_[name]), err_msg=name)
+            np.testing.assert_array_equal(
+                np.asarray(column), np.asarray(resumed.cv_results_[name]), err_msg=name
+            )
 
 
 @pytest.mark.parametrize("answer", [[0.1], {"c": 0.1}, {"a": "steep"}, None])
@@ -307,7 +347,9 @@ def test_a_wrong_answer_to_the_protocol_is_refused(answer):
         def hypergradient(self, X_val, y_val, names):
             return answer
 
-    with pytest.raises(TypeError, match=r"Wrong.hypergradient must return a dict of some of the names \['a', 'b'\]"):
+    with pytest.raises(
+        TypeError, match=r"Wrong.hypergradient must return a dict of some of the names \['a', 'b'\]"
+    ):
         search(Wrong()).fit(ROWS)
 
 
@@ -318,11 +360,15 @@ def test_useless_gradients_change_nothing(slope):
             return dict.fromkeys(names, slope)
 
     found = search(Flat(), quantile=0.0, n_steps=3).fit(ROWS)
-    np.testing.assert_allclose(*(found.cv_results_["param_b"].data[k : k + 5].astype(float) for k in (0, 10)))
+    np.testing.assert_allclose(
+        *(found.cv_results_["param_b"].data[k : k + 5].astype(float) for k in (0, 10))
+    )
 
 
 def test_gradients_need_a_continuous_parameter():
-    with pytest.raises(ValueError, match=r"continuous distribution of scipy.stats; there is none among \['n'\]"):
+    with pytest.raises(
+        ValueError, match=r"continuous distribution of scipy.stats; there is none among \['n'\]"
+    ):
         search(space={"n": randint(1, 9)}).fit(ROWS)
     with pytest.raises(ValueError, match=r"there is none among \['n'\]"):
         search(space={**SPACE, "n": randint(1, 9)}, mutable=["n"]).fit(ROWS)
@@ -347,9 +393,13 @@ def test_the_test_functions_and_their_gradients(bench):
         (bench.hartmann, bench.hartmann_gradient, 6),
     ):
         for u in rng.uniform(size=(5, n)):
-            np.testing.assert_allclose(gradient(u), approx_fprime(u, function, 1e-8), rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(
+                gradient(u), approx_fprime(u, function, 1e-8), rtol=1e-3, atol=1e-4
+            )
     for x in ((-np.pi, 12.275), (np.pi, 2.275), (9.42477796, 2.475)):
-        assert bench.branin((np.array(x) - bench.LOW) / (bench.HIGH - bench.LOW)) == pytest.approx(0.397887, abs=1e-6)
+        assert bench.branin((np.array(x) - bench.LOW) / (bench.HIGH - bench.LOW)) == pytest.approx(
+            0.397887, abs=1e-6
+        )
     best = np.array([0.20169, 0.150011, 0.476874, 0.275332, 0.311652, 0.6573])
     assert bench.hartmann(best) == pytest.approx(bench.HARTMANN_MINIMUM, abs=1e-6)
 
@@ -374,11 +424,15 @@ def test_the_search_of_functions():
         calls.append(u)
         return float(((u - 0.3) ** 2).sum())
 
-    result = population_minimize(function, 3, lambda u: 2 * (u - 0.3), n_steps=4, population=3, random_state=0)
+    result = population_minimize(
+        function, 3, lambda u: 2 * (u - 0.3), n_steps=4, population=3, random_state=0
+    )
     assert result.nfev == len(calls) == 12 and result.fun_history.shape == (4, 3)
     assert result.fun == result.fun_history.min() == function(result.x)
     assert all(((u >= 0) & (u <= 1)).all() for u in calls)
-    again = population_minimize(function, 3, lambda u: 2 * (u - 0.3), n_steps=4, population=3, random_state=0)
+    again = population_minimize(
+        function, 3, lambda u: 2 * (u - 0.3), n_steps=4, population=3, random_state=0
+    )
     np.testing.assert_array_equal(again.fun_history, result.fun_history)
     with pytest.raises(ValueError, match='explore="learned" learns from gradients; give gradient'):
         population_minimize(function, 3)

@@ -62,10 +62,16 @@ def test_the_five_plans_of_the_paper(number, sampler):
         2: {"net=fm/Joint()", "net=deepfm/Joint()"},
         3: {"start", "Joint(select__*, cross__*)", "Joint()"},
         4: {"start", "Joint(select__*, cross__*)", "net=fm/Joint()", "net=deepfm/Joint()"},
-        5: {f"net={net}/{b}" for net in ("fm", "deepfm") for b in ("start", "Joint(select__*, cross__*)", "Joint()")},
+        5: {
+            f"net={net}/{b}"
+            for net in ("fm", "deepfm")
+            for b in ("start", "Joint(select__*, cross__*)", "Joint()")
+        },
     }
     found = set(blocks(rows))
-    assert found <= expected[number] and found >= {name for name in expected[number] if "deepfm" not in name}
+    assert found <= expected[number] and found >= {
+        name for name in expected[number] if "deepfm" not in name
+    }
     for trial, _ in rows:
         if trial.columns["block"].startswith("net="):
             assert trial.columns["block"].startswith(f"net={trial.params['net']}/")
@@ -91,12 +97,24 @@ def test_each_choice_may_have_parameters_of_its_own():
         {"model": [None], "select__k": [1, 2]},
     ]
     rows = drive(plan_search(Conditioning("model", Joint()), space, n_iter=60), lambda **p: 0.0, 0)
-    seen = {(t.params["model"], tuple(sorted(t.params.keys() - {"model", "select__k"}))) for t, _ in rows}
-    assert seen == {("a", ("model__x",)), ("a", ("model__z",)), ("b", ("model__y",)), ("c", ("model__y",)), (None, ())}
-    assert sum(block == "model=None/Joint()" for block in blocks(rows)) == 2  # there are two, each tried once
+    seen = {
+        (t.params["model"], tuple(sorted(t.params.keys() - {"model", "select__k"})))
+        for t, _ in rows
+    }
+    assert seen == {
+        ("a", ("model__x",)),
+        ("a", ("model__z",)),
+        ("b", ("model__y",)),
+        ("c", ("model__y",)),
+        (None, ()),
+    }
+    # There are two, each tried once.
+    assert sum(block == "model=None/Joint()" for block in blocks(rows)) == 2
 
     by_arm = drive(
-        plan_search(Conditioning("model", Alternating(Joint("select__*"), Joint("model__*"))), space[1:2]),
+        plan_search(
+            Conditioning("model", Alternating(Joint("select__*"), Joint("model__*"))), space[1:2]
+        ),
         lambda model__y, **p: model__y,
         0,
     )
@@ -104,10 +122,18 @@ def test_each_choice_may_have_parameters_of_its_own():
 
 
 def test_values_that_are_equal_but_of_other_types_are_arms_of_their_own():
-    rows = drive(plan_search(Conditioning("a", Joint()), {"a": [1, True, 1.0], "b": UNIT}, n_iter=6), lambda **p: 0, 0)
+    rows = drive(
+        plan_search(Conditioning("a", Joint()), {"a": [1, True, 1.0], "b": UNIT}, n_iter=6),
+        lambda **p: 0,
+        0,
+    )
     assert len(set(blocks(rows))) == 3
     models = [GaussianNB(), GaussianNB()]
-    rows = drive(plan_search(Conditioning("a", Joint()), {"a": models, "b": UNIT}, n_iter=4), lambda **p: 0, 0)
+    rows = drive(
+        plan_search(Conditioning("a", Joint()), {"a": models, "b": UNIT}, n_iter=4),
+        lambda **p: 0,
+        0,
+    )
     assert set(blocks(rows)) == {"a=GaussianNB#0/Joint()", "a=GaussianNB#1/Joint()"}
     assert [t.params["a"] for t, _ in rows] == [models[0], models[1]] * 2
 
@@ -118,9 +144,21 @@ NAMES = r"\['cross__n', 'net', 'net__lr', 'select__k'\]"
 @pytest.mark.parametrize(
     ("plan", "space", "message"),
     [
-        (Joint("selct__*"), SPACE, rf"'selct__\*' of Joint\('selct__\*'\) is no parameter .*; there are {NAMES}"),
-        (Conditioning("nett", Joint()), SPACE, rf"'nett' of Conditioning.* is no parameter .*; there are {NAMES}"),
-        (Joint("net*"), SPACE, r"must be in one block of the plan, but 'cross__n' is in no block.*Joint\(\) takes"),
+        (
+            Joint("selct__*"),
+            SPACE,
+            rf"'selct__\*' of Joint\('selct__\*'\) is no parameter .*; there are {NAMES}",
+        ),
+        (
+            Conditioning("nett", Joint()),
+            SPACE,
+            rf"'nett' of Conditioning.* is no parameter .*; there are {NAMES}",
+        ),
+        (
+            Joint("net*"),
+            SPACE,
+            r"must be in one block of the plan, but 'cross__n' is in no block.*Joint\(\) takes",
+        ),
         (
             Alternating(Joint("net*"), Joint("*")),
             SPACE,
@@ -128,7 +166,11 @@ NAMES = r"\['cross__n', 'net', 'net__lr', 'select__k'\]"
         ),
         (Alternating(Joint(), Joint()), SPACE, r"only one Joint\(\) without names .*, got 2"),
         (Conditioning("net", Joint("net", "*__*")), SPACE, r"'net' is in 2 blocks"),
-        (Conditioning("net__lr", Joint()), SPACE, r"needs a list of values, but param_distributions\['net__lr'\] is a"),
+        (
+            Conditioning("net__lr", Joint()),
+            SPACE,
+            r"needs a list of values, but param_distributions\['net__lr'\] is a",
+        ),
         (
             Conditioning("a", Joint()),
             [{"a": [1], "b": [1]}, {"b": [2]}],
@@ -139,12 +181,22 @@ NAMES = r"\['cross__n', 'net', 'net__lr', 'select__k'\]"
             [{"a": [1], "b": [1]}, {"a": [2], "b": [2]}],
             r"would mix the 2 dicts .*; allowed is one dict, or a Conditioning",
         ),
-        (Conditioning("a", Joint()), {"a": []}, r"param_distributions\['a'\] must be a non-empty list"),
-        (Joint(), {"a": "relu"}, r"param_distributions\['a'\] must be a non-empty list .*got 'relu'"),
+        (
+            Conditioning("a", Joint()),
+            {"a": []},
+            r"param_distributions\['a'\] must be a non-empty list",
+        ),
+        (
+            Joint(),
+            {"a": "relu"},
+            r"param_distributions\['a'\] must be a non-empty list .*got 'relu'",
+        ),
     ],
 )
 def test_plans_that_do_not_fit_are_refused(plan, space, message, tmp_path):
-    search = PlanSearchCV(GaussianNB(), space, plan=plan, sampler="random", checkpoint=tmp_path / "new")
+    search = PlanSearchCV(
+        GaussianNB(), space, plan=plan, sampler="random", checkpoint=tmp_path / "new"
+    )
     with pytest.raises(ValueError, match=message):
         search.fit(X, Y)
     assert not (tmp_path / "new").exists()
@@ -158,14 +210,23 @@ def test_plans_that_do_not_fit_are_refused(plan, space, message, tmp_path):
             lambda: Joint(sampler="smac"),
             r"sampler of Joint must be None or one of \['gp', 'random', 'tpe'\], got 'smac'",
         ),
-        (lambda: Conditioning("net", "net__*"), r"block of Conditioning must be Joint, .*, got 'net__\*'"),
+        (
+            lambda: Conditioning("net", "net__*"),
+            r"block of Conditioning must be Joint, .*, got 'net__\*'",
+        ),
         (
             lambda: Conditioning(Joint(), Joint()),
             r"name of Conditioning must be the name of a parameter, got Joint\(\)",
         ),
-        (lambda: Conditioning("net", Joint(), window=1), r"window of Conditioning must be an integer >= 2, got 1"),
+        (
+            lambda: Conditioning("net", Joint(), window=1),
+            r"window of Conditioning must be an integer >= 2, got 1",
+        ),
         (lambda: Alternating(Joint()), r"Alternating takes two blocks or more, got 1"),
-        (lambda: Alternating(Joint(), "*"), r"each block of Alternating must be Joint, .*, got '\*'"),
+        (
+            lambda: Alternating(Joint(), "*"),
+            r"each block of Alternating must be Joint, .*, got '\*'",
+        ),
         (
             lambda: Alternating(Joint(), Joint(), window=True),
             r"window of Alternating must be an integer >= 2, got True",
@@ -186,7 +247,9 @@ def test_blocks_that_make_no_sense_are_refused(make, message):
 
 
 def test_blocks_are_values():
-    plan = Conditioning("net", Alternating(Joint("select__*", sampler="gp"), Joint(), window=3), window=6)
+    plan = Conditioning(
+        "net", Alternating(Joint("select__*", sampler="gp"), Joint(), window=3), window=6
+    )
     again = eval(repr(plan))
     assert again == plan == pickle.loads(pickle.dumps(plan)) and again is not plan
     assert plan != Conditioning("net", Alternating(Joint("select__*"), Joint(), window=3), window=6)
@@ -232,7 +295,11 @@ def test_slope_divides_gains_by_their_number():
 @pytest.mark.parametrize("window", [2, 4, 7])
 def test_a_dominated_arm_is_dropped_after_the_window(window):
     """It stands still below another: dropped after ``window`` pulls of each arm, no sooner and no later."""
-    arms = [(0, Script("good", [0.9] * 50)), (1, Script("bad", [0.5] * 50)), (2, Script("also", [0.9] * 50))]
+    arms = [
+        (0, Script("good", [0.9] * 50)),
+        (1, Script("bad", [0.5] * 50)),
+        (2, Script("also", [0.9] * 50)),
+    ]
     node = Arms("", "arm", arms, window)
     order = [pull(node, 40) for _ in range(3 * window + 4)]
     assert order[: 3 * window] == ["good", "bad", "also"] * window
@@ -252,7 +319,10 @@ def test_an_arm_that_can_catch_up_stays(left, dropped):
 
 def test_scores_may_have_any_scale():
     """Negative losses far from 1: no bound is cut."""
-    arms = [(0, Script("good", np.linspace(-50, -49, 50))), (1, Script("climbing", -2000 + 100.0 * np.arange(50)))]
+    arms = [
+        (0, Script("good", np.linspace(-50, -49, 50))),
+        (1, Script("climbing", -2000 + 100.0 * np.arange(50))),
+    ]
     node = Arms("", "arm", arms, 4)
     for _ in range(8):
         pull(node, 30)
@@ -352,7 +422,11 @@ def test_alternating_is_stuck_where_only_both_help_and_conditioning_is_not():
 def test_conditioning_spends_on_the_good_arms():
     """Nine hopeless values of ten: each gets its four pulls, the good one the rest."""
     space = {"arm": list(range(10)), "x": UNIT}
-    rows = drive(plan_search(Conditioning("arm", Joint()), space, n_iter=100), lambda arm, x: (arm == 7) + x / 10, 0)
+    rows = drive(
+        plan_search(Conditioning("arm", Joint()), space, n_iter=100),
+        lambda arm, x: (arm == 7) + x / 10,
+        0,
+    )
     pulls = np.bincount([trial.params["arm"] for trial, _ in rows])
     assert pulls[7] > 45 and (np.delete(pulls, 7) >= 4).all() and np.median(np.delete(pulls, 7)) < 8
 
@@ -363,7 +437,16 @@ def test_a_search_ends_when_all_is_tried():
     assert len(rows) < 9 and rows[-1][0].params.keys() == {"a", "b"}
     assert max(score for _, score in rows) == 4
     one = {"a": [0], "b": [0]}
-    assert len(drive(plan_search(Alternating(Joint("a"), Joint("b")), one, sampler="tpe"), lambda a, b: 0, 0)) == 1
+    assert (
+        len(
+            drive(
+                plan_search(Alternating(Joint("a"), Joint("b")), one, sampler="tpe"),
+                lambda a, b: 0,
+                0,
+            )
+        )
+        == 1
+    )
     assert len(drive(plan_search(Conditioning("a", Joint()), space), lambda a, b: 0, 0)) == 9
     assert len(drive(plan_search(None, space, n_iter=None), lambda a, b: 0, 0)) == 9
 
@@ -387,7 +470,9 @@ WINE = [
     {**FEATURES, "model": [LOGISTIC], "model__C": stats.loguniform(1e-2, 1e2)},
     {**FEATURES, "model": [TREE], "model__max_depth": [1, 2, 4, None]},
 ]
-NESTED = Conditioning("model", Alternating(Joint("scale", "select__*"), Joint("model__*")), window=3)
+NESTED = Conditioning(
+    "model", Alternating(Joint("scale", "select__*"), Joint("model__*")), window=3
+)
 
 
 def wine(**options):
@@ -406,14 +491,20 @@ def test_two_workers_and_a_resumed_search_find_what_one_finds(tmp_path):
     for file in files[31:]:  # as if it had been killed then
         file.unlink()
     resumed = wine(checkpoint=tmp_path).fit(X, Y)
-    assert repr(columns(one)) == repr(columns(again)) == repr(columns(resumed)) and resumed.blocks_ == one.blocks_
+    assert (
+        repr(columns(one)) == repr(columns(again)) == repr(columns(resumed))
+        and resumed.blocks_ == one.blocks_
+    )
 
 
 def test_all_trials_are_in_one_table():
     search = wine().fit(X, Y)
     results, block = search.cv_results_, search.cv_results_["block"]
     assert len(block) == 24 and search.best_score_ == results["mean_test_score"].max() > 0.95
-    assert search.score(X, Y) > 0.95 and (pickle.loads(pickle.dumps(search)).predict(X) == search.predict(X)).all()
+    assert (
+        search.score(X, Y) > 0.95
+        and (pickle.loads(pickle.dumps(search)).predict(X) == search.predict(X)).all()
+    )
     for path, entry in search.blocks_.items():
         rows = [k for k, b in enumerate(block) if b == path or b.startswith(path + "/")]
         assert entry["n_candidates"] == len(rows)
@@ -428,12 +519,17 @@ def test_all_trials_are_in_one_table():
 
 def test_joint_is_the_default_and_each_may_have_a_sampler():
     search = PlanSearchCV(Branin(), {"x": UNIT, "y": UNIT}, n_iter=3, cv=2).fit(X)
-    assert set(search.cv_results_["block"]) == {"Joint()"} and search.blocks_["Joint()"]["n_candidates"] == 3
+    assert (
+        set(search.cv_results_["block"]) == {"Joint()"}
+        and search.blocks_["Joint()"]["n_candidates"] == 3
+    )
     plan = Alternating(Joint("x", sampler="tpe"), Joint("y", sampler="random"))
     nodes = plan_search(plan, {"x": UNIT, "y": UNIT})._build(np.random.RandomState(0)).root.nodes
     assert [type(node.sampler).__name__ for node in nodes] == ["TPESampler", "UniformSampler"]
 
 
 def test_time_is_a_budget():
-    search = PlanSearchCV(Branin(), {"x": UNIT, "y": UNIT}, n_iter=None, max_time=0.3, cv=2, sampler="random").fit(X)
+    search = PlanSearchCV(
+        Branin(), {"x": UNIT, "y": UNIT}, n_iter=None, max_time=0.3, cv=2, sampler="random"
+    ).fit(X)
     assert search.stopped_ == "max_time" and len(search.cv_results_["params"]) > 3

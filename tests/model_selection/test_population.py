@@ -56,7 +56,8 @@ class TwoPhases(BaseEstimator):
             self.w_, self.t_ = np.ones((2, 20)), 0
         phase = int(self.t_ >= 15)
         for _ in range(2):
-            self.w_[phase] -= self.lr * (10, 1000)[phase] * self.slopes * self.w_[phase]  # in place, on purpose
+            # In place, on purpose.
+            self.w_[phase] -= self.lr * (10, 1000)[phase] * self.slopes * self.w_[phase]
         self.t_ += 1
         return self
 
@@ -74,7 +75,9 @@ def rows():
 
 def search(estimator=SGD, space=SGD_SPACE, **options):
     return PopulationSearchCV(
-        estimator, space, **{"resource": "max_iter", "population": 4, "n_steps": 4, "random_state": 0, **options}
+        estimator,
+        space,
+        **{"resource": "max_iter", "population": 4, "n_steps": 4, "random_state": 0, **options},
     )
 
 
@@ -106,7 +109,9 @@ def test_a_failed_member_is_never_copied():
     random_state = np.random.RandomState(0)
     for _ in range(20):
         sources = truncation_sources([-np.inf, 1.0, -np.inf, -np.inf], 0.5, random_state)
-        assert sources[1] == 1 and all(s in (k, 1) for k, s in enumerate(sources)) and sources[3] == 1
+        assert (
+            sources[1] == 1 and all(s in (k, 1) for k, s in enumerate(sources)) and sources[3] == 1
+        )
     assert truncation_sources([-np.inf] * 4, 0.5, random_state) == [0, 1, 2, 3]
 
 
@@ -117,7 +122,11 @@ def test_numbers_are_multiplied_within_the_support():
     assert multiply(lr, 0.037, 1.0) == 0.037
     units = randint(1, 65)
     assert multiply(units, 32, 1.2) == 38 and multiply(units, 60, 1.2) == 64
-    assert multiply(units, 1, 1.2) == 2 and multiply(units, 2, 0.8) == 1 and multiply(units, 1, 0.8) == 1
+    assert (
+        multiply(units, 1, 1.2) == 2
+        and multiply(units, 2, 0.8) == 1
+        and multiply(units, 1, 0.8) == 1
+    )
     assert multiply(units, 2, 1.0) == 2 and type(multiply(units, 32, 1.2)) is int
     assert multiply(randint(-9, 9), -1, 1.2) == -2 and multiply(randint(-9, 9), 0, 1.2) == 1
 
@@ -135,7 +144,9 @@ def test_categories_are_drawn_and_numbers_resampled():
     values = ["a", "b", None]
     assert {perturb(values, "a", (0.8, 1.2), 0.0, random_state) for _ in range(50)} == set(values)
     assert {perturb([1, 2, 30], 2, (1, 1), 0.0, random_state) for _ in range(50)} == {1, 2, 30}
-    factors = {round(perturb(uniform(0, 1), 0.5, (0.8, 1.2), 0.0, random_state), 9) for _ in range(50)}
+    factors = {
+        round(perturb(uniform(0, 1), 0.5, (0.8, 1.2), 0.0, random_state), 9) for _ in range(50)
+    }
     assert factors == {0.4, 0.6}
     drawn = [perturb(uniform(0, 1), 0.5, (0.8, 1.2), 0.3, random_state) for _ in range(2000)]
     share = np.mean([round(v, 9) not in (0.4, 0.6) for v in drawn])
@@ -148,12 +159,15 @@ def test_walks_stay_in_the_support_and_always_move():
     steps = np.array([walk(lr, 1e-2, 0.1, random_state) for _ in range(3000)])
     assert steps.min() >= 1e-4 and steps.max() <= 1e-1
     # Normal on the logarithmic scale, of 0.1 times its three decades.
-    np.testing.assert_allclose([np.log10(steps).mean(), np.log10(steps).std()], [-2, 0.3], atol=0.02)
+    np.testing.assert_allclose(
+        [np.log10(steps).mean(), np.log10(steps).std()], [-2, 0.3], atol=0.02
+    )
     for start in (2, 3, 4):
         reached = {walk(units, start, 0.05, random_state) for _ in range(50)}
         assert reached <= {2, 3, 4} - {start} and reached
     edge = [walk(uniform(0, 1), 0.98, 0.3, random_state) for _ in range(500)]
-    assert 0 <= min(edge) and max(edge) <= 1 and len(set(edge)) == 500  # reflected, not piled up at the end
+    # reflected, not piled up at the end.
+    assert 0 <= min(edge) and max(edge) <= 1 and len(set(edge)) == 500
 
 
 # what it is for ----------------------------------------------------------------------------------------------
@@ -169,7 +183,9 @@ def test_schedules_reach_what_no_constant_rate_does():
         lr = found.schedule_["lr"].to_numpy()
         assert np.median(lr[:15]) > 0.03 and np.median(lr[20:]) < 0.002
         # The same members without copies are constant rates, and do what these do.
-        control = search(TwoPhases(), space, **{**options, "quantile": 0.0}, random_state=seed).fit(ROWS)
+        control = search(TwoPhases(), space, **{**options, "quantile": 0.0}, random_state=seed).fit(
+            ROWS
+        )
         assert control.best_score_ <= max(constant) + 1e-3
         assert control.schedule_["lr"].nunique() == 1
 
@@ -177,7 +193,12 @@ def test_schedules_reach_what_no_constant_rate_does():
 def test_equal_members_train_as_one_model_does():
     X, y, _ = make_ctr(400, n_fields=3, cardinality=6, pairs=1, random_state=0)
     model = CTRClassifier(
-        network=DeepFM(hidden_units=(8,)), embedding_dim=4, lr=0.02, batch_size=64, device="cpu", random_state=0
+        network=DeepFM(hidden_units=(8,)),
+        embedding_dim=4,
+        lr=0.02,
+        batch_size=64,
+        device="cpu",
+        random_state=0,
     )
     split = ShuffleSplit(1, test_size=0.25, random_state=0)
     found = search(
@@ -195,8 +216,11 @@ def test_equal_members_train_as_one_model_does():
         plain.partial_fit(X.iloc[train], y[train], classes=[0, 1])
         p = plain.predict_proba(X.iloc[test])
         loss = -np.log(p[np.arange(len(test)), y[test]]).mean()
-        np.testing.assert_allclose(found.cv_results_["mean_test_score"][4 * step : 4 * step + 4], -loss, rtol=1e-12)
-    assert (found.cv_results_["parent"] % 4 != found.cv_results_["member"])[4:].any()  # there were copies
+        np.testing.assert_allclose(
+            found.cv_results_["mean_test_score"][4 * step : 4 * step + 4], -loss, rtol=1e-12
+        )
+    # There were copies.
+    assert (found.cv_results_["parent"] % 4 != found.cv_results_["member"])[4:].any()
     np.testing.assert_array_equal(found.best_estimator_.predict_proba(X), plain.predict_proba(X))
 
 
@@ -232,7 +256,12 @@ def test_the_survivor_and_its_schedule(rows):
     np.testing.assert_array_equal(results["parent"][found.lineage_[1:]], found.lineage_[:-1])
     schedule = found.schedule_
     assert list(schedule) == ["row", "member", "step", "n_resources", "score", "alpha", "eta0"]
-    assert schedule["step"].tolist() == [1, 2, 3, 4] and schedule["n_resources"].tolist() == [1, 2, 3, 4]
+    assert schedule["step"].tolist() == [1, 2, 3, 4] and schedule["n_resources"].tolist() == [
+        1,
+        2,
+        3,
+        4,
+    ]
     assert found.best_params_ == {**schedule[["alpha", "eta0"]].iloc[-1].to_dict(), "max_iter": 4}
     train, test = next(ONE_SPLIT.split(rows[0]))
     assert found.best_estimator_.t_ == 4 * len(train) + 1  # it is the model of the training rows
@@ -276,7 +305,9 @@ def test_in_a_pipeline_the_last_step_goes_on(rows):
     assert best[-1].t_ == 4 * len(train) + 1 and best.score(X[test], y[test]) == found.best_score_
     # A transformer belongs to a member for life, and comes along when it is copied.
     assert found.schedule_["standardscaler__with_mean"].nunique() == 1
-    again = search(model, space, mutable=mutable, resource="sgdclassifier__max_iter", n_jobs=2).fit(X, y)
+    again = search(model, space, mutable=mutable, resource="sgdclassifier__max_iter", n_jobs=2).fit(
+        X, y
+    )
     same_results(again.cv_results_, found.cv_results_)
 
 
@@ -291,17 +322,25 @@ def test_boosting_goes_on_by_warm_start(rows):
 
 def test_several_splits_without_a_survivor(rows):
     found = search(cv=3, refit=False, scoring=["accuracy", "neg_log_loss"]).fit(*rows)
-    assert found.n_splits_ == 3 and not hasattr(found, "best_estimator_") and not hasattr(found, "schedule_")
+    assert (
+        found.n_splits_ == 3
+        and not hasattr(found, "best_estimator_")
+        and not hasattr(found, "schedule_")
+    )
     assert "split2_test_neg_log_loss" in found.cv_results_
     single = search(cv=3, refit=False).fit(*rows)
     assert len(single.schedule_) == 4
     same = [single.cv_results_[f"split{k}_test_score"] for k in range(3)]
-    np.testing.assert_array_equal(same, [found.cv_results_[f"split{k}_test_accuracy"] for k in range(3)])
+    np.testing.assert_array_equal(
+        same, [found.cv_results_[f"split{k}_test_accuracy"] for k in range(3)]
+    )
 
 
 def test_our_estimators_in_a_population():
     X, y, _ = make_ctr(600, n_fields=4, cardinality=8, pairs=2, random_state=0)
-    model = CTRClassifier(network=DeepFM(hidden_units=(8,)), embedding_dim=4, device="cpu", random_state=0)
+    model = CTRClassifier(
+        network=DeepFM(hidden_units=(8,)), embedding_dim=4, device="cpu", random_state=0
+    )
     space = {
         "lr": loguniform(1e-3, 0.3),
         "embedding_l2": loguniform(1e-6, 1e-1),
@@ -317,7 +356,9 @@ def test_our_estimators_in_a_population():
     assert best.architecture_["embedding_dim"] == found.schedule_["embedding_dim"][0]
     test = next(ONE_SPLIT.split(X))[1]
     assert found.best_score_ == pytest.approx(found.score(X.iloc[test], y[test]), abs=1e-12)
-    with pytest.raises(ValueError, match=r"CTRClassifier: 'embedding_dim' changes nothing in a fitted model"):
+    with pytest.raises(
+        ValueError, match=r"CTRClassifier: 'embedding_dim' changes nothing in a fitted model"
+    ):
         search(model, space, **{**options, "mutable": None}).fit(X, y)
 
 
@@ -418,7 +459,10 @@ def test_failed_members_are_named_and_replaced():
     with pytest.warns() as caught:
         found = search(Fragile(), space, **options).fit(ROWS)
     assert any("too fast" in str(w.message) for w in caught)
-    scores, lr = found.cv_results_["mean_test_score"], np.asarray(found.cv_results_["param_lr"].data, dtype=float)
+    scores, lr = (
+        found.cv_results_["mean_test_score"],
+        np.asarray(found.cv_results_["param_lr"].data, dtype=float),
+    )
     np.testing.assert_array_equal(np.isnan(scores), lr > 0.3)
     assert np.isnan(scores[:8]).any() and np.isfinite(found.best_score_)
     # A lineage is what one model was trained with: it does not reach back over a failure.
@@ -435,14 +479,30 @@ def test_a_member_with_none_to_copy_begins_anew():
     for seed in range(20):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            options = {"resource": "max_epochs", "n_steps": 3, "quantile": 0.25, "mutable": [], "cv": 2, "refit": False}
-            found = search(Fragile(), {"lr": uniform(0.15, 0.25)}, **options, random_state=seed).fit(ROWS)
-        spent, failed = found.cv_results_["n_resources_spent"], np.isnan(found.cv_results_["mean_test_score"])
+            options = {
+                "resource": "max_epochs",
+                "n_steps": 3,
+                "quantile": 0.25,
+                "mutable": [],
+                "cv": 2,
+                "refit": False,
+            }
+            found = search(
+                Fragile(), {"lr": uniform(0.15, 0.25)}, **options, random_state=seed
+            ).fit(ROWS)
+        spent, failed = (
+            found.cv_results_["n_resources_spent"],
+            np.isnan(found.cv_results_["mean_test_score"]),
+        )
         parent = found.cv_results_["parent"]
         for row in range(4, 12):
-            assert spent[row] == (found.cv_results_["n_resources"][row] if failed[parent[row]] else 1)
+            assert spent[row] == (
+                found.cv_results_["n_resources"][row] if failed[parent[row]] else 1
+            )
         seen += failed[parent[4:]].any()
-        assert found.schedule_["n_resources"].diff().fillna(found.schedule_["n_resources"]).sum() == 3
+        assert (
+            found.schedule_["n_resources"].diff().fillna(found.schedule_["n_resources"]).sum() == 3
+        )
     assert seen > 5
 
 
@@ -459,18 +519,39 @@ def test_a_member_with_none_to_copy_begins_anew():
         ({"explore": "greedy"}, "'explore' parameter"),
         ({"factors": ()}, r"factors must be a non-empty tuple of positive numbers, got \(\)"),
         ({"factors": (0.8, -1.2)}, r"factors must be .* got \(0.8, -1.2\)"),
-        ({"space": {}}, r"param_distributions must be a non-empty dict of parameter names, got \{\}"),
-        ({"space": {"eta0": []}}, r"param_distributions\['eta0'\] must be a non-empty list .* got \[\]"),
+        (
+            {"space": {}},
+            r"param_distributions must be a non-empty dict of parameter names, got \{\}",
+        ),
+        (
+            {"space": {"eta0": []}},
+            r"param_distributions\['eta0'\] must be a non-empty list .* got \[\]",
+        ),
         ({"space": {"eta0": "log"}}, r"param_distributions\['eta0'\] must be .* got 'log'"),
-        ({"space": {"lr": [1]}}, r"param_distributions names \['lr'\], which SGDClassifier does not have; .*'alpha'"),
+        (
+            {"space": {"lr": [1]}},
+            r"param_distributions names \['lr'\], which SGDClassifier does not have; .*'alpha'",
+        ),
         ({"mutable": ["lr"]}, r"mutable names \['lr'\], .* allowed are \['alpha', 'eta0'\]"),
         ({"resource": "epochs"}, "resource='epochs' is no parameter of SGDClassifier, which has"),
         ({"space": {"max_iter": [1, 2]}}, "resource='max_iter' counts units"),
         ({"cv": 3}, "cv=3 makes 3 splits, .* or set refit=False"),
-        ({"scoring": ["accuracy"]}, r"scoring=\['accuracy'\] with refit='keep': members compete by one metric"),
-        ({"explore": "learned"}, 'explore="learned" learns from hypergradients: set hypergradient=True'),
-        ({"hypergradient": True}, "hypergradient=True needs a method hypergradient.*SGDClassifier does not have"),
-        ({"estimator": LogisticRegression(), "space": {"C": [1, 2]}, "resource": "C"}, "counts units"),
+        (
+            {"scoring": ["accuracy"]},
+            r"scoring=\['accuracy'\] with refit='keep': members compete by one metric",
+        ),
+        (
+            {"explore": "learned"},
+            'explore="learned" learns from hypergradients: set hypergradient=True',
+        ),
+        (
+            {"hypergradient": True},
+            "hypergradient=True needs a method hypergradient.*SGDClassifier does not have",
+        ),
+        (
+            {"estimator": LogisticRegression(), "space": {"C": [1, 2]}, "resource": "C"},
+            "counts units",
+        ),
         (
             {"estimator": SVC(), "space": {"C": loguniform(1, 2)}},
             "needs an estimator with partial_fit or warm_start; SVC has neither. RegularizedEvolutionSearchCV works",
@@ -499,23 +580,44 @@ STUMPS = GradientBoostingClassifier(max_depth=1, random_state=0)
 @pytest.mark.parametrize(
     ("model", "space", "dead"),
     [
-        (MLP, {"learning_rate_init": loguniform(1e-3, 1)}, "'learning_rate_init' changes nothing in a fitted model"),
+        (
+            MLP,
+            {"learning_rate_init": loguniform(1e-3, 1)},
+            "'learning_rate_init' changes nothing in a fitted model",
+        ),
         (MLP, {"alpha": loguniform(1e-3, 10)}, None),
         (MLP, {"hidden_layer_sizes": [(4,), (9,)]}, "'hidden_layer_sizes' changes nothing"),
         (SGD, {"eta0": loguniform(1e-3, 1)}, None),
-        (clone(SGD).set_params(learning_rate="optimal"), {"eta0": loguniform(1e-3, 1)}, "'eta0' changes nothing"),
+        (
+            clone(SGD).set_params(learning_rate="optimal"),
+            {"eta0": loguniform(1e-3, 1)},
+            "'eta0' changes nothing",
+        ),
         (SGD, {"penalty": ["l1", "l2"]}, None),
         (SGD, {"eta0": [0.5]}, None),  # nothing to change
         (STUMPS, {"max_features": [1, 2, 3]}, None),  # trees that come out the same by chance
     ],
-    ids=["mlp rate", "mlp alpha", "mlp layers", "sgd eta0", "sgd optimal", "sgd penalty", "sgd one value", "stumps"],
+    ids=[
+        "mlp rate",
+        "mlp alpha",
+        "mlp layers",
+        "sgd eta0",
+        "sgd optimal",
+        "sgd penalty",
+        "sgd one value",
+        "stumps",
+    ],
 )
 def test_parameters_that_a_live_model_ignores_are_refused_by_name(rows, model, space, dead):
     before = copy.deepcopy(model.get_params())
     if dead is None:
-        search(model, space, n_steps=2, resource="n_estimators" if model is STUMPS else "max_iter").fit(*rows)
+        search(
+            model, space, n_steps=2, resource="n_estimators" if model is STUMPS else "max_iter"
+        ).fit(*rows)
     else:
-        with pytest.raises(ValueError, match=f"{type(model).__name__}: {dead}.*tried on 200 rows: raise probe_rows"):
+        with pytest.raises(
+            ValueError, match=f"{type(model).__name__}: {dead}.*tried on 200 rows: raise probe_rows"
+        ):
             search(model, space, n_steps=2).fit(*rows)
         search(model, space, n_steps=2, probe_rows=0).fit(*rows)
         search(model, space, n_steps=2, mutable=[]).fit(*rows)
@@ -547,7 +649,9 @@ class Restarting(TwoPhases):
 @pytest.mark.parametrize("at_once", [True, False])
 def test_parameters_that_make_a_model_start_anew_are_refused_by_name(at_once):
     space = {"lr": loguniform(0.01, 0.1), "width": uniform(0.5, 1)}
-    with pytest.raises(ValueError, match=r"Restarting: 'width' makes a fitted model start anew.*\(\['lr'\]"):
+    with pytest.raises(
+        ValueError, match=r"Restarting: 'width' makes a fitted model start anew.*\(\['lr'\]"
+    ):
         search(Restarting(at_once=at_once), space, resource="max_epochs").fit(ROWS)
     search(Restarting(at_once=at_once), space, resource="max_epochs", mutable=["lr"]).fit(ROWS)
 
@@ -578,7 +682,10 @@ def test_a_fold_given_by_the_user_and_weights(rows):
     plain = search(cv=fold).fit(X, y)
     same_results(search(cv=fold).fit(X, y, sample_weight=weight).cv_results_, plain.cv_results_)
     weight[:75] = 0.0
-    assert (search(cv=fold).fit(X, y, sample_weight=weight).best_estimator_.coef_ != plain.best_estimator_.coef_).any()
+    assert (
+        search(cv=fold).fit(X, y, sample_weight=weight).best_estimator_.coef_
+        != plain.best_estimator_.coef_
+    ).any()
 
 
 def test_a_second_fit_leaves_nothing_of_the_first(rows):

@@ -57,21 +57,46 @@ def test_ways(estimator, resource, way):
 @pytest.mark.parametrize(
     "estimator, space, resource, scoring",
     [
-        (GradientBoostingClassifier(random_state=0), {"learning_rate": uniform(0.05, 0.5)}, "n_estimators", "roc_auc"),
-        (GradientBoostingRegressor(random_state=0), {"learning_rate": uniform(0.05, 0.5)}, "n_estimators", None),
         (
-            HistGradientBoostingClassifier(early_stopping=False, random_state=0, min_samples_leaf=5),
+            GradientBoostingClassifier(random_state=0),
+            {"learning_rate": uniform(0.05, 0.5)},
+            "n_estimators",
+            "roc_auc",
+        ),
+        (
+            GradientBoostingRegressor(random_state=0),
+            {"learning_rate": uniform(0.05, 0.5)},
+            "n_estimators",
+            None,
+        ),
+        (
+            HistGradientBoostingClassifier(
+                early_stopping=False, random_state=0, min_samples_leaf=5
+            ),
             {"learning_rate": uniform(0.05, 0.5)},
             "max_iter",
             "neg_log_loss",
         ),
-        (SGDClassifier(loss="log_loss", shuffle=False, tol=None), {"alpha": loguniform(1e-4, 1)}, "max_iter", None),
+        (
+            SGDClassifier(loss="log_loss", shuffle=False, tol=None),
+            {"alpha": loguniform(1e-4, 1)},
+            "max_iter",
+            None,
+        ),
         (SGDRegressor(shuffle=False, tol=None), {"alpha": loguniform(1e-4, 1)}, "max_iter", None),
-        (Perceptron(shuffle=False, tol=None, penalty="l2"), {"alpha": loguniform(1e-4, 1)}, "max_iter", None),
+        (
+            Perceptron(shuffle=False, tol=None, penalty="l2"),
+            {"alpha": loguniform(1e-4, 1)},
+            "max_iter",
+            None,
+        ),
     ],
 )
 def test_where_training_has_no_chance_in_it_warm_equals_cold(estimator, space, resource, scoring):
-    cold, warm = (columns(search(estimator, space, resource, w, scoring=scoring).fit(X, Y)) for w in (False, True))
+    cold, warm = (
+        columns(search(estimator, space, resource, w, scoring=scoring).fit(X, Y))
+        for w in (False, True)
+    )
     assert sum(warm.pop("n_resources_spent")) == 21 and sum(cold.pop("n_resources_spent")) == 27
     assert warm.keys() == cold.keys()
     for name, column in cold.items():
@@ -83,7 +108,9 @@ def test_where_training_has_no_chance_in_it_warm_equals_cold(estimator, space, r
 
 def test_lightgbm_goes_on_from_its_booster():
     lightgbm = pytest.importorskip("lightgbm", reason="lightgbm is not installed")
-    model = lightgbm.LGBMClassifier(min_child_samples=5, verbose=-1, n_jobs=1, random_state=0, boost_from_average=False)
+    model = lightgbm.LGBMClassifier(
+        min_child_samples=5, verbose=-1, n_jobs=1, random_state=0, boost_from_average=False
+    )
     assert way_to_continue(model, "n_estimators") == "after"
     options = {"scoring": "neg_log_loss"}
     cold, warm = (
@@ -91,13 +118,18 @@ def test_lightgbm_goes_on_from_its_booster():
         for w in (False, True)
     )
     assert warm.total_resources_ == 21
-    np.testing.assert_allclose(cold.cv_results_["mean_test_score"], warm.cv_results_["mean_test_score"], rtol=1e-6)
+    np.testing.assert_allclose(
+        cold.cv_results_["mean_test_score"], warm.cv_results_["mean_test_score"], rtol=1e-6
+    )
 
 
 def test_a_net_of_skorch_trains_one_epoch_a_unit():
     skorch, torch = pytest.importorskip("skorch"), pytest.importorskip("torch")
     net = skorch.NeuralNetClassifier(
-        torch.nn.Sequential(torch.nn.Linear(20, 2), torch.nn.LogSoftmax(-1)), max_epochs=7, train_split=None, verbose=0
+        torch.nn.Sequential(torch.nn.Linear(20, 2), torch.nn.LogSoftmax(-1)),
+        max_epochs=7,
+        train_split=None,
+        verbose=0,
     )
     model = net.initialize()
     data, y = X.astype(np.float32), Y.astype(np.int64)
@@ -120,8 +152,18 @@ def test_our_own_estimators_train_until_so_many_epochs_in_all():
 
 def test_pipelines_fit_their_transformers_once():
     pipeline = Pipeline([("scale", Counted()), ("model", Curve())])
-    space = {"scale__factor": [1.0, 2.0], "model__a": uniform(0.2, 0.8), "model__b": loguniform(0.01, 2)}
-    options = {"resource": "model__epochs", "max_resources": 27, "cv": 3, "random_state": 0, "refit": False}
+    space = {
+        "scale__factor": [1.0, 2.0],
+        "model__a": uniform(0.2, 0.8),
+        "model__b": loguniform(0.01, 2),
+    }
+    options = {
+        "resource": "model__epochs",
+        "max_resources": 27,
+        "cv": 3,
+        "random_state": 0,
+        "refit": False,
+    }
     cold = columns(HyperbandSearchCV(pipeline, space, **options).fit(X, Y))
     known_curves.FITTED.clear()
     known_curves.TRAINED.clear()
@@ -157,7 +199,8 @@ def test_the_last_step_sees_what_the_steps_before_it_make():
     space = {"counted__factor": [1.0, 3.0], "checking__a": uniform(0.2, 0.8)}
     pipeline = make_pipeline(Counted(), Checking())
     tables = [
-        columns(search(pipeline, space, "checking__epochs", warm, refit=False).fit(X, Y)) for warm in (False, True)
+        columns(search(pipeline, space, "checking__epochs", warm, refit=False).fit(X, Y))
+        for warm in (False, True)
     ]
     for table in tables:
         table.pop("n_resources_spent")
@@ -168,20 +211,30 @@ def test_the_last_step_itself_may_be_searched():
     pipeline = Pipeline([("scale", Counted()), ("model", Curve())])
     space = {"model": [Curve(), StepCurve(b=0.5)], "model__a": uniform(0.2, 0.8)}
     warm, cold = (search(pipeline, space, "model__epochs", w).fit(X, Y) for w in (True, False))
-    np.testing.assert_array_equal(warm.cv_results_["mean_test_score"], cold.cv_results_["mean_test_score"])
+    np.testing.assert_array_equal(
+        warm.cv_results_["mean_test_score"], cold.cv_results_["mean_test_score"]
+    )
     assert {type(p["model"]) for p in warm.cv_results_["params"]} == {Curve, StepCurve}
 
 
 def test_a_pipeline_of_one_step():
     warm, cold = (
-        search(Pipeline([("m", Curve())]), {"m__a": uniform()}, "m__epochs", w).fit(X, Y) for w in (True, False)
+        search(Pipeline([("m", Curve())]), {"m__a": uniform()}, "m__epochs", w).fit(X, Y)
+        for w in (True, False)
     )
-    np.testing.assert_array_equal(warm.cv_results_["mean_test_score"], cold.cv_results_["mean_test_score"])
+    np.testing.assert_array_equal(
+        warm.cv_results_["mean_test_score"], cold.cv_results_["mean_test_score"]
+    )
 
 
 def test_scikit_learns_own_pipeline_warm_equals_cold():
-    pipeline = make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss", shuffle=False, tol=None))
-    space = {"standardscaler__with_mean": [True, False], "sgdclassifier__alpha": loguniform(1e-4, 1)}
+    pipeline = make_pipeline(
+        StandardScaler(), SGDClassifier(loss="log_loss", shuffle=False, tol=None)
+    )
+    space = {
+        "standardscaler__with_mean": [True, False],
+        "sgdclassifier__alpha": loguniform(1e-4, 1),
+    }
     weights = np.random.RandomState(0).uniform(0.5, 2, len(X))
     warm, cold = (
         search(pipeline, space, "sgdclassifier__max_iter", w, scoring="neg_log_loss").fit(
@@ -189,7 +242,9 @@ def test_scikit_learns_own_pipeline_warm_equals_cold():
         )
         for w in (True, False)
     )
-    np.testing.assert_allclose(warm.cv_results_["mean_test_score"], cold.cv_results_["mean_test_score"], rtol=1e-9)
+    np.testing.assert_allclose(
+        warm.cv_results_["mean_test_score"], cold.cv_results_["mean_test_score"], rtol=1e-9
+    )
     plain = search(pipeline, space, "sgdclassifier__max_iter", scoring="neg_log_loss").fit(X, Y)
     assert (plain.cv_results_["mean_test_score"] != warm.cv_results_["mean_test_score"]).all()
 
@@ -218,30 +273,46 @@ def test_metadata_is_routed(warm, in_pipeline):
             error_score="raise",
         ).fit(X, Y, sample_weight=weights, groups=groups)  # fmt: skip
     for s, (train, test) in enumerate(GroupKFold(3).split(X, Y, groups)):
-        for params, score in zip(found.cv_results_["params"], found.cv_results_[f"split{s}_test_score"], strict=True):
+        for params, score in zip(
+            found.cv_results_["params"], found.cv_results_[f"split{s}_test_score"], strict=True
+        ):
             curve = params[prefix + "a"] * (1 - np.exp(-params[prefix + "epochs"]))
             # A score method of a Pipeline routes to its last step; warm and cold must not differ.
-            assert score == pytest.approx(curve + weights[train].sum() + 1e3 * weights[test].sum(), rel=1e-9)
+            assert score == pytest.approx(
+                curve + weights[train].sum() + 1e3 * weights[test].sum(), rel=1e-9
+            )
 
 
 @pytest.mark.parametrize("warm", [False, True])
 def test_without_routing_weights_reach_fit(warm):
     weights = np.arange(1.0, 91.0)
-    found = search(Weighed(), {"a": uniform()}, "epochs", warm, cv=3, refit=False).fit(X, Y, sample_weight=weights)
+    found = search(Weighed(), {"a": uniform()}, "epochs", warm, cv=3, refit=False).fit(
+        X, Y, sample_weight=weights
+    )
     assert (found.cv_results_["mean_test_score"] > 0).all()
 
 
 @pytest.mark.parametrize(
     "estimator, resource, message",
     [
-        (Pipeline([("scale", Counted()), ("model", Curve())]), "scale__factor", "resource of its last step, model__"),
-        (make_pipeline(Counted(), StandardScaler()), "standardscaler__with_mean", "StandardScaler has not"),
+        (
+            Pipeline([("scale", Counted()), ("model", Curve())]),
+            "scale__factor",
+            "resource of its last step, model__",
+        ),
+        (
+            make_pipeline(Counted(), StandardScaler()),
+            "standardscaler__with_mean",
+            "StandardScaler has not",
+        ),
     ],
 )
 def test_refusals(estimator, resource, message):
     if "standardscaler" in resource:
         estimator.steps[-1] = ("standardscaler", LogisticRegressionWithout())
-    with pytest.raises(ValueError, match=message.replace("StandardScaler", "LogisticRegressionWithout")):
+    with pytest.raises(
+        ValueError, match=message.replace("StandardScaler", "LogisticRegressionWithout")
+    ):
         search(estimator, {"x": [1]}, resource.replace("with_mean", "C")).fit(X, Y)
 
 

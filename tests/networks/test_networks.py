@@ -152,7 +152,9 @@ def reference(module, e, first):
     if kind == "FwFMModule":
         weighted = np_pairs(e) * module.interaction.weight.detach().numpy()
         if module.by_vector:
-            first = flat @ module.linear.weight.detach().numpy() + module.linear.bias.detach().numpy()
+            first = (
+                flat @ module.linear.weight.detach().numpy() + module.linear.bias.detach().numpy()
+            )
         return first + np_pool(module.pool, weighted)
     if kind == "MLPModule":
         return np_mlp(module.head, flat)
@@ -209,7 +211,9 @@ def test_agrees_with_numpy(network, n_outputs):
     with torch.no_grad():
         e = module.embedding(x).numpy() if hasattr(module, "embedding") else None
         first = (
-            module.linear(x).numpy() if hasattr(module, "linear") and not getattr(module, "by_vector", False) else None
+            module.linear(x).numpy()
+            if hasattr(module, "linear") and not getattr(module, "by_vector", False)
+            else None
         )
         out = module(*x[:3]).numpy()
     assert out.shape == (7, n_outputs)
@@ -224,7 +228,9 @@ def test_every_registered_network_has_a_reference():
 class TestAllNetworks:
     def test_initial_weights_come_from_the_generator_alone(self, name):
         before = torch.random.get_rng_state()
-        a, b, other = (resolve_network(name).build(context(seed=s), {}).state_dict() for s in (0, 0, 1))
+        a, b, other = (
+            resolve_network(name).build(context(seed=s), {}).state_dict() for s in (0, 0, 1)
+        )
         assert torch.equal(torch.random.get_rng_state(), before)
         assert all(torch.equal(a[k], b[k]) for k in a)
         assert name == "lr" or any(not torch.equal(a[k], other[k]) for k in a)
@@ -269,9 +275,13 @@ class TestAllNetworks:
         open_gates = network.build(c, {"embedding": embedding}).eval()
         open_gates.load_state_dict(module.state_dict())
         gate.factors = torch.ones(1, c.n_fields)
-        assert torch.equal(module(*x[:3]), open_gates(*x[:3])) and module(*x[:3]).std(0).max() > 1e-6
+        assert (
+            torch.equal(module(*x[:3]), open_gates(*x[:3])) and module(*x[:3]).std(0).max() > 1e-6
+        )
         gate.factors = torch.zeros(1, c.n_fields)  # no way around a closed gate
-        torch.testing.assert_close(module(*x[:3]), module(*x[:3])[:1].expand(len(x.ids), -1), atol=0, rtol=0)
+        torch.testing.assert_close(
+            module(*x[:3]), module(*x[:3])[:1].expand(len(x.ids), -1), atol=0, rtol=0
+        )
         if "interaction" in network.slots:
             part = PairProducts(c)
             assert network.build(c, {"interaction": part}).interaction is part
@@ -291,7 +301,9 @@ def test_fwfm_with_unit_weights_is_fm():
 def test_sum_of_pair_products_is_the_bi_interaction():
     c = context()
     e = torch.randn(5, c.n_fields, 3, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(PairProducts(c)(e).sum(1), BiInteraction(c)(e).sum(1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        PairProducts(c)(e).sum(1), BiInteraction(c)(e).sum(1), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_slots_are_listed_for_the_error_message():
@@ -299,7 +311,9 @@ def test_slots_are_listed_for_the_error_message():
 
 
 def test_unknown_networks_are_refused():
-    with pytest.raises(ValueError, match="network='deepmf' is not known; choose one of .*'auto'.*'deepfm'"):
+    with pytest.raises(
+        ValueError, match="network='deepmf' is not known; choose one of .*'auto'.*'deepfm'"
+    ):
         resolve_network("deepmf")
     with pytest.raises(TypeError, match="network must be a str or a Network object such as DeepFM"):
         resolve_network(3)

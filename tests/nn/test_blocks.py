@@ -47,7 +47,14 @@ def test_embedding_agrees_with_a_plain_reference():
     value, missing, constant = module.numeric_weight.detach().numpy()
     a, b, s, t = table[:4], table[4:7], table[7:12], table[12:18]
     expected = [
-        [a[0], b[2], 0.5 * value[0] + constant[0], missing[1] + constant[1], (s[2] + s[4]) / 2, np.zeros(2)],
+        [
+            a[0],
+            b[2],
+            0.5 * value[0] + constant[0],
+            missing[1] + constant[1],
+            (s[2] + s[4]) / 2,
+            np.zeros(2),
+        ],
         [a[3], b[1], -value[0] + constant[0], 2 * value[1] + constant[1], s[1], t[5]],
     ]
     np.testing.assert_allclose(module(INPUTS).detach().numpy(), np.array(expected), atol=1e-6)
@@ -60,9 +67,15 @@ def test_embedding_of_one_kind_of_field(kind):
     if kind == "categorical":
         c, x = context(**{**options, "n_ids": (4, 3)}), Inputs(INPUTS.ids, none, none.int())
     elif kind == "numeric":
-        c, x = context(**{**options, "n_numeric": 2}), Inputs(none.int(), INPUTS.numeric, none.int())
+        c, x = (
+            context(**{**options, "n_numeric": 2}),
+            Inputs(none.int(), INPUTS.numeric, none.int()),
+        )
     else:
-        c, x = context(**{**options, "sequences": ((5, 3), (6, 2))}), Inputs(none.int(), none, INPUTS.sequences)
+        c, x = (
+            context(**{**options, "sequences": ((5, 3), (6, 2))}),
+            Inputs(none.int(), none, INPUTS.sequences),
+        )
     assert FieldEmbedding(c)(x).shape == (2, 2, 2) and c.n_fields == 2
 
 
@@ -81,7 +94,9 @@ def test_relu_dropout_drops_the_declared_share_and_keeps_the_mean():
     y = layer(x)
     p = 77 / 256  # 8-bit thresholds
     assert (y == 0).float().mean().item() == pytest.approx(p, abs=0.005)
-    assert y.max().item() == pytest.approx(1 / (1 - p)) and y.mean().item() == pytest.approx(1, abs=0.01)
+    assert y.max().item() == pytest.approx(1 / (1 - p)) and y.mean().item() == pytest.approx(
+        1, abs=0.01
+    )
     y.sum().backward()
     torch.testing.assert_close(x.grad, y.detach())  # the gradient is the mask
     assert not torch.equal(layer(x) == 0, y == 0)  # a new mask every call
@@ -98,7 +113,11 @@ def test_relu_dropout_is_relu_without_dropout():
 
 def test_relu_dropout_is_seeded_and_units_are_independent():
     x = torch.ones(2000, 16)
-    a, b, c = ReLUDropout(0.5, generator(1)), ReLUDropout(0.5, generator(1)), ReLUDropout(0.5, generator(2))
+    a, b, c = (
+        ReLUDropout(0.5, generator(1)),
+        ReLUDropout(0.5, generator(1)),
+        ReLUDropout(0.5, generator(2)),
+    )
     first = a(x)
     assert torch.equal(first, b(x)) and not torch.equal(first, c(x))
     assert torch.equal(copy.deepcopy(a)(x), first)  # a copy starts its stream afresh
@@ -115,7 +134,11 @@ def test_mlp_agrees_with_numpy():
         h = h @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
         h = np.maximum(h, 0) if i < 2 else h
     np.testing.assert_allclose(module(x).detach().numpy(), h, atol=1e-5)
-    assert module.out_dim == 2 and MLP(3, (5,), generator()).out_dim == 5 and MLP(3, (), generator()).out_dim == 3
+    assert (
+        module.out_dim == 2
+        and MLP(3, (5,), generator()).out_dim == 5
+        and MLP(3, (), generator()).out_dim == 3
+    )
 
 
 def test_linear_layers_use_only_their_generator():
@@ -123,7 +146,9 @@ def test_linear_layers_use_only_their_generator():
     a, b = linear(4, 3, generator(5)), linear(4, 3, generator(5))
     assert torch.equal(a.weight, b.weight) and (a.bias == 0).all()
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert linear(200, 200, generator()).weight.std().item() == pytest.approx((2 / 400) ** 0.5, rel=0.05)
+    assert linear(200, 200, generator()).weight.std().item() == pytest.approx(
+        (2 / 400) ** 0.5, rel=0.05
+    )
 
 
 def test_sum_pool_sums_or_mixes():

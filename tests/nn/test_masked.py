@@ -106,18 +106,26 @@ def test_masked_elements_read_as_zero(sparse):
     with torch.no_grad():
         plain.weight *= torch.from_numpy(mask)
     x = Inputs(*rows().inputs.values())
-    assert torch.equal(module(x), plain(x)) and not torch.equal(plain(x), FieldEmbedding(context(sparse))(x))
+    assert torch.equal(module(x), plain(x)) and not torch.equal(
+        plain(x), FieldEmbedding(context(sparse))(x)
+    )
     module(x).square().sum().backward()
     gradient = module.weight.grad.to_dense() if sparse else module.weight.grad
-    assert (gradient[torch.from_numpy(~mask)] == 0).all() and (gradient[torch.from_numpy(mask)] != 0).any()
-    everything, nothing = (MaskedEmbedding(context(), np.full((48, 5), kept)) for kept in (True, False))
+    assert (gradient[torch.from_numpy(~mask)] == 0).all() and (
+        gradient[torch.from_numpy(mask)] != 0
+    ).any()
+    everything, nothing = (
+        MaskedEmbedding(context(), np.full((48, 5), kept)) for kept in (True, False)
+    )
     assert torch.equal(everything(x), FieldEmbedding(context())(x))
     assert (nothing(x)[:, [0, 1, 3]] == 0).all() and (nothing(x)[:, 2] != 0).any()
 
 
 def test_masks_of_other_tables_are_refused():
     for shape in ((48, 4), (47, 5), (5, 48)):
-        with pytest.raises(ValueError, match=r"the mask has shape .*, the embedding table of this data \(48, 5\)"):
+        with pytest.raises(
+            ValueError, match=r"the mask has shape .*, the embedding table of this data \(48, 5\)"
+        ):
             MaskedEmbedding(context(), np.ones(shape, bool))
 
 
@@ -133,7 +141,9 @@ def test_training_moves_what_is_kept_alone(sparse, averaging):
     module = Sum(context(sparse), {"embedding": MaskedEmbedding(context(sparse), mask)})
     before = module.embedding.weight.detach().clone()
     net = FieldNet(module, BinaryLogLoss(), lr=0.05, embedding_l2=0.1, weight_decay=0.01)
-    plan = TrainingPlan(epochs=4, batch_size=64, lr=0.05, embedding_l2=0.1, weight_decay=0.01, averaging=averaging)
+    plan = TrainingPlan(
+        epochs=4, batch_size=64, lr=0.05, embedding_l2=0.1, weight_decay=0.01, averaging=averaging
+    )
     result = train(net, data, plan)
     assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
     embedding = module.embedding.eval()
@@ -157,12 +167,23 @@ def test_compact_equals_forward(density):
     x = Inputs(*rows().inputs.values())
     torch.testing.assert_close(packed(x), module(x), rtol=0, atol=1e-6)
     np.testing.assert_array_equal(packed.mask(), random_mask(density))
-    assert sum(p.numel() for p in packed.parameters()) <= sum(p.numel() for p in module.parameters())
+    assert sum(p.numel() for p in packed.parameters()) <= sum(
+        p.numel() for p in module.parameters()
+    )
 
 
 @pytest.mark.parametrize("n_ids, n_numeric", [((), 2), ((1,), 0)])
 def test_compact_of_tables_without_rows_to_speak_of(n_ids, n_numeric):
-    c = BuildContext(("a",) * (len(n_ids) + n_numeric), n_ids, n_numeric, embedding_dim=3, embedding_init=1.0)
+    c = BuildContext(
+        ("a",) * (len(n_ids) + n_numeric), n_ids, n_numeric, embedding_dim=3, embedding_init=1.0
+    )
     module = MaskedEmbedding(c, np.zeros((sum(n_ids), 3), bool))
-    x = Inputs(torch.zeros(4, len(n_ids), dtype=torch.int32), torch.ones(4, 2 * n_numeric), torch.zeros(4, 0).int())
-    assert torch.equal(module.compact()(x), module(x)) and module.compact().mask().shape == (sum(n_ids), 3)
+    x = Inputs(
+        torch.zeros(4, len(n_ids), dtype=torch.int32),
+        torch.ones(4, 2 * n_numeric),
+        torch.zeros(4, 0).int(),
+    )
+    assert torch.equal(module.compact()(x), module(x)) and module.compact().mask().shape == (
+        sum(n_ids),
+        3,
+    )

@@ -27,7 +27,10 @@ from sklearn_autorec.nn._members import MemberLinear
 M = 3
 SIZES = {"hidden_units": (6, 5), "dropout": 0.0}
 NETWORKS = {
-    **{name: cls(**(SIZES if hasattr(cls(), "hidden_units") else {})) for name, cls in known_networks().items()},
+    **{
+        name: cls(**(SIZES if hasattr(cls(), "hidden_units") else {}))
+        for name, cls in known_networks().items()
+    },
     "fwfm-vectors": FwFM("FiLV"),
     "dcnv2-low-rank": DCNv2(rank=2, structure="stacked", **SIZES),
     "autoint-alone": AutoInt(hidden_units=(), residual=False),
@@ -35,7 +38,13 @@ NETWORKS = {
 }
 EVERYTHING = [[0, 1], [0, 5], [1, 2, 3]]
 PARTS = {
-    "products": {"method": "AutoFIS", "params": {}, "interactions": EVERYTHING, "candidates": [], "scores": []},
+    "products": {
+        "method": "AutoFIS",
+        "params": {},
+        "interactions": EVERYTHING,
+        "candidates": [],
+        "scores": [],
+    },
     "widths": {"method": "AutoDim", "params": {}, "widths": [2, 4, 0, 4, 1, 2]},
     "fields": {"method": "AutoField", "params": {}, "fields": [0, 2, 3, 5], "scores": [1.0] * 6},
     "gates": {
@@ -79,12 +88,16 @@ def batch(n=9, n_outputs=1):
 
 def net_of(module, n_outputs=1, **options):
     loss = BinaryLogLoss() if n_outputs == 1 else MulticlassLogLoss()
-    return FieldNet(module, loss, lr=0.02, embedding_l2=0.3, weight_decay=0.2, **options).initialize()
+    return FieldNet(
+        module, loss, lr=0.02, embedding_l2=0.3, weight_decay=0.2, **options
+    ).initialize()
 
 
 def single_of(packed, k, network, methods, architecture, c):
     """The network of one member, with the weights that member k has."""
-    single = build_network(network, methods, architecture, dataclasses.replace(c, members=1)).double()
+    single = build_network(
+        network, methods, architecture, dataclasses.replace(c, members=1)
+    ).double()
     shapes = {name: t.shape for name, t in single.state_dict().items()}
     weights = packed.weights_of(k, shapes)
     assert weights.keys() == shapes.keys()  # nothing of a member is missing
@@ -97,23 +110,33 @@ def check(network, c, architecture=None, n_outputs=1, packed=True):
     architecture = architecture or {}
     # In double precision: Adam makes a full step of a gradient that is nothing but rounding.
     module = build_network(network, methods, architecture, c).double()
-    assert isinstance(module, Members) and (len(module.networks) == 1) == packed and module.members == M
+    assert (
+        isinstance(module, Members)
+        and (len(module.networks) == 1) == packed
+        and module.members == M
+    )
     g = torch.Generator().manual_seed(9)
     with torch.no_grad():
         for p in module.parameters():
             p.add_(0.3 * torch.randn(p.shape, generator=g))
     singles = [single_of(module, k, network, methods, architecture, c) for k in range(M)]
-    rows, shared = batch(9 * M, n_outputs), batch(9, n_outputs)  # each member learns from rows of its own
+    # Each member learns from rows of its own.
+    rows, shared = batch(9 * M, n_outputs), batch(9, n_outputs)
     together, alone = net_of(module, n_outputs), [net_of(s, n_outputs) for s in singles]
     for _ in range(2):  # the second step sees moments and statistics of the first
         loss = together.train_step(rows)["loss"]
-        losses = [net.train_step(rows.select(slice(9 * k, 9 * k + 9)))["loss"] for k, net in enumerate(alone)]
+        losses = [
+            net.train_step(rows.select(slice(9 * k, 9 * k + 9)))["loss"]
+            for k, net in enumerate(alone)
+        ]
         torch.testing.assert_close(loss, sum(losses), rtol=1e-9, atol=1e-9)
     moved = False
     for k, single in enumerate(singles):
         state = single.state_dict()
         for name, own in module.weights_of(k, {name: t.shape for name, t in state.items()}).items():
-            torch.testing.assert_close(own, state[name], rtol=1e-8, atol=1e-8, msg=f"{name} of member {k}")
+            torch.testing.assert_close(
+                own, state[name], rtol=1e-8, atol=1e-8, msg=f"{name} of member {k}"
+            )
             moved |= name.endswith("running_mean") and bool((own != 0).any())
     module.eval()
     with torch.inference_mode():
@@ -132,7 +155,9 @@ def check(network, c, architecture=None, n_outputs=1, packed=True):
 def test_a_member_computes_and_learns_what_it_would_alone(name, n_outputs, sparse):
     network = NETWORKS[name]
     normalised = check(network, context(n_outputs, M, sparse), n_outputs=n_outputs)
-    assert normalised == bool(getattr(network, "batch_norm", False) and (network.hidden_units or name == "nfm"))
+    assert normalised == bool(
+        getattr(network, "batch_norm", False) and (network.hidden_units or name == "nfm")
+    )
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -146,10 +171,20 @@ def test_so_it_does_with_the_parts_that_searches_found(name):
 def test_members_start_from_weights_of_their_own():
     c = context(members=M)
     module = build_network(DeepFM(n_cross_layers=1, cross_rank=2, **SIZES), [], {}, c)
-    shapes = build_network(DeepFM(n_cross_layers=1, cross_rank=2, **SIZES), [], {}, context()).state_dict()
-    first, second = (module.weights_of(k, {name: t.shape for name, t in shapes.items()}) for k in (0, 1))
-    drawn = [name for name, t in shapes.items() if t.is_floating_point() and t.numel() > 1 and bool(t.std() > 0)]
-    assert len(drawn) == 8 and all(not torch.allclose(first[name], second[name], atol=1e-2) for name in drawn)
+    shapes = build_network(
+        DeepFM(n_cross_layers=1, cross_rank=2, **SIZES), [], {}, context()
+    ).state_dict()
+    first, second = (
+        module.weights_of(k, {name: t.shape for name, t in shapes.items()}) for k in (0, 1)
+    )
+    drawn = [
+        name
+        for name, t in shapes.items()
+        if t.is_floating_point() and t.numel() > 1 and bool(t.std() > 0)
+    ]
+    assert len(drawn) == 8 and all(
+        not torch.allclose(first[name], second[name], atol=1e-2) for name in drawn
+    )
     # Each as a single network's: tables and perceptrons have the deviation that their own sizes ask for.
     for name in (name for name in drawn if shapes[name].numel() > 50):
         assert 0.4 < first[name].std() / shapes[name].std() < 2.5, name
@@ -186,7 +221,9 @@ def test_a_row_has_the_same_bits_in_any_batch():
     with torch.inference_mode():
         whole = module.member_logits(**rows.inputs)
         for n in (8, 16, 40):
-            assert torch.equal(module.member_logits(**rows.select(slice(0, n)).inputs), whole[:, :n])
+            assert torch.equal(
+                module.member_logits(**rows.select(slice(0, n)).inputs), whole[:, :n]
+            )
 
 
 # who declares that it can ------------------------------------------------------------------------------------
@@ -214,7 +251,9 @@ class OwnDeepFM(DeepFM):
 
 
 class OtherDefaults(DeepFM):
-    def __init__(self, hidden_units=(4,), dropout=0.0, batch_norm=True, n_cross_layers=0, cross_rank=2):
+    def __init__(
+        self, hidden_units=(4,), dropout=0.0, batch_norm=True, n_cross_layers=0, cross_rank=2
+    ):
         super().__init__(hidden_units, dropout, batch_norm, n_cross_layers, cross_rank)
 
 
@@ -224,7 +263,8 @@ class OwnFIS(AutoFIS):
 
 
 @pytest.mark.parametrize(
-    ("network", "packed"), [(OwnNetwork(), False), (OwnDeepFM(**SIZES), False), (OtherDefaults(), True)]
+    ("network", "packed"),
+    [(OwnNetwork(), False), (OwnDeepFM(**SIZES), False), (OtherDefaults(), True)],
 )
 def test_networks_that_do_not_say_so_are_kept_apart(network, packed):
     check(network, context(members=M), packed=packed)

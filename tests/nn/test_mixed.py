@@ -23,7 +23,9 @@ WIDTHS = {
 def context(dim=DIM):
     names = tuple("abcnmqstu")
     generator = torch.Generator().manual_seed(0)
-    return BuildContext(names, N_IDS, N_NUMERIC, SEQUENCES, dim, generator=generator, embedding_init=1.0)
+    return BuildContext(
+        names, N_IDS, N_NUMERIC, SEQUENCES, dim, generator=generator, embedding_init=1.0
+    )
 
 
 def inputs(n=50):
@@ -32,7 +34,9 @@ def inputs(n=50):
     items = np.hstack([rng.integers(0, k, (n, length)) for k, length in SEQUENCES])
     items[:2] = 0
     numbers = np.hstack([rng.normal(size=(n, N_NUMERIC)), rng.integers(0, 2, (n, N_NUMERIC))])
-    return Inputs(*(torch.from_numpy(a.astype(t)) for a, t in ((ids, "i4"), (numbers, "f4"), (items, "i4"))))
+    return Inputs(
+        *(torch.from_numpy(a.astype(t)) for a, t in ((ids, "i4"), (numbers, "f4"), (items, "i4")))
+    )
 
 
 def reference(module, widths, x):
@@ -69,7 +73,8 @@ def test_mixed_widths_agree_with_numpy(name):
     found = module(x).detach().numpy()
     assert found.shape == (50, 9, 6) and found.dtype == np.float32
     np.testing.assert_allclose(found, reference(module, widths, x), rtol=0, atol=1e-5)
-    assert (found.any((0, 2)) == (np.array(widths) > 0)).all()  # fields of width 0, and those alone, are zero
+    # Fields of width 0, and those alone, are zero.
+    assert (found.any((0, 2)) == (np.array(widths) > 0)).all()
     assert torch.equal(pickle.loads(pickle.dumps(module))(x), module(x))
 
 
@@ -81,7 +86,9 @@ def test_only_the_widths_are_stored(name):
     numbers = sum(n * w for n, w in zip(values, widths, strict=True))
     projections = sum(w * DIM for w in set(widths) if 0 < w < DIM)
     assert sum(t.numel() for t in module.state_dict().values()) == numbers + projections
-    assert {n for n in module.state_dict() if "projection" in n} == {f"projection_{w}" for w in set(widths) - {0, DIM}}
+    assert {n for n in module.state_dict() if "projection" in n} == {
+        f"projection_{w}" for w in set(widths) - {0, DIM}
+    }
 
 
 def test_full_width_is_the_plain_embedding():
@@ -109,11 +116,14 @@ def test_each_field_reads_its_own_column_alone():
 def test_gradients_reach_tables_and_projections():
     module, x = MixedEmbedding(context(), WIDTHS["several"]), inputs()
     module(x).square().sum().backward()
-    stored = [p for p in module.parameters() if p.numel()]  # fields of numbers alone leave a table without rows
+    # Fields of numbers alone leave a table without rows.
+    stored = [p for p in module.parameters() if p.numel()]
     assert len(stored) == 9 and all((p.grad != 0).any() for p in stored)
 
 
 @pytest.mark.parametrize("widths", [[2] * 8, [2] * 10, [7] + [2] * 8, [-1] + [2] * 8])
 def test_other_widths_are_refused(widths):
-    with pytest.raises(ValueError, match="widths must hold 9 numbers between 0 and embedding_dim=6"):
+    with pytest.raises(
+        ValueError, match="widths must hold 9 numbers between 0 and embedding_dim=6"
+    ):
         MixedEmbedding(context(), widths)

@@ -61,7 +61,9 @@ def by_formula(kind, x, missing, weight, frequency, limits):
                 f = sum(c * weight[t, j] for t, c in enumerate(parts)) + b
             elif kind == "periodic":
                 angle = 2 * math.pi * x[row, j] * frequency[:, j]
-                f = np.maximum(np.cos(angle) @ weight[:T, j] + np.sin(angle) @ weight[T : 2 * T, j] + b, 0)
+                f = np.maximum(
+                    np.cos(angle) @ weight[:T, j] + np.sin(angle) @ weight[T : 2 * T, j] + b, 0
+                )
             else:
                 f = x[row, j] * weight[0, j] + b
             out[row, j] = f + missing[row, j] * u
@@ -93,7 +95,9 @@ def test_gradients_are_those_of_the_formula(kind):
 
     def function(*parameters):
         names = dict(module.named_parameters())
-        return torch.func.functional_call(module, dict(zip(names, parameters, strict=True)), (batch,))
+        return torch.func.functional_call(
+            module, dict(zip(names, parameters, strict=True)), (batch,)
+        )
 
     module.forward = module.embed_numbers
     assert torch.autograd.gradcheck(function, tuple(module.parameters()))
@@ -108,7 +112,9 @@ def test_piecewise_is_continuous_and_has_a_value_of_its_own_at_every_knot():
 
     np.testing.assert_allclose(at(knots - 1e-9), at(knots + 1e-9), atol=1e-7)
     assert np.abs(np.diff(at(knots), axis=0)).min() > 1e-4
-    np.testing.assert_allclose(at((knots[1:] + knots[:-1]) / 2), (at(knots)[1:] + at(knots)[:-1]) / 2)
+    np.testing.assert_allclose(
+        at((knots[1:] + knots[:-1]) / 2), (at(knots)[1:] + at(knots)[:-1]) / 2
+    )
 
 
 def test_a_row_has_the_same_bits_alone_and_in_a_batch():
@@ -121,5 +127,7 @@ def test_a_row_has_the_same_bits_alone_and_in_a_batch():
 
 
 def test_unknown_embeddings_are_refused():
-    with pytest.raises(ValueError, match="numeric_embedding must be one of .*'piecewise'.*got 'spline'"):
+    with pytest.raises(
+        ValueError, match="numeric_embedding must be one of .*'piecewise'.*got 'spline'"
+    ):
         NumericEmbedding(context("spline"))

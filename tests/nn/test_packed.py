@@ -17,7 +17,9 @@ ROWS = sum(N_IDS) + sum(n for n, _ in SEQUENCES)
 
 def context(width, n_ids=N_IDS, sequences=SEQUENCES, n_numeric=N_NUMERIC):
     n = len(n_ids) + len(sequences) + n_numeric
-    return BuildContext(tuple(f"f{i}" for i in range(n)), n_ids, n_numeric, sequences, embedding_dim=width)
+    return BuildContext(
+        tuple(f"f{i}" for i in range(n)), n_ids, n_numeric, sequences, embedding_dim=width
+    )
 
 
 def numeric_weight(width, n_numeric=N_NUMERIC):
@@ -47,7 +49,8 @@ def reference(c, table, numeric, x):
         start += n
     values, missing = np.split(x.numeric.numpy().astype(np.float64), 2, axis=1)
     parts += [
-        values[:, [j]] * numeric[0, j] + missing[:, [j]] * numeric[1, j] + numeric[2, j] for j in range(c.n_numeric)
+        values[:, [j]] * numeric[0, j] + missing[:, [j]] * numeric[1, j] + numeric[2, j]
+        for j in range(c.n_numeric)
     ]
     first = 0
     for n, length in c.sequences:
@@ -84,11 +87,16 @@ def by_columns(width):
 def by_prefixes(width):
     """Frequent values are wide, rare ones narrow."""
     number = np.concatenate([np.arange(n) for n in (*N_IDS, *(n for n, _ in SEQUENCES))])
-    return random_table(ROWS, width, 1.0) * (np.arange(width) < width - np.ceil(np.log2(number + 1))[:, None])
+    return random_table(ROWS, width, 1.0) * (
+        np.arange(width) < width - np.ceil(np.log2(number + 1))[:, None]
+    )
 
 
 TABLES = {
-    **{f"density {p}": (lambda width, p=p: random_table(ROWS, width, p)) for p in (0, 0.02, 0.2, 0.6, 1)},
+    **{
+        f"density {p}": (lambda width, p=p: random_table(ROWS, width, p))
+        for p in (0, 0.02, 0.2, 0.6, 1)
+    },
     "dead fields": dead_field,
     "columns": by_columns,
     "prefixes": by_prefixes,
@@ -122,7 +130,9 @@ def test_every_form_reads_as_the_dense_table(form, width, name):
     for mode in (True, False):
         found = module.train(mode)(x)
         assert torch.equal(found, dense.train(mode)(x)) and found.dtype == torch.float32
-    np.testing.assert_allclose(found.detach().numpy(), reference(c, table, numeric, x), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        found.detach().numpy(), reference(c, table, numeric, x), rtol=0, atol=1e-6
+    )
     for n in (0, 1):
         assert torch.equal(module(Inputs(*(None if t is None else t[:n] for t in x))), found[:n])
 
@@ -142,7 +152,10 @@ def test_every_form_reads_as_the_dense_table(form, width, name):
 @pytest.mark.parametrize("form", FORMS)
 def test_tables_of_few_rows(form, n_ids, sequences, n_numeric):
     c = context(3, n_ids, sequences, n_numeric)
-    rows, numeric = sum(n_ids) + sum(n for n, _ in sequences), numeric_weight(3, n_numeric) if n_numeric else None
+    rows, numeric = (
+        sum(n_ids) + sum(n for n, _ in sequences),
+        numeric_weight(3, n_numeric) if n_numeric else None,
+    )
     for density in (0, 0.5, 1):
         table = random_table(rows, 3, density)
         module = pack_table(table, c, numeric, [form])
@@ -169,7 +182,9 @@ def test_training_leaves_zeros_at_zero(form, name):
             dense = pack_table(table, c, numeric, ["dense"])
             (dense(x) * weight).sum().backward()
             expected = dense.values.grad.numpy().reshape(table.shape)[table != 0]
-            np.testing.assert_allclose(np.sort(gradients(module)), np.sort(expected), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                np.sort(gradients(module)), np.sort(expected), rtol=1e-4, atol=1e-5
+            )
         optimizer.step()
     now = all_rows(module)
     np.testing.assert_array_equal(now[table == 0], 0)
@@ -205,19 +220,30 @@ def test_modules_survive_pickling_and_their_own_state(tmp_path):
 
 
 def n_bytes(module):
-    return sum(t.numel() * t.element_size() for name, t in module.state_dict().items() if name != "numeric_weight")
+    return sum(
+        t.numel() * t.element_size()
+        for name, t in module.state_dict().items()
+        if name != "numeric_weight"
+    )
 
 
 def formula(form, table, sizes):
     """Bytes of a form by its definition."""
     used = table != 0
     n_values, (rows, d) = int(used.sum()), table.shape
-    living, n_blocks, field = int(used.any(1).sum()), -(-rows // 64), np.repeat(np.arange(len(sizes)), sizes)
+    living, n_blocks, field = (
+        int(used.any(1).sum()),
+        -(-rows // 64),
+        np.repeat(np.arange(len(sizes)), sizes),
+    )
     alive = n_blocks * (8 + 4)  # 0.1875 V
     if form == "dense":
         return 4 * rows * d
     if form == "columns":
-        return 4 * sum(n * int(used[field == f].any(0).sum()) for f, n in enumerate(sizes)) + 2 * len(sizes) * d
+        return (
+            4 * sum(n * int(used[field == f].any(0).sum()) for f, n in enumerate(sizes))
+            + 2 * len(sizes) * d
+        )
     if form == "prefixes":
         wide = 0
         for f in range(len(sizes)):
@@ -235,7 +261,9 @@ def test_bytes_follow_their_formulas_and_the_least_wins(width):
     for name, make in TABLES.items():
         table = make(width)
         found = {form: n_bytes(pack_table(table, c, numeric, [form])) for form in FORMS}
-        assert found == {form: formula(form, table, [*N_IDS, *(n for n, _ in SEQUENCES)]) for form in FORMS}, name
+        assert found == {
+            form: formula(form, table, [*N_IDS, *(n for n, _ in SEQUENCES)]) for form in FORMS
+        }, name
         best = pack_table(table, c, numeric)
         assert n_bytes(best) == min(found.values()) == found[best.form]
         some = pack_table(table, c, numeric, ["dense", "bits"])
@@ -244,8 +272,14 @@ def test_bytes_follow_their_formulas_and_the_least_wins(width):
 
 def test_each_form_is_the_smallest_of_some_table():
     c = context(16)
-    chosen = {name: pack_table(make(16), c, numeric_weight(16)).form for name, make in TABLES.items()}
-    assert chosen["density 1"] == "dense" and chosen["density 0.02"] == "sparse" and chosen["density 0.6"] == "bits"
+    chosen = {
+        name: pack_table(make(16), c, numeric_weight(16)).form for name, make in TABLES.items()
+    }
+    assert (
+        chosen["density 1"] == "dense"
+        and chosen["density 0.02"] == "sparse"
+        and chosen["density 0.6"] == "bits"
+    )
     assert chosen["columns"] == "columns" and chosen["prefixes"] == "prefixes"
     # Near a density of one half sparse tables pay twice what bits cost.
     assert chosen["density 0.2"] == "bits"
@@ -288,7 +322,9 @@ def test_forward_never_unpacks_the_table(form, training):
     table = np.zeros((rows, width), np.float32)
     table[::50, :2] = 1.5
     module = pack_table(table, c, None, [form]).train(training)
-    x = Inputs(torch.tensor([[0], [50], [rows - 101]]), torch.zeros(3, 0), torch.tensor([[0, 2, 99]] * 3))
+    x = Inputs(
+        torch.tensor([[0], [50], [rows - 101]]), torch.zeros(3, 0), torch.tensor([[0, 2, 99]] * 3)
+    )
     with Largest() as largest:
         found = module(x)
     assert 0 < largest.elements < 5000
@@ -316,12 +352,20 @@ def test_every_array_is_needed_with_its_type_and_dimensions(form):
     assert set(good) == {"values", "numeric_weight", *cls.buffer_types}
     for name, array in good.items():
         broken = [{k: v for k, v in good.items() if k != name}]
-        broken += [{**good, name: array.astype(np.float64)}, {**good, name: array[None]}, {**good, name: array[..., 0]}]
+        broken += [
+            {**good, name: array.astype(np.float64)},
+            {**good, name: array[None]},
+            {**good, name: array[..., 0]},
+        ]
         for arrays in [*broken, {**good, "more": array}]:
-            with pytest.raises(ValueError, match=f"a packed table of form '{form}' needs the arrays"):
+            with pytest.raises(
+                ValueError, match=f"a packed table of form '{form}' needs the arrays"
+            ):
                 cls.from_arrays(c, arrays)
         for short in (array[:-1], array[:0]):
-            with pytest.raises(ValueError, match="the packed table's '.*' does not fit what is stored"):
+            with pytest.raises(
+                ValueError, match="the packed table's '.*' does not fit what is stored"
+            ):
                 cls.from_arrays(c, {**good, name: short}).check()
     for other, name in itertools.product(FORMS, good):
         if other != form and name in FORMS[other].buffer_types:
@@ -365,7 +409,9 @@ def test_random_changes_of_indices_are_refused_or_harmless(form):
 
 def test_packed_embedding_is_abstract():
     c = context(4)
-    module = PackedEmbedding(c, {"values": np.zeros(0, np.float32), "numeric_weight": numeric_weight(4)})
+    module = PackedEmbedding(
+        c, {"values": np.zeros(0, np.float32), "numeric_weight": numeric_weight(4)}
+    )
     for call in (module.check, lambda: module(inputs_of(c))):
         with pytest.raises(NotImplementedError):
             call()

@@ -16,7 +16,11 @@ def batch(n=50):
     rng = np.random.default_rng(0)
     ids = np.column_stack([rng.integers(0, k, n) for k in SIZES])
     items = np.column_stack([rng.integers(0, k, n) for k, length in LENGTHS for _ in range(length)])
-    return Inputs(torch.tensor(ids, dtype=torch.int32), torch.randn(n, 4), torch.tensor(items, dtype=torch.int32))
+    return Inputs(
+        torch.tensor(ids, dtype=torch.int32),
+        torch.randn(n, 4),
+        torch.tensor(items, dtype=torch.int32),
+    )
 
 
 def test_columns_of_every_kind():
@@ -25,7 +29,12 @@ def test_columns_of_every_kind():
     assert torch.equal(kept.ids, x.ids[:, [0, 2]])
     assert torch.equal(kept.numeric, x.numeric[:, [1, 3]])
     assert torch.equal(kept.sequences, x.sequences[:, 2:])
-    assert (small.field_names, small.n_ids, small.n_numeric, small.sequences) == (tuple("aceg"), (5, 4), 1, ((5, 3),))
+    assert (small.field_names, small.n_ids, small.n_numeric, small.sequences) == (
+        tuple("aceg"),
+        (5, 4),
+        1,
+        ((5, 3),),
+    )
     assert select.table_rows(context()).tolist() == [*range(5), *range(75, 79), *range(85, 90)]
 
 
@@ -39,9 +48,9 @@ def test_values_are_counted_anew_and_others_are_unknown(share):
         assert own[j].tolist() == ids and small.n_ids[j] == len(ids)
         expected = [ids.index(i) if i in ids else 1 for i in x.ids[:, f].tolist()]
         assert out.ids[:, j].tolist() == expected
-        assert small.counts[j].sum() == context().counts[f].sum() and small.counts[j][2:].tolist() == [
-            i + 1 for i in ids[2:]
-        ]
+        assert small.counts[j].sum() == context().counts[f].sum() and small.counts[j][
+            2:
+        ].tolist() == [i + 1 for i in ids[2:]]
     assert out.ids.dtype == torch.int32 and out.sequences.shape[1] == 0
 
 

@@ -22,12 +22,14 @@ def table(n=500, seed=0):
     return pd.DataFrame(
         {
             "user": pd.Series(
-                rng.choice(["ann", "bob", "cyd", "", None], n, p=[0.4, 0.25, 0.2, 0.05, 0.1]), dtype="str"
+                rng.choice(["ann", "bob", "cyd", "", None], n, p=[0.4, 0.25, 0.2, 0.05, 0.1]),
+                dtype="str",
             ),
             "item": rng.integers(0, 40, n),
             "price": np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n)),
             "history": [
-                None if k == 0 else [f"i{v}" for v in rng.integers(0, 9, k - 1)] for k in rng.integers(0, 6, n)
+                None if k == 0 else [f"i{v}" for v in rng.integers(0, 9, k - 1)]
+                for k in rng.integers(0, 6, n)
             ],
         }
     )
@@ -54,11 +56,17 @@ def test_ids_are_ordered_by_frequency_after_missing_and_unknown():
 
 
 @pytest.mark.parametrize("dtype", [str, int, object, "category"])
-@pytest.mark.parametrize("options", [{}, {"min_frequency": 20}, {"max_categories": 7}, {"min_frequency": 0.02}])
+@pytest.mark.parametrize(
+    "options", [{}, {"min_frequency": 20}, {"max_categories": 7}, {"min_frequency": 0.02}]
+)
 def test_partitions_values_as_ordinal_encoder_does(dtype, options):
     rng = np.random.default_rng(0)
     values = np.minimum(rng.geometric(0.08, 1500), 60)
-    column = pd.Series(values).astype(str).astype(object) if dtype is object else pd.Series(values).astype(dtype)
+    column = (
+        pd.Series(values).astype(str).astype(object)
+        if dtype is object
+        else pd.Series(values).astype(dtype)
+    )
     X = pd.DataFrame({"a": column})
     ours = FieldEncoder(**options).fit_encode(X).ids[:, 0]
     oracle_options = dict(options)
@@ -119,9 +127,17 @@ def test_every_spelling_of_missing_is_one_id(missing):
 # partial_fit -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bounds", [[0, 500], [0, 1, 500], [0, 100, 101, 350, 500], [*range(0, 501, 50)]])
 @pytest.mark.parametrize(
-    "options", [{}, {"min_frequency": 5}, {"hash_threshold": 20, "n_hash_buckets": 11}, {"numeric": "standard"}]
+    "bounds", [[0, 500], [0, 1, 500], [0, 100, 101, 350, 500], [*range(0, 501, 50)]]
+)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"min_frequency": 5},
+        {"hash_threshold": 20, "n_hash_buckets": 11},
+        {"numeric": "standard"},
+    ],
 )
 def test_partial_fit_equals_fit_on_the_whole(bounds, options):
     X = table()
@@ -131,7 +147,9 @@ def test_partial_fit_equals_fit_on_the_whole(bounds, options):
             stop = 1
         parts.partial_fit(X.iloc[start:stop])
     for a, b in zip(
-        whole.categories_ + whole.sequence_categories_, parts.categories_ + parts.sequence_categories_, strict=True
+        whole.categories_ + whole.sequence_categories_,
+        parts.categories_ + parts.sequence_categories_,
+        strict=True,
     ):
         assert a.tolist() == b.tolist()
     for a, b in zip(whole.counts_, parts.counts_, strict=True):
@@ -140,7 +158,11 @@ def test_partial_fit_equals_fit_on_the_whole(bounds, options):
 
 
 def test_partial_fit_reconciles_integers_with_strings():
-    encoder = FieldEncoder().partial_fit(pd.DataFrame({"a": [1, 2, 2]})).partial_fit(pd.DataFrame({"a": ["2", "b"]}))
+    encoder = (
+        FieldEncoder()
+        .partial_fit(pd.DataFrame({"a": [1, 2, 2]}))
+        .partial_fit(pd.DataFrame({"a": ["2", "b"]}))
+    )
     assert encoder.categories_[0].tolist() == ["2", "1", "b"]
     assert encoder.counts_[0].tolist() == [0, 0, 3, 1, 1]
 
@@ -174,7 +196,9 @@ def test_drift_of_types_is_converted_and_warned_about(fitted, given, expected, d
     for rows in (3, 30):  # the path for few rows and the one for many
         X = pd.DataFrame({"user": given * (rows // 3)})
         if drifts:
-            with pytest.warns(DataTypeDriftWarning, match="Column 'user' held .* in fit and holds .* now"):
+            with pytest.warns(
+                DataTypeDriftWarning, match="Column 'user' held .* in fit and holds .* now"
+            ):
                 ids = encoder.encode(X).ids
         else:
             ids = encoder.encode(X).ids
@@ -197,7 +221,11 @@ def test_a_column_of_unknown_values_is_reported():
 def test_quantile_scale_follows_scikit_learns():
     rng = np.random.default_rng(0)
     x = np.exp(rng.normal(size=3000))
-    ours = FieldEncoder(numeric="quantile", n_quantiles=200).fit_encode(pd.DataFrame({"x": x})).numeric[:, 0]
+    ours = (
+        FieldEncoder(numeric="quantile", n_quantiles=200)
+        .fit_encode(pd.DataFrame({"x": x}))
+        .numeric[:, 0]
+    )
     theirs = QuantileTransformer(n_quantiles=200, subsample=None).fit_transform(x[:, None])[:, 0]
     np.testing.assert_allclose(ours / np.sqrt(12) + 0.5, theirs, atol=0.01)
     assert abs(ours.mean()) < 0.01 and ours.std() == pytest.approx(1, abs=0.02)
@@ -233,7 +261,10 @@ def test_quantile_scale_clips_and_keeps_order_beyond_the_exact_limit():
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, 1e39])
 def test_infinity_names_the_column_in_fit_and_predict(bad):
-    good, X = pd.DataFrame({"a": ["x", "y"], "price": [1.0, 2.0]}), pd.DataFrame({"a": ["x", "y"], "price": [1.0, bad]})
+    good, X = (
+        pd.DataFrame({"a": ["x", "y"], "price": [1.0, 2.0]}),
+        pd.DataFrame({"a": ["x", "y"], "price": [1.0, bad]}),
+    )
     message = "infinity or a value too large .* in column 'price'"
     with pytest.raises(ValueError, match=message):
         FieldEncoder().fit(X)
@@ -243,13 +274,20 @@ def test_infinity_names_the_column_in_fit_and_predict(bad):
 
 def test_times_and_decimals_are_numbers():
     X = pd.DataFrame(
-        {"t": pd.to_datetime(["2026-01-01", None, "2026-01-03"]), "d": [Decimal("1.5"), None, Decimal("2.5")]}
+        {
+            "t": pd.to_datetime(["2026-01-01", None, "2026-01-03"]),
+            "d": [Decimal("1.5"), None, Decimal("2.5")],
+        }
     )
     encoder = FieldEncoder(numeric=None).fit(X)
     assert encoder.numeric_.tolist() == [0, 1]
     numeric = encoder.encode(X).numeric
     assert numeric[2, 0] - numeric[0, 0] == pytest.approx(2 * 86400, rel=1e-3)
-    assert numeric[:, 1].tolist() == [1.5, 0, 2.5] and numeric[:, 2:].tolist() == [[0, 0], [1, 1], [0, 0]]
+    assert numeric[:, 1].tolist() == [1.5, 0, 2.5] and numeric[:, 2:].tolist() == [
+        [0, 0],
+        [1, 1],
+        [0, 0],
+    ]
 
 
 # sequences -------------------------------------------------------------------------------------------------
@@ -260,7 +298,13 @@ def test_sequences_are_padded_and_keep_their_last_items():
     encoder = FieldEncoder(max_length=3).fit(X)
     codes = {v: i + 2 for i, v in enumerate(encoder.sequence_categories_[0])}
     a, b, c = codes["a"], codes["b"], codes["c"]
-    assert encoder.encode(X).sequences.tolist() == [[a, 0, 0], [0, 0, 0], [0, 0, 0], [a, c, a], [b, a, 0]]
+    assert encoder.encode(X).sequences.tolist() == [
+        [a, 0, 0],
+        [0, 0, 0],
+        [0, 0, 0],
+        [a, c, a],
+        [b, a, 0],
+    ]
     assert encoder.encode(pd.DataFrame({"h": [["z", "a"]]})).sequences.tolist() == [[1, a, 0]]
 
 
@@ -269,14 +313,18 @@ def test_text_is_split_at_its_separator():
     encoder = FieldEncoder(sequence_features={"genres": "|"}, max_length=2).fit(X)
     assert encoder.sequence_categories_[0].tolist() == ["Drama", "War"]
     assert encoder.encode(X).sequences.tolist() == [[3, 2], [2, 0], [0, 0], [0, 0]]
-    with pytest.raises(ValueError, match=r"'genres' is a sequence column.*got 'War\|Drama'.*sequence_features="):
+    with pytest.raises(
+        ValueError, match=r"'genres' is a sequence column.*got 'War\|Drama'.*sequence_features="
+    ):
         FieldEncoder(sequence_features=["genres"]).fit(X)
 
 
 def test_long_and_deep_cells():
     encoder = FieldEncoder(max_length=4).fit(pd.DataFrame({"h": [[*range(100_000)], [1]]}))
     assert encoder.sequence_n_ids_ == [7]  # 1 and the last four of the long cell
-    with pytest.raises(ValueError, match=r"Column 'h' is a sequence column: its items must be .* got \[2\]"):
+    with pytest.raises(
+        ValueError, match=r"Column 'h' is a sequence column: its items must be .* got \[2\]"
+    ):
         encoder.fit(pd.DataFrame({"h": [[1, [2]], [3]]}))
     with pytest.raises(ValueError, match="holds lists, but sequence_features=None"):
         FieldEncoder(sequence_features=None).fit(pd.DataFrame({"h": [[1], [3]]}))
@@ -285,7 +333,9 @@ def test_long_and_deep_cells():
 # options ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("chosen", [["a", "c"], [0, 2], [True, False, True], np.array([0, -1]), pd.Index(["a", "c"])])
+@pytest.mark.parametrize(
+    "chosen", [["a", "c"], [0, 2], [True, False, True], np.array([0, -1]), pd.Index(["a", "c"])]
+)
 def test_categorical_features_by_name_index_and_mask(chosen):
     X = pd.DataFrame({"a": [1.0, 2.0], "b": [3, 4], "c": [5.0, np.nan]})
     encoder = FieldEncoder(categorical_features=chosen).fit(X)
@@ -302,7 +352,10 @@ def test_categorical_features_by_name_index_and_mask(chosen):
         ({"min_frequency": 0}, "'min_frequency' parameter of FieldEncoder"),
         ({"numeric": "log"}, "'numeric' parameter of FieldEncoder"),
         ({"max_length": 0}, "'max_length' parameter of FieldEncoder"),
-        ({"categorical_features": ["b"]}, "Column 'a' is numeric, but holds values that are not numbers"),
+        (
+            {"categorical_features": ["b"]},
+            "Column 'a' is numeric, but holds values that are not numbers",
+        ),
     ],
 )
 def test_bad_options_are_named(options, message):
@@ -392,7 +445,10 @@ def test_numbers_that_are_new_as_ids_take_the_short_path(dtype, unseen, monkeypa
     path = "sklearn_autorec.preprocessing._encoder.encode_few"
     short = []
     monkeypatch.setattr(path, lambda *args: short.append(encode_few(*args)) or short[-1])
-    same(encoder.encode(row), encoder.encode(pd.concat([row, X], ignore_index=True)).take(slice(0, 1)))
+    same(
+        encoder.encode(row),
+        encoder.encode(pd.concat([row, X], ignore_index=True)).take(slice(0, 1)),
+    )
     assert (short[0] is not None) == float(unseen).is_integer()
 
 

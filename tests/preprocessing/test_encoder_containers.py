@@ -82,7 +82,10 @@ def test_words(name, few_rows, lookup_rows, monkeypatch):
     X = as_table(WORD_COLUMNS[name])
     encoder = FieldEncoder()
     assert encoder.fit_encode(X).ids.ravel().tolist() == [3, 2, 0, 2, 0, 4, 3, 2]
-    assert encoder.categories_[0].tolist() == ["bob", "ann", "cyd"] and encoder.categories_[0].dtype == object
+    assert (
+        encoder.categories_[0].tolist() == ["bob", "ann", "cyd"]
+        and encoder.categories_[0].dtype == object
+    )
     assert encoder.counts_[0].tolist() == [2, 0, 3, 2, 1]
     assert_same(encoder.encode(X), encoder.fit_encode(X))
     if not hasattr(encoder, "feature_names_in_"):
@@ -104,7 +107,9 @@ def test_integers_with_missing_values(name):
         assert_same(encoder.encode(floats), encoder.encode(X))
 
 
-@pytest.mark.parametrize("values", [WORDS, INTS, [0.5, None, 2.0]], ids=["words", "integers", "floats"])
+@pytest.mark.parametrize(
+    "values", [WORDS, INTS, [0.5, None, 2.0]], ids=["words", "integers", "floats"]
+)
 def test_polars_without_pyarrow(values, monkeypatch):
     X = pl.DataFrame({"a": values})
     expected = FieldEncoder().fit_encode(X)
@@ -174,7 +179,9 @@ LISTS = [["a", "b"], [], None, ["b", None, "", "b"], ["c"]]
     "X",
     [
         pd.DataFrame({"h": LISTS}),
-        pd.DataFrame({"h": [np.array(v, dtype=object) if v is not None else np.nan for v in LISTS]}),
+        pd.DataFrame(
+            {"h": [np.array(v, dtype=object) if v is not None else np.nan for v in LISTS]}
+        ),
         pd.DataFrame({"h": [tuple(v) if v is not None else pd.NA for v in LISTS]}),
         pd.DataFrame({"h": pd.Series(LISTS, dtype=pd.ArrowDtype(pa.list_(pa.string())))}),
         pl.DataFrame({"h": LISTS}),
@@ -182,7 +189,8 @@ LISTS = [["a", "b"], [], None, ["b", None, "", "b"], ["c"]]
         pa.table(
             {
                 "h": pa.chunked_array(
-                    [pa.array(LISTS[:2], pa.large_list(pa.string())), LISTS[2:]], pa.large_list(pa.string())
+                    [pa.array(LISTS[:2], pa.large_list(pa.string())), LISTS[2:]],
+                    pa.large_list(pa.string()),
                 )
             }
         ),
@@ -191,7 +199,9 @@ LISTS = [["a", "b"], [], None, ["b", None, "", "b"], ["c"]]
     ids=["lists", "arrays", "tuples", "ArrowDtype", "polars", "arrow", "arrow chunks", "text"],
 )
 def test_lists(X):
-    encoder = FieldEncoder(max_length=3, sequence_features={"h": "|"} if isinstance(X["h"][0], str) else "auto")
+    encoder = FieldEncoder(
+        max_length=3, sequence_features={"h": "|"} if isinstance(X["h"][0], str) else "auto"
+    )
     expected = [[3, 2, 0], [0, 0, 0], [0, 0, 0], [2, 2, 0], [4, 0, 0]]
     assert encoder.fit_encode(X).sequences.tolist() == expected
     assert encoder.sequence_categories_[0].tolist() == ["b", "a", "c"]
@@ -203,13 +213,17 @@ def test_sets_are_sequences_in_a_stable_order():
     X = pd.DataFrame({"h": [{"b", "a", "c"}, frozenset({"a"})]})
     encoder = FieldEncoder(max_length=2).fit(X)
     assert encoder.sequence_categories_[0].tolist() == ["a", "b", "c"]
-    assert encoder.encode(X).sequences.tolist() == [[3, 4], [2, 0]]  # the last two in the order of the values
+    # The last two in the order of the values.
+    assert encoder.encode(X).sequences.tolist() == [[3, 4], [2, 0]]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_random_lists_are_cut_and_padded(seed):
     rng = np.random.default_rng(seed)
-    cells = [[None if v == 0 else f"i{v}" for v in rng.integers(0, 30, rng.integers(0, 12))] for _ in range(200)]
+    cells = [
+        [None if v == 0 else f"i{v}" for v in rng.integers(0, 30, rng.integers(0, 12))]
+        for _ in range(200)
+    ]
     X = pd.DataFrame({"h": cells})
     encoder = FieldEncoder(max_length=5).fit(X)
     id_of = {value: k + 2 for k, value in enumerate(encoder.sequence_categories_[0])}
@@ -227,9 +241,19 @@ def test_random_lists_are_cut_and_padded(seed):
         ([np.zeros((2, 2))], {}, ValueError, "items must be strings or numbers"),
         ([["a"], "a;b"], {}, ValueError, "cells must be lists .*, got 'a;b'"),
         ([["a"], 5], {}, ValueError, "cells must be lists .*, got 5"),
-        (["a", ["b"]], {}, ValueError, r"Column 'h' is categorical, but holds \['b'\]; name it in sequence_features"),
+        (
+            ["a", ["b"]],
+            {},
+            ValueError,
+            r"Column 'h' is categorical, but holds \['b'\]; name it in sequence_features",
+        ),
         (["a", ("b",)], {}, ValueError, r"Column 'h' is categorical, but holds \('b',\)"),
-        ([["a"]], {"sequence_features": None}, ValueError, "holds lists, but sequence_features=None"),
+        (
+            [["a"]],
+            {"sequence_features": None},
+            ValueError,
+            "holds lists, but sequence_features=None",
+        ),
         (["a|b"], {"sequence_features": {"h": ""}}, ValueError, "separator of column 'h' must be"),
         (["a", {"b": 1}], {}, TypeError, "argument must be a string or a number; column 'h'"),
         (["a", {}], {"categorical_features": None}, ValueError, "Column 'h' is numeric, but holds"),
@@ -263,10 +287,18 @@ def test_cells_that_no_column_can_hold(cells, options, error, message):
             ValueError,
             r"0 sample\(s\) \(shape=\(0, 1\)\) while a minimum of 1 is required by FieldEncoder",
         ),
-        (pa.table({"a": pa.array([], pa.int64())}), ValueError, r"0 sample\(s\) \(shape=\(0, 1\)\)"),
+        (
+            pa.table({"a": pa.array([], pa.int64())}),
+            ValueError,
+            r"0 sample\(s\) \(shape=\(0, 1\)\)",
+        ),
         (pl.DataFrame(), ValueError, r"0 sample\(s\)"),
         (pd.DataFrame(index=[0, 1]), ValueError, r"0 feature\(s\) \(shape=\(2, 0\)\)"),
-        (pa.table([[1], [2]], names=["a", "a"]), ValueError, r"unique, got more than one of \['a'\]"),
+        (
+            pa.table([[1], [2]], names=["a", "a"]),
+            ValueError,
+            r"unique, got more than one of \['a'\]",
+        ),
     ],
 )
 def test_what_is_no_table(X, error, message):
@@ -278,7 +310,11 @@ def test_what_is_no_table(X, error, message):
 def test_integer_and_text_arrays_are_categorical(dtype):
     X = np.array([[1, 0], [0, 0], [1, 1]]).astype(dtype)
     encoder = FieldEncoder().fit(X)
-    assert encoder.categorical_.tolist() == [0, 1] and encoder.encode(X).ids.tolist() == [[2, 2], [3, 2], [2, 3]]
+    assert encoder.categorical_.tolist() == [0, 1] and encoder.encode(X).ids.tolist() == [
+        [2, 2],
+        [3, 2],
+        [2, 3],
+    ]
 
 
 def test_large_unsigned_integers_keep_apart():
@@ -286,13 +322,16 @@ def test_large_unsigned_integers_keep_apart():
     encoder = FieldEncoder().fit(X)
     assert encoder.encode(X).ids.ravel().tolist() == encoder.fit_encode(X).ids.ravel().tolist()
     assert encoder.n_ids_ == [5] and encoder.encode(X).ids.ravel().tolist()[0] == 2
-    assert encoder.encode(X.iloc[1:2]).ids.item() == encoder.encode(X).ids[1, 0]  # small ones alone, without a warning
+    # Small ones alone, without a warning.
+    assert encoder.encode(X.iloc[1:2]).ids.item() == encoder.encode(X).ids[1, 0]
 
 
 def test_integers_far_apart_and_beyond_the_range_of_the_table():
     few = pd.DataFrame({"a": [-5, 3, 3, 10]})
     encoder = FieldEncoder().fit(few)
-    extremes = pd.DataFrame({"a": np.tile([np.iinfo(np.int64).min, np.iinfo(np.int64).max, 3, 11, -6, 10], 10)})
+    extremes = pd.DataFrame(
+        {"a": np.tile([np.iinfo(np.int64).min, np.iinfo(np.int64).max, 3, 11, -6, 10], 10)}
+    )
     assert encoder.encode(extremes).ids[:6, 0].tolist() == [1, 1, 2, 1, 1, 4]
     wide = FieldEncoder().fit(extremes)
     id_of = {value: k + 2 for k, value in enumerate(wide.categories_[0].tolist())}
@@ -305,7 +344,9 @@ def test_integers_far_apart_and_beyond_the_range_of_the_table():
 
 def test_long_tables_are_read_in_threads_to_the_same_result(monkeypatch):
     rng = np.random.default_rng(0)
-    X = pd.DataFrame({f"c{j}": rng.integers(0, 50, 300) for j in range(4)}).astype({"c1": str, "c2": float})
+    X = pd.DataFrame({f"c{j}": rng.integers(0, 50, 300) for j in range(4)}).astype(
+        {"c1": str, "c2": float}
+    )
     alone = FieldEncoder().fit(X)
     monkeypatch.setattr(_counting, "THREAD_ROWS", 1)
     monkeypatch.setattr(_counting, "cpu_count", lambda: 3)
@@ -316,10 +357,14 @@ def test_long_tables_are_read_in_threads_to_the_same_result(monkeypatch):
 
 def test_unseen_and_missing_as_ordinal_encoder_has_them():
     rng = np.random.default_rng(0)
-    train, test = (pd.DataFrame({"a": rng.choice([*"abcdefgh"[:k]], 300).astype(object)}) for k in (5, 8))
+    train, test = (
+        pd.DataFrame({"a": rng.choice([*"abcdefgh"[:k]], 300).astype(object)}) for k in (5, 8)
+    )
     train.iloc[::7, 0] = test.iloc[::5, 0] = np.nan
     ours = FieldEncoder(unknown_warning=None).fit(train).encode(test).ids[:, 0]
-    oracle = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2)
+    oracle = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2
+    )
     theirs = oracle.fit(train).transform(test)[:, 0]
     assert ((ours == 1) == (theirs == -1)).all() and ((ours == 0) == (theirs == -2)).all()
     assert len(set(zip(ours, theirs, strict=True))) == 7
@@ -339,11 +384,15 @@ def test_whole_floats_and_integers_are_one_kind_of_id():
         pd.array([1.0, 2.0, None], dtype="Float64"),
     ):
         encoder = FieldEncoder(categorical_features=["a"]).fit(pd.DataFrame({"a": values}))
-        assert encoder.categories_[0].tolist() == [1, 2] and encoder.categories_[0].dtype == np.int64
+        assert (
+            encoder.categories_[0].tolist() == [1, 2] and encoder.categories_[0].dtype == np.int64
+        )
 
 
 def test_columns_without_a_value_go_by_their_type():
-    table = pa.table({"d": pa.nulls(2, pa.decimal128(5, 2)), "s": pa.nulls(2, pa.string()), "n": pa.nulls(2)})
+    table = pa.table(
+        {"d": pa.nulls(2, pa.decimal128(5, 2)), "s": pa.nulls(2, pa.string()), "n": pa.nulls(2)}
+    )
     encoder = FieldEncoder().fit(table)
     assert encoder.numeric_.tolist() == [0] and encoder.categorical_.tolist() == [1, 2]
     assert encoder.transform(table).tolist() == [[0, 0, 0, 1]] * 2

@@ -35,13 +35,19 @@ def mixed_table(n=400, seed=0):
     numbers = rng.integers(0, 30, n)
     return pd.DataFrame(
         {
-            "word": pd.Series([f"w{k}" if k else None for k in rng.integers(0, 30, n)], dtype="str"),
+            "word": pd.Series(
+                [f"w{k}" if k else None for k in rng.integers(0, 30, n)], dtype="str"
+            ),
             "number": rng.integers(0, 30, n),
             "mixed": pd.Series(
-                [str(k) if flag else int(k) for k, flag in zip(numbers, late, strict=True)], dtype=object
+                [str(k) if flag else int(k) for k, flag in zip(numbers, late, strict=True)],
+                dtype=object,
             ),
             "halves": np.where(late, 0.5, 1.0) * rng.integers(0, 20, n),
-            "items": [[int(v) for v in rng.integers(0, 9, k)] if k else None for k in rng.integers(0, 6, n)],
+            "items": [
+                [int(v) for v in rng.integers(0, 9, k)] if k else None
+                for k in rng.integers(0, 6, n)
+            ],
             "price": np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n) * 1e3),
         }
     )
@@ -50,7 +56,9 @@ def mixed_table(n=400, seed=0):
 CHOSEN = ["word", "number", "mixed", "halves"]
 
 
-@pytest.mark.parametrize("bounds", [[0, 400], [0, 200, 400], [0, 10, 11, 150, 399, 400], [*range(0, 401, 20)]], ids=len)
+@pytest.mark.parametrize(
+    "bounds", [[0, 400], [0, 200, 400], [0, 10, 11, 150, 399, 400], [*range(0, 401, 20)]], ids=len
+)
 @pytest.mark.parametrize(
     "options",
     [
@@ -79,14 +87,18 @@ def test_the_order_of_rows_does_not_matter():
     a, b = (FieldEncoder(categorical_features=CHOSEN).fit(table) for table in (X, shuffled))
     assert_same_fit(a, b)
     assert_same(a.encode(X), b.encode(X))
-    ties = FieldEncoder().fit(pd.DataFrame({"a": ["é", "b", "a", "Z", "b"], "k": [3, -2, 10, 7, 7]}))
+    ties = FieldEncoder().fit(
+        pd.DataFrame({"a": ["é", "b", "a", "Z", "b"], "k": [3, -2, 10, 7, 7]})
+    )
     assert ties.categories_[0].tolist() == ["b", "Z", "a", "é"]
     assert ties.categories_[1].tolist() == [7, -2, 3, 10]
 
 
 def test_partial_fit_continues_fit_and_ids_follow():
     X = mixed_table()
-    part = FieldEncoder(categorical_features=CHOSEN, min_frequency=5).fit(X[:200]).partial_fit(X[200:])
+    part = (
+        FieldEncoder(categorical_features=CHOSEN, min_frequency=5).fit(X[:200]).partial_fit(X[200:])
+    )
     assert_same_fit(part, FieldEncoder(categorical_features=CHOSEN, min_frequency=5).fit(X))
     with pytest.raises(ValueError, match="feature names"):
         part.partial_fit(X.drop(columns="word"))
@@ -117,8 +129,12 @@ def test_beyond_the_exact_limit_figures_stay_close_and_ends_exact(monkeypatch):
         whole, parts = FieldEncoder(numeric=method).fit(X), FieldEncoder(numeric=method)
         for chunk in np.split(x, 25):
             parts.partial_fit(pd.DataFrame({"x": chunk}))
-        np.testing.assert_allclose(parts.encode(X).numeric, whole.encode(X).numeric, atol=tolerance * 10)
-        ends = pd.DataFrame({"x": [x.min(), x.max(), x.min() - 1, x.max() + 1, x.min() * 1.1, x.max() * 0.9]})
+        np.testing.assert_allclose(
+            parts.encode(X).numeric, whole.encode(X).numeric, atol=tolerance * 10
+        )
+        ends = pd.DataFrame(
+            {"x": [x.min(), x.max(), x.min() - 1, x.max() + 1, x.min() * 1.1, x.max() * 0.9]}
+        )
         if method == "quantile":
             scaled = parts.encode(ends).numeric[:, 0]
             assert scaled[0] == scaled[2] < scaled[4] and scaled[1] == scaled[3] > scaled[5]
@@ -128,7 +144,12 @@ def test_beyond_the_exact_limit_figures_stay_close_and_ends_exact(monkeypatch):
 def test_scales_are_centred_and_constant_or_missing_columns_are_zero():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(
-        {"spread": rng.exponential(size=500), "constant": 0.1, "none": np.nan, "one": [np.nan] * 499 + [3.5]}
+        {
+            "spread": rng.exponential(size=500),
+            "constant": 0.1,
+            "none": np.nan,
+            "one": [np.nan] * 499 + [3.5],
+        }
     )
     for method in ("quantile", "log_square", "standard"):
         numeric = FieldEncoder(numeric=method).fit_encode(X).numeric
@@ -157,17 +178,29 @@ VALUES = {
 def test_values_of_another_type_are_the_same_values(fitted, given, repeat):
     text = {"int strings", "float strings", "category"}
     encoder = FieldEncoder(categorical_features=["a"]).fit(pd.DataFrame({"a": VALUES[fitted]}))
-    X = pd.DataFrame({"a": VALUES[given]}).iloc[np.tile(np.arange(3), repeat)].reset_index(drop=True)
+    X = (
+        pd.DataFrame({"a": VALUES[given]})
+        .iloc[np.tile(np.arange(3), repeat)]
+        .reset_index(drop=True)
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         ids = encoder.encode(X).ids[:, 0]
     drifted = (fitted in text) != (given in text)
-    assert [w.category for w in caught if w.category is not UnknownCategoryWarning] == [DataTypeDriftWarning] * drifted
+    assert [w.category for w in caught if w.category is not UnknownCategoryWarning] == [
+        DataTypeDriftWarning
+    ] * drifted
     if drifted:
         message = str(next(w.message for w in caught if w.category is DataTypeDriftWarning))
         kinds = ("strings", "numbers") if fitted in text else ("numbers", "strings")
-        assert message.startswith("Column 'a' held {} in fit and holds {} now; the values are converted".format(*kinds))
-    if {fitted, given} & text == {fitted, given} and "float strings" in (fitted, given) and fitted != given:
+        assert message.startswith(
+            "Column 'a' held {} in fit and holds {} now; the values are converted".format(*kinds)
+        )
+    if (
+        {fitted, given} & text == {fitted, given}
+        and "float strings" in (fitted, given)
+        and fitted != given
+    ):
         assert set(ids) == {1}  # "12" and "12.0" are two texts
     else:
         assert ids[:3].tolist() == [2, 3, 2]
@@ -184,25 +217,38 @@ def test_a_column_that_was_mixed_in_fit_does_not_drift():
 def test_numbers_given_as_text_are_parsed_with_a_warning():
     encoder = FieldEncoder(numeric=None).fit(pd.DataFrame({"price": [1.5, 2.5]}))
     for n in (1, 50):
-        with pytest.warns(DataTypeDriftWarning, match="Column 'price' held numbers in fit and holds strings now"):
-            assert encoder.encode(pd.DataFrame({"price": ["3.5"] * n})).numeric[0].tolist() == [3.5, 0]
+        with pytest.warns(
+            DataTypeDriftWarning, match="Column 'price' held numbers in fit and holds strings now"
+        ):
+            assert encoder.encode(pd.DataFrame({"price": ["3.5"] * n})).numeric[0].tolist() == [
+                3.5,
+                0,
+            ]
         with pytest.raises(ValueError, match="Column 'price' is numeric.*'cheap'"):
             encoder.encode(pd.DataFrame({"price": ["cheap"] * n}))
     text = FieldEncoder(categorical_features=None).fit(pd.DataFrame({"price": ["1.5", "", None]}))
-    assert text.encode(pd.DataFrame({"price": ["1.5", ""]})).numeric[:, 1].tolist() == [0, 1]  # no warning: so in fit
+    # No warning: so in fit.
+    assert text.encode(pd.DataFrame({"price": ["1.5", ""]})).numeric[:, 1].tolist() == [0, 1]
 
 
 def test_hashed_columns_know_drifted_values_too():
-    encoder = FieldEncoder(hash_threshold=10, n_hash_buckets=1000).fit(pd.DataFrame({"a": np.arange(50)}))
+    encoder = FieldEncoder(hash_threshold=10, n_hash_buckets=1000).fit(
+        pd.DataFrame({"a": np.arange(50)})
+    )
     X = pd.DataFrame({"a": [7, 49]})
     with pytest.warns(DataTypeDriftWarning, match="'7' is hashed like '7'"):
         np.testing.assert_array_equal(encoder.encode(X.astype(str)).ids, encoder.encode(X).ids)
     assert encoder.counts_[0].sum() == 50 and len(encoder.counts_[0]) == 1002
-    assert encoder.inverse_transform(encoder.encode(X).ids)[0, 0] == f"<hash {encoder.encode(X).ids[0, 0] - 2}>"
+    assert (
+        encoder.inverse_transform(encoder.encode(X).ids)[0, 0]
+        == f"<hash {encoder.encode(X).ids[0, 0] - 2}>"
+    )
 
 
 def test_unknown_values_are_reported_beyond_what_was_rare_in_fit():
-    X = pd.DataFrame({"a": ["x"] * 40 + [f"u{k}" for k in range(60)], "b": [f"w{k}" for k in range(100)]})
+    X = pd.DataFrame(
+        {"a": ["x"] * 40 + [f"u{k}" for k in range(60)], "b": [f"w{k}" for k in range(100)]}
+    )
     encoder = FieldEncoder(min_frequency=2).fit(X)
     encoder.encode(X)  # as rare as in fit: no news
     with pytest.warns(UnknownCategoryWarning, match="100% of column 'a'"):
@@ -225,7 +271,9 @@ def test_ids_and_hashes_are_the_same_in_every_process():
     for seed in ("1", "2"):
         env = {"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}
         outputs.append(
-            subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
+            subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+            ).stdout
         )
     assert outputs[0] == outputs[1] and outputs[0].startswith("[[")
 
@@ -241,10 +289,15 @@ def test_ids_and_hashes_are_the_same_in_every_process():
     ],
     ids=["strings", "integers", "floats", "missing", "bools"],
 )
-@pytest.mark.filterwarnings("ignore:.*lists of floats:sklearn_autorec.exceptions.SuspiciousColumnWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.*lists of floats:sklearn_autorec.exceptions.SuspiciousColumnWarning"
+)
 def test_pickles_bring_back_everything(values):
     X = pd.DataFrame({"a": pd.Series(values, dtype=object), "h": [[v] for v in values], "x": 0.5})
-    for encoder in (FieldEncoder(categorical_features=["a"]), FieldEncoder(categorical_features=["a"]).partial_fit(X)):
+    for encoder in (
+        FieldEncoder(categorical_features=["a"]),
+        FieldEncoder(categorical_features=["a"]).partial_fit(X),
+    ):
         encoder = encoder if hasattr(encoder, "n_ids_") else encoder.fit(X)
         again = pickle.loads(pickle.dumps(encoder))
         assert_same_fit(again, encoder)
@@ -263,7 +316,11 @@ def test_look_up_tables_are_not_pickled():
 
 def test_many_threads_on_one_fresh_encoder():
     X = pd.DataFrame(
-        {"a": [f"user_{k}" for k in range(20_000)], "b": np.arange(0, 2_000_000, 100), "x": np.linspace(0, 1, 20_000)}
+        {
+            "a": [f"user_{k}" for k in range(20_000)],
+            "b": np.arange(0, 2_000_000, 100),
+            "x": np.linspace(0, 1, 20_000),
+        }
     )
     encoder = FieldEncoder().partial_fit(X)
     expected = encoder.encode(X)
@@ -282,7 +339,9 @@ def test_many_threads_on_one_fresh_encoder():
                 assert_same(got, wanted)
 
 
-@pytest.mark.parametrize("options", [{}, {"hash_threshold": 5, "n_hash_buckets": 31}, {"max_categories": 3}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"hash_threshold": 5, "n_hash_buckets": 31}, {"max_categories": 3}], ids=str
+)
 def test_all_paths_agree(options, monkeypatch):
     rng = np.random.default_rng(0)
     words = [*(f"w{k}" for k in range(20)), None, np.nan, pd.NA, ""]
@@ -292,9 +351,16 @@ def test_all_paths_agree(options, monkeypatch):
             "b": rng.integers(0, 20, 300),
             "c": pd.Series(rng.integers(0, 20, 300)).mask(rng.random(300) < 0.2).astype("Int64"),
             "x": np.where(rng.random(300) < 0.2, np.nan, rng.normal(size=300)),
-            "t": pd.Series(pd.date_range("2026-01-01", periods=300, freq="1003us")).mask(rng.random(300) < 0.2),
-            "d": pd.Series(pd.timedelta_range("1s", periods=300, freq="7us", unit="ns")).mask(rng.random(300) < 0.2),
-            "h": [[words[v] for v in rng.integers(0, len(words), k)] if k else None for k in rng.integers(0, 30, 300)],
+            "t": pd.Series(pd.date_range("2026-01-01", periods=300, freq="1003us")).mask(
+                rng.random(300) < 0.2
+            ),
+            "d": pd.Series(pd.timedelta_range("1s", periods=300, freq="7us", unit="ns")).mask(
+                rng.random(300) < 0.2
+            ),
+            "h": [
+                [words[v] for v in rng.integers(0, len(words), k)] if k else None
+                for k in rng.integers(0, 30, 300)
+            ],
         }
     )
     encoder = FieldEncoder(**options, unknown_warning=None).fit(X[:150])
@@ -338,7 +404,12 @@ def test_matrices_names_and_inverse():
     assert back[:, 0].tolist() == [None if pd.isna(v) else v for v in X["word"]]
     assert back[:, 3].tolist() == X["halves"].tolist()
     assert encoder.inverse_transform(np.array([[1, 0, 2, 2]]))[0, :2].tolist() == ["<rare>", None]
-    for wrong in (np.zeros((2, 3), int), np.zeros(4, int), np.full((1, 4), 99), np.full((1, 4), -1)):
+    for wrong in (
+        np.zeros((2, 3), int),
+        np.zeros(4, int),
+        np.full((1, 4), 99),
+        np.full((1, 4), -1),
+    ):
         with pytest.raises(ValueError, match="ids "):
             encoder.inverse_transform(wrong)
     with pytest.raises(ValueError, match="input_features is not equal"):
@@ -349,7 +420,9 @@ def test_tables_take_rows_and_count_unknown_cells():
     X = mixed_table(60)
     encoder = FieldEncoder(categorical_features=CHOSEN, min_frequency=3)
     table = encoder.fit_encode(X)
-    assert len(table) == 60 and table.n_unknown.tolist() == [counts[1] for counts in encoder.counts_]
+    assert len(table) == 60 and table.n_unknown.tolist() == [
+        counts[1] for counts in encoder.counts_
+    ]
     rows = np.array([5, 3, 3])
     assert_same(table.take(rows), encoder.encode(X.iloc[rows]))
     part = table.take(slice(0, 60, 2))

@@ -20,8 +20,14 @@ DUE = {
         np.where(RNG.random(N) < 0.1, np.nan, IDS),
         r"\.astype\('Int64'\) or say so with categorical_features=\{'odd': 'id'\}",
     ),
-    "the same, Float64": (pd.array(np.where(IDS == 3, np.nan, IDS), dtype="Float64"), "whole numbers as floats"),
-    "the same, float32": (np.where(IDS == 3, np.nan, IDS).astype(np.float32), "whole numbers as floats"),
+    "the same, Float64": (
+        pd.array(np.where(IDS == 3, np.nan, IDS), dtype="Float64"),
+        "whole numbers as floats",
+    ),
+    "the same, float32": (
+        np.where(IDS == 3, np.nan, IDS).astype(np.float32),
+        "whole numbers as floats",
+    ),
     "seconds": (SECONDS, r"to_datetime\(..., unit='s'\)"),
     "milliseconds": (SECONDS * 1000, r"unit='ms'"),
     "nanoseconds": (SECONDS * 10**9, r"unit='ns'"),
@@ -50,7 +56,10 @@ SOUND = {
 def test_what_is_suspicious_is_named_once(name):
     column, message = DUE[name]
     X = pd.DataFrame({"fine": IDS.astype(str), "odd": column})
-    for model in (FieldEncoder(), FieldCrosser([("fine", "odd")]) if "vectors" not in name else FieldEncoder()):
+    for model in (
+        FieldEncoder(),
+        FieldCrosser([("fine", "odd")]) if "vectors" not in name else FieldEncoder(),
+    ):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model.fit(X)

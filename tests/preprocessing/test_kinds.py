@@ -13,7 +13,9 @@ from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.preprocessing._kinds import choose_kind
 
 # Hints at columns that look odd have tests of their own.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SuspiciousColumnWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn_autorec.exceptions.SuspiciousColumnWarning"
+)
 
 
 def kind_of(column, **options):
@@ -56,7 +58,10 @@ def test_neither_order_nor_whole_weights_matter(name):
     assert kind_of(np.random.default_rng(1).permutation(column)) == kind
     weight = np.random.default_rng(2).integers(0, 3, len(column))
     repeated = kind_of(np.repeat(column, weight))
-    assert FieldEncoder().fit(pd.DataFrame({"x": column}), sample_weight=weight).kinds_["x"] == repeated
+    assert (
+        FieldEncoder().fit(pd.DataFrame({"x": column}), sample_weight=weight).kinds_["x"]
+        == repeated
+    )
 
 
 @pytest.mark.parametrize("name", COLUMNS)
@@ -67,7 +72,9 @@ def test_containers_agree(name):
     for table in (
         pa.table({"x": cells}),
         pl.DataFrame({"x": cells}),
-        pd.DataFrame({"x": pd.array(cells, dtype="Int64" if column.dtype.kind == "i" else "Float64")}),
+        pd.DataFrame(
+            {"x": pd.array(cells, dtype="Int64" if column.dtype.kind == "i" else "Float64")}
+        ),
         [[cell] for cell in cells],
     ):
         assert list(FieldEncoder().fit(table).kinds_.values()) == [kind]
@@ -121,11 +128,13 @@ def test_counts_of_many_values_are_beyond_doubt_and_uneven_ids_are_not():
 
 
 def test_doubt_is_said_once_by_name():
-    codes = np.floor(10_000 * rng().random(5000) ** 4).astype(int) * 7919  # uneven, not falling, hardly repeated
+    # uneven, not falling, hardly repeated.
+    codes = np.floor(10_000 * rng().random(5000) ** 4).astype(int) * 7919
     hashed = rng().choice(rng().integers(0, 2**31, 2000), 5000)
     X = pd.DataFrame({"hashed": hashed, "age": COLUMNS["ages"][0][:1].repeat(5000), "codes": codes})
     with pytest.warns(
-        DoubtfulKindWarning, match=r"\['hashed', 'codes'\] may be ids or numbers.*{'hashed': \"id\"}"
+        DoubtfulKindWarning,
+        match=r"\['hashed', 'codes'\] may be ids or numbers.*{'hashed': \"id\"}",
     ) as caught:
         encoder = FieldEncoder().fit(X)
     assert len(caught) == 1 and "'age'" not in str(caught[0].message)
@@ -170,7 +179,9 @@ def test_a_column_of_both_kinds_has_two_fields():
     np.testing.assert_array_equal(row.numeric, table.numeric[7:8])
 
 
-@pytest.mark.skipif("SKLEARN_AUTOREC_DATA" not in os.environ, reason="SKLEARN_AUTOREC_DATA is not set")
+@pytest.mark.skipif(
+    "SKLEARN_AUTOREC_DATA" not in os.environ, reason="SKLEARN_AUTOREC_DATA is not set"
+)
 def test_on_public_tables():
     """Numbers of users, items, students and agents are ids; amounts, counts and ages are not ids alone."""
     home = Path(os.environ["SKLEARN_AUTOREC_DATA"])
@@ -192,7 +203,9 @@ def test_on_public_tables():
         if not path.is_file():
             pytest.skip(f"{path} is not there")
         X = pd.read_parquet(path)
-        X = X.iloc[np.sort(np.random.default_rng(0).choice(len(X), min(len(X), 8000), replace=False))]
+        X = X.iloc[
+            np.sort(np.random.default_rng(0).choice(len(X), min(len(X), 8000), replace=False))
+        ]
         columns = [*ids.get(name, []), *numbers.get(name, [])]
         kinds = FieldEncoder().fit(X[columns]).kinds_
         assert {kinds[c] for c in ids.get(name, [])} <= {"id"}, (name, kinds)

@@ -103,7 +103,9 @@ def test_a_cut_leaves_rows_on_both_sides(few):
     """Ten rows that differ from all others are too few to be cut off by themselves."""
     values, counts = np.arange(200.0), np.ones(200)
     y = (values < 10 if few == "first" else values >= 190).astype(float)
-    assert cuts_by_target(values, counts, np.column_stack([y, y**2]), 4).tolist() == [20 if few == "first" else 180]
+    assert cuts_by_target(values, counts, np.column_stack([y, y**2]), 4).tolist() == [
+        20 if few == "first" else 180
+    ]
 
 
 def test_noise_has_no_cuts():
@@ -112,7 +114,9 @@ def test_noise_has_no_cuts():
     np.testing.assert_array_equal(scaled(x, y=y, numeric_bins="target"), scaled(x))
 
 
-@pytest.mark.parametrize("bounds", [[0, 1, 2000], [0, 700, 701, 1300, 2000], [*range(0, 2001, 100)]])
+@pytest.mark.parametrize(
+    "bounds", [[0, 1, 2000], [0, 700, 701, 1300, 2000], [*range(0, 2001, 100)]]
+)
 @pytest.mark.parametrize("bins", ["quantile", "target"])
 def test_chunks_give_the_same_bits(bounds, bins):
     x, _ = planted(2000)
@@ -131,7 +135,9 @@ def test_labels_and_several_targets():
     x, y = planted()
     labels = np.where(y > 0.5, "yes", "no")
     by_label = scaled(x, y=labels, numeric_bins="target")
-    np.testing.assert_array_equal(by_label, scaled(x, y=(labels == "yes").astype(int), numeric_bins="target"))
+    np.testing.assert_array_equal(
+        by_label, scaled(x, y=(labels == "yes").astype(int), numeric_bins="target")
+    )
     two = np.column_stack([np.random.default_rng(5).normal(size=len(x)), y])
     assert (scaled(x, y=two, numeric_bins="target") != scaled(x)).any()
     with pytest.raises(ValueError, match='numeric_bins="target" needs a target'):

@@ -18,7 +18,15 @@ from sklearn_autorec.serving import load, onnx_inputs, save
 from sklearn_autorec.serving._onnx import vocabulary_of
 
 IDS = [2**53 + k for k in range(6)]
-LOST = {"float64", "Float64", "float objects", "float text", "list of floats", "arrow float", "polars float"}
+LOST = {
+    "float64",
+    "Float64",
+    "float objects",
+    "float text",
+    "list of floats",
+    "arrow float",
+    "polars float",
+}
 
 # The ids as every container and type has them; those of LOST cannot tell them apart.
 SPELLINGS = {
@@ -26,22 +34,32 @@ SPELLINGS = {
     "uint64": lambda ids: pd.DataFrame({"u": np.array(ids, dtype=np.uint64)}),
     "Int64": lambda ids: pd.DataFrame({"u": pd.array(ids, dtype="Int64")}),
     "objects": lambda ids: pd.DataFrame({"u": pd.Series(ids, dtype=object)}),
-    "numpy objects": lambda ids: pd.DataFrame({"u": pd.Series([np.uint64(v) for v in ids], dtype=object)}),
+    "numpy objects": lambda ids: pd.DataFrame(
+        {"u": pd.Series([np.uint64(v) for v in ids], dtype=object)}
+    ),
     "text": lambda ids: pd.DataFrame({"u": [str(v) for v in ids]}),
     "text with a sign": lambda ids: pd.DataFrame({"u": [f" +{v}" for v in ids]}),
     "category": lambda ids: pd.DataFrame({"u": pd.Categorical(ids)}),
     "category of text": lambda ids: pd.DataFrame({"u": pd.Categorical([str(v) for v in ids])}),
     "Decimal": lambda ids: pd.DataFrame({"u": pd.Series([Decimal(v) for v in ids], dtype=object)}),
-    "Decimal with zeros": lambda ids: pd.DataFrame({"u": pd.Series([Decimal(f"{v}.00") for v in ids], dtype=object)}),
-    "arrow decimal": lambda ids: pa.table({"u": pa.array([Decimal(v) for v in ids], pa.decimal128(30, 2))}),
+    "Decimal with zeros": lambda ids: pd.DataFrame(
+        {"u": pd.Series([Decimal(f"{v}.00") for v in ids], dtype=object)}
+    ),
+    "arrow decimal": lambda ids: pa.table(
+        {"u": pa.array([Decimal(v) for v in ids], pa.decimal128(30, 2))}
+    ),
     "arrow": lambda ids: pa.table({"u": pa.array(ids, pa.uint64())}),
     "arrow dictionary": lambda ids: pa.table({"u": pa.array(ids).dictionary_encode()}),
     "large_string": lambda ids: pa.table({"u": pa.array([str(v) for v in ids], pa.large_string())}),
     "polars": lambda ids: pl.DataFrame({"u": pl.Series(ids, dtype=pl.Int64)}),
     "polars decimal": lambda ids: pl.DataFrame({"u": [Decimal(v) for v in ids]}),
     "float64": lambda ids: pd.DataFrame({"u": np.array(ids, dtype=float)}),
-    "Float64": lambda ids: pd.DataFrame({"u": pd.array(np.array(ids, dtype=float), dtype="Float64")}),
-    "float objects": lambda ids: pd.DataFrame({"u": pd.Series([float(v) for v in ids], dtype=object)}),
+    "Float64": lambda ids: pd.DataFrame(
+        {"u": pd.array(np.array(ids, dtype=float), dtype="Float64")}
+    ),
+    "float objects": lambda ids: pd.DataFrame(
+        {"u": pd.Series([float(v) for v in ids], dtype=object)}
+    ),
     "float text": lambda ids: pd.DataFrame({"u": [repr(float(v)) for v in ids]}),
     "arrow float": lambda ids: pa.table({"u": pa.array([float(v) for v in ids])}),
     "polars float": lambda ids: pl.DataFrame({"u": [float(v) for v in ids]}),
@@ -83,7 +101,9 @@ def test_ids_beyond_floats_are_that_id_or_unknown_with_a_warning(fitted, given, 
 
 
 @pytest.mark.parametrize("few_rows", [16, 0])
-@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64])
+@pytest.mark.parametrize(
+    "dtype", [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]
+)
 def test_ids_over_the_whole_range_of_integers(dtype, few_rows, monkeypatch):
     monkeypatch.setattr(_encoder, "FEW_ROWS", few_rows)
     info = np.iinfo(dtype)
@@ -91,8 +111,12 @@ def test_ids_over_the_whole_range_of_integers(dtype, few_rows, monkeypatch):
     encoder = FieldEncoder(unknown_warning=None).fit(pd.DataFrame({"u": ends}))
     own = encoder.encode(pd.DataFrame({"u": ends})).ids[:, 0]
     assert len(set(own[~pd.Series(ends).duplicated()])) == len(set(ends.tolist())) and own.min() > 1
-    assert encoder.encode(pd.DataFrame({"u": np.array([7, 9], dtype=dtype)})).ids.ravel().tolist() == [1, 1]
-    small = FieldEncoder(unknown_warning=None).fit(pd.DataFrame({"u": np.array([0, 1, 2], dtype=np.int64) - 1}))
+    assert encoder.encode(
+        pd.DataFrame({"u": np.array([7, 9], dtype=dtype)})
+    ).ids.ravel().tolist() == [1, 1]
+    small = FieldEncoder(unknown_warning=None).fit(
+        pd.DataFrame({"u": np.array([0, 1, 2], dtype=np.int64) - 1})
+    )
     # An unseen id at the other end of the range is unknown: its distance to the least overflows.
     seen = {-1, 0, 1}
     found = small.encode(pd.DataFrame({"u": ends})).ids[:, 0]
@@ -113,7 +137,11 @@ def test_integers_of_any_size_as_text_decimal_and_objects():
 
 def test_chunks_of_large_integers_and_of_fractions_keep_apart():
     whole = pd.DataFrame({"u": pd.Series([2**53 + 1, 2**53, 0.5, 3], dtype=object)})
-    chunks = [pd.DataFrame({"u": [2**53 + 1, 2**53]}), pd.DataFrame({"u": [0.5]}), pd.DataFrame({"u": [3]})]
+    chunks = [
+        pd.DataFrame({"u": [2**53 + 1, 2**53]}),
+        pd.DataFrame({"u": [0.5]}),
+        pd.DataFrame({"u": [3]}),
+    ]
     options = {"categorical_features": ["u"]}
     for order in ([0, 1, 2], [1, 0, 2], [2, 1, 0]):
         parts = FieldEncoder(**options)
@@ -144,17 +172,25 @@ FLOATS = {
 @pytest.mark.parametrize("given", FLOATS)
 def test_floats_of_every_width_are_the_same_ids(fitted, given, few_rows, monkeypatch):
     monkeypatch.setattr(_encoder, "FEW_ROWS", few_rows)
-    encoder = FieldEncoder(categorical_features=["u"]).fit(pd.DataFrame({"u": FLOATS[fitted](SIZES)}))
+    encoder = FieldEncoder(categorical_features=["u"]).fit(
+        pd.DataFrame({"u": FLOATS[fitted](SIZES)})
+    )
     ids, _ = encode(encoder, pd.DataFrame({"u": FLOATS[given](SIZES)}))
     assert sorted(ids) == [2, 3, 4, 5, 6, 7]
     assert ids == encode(encoder, pd.DataFrame({"u": FLOATS[fitted](SIZES)}))[0]
 
 
-@pytest.mark.parametrize("dtype, first_lost", [(np.float32, 2**24), (np.float16, 2**11), (np.float64, 2**53)])
+@pytest.mark.parametrize(
+    "dtype, first_lost", [(np.float32, 2**24), (np.float16, 2**11), (np.float64, 2**53)]
+)
 def test_whole_floats_are_ids_as_far_as_their_type_is_exact(dtype, first_lost):
-    encoder = FieldEncoder(unknown_warning=None).fit(pd.DataFrame({"u": [first_lost - 1, first_lost, first_lost + 2]}))
+    encoder = FieldEncoder(unknown_warning=None).fit(
+        pd.DataFrame({"u": [first_lost - 1, first_lost, first_lost + 2]})
+    )
     for repeat in (1, 30):
-        X = pd.DataFrame({"u": np.array([first_lost - 1, first_lost, first_lost + 2] * repeat, dtype=dtype)})
+        X = pd.DataFrame(
+            {"u": np.array([first_lost - 1, first_lost, first_lost + 2] * repeat, dtype=dtype)}
+        )
         with pytest.warns(DataTypeDriftWarning, match="Column 'u' holds floats such as"):
             ids = encoder.encode(X).ids[:3, 0]
         assert ids[0] > 1 and ids[1:].tolist() == [1, 1]
@@ -162,7 +198,9 @@ def test_whole_floats_are_ids_as_far_as_their_type_is_exact(dtype, first_lost):
 
 def test_ids_that_are_lossy_at_fit_are_named():
     with pytest.warns(SuspiciousColumnWarning, match="Column 'u' holds ids as floats"):
-        FieldEncoder(categorical_features=["u"]).fit(pd.DataFrame({"u": [2.0**53, 2.0**53 + 4, np.nan]}))
+        FieldEncoder(categorical_features=["u"]).fit(
+            pd.DataFrame({"u": [2.0**53, 2.0**53 + 4, np.nan]})
+        )
 
 
 def test_decimals_in_a_column_of_text_have_one_id_alone_and_in_a_batch():
@@ -177,12 +215,17 @@ def test_decimals_in_a_column_of_text_have_one_id_alone_and_in_a_batch():
 
 
 def test_lone_surrogates_are_hashed_and_never_raise():
-    words = pd.DataFrame({"u": pd.Series([f"v{k}" for k in range(50)] + ["half\ud800"], dtype=object)})
+    words = pd.DataFrame(
+        {"u": pd.Series([f"v{k}" for k in range(50)] + ["half\ud800"], dtype=object)}
+    )
     encoder = FieldEncoder(hash_threshold=10, n_hash_buckets=1000).fit(words)
     for bad in ("bad\udfff", "half\ud800", "\ud800"):
         X = pd.DataFrame({"u": pd.Series([bad, "v1"], dtype=object)})
         ids = encoder.encode(X).ids[:, 0].tolist()
-        assert ids[1] == encoder.encode(words).ids[1, 0] and ids[0] == encoder.encode(X[:1]).ids[0, 0] >= 2
+        assert (
+            ids[1] == encoder.encode(words).ids[1, 0]
+            and ids[0] == encoder.encode(X[:1]).ids[0, 0] >= 2
+        )
         assert encoder.encode(pd.concat([X] * 3000)).ids[0, 0] == ids[0]
 
 
@@ -203,7 +246,9 @@ BOOLEANS = {
     "numpy objects": lambda: pd.Series(spelled(np.bool_), dtype=object),
     "True": lambda: pd.Series(spelled(str), dtype=object),
     "true": lambda: pd.Series(spelled(lambda v: str(v).lower()), dtype="str"),
-    "TRUE": lambda: pd.Series(spelled(lambda v: str(v).upper()), dtype=pd.ArrowDtype(pa.large_string())),
+    "TRUE": lambda: pd.Series(
+        spelled(lambda v: str(v).upper()), dtype=pd.ArrowDtype(pa.large_string())
+    ),
     "tRuE": lambda: pd.Series(spelled(lambda v: str(v).swapcase()), dtype="category"),
     "1": lambda: pd.array(spelled(int), dtype="Int8"),
     "1.0": lambda: np.array([np.nan if v is None else float(v) for v in TRUTH]),
@@ -214,9 +259,13 @@ BOOLEANS = {
 
 
 @pytest.mark.parametrize("few_rows, lookup_rows", [(16, 5000), (0, 0)])
-@pytest.mark.parametrize("fitted", ["bool objects", "nullable", "arrow", "True", "TRUE", "tRuE", "mixed"])
+@pytest.mark.parametrize(
+    "fitted", ["bool objects", "nullable", "arrow", "True", "TRUE", "tRuE", "mixed"]
+)
 @pytest.mark.parametrize("given", BOOLEANS)
-def test_booleans_are_one_value_in_every_spelling(fitted, given, few_rows, lookup_rows, monkeypatch):
+def test_booleans_are_one_value_in_every_spelling(
+    fitted, given, few_rows, lookup_rows, monkeypatch
+):
     monkeypatch.setattr(_encoder, "FEW_ROWS", few_rows)
     monkeypatch.setattr(_encoding, "LOOKUP_ROWS", lookup_rows)
     encoder = FieldEncoder(categorical_features=["u"])
@@ -231,7 +280,8 @@ def test_booleans_are_one_value_in_every_spelling(fitted, given, few_rows, looku
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 0, 2]])
 def test_booleans_over_chunks(order, options):
     chunks = [
-        pd.DataFrame({"u": v}) for v in ([True, False, True], ["true", "FALSE"], pd.array([1, None], dtype="Int64"))
+        pd.DataFrame({"u": v})
+        for v in ([True, False, True], ["true", "FALSE"], pd.array([1, None], dtype="Int64"))
     ]
     parts = FieldEncoder(categorical_features=["u"], **options)
     with warnings.catch_warnings():
@@ -239,7 +289,15 @@ def test_booleans_over_chunks(order, options):
         for k in order:
             parts.partial_fit(chunks[k])
     whole = FieldEncoder(categorical_features=["u"], **options)
-    whole.fit(pd.DataFrame({"u": pd.Series([v for k in order for v in chunks[k]["u"].astype(object)], dtype=object)}))
+    whole.fit(
+        pd.DataFrame(
+            {
+                "u": pd.Series(
+                    [v for k in order for v in chunks[k]["u"].astype(object)], dtype=object
+                )
+            }
+        )
+    )
     assert parts.counts_[0].tolist() == whole.counts_[0].tolist()
     assert sorted(parts.counts_[0][parts.counts_[0] > 0].tolist()) == [1, 2, 4]
 
@@ -250,15 +308,34 @@ def test_words_stay_words_where_no_booleans_were():
     X = pd.DataFrame({"u": ["True", "true", "TRUE", "1"], "n": ["true", "7", "True", "9"]})
     with pytest.warns(DataTypeDriftWarning, match="Column 'n'"):
         ids = encoder.encode(X).ids
-    assert len(set(ids[[0, 1, 3], 0])) == 3 and ids[2, 0] == 1  # two spellings: which is meant is not known
+    # Two spellings: which is meant is not known.
+    assert len(set(ids[[0, 1, 3], 0])) == 3 and ids[2, 0] == 1
     assert ids[[0, 2], 1].tolist() == [1, 1]
 
 
 # one rule everywhere ---------------------------------------------------------------------------------------
 
 GIVEN = {
-    "u": [*IDS[:4], *map(str, IDS[:4]), float(IDS[0]), Decimal(IDS[1]), repr(float(IDS[2])), True, None],
-    "size": [0.1, float(np.float32(0.1)), "0.1", Decimal("0.1"), np.float32(0.3), 2, "2.0", 2**53 + 1, "x"],
+    "u": [
+        *IDS[:4],
+        *map(str, IDS[:4]),
+        float(IDS[0]),
+        Decimal(IDS[1]),
+        repr(float(IDS[2])),
+        True,
+        None,
+    ],
+    "size": [
+        0.1,
+        float(np.float32(0.1)),
+        "0.1",
+        Decimal("0.1"),
+        np.float32(0.3),
+        2,
+        "2.0",
+        2**53 + 1,
+        "x",
+    ],
     "flag": [True, "true", "FALSE", 1, 0, "1", "yes", 2, None],
     "word": ["true", "TRUE", 1, "a", True, 2.0, "2.0", Decimal("1.50"), "1.5", float(2**53), 2**53],
 }
@@ -279,8 +356,12 @@ def mixed_table(n=60):
 @pytest.mark.parametrize("hash_threshold", [None, 1])
 def test_exported_inputs_and_model_files_follow_the_encoder(tmp_path, hash_threshold):
     train = mixed_table()
-    encoder = FieldEncoder(categorical_features=[*train], hash_threshold=hash_threshold, unknown_warning=None)
-    model = CTRClassifier(network="lr", encoder=encoder, max_epochs=1, device="cpu").fit(train, np.arange(60) % 2)
+    encoder = FieldEncoder(
+        categorical_features=[*train], hash_threshold=hash_threshold, unknown_warning=None
+    )
+    model = CTRClassifier(network="lr", encoder=encoder, max_epochs=1, device="cpu").fit(
+        train, np.arange(60) % 2
+    )
     vocabulary = json.loads(json.dumps(vocabulary_of(model)))
     save(model, tmp_path / "m")
     loaded = load(tmp_path / "m")
@@ -293,7 +374,10 @@ def test_exported_inputs_and_model_files_follow_the_encoder(tmp_path, hash_thres
                 warnings.simplefilter("ignore", DataTypeDriftWarning)
                 ids = model.encoder_.encode(X).ids.tolist()
                 assert loaded.encoder_.encode(X).ids.tolist() == ids, (name, value)
-                assert model.encoder_.encode(pd.concat([X] * 40)).ids[:1].tolist() == ids, (name, value)
+                assert model.encoder_.encode(pd.concat([X] * 40)).ids[:1].tolist() == ids, (
+                    name,
+                    value,
+                )
             assert onnx_inputs(vocabulary, [row])["ids"].tolist() == ids, (name, value)
 
 
@@ -306,7 +390,9 @@ def test_crossers_read_ids_as_the_encoder_does(name):
         "crosser": FieldCrosser([("u", "i")]),
         "autocross": AutoCross(random_state=0),
         "aefe": AEFE(random_state=0),
-        "glider": GLIDER(CTRClassifier(network="fm", max_epochs=3, device="cpu", random_state=0), random_state=0),
+        "glider": GLIDER(
+            CTRClassifier(network="fm", max_epochs=3, device="cpu", random_state=0), random_state=0
+        ),
     }[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -49,9 +49,13 @@ AWARE = {
     "New York": ZONED.dt.tz_convert("America/New_York").to_frame(),
     "Timestamps": objects(ZONED),
     "datetimes": objects([v.astimezone(datetime.UTC) for v in ZONED.dt.to_pydatetime()]),
-    "several zones": objects([v.tz_convert("UTC" if k % 2 else "Asia/Tokyo") for k, v in enumerate(ZONED)]),
+    "several zones": objects(
+        [v.tz_convert("UTC" if k % 2 else "Asia/Tokyo") for k, v in enumerate(ZONED)]
+    ),
     "arrow": pa.table({"t": pa.array(ZONED.dt.tz_convert("UTC"), pa.timestamp("us", "UTC"))}),
-    "polars": pl.DataFrame({"t": pl.Series(TIMES.dt.to_pydatetime().tolist()).dt.replace_time_zone("UTC")}),
+    "polars": pl.DataFrame(
+        {"t": pl.Series(TIMES.dt.to_pydatetime().tolist()).dt.replace_time_zone("UTC")}
+    ),
     "text": ZONED.astype(str).to_frame(),
     "Z": TIMES.map(lambda v: v.isoformat() + "Z").to_frame(),
 }
@@ -88,9 +92,13 @@ def quiet(function, *args):
 
 
 @pytest.mark.parametrize("categorical", [False, True], ids=["numeric", "ids"])
-@pytest.mark.parametrize("fitted, given", [(f, X) for _, f, _, X in CASES], ids=[f"{k} {n}" for k, _, n, _ in CASES])
+@pytest.mark.parametrize(
+    "fitted, given", [(f, X) for _, f, _, X in CASES], ids=[f"{k} {n}" for k, _, n, _ in CASES]
+)
 def test_times_of_every_spelling_alone_and_in_a_batch(fitted, given, categorical):
-    encoder = FieldEncoder(categorical_features=["t"] if categorical else "auto", unknown_warning=None)
+    encoder = FieldEncoder(
+        categorical_features=["t"] if categorical else "auto", unknown_warning=None
+    )
     encoder.fit(fitted.to_frame())
     part = "ids" if categorical else "numeric"
     wanted = getattr(encoder.encode(fitted.to_frame()), part)
@@ -118,7 +126,9 @@ def test_conversions_of_text_and_numbers_are_told():
                 encoder.encode({**NAIVE, **NUMBERS}[name][:n])
 
 
-@pytest.mark.parametrize("missing", [pd.NaT, None, np.nan, pd.NA, "", np.datetime64("NaT")], ids=repr)
+@pytest.mark.parametrize(
+    "missing", [pd.NaT, None, np.nan, pd.NA, "", np.datetime64("NaT")], ids=repr
+)
 @pytest.mark.parametrize("fitted", [TIMES, ZONED, GAPS], ids=["times", "zoned", "durations"])
 def test_not_a_time_is_missing(fitted, missing):
     if fitted is GAPS and isinstance(missing, np.datetime64):
@@ -134,8 +144,16 @@ def test_not_a_time_is_missing(fitted, missing):
 
 
 WRONG = [
-    (TIMES, ZONED.to_frame(), "held times without a zone in fit and holds times of zone Asia/Tokyo now; convert them"),
-    (ZONED, TIMES.to_frame(), "held times of zone Asia/Tokyo in fit and holds times without a zone now; say which"),
+    (
+        TIMES,
+        ZONED.to_frame(),
+        "held times without a zone in fit and holds times of zone Asia/Tokyo now; convert them",
+    ),
+    (
+        ZONED,
+        TIMES.to_frame(),
+        "held times of zone Asia/Tokyo in fit and holds times without a zone now; say which",
+    ),
     (TIMES, AWARE["Z"], "holds times of zone UTC now"),
     (ZONED, NAIVE["text"], "holds times without a zone now"),
     (TIMES, GAPS.to_frame(), "holds durations now"),
@@ -150,8 +168,16 @@ WRONG = [
     (GAPS, pd.DataFrame({"t": [60]}), "whose unit is not known"),
     (GAPS, pd.DataFrame({"t": ["60"]}), "got the text '60'"),
     (pd.Series([0.5, 1.5], name="t"), TIMES.to_frame(), "is a column of numbers, but holds times"),
-    (pd.Series([0.5, 1.5], name="t"), objects(TIMES.to_numpy()), "is a column of numbers, but holds times"),
-    (pd.Series([0.5, 1.5], name="t"), objects(list(GAPS.to_numpy())), "is a column of numbers, but holds times"),
+    (
+        pd.Series([0.5, 1.5], name="t"),
+        objects(TIMES.to_numpy()),
+        "is a column of numbers, but holds times",
+    ),
+    (
+        pd.Series([0.5, 1.5], name="t"),
+        objects(list(GAPS.to_numpy())),
+        "is a column of numbers, but holds times",
+    ),
     (pd.Series([0.5, 1.5], name="t"), ZONED.to_frame(), "is a column of numbers, but holds times"),
 ]
 
@@ -178,7 +204,10 @@ def test_ids_may_be_times_and_text():
     X = objects([TIMES[0], "x", TIMES[1].to_numpy(), "x"])
     encoder = FieldEncoder().fit(X)
     ids = encoder.encode(X).ids[:, 0].tolist()
-    assert sorted(ids) == [2, 2, 3, 4] and [encoder.encode(X[k : k + 1]).ids[0, 0] for k in range(4)] == ids
+    assert (
+        sorted(ids) == [2, 2, 3, 4]
+        and [encoder.encode(X[k : k + 1]).ids[0, 0] for k in range(4)] == ids
+    )
 
 
 def test_chunks_go_on_as_times():
@@ -208,13 +237,19 @@ def test_dates_of_all_types_are_midnight():
 
 def test_model_files_exported_inputs_and_crossers_know_times(tmp_path):
     n = len(TIMES)
-    X = pd.DataFrame({"t": TIMES, "z": ZONED, "g": GAPS, "day": TIMES, "gap": GAPS, "u": np.arange(n) % 3})
+    X = pd.DataFrame(
+        {"t": TIMES, "z": ZONED, "g": GAPS, "day": TIMES, "gap": GAPS, "u": np.arange(n) % 3}
+    )
     encoder = FieldEncoder(categorical_features=["day", "gap", "u"])
-    model = CTRClassifier(network="lr", encoder=encoder, max_epochs=1, device="cpu").fit(X, np.arange(n) % 2)
+    model = CTRClassifier(network="lr", encoder=encoder, max_epochs=1, device="cpu").fit(
+        X, np.arange(n) % 2
+    )
     save(model, tmp_path / "m")
     loaded = load(tmp_path / "m").encoder_
     vocabulary = json.loads(json.dumps(vocabulary_of(model)))
-    text = X.assign(t=TIMES.astype(str), z=US // 1000, g=GAPS.astype(str), day=US / 1e6, gap=GAPS.astype(str))
+    text = X.assign(
+        t=TIMES.astype(str), z=US // 1000, g=GAPS.astype(str), day=US / 1e6, gap=GAPS.astype(str)
+    )
     wanted = model.encoder_.encode(X)
     for table in (X, text):
         found = quiet(loaded.encode, table)
@@ -227,4 +262,6 @@ def test_model_files_exported_inputs_and_crossers_know_times(tmp_path):
     with pytest.raises(ValueError, match="Column 't' .*got the text 'soon'"):
         onnx_inputs(vocabulary, [{**X.iloc[0].to_dict(), "t": "soon"}])
     crosser = FieldCrosser([("t", "u")]).fit(X)
-    pd.testing.assert_series_equal(crosser.transform(X)["t x u"], quiet(crosser.transform, text)["t x u"])
+    pd.testing.assert_series_equal(
+        crosser.transform(X)["t x u"], quiet(crosser.transform, text)["t x u"]
+    )

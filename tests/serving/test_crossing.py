@@ -19,7 +19,14 @@ from sklearn_autorec.serving._save import _loads
 @pytest.fixture(scope="module")
 def clicks():
     X, y, _ = make_ctr(
-        3000, n_fields=4, cardinality=6, pairs=[(0, 1)], n_numeric=1, n_sequences=1, missing_rate=0.05, random_state=0
+        3000,
+        n_fields=4,
+        cardinality=6,
+        pairs=[(0, 1)],
+        n_numeric=1,
+        n_sequences=1,
+        missing_rate=0.05,
+        random_state=0,
     )
     return X.assign(f2=X["f2"].str[1:].astype(float)), y
 
@@ -45,7 +52,10 @@ def equal(a, b):
         FieldCrosser([("f0", "f1")], append=False, min_count=1),
         FieldCrosser([("f0", "x0")], output="onehot", scales={"f0": 0.5, "f0 x x0": 2.0}),
         FieldCrosser([("f0", "f1", "f3")], max_ids=7, output="onehot"),
-        FieldCrosser([(0, -3)], encoder=FieldEncoder(categorical_features=["f0", "f1", "f3"], min_frequency=5)),
+        FieldCrosser(
+            [(0, -3)],
+            encoder=FieldEncoder(categorical_features=["f0", "f1", "f3"], min_frequency=5),
+        ),
         FieldCrosser([]),
         FieldCrosser([], output="onehot", append=False),
     ],
@@ -83,10 +93,21 @@ def test_searches(clicks, tmp_path, output):
     loaded = again(cross, tmp_path)
     equal(loaded.transform(X), cross.transform(X))
     assert vars(loaded).keys() == vars(cross).keys()
-    for name in ("crosses_", "base_score_", "scales_", "n_bins_", "search_history_", "n_features_in_", "field_names_"):
+    for name in (
+        "crosses_",
+        "base_score_",
+        "scales_",
+        "n_bins_",
+        "search_history_",
+        "n_features_in_",
+        "field_names_",
+    ):
         assert getattr(loaded, name) == getattr(cross, name)
     equal(loaded.scores_, cross.scores_)
-    equal(FieldCrosser.from_estimator(loaded).fit_transform(X), FieldCrosser.from_estimator(cross).fit_transform(X))
+    equal(
+        FieldCrosser.from_estimator(loaded).fit_transform(X),
+        FieldCrosser.from_estimator(cross).fit_transform(X),
+    )
     assert loaded.fit(X, y).crosses_ == cross.crosses_
 
 

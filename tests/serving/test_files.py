@@ -76,11 +76,14 @@ def test_huge_files_are_refused_before_they_are_read(tmp_path, encoder, monkeypa
     with pytest.raises(ModelFileError, match="first bytes differ"):
         load(tmp_path / "zeros")
     sparse(
-        tmp_path / "huge", start, 2**50 if sys.platform == "linux" and os.statvfs(tmp_path).f_bsize > 4096 else 2**43
+        tmp_path / "huge",
+        start,
+        2**50 if sys.platform == "linux" and os.statvfs(tmp_path).f_bsize > 4096 else 2**43,
     )
     monkeypatch.setattr(_container, "available_memory", lambda: 2**33)
     with pytest.raises(
-        ModelFileError, match=r"8,796,093,022,208 bytes, and 8,589,934,592 bytes of memory are free|bytes"
+        ModelFileError,
+        match=r"8,796,093,022,208 bytes, and 8,589,934,592 bytes of memory are free|bytes",
     ):
         load(tmp_path / "huge")
 
@@ -89,7 +92,9 @@ def test_the_caller_may_set_a_limit(tmp_path, encoder):
     save(encoder, tmp_path / "m")
     size = (tmp_path / "m").stat().st_size
     assert load(tmp_path / "m", max_bytes=size).field_names_ == ["item", "shop"]
-    with pytest.raises(ModelFileError, match=f"has {size:,} bytes, more than max_bytes={size - 1:,}"):
+    with pytest.raises(
+        ModelFileError, match=f"has {size:,} bytes, more than max_bytes={size - 1:,}"
+    ):
         load(tmp_path / "m", max_bytes=size - 1)
     for wrong in (-1, 0.5, True, "1"):
         with pytest.raises(ValueError, match="max_bytes must be None or an int"):
@@ -104,7 +109,9 @@ def test_a_file_that_grows_or_shrinks_meanwhile_is_refused(tmp_path, encoder, mo
         with monkeypatch.context() as patch:
             # The last thing before the content is read.
             patch.setattr(
-                _container, "available_memory", lambda other=other: (tmp_path / "m").write_bytes(other) and 2**60
+                _container,
+                "available_memory",
+                lambda other=other: (tmp_path / "m").write_bytes(other) and 2**60,
             )
             with pytest.raises(ModelFileError, match="changed while it was read"):
                 load(tmp_path / "m")
@@ -126,7 +133,12 @@ def tuples_of_one_hash(k):
 
 
 LONG = "x" * 400_000
-OBJECT = {"kind": "object", "class": "sklearn_autorec.preprocessing.FieldEncoder", "output": None, "params": {}}
+OBJECT = {
+    "kind": "object",
+    "class": "sklearn_autorec.preprocessing.FieldEncoder",
+    "output": None,
+    "params": {},
+}
 NODES = {
     "empty lists": lambda: [[]] * 150_000,
     "empty dicts": lambda: [{}] * 150_000,
@@ -135,9 +147,15 @@ NODES = {
     "numbers": lambda: [0.5] * 100_000,
     "brackets in text": lambda: ["[{" * 200_000] * 2,
     "a long key over items": lambda: {"kind": "dict", "items": [[LONG, [0] * 50_000]]},
-    "a long tuple over items": lambda: {"kind": "dict", "items": [[{"kind": "tuple", "items": [LONG]}, [0] * 50_000]]},
+    "a long tuple over items": lambda: {
+        "kind": "dict",
+        "items": [[{"kind": "tuple", "items": [LONG]}, [0] * 50_000]],
+    },
     "a long name of state": lambda: {**OBJECT, "state": {LONG: [0] * 50_000}},
-    "tuples of one hash in a dict": lambda: {"kind": "dict", "items": [[t, 0] for t in tuples_of_one_hash(14)]},
+    "tuples of one hash in a dict": lambda: {
+        "kind": "dict",
+        "items": [[t, 0] for t in tuples_of_one_hash(14)],
+    },
     "tuples of one hash in a set": lambda: {"kind": "set", "items": tuples_of_one_hash(14)},
     "sets of one hash": lambda: {
         "kind": "frozenset",
@@ -185,7 +203,11 @@ def floats_of_one_hash(n):
         return a * np.uint64(b) & np.uint64(0xFFFFFFFF)
 
     part = times(low, factor)
-    h = times(np.uint64((0xC70F6907 ^ 4) * factor & 0xFFFFFFFF) ^ times(part ^ part >> np.uint64(24), factor), factor)
+    h = times(
+        np.uint64((0xC70F6907 ^ 4) * factor & 0xFFFFFFFF)
+        ^ times(part ^ part >> np.uint64(24), factor),
+        factor,
+    )
     part = times(h ^ np.uint64(12345), inverse)
     high = times(part ^ part >> np.uint64(24), inverse)
     found = (high << np.uint64(32) | low).view(np.float64)
@@ -202,7 +224,9 @@ def test_ids_of_one_hash_are_refused(numbers, monkeypatch):
         pd.unique(values)
         times.append(time.process_time() - began)
     assert times[1] > 6 * times[0]  # that they are what they are to be
-    column = pd.DataFrame({"id": np.arange(10) if numbers is integers_of_one_hash else np.arange(10) + 0.5})
+    column = pd.DataFrame(
+        {"id": np.arange(10) if numbers is integers_of_one_hash else np.arange(10) + 0.5}
+    )
     writer = Writer(Registry())
     node = writer.node(FieldEncoder(categorical_features=["id"]).fit(column), "The encoder")
     arrays = [
@@ -276,7 +300,8 @@ def with_weights(model, X, change, tmp_path, **options):
     try:
         for t in table.values():
             if t.is_floating_point() and len(t) == sum(model.encoder_.n_ids_):
-                for last in np.cumsum(model.encoder_.n_ids_):  # the first and last ids are tried when it is loaded
+                # The first and last ids are tried when it is loaded.
+                for last in np.cumsum(model.encoder_.n_ids_):
                     t[last - 6 : last - 1] = change
         save(model, tmp_path / "m")
     finally:
@@ -442,7 +467,10 @@ for line in sys.stdin:
 
 def test_readers_see_one_file_or_the_other(tmp_path):
     """While two threads replace a file, each load gives one of their models, whole."""
-    encoders = [FieldEncoder().fit(np.arange(n).reshape(-1, 1).astype(str).astype(object)) for n in (5, 4000)]
+    encoders = [
+        FieldEncoder().fit(np.arange(n).reshape(-1, 1).astype(str).astype(object))
+        for n in (5, 4000)
+    ]
     path = tmp_path / "m"
     save(encoders[0], path)
     stop, faults = threading.Event(), []

@@ -41,7 +41,25 @@ PREFIX = 52
 SECONDS = 5  # longest load, and one more for each million bytes
 SHARE = float(os.environ.get("AUTOREC_FUZZ", "1"))  # of the slow runs
 EXTRA_BYTES = 2**29  # of memory that all loads together may have taken at most
-VALUES = [None, True, False, 0, -1, 1, 2, 10**6, 10**9, 10**12, 2**63 - 1, 2**63, 10**30, 0.5, -1e300, 1e300, 1e-320]
+VALUES = [
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2,
+    10**6,
+    10**9,
+    10**12,
+    2**63 - 1,
+    2**63,
+    10**30,
+    0.5,
+    -1e300,
+    1e300,
+    1e-320,
+]
 VALUES += [
     "",
     "a",
@@ -64,10 +82,20 @@ VALUES += [
     {"kind": "tuple", "items": []},
     {"kind": "array", "index": 0},
 ]
-VALUES += [{"kind": "dict", "items": []}, {"kind": "type", "value": "object"}, {"kind": "set", "items": [1]}]
+VALUES += [
+    {"kind": "dict", "items": []},
+    {"kind": "type", "value": "object"},
+    {"kind": "set", "items": [1]},
+]
 VALUES += [
     {"kind": "NA"},
-    {"kind": "object", "class": "sklearn_autorec.networks.FM", "output": None, "params": {}, "state": None},
+    {
+        "kind": "object",
+        "class": "sklearn_autorec.networks.FM",
+        "output": None,
+        "params": {},
+        "state": None,
+    },
 ]
 
 
@@ -81,36 +109,71 @@ def saved(tmp_path_factory):
     columns = ColumnTransformer(
         [
             ("one", OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20), ["f1"]),
-            ("two", Pipeline([("fill", SimpleImputer(strategy="most_frequent")), ("o", OrdinalEncoder())]), ["f2"]),
+            (
+                "two",
+                Pipeline(
+                    [("fill", SimpleImputer(strategy="most_frequent")), ("o", OrdinalEncoder())]
+                ),
+                ["f2"],
+            ),
             ("rest", "passthrough", ["x0"]),
         ]
     )
     small = DeepFM(hidden_units=(4,))
-    crosses = AutoCross(output="onehot", max_crosses=2, n_bins=3, n_folds=1, min_gain=0.0, random_state=0)
+    crosses = AutoCross(
+        output="onehot", max_crosses=2, n_bins=3, n_folds=1, min_gain=0.0, random_state=0
+    )
     models = {
         "clicks": (CTRClassifier(network=small, search=AutoFIS(), **options), X),
-        "attention": (CTRClassifier(network=AutoInt(hidden_units=(3,), n_heads=1, width=2), **options), X),
-        "cross": (RatingRegressor(network=DCNv2(hidden_units=(3,), rank=2, n_cross_layers=1), **options), X),
+        "attention": (
+            CTRClassifier(network=AutoInt(hidden_units=(3,), n_heads=1, width=2), **options),
+            X,
+        ),
+        "cross": (
+            RatingRegressor(network=DCNv2(hidden_units=(3,), rank=2, n_cross_layers=1), **options),
+            X,
+        ),
         "sparse": (CTRClassifier(network="fm", search=PEP(target_sparsity=0.95), **options), X),
-        "bits": (CTRClassifier(network=small, search=PEP(target_sparsity=0.5), **options | {"embedding_dim": 8}), X),
+        "bits": (
+            CTRClassifier(
+                network=small, search=PEP(target_sparsity=0.5), **options | {"embedding_dim": 8}
+            ),
+            X,
+        ),
         "widths": (
-            RatingRegressor(network=small, search=AutoDim(candidates=(0, 1, 2)), **options | {"random_state": 1}),
+            RatingRegressor(
+                network=small, search=AutoDim(candidates=(0, 1, 2)), **options | {"random_state": 1}
+            ),
             X,
         ),
         "encoder": (FieldEncoder(numeric="standard", hash_threshold=8, n_hash_buckets=4), X),
-        "scaled": (Pipeline([("s", StandardScaler()), ("m", RatingRegressor(network="fm", **options))]), X[["x0"]]),
+        "scaled": (
+            Pipeline([("s", StandardScaler()), ("m", RatingRegressor(network="fm", **options))]),
+            X[["x0"]],
+        ),
         "mixed": (
             Pipeline([("c", columns), ("l", LogisticRegression())]),
             texts.assign(x0=X["x0"].to_numpy()),
         ),
-        "crossed": (CrossedLinearClassifier(max_crosses=2, min_gain=0.0, n_bins=(2, 4), n_folds=1, random_state=0), X),
-        "parts": (CTRClassifier(network=small, wide="autocross", target_statistics=True, **options), X),
+        "crossed": (
+            CrossedLinearClassifier(
+                max_crosses=2, min_gain=0.0, n_bins=(2, 4), n_folds=1, random_state=0
+            ),
+            X,
+        ),
+        "parts": (
+            CTRClassifier(network=small, wide="autocross", target_statistics=True, **options),
+            X,
+        ),
         "pairs": (Pipeline([("c", crosses), ("l", LogisticRegression(max_iter=500))]), X),
     }
     found = {}
     for name, (model, rows) in models.items():
         model.fit(
-            rows, y if name in ("clicks", "sparse", "bits", "mixed", "pairs", "crossed", "parts") else y.astype(float)
+            rows,
+            y
+            if name in ("clicks", "sparse", "bits", "mixed", "pairs", "crossed", "parts")
+            else y.astype(float),
         )
         path = tmp_path_factory.mktemp("fuzz") / name
         save(model, path)
@@ -169,7 +232,9 @@ def with_header(data, start, header):
     """The arrays of a file under another header, padded and with the checksum anew."""
     text = json.dumps(header).encode()
     body = data[start + -start % 64 :]
-    return signed(data[8:12], text + bytes(-(PREFIX + len(text)) % 64 if body else 0) + body, len(text))
+    return signed(
+        data[8:12], text + bytes(-(PREFIX + len(text)) % 64 if body else 0) + body, len(text)
+    )
 
 
 def signed(version, content, length):
@@ -204,7 +269,9 @@ def change(header, rng):
         if place in swap if isinstance(swap, dict) else place < len(swap):
             node[key] = json.loads(json.dumps(swap[place]))
     elif type(old) is int:
-        node[key] = rng.choice([old + 1, old - 1, -old, old * 1000, old + 10**9, 10**12, rng.choice(VALUES)])
+        node[key] = rng.choice(
+            [old + 1, old - 1, -old, old * 1000, old + 10**9, 10**12, rng.choice(VALUES)]
+        )
     elif isinstance(old, float):
         node[key] = rng.choice([-old, old * 1e10, 0.0, 1e308, rng.choice(VALUES)])
     elif isinstance(old, str):
@@ -281,7 +348,9 @@ def fuzz(saved, n, seed):
         kind = rng.choice(["damage", "forge", "forge", "forge_arrays"])
         try:
             if kind == "damage":
-                outcome = attempt(damage(data, rng, saved[rng.choice(names)][0]), rows, expected, "same")
+                outcome = attempt(
+                    damage(data, rng, saved[rng.choice(names)][0]), rows, expected, "same"
+                )
             elif kind == "forge":
                 outcome = attempt(forge(data, rng), rows, expected, "finite")
             else:
@@ -396,7 +465,8 @@ def longer_lists(header, arrays, rng):
         pairs = node[key]["kind"] == "dict"
         odd = {"kind": "tuple", "items": [-1 - (n & 1)] * 3}
         more = [
-            json.loads(json.dumps(items or [[0, 0] if pairs else 0])) for _ in range(min(n, 20000 // (len(items) + 1)))
+            json.loads(json.dumps(items or [[0, 0] if pairs else 0]))
+            for _ in range(min(n, 20000 // (len(items) + 1)))
         ]
         for number, copy in enumerate(more):
             for item in copy:
@@ -447,7 +517,9 @@ def fuzz_structure(saved, n, seed):
                 continue
             outcome = attempt(forged, rows, expected, "any")
         except Exception as error:
-            raise AssertionError(f"change {k} ({[w.__name__ for w in ways]}) with seed {seed}") from error
+            raise AssertionError(
+                f"change {k} ({[w.__name__ for w in ways]}) with seed {seed}"
+            ) from error
         outcomes.append((ways[0].__name__, outcome))
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert grown < EXTRA_BYTES and time.process_time() - started < n
@@ -458,7 +530,10 @@ def check_structure(counts, n):
     assert counts.total() == n
     for way in STRUCTURED:
         assert counts[(way.__name__, "refused")] > 0
-    assert sum(counts[(way.__name__, found)] for way in STRUCTURED for found in ("same", "other")) > 0.02 * n
+    assert (
+        sum(counts[(way.__name__, found)] for way in STRUCTURED for found in ("same", "other"))
+        > 0.02 * n
+    )
 
 
 def test_forged_structures_are_refused_or_work(saved):
@@ -480,7 +555,8 @@ def test_nothing_in_a_file_runs(saved):
         # The packages of this one are listed by their folder.
         if watching[0] and event.split(".")[0] in kinds and event != "os.listdir":
             told = (event, str(arguments[:1]))
-            if told != ("compile", "(b'def foo(self, *args, **kwargs): pass',)"):  # inspect, for a repr in a message
+            # inspect, for a repr in a message.
+            if told != ("compile", "(b'def foo(self, *args, **kwargs): pass',)"):
                 seen.append(told)
 
     for data, _, _ in saved.values():

@@ -50,7 +50,9 @@ def write():
     GOLDEN.mkdir(exist_ok=True)
     path = GOLDEN / f"{__version__}.model"
     save(model, path)
-    path.with_suffix(".json").write_text(json.dumps(model.predict_proba(table())[:, 1].round(9).tolist()) + "\n")
+    path.with_suffix(".json").write_text(
+        json.dumps(model.predict_proba(table())[:, 1].round(9).tolist()) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ from sklearn_autorec.serving._save import _loads
 
 @pytest.fixture(scope="module")
 def rows():
-    X, y, _ = make_ctr(1500, n_fields=4, cardinality=6, n_numeric=2, n_sequences=1, pairs=[(0, 1)], random_state=0)
+    X, y, _ = make_ctr(
+        1500, n_fields=4, cardinality=6, n_numeric=2, n_sequences=1, pairs=[(0, 1)], random_state=0
+    )
     X.loc[::9, "x0"] = np.nan
     return X, y
 
@@ -28,7 +30,9 @@ def fitted(kind, rows):
     X, y = rows
     options = {"max_crosses": 2, "min_gain": 0.0, "random_state": 0, "n_folds": 1}
     if kind == "several":
-        return CrossedLinearClassifier(**options).fit(X, np.array(["a", "b", "c"])[np.arange(len(y)) % 2 + y])
+        return CrossedLinearClassifier(**options).fit(
+            X, np.array(["a", "b", "c"])[np.arange(len(y)) % 2 + y]
+        )
     if kind == "numbers":
         return CrossedLinearRegressor(**options).fit(X, y * 1e6 + X["x1"].to_numpy())
     if kind == "array":
@@ -39,8 +43,12 @@ def fitted(kind, rows):
     if kind == "plain":
         return CrossedLinearRegressor(max_crosses=0, n_bins=4).fit(X[["x0"]], y)
     if kind == "wide":  # more combinations than a table holds, and than 62 bits
-        wide = pd.DataFrame(np.random.RandomState(0).randint(0, 2000, (4000, 2)), columns=["u", "v"])
-        return CrossedLinearClassifier(**options, min_count=1).fit(wide, (wide["u"] + wide["v"]) % 2)
+        wide = pd.DataFrame(
+            np.random.RandomState(0).randint(0, 2000, (4000, 2)), columns=["u", "v"]
+        )
+        return CrossedLinearClassifier(**options, min_count=1).fit(
+            wide, (wide["u"] + wide["v"]) % 2
+        )
     return CrossedLinearClassifier(**options).fit(X, y)
 
 
@@ -52,7 +60,9 @@ def table_of(kind, rows):
     return rows[0][["x0"]] if kind == "plain" else rows[0]
 
 
-@pytest.mark.parametrize("kind", ["two", "several", "numbers", "array", "weighted", "plain", "wide"])
+@pytest.mark.parametrize(
+    "kind", ["two", "several", "numbers", "array", "weighted", "plain", "wide"]
+)
 def test_loaded_models_are_the_same(rows, tmp_path, kind):
     model, X = fitted(kind, rows), table_of(kind, rows)
     save(model, tmp_path / "m")
@@ -65,7 +75,10 @@ def test_loaded_models_are_the_same(rows, tmp_path, kind):
     pd.testing.assert_frame_equal(loaded.explain(X[:20]), model.explain(X[:20]))
     assert loaded.crosses_ == model.crosses_ and loaded.scores_.tolist() == model.scores_.tolist()
     assert model.crosses_ or kind in ("plain", "wide")
-    assert vars(loaded).keys() == vars(model).keys() and vars(loaded.model_).keys() == vars(model.model_).keys()
+    assert (
+        vars(loaded).keys() == vars(model).keys()
+        and vars(loaded.model_).keys() == vars(model.model_).keys()
+    )
     save(loaded, tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == (tmp_path / "m").read_bytes()
 
@@ -77,7 +90,9 @@ def test_held_out_logits_of_a_loaded_model(rows, tmp_path):
     loaded = load(tmp_path / "m")
     parts = np.arange(len(y)) % 3
     expected = model.model_.held_out_logits(model.encoder_.encode(X), y, parts)
-    np.testing.assert_array_equal(loaded.model_.held_out_logits(loaded.encoder_.encode(X), y, parts), expected)
+    np.testing.assert_array_equal(
+        loaded.model_.held_out_logits(loaded.encoder_.encode(X), y, parts), expected
+    )
 
 
 def test_in_a_pipeline_and_unfitted(rows, tmp_path):
@@ -143,7 +158,10 @@ CHANGES = {
     "a bias of nan": (put("bias", 0, np.nan), "bias must be between"),
     "rows too few": (cut("rows"), "rows must be uint32 of shape"),
     "penalties below zero": (put("penalties", (0, 0), -1.0), "penalties must be between"),
-    "a field that is not there": (exchange("crosses", pair(0, 99)), "crosses must be different tuples"),
+    "a field that is not there": (
+        exchange("crosses", pair(0, 99)),
+        "crosses must be different tuples",
+    ),
     "a field twice": (exchange("crosses", pair(1, 1)), "crosses must be different tuples"),
     "a cross of one": (exchange("crosses", pair(1)), "crosses must be different tuples"),
     "no gains": (exchange("gains", []), "gains must be a list of"),
@@ -186,7 +204,9 @@ def test_crosses_whose_tables_would_fill_memory_are_refused(tmp_path):
 
 def test_many_crosses_of_one_number_share_its_edges(tmp_path):
     """Else a file of 1 MB would copy 20,000 edges 300 times."""
-    X = pd.DataFrame({"x": np.arange(40_000) / 7, **{f"c{i}": np.arange(40_000) % 2 for i in range(24)}})
+    X = pd.DataFrame(
+        {"x": np.arange(40_000) / 7, **{f"c{i}": np.arange(40_000) % 2 for i in range(24)}}
+    )
     model = CrossedLinearClassifier(max_crosses=0, n_bins=2**20).fit(X, np.arange(40_000) % 2)
     assert len(model.model_.granularities[0][0]) > 20_000
 

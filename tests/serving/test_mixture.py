@@ -31,11 +31,17 @@ def table(n=600):
 @pytest.fixture(scope="module", params=[CTRClassifier, RatingRegressor])
 def model(request):
     X, y = table()
-    found = request.param(network=DeepFM(hidden_units=(4,)), wide="autocross", target_statistics=True, **OPTIONS)
+    found = request.param(
+        network=DeepFM(hidden_units=(4,)), wide="autocross", target_statistics=True, **OPTIONS
+    )
     found.fit(X, y if request.param is CTRClassifier else y * 3.0)
     assert set(found.part_weights_) == {"network", "wide", "target_statistics"}
     parts = found._mixture_.models
-    assert parts["wide"].crosses and parts["target_statistics"].crosses and len(parts["target_statistics"].trees[0])
+    assert (
+        parts["wide"].crosses
+        and parts["target_statistics"].crosses
+        and len(parts["target_statistics"].trees[0])
+    )
     return found
 
 
@@ -67,7 +73,9 @@ class Forgery:
         self.header, self.arrays = whole(data)
         self.mixture = self.items(self.header["state"]["mixture"])
         self.models = self.items(self.mixture["models"])
-        self.wide, self.boosted = (self.items(self.models[name]) for name in ("wide", "target_statistics"))
+        self.wide, self.boosted = (
+            self.items(self.models[name]) for name in ("wide", "target_statistics")
+        )
         self.statistics = self.items(self.boosted["statistics"])
         self.trees = self.items(self.boosted["trees"][0])
         self.weights = self.items(self.mixture["weights"])
@@ -165,44 +173,92 @@ FORGED = {
     "a weight that is no number": (put("weights", "wide", "0.3"), "weight of wide"),
     "wide of a list": (put("models", "wide", []), "must be a dict"),
     "wide weights beyond sums": (another("wide", "weights", at((0, 1), 1e150)), "within 1e\\+100"),
-    "wide weights of another length": (another("wide", "weights", lambda a: a[:, :-1]), "weights must be"),
+    "wide weights of another length": (
+        another("wide", "weights", lambda a: a[:, :-1]),
+        "weights must be",
+    ),
     "wide crosses of one field": (put("wide", "crosses", [tuple_of(0, 0)]), "crosses"),
     "wide crosses out of range": (put("wide", "crosses", [tuple_of(0, 99)]), "crosses"),
     "edges falling": (another("boosted", "edges", lambda a: a[::-1], 0), "edges .* rising"),
     "edges of a wider type": (another("boosted", "edges", lambda a: a.astype("f8"), 0), "edges"),
     "edges that are not finite": (another("boosted", "edges", at(0, -np.inf), 0), "finite"),
     "edges missing": (put("boosted", "edges", []), "edges"),
-    "crosses of one field": (put("boosted", "crosses", [tuple_of(0)]), "crosses of the boosted trees"),
-    "crosses of a field twice": (put("boosted", "crosses", [tuple_of(1, 1)]), "crosses of the boosted trees"),
-    "crosses of numbers that are true": (put("boosted", "crosses", [tuple_of(True, 0)]), "crosses of the boosted"),
-    "other crosses than the statistics": (put("boosted", "crosses", [tuple_of(0, 2)]), "of one target, for"),
+    "crosses of one field": (
+        put("boosted", "crosses", [tuple_of(0)]),
+        "crosses of the boosted trees",
+    ),
+    "crosses of a field twice": (
+        put("boosted", "crosses", [tuple_of(1, 1)]),
+        "crosses of the boosted trees",
+    ),
+    "crosses of numbers that are true": (
+        put("boosted", "crosses", [tuple_of(True, 0)]),
+        "crosses of the boosted",
+    ),
+    "other crosses than the statistics": (
+        put("boosted", "crosses", [tuple_of(0, 2)]),
+        "of one target, for",
+    ),
     "sizes": (put("statistics", "sizes", [7, 7, 7, 10**9]), "sizes must be"),
     "smoothing": (put("statistics", "smoothing", -1.0), "smoothing"),
-    "combinations beyond": (another("statistics", "combinations", at(-1, 100), 0), "combinations must be rising"),
-    "combinations that fall": (another("statistics", "combinations", lambda a: a[::-1], 0), "must be rising"),
+    "combinations beyond": (
+        another("statistics", "combinations", at(-1, 100), 0),
+        "combinations must be rising",
+    ),
+    "combinations that fall": (
+        another("statistics", "combinations", lambda a: a[::-1], 0),
+        "must be rising",
+    ),
     "no combinations": (another("statistics", "combinations", lambda a: a[:0], 0), "one at least"),
-    "means of two targets": (another("statistics", "means", lambda a: np.repeat(a, 2, 1), 0), "means must be"),
-    "means that are not finite": (another("statistics", "means", at((0, 0), np.nan), 0), "means must be"),
-    "counts of another length": (another("statistics", "counts", lambda a: a[:-1], 0), "counts must be"),
-    "a prior beyond float32": (another("statistics", "prior", at(0, 1e300)), "prior must be finite"),
+    "means of two targets": (
+        another("statistics", "means", lambda a: np.repeat(a, 2, 1), 0),
+        "means must be",
+    ),
+    "means that are not finite": (
+        another("statistics", "means", at((0, 0), np.nan), 0),
+        "means must be",
+    ),
+    "counts of another length": (
+        another("statistics", "counts", lambda a: a[:-1], 0),
+        "counts must be",
+    ),
+    "a prior beyond float32": (
+        another("statistics", "prior", at(0, 1e300)),
+        "prior must be finite",
+    ),
     "two priors": (another("statistics", "prior", lambda a: np.repeat(a, 2)), "means must be"),
     "no trees": (put("boosted", "trees", []), "trees must be"),
     "features": (put("trees", "n_features", 99), "features of the trees"),
-    "features as a float": (lambda f: f.trees.update(n_features=float(f.trees["n_features"])), "features of the trees"),
+    "features as a float": (
+        lambda f: f.trees.update(n_features=float(f.trees["n_features"])),
+        "features of the trees",
+    ),
     "a start beyond": (put("trees", "start", 1e300), "start of the trees"),
     "roots beyond the nodes": (trees(roots=at(-1, 10**6)), "roots must be"),
     "roots that fall": (trees(roots=lambda a: a[::-1]), "roots must be rising"),
     "roots of another type": (trees(roots=lambda a: a.astype("i8")), "roots must be"),
     "a feature below zero": (trees(feature=at(0, -1)), "feature of the trees must be"),
     "a feature beyond": (trees(feature=at(0, 999)), "feature of the trees must be"),
-    "a threshold that is no number": (trees(threshold=at(0, np.nan)), "threshold of the trees must be numbers"),
+    "a threshold that is no number": (
+        trees(threshold=at(0, np.nan)),
+        "threshold of the trees must be numbers",
+    ),
     "thresholds missing": (trees(threshold=lambda a: a[:-1]), "threshold of the trees must be"),
     "a child beyond": (trees(left=at(0, 10**6)), "nodes before their children"),
-    "a child before its parent": (trees(left=lambda a: at(np.flatnonzero(a != np.arange(len(a)))[1], 0)(a)), "nodes"),
-    "one child twice": (lambda f: f.put(f.trees["left"], f.array(f.trees["right"])), "children of one node each"),
+    "a child before its parent": (
+        trees(left=lambda a: at(np.flatnonzero(a != np.arange(len(a)))[1], 0)(a)),
+        "nodes",
+    ),
+    "one child twice": (
+        lambda f: f.put(f.trees["left"], f.array(f.trees["right"])),
+        "children of one node each",
+    ),
     "a leaf beyond sums": (trees(value=at(-1, 1e150)), "value of the trees must be within"),
     "a leaf that is not finite": (trees(value=at(-1, np.inf)), "finite"),
-    "sides as numbers": (trees(missing_left=lambda a: a.astype("u1")), "missing_left of the trees must be"),
+    "sides as numbers": (
+        trees(missing_left=lambda a: a.astype("u1")),
+        "missing_left of the trees must be",
+    ),
     "a chain beside many leaves": (chain_of_trees, f"at most {DEEPEST} steps"),
 }
 
@@ -232,7 +288,9 @@ def test_keys_of_one_hash_are_refused():
     assert len({hash(key) for key in colliding}) == 1
     state = dict.fromkeys(statistics_of_files._CORE) | {"keys": colliding}
     began = time.process_time()
-    with pytest.raises(ModelFileError, match="keys must be different tuples of different positions below 3"):
+    with pytest.raises(
+        ModelFileError, match="keys must be different tuples of different positions below 3"
+    ):
         restored_statistics(state, [4, 4, 4], "The statistics")
     assert time.process_time() - began < 1
 

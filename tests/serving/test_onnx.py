@@ -80,7 +80,8 @@ def test_probabilities_equal_predict_proba(clicks, tmp_path, network, search):
 def test_packed_embeddings(clicks, tmp_path, form, monkeypatch):
     X, y = clicks
     monkeypatch.setattr(
-        "sklearn_autorec.nn._masked.pack_table", lambda *args, **more: pack_table(*args, forms=[form], **more)
+        "sklearn_autorec.nn._masked.pack_table",
+        lambda *args, **more: pack_table(*args, forms=[form], **more),
     )
     options = OPTIONS | {"embedding_dim": 9, "max_epochs": 3, "lr": 0.02}
     model = CTRClassifier(network=SMALL, search=PEP(target_sparsity=0.7), **options).fit(X, y)
@@ -93,12 +94,19 @@ def test_packed_embeddings(clicks, tmp_path, form, monkeypatch):
 
 @pytest.mark.parametrize(
     "search",
-    [PEP(target_sparsity=1.0), RandomSizes(candidates=(0, 1, 3, 4)), AutoDim(candidates=(0,)), EqualSize(2)],
+    [
+        PEP(target_sparsity=1.0),
+        RandomSizes(candidates=(0, 1, 3, 4)),
+        AutoDim(candidates=(0,)),
+        EqualSize(2),
+    ],
     ids=["all-pruned", "several-widths", "no-width", "one-width"],
 )
 def test_searched_embeddings(clicks, tmp_path, search):
     X, y = clicks
-    model = CTRClassifier(network=SMALL, search=search, **OPTIONS | {"max_epochs": 3, "lr": 0.02}).fit(X, y)
+    model = CTRClassifier(
+        network=SMALL, search=search, **OPTIONS | {"max_epochs": 3, "lr": 0.02}
+    ).fit(X, y)
     if isinstance(search, RandomSizes):
         assert len(set(model.embedding_sizes_.values())) > 2
     run, p = exported(model, tmp_path), model.predict_proba(X)
@@ -114,7 +122,9 @@ def test_ratings_and_several_classes(clicks, tmp_path):
     assert found.shape == (1000,) and model.predict(X).std() > 0.1
     np.testing.assert_allclose(found, model.predict(X), rtol=0, atol=1e-5)
     model = CTRClassifier(network=SMALL, **OPTIONS).fit(X, X["f0"] % 3)
-    np.testing.assert_allclose(exported(model, tmp_path)(X), model.predict_proba(X), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        exported(model, tmp_path)(X), model.predict_proba(X), rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("columns", [["f1"], ["x0"], ["s0", "x0"]])
@@ -164,7 +174,9 @@ def test_the_reference_function_equals_the_encoder(numeric, hash_threshold):
         n_hash_buckets=50,
         unknown_warning=None,
     ).fit(train)
-    model = CTRClassifier(network="fm", encoder=FrozenEstimator(encoder), **OPTIONS).fit(train, rng.integers(0, 2, n))
+    model = CTRClassifier(network="fm", encoder=FrozenEstimator(encoder), **OPTIONS).fit(
+        train, rng.integers(0, 2, n)
+    )
     vocabulary = json.loads(json.dumps(vocabulary_of(model)))
     assert ("buckets" in vocabulary["columns"][0]) == (hash_threshold is not None)
     new = train.sample(100, random_state=0).reset_index(drop=True)
@@ -178,31 +190,51 @@ def test_the_reference_function_equals_the_encoder(numeric, hash_threshold):
         np.testing.assert_array_equal(found["ids"], table.ids)
         np.testing.assert_array_equal(found["sequences"], table.sequences)
         np.testing.assert_allclose(found["numeric"], table.numeric, rtol=1e-6, atol=1e-7)
-        assert [found[k].dtype for k in ("ids", "numeric", "sequences")] == [np.int32, np.float32, np.int32]
+        assert [found[k].dtype for k in ("ids", "numeric", "sequences")] == [
+            np.int32,
+            np.float32,
+            np.int32,
+        ]
 
 
 def test_values_of_other_types_than_in_training():
-    train = pd.DataFrame({"text": ["1", "2", "x", "2.5"], "whole": [1, 2, 3, 10**17 + 1], "real": [0.5, 1.0, 2.0, 3.0]})
-    encoder = FieldEncoder(categorical_features=["text", "whole", "real"], unknown_warning=None).fit(train)
-    model = CTRClassifier(network="fm", encoder=FrozenEstimator(encoder), **OPTIONS).fit(train, [0, 1, 0, 1])
+    train = pd.DataFrame(
+        {
+            "text": ["1", "2", "x", "2.5"],
+            "whole": [1, 2, 3, 10**17 + 1],
+            "real": [0.5, 1.0, 2.0, 3.0],
+        }
+    )
+    encoder = FieldEncoder(
+        categorical_features=["text", "whole", "real"], unknown_warning=None
+    ).fit(train)
+    model = CTRClassifier(network="fm", encoder=FrozenEstimator(encoder), **OPTIONS).fit(
+        train, [0, 1, 0, 1]
+    )
     for column, values in {
         "text": [[1, 2, 7], [2.0, 1.0], [2.5, 1.5], [True]],
         "whole": [["1", "x", "2.0", "1e0"], [1.0, 1.5], [True], [10**17 + 1, 10**17]],
         "real": [["0.5", "1", "x"], [1, 2, 9], [True]],
     }.items():
         for cells in values:
-            X = pd.DataFrame({name: [None] * len(cells) for name in train}, dtype=object).assign(**{column: cells})
+            X = pd.DataFrame({name: [None] * len(cells) for name in train}, dtype=object).assign(
+                **{column: cells}
+            )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DataTypeDriftWarning)
                 wanted = encoder.encode(X).ids
-            found = onnx_inputs(vocabulary_of(model), [{**dict.fromkeys(train), column: cell} for cell in cells])["ids"]
+            found = onnx_inputs(
+                vocabulary_of(model), [{**dict.fromkeys(train), column: cell} for cell in cells]
+            )["ids"]
             assert wanted[:, ["text", "whole", "real"].index(column)].max() > 1
             np.testing.assert_array_equal(found, wanted)
 
 
 def test_hash_is_that_of_pandas():
     words = ["", "a", "12345678", "123456789", "日本語", "x" * 257]
-    assert [_hash(w) for w in words] == pd.util.hash_array(np.array(words, dtype=object), categorize=False).tolist()
+    assert [_hash(w) for w in words] == pd.util.hash_array(
+        np.array(words, dtype=object), categorize=False
+    ).tolist()
 
 
 def test_refusals(clicks, tmp_path, monkeypatch):

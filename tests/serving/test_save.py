@@ -23,7 +23,13 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    StandardScaler,
+)
 
 import sklearn_autorec.serving
 from sklearn_autorec import CTRClassifier, RatingRegressor
@@ -62,7 +68,9 @@ def data(clicks, tmp_path_factory):
 @pytest.fixture(scope="module")
 def visits():
     """Rows with enough values that every form of packed table can pay."""
-    X, y, _ = make_ctr(1000, n_fields=3, pairs=2, cardinality=100, n_numeric=2, n_sequences=1, random_state=0)
+    X, y, _ = make_ctr(
+        1000, n_fields=3, pairs=2, cardinality=100, n_numeric=2, n_sequences=1, random_state=0
+    )
     return X, y
 
 
@@ -77,7 +85,9 @@ def pruned(visits):
     number = np.concatenate([np.arange(n) for n in sizes])
     masks = {
         "dense": np.ones((sum(sizes), d), bool),
-        "columns": np.array([[True] * 5 + [False] * 7, [False] * 12, [False, True] * 6, [True] * 12])[field],
+        "columns": np.array(
+            [[True] * 5 + [False] * 7, [False] * 12, [False, True] * 6, [True] * 12]
+        )[field],
         "prefixes": np.arange(d) < 12 - np.ceil(np.log2(number + 1))[:, None],
         "sparse": rng.random((sum(sizes), d)) < 0.05,
         "bits": rng.random((sum(sizes), d)) < 0.4,
@@ -86,7 +96,9 @@ def pruned(visits):
     models = {}
     for form, mask in masks.items():
         search = FixedArchitecture({"method": "PEP", "params": {}, "mask": mask_to_text(mask)})
-        models[form] = CTRClassifier(network="fm", search=search, **OPTIONS | {"embedding_dim": d}).fit(X, y)
+        models[form] = CTRClassifier(
+            network="fm", search=search, **OPTIONS | {"embedding_dim": d}
+        ).fit(X, y)
         assert models[form].net_.module_.embedding.form == form
         np.testing.assert_array_equal(models[form].net_.module_.embedding.mask(), mask)
     return models
@@ -149,7 +161,9 @@ def test_training_goes_on_as_after_a_pickle(clicks, tmp_path, network):
     np.testing.assert_array_equal(loaded.predict_proba(X), unpickled.predict_proba(X))
     assert (loaded.predict_proba(X) != model.predict_proba(X)).any()
     np.testing.assert_array_equal(clone(loaded).fit(X, y).predict_proba(X), model.predict_proba(X))
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(loaded)).predict_proba(X), loaded.predict_proba(X))
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(loaded)).predict_proba(X), loaded.predict_proba(X)
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,11 +180,19 @@ def test_searched_networks(clicks, tmp_path, search):
     model = CTRClassifier(network=SMALL, search=search, **OPTIONS).fit(X, y)
     loaded = again(model, tmp_path)
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
-    assert loaded.interactions_ == model.interactions_ and loaded.interaction_scores_ == model.interaction_scores_
-    assert loaded.architecture_ == model.architecture_ and loaded.search_history_ == model.search_history_
+    assert (
+        loaded.interactions_ == model.interactions_
+        and loaded.interaction_scores_ == model.interaction_scores_
+    )
+    assert (
+        loaded.architecture_ == model.architecture_
+        and loaded.search_history_ == model.search_history_
+    )
 
 
-@pytest.mark.parametrize("labels", [["no", "yes"], [-1, 1], [False, True], [0.0, 1.0], ["a", "b", "cc"], ["only"]])
+@pytest.mark.parametrize(
+    "labels", [["no", "yes"], [-1, 1], [False, True], [0.0, 1.0], ["a", "b", "cc"], ["only"]]
+)
 @pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SingleClassWarning")
 def test_labels_of_any_kind(clicks, tmp_path, labels):
     X, _ = clicks
@@ -197,13 +219,26 @@ def test_ratings_and_lazy_tables(clicks, tmp_path):
     "encoder",
     [
         FieldEncoder(hash_threshold=3, n_hash_buckets=5, numeric=None),
-        FieldEncoder(categorical_features=["f0", "f1"], min_frequency=0.01, max_length=3, numeric="log_square"),
-        FieldEncoder(categorical_features=np.array([True] * 4 + [False] * 2), max_categories=2, numeric="standard"),
+        FieldEncoder(
+            categorical_features=["f0", "f1"],
+            min_frequency=0.01,
+            max_length=3,
+            numeric="log_square",
+        ),
+        FieldEncoder(
+            categorical_features=np.array([True] * 4 + [False] * 2),
+            max_categories=2,
+            numeric="standard",
+        ),
     ],
 )
 def test_encoders(clicks, tmp_path, encoder):
     X, y = clicks
-    X = X.assign(**{c: X[c].fillna("v0").str[1:].astype(int) for c in ("f2", "f3")}) if encoder.max_length == 3 else X
+    X = (
+        X.assign(**{c: X[c].fillna("v0").str[1:].astype(int) for c in ("f2", "f3")})
+        if encoder.max_length == 3
+        else X
+    )
     encoder = clone(encoder).fit(X[:300])
     loaded = again(encoder, tmp_path)
     np.testing.assert_array_equal(loaded.transform(X), encoder.transform(X))
@@ -236,8 +271,18 @@ def steps(clicks):
     many = {"handle_unknown": "ignore", "min_frequency": 60, "max_categories": 4}
     mixed = ColumnTransformer(
         [
-            ("one", OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=60, sparse_output=False), ["f1"]),
-            ("two", make_pipeline(SimpleImputer(strategy="constant", fill_value="?"), OrdinalEncoder()), ["f2"]),
+            (
+                "one",
+                OneHotEncoder(
+                    handle_unknown="infrequent_if_exist", min_frequency=60, sparse_output=False
+                ),
+                ["f1"],
+            ),
+            (
+                "two",
+                make_pipeline(SimpleImputer(strategy="constant", fill_value="?"), OrdinalEncoder()),
+                ["f2"],
+            ),
             ("three", FunctionTransformer(), ["f0"]),
             ("gone", "drop", ["f3"]),
             ("rest", make_pipeline(SimpleImputer(add_indicator=True), StandardScaler()), ["x0"]),
@@ -245,39 +290,70 @@ def steps(clicks):
         remainder="drop",
     )
     by_place = ColumnTransformer(
-        [("a", OneHotEncoder(drop="if_binary", sparse_output=False), slice(0, 1)), ("b", OrdinalEncoder(), [1])]
+        [
+            ("a", OneHotEncoder(drop="if_binary", sparse_output=False), slice(0, 1)),
+            ("b", OrdinalEncoder(), [1]),
+        ]
     )
     rating = RatingRegressor(network="fm", **OPTIONS)
     click = CTRClassifier(network="fm", **OPTIONS)
     return {
-        "scaled": (make_pipeline(SimpleImputer(), MinMaxScaler(), VarianceThreshold(0.01), rating), numbers),
+        "scaled": (
+            make_pipeline(SimpleImputer(), MinMaxScaler(), VarianceThreshold(0.01), rating),
+            numbers,
+        ),
         "mixed": (Pipeline([("c", mixed), ("l", LogisticRegression())]), X),
         "pandas": (make_pipeline(mixed, "passthrough", click).set_output(transform="pandas"), X),
         "by place": (Pipeline([("c", by_place), ("m", click)]), words),
-        "remainder": (make_pipeline(ColumnTransformer([("o", "drop", ["f0"])], remainder="passthrough"), click), X),
+        "remainder": (
+            make_pipeline(
+                ColumnTransformer([("o", "drop", ["f0"])], remainder="passthrough"), click
+            ),
+            X,
+        ),
         "ordinal": (
             make_pipeline(
                 OrdinalEncoder(
-                    handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2, dtype=np.int32
+                    handle_unknown="use_encoded_value",
+                    unknown_value=-1,
+                    encoded_missing_value=-2,
+                    dtype=np.int32,
                 ),
                 click,
             ),
             words,
         ),
         "sparse": (
-            make_pipeline(OneHotEncoder(**many), LogisticRegression(random_state=np.random.RandomState(3))),
+            make_pipeline(
+                OneHotEncoder(**many), LogisticRegression(random_state=np.random.RandomState(3))
+            ),
             words,
         ),
         "frozen": (make_pipeline(FrozenEstimator(StandardScaler().fit(numbers)), click), numbers),
         "function": (
-            make_pipeline(FunctionTransformer(), SimpleImputer(missing_values=pd.NA, strategy="most_frequent"), click),
+            make_pipeline(
+                FunctionTransformer(),
+                SimpleImputer(missing_values=pd.NA, strategy="most_frequent"),
+                click,
+            ),
             words,
         ),
     }
 
 
 @pytest.mark.parametrize(
-    "name", ["scaled", "mixed", "pandas", "by place", "remainder", "ordinal", "sparse", "frozen", "function"]
+    "name",
+    [
+        "scaled",
+        "mixed",
+        "pandas",
+        "by place",
+        "remainder",
+        "ordinal",
+        "sparse",
+        "frozen",
+        "function",
+    ],
 )
 def test_pipelines(clicks, tmp_path, name):
     pipeline, X = steps(clicks)[name]
@@ -337,7 +413,10 @@ def test_searched_embeddings(clicks, tmp_path, network, search):
     for name, size in model.embedding_sizes_.items():
         np.testing.assert_array_equal(loaded.embedding_sizes_[name], size)
     rebuilt = CTRClassifier.from_architecture(loaded.architecture_, **OPTIONS).fit(X, y)
-    assert rebuilt.nbytes_["total"] > 0 and rebuilt.architecture_["embedding"] == model.architecture_["embedding"]
+    assert (
+        rebuilt.nbytes_["total"] > 0
+        and rebuilt.architecture_["embedding"] == model.architecture_["embedding"]
+    )
 
 
 def test_tables_of_numbers_alone(clicks, tmp_path):
@@ -345,11 +424,15 @@ def test_tables_of_numbers_alone(clicks, tmp_path):
     for search in (MagnitudePruning(), AutoDim(candidates=(2,))):
         model = CTRClassifier(network="fm", search=search, **OPTIONS).fit(X[["x0"]], y)
         loaded = again(model, tmp_path)
-        np.testing.assert_array_equal(loaded.predict_proba(X[["x0"]]), model.predict_proba(X[["x0"]]))
+        np.testing.assert_array_equal(
+            loaded.predict_proba(X[["x0"]]), model.predict_proba(X[["x0"]])
+        )
         assert loaded.architecture_ == model.architecture_
 
 
-@pytest.mark.parametrize("search", [PEP(target_sparsity=0.95), EqualSize(2), MagnitudePruning(target_sparsity=0.5)])
+@pytest.mark.parametrize(
+    "search", [PEP(target_sparsity=0.95), EqualSize(2), MagnitudePruning(target_sparsity=0.5)]
+)
 def test_files_of_small_embeddings_are_small(tmp_path, search):
     X, y, _ = make_ctr(15_000, n_fields=6, cardinality=3000, random_state=0)
     options = OPTIONS | {"embedding_dim": 16, "batch_size": 1024}
@@ -359,12 +442,15 @@ def test_files_of_small_embeddings_are_small(tmp_path, search):
     vocabulary = sum(len("".join(c)) + 3 * len(c) + 4 for c in model.encoder_.categories_)
     assert max(size, len(pickle.dumps(model))) <= 1.05 * model.nbytes_["total"] + 2**16 + vocabulary
     rows = sum(model.encoder_.n_ids_)
-    assert 4 * rows * 17 > 2**19 and size < 0.75 * 4 * rows * 17  # of the whole table and the first-order term
+    # Of the whole table and the first-order term.
+    assert 4 * rows * 17 > 2**19 and size < 0.75 * 4 * rows * 17
 
 
 def test_files_are_small(tmp_path):
     X, y, _ = make_ctr(15_000, n_fields=6, cardinality=3000, random_state=0)
-    model = CTRClassifier(network=DeepFM(hidden_units=(512,)), max_epochs=1, random_state=0, device="cpu").fit(X, y)
+    model = CTRClassifier(
+        network=DeepFM(hidden_units=(512,)), max_epochs=1, random_state=0, device="cpu"
+    ).fit(X, y)
     save(model, tmp_path / "model")
     vocabulary = sum(len("".join(c)) + 3 * len(c) + 4 for c in model.encoder_.categories_)
     assert model.nbytes_["total"] > 2**20
@@ -404,8 +490,15 @@ class OwnEncoder(FieldEncoder):
 def test_objects_of_other_classes_are_named(clicks, tmp_path):
     X, y = clicks
     numbers = X[["f0"]]
-    with pytest.raises(TypeError, match=r"'cluster'.*KMeans.*Allowed are.*CTRClassifier.*StandardScaler"):
-        save(Pipeline([("s", StandardScaler()), ("cluster", KMeans(2, random_state=0))]).fit(numbers), tmp_path / "m")
+    with pytest.raises(
+        TypeError, match=r"'cluster'.*KMeans.*Allowed are.*CTRClassifier.*StandardScaler"
+    ):
+        save(
+            Pipeline([("s", StandardScaler()), ("cluster", KMeans(2, random_state=0))]).fit(
+                numbers
+            ),
+            tmp_path / "m",
+        )
     with pytest.raises(TypeError, match=r"CTRClassifier.network is OwnNetwork\(\)"):
         save(CTRClassifier(network=OwnNetwork(), **OPTIONS).fit(X, y), tmp_path / "m")
     with pytest.raises(TypeError, match="OwnEncoder"):
@@ -413,7 +506,10 @@ def test_objects_of_other_classes_are_named(clicks, tmp_path):
     with pytest.raises(TypeError, match="FunctionTransformer with a function"):
         save(make_pipeline(FunctionTransformer(np.log1p)).fit(numbers), tmp_path / "m")
     with pytest.raises(TypeError, match="memory"):
-        save(Pipeline([("s", StandardScaler())], memory=str(tmp_path / "cache")).fit(numbers), tmp_path / "m")
+        save(
+            Pipeline([("s", StandardScaler())], memory=str(tmp_path / "cache")).fit(numbers),
+            tmp_path / "m",
+        )
     scaler = StandardScaler().fit(numbers)
     scaler.note = lambda: 1
     with pytest.raises(TypeError, match="note"):
@@ -424,13 +520,18 @@ def test_objects_of_other_classes_are_named(clicks, tmp_path):
 
 
 def test_models_not_fitted(tmp_path):
-    for model in (CTRClassifier(), FieldEncoder(), make_pipeline(StandardScaler(), CTRClassifier())):
+    for model in (
+        CTRClassifier(),
+        FieldEncoder(),
+        make_pipeline(StandardScaler(), CTRClassifier()),
+    ):
         with pytest.raises(NotFittedError):
             save(model, tmp_path / "m")
 
 
 @pytest.mark.parametrize(
-    "change", [{"network": "fm"}, {"embedding_dim": 5}, {"search": None}, {"search": PEP()}, {"lr": 0.5}]
+    "change",
+    [{"network": "fm"}, {"embedding_dim": 5}, {"search": None}, {"search": PEP()}, {"lr": 0.5}],
 )
 def test_parameters_for_the_next_fit_do_not_matter(clicks, tmp_path, change):
     X, y = clicks
@@ -445,7 +546,10 @@ def test_parameters_for_the_next_fit_do_not_matter(clicks, tmp_path, change):
 def test_models_that_could_not_be_loaded_are_not_saved(clicks, tmp_path):
     X, y = clicks
     model = CTRClassifier(network=SMALL, **OPTIONS).fit(X, y)
-    for broken in (pickle.loads(pickle.dumps(model)).set_params(lr=-1), pickle.loads(pickle.dumps(model))):
+    for broken in (
+        pickle.loads(pickle.dumps(model)).set_params(lr=-1),
+        pickle.loads(pickle.dumps(model)),
+    ):
         if broken.lr is None:
             broken.net_.module_.linear = torch.nn.Linear(2, 3)
         with pytest.raises(ValueError, match="changed after fit"):
@@ -494,7 +598,10 @@ def test_other_versions(data):
         (b'{"arrays":[]}', "must hold"),
         (b"\xff\xfe", "not JSON"),
         (b'{"arrays":[["<f4",[1000000000000]]],"model":1}', "does not fit"),
-        (b'{"arrays":[["<f4",[4611686018427387903,4611686018427387903]]],"model":1}', "does not fit"),
+        (
+            b'{"arrays":[["<f4",[4611686018427387903,4611686018427387903]]],"model":1}',
+            "does not fit",
+        ),
         (b'{"arrays":[["|O",[1]]],"model":1}', "known dtype"),
         (b'{"arrays":[["<f4",[-1]]],"model":1}', "list of sizes"),
         (b'{"arrays":[],"model":1}', "no estimator"),
@@ -630,7 +737,9 @@ def test_arrays_that_do_not_fit(data):
             arrays[k] = np.concatenate([arrays[k], np.array([77], arrays[k].dtype)])
 
     def repeated(model, arrays):
-        arrays[field(model, "categories")["index"]][1] = arrays[field(model, "categories")["index"]][0]
+        arrays[field(model, "categories")["index"]][1] = arrays[
+            field(model, "categories")["index"]
+        ][0]
 
     def labels(model, arrays):
         k = state(model, "classes")["index"]
@@ -684,7 +793,9 @@ def swap(a):
 
 def renamed(old, new):
     def apply(model, arrays):
-        (pair,) = (p for p in state(model, "module", "weights")["items"] if p[0] == f"embedding.{old}")
+        (pair,) = (
+            p for p in state(model, "module", "weights")["items"] if p[0] == f"embedding.{old}"
+        )
         pair[0] = f"embedding.{new}"
 
     return apply
@@ -706,7 +817,10 @@ BROKEN = {
         (edit("module", "packed", value=dicts(interaction="dense")), "one of the forms"),
         (edit("architecture", "embedding_dim", value=13), "numeric_weight"),
         (edit("architecture", "embedding_dim", value=10**6), "embedding_dim must be at most"),
-        (edit("architecture", "embedding", value=dicts(method="EqualSize", params=dicts())), "one of the forms"),
+        (
+            edit("architecture", "embedding", value=dicts(method="EqualSize", params=dicts())),
+            "one of the forms",
+        ),
     ],
     "columns": [
         (array("position", put((0, 4), 5)), "'position'"),
@@ -775,7 +889,11 @@ BROKEN = {
 @pytest.mark.parametrize("form", sorted(FORMS))
 def test_contradictions_in_packed_tables(pruned_files, form):
     data = pruned_files[form]
-    swapped = [(edit("module", "packed", value=dicts(embedding=f)), "needs the arrays") for f in FORMS if f != form]
+    swapped = [
+        (edit("module", "packed", value=dicts(embedding=f)), "needs the arrays")
+        for f in FORMS
+        if f != form
+    ]
     rows = BROKEN["rows"] if form in ("sparse", "bits") else []
     changes = [*BROKEN["every"], *swapped, *rows, *BROKEN.get(form, [])]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -790,7 +908,9 @@ def test_a_packed_table_knows_its_mask_better_than_the_architecture(visits, prun
     X = visits[0]
     other = pruned["bits"].architecture_["embedding"]["mask"]
     text = dicts(shape=other["shape"], bits=other["bits"])
-    loaded = _loads(forged(pruned_files["sparse"], edit("architecture", "embedding", "mask", value=text)))
+    loaded = _loads(
+        forged(pruned_files["sparse"], edit("architecture", "embedding", "mask", value=text))
+    )
     np.testing.assert_array_equal(loaded.predict_proba(X), pruned["sparse"].predict_proba(X))
     assert loaded.architecture_ == pruned["sparse"].architecture_
 
@@ -850,7 +970,10 @@ def test_pickles_are_refused_unread(data, tmp_path):
     joblib.dump(Payload(trace), tmp_path / "joblib")
     torch.save({"a": Payload(trace)}, tmp_path / "torch")
     np.save(tmp_path / "numpy.npy", np.array([Payload(trace)], dtype=object), allow_pickle=True)
-    files = [hostile, *((tmp_path / name).read_bytes() for name in ("joblib", "torch", "numpy.npy"))]
+    files = [
+        hostile,
+        *((tmp_path / name).read_bytes() for name in ("joblib", "torch", "numpy.npy")),
+    ]
     for content in [*files, data[:52] + hostile, data + hostile]:
         with pytest.raises(ModelFileError):
             _loads(content)
@@ -863,7 +986,13 @@ def test_loading_never_comes_near_pickle(data, clicks, monkeypatch):
     def forbidden(*args, **kwargs):
         raise AssertionError("pickle was used")
 
-    for module, name in [(pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (joblib, "load"), (torch, "load")]:
+    for module, name in [
+        (pickle, "load"),
+        (pickle, "loads"),
+        (pickle, "Unpickler"),
+        (joblib, "load"),
+        (torch, "load"),
+    ]:
         monkeypatch.setattr(module, name, forbidden)
     monkeypatch.setattr(np, "load", forbidden)
     monkeypatch.setattr("builtins.eval", forbidden)
@@ -879,10 +1008,21 @@ def test_the_source_imports_no_unpickler():
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names.add(node.module.split(".")[0])
             elif isinstance(node, ast.Call):
-                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                called = (
+                    node.func.attr
+                    if isinstance(node.func, ast.Attribute)
+                    else getattr(node.func, "id", "")
+                )
                 assert called not in {"exec", "__import__"} and ast.unparse(node.func) != "eval"
                 assert not (called == "load" and ast.unparse(node.func) not in {"json.load"})
-    assert "hashlib" in names and not names & {"pickle", "cloudpickle", "dill", "marshal", "shelve", "runpy"}
+    assert "hashlib" in names and not names & {
+        "pickle",
+        "cloudpickle",
+        "dill",
+        "marshal",
+        "shelve",
+        "runpy",
+    }
 
 
 def test_headers_are_plain_json(data):

@@ -17,7 +17,14 @@ from sklearn_autorec.serving._save import _loads
 @pytest.fixture(scope="module")
 def clicks():
     X, y, _ = make_ctr(
-        2000, n_fields=4, cardinality=6, pairs=[(0, 1)], n_numeric=1, n_sequences=1, missing_rate=0.05, random_state=0
+        2000,
+        n_fields=4,
+        cardinality=6,
+        pairs=[(0, 1)],
+        n_numeric=1,
+        n_sequences=1,
+        missing_rate=0.05,
+        random_state=0,
     )
     return X, y
 
@@ -27,7 +34,9 @@ def clicks():
     [
         TargetStatistics(random_state=0),
         TargetStatistics(["x0"], [("f0", "x0")], append=True, order="f3"),
-        TargetStatistics(crosses=AutoCross(random_state=0), append=False, method="folds", random_state=0),
+        TargetStatistics(
+            crosses=AutoCross(random_state=0), append=False, method="folds", random_state=0
+        ),
         TargetStatistics(crosses=None, append=False, counts=False),
     ],
     ids=["default", "order", "autocross", "alone"],
@@ -52,13 +61,20 @@ def test_transformers(clicks, tmp_path, statistics, target):
 
 def test_pipelines_and_arrays(clicks, tmp_path):
     X, y = clicks
-    model = make_pipeline(TargetStatistics(random_state=0), LogisticRegression(max_iter=1000)).fit(X, y)
+    model = make_pipeline(TargetStatistics(random_state=0), LogisticRegression(max_iter=1000)).fit(
+        X, y
+    )
     save(model, tmp_path / "model")
     np.testing.assert_array_equal(load(tmp_path / "model").predict_proba(X), model.predict_proba(X))
-    wide = np.random.default_rng(0).permuted(np.tile(np.arange(9000)[:, None], 5), axis=0)  # hashed combinations
-    statistics = TargetStatistics(crosses=[(0, 1, 2, 3, 4)], append=False).fit(wide, np.arange(9000) % 2)
+    # Hashed combinations.
+    wide = np.random.default_rng(0).permuted(np.tile(np.arange(9000)[:, None], 5), axis=0)
+    statistics = TargetStatistics(crosses=[(0, 1, 2, 3, 4)], append=False).fit(
+        wide, np.arange(9000) % 2
+    )
     save(statistics, tmp_path / "model")
-    np.testing.assert_array_equal(load(tmp_path / "model").transform(wide), statistics.transform(wide))
+    np.testing.assert_array_equal(
+        load(tmp_path / "model").transform(wide), statistics.transform(wide)
+    )
     with pytest.raises(ValueError, match="not fitted"):
         save(TargetStatistics(), tmp_path / "model")
 

@@ -268,7 +268,11 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
         self._names = names
-        self.field_names_ = [f"x{i}" for i in range(len(columns))] if names is None else [str(name) for name in names]
+        self.field_names_ = (
+            [f"x{i}" for i in range(len(columns))]
+            if names is None
+            else [str(name) for name in names]
+        )
         self._bins = resolve_bins(self.n_bins, names, self.field_names_)
         y = check_y(y, self)
         check_consistent_length(columns[0], y)
@@ -290,38 +294,54 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
         validate_parameters(self)
         unknown = [p for p in self.paradigms if p not in PARADIGMS]
         if unknown or not len(self.paradigms) or len(set(self.paradigms)) < len(self.paradigms):
-            raise ValueError(f"paradigms must be some of {list(PARADIGMS)}, each once, got {self.paradigms!r}.")
-        if self.estimator is not None and not (is_classifier(self.estimator) or is_regressor(self.estimator)):
-            raise ValueError(f"estimator must be a classifier or a regressor, got {self.estimator!r:.200}.")
+            raise ValueError(
+                f"paradigms must be some of {list(PARADIGMS)}, each once, got {self.paradigms!r}."
+            )
+        if self.estimator is not None and not (
+            is_classifier(self.estimator) or is_regressor(self.estimator)
+        ):
+            raise ValueError(
+                f"estimator must be a classifier or a regressor, got {self.estimator!r:.200}."
+            )
 
     def _encode(self, X, positions):
         """Encoder, encoded table, edges of bins, ids and their numbers by position."""
         encoder = checked_encoder(self.encoder)
         table = encoder.fit_encode(select(X, positions, self._names, self.n_features_in_))
         edges = column_edges(encoder, positions, self._bins)
-        ids, sizes = column_ids(table, encoder, positions, edges), column_sizes(encoder, positions, edges)
+        ids, sizes = (
+            column_ids(table, encoder, positions, edges),
+            column_sizes(encoder, positions, edges),
+        )
         return encoder, table, edges, ids, sizes
 
     def _search(self, X, y, targets, classification, classes, rng, deadline):
         """The selected features; sets what the search is remembered by."""
         encoder, table, _, ids, sizes = self._encode(X, list(range(self.n_features_in_)))
         if len(y) > self.max_rows:
-            rows = np.flatnonzero(random_folds(y, -(-len(y) // self.max_rows), rng, classification) == 0)
+            rows = np.flatnonzero(
+                random_folds(y, -(-len(y) // self.max_rows), rng, classification) == 0
+            )
             table, y, targets = table.take(rows), y[rows], targets[rows]
             ids = {i: column[rows] for i, column in ids.items()}
         fields = [group[0] for group in distinct_groups(ids)]
         ids = {i: ids[i] for i in fields}
         search = PairSearch(self, classification, rng, deadline)
         numbers = numbers_of(table, encoder, fields)
-        selected = search.run(ids, sizes, set(fields) - {i for _, i in binned_columns(encoder)}, numbers, y, targets)
+        selected = search.run(
+            ids, sizes, set(fields) - {i for _, i in binned_columns(encoder)}, numbers, y, targets
+        )
         labels = self.field_names_
         self.n_bins_ = {labels[i]: self._bins[i] for _, i in binned_columns(encoder)}
-        self.pair_scores_ = {tuple(labels[i] for i in pair): score for pair, score in search.strengths.items()}
+        self.pair_scores_ = {
+            tuple(labels[i] for i in pair): score for pair, score in search.strengths.items()
+        }
         self.pairs_ = list(self.pair_scores_)[: self.n_pairs]
         self.stage_counts_, self.base_score_ = search.counts, search.base_score
         self.scores_ = np.array(search.gains, dtype=np.float64)
         self.search_history_ = [
-            record | {"features": [name for f in record["features"] for name in f.names(labels, classes)]}
+            record
+            | {"features": [name for f in record["features"] for name in f.names(labels, classes)]}
             for record in search.history
         ]
         self._name(selected, classes)
@@ -336,7 +356,9 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
             if feature.kind == "mean" and "concat" in self.paradigms:
                 ids.append(SEPARATOR.join(labels[i] for i in feature.columns))
         self.features_ = [*names, *ids]
-        self.crosses_ = list(dict.fromkeys(tuple(labels[i] for i in sorted(f.columns)) for f in selected))
+        self.crosses_ = list(
+            dict.fromkeys(tuple(labels[i] for i in sorted(f.columns)) for f in selected)
+        )
         refuse_new_names(labels if self.append else [], self.features_, "feature")
 
     @reads_once
@@ -368,7 +390,9 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
             if statistic.feature.kind != "mean" or "target" in self.paradigms:
                 numbers += list(block.T)
             if statistic.feature.kind == "mean" and "concat" in self.paradigms:
-                crosses.append(statistic.combinations.ids([ids[i] for i in statistic.feature.columns]))
+                crosses.append(
+                    statistic.combinations.ids([ids[i] for i in statistic.feature.columns])
+                )
         return [*numbers, *crosses]
 
     def _output(self, X, columns):
@@ -378,7 +402,9 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
             return pd.concat([X, frame], axis=1) if self.append else frame
         if hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__"):
             return append_columns(X, new, self.append)
-        return append_to_array(X if self.append else np.empty((len(X), 0)), *(column[:, None] for column in columns))
+        return append_to_array(
+            X if self.append else np.empty((len(X), 0)), *(column[:, None] for column in columns)
+        )
 
     @reads_once
     def get_feature_names_out(self, input_features=None):

@@ -52,7 +52,10 @@ class Split:
         parts = [self._make(feature) for feature in self.data.single]
         train, test = (
             np.hstack([self.data.numbers[rows], *part])
-            for rows, part in ((self.train, [p[0] for p in parts]), (self.test, [p[1] for p in parts]))
+            for rows, part in (
+                (self.train, [p[0] for p in parts]),
+                (self.test, [p[1] for p in parts]),
+            )
         )
         return train, test
 
@@ -117,7 +120,13 @@ class Cascade:
         scoring = self.options.scoring
         if scoring == "auto":
             probabilistic = classification and hasattr(estimator, "predict_proba")
-            scoring = log_likelihood if probabilistic else None if classification else "neg_mean_squared_error"
+            scoring = (
+                log_likelihood
+                if probabilistic
+                else None
+                if classification
+                else "neg_mean_squared_error"
+            )
         self.scorer = check_scoring(estimator, scoring)
         self.counts, self.history, self.base_score = {}, [], math.nan
 
@@ -204,7 +213,15 @@ class Cascade:
             new = self.score([*taken, *block])
             gain = new - score
             good = gain > 0 and gain >= least
-            self.history.append({"features": block, "score": new, "gain": gain, "min_gain": least, "taken": bool(good)})
+            self.history.append(
+                {
+                    "features": block,
+                    "score": new,
+                    "gain": gain,
+                    "min_gain": least,
+                    "taken": bool(good),
+                }
+            )
             failures = 0 if good else failures + 1
             if good:
                 taken += block
@@ -222,7 +239,9 @@ class Cascade:
                 return None
             # A candidate whose rows are shuffled has its distribution and is of no use.
             feature = features[k % len(features)]
-            gains.append(self.score([], shuffled=(feature, self.rng.randint(2**31 - 1))) - self.base_score)
+            gains.append(
+                self.score([], shuffled=(feature, self.rng.randint(2**31 - 1))) - self.base_score
+            )
         spread = np.std(gains, ddof=1) * math.sqrt(1 + 1 / N_NULL)
         quantile = student.isf(ALPHA / len(features), N_NULL - 1)
         return float(max(np.mean(gains), 0) + quantile * spread)
@@ -264,5 +283,7 @@ def importances(model, n_columns):
     if found is None and hasattr(model, "coef_"):
         found = np.abs(model.coef_).reshape(-1, n_columns).mean(0)
     if found is None:
-        raise ValueError(f"selector must have feature_importances_ or coef_ once fitted, got {model!r:.200}.")
+        raise ValueError(
+            f"selector must have feature_importances_ or coef_ once fitted, got {model!r:.200}."
+        )
     return np.asarray(found)

@@ -133,7 +133,9 @@ class Statistic:
             return self.values[groups]
         out = np.empty((len(groups), targets.shape[1]))
         n_folds = int(folds.max()) + 1
-        counts, sums, squares = self._sums(groups * n_folds + folds, targets, len(self.values) * n_folds)
+        counts, sums, squares = self._sums(
+            groups * n_folds + folds, targets, len(self.values) * n_folds
+        )
         counts = counts.reshape(-1, n_folds)
         sums, squares = (a.reshape(-1, n_folds, targets.shape[1]) for a in (sums, squares))
         all_counts, all_sums, all_squares = counts.sum(1), sums.sum(1), squares.sum(1)
@@ -142,13 +144,18 @@ class Statistic:
             if not len(rows):
                 continue
             means = group_means(
-                all_counts - counts[:, fold], all_sums - sums[:, fold], all_squares - squares[:, fold], self.smoothing
+                all_counts - counts[:, fold],
+                all_sums - sums[:, fold],
+                all_squares - squares[:, fold],
+                self.smoothing,
             )
             out[rows] = means[groups[rows]]
         return out
 
     def _columns(self, ids):
-        columns = self.feature.columns[:1] if self.feature.kind == "nunique" else self.feature.columns
+        columns = (
+            self.feature.columns[:1] if self.feature.kind == "nunique" else self.feature.columns
+        )
         return [ids[i] for i in columns]
 
     def _sums(self, groups, targets, n_groups):

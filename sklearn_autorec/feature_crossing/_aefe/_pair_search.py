@@ -43,7 +43,12 @@ class PairSearch:
     """
 
     def __init__(self, options, classification, rng, deadline):
-        self.options, self.classification, self.rng, self.deadline = options, classification, rng, deadline
+        self.options, self.classification, self.rng, self.deadline = (
+            options,
+            classification,
+            rng,
+            deadline,
+        )
         self.strengths, self.gains, self.history, self.base_score = {}, [], [], math.nan
         self.counts = dict.fromkeys(("pairs", "constructed", "filter", "embedded", "wrapper"), 0)
 
@@ -64,12 +69,16 @@ class PairSearch:
         self._rank(ids, targets)
         pairs = list(self.strengths)[: self.options.n_pairs]
         self.counts["pairs"] = len(pairs)
-        candidates = [feature for pair in pairs for feature in features_of(pair, self.options.paradigms)]
+        candidates = [
+            feature for pair in pairs for feature in features_of(pair, self.options.paradigms)
+        ]
         if not candidates or not self.options.max_features:
             return []
         single = [Feature("mean", (i,)) for i in sorted(categorical)]
         data = Data(ids, sizes, single, numbers, y, targets, self.options)
-        cascade = Cascade(data, self._splits(y), self._estimator(), self.classification, self.rng, self.deadline)
+        cascade = Cascade(
+            data, self._splits(y), self._estimator(), self.classification, self.rng, self.deadline
+        )
         selected, self.gains = cascade.run(candidates)
         self.counts |= cascade.counts
         self.base_score, self.history = cascade.base_score, cascade.history
@@ -91,27 +100,37 @@ class PairSearch:
             seed=self.rng.randint(2**31 - 1),
             within=lambda: time.monotonic() < self.deadline,
         )
-        every = sorted(itertools.combinations(range(len(fields)), 2), key=lambda pair: -strengths[pair])
+        every = sorted(
+            itertools.combinations(range(len(fields)), 2), key=lambda pair: -strengths[pair]
+        )
         self.strengths = {(fields[a], fields[b]): float(strengths[a, b]) for a, b in every}
 
     def _estimator(self):
         if self.options.estimator is not None:
             return self.options.estimator
-        return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000) if self.classification else Ridge())
+        return make_pipeline(
+            StandardScaler(), LogisticRegression(max_iter=1000) if self.classification else Ridge()
+        )
 
     def _splits(self, y):
         """Training and test rows of each fold of the wrapper."""
         cv = self.options.cv
         if not isinstance(cv, Integral):
-            return list(check_cv(cv, y, classifier=self.classification).split(np.zeros((len(y), 1)), y))
+            return list(
+                check_cv(cv, y, classifier=self.classification).split(np.zeros((len(y), 1)), y)
+            )
         folds = random_folds(y, min(cv, len(y)), self.rng, self.classification)
-        return [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(folds.max() + 1)]
+        return [
+            (np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(folds.max() + 1)
+        ]
 
 
 def read_targets(y, options):
     """Whether they are classes, the classes if there are more than two, and float64 (n_rows, n_means)."""
     kind = type_of_target(y, input_name="y")
-    classification = kind != "continuous" if options.estimator is None else is_classifier(options.estimator)
+    classification = (
+        kind != "continuous" if options.estimator is None else is_classifier(options.estimator)
+    )
     if not classification:
         if len(y) < 2:
             raise ValueError(f"AEFE needs two rows or more, got n_samples = {len(y)}.")

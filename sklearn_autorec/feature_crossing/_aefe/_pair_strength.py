@@ -12,7 +12,9 @@ LR = 0.01
 BATCH_SIZE = 256
 STEPS = 300  # of an epoch at most; larger tables have larger batches
 STD = 0.1  # of initial factors: with much less, products start too flat to learn
-L2 = 0.02  # on the squared norms of the factors of a row: what one value of many cannot pay for stays near zero
+# On the squared norms of the factors of a row: what one value of many cannot pay for stays near
+# zero.
+L2 = 0.02
 PATIENCE = 2
 PART_OF_VALIDATION = 5
 ROWS_OF_STRENGTH = 20_000
@@ -84,7 +86,9 @@ def fit_machine(ids, n_ids, targets, logistic, n_factors, max_epochs, seed, with
                 (loss_of(logits, y[rows]) + L2 * norm).backward()
             optimizer.step()
         with torch.no_grad():
-            loss = float(sum(loss_of(model(x[r])[0], y[r], reduction="sum") for r in valid.split(4096)))
+            loss = float(
+                sum(loss_of(model(x[r])[0], y[r], reduction="sum") for r in valid.split(4096))
+            )
         if loss < best:
             best, wait, kept = loss, 0, model.factors.detach().clone()
         else:

@@ -236,7 +236,9 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
         validate_data(self, X, reset=True, skip_check_array=True)
         target, logistic = self._target(y)
         check_consistent_length(columns[0], target)
-        rows, folds = split_rows(target, logistic, self.n_folds, self.validation_fraction, self.random_state)
+        rows, folds = split_rows(
+            target, logistic, self.n_folds, self.validation_fraction, self.random_state
+        )
         n_train, y, unit = folds[0].start, target[rows], 1.0
         if not logistic:  # what steps and tolerances are made for
             unit = float(y[:n_train].var()) or 1.0
@@ -246,23 +248,31 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
         table = encoder.fit_encode(X)
         labels, positions = encoder._schema.column_labels, list(range(len(columns)))
         bins, edges = best_bins(table, encoder, granularities, y, rows, n_train, logistic, self.l2)
-        ids = {i: column[rows] for i, column in sorted(column_ids(table, encoder, positions, edges).items())}
+        ids = {
+            i: column[rows]
+            for i, column in sorted(column_ids(table, encoder, positions, edges).items())
+        }
         # A constant column makes every cross equal to its other part.
         varying = {i: column for i, column in ids.items() if (column[:n_train] != column[0]).any()}
         del table
         deadline = math.inf if self.time_limit is None else began + self.time_limit
         sizes = column_sizes(encoder, positions, edges)
-        search = CrossSearch(varying, {i: sizes[i] for i in varying}, y, folds, self, logistic, unit, deadline)
+        search = CrossSearch(
+            varying, {i: sizes[i] for i in varying}, y, folds, self, logistic, unit, deadline
+        )
         best, self.base_score_ = search.run()
         self.field_names_ = list(labels)
         self.n_bins_ = {labels[i]: n_bins for i, n_bins in bins.items()}
         self.crosses_ = [tuple(labels[i] for i in cross) for cross in best.crosses]
         self.scores_ = np.array(best.gains, dtype=np.float64)
         named = [*(labels[i] for i in varying), *map(SEPARATOR.join, self.crosses_)]
-        spreads = np.sqrt(np.mean(np.square([model.spreads() for model in best.models]), axis=0)).tolist()
+        spreads = np.sqrt(
+            np.mean(np.square([model.spreads() for model in best.models]), axis=0)
+        ).tolist()
         self.scales_ = {labels[i]: 0.0 for i in ids} | dict(zip(named, spreads, strict=True))
         self.search_history_ = [
-            {**record, "cross": cross} for record, cross in zip(best.records, self.crosses_, strict=True)
+            {**record, "cross": cross}
+            for record, cross in zip(best.records, self.crosses_, strict=True)
         ]
         self.crosser_ = FieldCrosser(
             [tuple(i if names is None else names[i] for i in cross) for cross in best.crosses],
@@ -297,9 +307,13 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
 
     def _granularities(self):
         found = [self.n_bins] if isinstance(self.n_bins, Integral) else list(self.n_bins)
-        ok = found and all(isinstance(n, Integral) and not isinstance(n, bool) and 1 <= n <= 2**20 for n in found)
+        ok = found and all(
+            isinstance(n, Integral) and not isinstance(n, bool) and 1 <= n <= 2**20 for n in found
+        )
         if not ok:
-            raise ValueError(f"n_bins must be one or more ints in [1, {2**20}], got {self.n_bins!r}.")
+            raise ValueError(
+                f"n_bins must be one or more ints in [1, {2**20}], got {self.n_bins!r}."
+            )
         return sorted(found)
 
     def __sklearn_tags__(self):
@@ -308,5 +322,6 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
         tags.input_tags.categorical = True
         tags.input_tags.string = True
         tags.target_tags.required = True
-        tags.classifier_tags = ClassifierTags(multi_class=False)  # of y, which decides what is searched
+        # Of y, which decides what is searched.
+        tags.classifier_tags = ClassifierTags(multi_class=False)
         return tags

@@ -131,8 +131,12 @@ class CrossSearch:
         How often each row counts.
     """
 
-    def __init__(self, fields, sizes, y, folds, options, logistic, unit=1.0, deadline=math.inf, weight=None):
-        self.pool = Pool({(i,): ids for i, ids in fields.items()}, {(i,): size for i, size in sizes.items()})
+    def __init__(
+        self, fields, sizes, y, folds, options, logistic, unit=1.0, deadline=math.inf, weight=None
+    ):
+        self.pool = Pool(
+            {(i,): ids for i, ids in fields.items()}, {(i,): size for i, size in sizes.items()}
+        )
         self.y, self.folds, self.options, self.logistic = y, folds, options, logistic
         self.unit, self.deadline, self.weight = unit, deadline, weight
 
@@ -150,7 +154,9 @@ class CrossSearch:
         for fold in self.folds:
             n_train = len(self.y) - (fold.stop - fold.start)
             weight = None if self.weight is None else fold.arranged(self.weight)
-            model = AdditiveModel(fold.arranged(self.y), n_train, self.logistic, self.options.l2, weight)
+            model = AdditiveModel(
+                fold.arranged(self.y), n_train, self.logistic, self.options.l2, weight
+            )
             for ids, size in self._first_fields():
                 model = model.extended(fold.arranged(ids), size)
             models.append(model.fit(within=self.in_time))
@@ -176,7 +182,9 @@ class CrossSearch:
         return float(np.average(np.concatenate(found), weights=weight))
 
     def _held_out_weight(self, models):
-        return None if self.weight is None else np.concatenate([m.weight[m.n_train :] for m in models])
+        return (
+            None if self.weight is None else np.concatenate([m.weight[m.n_train :] for m in models])
+        )
 
     def _expand(self, beam):
         """Children of the states in the beam, the best ``beam_width`` of them."""
@@ -187,14 +195,20 @@ class CrossSearch:
             if not candidates:
                 continue
             passed, rounds = self._halve(state, candidates)
-            record = {"n_candidates": len(candidates), "rounds": rounds, "seconds": time.perf_counter() - began}
+            record = {
+                "n_candidates": len(candidates),
+                "rounds": rounds,
+                "seconds": time.perf_counter() - began,
+            }
             for scored in sorted(passed, key=lambda s: -s.gain)[: self.options.beam_width]:
                 crosses = frozenset([*state.crosses, scored.cross])
                 expected = state.score + scored.gain
                 if crosses not in proposals or expected > proposals[crosses][0]:
                     proposals[crosses] = expected, state, scored, {**record, "t": scored.t}
         children = []
-        for _, state, scored, record in sorted(proposals.values(), key=lambda p: -p[0])[: self.options.beam_width]:
+        for _, state, scored, record in sorted(proposals.values(), key=lambda p: -p[0])[
+            : self.options.beam_width
+        ]:
             if not self.in_time():
                 break
             child = self._child(state, scored, record)
@@ -225,7 +239,12 @@ class CrossSearch:
         score = self.score(models)
         seconds = record["seconds"] + time.perf_counter() - began
         step = len(state.crosses) + 1
-        record = {"epoch": step, "cross": scored.cross, "score": score, "gain": score - state.score} | record
+        record = {
+            "epoch": step,
+            "cross": scored.cross,
+            "score": score,
+            "gain": score - state.score,
+        } | record
         return State(
             models,
             score,
@@ -250,7 +269,8 @@ class CrossSearch:
             n_blocks = min(n_blocks, 2 ** int(math.log2(max(n_train / FIRST_ROWS, 1))))
         rows = max(n_train // n_blocks, 1)
         starts = [
-            derivatives(m.y[: m.n_train], m.eta[: m.n_train], self.logistic, m.train_weight) for m in state.models
+            derivatives(m.y[: m.n_train], m.eta[: m.n_train], self.logistic, m.train_weight)
+            for m in state.models
         ]
         rounds, tested = [], set()
         while True:
@@ -315,7 +335,9 @@ class CrossSearch:
         """A candidate, from targets, logits without and logits with it of the held-out rows of each fold, and all their weights."""
         if all((before == after).all() for _, before, after in found):
             return Scored(cross)
-        losses = np.concatenate([row_loss(y, b, self.logistic) - row_loss(y, a, self.logistic) for y, b, a in found])
+        losses = np.concatenate(
+            [row_loss(y, b, self.logistic) - row_loss(y, a, self.logistic) for y, b, a in found]
+        )
         if weight is None:
             mean, error = float(losses.mean()), float(losses.std()) / math.sqrt(len(losses))
         else:
@@ -324,5 +346,9 @@ class CrossSearch:
             error = float(np.sqrt(np.square(weight * (losses - mean)).sum())) / float(weight.sum())
         gain = self.unit * mean
         if self.options.scoring == "roc_auc":
-            gain = float(np.mean([(self._row_scores(y, a) - self._row_scores(y, b)).mean() for y, b, a in found]))
+            gain = float(
+                np.mean(
+                    [(self._row_scores(y, a) - self._row_scores(y, b)).mean() for y, b, a in found]
+                )
+            )
         return Scored(cross, gain, mean / max(error, TINY))

@@ -61,7 +61,10 @@ def penalty(gradient, curvature, l2):
     variance = 1.0
     for _ in range(SCORING_STEPS):
         share = np.square(1 / (1 + variance * curvature))
-        before, variance = variance, max(float((share * excess).sum()) / max(float((share * squares).sum()), TINY), 0.0)
+        before, variance = (
+            variance,
+            max(float((share * excess).sum()) / max(float((share * squares).sum()), TINY), 0.0),
+        )
         if abs(variance - before) <= 0.02 * before:
             break
     return 1 / variance if variance > TINY else np.inf
@@ -99,7 +102,11 @@ def fit_field(ids, size, y, eta, logistic, l2="auto", n_steps=1, start=None, wei
     """
     weights = np.zeros(size)
     for k in range(n_steps):
-        g, h = start if k == 0 and start is not None else derivatives(y, eta + weights[ids], logistic, weight)
+        g, h = (
+            start
+            if k == 0 and start is not None
+            else derivatives(y, eta + weights[ids], logistic, weight)
+        )
         gradient, curvature = np.bincount(ids, g, size), np.bincount(ids, h, size)
         if k == 0:
             l2 = penalty(gradient, curvature, l2)
@@ -190,12 +197,17 @@ class AdditiveModel:
     def _update(self, j, sweep):
         ids, weights = self.fields[j], self.weights[j]
         train = ids[: self.n_train]
-        g, h = derivatives(self.y[: self.n_train], self.eta[: self.n_train], self.logistic, self.train_weight)
+        g, h = derivatives(
+            self.y[: self.n_train], self.eta[: self.n_train], self.logistic, self.train_weight
+        )
         bag = ids.ndim == 2
         if bag:
             gradient, curvature, bound = _bag_sums(train, g, h, len(weights))
         else:
-            gradient, curvature = np.bincount(train, g, len(weights)), np.bincount(train, h, len(weights))
+            gradient, curvature = (
+                np.bincount(train, g, len(weights)),
+                np.bincount(train, h, len(weights)),
+            )
             bound = curvature
         if sweep < ESTIMATED_SWEEPS or not self.penalties[j] >= 0:
             # Gradients as they would be with the weights of this field at zero.
@@ -210,7 +222,9 @@ class AdditiveModel:
         if step.any():
             weights = weights + step
             # What all weights have in common belongs to the intercept, which is not penalised; ``eta`` stays as it is.
-            self.weights[j] = weights if bag else weights - weights.mean() * (self.penalties[j] != np.inf)
+            self.weights[j] = (
+                weights if bag else weights - weights.mean() * (self.penalties[j] != np.inf)
+            )
             self.eta += step[ids].sum(1) if bag else step[ids]
 
 

@@ -67,7 +67,9 @@ def best_bins(table, encoder, granularities, y, rows, n_train, logistic, l2):
         Numbers of bins and edges of the bins, by position.
     """
     positions = list(range(encoder.n_features_in_))
-    options = [column_edges(encoder, positions, [n_bins] * len(positions)) for n_bins in granularities]
+    options = [
+        column_edges(encoder, positions, [n_bins] * len(positions)) for n_bins in granularities
+    ]
     bins, edges, m = {}, {}, len(encoder.numeric_)
     for j, i in binned_columns(encoder):
         scores, missing = table.numeric[rows, j], table.numeric[rows, m + j] > 0

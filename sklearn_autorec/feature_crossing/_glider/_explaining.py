@@ -39,7 +39,9 @@ def strengths_of(estimator, table, source, seed, groups, n_masks, detector, max_
     n = len(source)
     masks = random_masks(n, n_masks, len(groups), rng)
     # Of equal masks of a row only one is asked for.
-    keys = np.column_stack([np.repeat(np.arange(n), n_masks), np.packbits(masks, axis=-1).reshape(n * n_masks, -1)])
+    keys = np.column_stack(
+        [np.repeat(np.arange(n), n_masks), np.packbits(masks, axis=-1).reshape(n * n_masks, -1)]
+    )
     _, first, back = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     back = back.ravel()
     row = keys[first, 0]
@@ -61,6 +63,8 @@ def answers_of(estimator, X, own):
         return np.asarray(estimator.predict(X), dtype=np.float64).reshape(len(X))
     p = np.asarray(estimator.predict_proba(X), dtype=np.float64)
     if p.ndim != 2 or p.shape[1] < 2:
-        raise ValueError(f"estimator must tell two classes or more apart, got probabilities of shape {p.shape}.")
+        raise ValueError(
+            f"estimator must tell two classes or more apart, got probabilities of shape {p.shape}."
+        )
     label = np.ones(len(X), np.int64) if p.shape[1] == 2 else p[own].argmax(1)
     return logit(np.clip(p[np.arange(len(X)), label], LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))

@@ -5,7 +5,14 @@ from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone, is_classifier, is_regressor
+from sklearn.base import (
+    BaseEstimator,
+    MetaEstimatorMixin,
+    TransformerMixin,
+    clone,
+    is_classifier,
+    is_regressor,
+)
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
@@ -15,13 +22,21 @@ from ...utils._sklearn import HasMethods, Interval, StrOptions, check_y, validat
 from ...utils._state import all_or_nothing
 from .._crosser import FieldCrosser
 from .._distinct import distinct_groups
-from .._reading import DefaultEncoder, binned_columns, checked_encoder, column_edges, column_ids, resolve_bins
+from .._reading import (
+    DefaultEncoder,
+    binned_columns,
+    checked_encoder,
+    column_edges,
+    column_ids,
+    resolve_bins,
+)
 from .._threads import one_thread
 from ._explaining import strengths_of
 from ._nid import GRADIENT_NID, NID
 from ._perturbing import GONE, as_pandas_or_array, take_rows, typical_rows
 
-INSTANCES_PER_JOB = 16  # nets trained side by side; what a job gets does not depend on n_jobs, nor does the result
+# Nets trained side by side; what a job gets does not depend on n_jobs, nor does the result.
+INSTANCES_PER_JOB = 16
 
 
 class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator):
@@ -238,7 +253,11 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
         self._check_parameters()
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
-        labels = [f"x{i}" for i in range(len(columns))] if names is None else [str(name) for name in names]
+        labels = (
+            [f"x{i}" for i in range(len(columns))]
+            if names is None
+            else [str(name) for name in names]
+        )
         self.field_names_ = labels
         table = as_pandas_or_array(X)
         rng = check_random_state(self.random_state)
@@ -259,7 +278,10 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
         found = self._explain(table, rows[: self.n_instances], groups, rng)
         self._rank(found, [labels[group[0]] for group in groups])
         self.crosser_ = FieldCrosser(
-            [tuple((names or range(len(labels)))[labels.index(name)] for name in cross) for cross in self.crosses_],
+            [
+                tuple((names or range(len(labels)))[labels.index(name)] for name in cross)
+                for cross in self.crosses_
+            ],
             min_count=self.min_count,
             max_ids=self.max_ids,
             n_bins=self.n_bins,
@@ -272,18 +294,26 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
     def _check_parameters(self):
         validate_parameters(self)
         if not is_regressor(self.estimator) and not hasattr(self.estimator, "predict_proba"):
-            raise ValueError(f"estimator must have predict_proba or be a regressor, got {self.estimator!r:.200}.")
+            raise ValueError(
+                f"estimator must have predict_proba or be a regressor, got {self.estimator!r:.200}."
+            )
         if self.detector == "gradient_nid" and self.max_order > 2:
             raise ValueError(
                 f'max_order must be 2 with detector="gradient_nid", which finds pairs, got {self.max_order!r}.'
             )
-        if not self.hidden_units or not all(isinstance(n, Integral) and n > 0 for n in self.hidden_units):
-            raise ValueError(f"hidden_units must hold one or more ints above 0, got {self.hidden_units!r}.")
+        if not self.hidden_units or not all(
+            isinstance(n, Integral) and n > 0 for n in self.hidden_units
+        ):
+            raise ValueError(
+                f"hidden_units must hold one or more ints above 0, got {self.hidden_units!r}."
+            )
 
     def _split(self, y, rng):
         """Rows to fit the estimator on, with one of each class at least, and the others, both in random order."""
         if len(y) < 2:
-            raise ValueError(f"GLIDER needs two rows, one of them to explain, got n_samples = {len(y)}.")
+            raise ValueError(
+                f"GLIDER needs two rows, one of them to explain, got n_samples = {len(y)}."
+            )
         order = rng.permutation(len(y))
         if is_classifier(self.estimator):
             classes, first = np.unique(y[order], return_index=True)
@@ -320,7 +350,13 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
         with one_thread():
             found = Parallel(n_jobs=self.n_jobs)(
                 delayed(strengths_of)(
-                    self.estimator_, *job, groups, self.n_perturbations, self.detector, self.max_order, plan
+                    self.estimator_,
+                    *job,
+                    groups,
+                    self.n_perturbations,
+                    self.detector,
+                    self.max_order,
+                    plan,
                 )
                 for job in jobs
             )
@@ -332,14 +368,18 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
         for strengths in found:
             for members, strength in strengths.items():
                 total[members] += strength / len(found)
-            strongest = sorted((m for m, s in strengths.items() if s > 0), key=lambda m: (-strengths[m], m))
+            strongest = sorted(
+                (m for m, s in strengths.items() if s > 0), key=lambda m: (-strengths[m], m)
+            )
             counts.update(strongest[: self.max_crosses])
         ranked = sorted((m for m, s in total.items() if s > 0), key=lambda m: (-total[m], m))
         chosen = []
         for members in ranked:
             if len(chosen) == self.max_crosses:
                 break
-            if not any(set(members) <= set(other) or set(members) >= set(other) for other in chosen):
+            if not any(
+                set(members) <= set(other) or set(members) >= set(other) for other in chosen
+            ):
                 chosen.append(members)
         name = {members: tuple(labels[k] for k in members) for members in ranked}
         self.crosses_ = [name[members] for members in chosen]

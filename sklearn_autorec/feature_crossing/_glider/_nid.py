@@ -47,7 +47,8 @@ class Training:
 
 
 NID = Training(l1=2e-3)
-GRADIENT_NID = Training(smooth=True, lr=3e-3)  # larger steps jump between the curved places of a smooth net
+# Larger steps jump between the curved places of a smooth net.
+GRADIENT_NID = Training(smooth=True, lr=3e-3)
 
 
 class Perceptrons:
@@ -144,12 +145,18 @@ def fit_perceptrons(masks, targets, plan, generator):
     n_valid = max(n_masks // PART_OF_VALIDATION, 1) if n_masks > 1 else 0
     # The first mask is the instance itself, on which the nets should be trained.
     z, t, z_valid, t_valid = (
-        a for part in (slice(n_masks - n_valid), slice(-n_valid or None, None)) for a in (z[:, part], t[:, part])
+        a
+        for part in (slice(n_masks - n_valid), slice(-n_valid or None, None))
+        for a in (z[:, part], t[:, part])
     )
     nets = Perceptrons.random(n, d, plan.hidden_units, plan.smooth, generator)
     kept = nets.take(slice(None))
     adam = Adam(nets.tensors, plan.lr)
-    best, wait, active = torch.full((n,), math.inf), torch.zeros(n, dtype=torch.int64), torch.arange(n)
+    best, wait, active = (
+        torch.full((n,), math.inf),
+        torch.zeros(n, dtype=torch.int64),
+        torch.arange(n),
+    )
     for _ in range(plan.max_epochs):
         order = torch.randperm(z.shape[1], generator=generator)
         for rows in order.split(plan.batch_size):
@@ -178,7 +185,8 @@ def without_main_effects(masks, targets):
     z = masks - masks.mean(1, keepdims=True, dtype=np.float64)
     t = targets - targets.mean(1, keepdims=True, dtype=np.float64)
     gram = z.transpose(0, 2, 1) @ z
-    gram += RIDGE * z.shape[1] * np.eye(z.shape[2])  # inputs that are never (or always) off have no slope
+    # Inputs that are never (or always) off have no slope.
+    gram += RIDGE * z.shape[1] * np.eye(z.shape[2])
     slopes = np.linalg.solve(gram, z.transpose(0, 2, 1) @ t[..., None])
     left = t - (z @ slopes)[..., 0]
     return np.where(left.std(1, keepdims=True) > NOTHING * t.std(1, keepdims=True), left, 0)
@@ -239,7 +247,10 @@ def hessians(nets):
     z = torch.ones(n, 1, d, requires_grad=True)
     with torch.enable_grad():
         (slope,) = torch.autograd.grad(nets(z).sum(), z, create_graph=True)
-        rows = [torch.autograd.grad(slope[:, 0, i].sum(), z, retain_graph=True)[0][:, 0] for i in range(d)]
+        rows = [
+            torch.autograd.grad(slope[:, 0, i].sum(), z, retain_graph=True)[0][:, 0]
+            for i in range(d)
+        ]
     return torch.stack(rows, 1)
 
 
@@ -247,7 +258,9 @@ def gradient_strengths(hessian):
     """Gradient NID of one net: squared second derivatives of pairs, dict of tuple of int to float."""
     rows, columns = np.triu_indices(len(hessian), 1)
     squares = hessian[rows, columns].astype(np.float64) ** 2
-    return dict(zip(zip(rows.tolist(), columns.tolist(), strict=True), squares.tolist(), strict=True))
+    return dict(
+        zip(zip(rows.tolist(), columns.tolist(), strict=True), squares.tolist(), strict=True)
+    )
 
 
 def detect(masks, targets, detector, max_order, plan, seed):
@@ -273,4 +286,7 @@ def detect(masks, targets, detector, max_order, plan, seed):
     else:
         weights = [w.numpy().astype(np.float64) for w in nets.weights]
         found = [weight_strengths([w[k] for w in weights], max_order) for k in range(len(masks))]
-    return [{members: s * value for members, value in one.items()} for one, s in zip(found, scale, strict=True)]
+    return [
+        {members: s * value for members, value in one.items()}
+        for one, s in zip(found, scale, strict=True)
+    ]

@@ -61,7 +61,11 @@ def typical_rows(X):
     rows = []
     columns = X.items() if isinstance(X, pd.DataFrame) else enumerate(X.T)
     for _, column in columns:
-        rows.append(_typical_row(pd.Series(np.asarray(column) if isinstance(X, np.ndarray) else column.array)))
+        rows.append(
+            _typical_row(
+                pd.Series(np.asarray(column) if isinstance(X, np.ndarray) else column.array)
+            )
+        )
     return np.array(rows)
 
 

@@ -10,7 +10,8 @@ from ...preprocessing._vocabulary import UNKNOWN
 from .._combinations import RADIX_LIMIT, combine
 
 FEW_ROWS = 16  # up to so many rows, combinations are looked up in dictionaries
-DENSE_FACTOR = 8  # a table over all possible combinations may be so many times longer than the seen ones
+# A table over all possible combinations may be so many times longer than the seen ones.
+DENSE_FACTOR = 8
 DENSE_LEAST = 4096
 METHODS = ("ordered", "folds")
 
@@ -88,7 +89,9 @@ class Statistics:
         """Names of the features, given those of the columns, and of the targets where there are several."""
         of = [", ".join(columns[i] for i in key) for key in self.keys]
         of_y = ["y"] if targets is None else [f"y={c}" for c in targets]
-        return [f"mean({t} | {key})" for key in of for t in of_y] + [f"log_count({key})" for key in of]
+        return [f"mean({t} | {key})" for key in of for t in of_y] + [
+            f"log_count({key})" for key in of
+        ]
 
     # fit -----------------------------------------------------------------------------------------------
 
@@ -116,7 +119,16 @@ class Statistics:
         return self
 
     def fit_transform(
-        self, codes, y, sample_weight=None, sizes=None, *, rng=None, folds=None, order=None, n_draws=None
+        self,
+        codes,
+        y,
+        sample_weight=None,
+        sizes=None,
+        *,
+        rng=None,
+        folds=None,
+        order=None,
+        n_draws=None,
     ):
         """`fit`, and features of the same rows of which none knows the row's own target.
 
@@ -173,7 +185,9 @@ class Statistics:
         label = targets[rows] @ np.arange(1.0, self.n_targets + 1)
         folded = self.method == "folds"
         drawn = [
-            spread_folds(label, self.n_folds, rng) if folded else rng.permutation(len(label)).astype(np.float64)
+            spread_folds(label, self.n_folds, rng)
+            if folded
+            else rng.permutation(len(label)).astype(np.float64)
             for _ in range(n_draws)
         ]
         if len(label) == len(targets):
@@ -204,13 +218,18 @@ class Statistics:
     def _sums(self, groups, n_groups, targets, weights):
         """Weights (n_groups,) and weighted targets (n_groups, n_targets) of groups."""
         counts = np.bincount(groups, weights, minlength=n_groups).astype(np.float64)
-        sums = [np.bincount(groups, t if weights is None else t * weights, minlength=n_groups) for t in targets.T]
+        sums = [
+            np.bincount(groups, t if weights is None else t * weights, minlength=n_groups)
+            for t in targets.T
+        ]
         return counts, np.stack(sums, axis=1)
 
     def _smooth(self, counts, sums):
         """Means (..., n_targets) of groups with these weights and sums."""
         size = (counts + self.smoothing)[..., None]
-        return np.where(size > 0, (sums + self.smoothing * self.prior) / np.where(size > 0, size, 1), self.prior)
+        return np.where(
+            size > 0, (sums + self.smoothing * self.prior) / np.where(size > 0, size, 1), self.prior
+        )
 
     def _add_table(self, groups, distinct, targets, weights):
         counts, sums = self._sums(groups, len(distinct), targets, weights)
@@ -292,7 +311,16 @@ class Statistics:
 
     def state(self):
         """Plain values from which `restored` makes the same statistics again."""
-        names = ("smoothing", "method", "n_folds", "sizes", "prior", "combinations", "means", "counts")
+        names = (
+            "smoothing",
+            "method",
+            "n_folds",
+            "sizes",
+            "prior",
+            "combinations",
+            "means",
+            "counts",
+        )
         return {"keys": list(self.keys), **{name: getattr(self, name) for name in names}}
 
     @classmethod
@@ -318,7 +346,10 @@ class _LookUp:
         means, log_counts, self.starts, start = [], [], [], 0
         for found, counts in zip(s.means, s.counts, strict=True):
             means += [prior, found]
-            log_counts += [np.zeros(1, np.float32), np.log1p(counts.astype(np.float64)).astype(np.float32)]
+            log_counts += [
+                np.zeros(1, np.float32),
+                np.log1p(counts.astype(np.float64)).astype(np.float32),
+            ]
             self.starts.append(start)
             start += 1 + len(counts)
         self.means = np.concatenate(means) if means else prior
@@ -368,7 +399,10 @@ class _LookUp:
         codes = np.where(codes < self.sizes, codes, UNKNOWN)
         combined = (codes[self.columns] * self.factors).sum(1).T
         rows = [
-            [find(value, start) for find, value, start in zip(self.dictionaries, row, self.starts, strict=True)]
+            [
+                find(value, start)
+                for find, value, start in zip(self.dictionaries, row, self.starts, strict=True)
+            ]
             for row in combined.tolist()
         ]
         return np.array(rows, dtype=np.int64).reshape(codes.shape[1], len(self.starts))
@@ -376,4 +410,6 @@ class _LookUp:
     def features(self, places):
         """Means of all keys, then log counts: float32 (n_rows, n_keys * (n_targets + 1))."""
         n, k = places.shape
-        return np.hstack([self.means[places].reshape(n, k * self.means.shape[1]), self.log_counts[places]])
+        return np.hstack(
+            [self.means[places].reshape(n, k * self.means.shape[1]), self.log_counts[places]]
+        )

@@ -39,7 +39,9 @@ class _Judge:
             start = logit(np.clip(mean, 1e-6, 1 - 1e-6))
             self.penalty = smoothing * mean * (1 - mean)
         else:
-            scale = np.maximum(np.sqrt(np.average((targets - mean) ** 2, axis=0, weights=weights)), 1e-12)
+            scale = np.maximum(
+                np.sqrt(np.average((targets - mean) ** 2, axis=0, weights=weights)), 1e-12
+            )
             targets, start = (targets - mean) / scale, np.zeros_like(mean)
             self.penalty = np.full(len(mean), float(smoothing))
         # One for each fold and target: whether a row judges, the target, and the model's linear predictor.
@@ -52,7 +54,9 @@ class _Judge:
 
     def _derivatives(self, y, eta):
         p = expit(eta) if self.logistic else eta
-        return self.weights * (y - p), self.weights * (p * (1 - p) if self.logistic else np.ones_like(p))
+        return self.weights * (y - p), self.weights * (
+            p * (1 - p) if self.logistic else np.ones_like(p)
+        )
 
     def _groups(self, key):
         """Combination of each row, and their number."""
@@ -170,7 +174,11 @@ def choose_keys(
     """
     columns, targets = as_columns(codes), np.asarray(y, dtype=np.float64)
     targets = targets[:, None] if targets.ndim == 1 else targets
-    weights = np.ones(len(targets)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    weights = (
+        np.ones(len(targets))
+        if sample_weight is None
+        else np.asarray(sample_weight, dtype=np.float64)
+    )
     rows = np.flatnonzero(weights > 0)
     if len(rows) > max_rows:
         rows = np.sort(rows[rng.permutation(len(rows))[:max_rows]])
@@ -184,7 +192,16 @@ def choose_keys(
     fields = [i for i in fields if len(rows) and (columns[i] != columns[i][0]).any()]
     if len(fields) < 2 or max_order < 2 or len(rows) < 2 * N_FOLDS:
         return [], []
-    judge = _Judge(columns, sizes, targets, weights, smoothing, logistic, None if order is None else order[rows], rng)
+    judge = _Judge(
+        columns,
+        sizes,
+        targets,
+        weights,
+        smoothing,
+        logistic,
+        None if order is None else order[rows],
+        rng,
+    )
     single = {i: judge.score((i,))[0] for i in fields}
     fields.sort(key=lambda i: (-single[i], i))
     judge.fit_columns(fields)

@@ -74,24 +74,40 @@ def given_keys(estimator, X, y, names, labels, at, n_bins, weights=None):
         crosses = None
     else:
         crosses = resolve_crosses(estimator.crosses, names, labels)
-    for parameter, found in (("columns", columns or []), ("crosses", [i for c in crosses or [] for i in c])):
+    for parameter, found in (
+        ("columns", columns or []),
+        ("crosses", [i for c in crosses or [] for i in c]),
+    ):
         if at is not None and at in found:
-            raise ValueError(f"{parameter} has {labels[at]!r}, the column of order, which cannot have statistics.")
+            raise ValueError(
+                f"{parameter} has {labels[at]!r}, the column of order, which cannot have statistics."
+            )
     return (columns, crosses), n_bins
 
 
-def all_keys(estimator, given, classes, labels, encoder, positions, ids, sizes, targets, weights, order, rng):
+def all_keys(
+    estimator, given, classes, labels, encoder, positions, ids, sizes, targets, weights, order, rng
+):
     """All keys by position: columns, then crosses."""
     columns, crosses = given
-    for parameter, found in (("columns", columns or []), ("crosses", [i for c in crosses or [] for i in c])):
+    for parameter, found in (
+        ("columns", columns or []),
+        ("crosses", [i for c in crosses or [] for i in c]),
+    ):
         for i in found:
             if i not in ids:
-                raise ValueError(f"{parameter} has {labels[i]!r}, a sequence column, which cannot have statistics.")
+                raise ValueError(
+                    f"{parameter} has {labels[i]!r}, a sequence column, which cannot have statistics."
+                )
     categorical = [positions[i] for i in encoder.categorical_ if positions[i] in ids]
     if columns is None:
         columns = categorical or sorted(ids)
     if crosses is None:
-        pairs = list(subsets(categorical, 2)) if len(categorical) * (len(categorical) - 1) // 2 <= ALL_PAIRS else []
+        pairs = (
+            list(subsets(categorical, 2))
+            if len(categorical) * (len(categorical) - 1) // 2 <= ALL_PAIRS
+            else []
+        )
         fields = sorted(ids)
         found, _ = choose_keys(
             [ids[i] for i in fields],
@@ -123,7 +139,9 @@ def ranks_of(column, label):
             try:
                 values = pd.to_numeric(values)
             except (TypeError, ValueError) as error:
-                raise ValueError(f"order={label!r} must be a column of numbers or times: {error}") from error
+                raise ValueError(
+                    f"order={label!r} must be a column of numbers or times: {error}"
+                ) from error
     if values.isna().any():
         raise ValueError(
             f"order={label!r} must have no missing cells, got {int(values.isna().sum())} of {len(values)}."

@@ -27,7 +27,14 @@ from .._reading import (
     select,
 )
 from ._statistics import Statistics
-from ._statistics_reading import all_keys, centre_and_scale, folds_of, given_keys, ranks_of, read_target
+from ._statistics_reading import (
+    all_keys,
+    centre_and_scale,
+    folds_of,
+    given_keys,
+    ranks_of,
+    read_target,
+)
 
 
 class TargetStatistics(TransformerMixin, BaseEstimator):
@@ -213,11 +220,19 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
             raise ValueError(f'order={self.order!r} needs method="ordered", got method="folds".')
         drawn = isinstance(self.cv, Integral) and not isinstance(self.cv, bool)
         if self.cv is None or isinstance(self.cv, bool) or (drawn and self.cv < 2):
-            raise ValueError(f"cv must be an int of at least 2, a splitter or splits, got {self.cv!r}.")
+            raise ValueError(
+                f"cv must be an int of at least 2, a splitter or splits, got {self.cv!r}."
+            )
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
-        labels = [f"x{i}" for i in range(len(columns))] if names is None else [str(name) for name in names]
-        weights = row_weights(None if sample_weight is None else np.asarray(sample_weight), len(columns[0]))
+        labels = (
+            [f"x{i}" for i in range(len(columns))]
+            if names is None
+            else [str(name) for name in names]
+        )
+        weights = row_weights(
+            None if sample_weight is None else np.asarray(sample_weight), len(columns[0])
+        )
         targets, self.target_type_, self.classes_ = read_target(y, self, weights)
         check_consistent_length(columns[0], targets)
         centre, scale = centre_and_scale(targets, weights) if self.classes_ is None else (0.0, 1.0)
@@ -234,10 +249,24 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         table = encoder.fit_encode(select(X, positions, names, len(columns)), sample_weight=weights)
         edges = column_edges(encoder, positions, n_bins)
         encoder.discard_counts()
-        ids, sizes = column_ids(table, encoder, positions, edges), column_sizes(encoder, positions, edges)
+        ids, sizes = (
+            column_ids(table, encoder, positions, edges),
+            column_sizes(encoder, positions, edges),
+        )
         ids.pop(at, None)
         keys = all_keys(
-            self, given, self.classes_, labels, encoder, positions, ids, sizes, targets, weights, order, rng
+            self,
+            given,
+            self.classes_,
+            labels,
+            encoder,
+            positions,
+            ids,
+            sizes,
+            targets,
+            weights,
+            order,
+            rng,
         )
         used = sorted({i for key in keys for i in key})
         place = {i: k for k, i in enumerate(used)}
@@ -251,11 +280,21 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         features = None
         if training:
             folds = None if drawn or self.method == "ordered" else folds_of(self.cv, X, y)
-            features = statistics.fit_transform(codes, targets, weights, code_sizes, rng=rng, folds=folds, order=order)
+            features = statistics.fit_transform(
+                codes, targets, weights, code_sizes, rng=rng, folds=folds, order=order
+            )
         else:
             statistics.fit(codes, targets, weights, code_sizes)
         self._centre, self._scale = centre, scale
-        self._publish(names, labels, positions, keys, {i: edges[i] for i in used if i in edges}, encoder, statistics)
+        self._publish(
+            names,
+            labels,
+            positions,
+            keys,
+            {i: edges[i] for i in used if i in edges},
+            encoder,
+            statistics,
+        )
         return table, features
 
     def _publish(self, names, labels, positions, keys, edges, encoder, statistics):
@@ -271,14 +310,20 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         numeric = {i: j for j, i in enumerate(encoder.numeric_.tolist())}
         # Of each used column: whether it is a number, and its place among these.
         self._sources = [
-            (place[i] not in categorical, categorical.get(place[i], numeric.get(place[i])), edges.get(i))
+            (
+                place[i] not in categorical,
+                categorical.get(place[i], numeric.get(place[i])),
+                edges.get(i),
+            )
             for i in sorted({i for key in keys for i in key})
         ]
         gone = None if self.order is None else position(self.order, names, labels, "order")
         self._numeric = [j for j, i in enumerate(encoder.numeric_.tolist()) if positions[i] != gone]
         twice = [name for name in self._new_names(labels) if name in labels]
         if self.append is not False and twice:
-            raise ValueError(f"The table already has a column {twice[0]!r}, the name of a statistic.")
+            raise ValueError(
+                f"The table already has a column {twice[0]!r}, the name of a statistic."
+            )
 
     # transform -----------------------------------------------------------------------------------------
 
@@ -307,7 +352,9 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
                 codes.append(bins_of(table.numeric[:, j], table.numeric[:, m + j] > 0, edges))
             else:
                 codes.append(table.ids[:, j])
-        features = self._statistics.transform(codes) if codes else np.empty((len(table), 0), np.float32)
+        features = (
+            self._statistics.transform(codes) if codes else np.empty((len(table), 0), np.float32)
+        )
         return self._output(X, table, features)
 
     def _output(self, X, table, features):
@@ -356,7 +403,9 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "_statistics")
         labels = output_labels(self, self._labels, input_features)
-        before = {True: lambda: labels, False: list, "numeric": lambda: self._number_names(labels)}[self.append]()
+        before = {True: lambda: labels, False: list, "numeric": lambda: self._number_names(labels)}[
+            self.append
+        ]()
         return np.array([*before, *self._new_names(labels)], dtype=object)
 
     def __sklearn_tags__(self):

@@ -47,7 +47,9 @@ class AdaptiveGates(nn.Module):
         if self.n_kept is None:
             return weights * weights.shape[1]
         top, where = weights.topk(self.n_kept, 1)
-        return torch.zeros_like(weights).scatter(1, where, top / top.sum(1, keepdim=True) * self.n_kept)
+        return torch.zeros_like(weights).scatter(
+            1, where, top / top.sum(1, keepdim=True) * self.n_kept
+        )
 
 
 class SearchedAdaptiveGates(AdaptiveGates):
@@ -79,7 +81,10 @@ class SearchedAdaptiveGates(AdaptiveGates):
         return factors
 
     def summary(self):
-        return {"smallest_weight": float(self.mean_weight.min()), "largest_weight": float(self.mean_weight.max())}
+        return {
+            "smallest_weight": float(self.mean_weight.min()),
+            "largest_weight": float(self.mean_weight.max()),
+        }
 
 
 class AdaFS(SearchMethod):
@@ -177,12 +182,20 @@ class AdaFS(SearchMethod):
     def _sizes(self, context):
         """Hidden layers, and fields that are kept in a row or None."""
         if not all(isinstance(n, int) and n >= 1 for n in self.hidden_units):
-            raise ValueError(f"hidden_units must hold ints of at least 1, got {self.hidden_units!r}.")
+            raise ValueError(
+                f"hidden_units must hold ints of at least 1, got {self.hidden_units!r}."
+            )
         if self.mode == "soft":
             return self.hidden_units, None
-        n = self.k if isinstance(self.k, Integral) else min(max(round(self.k * context.n_fields), 2), context.n_fields)
+        n = (
+            self.k
+            if isinstance(self.k, Integral)
+            else min(max(round(self.k * context.n_fields), 2), context.n_fields)
+        )
         if n > context.n_fields:
-            raise ValueError(f"k={self.k} is more than the {context.n_fields} fields: {context.field_names}.")
+            raise ValueError(
+                f"k={self.k} is more than the {context.n_fields} fields: {context.field_names}."
+            )
         return self.hidden_units, int(n)
 
     def build(self, context):
@@ -224,7 +237,9 @@ def field_weights(model, X):
     module = model.net_.module_
     data = EncodedTensors.from_table(model.encoder_.encode(X), next(module.parameters()).device)
     with torch.inference_mode():
-        factors = [module.gates(**batch.inputs).cpu().numpy() for batch in batches_of(data, PREDICT_ROWS)]
+        factors = [
+            module.gates(**batch.inputs).cpu().numpy() for batch in batches_of(data, PREDICT_ROWS)
+        ]
     names, gate = model.encoder_.field_names_, model.architecture_.get("gate", {})
     columns = [names[f] for f in gate.get("fields", range(len(names)))]
     return pd.DataFrame(np.concatenate(factors), columns=columns, index=getattr(X, "index", None))

@@ -32,7 +32,9 @@ class SampledGates(nn.Module):
         self.arch_schedule, self.arch_lr, self.temperatures = schedule, arch_lr, temperatures
         self.temperature, self.warming = temperatures[0], schedule.warmup > 0
         # A generator of its own: as many numbers are drawn for it whatever the rest of the network needs.
-        self.generator = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=context.generator)))
+        self.generator = torch.Generator().manual_seed(
+            int(torch.randint(2**62, (), generator=context.generator))
+        )
 
     def arch_parameters(self):
         return [self.alpha]
@@ -154,11 +156,16 @@ class AutoField(FieldSearch, SearchMethod):
 
     def build(self, context):
         if len(self.temperature) != 2 or min(self.temperature) <= 0:
-            raise ValueError(f"temperature must be two positive numbers, first and last, got {self.temperature!r}.")
+            raise ValueError(
+                f"temperature must be two positive numbers, first and last, got {self.temperature!r}."
+            )
         schedule = ArchSchedule(self.level, self.arch_every, self.search_fraction, self.warmup)
         return SampledGates(context, schedule, self.arch_lr, tuple(self.temperature))
 
     def derive(self, module, context):
-        scores, usable = module.scores().cpu().numpy().astype(float), module.usable.cpu().numpy() > 0
+        scores, usable = (
+            module.scores().cpu().numpy().astype(float),
+            module.usable.cpu().numpy() > 0,
+        )
         kept, scores = (scores > 0) & usable, with_unusable_last(scores, usable)
         return {"fields": choose(scores, kept, self.n_fields, context), "scores": scores.tolist()}

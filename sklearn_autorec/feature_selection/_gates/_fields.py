@@ -12,7 +12,11 @@ from torch import nn
 from ...nn import InputSelection
 from ...utils._sklearn import Interval, StrOptions
 
-N_FIELDS = [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="neither")]
+N_FIELDS = [
+    StrOptions({"auto"}),
+    Interval(Integral, 1, None, closed="left"),
+    Interval(Real, 0, 1, closed="neither"),
+]
 
 
 class FieldSearch:
@@ -48,7 +52,9 @@ class FixedGates(nn.Module):
 
     def __init__(self, factors):
         super().__init__()
-        self.register_buffer("factors", torch.tensor([factors], dtype=torch.float32), persistent=False)
+        self.register_buffer(
+            "factors", torch.tensor([factors], dtype=torch.float32), persistent=False
+        )
 
     def forward(self, e, inputs):
         return self.factors
@@ -113,7 +119,9 @@ def choose(scores, kept, n_fields, context):
     else:
         n = n_fields if isinstance(n_fields, Integral) else max(round(n_fields * len(scores)), 1)
         if n > len(scores):
-            raise ValueError(f"n_fields={n_fields} is more than the {len(scores)} fields: {context.field_names}.")
+            raise ValueError(
+                f"n_fields={n_fields} is more than the {len(scores)} fields: {context.field_names}."
+            )
         fields = np.sort(np.argsort(-scores, kind="stable")[:n])
     return [int(f) for f in fields]
 
@@ -121,9 +129,13 @@ def choose(scores, kept, n_fields, context):
 def check_fields(architecture, context):
     """Refuse an architecture whose fields are not rising numbers of fields, or whose scores are not one number a field."""
     fields, n = architecture.get("fields"), context.n_fields
-    good = isinstance(fields, list) and fields and all(type(f) is int and 0 <= f < n for f in fields)
+    good = (
+        isinstance(fields, list) and fields and all(type(f) is int and 0 <= f < n for f in fields)
+    )
     if not good or fields != sorted(set(fields)):
-        raise ValueError(f"fields must be rising ints below {n}, at least one, got {fields!r:.200}.")
+        raise ValueError(
+            f"fields must be rising ints below {n}, at least one, got {fields!r:.200}."
+        )
     check_numbers("scores", architecture, n)
 
 

@@ -51,11 +51,18 @@ class CommonScaleAdam(torch.optim.Optimizer):
                     continue
                 state = self.state[p]
                 if not state:
-                    state["step"], state["mean"], state["square"] = 0, torch.zeros_like(p), p.new_zeros(())
+                    state["step"], state["mean"], state["square"] = (
+                        0,
+                        torch.zeros_like(p),
+                        p.new_zeros(()),
+                    )
                 state["step"] += 1
                 state["mean"].lerp_(p.grad, 1 - b1)
                 state["square"].lerp_(p.grad.square().mean(), 1 - b2)
-                mean, square = state["mean"] / (1 - b1 ** state["step"]), state["square"] / (1 - b2 ** state["step"])
+                mean, square = (
+                    state["mean"] / (1 - b1 ** state["step"]),
+                    state["square"] / (1 - b2 ** state["step"]),
+                )
                 p.sub_(lr * (mean / (square.sqrt() + eps)).clamp_(-3, 3))
 
 
@@ -78,7 +85,8 @@ class PolarisedGates(nn.Module):
         self.x = nn.Parameter(torch.ones(context.n_fields))
         self.field_axes = {"x": {0: context.axis("F")}}
         self.register_buffer("usable", torch.ones(context.n_fields), persistent=False)
-        self.register_buffer("recent", torch.ones(context.n_fields), persistent=False)  # average of |x|
+        # Average of |x|.
+        self.register_buffer("recent", torch.ones(context.n_fields), persistent=False)
         self.epsilons, self.alpha, self.tau = epsilons, alpha, tau
         self.total_shrink, self.travel = total_shrink, travel
         self.epsilon, self.unit, self.forgetting = epsilons[0], 1.0, 0.0
@@ -112,7 +120,11 @@ class PolarisedGates(nn.Module):
     def gates(self):
         """Gates of all fields, (F,); 1 where x is 1."""
         scale = smoothed_l0(torch.ones(()), self.epsilon, self.alpha, self.tau)
-        return smoothed_l0(self.x, self.epsilon, self.alpha, self.tau) / scale.to(self.x.device) * self.usable
+        return (
+            smoothed_l0(self.x, self.epsilon, self.alpha, self.tau)
+            / scale.to(self.x.device)
+            * self.usable
+        )
 
     def forward(self, e, inputs):
         # g(x) forwards; backwards the slope of g counts by its sign alone (0 for a closed gate of LPFS).
@@ -223,9 +235,13 @@ class LPFS(FieldSearch, SearchMethod):
 
     def build(self, context):
         if len(self.epsilon) != 2 or min(self.epsilon) <= 0:
-            raise ValueError(f"epsilon must be two positive numbers, first and last, got {self.epsilon!r}.")
+            raise ValueError(
+                f"epsilon must be two positive numbers, first and last, got {self.epsilon!r}."
+            )
         alpha = self.alpha if self.plus else 0.0
-        return PolarisedGates(context, tuple(self.epsilon), alpha, self.tau, self.total_shrink, self.travel)
+        return PolarisedGates(
+            context, tuple(self.epsilon), alpha, self.tau, self.total_shrink, self.travel
+        )
 
     def derive(self, module, context):
         x, usable = module.x.detach().cpu().numpy(), module.usable.cpu().numpy() > 0
@@ -244,4 +260,5 @@ class LPFS(FieldSearch, SearchMethod):
         if self.retrain != "keep":
             return None
         gates = [architecture["gates"][f] for f in architecture["fields"]]
-        return FixedGates([g or 1.0 for g in gates])  # a field that was closed and is kept by its rank starts open
+        # A field that was closed and is kept by its rank starts open.
+        return FixedGates([g or 1.0 for g in gates])

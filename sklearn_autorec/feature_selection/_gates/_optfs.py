@@ -46,7 +46,9 @@ class ValueGates(nn.Module):
             penalised[start : start + RESERVED] = 0
         # One gate for all of a column: as if it had the values of the average column.
         penalised[n_categorical:] = max(n_categorical / max(len(context.n_ids), 1), 1.0)
-        self.register_buffer("penalised", penalised / penalised.sum().clamp(min=1), persistent=False)
+        self.register_buffer(
+            "penalised", penalised / penalised.sum().clamp(min=1), persistent=False
+        )
         self.n_categorical, self.n_others = n_categorical, n_others
         self.strength, self.gamma, self.travel, self.temperature = penalty, gamma, travel, 1.0
 
@@ -80,7 +82,10 @@ class ValueGates(nn.Module):
         return (parts[0] if len(parts) == 1 else torch.cat(parts, 1)) * self.usable
 
     def summary(self):
-        return {"temperature": self.temperature, "kept_share": float(((self.logit > 0) * self.penalised).sum())}
+        return {
+            "temperature": self.temperature,
+            "kept_share": float(((self.logit > 0) * self.penalised).sum()),
+        }
 
 
 class OptFS(FieldSearch, SearchMethod):
@@ -162,7 +167,9 @@ class OptFS(FieldSearch, SearchMethod):
         logit = module.logit.detach().cpu().numpy()[:, 0]
         sizes = [*context.n_ids, *[1] * module.n_others]
         bounds = np.cumsum(sizes)
-        eligible = np.repeat(module.usable.cpu().numpy() > 0, sizes) & (module.penalised.cpu().numpy()[:, 0] > 0)
+        eligible = np.repeat(module.usable.cpu().numpy() > 0, sizes) & (
+            module.penalised.cpu().numpy()[:, 0] > 0
+        )
         kept = (logit > 0) & eligible
         if not kept.any():  # the value whose gate was the last to close
             kept[np.argmax(np.where(eligible, logit, -np.inf))] = True
@@ -171,18 +178,28 @@ class OptFS(FieldSearch, SearchMethod):
             counts = np.asarray(context.counts[f]) if f < len(context.counts) else np.ones(len(own))
             scores.append(float(counts[own].sum() / max(counts.sum(), 1)))
             fields += [f] * bool(own.any())
-        for start, size in zip(bounds[: len(context.n_ids)] - context.n_ids, context.n_ids, strict=True):
+        for start, size in zip(
+            bounds[: len(context.n_ids)] - context.n_ids, context.n_ids, strict=True
+        ):
             kept[start : start + min(RESERVED, size)] = True
-        return {"fields": fields, "scores": scores, "values": mask_to_text(kept[: module.n_categorical, None])}
+        return {
+            "fields": fields,
+            "scores": scores,
+            "values": mask_to_text(kept[: module.n_categorical, None]),
+        }
 
     def check(self, architecture, context):
         check_fields(architecture, context)
         shape = mask_from_text(architecture.get("values")).shape
         if shape != (sum(context.n_ids), 1):
-            raise ValueError(f"values must hold {sum(context.n_ids)} bits, one a value of this table, got {shape}.")
+            raise ValueError(
+                f"values must hold {sum(context.n_ids)} bits, one a value of this table, got {shape}."
+            )
 
     def selection(self, architecture, context):
-        return InputSelection(context, architecture["fields"], mask_from_text(architecture["values"])[:, 0])
+        return InputSelection(
+            context, architecture["fields"], mask_from_text(architecture["values"])[:, 0]
+        )
 
     def realise(self, architecture, context):
         if self.retrain != "keep":

@@ -13,9 +13,13 @@ class QNetworks(nn.Module):
 
     def __init__(self, n_agents, n_state, n_hidden, generator):
         super().__init__()
-        self.w1 = nn.Parameter(torch.randn(n_agents, n_state, n_hidden, generator=generator) / math.sqrt(n_state))
+        self.w1 = nn.Parameter(
+            torch.randn(n_agents, n_state, n_hidden, generator=generator) / math.sqrt(n_state)
+        )
         self.b1 = nn.Parameter(torch.zeros(n_agents, 1, n_hidden))
-        self.w2 = nn.Parameter(0.1 * torch.randn(n_agents, n_hidden, 2, generator=generator) / math.sqrt(n_hidden))
+        self.w2 = nn.Parameter(
+            0.1 * torch.randn(n_agents, n_hidden, 2, generator=generator) / math.sqrt(n_hidden)
+        )
         self.b2 = nn.Parameter(torch.zeros(n_agents, 1, 2))
 
     def forward(self, states):
@@ -37,7 +41,20 @@ class Agents:
     rng : RandomState
     """
 
-    def __init__(self, n_agents, n_state, *, n_hidden, lr, gamma, memory_size, batch_size, target_update, replay, rng):
+    def __init__(
+        self,
+        n_agents,
+        n_state,
+        *,
+        n_hidden,
+        lr,
+        gamma,
+        memory_size,
+        batch_size,
+        target_update,
+        replay,
+        rng,
+    ):
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         self.online = QNetworks(n_agents, n_state, n_hidden, generator)
         self.target = QNetworks(n_agents, n_state, n_hidden, generator)
@@ -78,7 +95,8 @@ class Agents:
             return
         rows = self.draw()
         states, following, actions, rewards = (
-            torch.from_numpy(a[rows]) for a in (self.states, self.next_states, self.actions, self.rewards)
+            torch.from_numpy(a[rows])
+            for a in (self.states, self.next_states, self.actions, self.rewards)
         )
         with torch.no_grad():
             wanted = rewards.T + self.gamma * self.target(following).amax(2)
@@ -166,13 +184,21 @@ class AutoencoderState:
     n_codes, n_rows, n_steps = 8, 128, 200
 
     def __init__(self, association, rng):
-        rows = np.sort(rng.choice(len(association.codes), min(self.n_rows, len(association.codes)), replace=False))
+        rows = np.sort(
+            rng.choice(
+                len(association.codes), min(self.n_rows, len(association.codes)), replace=False
+            )
+        )
         columns = standard_columns(association.codes[rows].astype(float)).T
         x = torch.from_numpy(columns.astype(np.float32))
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         n_rows = x.shape[1]
-        encode = (torch.randn(n_rows, self.n_codes, generator=generator) / math.sqrt(n_rows)).requires_grad_()
-        decode = (torch.randn(self.n_codes, n_rows, generator=generator) / math.sqrt(self.n_codes)).requires_grad_()
+        encode = (
+            torch.randn(n_rows, self.n_codes, generator=generator) / math.sqrt(n_rows)
+        ).requires_grad_()
+        decode = (
+            torch.randn(self.n_codes, n_rows, generator=generator) / math.sqrt(self.n_codes)
+        ).requires_grad_()
         optimizer = torch.optim.Adam([encode, decode], lr=0.01)
         for _ in range(self.n_steps):
             optimizer.zero_grad()
@@ -197,7 +223,9 @@ class GraphState:
 
     def __init__(self, association, rng):
         codes = association.codes / np.maximum(association.codes.max(0), 1)
-        self.nodes = standard_columns(np.column_stack([describe(codes, 0).T, association.relevance]))
+        self.nodes = standard_columns(
+            np.column_stack([describe(codes, 0).T, association.relevance])
+        )
         self.edges = association.similarity()
 
     def __call__(self, mask):

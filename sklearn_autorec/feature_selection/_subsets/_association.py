@@ -51,7 +51,11 @@ def equal_parts(x):
 
 def target_codes(y, discrete):
     """The target as codes: classes, or ten parts of equal size."""
-    return np.unique(y, return_inverse=True)[1].ravel() if discrete else equal_parts(np.asarray(y, float))
+    return (
+        np.unique(y, return_inverse=True)[1].ravel()
+        if discrete
+        else equal_parts(np.asarray(y, float))
+    )
 
 
 def mutual_information(a, b):
@@ -103,7 +107,9 @@ class Association:
         self.redundancy = np.zeros((n_fields, n_fields))
         for i in range(n_fields):
             for j in range(i):
-                self.redundancy[i, j] = self.redundancy[j, i] = mutual_information(columns[i], columns[j])
+                self.redundancy[i, j] = self.redundancy[j, i] = mutual_information(
+                    columns[i], columns[j]
+                )
         self.entropies = np.array([entropy(column) for column in columns])
 
     def of_subset(self, mask):

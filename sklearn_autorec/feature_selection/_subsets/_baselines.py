@@ -22,7 +22,11 @@ class RandomSearch:
         self.scorer([self.scorer.everything])
         for _ in range(self.n_subsets):
             # A random size first: at half of the fields each, small subsets would never be seen.
-            size = self.rng.randint(1, len(fields) + 1) if self.size is None else min(self.size, len(fields))
+            size = (
+                self.rng.randint(1, len(fields) + 1)
+                if self.size is None
+                else min(self.size, len(fields))
+            )
             self.scorer([bits_of(self.rng.choice(fields, size, replace=False))])
 
     def results(self):

@@ -57,7 +57,8 @@ class DualScan(Scan):
         n_blocks = min([selector.n_blocks, *map(len, of_folds)])
         scorer.blocks, scorer.n_blocks = blocks_of(self.suspicion, labels, n_blocks), n_blocks
         scorer.fold_blocks = [
-            blocks_of(found, labels[train], n_blocks) for found, (train, _) in zip(of_folds, scorer.splits, strict=True)
+            blocks_of(found, labels[train], n_blocks)
+            for found, (train, _) in zip(of_folds, scorer.splits, strict=True)
         ]
         self.least = (1 - selector.max_dropped) * n_blocks
         self.row_agent = Scanner(self, 5)
@@ -65,7 +66,9 @@ class DualScan(Scan):
     def look_at_rows(self, mask, rows, place):
         """State of a block: its place, whether it is in, share and mean place of the blocks in use, share of the fields."""
         n = len(rows)
-        return np.array([place / n, rows[place], rows.mean(), np.flatnonzero(rows).mean() / n, mask.mean()])
+        return np.array(
+            [place / n, rows[place], rows.mean(), np.flatnonzero(rows).mean() / n, mask.mean()]
+        )
 
     def run(self):
         mask, rows = self.scorer.distinct.copy(), np.ones(self.scorer.n_blocks, bool)
@@ -114,7 +117,8 @@ def suspicion(rows_by, X, y, scorer, rng):
         codes, rows = field_codes(X, rng)
         forest = IsolationForest(random_state=rng.randint(2**31 - 1))
         of_all[rows] = -forest.fit(codes).score_samples(codes)
-        unread = np.isin(np.arange(len(y)), rows, invert=True)  # of large tables some rows only are read
+        # Of large tables some rows only are read.
+        unread = np.isin(np.arange(len(y)), rows, invert=True)
         of_all[unread] = np.median(of_all[rows])
     return of_all, [of_all[train] for train, _ in scorer.splits]
 
@@ -125,7 +129,8 @@ def held_out_loss(scorer, X, y, rows):
     One minus the probability of the row's own class; 0 or 1 without probabilities; the absolute error of numbers.
     """
     part = np.empty(len(rows), np.int64)
-    part[np.argsort(y[rows], kind="stable")] = np.arange(len(rows)) % 3  # every class, or range of y, in every part
+    # Every class, or range of y, in every part.
+    part[np.argsort(y[rows], kind="stable")] = np.arange(len(rows)) % 3
     loss = np.empty(len(rows))
     for k in range(3):
         train, test = rows[part != k], rows[part == k]
@@ -156,7 +161,9 @@ def blocks_of(found, y, n_blocks):
     place = np.empty(len(found))
     for label in np.unique(y):
         rows = np.flatnonzero(y == label)
-        place[rows[np.argsort(-found[rows], kind="stable")]] = (np.arange(len(rows)) + 0.5) / len(rows)
+        place[rows[np.argsort(-found[rows], kind="stable")]] = (np.arange(len(rows)) + 0.5) / len(
+            rows
+        )
     blocks = np.empty(len(found), np.int64)
     blocks[np.argsort(place, kind="stable")] = np.arange(len(found)) * n_blocks // len(found)
     return blocks

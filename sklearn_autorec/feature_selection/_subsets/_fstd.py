@@ -23,7 +23,8 @@ class Walks:
         self.aor = np.zeros(self.n_fields)
         self.visits = np.zeros(self.n_fields, np.int64)
         self.values = {}
-        self.scale = 0.0  # the largest gain or loss seen: UCB's bonus is meant for rewards of size 1
+        # The largest gain or loss seen: UCB's bonus is meant for rewards of size 1.
+        self.scale = 0.0
         self.n_distinct = int(scorer.distinct.sum())
         self.patience = max(1, round(math.sqrt(self.n_distinct)))
 
@@ -46,7 +47,9 @@ class Walks:
                 actions.append(field)
             reached = [walk[0] | 1 << f for walk, f in zip(walks, actions, strict=True)]
             scores = self.scorer(reached)
-            for walk, field, state, score in zip(walks, actions, reached, scores.tolist(), strict=True):
+            for walk, field, state, score in zip(
+                walks, actions, reached, scores.tolist(), strict=True
+            ):
                 self.learn(walk[0], field, state, walk[1], score)
                 better = score > walk[2]
                 walk[:] = state, score, max(score, walk[2]), 0 if better else walk[3] + 1
@@ -81,7 +84,11 @@ class Walks:
         return n >= min(self.size or self.n_distinct, self.n_distinct)
 
     def results(self):
-        return {"scores_": self.aor.copy(), "visits_": self.visits.copy(), "state_values_": dict(self.values)}
+        return {
+            "scores_": self.aor.copy(),
+            "visits_": self.visits.copy(),
+            "state_values_": dict(self.values),
+        }
 
 
 class FSTD(SubsetSelector):

@@ -69,7 +69,9 @@ class ManyAgents(Search):
     def __init__(self, selector, X, y, scorer, size, rng):
         super().__init__(selector, X, y, scorer, rng)
         self.size = size
-        n_groups = self.n_fields if selector.n_groups is None else min(selector.n_groups, self.n_fields)
+        n_groups = (
+            self.n_fields if selector.n_groups is None else min(selector.n_groups, self.n_fields)
+        )
         self.group = group_fields(self.association, n_groups)
         self.n_agents = n_groups
         self.bank = self.agents(n_groups, self.state.size)
@@ -110,10 +112,16 @@ class ManyAgents(Search):
             advantage[self.rng.randint(self.n_agents)] = bound  # one at least
         advantage = advantage[self.group]
         mask = self.of_size(advantage)
-        advised = self.p.advisor is not None and self.step % 2 == 0 and self.step < self.p.n_steps // 2
+        advised = (
+            self.p.advisor is not None and self.step % 2 == 0 and self.step < self.p.n_steps // 2
+        )
         if advised:
             kept = advise(mask, previous, self.importance(mask))
-            mask = kept if self.size is None else self.of_size(np.where(mask & ~kept, -np.inf, advantage))
+            mask = (
+                kept
+                if self.size is None
+                else self.of_size(np.where(mask & ~kept, -np.inf, advantage))
+            )
         return mask
 
     def of_size(self, advantage):
@@ -133,7 +141,9 @@ class ManyAgents(Search):
             min_samples_leaf=10, random_state=self.rng.randint(2**31 - 1)
         )
         importance = np.zeros(self.n_fields)
-        importance[mask] = tree.fit(self.association.codes[:, mask], self.association.target).feature_importances_
+        importance[mask] = tree.fit(
+            self.association.codes[:, mask], self.association.target
+        ).feature_importances_
         return importance
 
 

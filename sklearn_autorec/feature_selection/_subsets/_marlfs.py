@@ -12,7 +12,9 @@ from ._subset_selector import SubsetSelector
 def check_memory(selector):
     """Refuse batches that the memory cannot hold."""
     if selector.batch_size > selector.memory_size:
-        raise ValueError(f"batch_size={selector.batch_size} is more than memory_size={selector.memory_size} holds.")
+        raise ValueError(
+            f"batch_size={selector.batch_size} is more than memory_size={selector.memory_size} holds."
+        )
 
 
 class MARLFS(SubsetSelector):

@@ -35,7 +35,11 @@ class Scan(Search):
 
     def __init__(self, selector, X, y, scorer, size, rng):
         super().__init__(selector, X, y, scorer, rng)
-        self.order = [f for f in np.argsort(-self.association.relevance, kind="stable").tolist() if scorer.distinct[f]]
+        self.order = [
+            f
+            for f in np.argsort(-self.association.relevance, kind="stable").tolist()
+            if scorer.distinct[f]
+        ]
         self.likeness = self.association.similarity()
         self.rank = self.association.relevance / (self.association.relevance.max() or 1.0)
         self.agent = Scanner(self, self.state.size + 4 + self.n_more)
@@ -46,7 +50,9 @@ class Scan(Search):
         others = mask.copy()
         others[f] = False
         repeated = self.likeness[f, others].max() if others.any() else 0.0
-        return np.r_[self.state(mask), place / len(self.order), self.rank[f], mask[f], repeated, more]
+        return np.r_[
+            self.state(mask), place / len(self.order), self.rank[f], mask[f], repeated, more
+        ]
 
     def decided(self, mask, place, keep):
         """The subset with or without the field at a place; the last field stays."""

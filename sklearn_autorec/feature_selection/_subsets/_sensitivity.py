@@ -106,7 +106,9 @@ class Ranked:
         self.scores = np.mean(found, 0)
         if self.size is not None:
             return
-        order = [f for f in np.argsort(-self.scores, kind="stable").tolist() if self.scorer.distinct[f]]
+        order = [
+            f for f in np.argsort(-self.scores, kind="stable").tolist() if self.scorer.distinct[f]
+        ]
         n, budget = len(order), self.scorer.max_evaluations or len(order)
         sizes = np.unique(np.linspace(n, 1, min(n, budget)).round().astype(int))[::-1]
         for k in sizes.tolist():
@@ -115,12 +117,17 @@ class Ranked:
     def sensitivity(self, train, test):
         p, estimator, X = self.p, self.p.estimator, self.X
         if p.method == "permutation" and not hasattr(X, "iloc") and hasattr(X, "to_pandas"):
-            X = X.to_pandas()  # scikit-learn's function would turn other frames into arrays without names
+            # scikit-learn's function would turn other frames into arrays without names.
+            X = X.to_pandas()
         if train is None:
             model = estimator.estimator
         else:
             model = clone(estimator)
-            model.fit(safe_indexing(X, train), self.y[train], **rows_of(self.scorer.params.fit, train, len(self.y)))
+            model.fit(
+                safe_indexing(X, train),
+                self.y[train],
+                **rows_of(self.scorer.params.fit, train, len(self.y)),
+            )
         X, y = safe_indexing(X, test), self.y[test]
         if p.method == "permutation":
             result = permutation_importance(

@@ -23,7 +23,9 @@ class StopSearch(Exception):
 
 def bitmask(mask):
     """A bool array (n_fields,) as a Python int whose bit f is field f."""
-    return int.from_bytes(np.packbits(np.asarray(mask, bool), bitorder="little").tobytes(), "little")
+    return int.from_bytes(
+        np.packbits(np.asarray(mask, bool), bitorder="little").tobytes(), "little"
+    )
 
 
 def bits_of(fields):
@@ -33,7 +35,9 @@ def bits_of(fields):
 
 def unpack(bits, n_fields):
     """The bool array of the lowest ``n_fields`` bits of a `bitmask`."""
-    raw = np.frombuffer((bits & (1 << n_fields) - 1).to_bytes((n_fields + 7) // 8, "little"), np.uint8)
+    raw = np.frombuffer(
+        (bits & (1 << n_fields) - 1).to_bytes((n_fields + 7) // 8, "little"), np.uint8
+    )
     return np.unpackbits(raw, count=n_fields, bitorder="little").astype(bool)
 
 
@@ -64,7 +68,9 @@ def score_fold(estimator, scorer, X, y, train, test, fit_params, score_params):
     """Fit a clone on the rows ``train`` and score it on the rows ``test``."""
     model = clone(estimator)
     model.fit(safe_indexing(X, train), y[train], **rows_of(fit_params, train, len(y)))
-    return float(scorer(model, safe_indexing(X, test), y[test], **rows_of(score_params, test, len(y))))
+    return float(
+        scorer(model, safe_indexing(X, test), y[test], **rows_of(score_params, test, len(y)))
+    )
 
 
 def try_fold(*task):
@@ -120,9 +126,27 @@ class SubsetScorer:
     """
 
     def __init__(
-        self, estimator, scorer, X, y, splits, twins, *, max_evaluations=None, max_time=None, n_jobs=None, params=None
+        self,
+        estimator,
+        scorer,
+        X,
+        y,
+        splits,
+        twins,
+        *,
+        max_evaluations=None,
+        max_time=None,
+        n_jobs=None,
+        params=None,
     ):
-        self.estimator, self.scorer, self.X, self.y, self.splits, self.twins = estimator, scorer, X, y, splits, twins
+        self.estimator, self.scorer, self.X, self.y, self.splits, self.twins = (
+            estimator,
+            scorer,
+            X,
+            y,
+            splits,
+            twins,
+        )
         self.max_evaluations, self.n_jobs = max_evaluations, n_jobs
         self.max_time, self._start = max_time, time.monotonic()
         self.params = params or Bunch(fit={}, score={})
@@ -167,8 +191,11 @@ class SubsetScorer:
         """
         subsets = [self.canonical(bits) for bits in subsets]
         new = [bits for bits in dict.fromkeys(subsets) if bits not in self._scores]
-        room = len(new) if self.max_evaluations is None else self.max_evaluations - len(self.history)
-        together = 1 if self.n_jobs in (None, 1) else len(new)  # on its own each subset is kept as soon as it is there
+        room = (
+            len(new) if self.max_evaluations is None else self.max_evaluations - len(self.history)
+        )
+        # On its own each subset is kept as soon as it is there.
+        together = 1 if self.n_jobs in (None, 1) else len(new)
         self._check_time()
         for start in range(0, min(room, len(new)), max(together, 1)):
             self._check_time()
@@ -178,14 +205,21 @@ class SubsetScorer:
         return np.array([self._scores[bits] for bits in subsets])
 
     def _check_time(self):
-        if self.history and self.max_time is not None and time.monotonic() - self._start > self.max_time:
+        if (
+            self.history
+            and self.max_time is not None
+            and time.monotonic() - self._start > self.max_time
+        ):
             raise StopSearch(f"max_time={self.max_time} seconds were used up")
 
     def _tasks(self, bits):
         """Arguments of `score_fold` for every fold of a subset."""
         table = safe_indexing(self.X, np.flatnonzero(unpack(bits, self.n_fields)), axis=1)
         fit, score = self.params.fit, self.params.score
-        return [(self.estimator, self.scorer, table, self.y, train, test, fit, score) for train, test in self.splits]
+        return [
+            (self.estimator, self.scorer, table, self.y, train, test, fit, score)
+            for train, test in self.splits
+        ]
 
     def _record(self, bits):
         """What the history tells of a subset."""
@@ -211,7 +245,9 @@ class SubsetScorer:
             score = float(np.mean([score for score, _ in folds]))
             self._scores[bits] = self.no_fields if np.isnan(score) else score
             self._fitted.append(bits)
-            self.history.append({"evaluation": len(self.history) + 1, **self._record(bits), "score": score})
+            self.history.append(
+                {"evaluation": len(self.history) + 1, **self._record(bits), "score": score}
+            )
             self.failures += [error for _, error in folds if error is not None][:1]
 
     def best(self, size=None):
@@ -247,5 +283,7 @@ def mean_difference(history, n_fields):
     n = held.sum(0)
     tried = (n > 0) & (n < len(history))
     with_it = np.divide(scores @ held, n, where=n > 0, out=np.zeros(n_fields))
-    without = np.divide(scores @ (1 - held), len(scores) - n, where=n < len(scores), out=np.zeros(n_fields))
+    without = np.divide(
+        scores @ (1 - held), len(scores) - n, where=n < len(scores), out=np.zeros(n_fields)
+    )
     return np.where(tried, with_it - without, 0.0)

@@ -137,7 +137,8 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     def _check_table(self, X, y):
         """The table, the target as an array (as it is without an estimator), and the columns as a list."""
         if hasattr(X, "columns"):
-            self._names, columns = read_columns(X, self)  # refuses empty tables and columns of one name
+            # Refuses empty tables and columns of one name.
+            self._names, columns = read_columns(X, self)
             validate_data(self, X, skip_check_array=True)
             self._all_finite = False
         else:
@@ -159,7 +160,9 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
             return None
         if isinstance(wanted, Integral):
             if wanted > n_fields:
-                raise ValueError(f"n_features_to_select={wanted} is more than the {n_fields} columns of X.")
+                raise ValueError(
+                    f"n_features_to_select={wanted} is more than the {n_fields} columns of X."
+                )
             return int(wanted)
         return max(1, round(wanted * n_fields))
 
@@ -169,7 +172,9 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         routed = Bunch(fit={}, score={}, split={})
         if routing_enabled():
             done = process_routing(self, "fit", **params)
-            routed = Bunch(fit=done.estimator.fit, score=done.scorer.score, split=done.splitter.split)
+            routed = Bunch(
+                fit=done.estimator.fit, score=done.scorer.score, split=done.splitter.split
+            )
         splits = list(cv.split(np.zeros(len(y)), y, **routed.split))
         twins = equal_columns(columns)
         if (twins < 0).all():
@@ -246,7 +251,9 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
                 splitter=check_cv(self.cv, classifier=is_classifier(self.estimator)),
                 method_mapping=to_split,
             )
-            .add(scorer=check_scoring(self.estimator, scoring=self.scoring), method_mapping=to_score)
+            .add(
+                scorer=check_scoring(self.estimator, scoring=self.scoring), method_mapping=to_score
+            )
         )
 
     def __sklearn_tags__(self):

@@ -174,12 +174,22 @@ class PlanSearchCV(BayesSearchCV):
         metric = self.refit if self.multimetric_ and isinstance(self.refit, str) else "score"
         scores = self.cv_results_.get(f"mean_test_{metric}")
         arms = {node.path: None for bandit in self._bandits for _, node in bandit.alive.values()}
-        dropped = {path: pulls for bandit in self._bandits for path, pulls in bandit.dropped.items()}
+        dropped = {
+            path: pulls for bandit in self._bandits for path, pulls in bandit.dropped.items()
+        }
         del self._bandits
         self.blocks_ = {}
         for path in sorted({*proposed, *arms, *dropped}):
-            rows = [k for k, block in enumerate(proposed) if block == path or block.startswith(path + "/")]
-            finite = [] if scores is None else [float(score) for score in scores[rows] if np.isfinite(score)]
+            rows = [
+                k
+                for k, block in enumerate(proposed)
+                if block == path or block.startswith(path + "/")
+            ]
+            finite = (
+                []
+                if scores is None
+                else [float(score) for score in scores[rows] if np.isfinite(score)]
+            )
             self.blocks_[path] = {
                 "n_candidates": len(rows),
                 "best_score": max(finite, default=None),

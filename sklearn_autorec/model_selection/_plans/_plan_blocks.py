@@ -40,9 +40,13 @@ class Joint(Block):
 
     def __init__(self, *patterns, sampler=None):
         if not all(isinstance(p, str) for p in patterns):
-            raise ValueError(f"Joint takes names of parameters such as 'select__*', got {patterns!r}.")
+            raise ValueError(
+                f"Joint takes names of parameters such as 'select__*', got {patterns!r}."
+            )
         if sampler is not None and sampler not in POINT_SAMPLERS:
-            raise ValueError(f"sampler of Joint must be None or one of {sorted(POINT_SAMPLERS)}, got {sampler!r}.")
+            raise ValueError(
+                f"sampler of Joint must be None or one of {sorted(POINT_SAMPLERS)}, got {sampler!r}."
+            )
         self.patterns = patterns
         self.sampler = sampler
 
@@ -119,8 +123,14 @@ class Conditioning(Block):
                     rests.append([rest])
         arms = []
         for k, (value, rest) in enumerate(zip(values, rests, strict=True)):
-            label = str(value) if isinstance(value, (str, int, float, type(None))) else f"{type(value).__name__}#{k}"
-            arms.append((value, self.block._node(rest, build, f"{path}/{self.name}={label}".lstrip("/"))))
+            label = (
+                str(value)
+                if isinstance(value, (str, int, float, type(None)))
+                else f"{type(value).__name__}#{k}"
+            )
+            arms.append(
+                (value, self.block._node(rest, build, f"{path}/{self.name}={label}".lstrip("/")))
+            )
         return build.arms(path, self.name, arms, self.window)
 
 
@@ -204,13 +214,23 @@ def _owners(plan, names):
     """The block that takes each parameter."""
     blocks = plan._blocks()
     for block in blocks:
-        wanted = block.patterns if isinstance(block, Joint) else [block.name] if isinstance(block, Conditioning) else []
+        wanted = (
+            block.patterns
+            if isinstance(block, Joint)
+            else [block.name]
+            if isinstance(block, Conditioning)
+            else []
+        )
         for pattern in wanted:
             if not any(fnmatchcase(name, pattern) for name in names):
-                raise ValueError(f"{pattern!r} of {block!r} is no parameter of param_distributions; there are {names}.")
+                raise ValueError(
+                    f"{pattern!r} of {block!r} is no parameter of param_distributions; there are {names}."
+                )
     rest = [b for b in blocks if isinstance(b, Joint) and not b.patterns]
     if len(rest) > 1:
-        raise ValueError(f"only one Joint() without names can take what is left over, got {len(rest)} in {plan!r}.")
+        raise ValueError(
+            f"only one Joint() without names can take what is left over, got {len(rest)} in {plan!r}."
+        )
     owners = {}
     for name in names:
         takers = [b for b in blocks if b._takes(name)] or rest

@@ -115,7 +115,9 @@ class Arms(Node):
         return [({self.name: value, **params}, block) for params, block in node.ask(n)]
 
     def tell(self, scored, left):
-        inner = [({k: v for k, v in params.items() if k != self.name}, score) for params, score in scored]
+        inner = [
+            ({k: v for k, v in params.items() if k != self.name}, score) for params, score in scored
+        ]
         self.alive[self.pulled][1].tell(inner, left)
         self._note(scored)
         if not self.turn and left is not None:
@@ -157,7 +159,11 @@ class Turns(Node):
 
     @property
     def exhausted(self):
-        return self.best is not None and self.n_begun >= self.n_startup and all(node.exhausted for node in self.nodes)
+        return (
+            self.best is not None
+            and self.n_begun >= self.n_startup
+            and all(node.exhausted for node in self.nodes)
+        )
 
     def ask(self, n):
         if self.best is None or self.n_begun < self.n_startup:
@@ -194,11 +200,19 @@ class Turns(Node):
         self._note(scored)
         if self.active is None:
             for k, node in enumerate(self.nodes):
-                node.tell([(parts[k], score) for parts, (_, score) in zip(self.parts, scored, strict=True)], None)
+                node.tell(
+                    [
+                        (parts[k], score)
+                        for parts, (_, score) in zip(self.parts, scored, strict=True)
+                    ],
+                    None,
+                )
                 if self.n_begun >= self.n_startup:
                     node.moved(0.0)  # what was tried with other partners may be tried with the best
             return
-        self.nodes[self.active].tell([(p, score) for p, (_, score) in zip(self.parts, scored, strict=True)], left)
+        self.nodes[self.active].tell(
+            [(p, score) for p, (_, score) in zip(self.parts, scored, strict=True)], left
+        )
         if self.score > before:
             for k, node in enumerate(self.nodes):
                 if k != self.active:

@@ -28,10 +28,16 @@ class Explorer:
     """
 
     def __init__(self, search, random_state):
-        self.search, self.space, self.random_state = search, search.param_distributions, random_state
+        self.search, self.space, self.random_state = (
+            search,
+            search.param_distributions,
+            random_state,
+        )
         self.mutable, self.smooth = mutable_names(search), smooth_names(search)
         self.short = [last_name(search.estimator, name) for name in self.smooth]
-        self.teacher = HyperMutation(len(self.smooth), step=search.teacher_step, random_state=random_state)
+        self.teacher = HyperMutation(
+            len(self.smooth), step=search.teacher_step, random_state=random_state
+        )
         self.taught: dict[int, np.ndarray] = {}  # points before the teacher's mutations, by member
 
     def slopes(self, params, gradient):
@@ -93,5 +99,7 @@ class Explorer:
             factors, resample = self.search.factors, self.search.resample
             for name in self.mutable:
                 if name not in taught:
-                    params[name] = perturb(self.space[name], params[name], factors, resample, self.random_state)
+                    params[name] = perturb(
+                        self.space[name], params[name], factors, resample, self.random_state
+                    )
         return params

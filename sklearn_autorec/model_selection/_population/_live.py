@@ -109,7 +109,9 @@ def dead_parameters(estimator, X, y, resource, classes, distributions, starts, r
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for start in starts:
-            suspects = {name: d for name, d in distributions.items() if dead is None or name in dead}
+            suspects = {
+                name: d for name, d in distributions.items() if dead is None or name in dead
+            }
             if not suspects:
                 break
             try:
@@ -117,8 +119,15 @@ def dead_parameters(estimator, X, y, resource, classes, distributions, starts, r
                 rehearsal = _Rehearsal(model, X, y, resource, classes)
             except Exception:
                 return {}
-            found = {name: _verdict(rehearsal, name, d, start[name], random_state) for name, d in suspects.items()}
-            dead = {name: why for name, why in found.items() if why != "live" and why == (dead or found)[name]}
+            found = {
+                name: _verdict(rehearsal, name, d, start[name], random_state)
+                for name, d in suspects.items()
+            }
+            dead = {
+                name: why
+                for name, why in found.items()
+                if why != "live" and why == (dead or found)[name]
+            }
     return dead
 
 

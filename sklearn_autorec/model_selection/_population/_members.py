@@ -35,7 +35,11 @@ def last_step(estimator, parameters=None):
 
 def last_name(estimator, name):
     """A parameter's name in the last step."""
-    return name.removeprefix(estimator.steps[-1][0] + "__") if isinstance(estimator, Pipeline) else name
+    return (
+        name.removeprefix(estimator.steps[-1][0] + "__")
+        if isinstance(estimator, Pipeline)
+        else name
+    )
 
 
 class Gradients:
@@ -76,7 +80,9 @@ class Gradients:
         return stored
 
     def save(self, row, split, result):
-        gradient = {} if result["state"] is None else self._differentiate(row, split, result["state"])
+        gradient = (
+            {} if result["state"] is None else self._differentiate(row, split, result["state"])
+        )
         self.keep.save(row, split, {**result, "hypergradient": gradient})
         self.found[row, split] = gradient
 
@@ -86,7 +92,11 @@ class Gradients:
     def of(self, row):
         """Mean hypergradient of a row over the splits: dict of name to float, of the names that all splits have."""
         found = [self.found[row, s] for s in range(len(self.splits))]
-        return {n: float(np.mean([g[n] for g in found])) for n in self.names if all(n in g for g in found)}
+        return {
+            n: float(np.mean([g[n] for g in found]))
+            for n in self.names
+            if all(n in g for g in found)
+        }
 
     def _test_rows(self, row, split):
         train, test = self.splits[split]
@@ -95,13 +105,17 @@ class Gradients:
         outer, _ = split_parameters(self.estimator, self.parameters[row])
         key = identity(outer), split
         if key not in self.folds:
-            fold = transform_fold(self.estimator, outer, self.X, self.y, train, test, self.fit_params)
+            fold = transform_fold(
+                self.estimator, outer, self.X, self.y, train, test, self.fit_params
+            )
             self.folds[key] = fold[2:4]
         return self.folds[key]
 
     def _differentiate(self, row, split, model):
         found = model.hypergradient(*self._test_rows(row, split), list(self.names))
-        if not isinstance(found, dict) or not all(n in self.names and isinstance(g, Real) for n, g in found.items()):
+        if not isinstance(found, dict) or not all(
+            n in self.names and isinstance(g, Real) for n, g in found.items()
+        ):
             raise TypeError(
                 f"{type(model).__name__}.hypergradient must return a dict of some of the names {self.names} to numbers, "
                 f"got {found!r}."

@@ -288,7 +288,9 @@ class PopulationSearchCV(TrialSearchCV):
         batch = []
         for member in range(self.population):
             params = {name: draw(distribution, random_state) for name, distribution in space}
-            batch.append(Trial(params, self.step, columns={"step": 1, "member": member, "parent": -1}))
+            batch.append(
+                Trial(params, self.step, columns={"step": 1, "member": member, "parent": -1})
+            )
         for step in range(1, self.n_steps + 1):
             if self._gradients is not None:
                 self._gradients.expect((step - 1) * self.population, batch)
@@ -296,10 +298,15 @@ class PopulationSearchCV(TrialSearchCV):
             if step == self.n_steps:
                 return
             found = [{} if self._gradients is None else self._gradients.of(o.row) for o in outcomes]
-            slopes = [explorer.slopes(o.trial.params, gradient) for o, gradient in zip(outcomes, found, strict=True)]
+            slopes = [
+                explorer.slopes(o.trial.params, gradient)
+                for o, gradient in zip(outcomes, found, strict=True)
+            ]
             explorer.learn(slopes)
             batch = []
-            for k, source in enumerate(truncation_sources([o.score for o in outcomes], self.quantile, random_state)):
+            for k, source in enumerate(
+                truncation_sources([o.score for o in outcomes], self.quantile, random_state)
+            ):
                 parent = outcomes[source]
                 before = parent.trial.params
                 params = explorer.changed(k, before, slopes[source], copied=source != k)
@@ -318,7 +325,10 @@ class PopulationSearchCV(TrialSearchCV):
         """Rows of the winner's training. Behind a failure it began anew, with all its units at once."""
 
         def failed(row):
-            return any(result["fit_error"] for result in run.out[row * self.n_splits_ : (row + 1) * self.n_splits_])
+            return any(
+                result["fit_error"]
+                for result in run.out[row * self.n_splits_ : (row + 1) * self.n_splits_]
+            )
 
         rows = [int(self.best_index_)]
         while (parent := run.rows[rows[-1]].parent) is not None and not failed(parent):
@@ -342,10 +352,14 @@ class PopulationSearchCV(TrialSearchCV):
         """The surviving model; in a Pipeline behind the steps that made its rows."""
         model, params = run.states[self.best_index_, 0], run.rows[self.best_index_].params
         if model is None:
-            raise ValueError("no model of the last step could be trained; see the warnings about failed fits.")
+            raise ValueError(
+                "no model of the last step could be trained; see the warnings about failed fits."
+            )
         if not isinstance(self.estimator, Pipeline):
             return model
-        X_train, y_train, _, _, fit_params = split_fold(self.estimator, X, y, *run.splits[0], fit_params)
+        X_train, y_train, _, _, fit_params = split_fold(
+            self.estimator, X, y, *run.splits[0], fit_params
+        )
         head, _, _ = fitted_head(self.estimator, params, X_train, y_train, fit_params)
         return self._behind(head, model)
 
@@ -362,7 +376,9 @@ class PopulationSearchCV(TrialSearchCV):
         before = 0
         for trial in trials:
             if before:
-                edits = {last_name(self.estimator, name): value for name, value in trial.edits.items()}
+                edits = {
+                    last_name(self.estimator, name): value for name, value in trial.edits.items()
+                }
                 model.set_params(**clone(edits, safe=False))
             units = trial.resource - before
             continue_fit(model, X, y, units, trial.resource, resource, run.classes, fit_params)
@@ -372,7 +388,10 @@ class PopulationSearchCV(TrialSearchCV):
     def _behind(self, head, model):
         """A pipeline of fitted parts."""
         pipeline = clone(self.estimator)
-        pipeline.steps = [*([] if head is None else head.steps), (self.estimator.steps[-1][0], model)]
+        pipeline.steps = [
+            *([] if head is None else head.steps),
+            (self.estimator.steps[-1][0], model),
+        ]
         return pipeline
 
     def _publish(self, run):

@@ -14,7 +14,8 @@ from ._explore import mutable_names, smooth_names
 from ._live import dead_parameters
 from ._members import last_name, last_step, split_parameters
 
-STARTS = 5  # models on which a parameter must be dead to be refused; the first tells most of the living
+# Models on which a parameter must be dead to be refused; the first tells most of the living.
+STARTS = 5
 
 
 def check_population(search, X, y, groups):
@@ -32,8 +33,15 @@ def check_population(search, X, y, groups):
     """
     check_distributions(search.param_distributions, search.estimator)
     factors = np.asarray(search.factors)
-    if factors.ndim != 1 or len(factors) == 0 or factors.dtype.kind not in "fiu" or not (factors > 0).all():
-        raise ValueError(f"factors must be a non-empty tuple of positive numbers, got {search.factors!r}.")
+    if (
+        factors.ndim != 1
+        or len(factors) == 0
+        or factors.dtype.kind not in "fiu"
+        or not (factors > 0).all()
+    ):
+        raise ValueError(
+            f"factors must be a non-empty tuple of positive numbers, got {search.factors!r}."
+        )
     if isinstance(search.scoring, list | tuple | dict) and search.refit is not False:
         raise ValueError(
             f"scoring={search.scoring!r} with refit={search.refit!r}: members compete by one metric; name one, or set "
@@ -48,7 +56,9 @@ def check_population(search, X, y, groups):
             f"{sorted(search.param_distributions)}."
         )
     if search.resource in search.param_distributions:
-        raise ValueError(f"resource={search.resource!r} counts units and cannot be in param_distributions.")
+        raise ValueError(
+            f"resource={search.resource!r} counts units and cannot be in param_distributions."
+        )
     outer = sorted(split_parameters(search.estimator, dict.fromkeys(mutable))[0])
     if outer:
         raise ValueError(
@@ -92,7 +102,9 @@ def _check_goes_on(search):
 
 def _check_hypergradient(search):
     if search.explore == "learned" and not search.hypergradient:
-        raise ValueError('explore="learned" learns from hypergradients: set hypergradient=True, or explore="random".')
+        raise ValueError(
+            'explore="learned" learns from hypergradients: set hypergradient=True, or explore="random".'
+        )
     if not search.hypergradient:
         return
     model = last_step(search.estimator)
@@ -117,7 +129,9 @@ def _check_live(search, X, y, mutable):
     n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
     rows = np.sort(stratified_order(labels, np.arange(n_rows), random_state)[: search.probe_rows])
     X, y = safe_split(estimator, X, y, rows)
-    starts = [{name: draw(d, random_state) for name, d in sorted(space.items())} for _ in range(STARTS)]
+    starts = [
+        {name: draw(d, random_state) for name, d in sorted(space.items())} for _ in range(STARTS)
+    ]
     outer, _ = split_parameters(estimator, starts[0])
     if isinstance(estimator, Pipeline) and len(estimator) > 1:
         pipeline = clone(estimator).set_params(**clone(outer, safe=False))
@@ -131,7 +145,10 @@ def _check_live(search, X, y, mutable):
     starts = [split_parameters(estimator, start)[1] for start in starts]
     dead = dead_parameters(model, X, y, resource, classes, distributions, starts, random_state)
     if dead:
-        why = {"ignored": "changes nothing in a fitted model", "anew": "makes a fitted model start anew"}
+        why = {
+            "ignored": "changes nothing in a fitted model",
+            "anew": "makes a fitted model start anew",
+        }
         told = "; ".join(f"{name!r} {why[verdict]}" for name, verdict in sorted(dead.items()))
         raise ValueError(
             f"{type(model).__name__}: {told}. Name in mutable only what can change on a live model "

@@ -15,7 +15,8 @@ from ._lock import FolderLock
 __all__ = ["Checkpoint", "NoCheckpoint", "identity", "read_checked", "write_atomically"]
 
 VERSION = 2  # 1 had no checksums
-TAIL = b"autorec-sha256:"  # behind the pickle, which ends by itself: before the digest of all before it
+# Behind the pickle, which ends by itself: before the digest of all before it.
+TAIL = b"autorec-sha256:"
 
 
 def write_atomically(path, value):
@@ -140,7 +141,11 @@ class Checkpoint:
             The folder belongs to another search.
         """
         path, name = self.folder / "search.joblib", f"checkpoint={str(self.folder)!r}"
-        if (found := self._read(path, "Without it the other files have no meaning; delete the folder.")) is not None:
+        if (
+            found := self._read(
+                path, "Without it the other files have no meaning; delete the folder."
+            )
+        ) is not None:
             if found["version"] != VERSION:
                 raise CheckpointError(
                     f"{name} was written by another version of sklearn-autorec; name an empty folder."
@@ -160,7 +165,9 @@ class Checkpoint:
         mine, other = self.identity, found["identity"]
         if not isinstance(mine, dict) or not isinstance(other, dict):
             return ""
-        different = sorted(key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key))
+        different = sorted(
+            key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key)
+        )
         return f" (different: {', '.join(different)})"
 
     def _path(self, kind, row, split):
@@ -175,7 +182,9 @@ class Checkpoint:
                 return None
 
     def _write(self, path, value):
-        with _about(path, "written", "What was stored before is whole: make room and run the search again."):
+        with _about(
+            path, "written", "What was stored before is whole: make room and run the search again."
+        ):
             write_atomically(path, value)
 
     def load(self, row, split):

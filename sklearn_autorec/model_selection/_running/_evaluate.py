@@ -80,7 +80,9 @@ def way_to_continue(estimator, resource):
     if resource not in parameters:
         return None
     until = resource == "n_estimators" or resource in getattr(estimator, "warm_start_until", ())
-    until = until or isinstance(estimator, HistGradientBoostingClassifier | HistGradientBoostingRegressor)
+    until = until or isinstance(
+        estimator, HistGradientBoostingClassifier | HistGradientBoostingRegressor
+    )
     if until and "warm_start" in parameters:
         return "until"
     if "init_model" in signature(estimator.fit).parameters:
@@ -137,7 +139,11 @@ class _Catch(BaseEstimator):
 def split_fold(estimator, X, y, train, test, fit_params):
     """A fold as (X_train, y_train, X_test, y_test, parameters of fit for its training rows)."""
     fit_params = check_method_params(X, fit_params, train)
-    return *safe_split(estimator, X, y, train), *safe_split(estimator, X, y, test, train), fit_params
+    return (
+        *safe_split(estimator, X, y, train),
+        *safe_split(estimator, X, y, test, train),
+        fit_params,
+    )
 
 
 def transform_fold(pipeline, parameters, *data):
@@ -169,9 +175,16 @@ def in_last_step(pipeline, parameters, edits):
     prefix = name + "__"
     outer = {k: v for k, v in parameters.items() if k != name and not k.startswith(prefix)}
     if not all(k.startswith(prefix) for k in edits):
-        raise ValueError(f"a fitted pipeline goes on in its last step {name!r} alone, not in {sorted(edits)}.")
+        raise ValueError(
+            f"a fitted pipeline goes on in its last step {name!r} alone, not in {sorted(edits)}."
+        )
     inner = {k.removeprefix(prefix): v for k, v in parameters.items() if k.startswith(prefix)}
-    return outer, parameters.get(name, last), inner, {k.removeprefix(prefix): v for k, v in edits.items()}
+    return (
+        outer,
+        parameters.get(name, last),
+        inner,
+        {k.removeprefix(prefix): v for k, v in edits.items()},
+    )
 
 
 def evaluate_warm(
@@ -227,7 +240,11 @@ def evaluate_warm(
     else:
         model = copy.deepcopy(state).set_params(**clone(edits, safe=False))
     start = time.time()
-    result = {"fit_error": fold if isinstance(fold, str) else None, "state": None, "units": total - before}
+    result = {
+        "fit_error": fold if isinstance(fold, str) else None,
+        "state": None,
+        "units": total - before,
+    }
     X_train = y_train = None
     if not result["fit_error"]:
         X_train, y_train, X_test, y_test, fit_params = fold or split_fold(estimator, *data)
@@ -240,7 +257,9 @@ def evaluate_warm(
             if observed:
                 callback_ctx.call_on_fit_task_begin(**task)
             if not result["fit_error"]:
-                continue_fit(model, X_train, y_train, total - before, total, resource, classes, fit_params)
+                continue_fit(
+                    model, X_train, y_train, total - before, total, resource, classes, fit_params
+                )
     except Exception:
         if error_score == "raise":
             raise
@@ -260,5 +279,7 @@ def evaluate_warm(
     result["test_scores"] = score(model, X_test, y_test, scorer, score_params[1], error_score)
     result.update(score_time=time.time() - scored, state=model)
     if return_train_score:
-        result["train_scores"] = score(model, X_train, y_train, scorer, score_params[0], error_score)
+        result["train_scores"] = score(
+            model, X_train, y_train, scorer, score_params[0], error_score
+        )
     return result

@@ -83,7 +83,9 @@ class Guard:
                     if isinstance(error, BrokenProcessPool):
                         self._end(task.worker)
                         if task.pair is None:
-                            raise RuntimeError(f"a process for evaluations ended as it started: {error}") from error
+                            raise RuntimeError(
+                                f"a process for evaluations ended as it started: {error}"
+                            ) from error
                         if task.number < TRIES:
                             again.append((task.pair, task.call, task.number + 1))
                         else:
@@ -95,10 +97,18 @@ class Guard:
                     if task.pair is not None:
                         yield task.pair, future.result(), None
                 for future, task in list(self.busy.items()):
-                    if task.pair is not None and time.monotonic() - task.since > self.timeout and not future.done():
+                    if (
+                        task.pair is not None
+                        and time.monotonic() - task.since > self.timeout
+                        and not future.done()
+                    ):
                         del self.busy[future]
                         self._end(task.worker)
-                        yield task.pair, None, f"it took longer than candidate_timeout={self.timeout} seconds"
+                        yield (
+                            task.pair,
+                            None,
+                            f"it took longer than candidate_timeout={self.timeout} seconds",
+                        )
         finally:
             for task in self.busy.values():
                 self._end(task.worker)

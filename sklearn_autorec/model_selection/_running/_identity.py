@@ -58,7 +58,9 @@ class _Hasher(NumpyHasher):
         parts += [function.__defaults__, function.__kwdefaults__, cells]
         if not _installed(function.__module__):
             known = function.__globals__
-            read = [(name, known[name]) for name in sorted(_names(function.__code__)) if name in known]
+            read = [
+                (name, known[name]) for name in sorted(_names(function.__code__)) if name in known
+            ]
             parts += [vars(function), [(name, self._global(value, tables)) for name, value in read]]
         return tuple(parts)
 
@@ -72,7 +74,9 @@ class _Hasher(NumpyHasher):
                 value = value.__func__
             elif isinstance(value, functools.cached_property):
                 value = value.func
-            for part in (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,):
+            for part in (
+                (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
+            ):
                 if isinstance(part, FunctionType):
                     members.append((name, self._function(part, tables=False)))
                 elif isinstance(part, type) or (_constant(part) and not name.startswith("__")):
@@ -119,7 +123,9 @@ def _text(code):
         if isinstance(value, CodeType):
             constants.append(_text(value))
         else:
-            constants.append(repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value))
+            constants.append(
+                repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value)
+            )
     names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
     return repr((code.co_name, code.co_code, constants, names, counts, code.co_exceptiontable))
@@ -140,7 +146,9 @@ def _installed(module):
     if top in sys.stdlib_module_names or top == _PACKAGE:
         return True
     file = getattr(sys.modules.get(top), "__file__", None)
-    return bool(file) and file.startswith((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
+    return bool(file) and file.startswith(
+        (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+    )
 
 
 def identity(value):

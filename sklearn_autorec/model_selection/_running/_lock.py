@@ -8,7 +8,8 @@ import warnings
 
 from ...exceptions import CheckpointError
 
-_HELD: dict[str, int] = {}  # real path of the folder: process id; locks of the system do not tell threads apart
+# Real path of the folder: process id; locks of the system do not tell threads apart.
+_HELD: dict[str, int] = {}
 _GUARD = threading.Lock()
 _UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
@@ -35,7 +36,9 @@ class FolderLock:
             if _HELD.get(self.key) == os.getpid():
                 raise CheckpointError(f"{_busy(folder)} in another thread of this process.")
             # Never deleted, or two processes would hold two files of this name.
-            handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            handle = os.open(
+                folder / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666
+            )
             self.file = open(handle, "r+b", buffering=0)
             try:
                 self._acquire()

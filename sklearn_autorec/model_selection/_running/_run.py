@@ -18,7 +18,14 @@ from sklearn.utils.multiclass import type_of_target
 
 from ...utils._sklearn import check_method_params, insert_error_scores, plain_labels
 from ._checkpoint import identity
-from ._evaluate import evaluate, evaluate_warm, in_last_step, lost_result, stratified_order, transform_fold
+from ._evaluate import (
+    evaluate,
+    evaluate_warm,
+    in_last_step,
+    lost_result,
+    stratified_order,
+    transform_fold,
+)
 from ._guard import TRIES, Guard
 from ._interrupts import Interrupts, Stopped
 
@@ -101,7 +108,10 @@ class Run:
         self.orders: list[np.ndarray] = []
         if search.resource == "n_samples":
             random_state = np.random.RandomState(settings["seed"])
-            self.orders = [stratified_order(y if labels else None, train, random_state) for train, _ in self.splits]
+            self.orders = [
+                stratified_order(y if labels else None, train, random_state)
+                for train, _ in self.splits
+            ]
 
     def all_batches(self, policy, context):
         """Ask, evaluate, tell; until the policy ends, the time is over or the user interrupts."""
@@ -122,9 +132,13 @@ class Run:
         if self.stopped == "interrupted":
             if not self.rows:
                 raise KeyboardInterrupt
-            warnings.warn("The search was interrupted; it goes on with what has finished.", stacklevel=4)
+            warnings.warn(
+                "The search was interrupted; it goes on with what has finished.", stacklevel=4
+            )
         if self.rows and all(result["fit_error"] for result in self.out):
-            raise ValueError(f"All the {len(self.out)} fits failed. The first of them:\n{self.out[0]['fit_error']}")
+            raise ValueError(
+                f"All the {len(self.out)} fits failed. The first of them:\n{self.out[0]['fit_error']}"
+            )
 
     def _new_workers(self):
         options = {name: getattr(self.search, name) for name in ("n_jobs", "pre_dispatch")}
@@ -153,7 +167,10 @@ class Run:
         contexts = dict.fromkeys(todo)
         if hasattr(self.search, "_skl_callbacks"):
             # Made before any worker starts: a context is pickled with all its relatives, which must not change meanwhile.
-            contexts = {(k, s): context.subcontext(task_name=leaf, task_id=k * n_splits + s) for k, s in todo}
+            contexts = {
+                (k, s): context.subcontext(task_name=leaf, task_id=k * n_splits + s)
+                for k, s in todo
+            }
         in_pipeline = self.search.warm and isinstance(self.search.estimator, Pipeline)
         stop = None
         try:
@@ -205,7 +222,9 @@ class Run:
         todo = dict.fromkeys(todo)
         if not self.guarded:
             try:
-                for k, s, result in self.parallel(call for _, call in self._until_deadline(todo, task)):
+                for k, s, result in self.parallel(
+                    call for _, call in self._until_deadline(todo, task)
+                ):
                     if self.interrupts.seen:  # by an estimator that made do with what it had
                         raise KeyboardInterrupt
                     del todo[k, s]
@@ -228,14 +247,22 @@ class Run:
 
     def _guard(self):
         search = self.search
-        return Guard(search.n_jobs, search.candidate_timeout, (search.estimator, self.options["scorer"]))
+        return Guard(
+            search.n_jobs, search.candidate_timeout, (search.estimator, self.options["scorer"])
+        )
 
     def _lost(self, trial, s, why):
         """The result of an evaluation that has not come to its end."""
-        result = lost_result(f"The candidate {trial.params} on split {s} was given up: {why}.", **self.options)
+        result = lost_result(
+            f"The candidate {trial.params} on split {s} was given up: {why}.", **self.options
+        )
         if not self.search.warm:
             return result | {"n_test_samples": len(self.splits[s][1])}
-        before = 0 if trial.parent is None or self.states[trial.parent, s] is None else self.rows[trial.parent].resource
+        before = (
+            0
+            if trial.parent is None or self.states[trial.parent, s] is None
+            else self.rows[trial.parent].resource
+        )
         return result | {"state": None, "units": trial.resource - before}
 
     def _until_deadline(self, todo, task):
@@ -292,7 +319,9 @@ class Run:
             "total": trial.resource,
             "resource": resource,
             "classes": self.classes,
-            "score_params": [check_method_params(self.X, self.score_params, rows) for rows in self.splits[s]],
+            "score_params": [
+                check_method_params(self.X, self.score_params, rows) for rows in self.splits[s]
+            ],
         }
         return (estimator, *data), named
 
@@ -308,10 +337,14 @@ class Run:
         missing = {(keys[k], s): (k, s) for k, s in todo if (keys[k], s) not in self.folds}
 
         def task(k, s):
-            return delayed(_fold_or_error)(k, s, self.search.error_score, pipeline, outer[k], *self._data(s))
+            return delayed(_fold_or_error)(
+                k, s, self.search.error_score, pipeline, outer[k], *self._data(s)
+            )
 
         def lost(k, s, why):
-            error = f"The steps before the last, with {outer[k]} on split {s}, were given up: {why}."
+            error = (
+                f"The steps before the last, with {outer[k]} on split {s}, were given up: {why}."
+            )
             lost_result(error, **self.options)  # raises if that is wanted
             return k, s, error
 
@@ -330,7 +363,8 @@ class Run:
             results = [done.get((k, s)) for s in range(n_splits)]
             if any(r is None for r in results):
                 continue
-            row = len(self.rows)  # less than first + k only in the last batch of a search that was stopped
+            # Less than first + k only in the last batch of a search that was stopped.
+            row = len(self.rows)
             self.rows.append(trial)
             self.spent.append(max(r.pop("units", trial.resource or 0) for r in results))
             for s, result in enumerate(results):
@@ -351,11 +385,17 @@ class Run:
     def _warn(self, failed, n_fits):
         named = {}
         for row, error in failed:
-            named.setdefault(row, f"row {row} {self.rows[row].params}: {error.strip().splitlines()[-1]}")
-        shown = list(named.values())[:5] + ([f"and {len(named) - 5} more"] if len(named) > 5 else [])
+            named.setdefault(
+                row, f"row {row} {self.rows[row].params}: {error.strip().splitlines()[-1]}"
+            )
+        shown = list(named.values())[:5] + (
+            [f"and {len(named) - 5} more"] if len(named) > 5 else []
+        )
         warnings.warn(
             f"{len(failed)} of {n_fits} fits failed and score {self.search.error_score}; error_score='raise' stops "
-            "at the first. Candidates:\n" + "\n".join(shown) + f"\nThe first of them:\n{failed[0][1]}",
+            "at the first. Candidates:\n"
+            + "\n".join(shown)
+            + f"\nThe first of them:\n{failed[0][1]}",
             FitFailedWarning,
             stacklevel=6,
         )

@@ -1,4 +1,6 @@
-"""What must run on the oldest releases that pyproject.toml allows: predict, save and load, a search, ONNX."""
+"""What must run on the oldest releases that pyproject.toml allows: predict, save and load, a
+search, ONNX.
+"""
 
 import json
 import tempfile

@@ -3,8 +3,8 @@
     python examples/choose_papers.py
     python examples/choose_papers.py --rows 2000 --epochs 2 --jobs 1
 
-All candidates train for a few epochs, the better half of them for twice as many, and so on. Prints a line for each
-candidate of each round, and how the winner does on rows that no candidate has seen.
+All candidates train for a few epochs, the better half of them for twice as many, and so on. Prints
+a line for each candidate of each round, and how the winner does on rows that no candidate has seen.
 """
 
 import argparse
@@ -33,7 +33,9 @@ CANDIDATES = {
 
 
 def pipeline():
-    """A scikit-learn step for the numbers, then the network; ``search`` and ``network`` are filled in by the search."""
+    """A scikit-learn step for the numbers, then the network; ``search`` and ``network`` are filled
+    in by the search.
+    """
     numbers = make_column_selector(dtype_include="floating")
     prepare = ColumnTransformer(
         [("numbers", RobustScaler(), numbers)],
@@ -104,13 +106,15 @@ def main():
     ctr = best[-1]
     auc = roc_auc_score(y[n:], best.predict_proba(X[n:])[:, 1])
     print(
-        f"\nbest: {type(ctr.network).__name__}, search {name(ctr.search)}, after {time.perf_counter() - start:.0f} s"
+        f"\nbest: {type(ctr.network).__name__}, search {name(ctr.search)}, after "
+        f"{time.perf_counter() - start:.0f} s"
     )
     print(
         f"  test AUC {auc:.3f} (best possible {roc_auc_score(y[n:], truth.probabilities[n:]):.3f})"
     )
     print(
-        f"  refitted in {search.refit_time_:.1f} s, {ctr.nbytes_['total']:,} bytes, of which embeddings {ctr.nbytes_['embedding']:,}"
+        f"  refitted in {search.refit_time_:.1f} s, {ctr.nbytes_['total']:,} bytes, of which "
+        f"embeddings {ctr.nbytes_['embedding']:,}"
     )
 
 

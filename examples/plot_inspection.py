@@ -1,4 +1,5 @@
-"""Pictures of a search: which interactions it kept, embedding sizes, how its epochs went; fields selected and crosses found elsewhere.
+"""Pictures of a search: which interactions it kept, embedding sizes, how its epochs went; fields
+selected and crosses found elsewhere.
 
 Saves five figures in the current folder, or shows them::
 
@@ -62,7 +63,9 @@ def fit(rows):
 
 
 def draw_crosses(X, y):
-    """Pairs that GLIDER reads from boosted trees, beside those of the factorization machine of AEFE."""
+    """Pairs that GLIDER reads from boosted trees, beside those of the factorization machine of
+    AEFE.
+    """
     X = X.astype("category")
     found = {
         "GLIDER": GLIDER(
@@ -108,8 +111,9 @@ def main():
     model, X, y = fit(args.rows)
     print("kept:   ", ", ".join(" × ".join(pair) for pair in model.interactions_))
 
-    # Each value of the model has the same size here. Sizes of your own can be drawn as well: these follow the rule of
-    # thumb n ** 0.25. After a search for sizes, EmbeddingSizeDisplay.from_estimator(model) draws what it found.
+    # Each value of the model has the same size here. Sizes of your own can be drawn as well: these
+    # follow the rule of thumb n ** 0.25. After a search for sizes,
+    # EmbeddingSizeDisplay.from_estimator(model) draws what it found.
     n_values = [10, 120, 2_000, 45_000, 1_000_000]
     sizes = [int(np.ceil(n**0.25)) for n in n_values]
     displays = {

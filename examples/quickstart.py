@@ -5,9 +5,9 @@ Run as it is on data with five planted interactions, or on a folder of train/val
     python examples/quickstart.py
     python examples/quickstart.py --data DIR [--target label]
 
-Prints test AUC and log loss beside the same network without a search and scikit-learn's one-hot logistic
-regression, shows which interactions were kept, saves the model, and predicts with it in a fresh process.
-"""
+Prints test AUC and log loss beside the same network without a search and scikit-learn's one-hot
+logistic regression, shows which interactions were kept, saves the model, and predicts with it in a
+fresh process."""
 
 import argparse
 import pickle
@@ -142,13 +142,15 @@ def main():
     if truth is not None:
         bayes = truth.probabilities[len(X) :]
         print(
-            f"{'best possible':30s} {roc_auc_score(y_test, bayes):7.4f} {log_loss(y_test, bayes):9.4f}"
+            f"{'best possible':30s} {roc_auc_score(y_test, bayes):7.4f} "
+            f"{log_loss(y_test, bayes):9.4f}"
         )
 
     ctr = model[-1]
     kept = ctr.interactions_
     print(
-        f"\nAutoFIS kept {len(kept)} of {len(ctr.interaction_scores_)} pairs: {', '.join(' x '.join(pair) for pair in kept)}"
+        f"\nAutoFIS kept {len(kept)} of {len(ctr.interaction_scores_)} pairs: "
+        f"{', '.join(' x '.join(pair) for pair in kept)}"
     )
     if truth is not None:
         print("planted: " + ", ".join(f"f{i} x f{j}" for i, j in truth.pairs))
@@ -167,7 +169,8 @@ def main():
         subprocess.run([sys.executable, "-c", PREDICT, *paths], check=True)
         same = bool((np.load(paths[2]) == p).all())
     print(
-        f"\nsaved: {len(data):,} bytes for {ctr.n_parameters_:,} parameters; a fresh process predicts the same bits: {same}"
+        f"\nsaved: {len(data):,} bytes for {ctr.n_parameters_:,} parameters; a fresh process "
+        f"predicts the same bits: {same}"
     )
     if not same:
         sys.exit(1)

@@ -1,12 +1,13 @@
-"""One search for networks, papers and rates; then the same kind of search for an estimator that is not ours.
+"""One search for networks, papers and rates; then the same kind of search for an estimator that is
+not ours.
 
-    python examples/search_everything.py
-    python examples/search_everything.py --rows 2000 --epochs 3 --no-picture
-    python examples/search_everything.py --checkpoint FOLDER     # interrupt it, run it again: it goes on
+    python examples/search_everything.py python examples/search_everything.py --rows 2000 --epochs 3
+    --no-picture python examples/search_everything.py --checkpoint FOLDER     # interrupt it, run it
+    again: it goes on
 
-Hyperband trains candidates for few epochs and sends the best of them on (``warm=True``: with the weights that they have).
-Prints what it will cost, what it found, and how the winners do on rows that no candidate has seen.
-"""
+Hyperband trains candidates for few epochs and sends the best of them on (``warm=True``: with the
+weights that they have). Prints what it will cost, what it found, and how the winners do on rows
+that no candidate has seen."""
 
 import argparse
 import time
@@ -48,7 +49,8 @@ def cost(search):
             + ", ".join(f"{n} candidates to {r}" for n, r in rungs)
         )
     print(
-        f"  {told['n_candidates']} candidates, {told['n_fits']} fits, {told['n_resources_spent']} epochs on each of "
+        f"  {told['n_candidates']} candidates, {told['n_fits']} fits, {told['n_resources_spent']} "
+        f"epochs on each of "
         f"{told['n_splits']} splits ({told['n_resources']} if each rung began anew)"
     )
 
@@ -112,7 +114,8 @@ def main():
     print(best(search).to_string(index=False, float_format="{:.4f}".format))
     auc = roc_auc_score(y[n:], search.predict_proba(X[n:])[:, 1])
     print(
-        f"  {time.perf_counter() - start:.0f} s, test AUC of the winner {auc:.3f} (best possible {possible:.3f})"
+        f"  {time.perf_counter() - start:.0f} s, test AUC of the winner {auc:.3f} (best possible "
+        f"{possible:.3f})"
     )
 
     trees = make_pipeline(
@@ -131,7 +134,8 @@ def main():
     ).fit(X[:n], y[:n])
     auc = roc_auc_score(y[n:], halving.predict_proba(X[n:])[:, 1])
     print(
-        f"\nSuccessive halving over boosted trees: {halving.total_resources_} trees on each split, test AUC {auc:.3f}"
+        f"\nSuccessive halving over boosted trees: {halving.total_resources_} trees on each "
+        f"split, test AUC {auc:.3f}"
     )
 
     if not args.no_picture:

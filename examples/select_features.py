@@ -1,11 +1,12 @@
-"""Which columns to keep for a logistic regression: FSTD beside cheaper selections, with a table of what each is worth.
+"""Which columns to keep for a logistic regression: FSTD beside cheaper selections, with a table of
+what each is worth.
 
     python examples/select_features.py
     python examples/select_features.py --rows 3000 --evaluations 30
 
-Of twenty columns of made clicks six matter. Every selector keeps some of them by the training rows alone; the same model, fitted on
-those, is scored on held-out rows. In practice a selector stands in a pipeline: ``make_pipeline(FSTD(model), model).fit(X, y)``.
-"""
+Of twenty columns of made clicks six matter. Every selector keeps some of them by the training rows
+alone; the same model, fitted on those, is scored on held-out rows. In practice a selector stands in
+a pipeline: ``make_pipeline(FSTD(model), model).fit(X, y)``."""
 
 import argparse
 import time
@@ -53,7 +54,9 @@ def clicks(rows):
 
 
 def selectors(model, n_evaluations):
-    """Searches get as many evaluations each; SelectFromModel fits one forest and keeps six columns since we know the number."""
+    """Searches get as many evaluations each; SelectFromModel fits one forest and keeps six columns
+    since we know the number.
+    """
     forest = RandomForestClassifier(100, min_samples_leaf=5, random_state=0)
     options = {"scoring": "neg_log_loss", "max_evaluations": n_evaluations, "random_state": 0}
     return {

@@ -3,9 +3,8 @@
     python examples/serve_crosses.py
     python examples/serve_crosses.py --rows 8000
 
-Finds the planted crosses of made clicks, prints what they are worth, saves the pipeline as a file without code, loads it, times single
-rows, and takes one prediction apart.
-"""
+Finds the planted crosses of made clicks, prints what they are worth, saves the pipeline as a file
+without code, loads it, times single rows, and takes one prediction apart."""
 
 import argparse
 import tempfile
@@ -25,7 +24,9 @@ NAMES = ["user_group", "item_group", "weekday", "hour", "device", "city", "price
 
 
 def clicks(rows):
-    """Clicks that depend on the item, on two pairs and on a triple of columns; the best possible AUC and log loss of the test rows."""
+    """Clicks that depend on the item, on two pairs and on a triple of columns; the best possible
+    AUC and log loss of the test rows.
+    """
     X, y, truth = make_ctr(
         rows,
         n_fields=len(NAMES),
@@ -105,7 +106,8 @@ def main():
 
     row = rows[0]
     print(
-        f"a row with a probability of {loaded.predict_proba(row)[0, 1]:.3f}; the largest parts of its logit:"
+        f"a row with a probability of {loaded.predict_proba(row)[0, 1]:.3f}; the largest parts of "
+        f"its logit:"
     )
     for name, part in explain(loaded, row):
         print(f"{part:>+8.2f}  {name}")

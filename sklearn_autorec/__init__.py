@@ -1,4 +1,6 @@
-"""Automated deep recommender models for tables of categorical fields, behind scikit-learn's interfaces."""
+"""Automated deep recommender models for tables of categorical fields, behind scikit-learn's
+interfaces.
+"""
 
 import importlib
 from typing import TYPE_CHECKING
@@ -57,7 +59,9 @@ METHODS.add_source(_load_methods)
 
 
 def __getattr__(name):
-    """Estimators and subpackages on first use: torch takes seconds to load, and transformers and searches need none of it."""
+    """Estimators and subpackages on first use: torch takes seconds to load, and transformers and
+    searches need none of it.
+    """
     if name in _ESTIMATORS:
         return getattr(importlib.import_module(f".{_ESTIMATORS[name]}", __name__), name)
     if name in _SUBPACKAGES:

@@ -1,8 +1,8 @@
 """Classes by name, for what is written down and read again: architectures, files, networks by name.
 
 Nothing here knows a class. A class enters itself when it is defined; those of this package that are
-not imported yet are loaded by sources, which the package hands in from above (see its ``__init__``).
-"""
+not imported yet are loaded by sources, which the package hands in from above (see its
+``__init__``)."""
 
 __all__ = ["HOME", "METHODS", "NETWORKS", "NETWORK_CLASSES", "Registry", "public_name"]
 
@@ -34,9 +34,9 @@ class Registry:
     """Classes of one kind by their names.
 
     A name belongs to one class. The same definition run again (a cell of a notebook, a reloaded
-    module, a class that came to another process by value) takes the place of the former; a class that
-    is defined elsewhere is refused. The package's own classes are found by their bare names as well,
-    which no class from outside can take from them.
+    module, a class that came to another process by value) takes the place of the former; a class
+    that is defined elsewhere is refused. The package's own classes are found by their bare names as
+    well, which no class from outside can take from them.
 
     Parameters
     ----------
@@ -51,7 +51,9 @@ class Registry:
         self._sources: list = []
 
     def add_source(self, load):
-        """Have ``load()`` called before names are looked up; it imports modules that define classes."""
+        """Have ``load()`` called before names are looked up; it imports modules that define
+        classes.
+        """
         self._sources.append(load)
 
     def add(self, cls, name=None):
@@ -92,9 +94,9 @@ class Registry:
         Parameters
         ----------
         name : str
-            A public name; or a bare name, which means the package's own class. What was written when
-            all went by bare names is read too: where the package has no such class, it means the only
-            one from outside that is so called.
+            A public name; or a bare name, which means the package's own class. What was written
+            when all went by bare names is read too: where the package has no such class, it means
+            the only one from outside that is so called.
 
         Returns
         -------

@@ -22,31 +22,35 @@ SLOTS = ("gate", "embedding", "interaction", "head", "loss")
 
 
 class Network(BaseEstimator):
-    """A network family with its sizes; the constructor stores parameters, ``build`` makes the module.
+    """A network family with its sizes; the constructor stores parameters, ``build`` makes the
+    module.
 
     Attributes
     ----------
     slots : tuple of str
-        The slots whose parts ``build`` accepts. "loss" needs no code of the network, "embedding" and "gate" none of a
-        `sklearn_autorec.nn.FieldNetwork`; "interaction" and "head" are wired by its module, which asks for a head by
-        `sklearn_autorec.nn.head_part` and so tells it its widths. A slot that is named and not used is an error when a method
-        searches it.
+        The slots whose parts ``build`` accepts. "loss" needs no code of the network, "embedding"
+        and "gate" none of a `sklearn_autorec.nn.FieldNetwork`; "interaction" and "head" are wired
+        by its module, which asks for a head by `sklearn_autorec.nn.head_part` and so tells it its
+        widths. A slot that is named and not used is an error when a method searches it.
     supports_members : bool
-        Whether the module of ``build`` holds ``context.members`` independent members in one: it then takes and gives rows of
-        all, one member's after another's, and its layers with weights have a set for each; see `sklearn_autorec.nn.Members`. Otherwise the members are separate modules. It speaks for the
-        ``build`` of its own class: a subclass that builds otherwise declares it anew.
+        Whether the module of ``build`` holds ``context.members`` independent members in one: it
+        then takes and gives rows of all, one member's after another's, and its layers with weights
+        have a set for each; see `sklearn_autorec.nn.Members`. Otherwise the members are separate
+        modules. It speaks for the ``build`` of its own class: a subclass that builds otherwise
+        declares it anew.
 
     Notes
     -----
-    Where a search drops fields, the network that is left takes over the elements of its weights that
-    belong to the kept fields. For this the modules that ``build`` makes declare which axes of their
-    weights have something for every field. Layers of ``sklearn_autorec.nn`` do so by themselves if
-    their numbers of inputs and outputs come from ``context.axis``:
+    Where a search drops fields, the network that is left takes over the elements of its weights
+    that belong to the kept fields. For this the modules that ``build`` makes declare which axes of
+    their weights have something for every field. Layers of ``sklearn_autorec.nn`` do so by
+    themselves if their numbers of inputs and outputs come from ``context.axis``:
 
     - ``context.axis("F")``: a number per field;
     - ``context.axis("F", d)``: d numbers per field, as flattened embeddings are;
     - ``context.axis("F", "F")``: a number for every two fields, in both orders and with themselves;
-    - ``context.axis("P")`` and ``context.axis("P", d)``: per pair i < j; "P3" for triples, and so on;
+    - ``context.axis("P")`` and ``context.axis("P", d)``: per pair i < j; "P3" for triples, and so
+      on;
     - ``context.axis("V")`` and ``context.axis("N")``: per row of the tables, and per numeric field;
     - sums of these and of ints, for what stands side by side.
 
@@ -70,7 +74,8 @@ class Network(BaseEstimator):
         ----------
         context : sklearn_autorec.nn.BuildContext
         parts : dict of str to torch.nn.Module
-            Modules that stand in some of ``slots``, but for the loss; the network makes the others itself.
+            Modules that stand in some of ``slots``, but for the loss; the network makes the others
+            itself.
 
         Returns
         -------
@@ -135,7 +140,8 @@ def resolve_network(network):
         known = known_networks()
         if network not in known:
             raise ValueError(
-                f"network={network!r} is not known; choose one of {sorted(known)} or a Network object."
+                f"network={network!r} is not known; choose one of {sorted(known)} or a Network "
+                f"object."
             )
         return known[network]()
     if not isinstance(network, Network):
@@ -148,8 +154,8 @@ def resolve_network(network):
 def holds_members(component, maker):
     """Whether a network or method declares that what its ``maker`` makes holds several members.
 
-    A class that inherits the declaration but has a ``maker`` of its own has not declared anything about that.
-    """
+    A class that inherits the declaration but has a ``maker`` of its own has not declared anything
+    about that."""
     if isinstance(component, FixedArchitecture):
         component = component.method()
     for cls in type(component).__mro__:
@@ -166,7 +172,9 @@ def networks_with_slot(slot):
 
 
 def describe(component, kind):
-    """A network or method as plain values: its class's public name under ``kind``, its parameters."""
+    """A network or method as plain values: its class's public name under ``kind``, its
+    parameters.
+    """
     params = {name: _plain(value) for name, value in component.get_params(False).items()}
     return {kind: public_name(type(component)), "params": params}
 
@@ -196,7 +204,8 @@ def network_of(description):
     cls = NETWORK_CLASSES.find(name)
     if cls is None:
         raise ValueError(
-            f"network class {name!r} is not known; choose one of {sorted(known_network_classes())}. "
+            f"network class {name!r} is not known; choose one of "
+            f"{sorted(known_network_classes())}. "
             "A class of your own is known once its module is imported."
         )
     try:
@@ -213,46 +222,55 @@ def known_methods():
 
 
 class SearchMethod(BaseEstimator):
-    """One paper: how a part of a network is made searchable, searched and turned into a concrete part.
+    """One paper: how a part of a network is made searchable, searched and turned into a concrete
+    part.
 
-    The constructor only stores the paper's parameters. Everything that the engine needs is here or a
-    hook of the searchable module; the engine never asks which method it runs.
+    The constructor only stores the paper's parameters. Everything that the engine needs is here or
+    a hook of the searchable module; the engine never asks which method it runs.
 
     Attributes
     ----------
     slot : str
         The slot it searches: "gate", "embedding", "interaction", "head" or "loss".
     retrain : {"scratch", "rewind", "keep"}
-        Weights with which the found part starts: new ones, those with which the search started, or those with which it ended.
-        Of several methods each has its own rule for its part; that of the last holds for the rest of the network.
+        Weights with which the found part starts: new ones, those with which the search started, or
+        those with which it ended. Of several methods each has its own rule for its part; that of
+        the last holds for the rest of the network.
     narrows : bool
-        Whether its architectures drop fields or values: all that is found later, and the network itself, is then built for
-        what ``selection`` keeps, in the numbering of that.
+        Whether its architectures drop fields or values: all that is found later, and the network
+        itself, is then built for what ``selection`` keeps, in the numbering of that.
     supports_members : bool
-        Whether the module of ``realise`` holds ``context.members`` independent members in one. It speaks for the ``realise``
-        of its own class; see `Network`. Searches always run with one member.
+        Whether the module of ``realise`` holds ``context.members`` independent members in one. It
+        speaks for the ``realise`` of its own class; see `Network`. Searches always run with one
+        member.
 
     Notes
     -----
     The module returned by ``build`` may have these hooks:
 
     - ``arch_parameters()``: the architecture parameters; all others are ordinary weights.
-    - ``arch_optimizer(n_steps)``: an optimiser for them, n_steps being its planned steps (default: Adam).
-    - ``arch_schedule``: an `ArchSchedule`: one level (default) or bi-level, how often, after which warm-up.
+    - ``arch_optimizer(n_steps)``: an optimiser for them, n_steps being its planned steps (default:
+      Adam).
+    - ``arch_schedule``: an `ArchSchedule`: one level (default) or bi-level, how often, after which
+      warm-up.
     - ``set_progress(t)``: called before each training step with t in [0, 1].
     - ``penalty()``: a scalar tensor added to the task loss, in architecture steps as well.
-    - ``after_step()``: called after each training step, when all optimisers have moved (proximal steps, clamps).
-    - ``observe(batch, per_row_loss)``: called in each training step between forward and backward pass with the
-      `EncodedTensors` and their losses (B,), detached and not yet weighted (counters, histories).
-    - ``judged_share``, ``judge(network, loss, data)``: after the training, rows (that share of the training rows) that
-      nothing was trained on, to compare what was found with chance.
+    - ``after_step()``: called after each training step, when all optimisers have moved (proximal
+      steps, clamps).
+    - ``observe(batch, per_row_loss)``: called in each training step between forward and backward
+      pass with the `EncodedTensors` and their losses (B,), detached and not yet weighted (counters,
+      histories).
+    - ``judged_share``, ``judge(network, loss, data)``: after the training, rows (that share of the
+      training rows) that nothing was trained on, to compare what was found with chance.
     - ``summary()``: dict of JSON-able numbers for ``search_history_``, asked once an epoch.
-    - ``set_widths(n_in, n_out, generator)``: in the head slot only, of concrete modules as well: makes the weights, once the
-      network knows what it will give the head; see `sklearn_autorec.nn.head_part`.
+    - ``set_widths(n_in, n_out, generator)``: in the head slot only, of concrete modules as well:
+      makes the weights, once the network knows what it will give the head; see
+      `sklearn_autorec.nn.head_part`.
 
-    A module in the loss slot maps logits (B, C) and y (B,) to losses (B,). It trains the weights of the network, and its own
-    parameters with them, in the search and in the final training. Validation rows, early stopping, histories, scores and
-    the architecture steps of bi-level searches (`ArchSchedule` can say otherwise) go by the estimator's own loss,
+    A module in the loss slot maps logits (B, C) and y (B,) to losses (B,). It trains the weights of
+    the network, and its own parameters with them, in the search and in the final training.
+    Validation rows, early stopping, histories, scores and the architecture steps of bi-level
+    searches (`ArchSchedule` can say otherwise) go by the estimator's own loss,
     ``context.reference_loss``.
 
     The concrete module of ``realise`` may have ``compact()``, which returns the module that serves.
@@ -285,18 +303,22 @@ class SearchMethod(BaseEstimator):
         raise NotImplementedError
 
     def realise(self, architecture, context):
-        """The concrete module of an architecture: physically small, no gates left over. None if nothing is left to stand there.
+        """The concrete module of an architecture: physically small, no gates left over. None if
+        nothing is left to stand there.
 
         The context is that of the inputs which ``selection`` keeps.
         """
         raise NotImplementedError
 
     def selection(self, architecture, context):
-        """What an architecture keeps of the inputs, an `InputSelection`, or None for everything; asked if ``narrows``."""
+        """What an architecture keeps of the inputs, an `InputSelection`, or None for everything;
+        asked if ``narrows``.
+        """
         return None
 
     def check(self, architecture, context):
-        """Refuse an architecture that does not fit the table, before ``realise`` sees it: files may hold anything.
+        """Refuse an architecture that does not fit the table, before ``realise`` sees it: files may
+        hold anything.
 
         Raises
         ------
@@ -305,7 +327,8 @@ class SearchMethod(BaseEstimator):
         """
 
     def search(self, problem):
-        """Find the architecture; returns a dict. The default is one gradient search over all epochs.
+        """Find the architecture; returns a dict. The default is one gradient search over all
+        epochs.
 
         Parameters
         ----------
@@ -323,7 +346,8 @@ class FixedArchitecture(SearchMethod):
     Parameters
     ----------
     architecture : dict
-        What a search found: ``estimator.architecture_[slot]``, also after a round trip through JSON.
+        What a search found: ``estimator.architecture_[slot]``, also after a round trip through
+        JSON.
     retrain : {"scratch"}, default="scratch"
         The network starts from new weights.
 

@@ -21,7 +21,9 @@ class NonFiniteLossError(ArithmeticError, ValueError):
 
 
 class DataTypeDriftWarning(UserWarning):
-    """A column has another kind of value (say strings) than the one seen in ``fit`` (say integers)."""
+    """A column has another kind of value (say strings) than the one seen in ``fit`` (say
+    integers).
+    """
 
 
 class DoubtfulKindWarning(UserWarning):
@@ -29,11 +31,15 @@ class DoubtfulKindWarning(UserWarning):
 
 
 class SingleClassWarning(UserWarning):
-    """All labels of the training table are the same: nothing was trained, every row gets this label."""
+    """All labels of the training table are the same: nothing was trained, every row gets this
+    label.
+    """
 
 
 class SuspiciousColumnWarning(UserWarning):
-    """A column of the training table was probably meant otherwise than it is read, such as ids that became floats."""
+    """A column of the training table was probably meant otherwise than it is read, such as ids that
+    became floats.
+    """
 
 
 class UnknownCategoryWarning(UserWarning):
@@ -45,7 +51,9 @@ class ModelFileError(ValueError):
 
 
 class CheckpointError(OSError, ValueError):
-    """A checkpoint of a search cannot be used: damaged, full, not readable, in use, or of another search."""
+    """A checkpoint of a search cannot be used: damaged, full, not readable, in use, or of another
+    search.
+    """
 
 
 class NonFinitePredictionError(ArithmeticError, ValueError):

@@ -1,17 +1,19 @@
 """Deliberate faults, one at a time, and whether the tests of the method notice.
 
-    python tests/mutation_probe.py [--only NAME ...] [--seconds 150] [--total 3600] [--json FILE] [--again FILE ...]
+    python tests/mutation_probe.py [--only NAME ...] [--seconds 150] [--total 3600] [--json FILE]
+    [--again FILE ...]
 
-Not part of the test suite. The package and the tests are copied to a temporary folder; each fault is a line of text
-replaced there, after which the method's own test files run (without the slow tests), stopping at the first failure. A fault is "killed" if
-a test fails, "survived" if all pass, "late" if the tests were not done in time, which counts as neither. Before the faults each set of test
-files runs without one; where it does not pass, its faults are "not tried". Faults are listed in ``mutants.txt`` beside this
-file, as blocks ``# method | source file | test files`` followed by pairs of lines ``- old`` and ``+ new``; the
-old text must stand in the file exactly once. The recorded table is in ``doc/mutation.rst``.
+Not part of the test suite. The package and the tests are copied to a temporary folder; each fault
+is a line of text replaced there, after which the method's own test files run (without the slow
+tests), stopping at the first failure. A fault is "killed" if a test fails, "survived" if all pass,
+"late" if the tests were not done in time, which counts as neither. Before the faults each set of
+test files runs without one; where it does not pass, its faults are "not tried". Faults are listed
+in ``mutants.txt`` beside this file, as blocks ``# method | source file | test files`` followed by
+pairs of lines ``- old`` and ``+ new``; the old text must stand in the file exactly once. The
+recorded table is in ``doc/mutation.rst``.
 
-Every run of tests is a fork of this process, which has imported what the package needs: that saves some seconds each. It needs a system with
-``os.fork``.
-"""
+Every run of tests is a fork of this process, which has imported what the package needs: that saves
+some seconds each. It needs a system with ``os.fork``."""
 
 import argparse
 import compileall
@@ -19,6 +21,7 @@ import importlib
 import json
 import os
 import py_compile
+import re
 import shutil
 import signal
 import sys
@@ -79,11 +82,34 @@ def method_of(mutant):
     return mutant["method"].split(" (")[0]
 
 
+def places(old, source):
+    """Where a line stands in a file, matches of a pattern. How it is broken into lines does not count, so
+    that a formatter with another length of line changes nothing.
+    """
+    parts = re.findall(r"\w+|[^\w\s]", old)
+    starts = re.findall(r"(\s*)(?:\w+|[^\w\s])", old)[1:]
+    pattern = re.escape(parts[0])
+    for before, space, part in zip(parts[:-1], starts, parts[1:], strict=True):
+        gap = r"\s+" if space and before[-1].isalnum() and part[0].isalnum() else r"\s*"
+        pattern += (r"(?:\s*,)?" + gap if part in ")]}" else gap) + re.escape(part)
+    edges = [r"\b" if c.isalnum() else "" for c in (parts[0][0], parts[-1][-1])]
+    return list(re.finditer(edges[0] + pattern + edges[1], source))
+
+
+def replaced(source, mutant):
+    """The file with the fault in it."""
+    (place,) = places(mutant["old"], source)
+    return source[: place.start()] + mutant["new"].strip() + source[place.end() :]
+
+
 def check(mutants):
-    """Faults whose old text does not stand in its file exactly once, or whose new text is no other."""
+    """Faults whose old text does not stand in its file exactly once, or whose new text is
+    no other.
+    """
     wrong = []
     for m in mutants:
-        n = (ROOT / "sklearn_autorec" / m["source"]).read_text(encoding="utf-8").count(m["old"])
+        source = (ROOT / "sklearn_autorec" / m["source"]).read_text(encoding="utf-8")
+        n = len(places(m["old"], source))
         if n != 1:
             wrong.append(f"{m['method']}: {m['old']!r} stands {n} times in {m['source']}")
         if m["old"] == m["new"]:
@@ -141,7 +167,7 @@ def try_mutant(mutant, scratch, seconds):
     """What became of a fault, seconds, and the first test that failed."""
     path = scratch / "sklearn_autorec" / mutant["source"]
     kept = path.read_text(encoding="utf-8")
-    path.write_text(kept.replace(mutant["old"], mutant["new"]), encoding="utf-8")
+    path.write_text(replaced(kept, mutant), encoding="utf-8")
     try:
         code, used, said = run_tests(mutant["tests"], scratch, seconds)
     finally:
@@ -152,7 +178,9 @@ def try_mutant(mutant, scratch, seconds):
 
 
 def copy_to(scratch):
-    """The package and its tests, compiled: compiled files are checked by what their source says, not by its time."""
+    """The package and its tests, compiled: compiled files are checked by what their source says,
+    not by its time.
+    """
     ignore = shutil.ignore_patterns("__pycache__")
     for part in ("sklearn_autorec", "tests", "doc", "examples"):
         shutil.copytree(ROOT / part, scratch / part, ignore=ignore)
@@ -163,7 +191,9 @@ def copy_to(scratch):
 
 
 def write_table(paths):
-    """Print the rows of the recorded table, from the results of several runs, of which the last says what is so."""
+    """Print the rows of the recorded table, from the results of several runs, of which the last
+    says what is so.
+    """
     found = {}
     for path in paths:
         for m in read_results(path):
@@ -180,7 +210,8 @@ def write_table(paths):
             row["left"].append(f"{last}: {m['old'].strip()} -> {m['new'].strip()}")
     for method, row in rows.items():
         print(
-            f"   * - {method}\n     - {row['faults']}\n     - {row['killed']}\n     - {row['mended']}"
+            f"   * - {method}\n     - {row['faults']}\n     - {row['killed']}\n     - "
+            f"{row['mended']}"
         )
         for line in row["left"]:
             print(f"       {line}")
@@ -257,7 +288,8 @@ def main():
                     {**m, "status": status, "seconds": round(seconds, 1), "failed": failed}
                 )
             print(
-                f"{status:10s} {seconds:5.0f} s  {m['method']:20s} {m['old'].strip()}  ->  {m['new'].strip()}",
+                f"{status:10s} {seconds:5.0f} s  {m['method']:20s} {m['old'].strip()}  ->  "
+                f"{m['new'].strip()}",
                 flush=True,
             )
             if args.json:

@@ -31,10 +31,11 @@ from sklearn_autorec.model_selection import (
 )
 from sklearn_autorec.preprocessing import FieldEncoder
 
-# Measured with five epochs on the check's table: predictions differ by .027 (classifier) and by .058 (regressor) with the
-# defaults, by 2.7e-5 and .017 with network="lr" in one batch. Repeated rows fall into other batches than one row of their
-# weight, batch statistics and dropout see each of them; and Adam makes a whole step of a gradient that is zero but for the
-# rounding of float32. Encoder, scale and class weights agree bit for bit (tests/test_weights.py).
+# Measured with five epochs on the check's table: predictions differ by .027 (classifier) and by
+# .058 (regressor) with the defaults, by 2.7e-5 and .017 with network="lr" in one batch. Repeated
+# rows fall into other batches than one row of their weight, batch statistics and dropout see each
+# of them; and Adam makes a whole step of a gradient that is zero but for the rounding of float32.
+# Encoder, scale and class weights agree bit for bit (tests/test_weights.py).
 FLOAT32 = "repeated rows meet other batches, and Adam amplifies rounding; test_estimators.py checks full batches to 1e-5"
 OTHER_ROWS = "fit_transform gives statistics of other rows, by design; test_target_statistics.py compares both with pandas"
 EXPECTED_FAILURES = {

@@ -1,4 +1,6 @@
-"""Parts beside the network: what they are for, when they are there, and that all carriers hold them."""
+"""Parts beside the network: what they are for, when they are there, and that all carriers hold
+them.
+"""
 
 import dataclasses
 import pickle
@@ -24,7 +26,9 @@ FAST = {"max_epochs": 2, "device": "cpu", "random_state": 0}
 
 
 def table(n=3000, seed=0):
-    """Users with a taste of their own (few rows each), a pair of columns, a step in a number, a list."""
+    """Users with a taste of their own (few rows each), a pair of columns, a step in a number, a
+    list.
+    """
     rng = np.random.default_rng(seed)
     user, a, b = rng.integers(0, n // 3, n), rng.integers(0, 6, n), rng.integers(0, 6, n)
     price = rng.normal(size=n).round(3)

@@ -43,7 +43,8 @@ def test_the_reference_lists_every_public_module():
         line.strip().removeprefix("sklearn_autorec.")
         for line in (DOC / "api.rst").read_text(encoding="utf-8").splitlines()
     }
-    # Estimators, linear ones too, are listed under the package itself; utils is for the package's own use.
+    # Estimators, linear ones too, are listed under the package itself; utils is for the package's
+    # own use.
     assert public - {"estimators", "linear_model", "utils"} <= listed
 
 
@@ -84,7 +85,9 @@ def test_defaults_are_those_that_the_docstrings_tell():
 
 @pytest.mark.parametrize("page", SOURCES, ids=lambda page: str(page.relative_to(DOC)))
 def test_rows_of_tables_are_whole(page):
-    """In a simple table text in the first column begins a new row: what was meant as a second line stands alone."""
+    """In a simple table text in the first column begins a new row: what was meant as a second line
+    stands alone.
+    """
     lines = page.read_text(encoding="utf-8").splitlines()
     rules = [k for k, line in enumerate(lines) if re.fullmatch(r"\s*=+(\s+=+)+", line)]
     for start, end in itertools.pairwise(rules):

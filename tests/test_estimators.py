@@ -70,7 +70,8 @@ def quick(**options):
     )
 
 
-# what it learns --------------------------------------------------------------------------------------------
+# what it learns
+# --------------------------------------------------------------------------------------------
 
 
 def test_comes_near_the_bayes_error_and_a_shuffled_control_does_not():
@@ -141,7 +142,8 @@ def test_class_weight_shifts_the_mean_prediction(clicks):
     assert plain == pytest.approx(y.mean(), abs=0.05) and balanced == pytest.approx(0.5, abs=0.05)
 
 
-# weights ---------------------------------------------------------------------------------------------------
+# weights
+# ---------------------------------------------------------------------------------------------------
 
 FULL_BATCH = {
     "network": MLPNetwork((8,), dropout=0.0, batch_norm=False),
@@ -195,7 +197,8 @@ def test_bad_weights_are_refused(clicks, weight, message):
         quick().fit(X, y, sample_weight=np.ones(3))
 
 
-# reproducibility -------------------------------------------------------------------------------------------
+# reproducibility
+# -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("search", [None, AutoFIS()])
@@ -209,10 +212,12 @@ def test_one_seed_gives_the_same_bits(clicks, search):
 
 def test_the_same_bits_in_fresh_processes():
     code = (
-        "import hashlib; from sklearn_autorec import CTRClassifier; from sklearn_autorec.datasets import make_ctr\n"
+        "import hashlib; from sklearn_autorec import CTRClassifier; from sklearn_autorec.datasets "
+        "import make_ctr\n"
         "from sklearn_autorec.interaction import AutoFIS\n"
         "X, y, _ = make_ctr(800, n_fields=4, pairs=1, random_state=0)\n"
-        "m = CTRClassifier(network='fm', search=AutoFIS(), max_epochs=1, random_state=0, device='cpu').fit(X, y)\n"
+        "m = CTRClassifier(network='fm', search=AutoFIS(), max_epochs=1, random_state=0, "
+        "device='cpu').fit(X, y)\n"
         "print(hashlib.sha256(m.predict_proba(X).tobytes()).hexdigest())"
     )
     outputs = {
@@ -250,7 +255,8 @@ def test_prediction_does_not_depend_on_order_or_batch(clicks):
         np.testing.assert_array_equal(model.predict_proba(X.iloc[[i]]), p[[i]])
 
 
-# training control ------------------------------------------------------------------------------------------
+# training control
+# ------------------------------------------------------------------------------------------
 
 
 def test_early_stopping_on_a_split_or_on_given_rows(clicks):
@@ -503,7 +509,8 @@ def test_ctrl_c_leaves_a_usable_model(clicks, at, monkeypatch):
         with pytest.warns(UserWarning, match="Training was interrupted"):
             model.fit(X, y)
         assert model.n_iter_ == (0 if at <= 141 else 1)
-        # In the first epoch of the final training the weights are those of the search, not random ones.
+        # In the first epoch of the final training the weights are those of the search, not random
+        # ones.
         assert roc_auc_score(y, model.predict_proba(X)[:, 1]) > 0.6
     monkeypatch.undo()
     np.testing.assert_array_equal(
@@ -523,7 +530,8 @@ def test_what_cannot_be_saved_is_refused_at_once(clicks):
         quick(network=WithLambda()).fit(X, y)
 
 
-# bad input -------------------------------------------------------------------------------------------------
+# bad input
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("share", [1, 1000, 3000])
@@ -649,7 +657,8 @@ def test_wrong_kinds_of_objects_are_named(clicks):
         quick(network=FM).fit(X, y)
 
 
-# composition -----------------------------------------------------------------------------------------------
+# composition
+# -----------------------------------------------------------------------------------------------
 
 
 def add_cross(X):
@@ -741,7 +750,8 @@ def test_clone_and_nested_parameters():
     )
 
 
-# artifacts -------------------------------------------------------------------------------------------------
+# artifacts
+# -------------------------------------------------------------------------------------------------
 
 
 def test_nothing_of_the_search_is_left(clicks):
@@ -796,7 +806,8 @@ def test_pickle_predicts_the_same_in_a_fresh_process(clicks, tmp_path):
     code = (
         "import pickle, sys, numpy as np, pandas as pd\n"
         "model = pickle.load(open(sys.argv[1] + '/model.pkl', 'rb'))\n"
-        "np.save(sys.argv[1] + '/p.npy', model.predict_proba(pd.read_pickle(sys.argv[1] + '/X.pkl')))"
+        "np.save(sys.argv[1] + '/p.npy', model.predict_proba(pd.read_pickle(sys.argv[1] + "
+        "'/X.pkl')))"
     )
     subprocess.run(
         [sys.executable, "-W", "error", "-c", code, str(tmp_path)],
@@ -816,7 +827,8 @@ def test_many_threads_predict_as_one(clicks):
         np.testing.assert_array_equal(got, model.predict_proba(chunk))
 
 
-# callbacks -------------------------------------------------------------------------------------------------
+# callbacks
+# -------------------------------------------------------------------------------------------------
 
 
 def test_progress_and_scores_by_scikit_learns_callbacks(clicks, capsys):
@@ -873,7 +885,8 @@ def test_verbose_prints_a_line_an_epoch(clicks, capsys):
     )
 
 
-# device ----------------------------------------------------------------------------------------------------
+# device
+# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -925,7 +938,9 @@ def test_tables_that_would_not_fit_are_refused_before_they_are_allocated():
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_search_processes_start_afresh(clicks, method):
-    """Nothing lives in module globals: a process that imports anew fits and predicts the same bits."""
+    """Nothing lives in module globals: a process that imports anew fits and predicts the
+    same bits.
+    """
     X, y, _ = clicks
     expected = _fit_and_predict((X, y))
     with multiprocessing.get_context(method).Pool(1) as pool:

@@ -67,8 +67,8 @@ ANYTHING = "<whatever the call names>"
 def imports(path, source=None):
     """(package-internal parts, outside packages) that a module imports, by statements and by calls.
 
-    A call whose argument is not written out, and a function that imports and is handed on, may import `ANYTHING`.
-    """
+    A call whose argument is not written out, and a function that imports and is handed on, may
+    import `ANYTHING`."""
     inside, outside, called = set(), set(), set()
 
     def add(name, level):
@@ -224,7 +224,8 @@ def test_searches_and_encoders_do_not_load_torch():
 def test_a_pickled_estimator_finds_its_network_by_name():
     model = sklearn_autorec.CTRClassifier(network="fm", max_epochs=1)
     in_a_new_process(
-        f"import pickle\npickle.loads({pickle.dumps(model)!r}).fit([['a', 'x'], ['b', 'y'], ['a', 'y']] * 4, [0, 1, 1] * 4)"
+        f"import pickle\npickle.loads({pickle.dumps(model)!r}).fit([['a', 'x'], ['b', 'y'], ['a', "
+        f"'y']] * 4, [0, 1, 1] * 4)"
     )
 
 

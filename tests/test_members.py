@@ -253,7 +253,8 @@ def test_weights_of_rows_count(clicks):
     assert heavy > few().fit(X, y).predict_proba(X)[:, 1].mean() + 0.1
 
 
-# searches, and modules that hold one member each ------------------------------------------------------------------
+# searches, and modules that hold one member each
+# ------------------------------------------------------------------
 
 
 class Apart(FieldNetwork):
@@ -359,7 +360,8 @@ def test_sensitivities_see_all_members(clicks, method):
     assert np.isfinite(packed).all() and packed[:2].min() > packed[2:].max()
 
 
-# files ---------------------------------------------------------------------------------------------------------------
+# files
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def test_model_files(clicks, model, tmp_path):

@@ -139,7 +139,8 @@ def test_lists_nested_deeply_are_refused_by_name(fitted, depth):
         FieldEncoder().fit(deep)
 
 
-# parameters of components that are left at their defaults --------------------------------------------------
+# parameters of components that are left at their defaults
+# --------------------------------------------------
 
 
 def test_parameters_of_default_components():

@@ -1,4 +1,6 @@
-"""What every search method of the package can do, whichever paper it is: a new one is found here by itself."""
+"""What every search method of the package can do, whichever paper it is: a new one is found here by
+itself.
+"""
 
 import inspect
 import json

@@ -1,4 +1,6 @@
-"""Columns are taken by name, whatever kind of name they have, in every estimator, transformer and model file."""
+"""Columns are taken by name, whatever kind of name they have, in every estimator, transformer and
+model file.
+"""
 
 import datetime
 
@@ -155,7 +157,8 @@ def test_a_name_is_a_name_before_it_is_a_position():
     ).categorical_.tolist() == [2]
 
 
-# names of outputs ------------------------------------------------------------------------------------------
+# names of outputs
+# ------------------------------------------------------------------------------------------
 
 
 def test_output_names_are_unique():

@@ -1,4 +1,6 @@
-"""Numbers in the estimators: planted shapes, columns that are ids and numbers, every way of serving."""
+"""Numbers in the estimators: planted shapes, columns that are ids and numbers, every way of
+serving.
+"""
 
 import json
 import pickle
@@ -45,7 +47,9 @@ def mixed(n=400, seed=0):
 
 @pytest.mark.parametrize("name", EMBEDDINGS)
 def test_a_step_and_a_plateau_are_recovered_by_curves_alone(name):
-    """A sum of one function a number (the network "lr"): only its form decides. Linear must fail."""
+    """A sum of one function a number (the network "lr"): only its form decides. Linear must
+    fail.
+    """
     X, y, _ = shapes()
     X_test, y_test, best = shapes(seed=1)
     model = CTRClassifier(
@@ -127,7 +131,9 @@ def test_constant_and_missing_numbers_do_no_harm():
 
 
 def test_a_column_of_both_kinds_beats_each_alone():
-    """Few values with a smooth trend and one of them far off: the trend carries rare values, the id the odd one."""
+    """Few values with a smooth trend and one of them far off: the trend carries rare values, the id
+    the odd one.
+    """
 
     def draw(n, seed):
         rng = np.random.default_rng(seed)

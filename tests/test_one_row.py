@@ -1,4 +1,6 @@
-"""Batches of one row: they train every network, its members too, and by the statistics that prediction uses."""
+"""Batches of one row: they train every network, its members too, and by the statistics that
+prediction uses.
+"""
 
 import copy
 

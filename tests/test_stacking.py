@@ -130,7 +130,8 @@ def test_joint_search_is_one_run_with_rows_of_its_own_for_the_bilevel_part(
     assert {"mean_width", "open_gates"} <= set(model.search_history_[0])
     assert len(set(weight_rows)) == 720 and len(set(arch_rows)) == 300
     assert not set(weight_rows) & set(arch_rows)
-    # A fifth of the weights' rows judges what AutoFIS keeps. One step of the gates for each batch of the weights: 720 rows, by 128.
+    # A fifth of the weights' rows judges what AutoFIS keeps. One step of the gates for each batch
+    # of the weights: 720 rows, by 128.
     assert len(autofis_steps) == 3 * 6
 
 
@@ -184,7 +185,8 @@ METHODS = {
     "pep-scratch+autofis": [PEP(0.5, retrain="scratch"), AutoFIS()],
     "nothing": None,
 }
-# These train the found network from new weights, so that it does not matter whether the architecture was given or found.
+# These train the found network from new weights, so that it does not matter whether the
+# architecture was given or found.
 FROM_SCRATCH = {
     "autodim",
     "pep-scratch",
@@ -339,7 +341,8 @@ def test_training_goes_on_in_the_found_network(table, name, how, problems):
     assert model.n_iter_ == 5 and not np.array_equal(model.decision_function(X), before)
     parameters = dict(model.net_.module_.embedding.named_parameters())
     still = {n for n, p in parameters.items() if len(p) and torch.equal(p, table_before[n])}
-    # In a machine whose products are chosen, a width may belong to fields alone that take part in none.
+    # In a machine whose products are chosen, a width may belong to fields alone that take part in
+    # none.
     assert not still or ("autofis" in name and still < set(parameters)), still
     losses = [r["train_loss"] for r in model.history_]
     assert len(losses) == 5 and losses[-1] < losses[0]

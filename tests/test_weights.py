@@ -1,4 +1,6 @@
-"""Weights of rows: zeros leave no trace, whole weights are repetitions, chunks weigh against each other."""
+"""Weights of rows: zeros leave no trace, whole weights are repetitions, chunks weigh against each
+other.
+"""
 
 import pickle
 

@@ -42,7 +42,8 @@ def print_machine():
         f"{name} {version(name)}" for name in ("torch", "scikit-learn", "skorch", "numpy", "pandas")
     )
     print(
-        f"# {time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {versions}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+        f"# {time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {versions}, "
+        f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     )
 
 
@@ -103,7 +104,9 @@ class BareDeepFM(BareFM):
 
 
 class BareLoop:
-    """A training loop without any framework: tensors on the device, one index_select per batch, fused Adam."""
+    """A training loop without any framework: tensors on the device, one index_select per batch,
+    fused Adam.
+    """
 
     def __init__(self, model, ids, y, batch_size, l2=0.05, lr=1e-3):
         self.model, self.ids, self.y, self.batch_size = model, ids, y, batch_size

@@ -1,8 +1,9 @@
-"""What people use, each as one estimator over raw tables: text and float columns in, probabilities (or ratings) out.
+"""What people use, each as one estimator over raw tables: text and float columns in, probabilities
+(or ratings) out.
 
-All of them have ``fit(X, y, X_val=None, y_val=None)`` where they stop early or are tuned; validation rows serve for nothing else.
-Encoding is part of the estimator, so that its pickle is the whole artifact and a raw row can be predicted. Each uses one thread.
-"""
+All of them have ``fit(X, y, X_val=None, y_val=None)`` where they stop early or are tuned;
+validation rows serve for nothing else. Encoding is part of the estimator, so that its pickle is the
+whole artifact and a raw row can be predicted. Each uses one thread."""
 
 import time
 
@@ -29,7 +30,9 @@ HGB_CATEGORIES = 254  # what HistGradientBoosting can split by
 
 
 class CodedColumns(BaseEstimator):
-    """Text columns as codes of the values seen in fit, others as they are; missing and unseen values as NaN."""
+    """Text columns as codes of the values seen in fit, others as they are; missing and unseen
+    values as NaN.
+    """
 
     def fit(self, X):
         """Remember the values of each text column."""
@@ -61,9 +64,8 @@ def loss_of(model, encoded, y, classifier):
 class _LightGBM(BaseEstimator):
     """LightGBM with its native treatment of categories.
 
-    ``how`` is "default", "stopped" (early, on the validation rows) or "tuned" (the best of 20 random draws on the validation
-    rows, each stopped early).
-    """
+    ``how`` is "default", "stopped" (early, on the validation rows) or "tuned" (the best of 20
+    random draws on the validation rows, each stopped early)."""
 
     def __init__(self, how="default", trials=TRIALS, random_state=None):
         self.how = how
@@ -156,7 +158,9 @@ class LightGBMRegressor(RegressorMixin, _LightGBM):
 
 
 class _CatBoost(BaseEstimator):
-    """CatBoost with text columns as its native categories, otherwise as it comes, stopped early on the validation rows."""
+    """CatBoost with text columns as its native categories, otherwise as it comes, stopped early on
+    the validation rows.
+    """
 
     def __init__(self, iterations=1000, seconds=SECONDS_A_FIT, random_state=None):
         self.iterations = iterations
@@ -228,7 +232,9 @@ class CatBoostRegressor(RegressorMixin, _CatBoost):
 
 
 class _HistGradientBoosting(BaseEstimator):
-    """scikit-learn's boosted trees: categories as they are up to 254 values, target means of scikit-learn beyond."""
+    """scikit-learn's boosted trees: categories as they are up to 254 values, target means of
+    scikit-learn beyond.
+    """
 
     def __init__(self, max_iter=500, random_state=None):
         self.max_iter = max_iter
@@ -286,7 +292,9 @@ class HGBRegressor(RegressorMixin, _HistGradientBoosting):
 
 
 def one_hot(linear, min_frequency=None):
-    """Indicators of text columns, scaled numbers with indicators of missing ones, then a linear model."""
+    """Indicators of text columns, scaled numbers with indicators of missing ones, then a linear
+    model.
+    """
     columns = ColumnTransformer(
         [
             (

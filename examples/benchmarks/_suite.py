@@ -1,18 +1,19 @@
 """The real tables of the suite, split and typed the same way for every learner.
 
-``tables()`` lists them, ``load(name, rows, seed)`` reads one. Numeric columns are floats (``integers=True`` keeps whole numbers
-as integers), all others text; missing values are NaN. Labels and what is known only after the event stay out of X:
+``tables()`` lists them, ``load(name, rows, seed)`` reads one. Numeric columns are floats
+(``integers=True`` keeps whole numbers as integers), all others text; missing values are NaN. Labels
+and what is known only after the event stay out of X:
 
-- `ml-1m` and `ml-100k` without titles and times, `bank` without `duration`; tables whose meta.json names ``fields`` and
-  ``labels`` have exactly the fields.
-- `criteo_sample` and `avazu_sample` come with 1,000 and 900 test rows, too few to tell learners apart. They are pooled and cut
-  60/10/30 by a fixed seed.
-- `amazon_beauty_seq` is left out: it holds positives only, so that a label would have to be made up by drawing negatives, and the
-  figures would be those of the draw.
+- `ml-1m` and `ml-100k` without titles and times, `bank` without `duration`; tables whose meta.json
+  names ``fields`` and ``labels`` have exactly the fields.
+- `criteo_sample` and `avazu_sample` come with 1,000 and 900 test rows, too few to tell learners
+  apart. They are pooled and cut 60/10/30 by a fixed seed.
+- `amazon_beauty_seq` is left out: it holds positives only, so that a label would have to be made up
+  by drawing negatives, and the figures would be those of the draw.
 
-``rows`` keeps a random subset of the training rows, in their order (a tail would measure drift instead of the number of rows, and
-hold only the last users where rows lie user by user), and as large a share of the validation rows. Test rows are never cut.
-"""
+``rows`` keeps a random subset of the training rows, in their order (a tail would measure drift
+instead of the number of rows, and hold only the last users where rows lie user by user), and as
+large a share of the validation rows. Test rows are never cut."""
 
 import json
 from dataclasses import dataclass
@@ -60,11 +61,12 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Table:
-    """One table: features, 0/1 labels (y), ratings where there are some, and times where rows have one.
+    """One table: features, 0/1 labels (y), ratings where there are some, and times where rows have
+    one.
 
-    Parts lie in their original order. ``time`` is the name of the time column, which is no feature; ``time_train`` and so on
-    hold its values, ``ordered`` says that the parts follow one another in time.
-    """
+    Parts lie in their original order. ``time`` is the name of the time column, which is no feature;
+    ``time_train`` and so on hold its values, ``ordered`` says that the parts follow one another in
+    time."""
 
     name: str
     X_train: pd.DataFrame

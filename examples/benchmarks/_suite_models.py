@@ -1,8 +1,8 @@
 """The models of the suite. A new method of the package is one line in OURS or OUR_RATINGS.
 
-A value is a function of the seed that gives an unfitted estimator. Estimators whose ``fit`` takes ``X_val`` are given the
-validation rows for early stopping; others never see them. `Alone` hides them.
-"""
+A value is a function of the seed that gives an unfitted estimator. Estimators whose ``fit`` takes
+``X_val`` are given the validation rows for early stopping; others never see them. `Alone` hides
+them."""
 
 import inspect
 
@@ -25,7 +25,9 @@ from sklearn_autorec import CTRClassifier, RatingRegressor
 
 
 class Alone:
-    """An estimator without the validation rows: it holds out rows of its own, as a user's plain ``fit`` does."""
+    """An estimator without the validation rows: it holds out rows of its own, as a user's plain
+    ``fit`` does.
+    """
 
     def __init__(self, estimator):
         self.estimator = estimator
@@ -89,13 +91,16 @@ def takes_validation_rows(estimator):
 
 
 def chosen(task, names):
-    """The models of a task that were asked for by name or as a group ("rivals", "ours"), in their order."""
+    """The models of a task that were asked for by name or as a group ("rivals", "ours"), in their
+    order.
+    """
     wanted = set()
     for name in names or GROUPS:
         wanted |= GROUPS.get(name, {name})
     known = {name for models in TASKS.values() for name in models}
     if unknown := wanted - known:
         raise ValueError(
-            f"There is no model {sorted(unknown)}; there are {sorted(known)} and the groups {sorted(GROUPS)}."
+            f"There is no model {sorted(unknown)}; there are {sorted(known)} and the groups "
+            f"{sorted(GROUPS)}."
         )
     return {name: make for name, make in TASKS[task].items() if name in wanted}

@@ -1,8 +1,8 @@
-"""Records of the suite: one JSON line for each (table, rows, model, seed), so that a run can be interrupted and go on.
+"""Records of the suite: one JSON line for each (table, rows, model, seed), so that a run can be
+interrupted and go on.
 
-A record that rests on other parameters than those asked for now is stale: it does not count as finished. The last of several
-records of the same key counts.
-"""
+A record that rests on other parameters than those asked for now is stale: it does not count as
+finished. The last of several records of the same key counts."""
 
 import hashlib
 import json
@@ -41,7 +41,9 @@ def versions():
 
 
 def digest_of_parameters(estimator):
-    """Hash of the class and all parameters, defaults included; the seed is part of the key and does not count."""
+    """Hash of the class and all parameters, defaults included; the seed is part of the key and does
+    not count.
+    """
     params = {
         name: _plain(value)
         for name, value in estimator.get_params(deep=True).items()
@@ -84,7 +86,9 @@ def key_of(record):
 
 
 def read(path):
-    """All records of a file, the last one of each key. A line cut off by an interruption is left out."""
+    """All records of a file, the last one of each key. A line cut off by an interruption is left
+    out.
+    """
     found = {}
     path = Path(path)
     if not path.exists():

@@ -1,7 +1,8 @@
-"""What the records of the suite say: tables, mean ranks, wins and losses, seconds, a critical-difference picture.
+"""What the records of the suite say: tables, mean ranks, wins and losses, seconds, a
+critical-difference picture.
 
-Ranks and wins are taken over tables, on means over seeds. A model that lacks tables is left out of the ranks and named.
-"""
+Ranks and wins are taken over tables, on means over seeds. A model that lacks tables is left out of
+the ranks and named."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,9 @@ COSTS = {"fit_cpu_s": "s", "bytes": "MB", "ms_p50": "ms"}
 
 
 def frame_of(records, code=None):
-    """Finished records as a frame; ``stale`` says that a record rests on other code of the package than ``code``."""
+    """Finished records as a frame; ``stale`` says that a record rests on other code of the package
+    than ``code``.
+    """
     rows = [dict(record) for record in records if record["status"] == "ok"]
     for row in rows:
         row["rows"] = "full" if row["rows"] is None else row["rows"]
@@ -62,7 +65,9 @@ def friedman(scores):
 
 
 def cliques(mean_ranks, difference):
-    """Longest runs of models, in order of rank, whose ends differ by less than the critical difference; pairs at least."""
+    """Longest runs of models, in order of rank, whose ends differ by less than the critical
+    difference; pairs at least.
+    """
     values = np.asarray(mean_ranks)
     runs, reached = [], -1
     for first in range(len(values)):
@@ -74,7 +79,9 @@ def cliques(mean_ranks, difference):
 
 
 def draw(panels, path):
-    """The picture: for each (title, Series of mean ranks, critical difference) an axis of ranks with bars that join what is alike."""
+    """The picture: for each (title, Series of mean ranks, critical difference) an axis of ranks
+    with bars that join what is alike.
+    """
     import matplotlib
 
     matplotlib.use("agg")
@@ -104,7 +111,9 @@ def _height(mean_ranks, difference):
 
 
 def _draw_panel(axis, title, mean_ranks, difference, height):
-    """One axis of ranks: labels of the better half on the left, of the others on the right, each with a line to its rank."""
+    """One axis of ranks: labels of the better half on the left, of the others on the right, each
+    with a line to its rank.
+    """
     n, names, values = len(mean_ranks), list(mean_ranks.index), mean_ranks.to_numpy()
     runs = cliques(values, difference)
     low, high, margin = 1, n, 0.45 * n
@@ -187,7 +196,8 @@ def _summary(frame, task):
         difference = critical_difference(scores.shape[1], len(scores))
         panels.append((metric, mean_ranks, difference, len(scores)))
         notes.append(
-            f"{metric}: {len(scores)} tables, Friedman p = {friedman(scores):.2g}, critical difference {difference:.2f}."
+            f"{metric}: {len(scores)} tables, Friedman p = {friedman(scores):.2g}, critical "
+            f"difference {difference:.2f}."
         )
     if not columns:
         return None, [], notes
@@ -223,7 +233,9 @@ def _duels(frame, task):
 
 
 def report(records, picture=None, code=None, models=None):
-    """Everything as text; the picture, of the first number of rows that has ranks, goes to ``picture``."""
+    """Everything as text; the picture, of the first number of rows that has ranks, goes to
+    ``picture``.
+    """
     frame = frame_of(records, code)
     failed = [r for r in records if r["status"] != "ok"]
     lines, drawn = [], []
@@ -260,7 +272,8 @@ def report(records, picture=None, code=None, models=None):
                 ]
     if failed:
         lines += ["Failed", ""] + [
-            f"{r['task']} {r['table']} {r['rows'] or 'full'} {r['model']} seed {r['seed']}: {r['error']}"
+            f"{r['task']} {r['table']} {r['rows'] or 'full'} {r['model']} seed {r['seed']}: "
+            f"{r['error']}"
             for r in failed
         ]
     if len(frame) and frame["stale"].any():

@@ -1,9 +1,11 @@
-"""TabM (Gorishniy et al., ICLR 2025) over raw tables, on the authors' layers (``pip install tabm``).
+"""TabM (Gorishniy et al., ICLR 2025) over raw tables, on the authors' layers (``pip install
+tabm``).
 
-Numbers have the piecewise-linear embeddings of its paper (48 quantile bins), with missing ones marked; text columns are
-indicators up to 64 values and embeddings of length 16 beyond, since indicators of thousands of ids are not affordable in it. 16 members
-and two blocks of 256 units instead of 32 and 512, so that a fit on one thread takes minutes: the published sizes may reach more.
-"""
+Numbers have the piecewise-linear embeddings of its paper (48 quantile bins), with missing ones
+marked; text columns are indicators up to 64 values and embeddings of length 16 beyond, since
+indicators of thousands of ids are not affordable in it. 16 members and two blocks of 256 units
+instead of 32 and 512, so that a fit on one thread takes minutes: the published sizes may reach
+more."""
 
 import copy
 import time

@@ -1,11 +1,13 @@
-"""GLIDER and AEFE beside AutoCross, random and no crosses in front of logistic regression: AUC, log loss, processor seconds.
+"""GLIDER and AEFE beside AutoCross, random and no crosses in front of logistic regression: AUC, log
+loss, processor seconds.
 
-    python examples/benchmarks/bench_crosses_of_models.py --data-home DIR [--data planted adult criteo_sample] [--seeds 3] [--crosses 10]
+    python examples/benchmarks/bench_crosses_of_models.py --data-home DIR [--data planted adult
+    criteo_sample] [--seeds 3] [--crosses 10]
 
-"planted" is made: five of 66 pairs matter. Rows are cut as in bench_crossing.py. All crosses are pairs, and all models see the same one-hot
-columns (ten bins of numeric columns, no scales), so that only the choice of pairs differs; the validation rows choose C. "AEFE: features"
-has the statistics that its three stages select, standardised, instead of crosses.
-"""
+"planted" is made: five of 66 pairs matter. Rows are cut as in bench_crossing.py. All crosses are
+pairs, and all models see the same one-hot columns (ten bins of numeric columns, no scales), so that
+only the choice of pairs differs; the validation rows choose C. "AEFE: features" has the statistics
+that its three stages select, standardised, instead of crosses."""
 
 import itertools
 import time
@@ -84,7 +86,9 @@ def random_pairs(names, n, seed):
 
 
 def methods(X, y, categorical, n, seed):
-    """By name, functions that return columns for the logistic regression and the number of crosses or features."""
+    """By name, functions that return columns for the logistic regression and the number of crosses
+    or features.
+    """
 
     def crossed(crosses):
         return FieldCrosser([tuple(cross) for cross in crosses], output="onehot"), len(crosses)
@@ -99,7 +103,8 @@ def methods(X, y, categorical, n, seed):
         return crossed(GLIDER(model, max_crosses=n, random_state=seed).fit(X, y).crosses_)
 
     def features():
-        # Searched here to count them and to be timed; fitted once more with the model, since training rows need their own means.
+        # Searched here to count them and to be timed; fitted once more with the model, since
+        # training rows need their own means.
         aefe = AEFE(
             append=False, paradigms=("count", "nunique", "ratio", "target"), random_state=seed
         )
@@ -161,7 +166,8 @@ def main():
             mean, std = np.mean(found, axis=0), np.std(found, axis=0)
             counts = sorted({int(row[4]) for row in found})
             print(
-                f"{method:24s}{mean[0]:8.4f} +- {std[0]:.4f}{mean[1]:10.4f} +- {std[1]:.4f}{mean[2]:14.1f}{mean[3]:11.1f}"
+                f"{method:24s}{mean[0]:8.4f} +- {std[0]:.4f}{mean[1]:10.4f} +- "
+                f"{std[1]:.4f}{mean[2]:14.1f}{mean[3]:11.1f}"
                 f"{'-'.join(str(c) for c in dict.fromkeys((counts[0], counts[-1]))):>9s}"
             )
         print("\n".join(chosen), flush=True)

@@ -1,12 +1,14 @@
-"""Crosses in front of logistic regression, on Adult and the Criteo sample: AUC and log loss of the test rows, seconds.
+"""Crosses in front of logistic regression, on Adult and the Criteo sample: AUC and log loss of the
+test rows, seconds.
 
-    python examples/benchmarks/bench_crossing.py --data-home DIR [--data adult criteo_sample] [--seeds 3]
+    python examples/benchmarks/bench_crossing.py --data-home DIR [--data adult criteo_sample]
+    [--seeds 3]
 
-Each seed cuts the published training and validation rows anew (9 to 1); the published test rows stay. The validation rows choose C of
-the logistic regressions without scales, and stop the boosting; the other rows train. "products" are PolynomialFeatures of the
-one-hot columns, of which chi2 keeps as many as the crosses of AutoCross(min_gain=0) have columns. Without lightgbm (``pip install lightgbm``)
-scikit-learn's HistGradientBoostingClassifier takes its place.
-"""
+Each seed cuts the published training and validation rows anew (9 to 1); the published test rows
+stay. The validation rows choose C of the logistic regressions without scales, and stop the
+boosting; the other rows train. "products" are PolynomialFeatures of the one-hot columns, of which
+chi2 keeps as many as the crosses of AutoCross(min_gain=0) have columns. Without lightgbm (``pip
+install lightgbm``) scikit-learn's HistGradientBoostingClassifier takes its place."""
 
 import time
 import warnings
@@ -40,7 +42,9 @@ MIN_ROWS = {"adult": 5, "criteo_sample": 50}
 
 
 def load(name, data_home):
-    """Rows for training, labels, test rows, labels, numeric columns; these as floats, with missing values."""
+    """Rows for training, labels, test rows, labels, numeric columns; these as floats, with missing
+    values.
+    """
     parts = [FETCH[name](subset=s, data_home=data_home) for s in ("train", "valid", "test")]
     numeric = [c for c in parts[0].data if c not in parts[0].categorical_features]
     X = pd.concat([part.data for part in parts[:2]], ignore_index=True).astype(
@@ -51,7 +55,9 @@ def load(name, data_home):
 
 
 class Linear:
-    """Columns from a transformer, then logistic regression with the C that the validation rows prefer."""
+    """Columns from a transformer, then logistic regression with the C that the validation rows
+    prefer.
+    """
 
     def __init__(self, columns, grid=(0.01, 0.03, 0.1, 0.3, 1.0)):
         self.columns, self.grid = columns, grid
@@ -194,7 +200,8 @@ def main():
         for model_name, found in results.items():
             mean, std = np.mean(found, axis=0), np.std(found, axis=0)
             print(
-                f"{model_name:30s}{mean[0]:8.4f} +- {std[0]:.4f}{mean[1]:10.4f} +- {std[1]:.4f}{mean[2]:8.1f}{mean[3]:8.1f}"
+                f"{model_name:30s}{mean[0]:8.4f} +- {std[0]:.4f}{mean[1]:10.4f} +- "
+                f"{std[1]:.4f}{mean[2]:8.1f}{mean[3]:8.1f}"
             )
         print("\n".join(crosses), flush=True)
 

@@ -6,9 +6,9 @@
 
 Configuration 0 is the default as it is; number i is drawn by seed i: each parameter keeps its
 default with probability one half and else takes another value of SPACE. Number 1000 + i makes the
-i-th single change (``--single max_epochs patience`` runs those of two parameters). Each (configuration,
-table, rows, seed) is a record of a JSON-lines file; what is there is not run again. The network
-runs alone (``--parts alone``) or with the parts beside it (``--parts whole``).
+i-th single change (``--single max_epochs patience`` runs those of two parameters). Each
+(configuration, table, rows, seed) is a record of a JSON-lines file; what is there is not run again.
+The network runs alone (``--parts alone``) or with the parts beside it (``--parts whole``).
 
 The regret of a configuration on a table is (log loss - least) / (median - least) over all
 configurations, at most 3. ``--report`` picks, for each table, the configuration of the least mean
@@ -144,8 +144,8 @@ def run(args):
 def regret(losses, drawn):
     """Normalised regret, (n_configurations, n_tables) from losses of the same shape.
 
-    The median is that of the configurations ``drawn``, which single changes would pull to the default.
-    """
+    The median is that of the configurations ``drawn``, which single changes would pull to the
+    default."""
     least, middle = losses.min(0), np.median(losses[drawn], 0)
     return np.minimum((losses - least) / np.maximum(middle - least, 1e-12), CAP)
 

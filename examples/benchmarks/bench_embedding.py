@@ -1,10 +1,11 @@
 """Bytes and quality on Frappe: searches for embedding sizes beside their dull baselines.
 
-    python examples/benchmarks/bench_embedding.py --data-home DIR [--only NAME ...] [--networks fm deepfm] [--seeds 3] [--json FILE]
+    python examples/benchmarks/bench_embedding.py --data-home DIR [--only NAME ...] [--networks fm
+    deepfm] [--seeds 3] [--json FILE]
 
-Early stopping watches the published validation rows; the test rows are scored once, at the end of each fit. "file" is what
-`serving.save` writes, "pickle" what pickle writes; both hold the vocabularies.
-"""
+Early stopping watches the published validation rows; the test rows are scored once, at the end of
+each fit. "file" is what `serving.save` writes, "pickle" what pickle writes; both hold the
+vocabularies."""
 
 import json
 import pickle
@@ -74,7 +75,8 @@ def main():
     data = frappe(args.data_home)
     (X, y), (X_val, y_val), (X_test, y_test) = data["train"], data["valid"], data["test"]
     print(
-        f"{'network':7s} {'search':25s} valid AUC / loss   test AUC / loss            file    pickle embedding   x    s"
+        f"{'network':7s} {'search':25s} valid AUC / loss   test AUC / loss            file    "
+        f"pickle embedding   x    s"
     )
     for network in args.networks:
         n_kept = {}
@@ -116,7 +118,8 @@ def main():
             r = np.array(results)
             m, s = r.mean(0), r.std(0)
             print(
-                f"{network:7s} {name:25s} {m[0]:.4f} / {m[1]:.4f}   {m[2]:.4f} +- {s[2]:.4f} / {m[3]:.4f}  "
+                f"{network:7s} {name:25s} {m[0]:.4f} / {m[1]:.4f}   {m[2]:.4f} +- {s[2]:.4f} / "
+                f"{m[3]:.4f}  "
                 f"{m[4]:9,.0f} {m[5]:9,.0f} {m[6]:9,.0f}  {m[7]:4.1f} {m[8]:5.0f}  {found or ''}",
                 flush=True,
             )

@@ -1,10 +1,11 @@
 """Quality on Frappe: a row per network and search, seeds beside one another.
 
-    python examples/benchmarks/bench_frappe.py --data-home DIR [--only NAME ...] [--seeds 3] [--json FILE]
+    python examples/benchmarks/bench_frappe.py --data-home DIR [--only NAME ...] [--seeds 3] [--json
+    FILE]
 
-Early stopping watches the published validation rows; the test rows are scored once, at the end of each fit. The
-hyperparameters were chosen on the validation rows with seed 0 (doc/benchmarks.rst says from what).
-"""
+Early stopping watches the published validation rows; the test rows are scored once, at the end of
+each fit. The hyperparameters were chosen on the validation rows with seed 0 (doc/benchmarks.rst
+says from what)."""
 
 import json
 import pickle
@@ -71,7 +72,8 @@ def main():
     ).fit(X, y)
     auc, loss = scores(y_test, linear.predict_proba(X_test)[:, 1])
     print(
-        f"{'scikit-learn OneHot + LR':28s} test {auc:.4f} / {loss:.4f}   {time.perf_counter() - start:.0f} s"
+        f"{'scikit-learn OneHot + LR':28s} test {auc:.4f} / {loss:.4f}   "
+        f"{time.perf_counter() - start:.0f} s"
     )
     members = {"valid": [], "test": []}
     for name in args.only:
@@ -111,7 +113,8 @@ def main():
         r = np.array(results)
         m, s = r.mean(0), r.std(0)
         print(
-            f"{name:28s} valid {m[0]:.4f} / {m[1]:.4f}  test {m[2]:.4f} +- {s[2]:.4f} / {m[3]:.4f} +- {s[3]:.4f}  "
+            f"{name:28s} valid {m[0]:.4f} / {m[1]:.4f}  test {m[2]:.4f} +- {s[2]:.4f} / "
+            f"{m[3]:.4f} +- {s[3]:.4f}  "
             f"{m[4]:.0f} s  {m[5]:.0f} epochs  {m[6]:,.0f} bytes{kept}",
             flush=True,
         )
@@ -121,7 +124,8 @@ def main():
             scores(y_test, np.mean(members["test"], 0)),
         )
         print(
-            f"{'mean of these ' + str(len(members['test'])) + ' networks':28s} valid {val_auc:.4f} / {val_loss:.4f}  test {auc:.4f} / {loss:.4f}"
+            f"{'mean of these ' + str(len(members['test'])) + ' networks':28s} valid "
+            f"{val_auc:.4f} / {val_loss:.4f}  test {auc:.4f} / {loss:.4f}"
         )
 
 

@@ -1,10 +1,10 @@
-"""Hypergradient mutation (HPM) on Branin and Hartmann6D against random search, PBT and gradients alone.
+"""Hypergradient mutation (HPM) on Branin and Hartmann6D against random search, PBT and gradients
+alone.
 
     python examples/benchmarks/bench_hpm.py [--seeds 100]
 
-Thirty evaluations each: a population of five, six steps (five of them followed by a mutation), on the unit cube. Regret is the
-best value seen less the minimum. numpy only, some seconds.
-"""
+Thirty evaluations each: a population of five, six steps (five of them followed by a mutation), on
+the unit cube. Regret is the best value seen less the minimum. numpy only, some seconds."""
 
 import argparse
 
@@ -91,7 +91,8 @@ def main():
         ("Hartmann6D", hartmann, hartmann_gradient, 6, HARTMANN_MINIMUM, (0.02, 0.05, 0.1)),
     ]
     print(
-        f"simple regret after {POPULATION * STEPS} evaluations, mean / median [standard error of the mean], {seeds} seeds"
+        f"simple regret after {POPULATION * STEPS} evaluations, mean / median [standard error of "
+        f"the mean], {seeds} seeds"
     )
     for name, function, gradient, n, minimum, lengths in problems:
         methods = [

@@ -1,7 +1,8 @@
-"""Time of one row through a model read from a file, with few and with many ids, alone and with parts beside the network.
+"""Time of one row through a model read from a file, with few and with many ids, alone and with
+parts beside the network.
 
-Run: ``python examples/benchmarks/bench_latency.py``. Takes some minutes; the rows are random, since only time and size count.
-"""
+Run: ``python examples/benchmarks/bench_latency.py``. Takes some minutes; the rows are random, since
+only time and size count."""
 
 import tempfile
 import time

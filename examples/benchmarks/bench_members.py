@@ -1,12 +1,14 @@
-"""Four members packed in one network, beside one network and beside four separate fits: quality, seconds, bytes, latency.
+"""Four members packed in one network, beside one network and beside four separate fits: quality,
+seconds, bytes, latency.
 
-    python examples/benchmarks/bench_members.py --data-home DIR --threads 1 [--tables insteval adult] [--rows 20000]
+    python examples/benchmarks/bench_members.py --data-home DIR --threads 1 [--tables insteval
+    adult] [--rows 20000]
 
-DeepFM (128, 64), dropout 0.3, embeddings of 8, lr 0.004, L2 0.1 on embeddings, averaging 0.99, cosine schedule, early
-stopping on the published valid rows. Figures of single networks are means over the four seeds of the separate fits; those
-of packed networks are means over ``--seeds``. Seconds per epoch are processor seconds of epochs after the first, single and
-packed networks taken in turns.
-"""
+DeepFM (128, 64), dropout 0.3, embeddings of 8, lr 0.004, L2 0.1 on embeddings, averaging 0.99,
+cosine schedule, early stopping on the published valid rows. Figures of single networks are means
+over the four seeds of the separate fits; those of packed networks are means over ``--seeds``.
+Seconds per epoch are processor seconds of epochs after the first, single and packed networks taken
+in turns."""
 
 import os
 import time
@@ -144,8 +146,10 @@ def main():
         epochs = [m.n_iter_ for m in singles], [m.n_iter_ for m in packed]
         each = seconds_an_epoch(X, y, args.rounds)
         print(
-            f"  best epochs {epochs[0]} and {epochs[1]}; an epoch {1e3 * each[1]:.0f} ms of one, {1e3 * each[MEMBERS]:.0f} ms "
-            f"of {MEMBERS} members: {each[MEMBERS] / each[1]:.2f} x one, {each[MEMBERS] / each[1] / MEMBERS:.2f} x {MEMBERS} fits"
+            f"  best epochs {epochs[0]} and {epochs[1]}; an epoch {1e3 * each[1]:.0f} ms of one, "
+            f"{1e3 * each[MEMBERS]:.0f} ms "
+            f"of {MEMBERS} members: {each[MEMBERS] / each[1]:.2f} x one, "
+            f"{each[MEMBERS] / each[1] / MEMBERS:.2f} x {MEMBERS} fits"
         )
         print(
             f"  bytes {singles[0].nbytes_['total']:,} of one, {packed[0].nbytes_['total']:,}; "

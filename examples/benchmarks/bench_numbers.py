@@ -1,12 +1,13 @@
-"""What integers and decimals should be, and how numbers become vectors: the network alone on tables with numbers.
+"""What integers and decimals should be, and how numbers become vectors: the network alone on tables
+with numbers.
 
     python examples/benchmarks/bench_numbers.py kinds --seeds 3
     python examples/benchmarks/bench_numbers.py embeddings --seeds 3
 
-``kinds`` gives whole numbers of the tables as a file would hold them, as integers, and compares what they are taken as: very few
-values (3 to 12), few (13 to 100) and more; columns of more than 100 values that the tables call ids are ids in every row.
-``embeddings`` compares scales, bins and embeddings of the numbers under "auto".
-"""
+``kinds`` gives whole numbers of the tables as a file would hold them, as integers, and compares
+what they are taken as: very few values (3 to 12), few (13 to 100) and more; columns of more than
+100 values that the tables call ids are ids in every row. ``embeddings`` compares scales, bins and
+embeddings of the numbers under "auto"."""
 
 import time
 

@@ -1,11 +1,13 @@
-"""Plans of a search against a joint one at equal budget, on a pipeline of fields to keep, crosses to add and a network.
+"""Plans of a search against a joint one at equal budget, on a pipeline of fields to keep, crosses
+to add and a network.
 
-    python examples/benchmarks/bench_plans.py --data-home DIR [--rows 6000] [--n-iter 60] [--seeds 3] [--only PLAN ...]
+    python examples/benchmarks/bench_plans.py --data-home DIR [--rows 6000] [--n-iter 60] [--seeds
+    3] [--only PLAN ...]
 
-Each plan proposes as many candidates, judged on one held-out quarter of the training rows; the winner is fitted again and
-scored once on test rows. The ranks at the end are means over data sets and seeds (1 is best, ties averaged): of the best
-held-out loss and of the test loss. Without the crosses of ``sklearn_autorec.feature_crossing`` the step is left out.
-"""
+Each plan proposes as many candidates, judged on one held-out quarter of the training rows; the
+winner is fitted again and scored once on test rows. The ranks at the end are means over data sets
+and seeds (1 is best, ties averaged): of the best held-out loss and of the test loss. Without the
+crosses of ``sklearn_autorec.feature_crossing`` the step is left out."""
 
 import json
 import time
@@ -124,7 +126,8 @@ def main():
     warnings.simplefilter("ignore", UnknownCategoryWarning)  # small samples of large tables
     print_machine()
     print(
-        f"# {args.rows} rows, {args.n_iter} candidates, {args.epochs} epochs, crosses: {AutoCross is not None}"
+        f"# {args.rows} rows, {args.n_iter} candidates, {args.epochs} epochs, crosses: "
+        f"{AutoCross is not None}"
     )
     print(f"{'data':20s} seed {'plan':28s} valid loss   test AUC / loss   tried dropped    s")
     losses = {"valid": defaultdict(dict), "test": defaultdict(dict)}
@@ -154,7 +157,8 @@ def main():
                 losses["valid"][data, seed][name] = -search.best_score_
                 losses["test"][data, seed][name] = loss
                 print(
-                    f"{data:20s} {seed:4d} {name:28s} {-search.best_score_:10.4f}   {auc:.4f} / {loss:.4f}   {tried:5d} {dropped:7d} {seconds:4.0f}",
+                    f"{data:20s} {seed:4d} {name:28s} {-search.best_score_:10.4f}   {auc:.4f} / "
+                    f"{loss:.4f}   {tried:5d} {dropped:7d} {seconds:4.0f}",
                     flush=True,
                 )
                 if args.json:

@@ -1,9 +1,10 @@
-"""Population-based training beside the same population without copies (random search) at equal epochs, on planted clicks.
+"""Population-based training beside the same population without copies (random search) at equal
+epochs, on planted clicks.
 
     python examples/benchmarks/bench_population.py [--seeds 5] [--first 0] [--rows 6000]
 
-Validation rows choose; the log loss printed is that of rows that no search has seen, of the model kept.
-"""
+Validation rows choose; the log loss printed is that of rows that no search has seen, of the model
+kept."""
 
 import argparse
 import time
@@ -56,7 +57,8 @@ def main():
             found[name].append(loss)
             lr = search.schedule_["lr"]
             print(
-                f"seed {seed}  {name:14s} validation {-search.best_score_:.4f}  test {loss:.4f}  lr {lr.iloc[0]:.4f} -> "
+                f"seed {seed}  {name:14s} validation {-search.best_score_:.4f}  test {loss:.4f}  "
+                f"lr {lr.iloc[0]:.4f} -> "
                 f"{lr.iloc[-1]:.4f}  {time.process_time() - start:.0f} processor s",
                 flush=True,
             )

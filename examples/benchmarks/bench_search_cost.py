@@ -1,10 +1,12 @@
-"""What a search costs: search + retrain beside a plain fit of the same network and epochs, interleaved.
+"""What a search costs: search + retrain beside a plain fit of the same network and epochs,
+interleaved.
 
-python examples/benchmarks/bench_search_cost.py --data-home DIR [--rounds 5] [--parts searches gates] [--networks fm deepfm]
+python examples/benchmarks/bench_search_cost.py --data-home DIR [--rounds 5] [--parts searches
+gates] [--networks fm deepfm]
 
-Ratios are of processor seconds (all threads), which a busy machine stretches less than wall seconds. The part "gates" has
-the search alone as well: what three more epochs of it take beside three more epochs of plain training.
-"""
+Ratios are of processor seconds (all threads), which a busy machine stretches less than wall
+seconds. The part "gates" has the search alone as well: what three more epochs of it take beside
+three more epochs of plain training."""
 
 import time
 

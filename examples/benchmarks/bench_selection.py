@@ -1,15 +1,18 @@
-"""Which columns to keep: gate searches beside sensitivities and random choices at equal numbers of columns.
+"""Which columns to keep: gate searches beside sensitivities and random choices at equal numbers of
+columns.
 
-    python examples/benchmarks/bench_selection.py --data-home DIR [--seeds 3] [--parts frappe values ml1m drop] [--network fm] [--ks 2 4 6 8]
+    python examples/benchmarks/bench_selection.py --data-home DIR [--seeds 3] [--parts frappe values
+    ml1m drop] [--network fm] [--ks 2 4 6 8]
 
-"frappe" trains one network per number of columns on the best of every ranking, early stopping on the published
-validation rows, AUC of the test rows. Its area is that of AUC - 0.5 over k, divided by the one of all columns at every k. Rankings are
-made of training rows alone; sensitivities, of a network trained on them. "ml1m" has the rows, label and network of the ERASE
-comparison (rating above 3, shuffled 70/20/10, DeepFM 16-16 on embeddings of 8), but for the time of rating, which this file does
-not have: ``--moments`` adds a category in its place that two successive ratings of a user share. "drop" leaves out one of its columns at a time.
-"values" is OptFS at several penalties on ``--rows`` rows of Frappe beside a cut by frequency that keeps as many values: the
-same FM, the others sharing one value.
-"""
+"frappe" trains one network per number of columns on the best of every ranking, early stopping on
+the published validation rows, AUC of the test rows. Its area is that of AUC - 0.5 over k, divided
+by the one of all columns at every k. Rankings are made of training rows alone; sensitivities, of a
+network trained on them. "ml1m" has the rows, label and network of the ERASE comparison (rating
+above 3, shuffled 70/20/10, DeepFM 16-16 on embeddings of 8), but for the time of rating, which this
+file does not have: ``--moments`` adds a category in its place that two successive ratings of a user
+share. "drop" leaves out one of its columns at a time. "values" is OptFS at several penalties on
+``--rows`` rows of Frappe beside a cut by frequency that keeps as many values: the same FM, the
+others sharing one value."""
 
 import time
 
@@ -133,14 +136,16 @@ def run_frappe(args):
             print(f"# seed {seed} {name:10s} {', '.join(X.columns[order])}", flush=True)
     whole = np.mean(wholes)
     print(
-        f"Frappe, {args.network}, {args.seeds} seeds, all {n} columns: test AUC {whole:.4f} +- {np.std(wholes):.4f}"
+        f"Frappe, {args.network}, {args.seeds} seeds, all {n} columns: test AUC {whole:.4f} +- "
+        f"{np.std(wholes):.4f}"
     )
     print(f"{'':10s} {'area':>15s} seconds  " + " ".join(f"k={k:<4d}" for k in ks))
     for name, curve in sorted(curves.items(), key=lambda c: -area(ks, np.mean(c[1], 0), whole)):
         areas = [area(ks, c, whole) for c in curve]
         means = " ".join(f"{v:.4f}" for v in np.mean(curve, 0))
         print(
-            f"{name:10s} {np.mean(areas):.4f} +- {np.std(areas):.4f} {np.mean(seconds[name]):6.1f}   {means}"
+            f"{name:10s} {np.mean(areas):.4f} +- {np.std(areas):.4f} "
+            f"{np.mean(seconds[name]):6.1f}   {means}"
         )
 
 
@@ -195,14 +200,16 @@ def run_values(args):
                 flush=True,
             )
     print(
-        f"Frappe, {args.rows} rows, {len(counts)} values, FM, {args.seeds} seeds: test AUC / log loss"
+        f"Frappe, {args.rows} rows, {len(counts)} values, FM, {args.seeds} seeds: test AUC / log "
+        f"loss"
     )
     print("penalty  kept   of 100 rows or more   OptFS                      most frequent")
     for penalty, rows in results.items():
         kept, stayed, auc, loss, cut_auc, cut_loss = np.mean(rows, 0)
         _, _, spread, _, cut_spread, _ = np.std(rows, 0)
         print(
-            f"{penalty:<8} {kept:5.0f}  {stayed:.3f}                 {auc:.4f} +- {spread:.4f} / {loss:.4f}"
+            f"{penalty:<8} {kept:5.0f}  {stayed:.3f}                 {auc:.4f} +- {spread:.4f} / "
+            f"{loss:.4f}"
             f"   {cut_auc:.4f} +- {cut_spread:.4f} / {cut_loss:.4f}"
         )
 

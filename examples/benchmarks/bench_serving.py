@@ -1,4 +1,5 @@
-"""Serving: one-row latency by cardinality, batch prediction beside the bare forward, size of the pickle.
+"""Serving: one-row latency by cardinality, batch prediction beside the bare forward, size of the
+pickle.
 
 python examples/benchmarks/bench_serving.py --data-home DIR
 """
@@ -67,7 +68,9 @@ def main():
         ours.append(len(rows) / (end - middle))
         ratios.append((middle - start) / (end - middle))
     print(
-        f"predict_proba, 100,000 raw rows: {np.median(ours):,.0f} rows/s; bare forward on tensors {np.median(bare):,.0f}; ratio {np.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]"
+        f"predict_proba, 100,000 raw rows: {np.median(ours):,.0f} rows/s; bare forward on tensors "
+        f"{np.median(bare):,.0f}; ratio {np.median(ratios):.2f} [{min(ratios):.2f}, "
+        f"{max(ratios):.2f}]"
     )
     as_text = rows.astype(str)
     text_model = CTRClassifier(**options).fit(X.astype(str), y)
@@ -91,7 +94,8 @@ def main():
         row = wide.iloc[[7]]
         by_size[n] = latency(lambda big=big, row=row: big.predict_proba(row))
         print(
-            f"one raw row, a text field of {n:,} ids: p50 {by_size[n][0]:.2f} ms, p95 {by_size[n][1]:.2f} ms"
+            f"one raw row, a text field of {n:,} ids: p50 {by_size[n][0]:.2f} ms, p95 "
+            f"{by_size[n][1]:.2f} ms"
         )
     print(f"a million ids to a hundred: {by_size[1_000_000][0] / by_size[100][0]:.2f} x")
     linear = make_pipeline(
@@ -106,7 +110,8 @@ def main():
         for c, n in zip(model.encoder_.categories_, model.encoder_.counts_, strict=True)
     )
     print(
-        f"pickle: {size:,} bytes; parameters {parameters:,}, vocabularies {vocabulary:,}; (pickle - vocabularies) / parameters = {(size - vocabulary) / parameters:.3f}"
+        f"pickle: {size:,} bytes; parameters {parameters:,}, vocabularies {vocabulary:,}; (pickle "
+        f"- vocabularies) / parameters = {(size - vocabulary) / parameters:.3f}"
     )
 
 

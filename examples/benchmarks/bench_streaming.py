@@ -1,10 +1,10 @@
 """Ten million rows, row group by row group, in bounded memory.
 
-    python examples/benchmarks/bench_streaming.py [--rows 10_000_000] [--fields 10] [--cardinality 100_000]
+    python examples/benchmarks/bench_streaming.py [--rows 10_000_000] [--fields 10] [--cardinality
+    100_000]
 
-Writes make_ctr data to a Parquet file in a process of its own, then counts vocabularies and trains an FM for one pass, and prints
-rates and the peak resident memory of the training process.
-"""
+Writes make_ctr data to a Parquet file in a process of its own, then counts vocabularies and trains
+an FM for one pass, and prints rates and the peak resident memory of the training process."""
 
 import argparse
 import multiprocessing
@@ -55,7 +55,8 @@ def main():
         job.start()
         job.join()
         print(
-            f"wrote {args.rows:,} rows, {path.stat().st_size / 2**20:,.0f} MiB, {time.perf_counter() - start:.0f} s"
+            f"wrote {args.rows:,} rows, {path.stat().st_size / 2**20:,.0f} MiB, "
+            f"{time.perf_counter() - start:.0f} s"
         )
         file = pq.ParquetFile(path)
         groups = range(file.num_row_groups)
@@ -65,7 +66,8 @@ def main():
             encoder.partial_fit(file.read_row_group(g).drop_columns(["label"]))
         seconds = time.perf_counter() - start
         print(
-            f"counted {sum(encoder.n_ids_):,} ids: {args.rows / seconds:,.0f} rows/s, {args.rows * args.fields / seconds:,.0f} cells/s"
+            f"counted {sum(encoder.n_ids_):,} ids: {args.rows / seconds:,.0f} rows/s, "
+            f"{args.rows * args.fields / seconds:,.0f} cells/s"
         )
         model = CTRClassifier(
             network="fm",
@@ -80,14 +82,18 @@ def main():
             X, y = table.drop_columns(["label"]), table["label"].to_numpy()
             if g == groups[-1]:  # the last group is scored before it is learned
                 print(
-                    f"AUC on the last {len(y):,} rows: {roc_auc_score(y, model.predict_proba(X)[:, 1]):.4f}"
+                    f"AUC on the last {len(y):,} rows: "
+                    f"{roc_auc_score(y, model.predict_proba(X)[:, 1]):.4f}"
                 )
             model.partial_fit(X, y, classes=[0, 1])
         print(
-            f"trained one pass: {args.rows / (time.perf_counter() - start):,.0f} rows/s, reading and encoding included"
+            f"trained one pass: {args.rows / (time.perf_counter() - start):,.0f} rows/s, reading "
+            f"and encoding included"
         )
         print(
-            f"peak resident memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB; parameters {model.nbytes_['total'] / 2**20:.0f} MiB"
+            f"peak resident memory: "
+            f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB; parameters "
+            f"{model.nbytes_['total'] / 2**20:.0f} MiB"
         )
 
 

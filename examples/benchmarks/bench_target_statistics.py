@@ -1,8 +1,9 @@
-"""Target statistics before boosted trees and a linear model: orders, folds, smoothing, combinations.
+"""Target statistics before boosted trees and a linear model: orders, folds, smoothing,
+combinations.
 
-20,000 training rows of each table (40,000 of Frappe); the valid rows stop the trees, the test rows are looked at once for
-each line. All figures are of the core on encoded columns, as an estimator would use it, but for the last block, which
-times the transformer.
+20,000 training rows of each table (40,000 of Frappe); the valid rows stop the trees, the test rows
+are looked at once for each line. All figures are of the core on encoded columns, as an estimator
+would use it, but for the last block, which times the transformer.
 
 Run: python examples/benchmarks/bench_target_statistics.py --data-home DIR
 """
@@ -83,7 +84,9 @@ class Encoded:
         self.categorical = encoder.categorical_.tolist()
 
     def features(self, keys, n_draws=None, order=None, **options):
-        """Numbers and statistics of all parts; of the training rows all draws, one below the other."""
+        """Numbers and statistics of all parts; of the training rows all draws, one below
+        the other.
+        """
         statistics = Statistics(keys, **options)
         rng = np.random.RandomState(0)
         train = statistics.fit_transform(
@@ -190,7 +193,8 @@ def main():
             times.append(time.perf_counter() - began)
         keys = len(transformer.columns_) + len(transformer.crosses_)
         print(
-            f"  fit_transform {seconds:.2f} CPU s, one row p50 {1e3 * np.median(times):.2f} ms, {keys} keys"
+            f"  fit_transform {seconds:.2f} CPU s, one row p50 {1e3 * np.median(times):.2f} ms, "
+            f"{keys} keys"
         )
 
 

@@ -1,11 +1,13 @@
-"""Training speed of CTRClassifier.fit beside a bare torch loop and DeepCTR-Torch, interleaved round by round.
+"""Training speed of CTRClassifier.fit beside a bare torch loop and DeepCTR-Torch, interleaved round
+by round.
 
-    python examples/benchmarks/bench_training.py --data-home DIR [--rounds 5] [--network deepfm|fm] [--device cuda]
+    python examples/benchmarks/bench_training.py --data-home DIR [--rounds 5] [--network deepfm|fm]
+    [--device cuda]
 
-DeepFM: embedding 10, hidden 400-400-400, batch norm, dropout 0.2, L2 0.05 on embeddings, Adam, batch 4096. Our figure is
-the whole time of the epochs inside ``fit`` (skorch net, hooks, history, snapshots of the best epoch), taken between the
-first and the last epoch's end. DeepCTR-Torch joins where it is installed (pip install deepctr-torch).
-"""
+DeepFM: embedding 10, hidden 400-400-400, batch norm, dropout 0.2, L2 0.05 on embeddings, Adam,
+batch 4096. Our figure is the whole time of the epochs inside ``fit`` (skorch net, hooks, history,
+snapshots of the best epoch), taken between the first and the last epoch's end. DeepCTR-Torch joins
+where it is installed (pip install deepctr-torch)."""
 
 import time
 
@@ -151,12 +153,14 @@ def main():
         )
     base = np.array(next(iter(rates.values())))
     print(
-        f"\n{args.network}, batch {args.batch_size}, {args.device}: rows/s median [min, max], ratio to the first line, median [min, max]"
+        f"\n{args.network}, batch {args.batch_size}, {args.device}: rows/s median [min, max], "
+        f"ratio to the first line, median [min, max]"
     )
     for name, r in rates.items():
         ratio = np.array(r) / base
         print(
-            f"{name:45s} {np.median(r):10,.0f} [{min(r):,.0f}, {max(r):,.0f}]   {np.median(ratio):.2f} [{ratio.min():.2f}, {ratio.max():.2f}]"
+            f"{name:45s} {np.median(r):10,.0f} [{min(r):,.0f}, {max(r):,.0f}]   "
+            f"{np.median(ratio):.2f} [{ratio.min():.2f}, {ratio.max():.2f}]"
         )
 
 

@@ -16,9 +16,11 @@ SMOOTHING, SMOOTHING_OF_MANY = 10.0, 2.0
 
 
 class StatisticsBoosting:
-    """Gradient-boosted trees over the numbers of a table and the target statistics of its fields and crosses.
+    """Gradient-boosted trees over the numbers of a table and the target statistics of its fields
+    and crosses.
 
-    Training rows get statistics out of sample (see `Statistics`); the trees of one bag share a draw of folds.
+    Training rows get statistics out of sample (see `Statistics`); the trees of one bag share a draw
+    of folds.
 
     Parameters
     ----------
@@ -29,16 +31,17 @@ class StatisticsBoosting:
     learning_rate, max_trees, min_samples_leaf, l2
         Of the trees.
     max_leaf_nodes, n_folds, smoothing : numbers or None
-        Of the trees and of the statistics. None follows the rows: 8, 5 and 10, from 100,000 rows on 31, 20 and 2.
-        With smaller folds a training row is told more nearly what a later one will be told; where rows are few, a
-        row's own target could be told from what is missing.
+        Of the trees and of the statistics. None follows the rows: 8, 5 and 10, from 100,000 rows on
+        31, 20 and 2. With smaller folds a training row is told more nearly what a later one will be
+        told; where rows are few, a row's own target could be told from what is missing.
     n_bags : int
         Sums of trees that are averaged, each with a draw of folds of its own.
 
     Attributes
     ----------
     crosses : list of tuple of int
-        Fields (categorical, then numeric) of the statistics beside those of single categorical fields.
+        Fields (categorical, then numeric) of the statistics beside those of single categorical
+        fields.
     codes : FieldCodes
     statistics : Statistics
     trees : list of TreeSum
@@ -85,7 +88,8 @@ class StatisticsBoosting:
         keys : list of tuple of int or None
             Crosses that are known already.
         n_trees : int or None
-            Trees of each bag; None: up to ``max_trees``, until ``valid`` is no longer predicted better.
+            Trees of each bag; None: up to ``max_trees``, until ``valid`` is no longer predicted
+            better.
 
         Returns
         -------
@@ -126,7 +130,8 @@ class StatisticsBoosting:
         return self
 
     def _grow(self, features, y, weight, n_trees, valid, rng):
-        # Scikit-learn bins no column without a value. As a constant one it is never split on, so that nothing later depends on it.
+        # Scikit-learn bins no column without a value. As a constant one it is never split on, so
+        # that nothing later depends on it.
         features = np.where(np.isnan(features).all(0), np.float32(0.0), features)
         make = HistGradientBoostingClassifier if self.logistic else HistGradientBoostingRegressor
         many = len(y) >= MANY_ROWS

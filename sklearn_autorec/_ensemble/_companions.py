@@ -1,4 +1,6 @@
-"""Models beside a network, and the mean of all their outputs, weighed by rows that none of them was fitted on."""
+"""Models beside a network, and the mean of all their outputs, weighed by rows that none of them was
+fitted on.
+"""
 
 from dataclasses import dataclass, field
 
@@ -47,7 +49,9 @@ class Mixture:
         return self.member_logits(table, network_logits[None])[0]
 
     def member_logits(self, table, network_logits):
-        """The same for each member of the network, (M, n_rows, 1): companions do not differ between them."""
+        """The same for each member of the network, (M, n_rows, 1): companions do not differ between
+        them.
+        """
         total = np.zeros(len(table))
         for name, model in self.models.items():
             total += self.weights[name] * model.logits(table)
@@ -76,11 +80,11 @@ def fit_mixture(names, rows, held_out, parts, network_logits, *, logistic, seed)
     held_out : Rows or None
         Rows that judge and are never fitted on.
     parts : int ndarray of shape (n_rows,) or None
-        Without ``held_out``: rows of the same number, from 0, are held out together and judge; in the end the companions
-        are fitted on all rows. Rows of -1 are never held out.
+        Without ``held_out``: rows of the same number, from 0, are held out together and judge; in
+        the end the companions are fitted on all rows. Rows of -1 are never held out.
     network_logits : float64 ndarray of shape (n_judging,) or None
-        Output of the network for the rows that judge (those of ``parts`` in their order), by a network that has not seen
-        them. None where no rows are held out: all weights are equal then.
+        Output of the network for the rows that judge (those of ``parts`` in their order), by a
+        network that has not seen them. None where no rows are held out: all weights are equal then.
     logistic : bool
     seed : int
 

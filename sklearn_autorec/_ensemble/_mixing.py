@@ -1,4 +1,6 @@
-"""Weights with which the outputs of several models are averaged, from rows that none was fitted on."""
+"""Weights with which the outputs of several models are averaged, from rows that none was
+fitted on.
+"""
 
 import numpy as np
 from scipy.optimize import minimize
@@ -12,8 +14,9 @@ LEAST_WEIGHT = 0.02  # a model that gets less is left out
 def mixing_weights(outputs, y, weight=None, *, logistic, pull=PULL, least=LEAST_WEIGHT):
     r"""Weights, not negative and of sum 1, of the mean of several models' outputs.
 
-    They minimise the loss of the mean on held-out rows plus :math:`\mathrm{pull} \cdot K \sum_k w_k^2`, which
-    keeps them equal until the rows say otherwise: with few rows the plain mean is the better guess.
+    They minimise the loss of the mean on held-out rows plus :math:`\mathrm{pull} \cdot K \sum_k
+    w_k^2`, which keeps them equal until the rows say otherwise: with few rows the plain mean is the
+    better guess.
 
     Parameters
     ----------
@@ -23,7 +26,8 @@ def mixing_weights(outputs, y, weight=None, *, logistic, pull=PULL, least=LEAST_
         0/1, or numbers.
     weight : ndarray of shape (n_rows,) or None
     logistic : bool
-        Log loss of logits, or squared error in units of twice the residual variance of the best model.
+        Log loss of logits, or squared error in units of twice the residual variance of the best
+        model.
     pull : float
     least : float
         A model whose weight would be smaller gets 0.

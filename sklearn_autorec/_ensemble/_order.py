@@ -1,4 +1,6 @@
-"""Whether the order of the rows of a table means something, such as time, so that the last rows judge better than any."""
+"""Whether the order of the rows of a table means something, such as time, so that the last rows
+judge better than any.
+"""
 
 import numpy as np
 
@@ -16,10 +18,12 @@ LEAST_VALUES = 20  # of a column that may be grouped
 
 
 def order_matters(table, n_ids, y, logistic, rng):
-    """Whether the last rows of a table are harder to predict from the others than rows drawn at random.
+    """Whether the last rows of a table are harder to predict from the others than rows drawn at
+    random.
 
-    So it is in a log that grows over time: values come and go. Not so where a column or the target is sorted:
-    the last rows of such a table are of no use as judges, since the rows to come are not like them.
+    So it is in a log that grows over time: values come and go. Not so where a column or the target
+    is sorted: the last rows of such a table are of no use as judges, since the rows to come are not
+    like them.
 
     Parameters
     ----------
@@ -67,7 +71,9 @@ def _grouped(ids):
 
 
 def _losses(columns, sizes, y, order, n_out, logistic):
-    """Losses of the last rows of an order by an additive model of the others, less those of their mean."""
+    """Losses of the last rows of an order by an additive model of the others, less those of their
+    mean.
+    """
     y, n_train = y[order], len(y) - n_out
     model = AdditiveModel(y, n_train, logistic)
     before = row_loss(y[n_train:], model.eta[n_train:], logistic)

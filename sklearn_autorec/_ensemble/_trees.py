@@ -1,4 +1,6 @@
-"""Sums of regression trees as arrays: grown by scikit-learn's histogram boosting, read without it."""
+"""Sums of regression trees as arrays: grown by scikit-learn's histogram boosting, read
+without it.
+"""
 
 import threading
 
@@ -54,7 +56,9 @@ class TreeSum:
 
     @classmethod
     def of(cls, boosting):
-        """The trees of a fitted ``HistGradientBoosting*`` with one output and no categorical features."""
+        """The trees of a fitted ``HistGradientBoosting*`` with one output and no categorical
+        features.
+        """
         trees, start = trees_of(boosting)
         lengths = [len(nodes) for nodes in trees]
         roots = np.cumsum([0, *lengths])[:-1].astype(np.int32)
@@ -188,7 +192,8 @@ class TreeSum:
             walkers.append(TreePredictor(nodes, _NO_CATEGORIES, _NO_CATEGORIES))
         return walkers
 
-    # state ---------------------------------------------------------------------------------------------
+    # state
+    # ---------------------------------------------------------------------------------------------
 
     def __getstate__(self):
         return self.state()

@@ -37,7 +37,8 @@ def get_data_home(data_home=None):
     Parameters
     ----------
     data_home : path or None, default=None
-        None is the environment variable ``SKLEARN_AUTOREC_DATA``, else "sklearn_autorec" in scikit-learn's own data home.
+        None is the environment variable ``SKLEARN_AUTOREC_DATA``, else "sklearn_autorec" in
+        scikit-learn's own data home.
 
     Returns
     -------
@@ -49,18 +50,23 @@ def get_data_home(data_home=None):
 
 
 def _read(data_home, name, file, source, checksum=True):
-    """One Parquet file, its checksum compared; says where the data comes from if it is not there."""
+    """One Parquet file, its checksum compared; says where the data comes from if it is not
+    there.
+    """
     path = get_data_home(data_home) / name / file
     if not path.exists():
         raise OSError(
-            f"{path} is not there, and its terms do not allow a download from elsewhere. Get the data from {source}, write it "
-            f"as Parquet, and point data_home (or the environment variable {ENVIRONMENT}) at the folder that holds {name!r}."
+            f"{path} is not there, and its terms do not allow a download from elsewhere. Get the "
+            f"data from {source}, write it "
+            f"as Parquet, and point data_home (or the environment variable {ENVIRONMENT}) at the "
+            f"folder that holds {name!r}."
         )
     if checksum:
         got, expected = hashlib.sha256(path.read_bytes()).hexdigest(), CHECKSUMS[f"{name}/{file}"]
         if got != expected:
             raise OSError(
-                f"{path} has sha256 {got}, expected {expected}: another version, or damaged. checksum=False reads it anyway."
+                f"{path} has sha256 {got}, expected {expected}: another version, or damaged. "
+                f"checksum=False reads it anyway."
             )
     return _read_parquet(path)
 
@@ -141,28 +147,32 @@ fetch_frappe = _file_fetcher(
     "frappe_x1",
     [],
     "https://arxiv.org/abs/1505.03014",
-    "App usage in context (Frappe): ten categorical fields, label 1 for a used app, two drawn negatives each. Research use only.",
+    "App usage in context (Frappe): ten categorical fields, label 1 for a used app, two drawn "
+    "negatives each. Research use only.",
 )
 fetch_adult = _file_fetcher(
     "fetch_adult",
     "adult",
     ["age", "fnlwgt", "education_num", "capital_gain", "capital_loss", "hours_per_week"],
     "https://archive.ics.uci.edu/dataset/2/adult",
-    "Census income (Adult): mixed columns with missing values, label 1 for an income above 50,000 dollars.",
+    "Census income (Adult): mixed columns with missing values, label 1 for an income above 50,000 "
+    "dollars.",
 )
 fetch_criteo_sample = _file_fetcher(
     "fetch_criteo_sample",
     "criteo_sample",
     [f"I{i}" for i in range(1, 14)],
     "https://www.kaggle.com/c/criteo-display-ad-challenge",
-    "Ten thousand rows of the Criteo display advertising challenge: 13 numeric, 26 hashed categorical columns. Research use only.",
+    "Ten thousand rows of the Criteo display advertising challenge: 13 numeric, 26 hashed "
+    "categorical columns. Research use only.",
 )
 fetch_avazu_sample = _file_fetcher(
     "fetch_avazu_sample",
     "avazu_sample",
     [],
     "https://www.kaggle.com/c/avazu-ctr-prediction",
-    "Nine thousand rows of one hour of the Avazu challenge, 22 categorical columns. Competition rules apply.",
+    "Nine thousand rows of one hour of the Avazu challenge, 22 categorical columns. Competition "
+    "rules apply.",
 )
 
 
@@ -197,7 +207,8 @@ def fetch_movielens_1m(
 ):
     """MovieLens 1M with user and movie columns; research use, no redistribution.
 
-    Columns that are known only after the fact (``n_in_user``, ``last_timestamp``) are left out of ``data``.
+    Columns that are known only after the fact (``n_in_user``, ``last_timestamp``) are left out of
+    ``data``.
 
     Parameters
     ----------

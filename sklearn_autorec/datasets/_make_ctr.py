@@ -25,7 +25,8 @@ class CTRTruth:
     informative_values : dict of int to ndarray of int
         Values (ranks by frequency, 0 the most frequent) that carry the main effect of those fields.
     pairs, triples : tuple of tuple of int
-        Fields that act only together: on the logit scale no single one of them has an effect of its own.
+        Fields that act only together: on the logit scale no single one of them has an effect of its
+        own.
     noise_fields : tuple of int
         Fields that nothing depends on.
     duplicated_fields : dict of int to int
@@ -33,14 +34,15 @@ class CTRTruth:
     ranks : dict of int to int
         Rank of the pair tables of a field: the embedding dimension it needs.
     main_tables, pair_tables, triple_tables : dict
-        Effects on the latent scale by value rank: arrays (cardinality,), factor pairs (cardinality_i, r),
-        (cardinality_j, r), factor triples.
+        Effects on the latent scale by value rank: arrays (cardinality,), factor pairs
+        (cardinality_i, r), (cardinality_j, r), factor triples.
     value_names : tuple of ndarray
         Name of each value rank, per field.
     numeric_steps : tuple of (ndarray, ndarray)
         Edges and levels of the piecewise constant effect of each numeric column.
     probabilities : ndarray
-        True probability of a click (n_rows,), of each class (n_rows, n_classes), or the expected rating (n_rows,).
+        True probability of a click (n_rows,), of each class (n_rows, n_classes), or the expected
+        rating (n_rows,).
     bayes_log_loss : float
         Log loss of the true probabilities on the drawn labels; mean squared error for ratings.
     bayes_auc : float
@@ -65,7 +67,8 @@ class CTRTruth:
 
 
 class CTRProblem:
-    """Fixed planted effects from which any number of rows can be drawn; see `make_ctr` for the parameters.
+    """Fixed planted effects from which any number of rows can be drawn; see `make_ctr` for the
+    parameters.
 
     Examples
     --------
@@ -196,7 +199,8 @@ class CTRProblem:
             return np.asarray(given.get(f, np.arange(n)), dtype=np.int64)
         if not 0 < given <= 1:
             raise ValueError(
-                f"informative_values must be a share in (0, 1] or a dict of field to values, got {given!r}."
+                f"informative_values must be a share in (0, 1] or a dict of field to values, got "
+                f"{given!r}."
             )
         return np.sort(rng.choice(n, max(round(given * n), 1), replace=False))
 
@@ -213,7 +217,8 @@ class CTRProblem:
             factors = [
                 _centred(rng.normal(size=(self.cardinality[f], r)), self.shares[f]) for f in fields
             ]
-            # Independent fields: the variance of the product sum is the sum of products of covariances.
+            # Independent fields: the variance of the product sum is the sum of products of
+            # covariances.
             covariance = np.prod(
                 [
                     (u * p[:, None]).T @ u
@@ -359,9 +364,9 @@ def make_ctr(n_rows=10_000, *, random_state=None, **problem):
     informative_values : float, dict of field to values, or None, default=None
         Which values of them carry it: a share, given ranks, or all.
     pairs, triples : int or list of tuples, default=5 and 0
-        Fields that act only together; an int draws so many different tuples. Their tables are centred under the
-        distribution of the values: no field has a main effect on the logit scale. (On the scale of probabilities
-        the logistic curve leaves a trace of one.)
+        Fields that act only together; an int draws so many different tuples. Their tables are
+        centred under the distribution of the values: no field has a main effect on the logit scale.
+        (On the scale of probabilities the logistic curve leaves a trace of one.)
     main_effect, pair_effect, triple_effect : float, default=0.7, 1.0, 1.0
         Standard deviation of each effect on the logit scale.
     rank : int or list of int, default=3
@@ -383,7 +388,8 @@ def make_ctr(n_rows=10_000, *, random_state=None, **problem):
     ids : {"str", "int", "category"}, default="str"
         Type of the categorical columns.
     task : {"binary", "multiclass", "rating"}, default="binary"
-        Clicks; ordered classes of equal size (proportional odds); or 3 + effects + noise of equal variance.
+        Clicks; ordered classes of equal size (proportional odds); or 3 + effects + noise of equal
+        variance.
     n_classes : int, default=3
         Of "multiclass".
     random_state : int, RandomState or None, default=None
@@ -445,7 +451,8 @@ def _duplicates(given, n_fields, rng):
     for new, old in pairs.items():
         if new == old or old in pairs or not (0 <= new < n_fields and 0 <= old < n_fields):
             raise ValueError(
-                f"duplicated_fields must map new fields to other, original fields, got {new}: {old}."
+                f"duplicated_fields must map new fields to other, original fields, got {new}: "
+                f"{old}."
             )
     return pairs
 
@@ -455,7 +462,8 @@ def _tuples(name, given, order, fields, n_fields, rng):
         candidates = list(combinations(fields, order))
         if not 0 <= given <= len(candidates):
             raise ValueError(
-                f"{name} must be at most the {len(candidates)} that {len(fields)} fields allow, got {given}."
+                f"{name} must be at most the {len(candidates)} that {len(fields)} fields allow, "
+                f"got {given}."
             )
         return tuple(
             sorted(candidates[i] for i in rng.choice(len(candidates), given, replace=False))

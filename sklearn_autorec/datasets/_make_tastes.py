@@ -1,4 +1,6 @@
-"""Clicks of people on things, by tastes for topics: planted data of another make than `make_ctr`."""
+"""Clicks of people on things, by tastes for topics: planted data of another make than
+`make_ctr`.
+"""
 
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -55,12 +57,14 @@ def make_tastes(
 ):
     """Draw clicks that depend on whether someone and something agree on topics.
 
-    For every group there are two columns, "who" and "what". Each of their values likes or dislikes each of the group's topics
-    (+1 or -1, half of the values each). The log odds of a click are the number of topics on which both agree less that on which
-    they differ, brought to the same standard deviation in every group whatever its number of topics; beyond a threshold of popularity
-    things are clicked more often by everyone. Values are of equal frequency.
+    For every group there are two columns, "who" and "what". Each of their values likes or dislikes
+    each of the group's topics (+1 or -1, half of the values each). The log odds of a click are the
+    number of topics on which both agree less that on which they differ, brought to the same
+    standard deviation in every group whatever its number of topics; beyond a threshold of
+    popularity things are clicked more often by everyone. Values are of equal frequency.
 
-    Unlike `make_ctr`, effects are two-valued rather than normal, and a group of one topic carries as much variance as one of six.
+    Unlike `make_ctr`, effects are two-valued rather than normal, and a group of one topic carries
+    as much variance as one of six.
 
     Parameters
     ----------

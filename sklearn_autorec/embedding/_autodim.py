@@ -19,10 +19,10 @@ EPS = 1e-6
 class WidthMixture(nn.Module):
     """Every field's candidates mixed by sampled weights; inputs -> (B, F, d).
 
-    Candidate n of a field is the first d_n columns of its embedding times a matrix W_n that all fields share. The mixture
-    is linear in the embedding, so that it takes one d x d matrix per field: e_f sum_n p_fn W_n. Batch norm of a linear map
-    needs nothing but the covariance of its input: with ``normalize`` that matrix is sum_n p_fn W_n / sigma_fn, column-wise.
-    """
+    Candidate n of a field is the first d_n columns of its embedding times a matrix W_n that all
+    fields share. The mixture is linear in the embedding, so that it takes one d x d matrix per
+    field: e_f sum_n p_fn W_n. Batch norm of a linear map needs nothing but the covariance of its
+    input: with ``normalize`` that matrix is sum_n p_fn W_n / sigma_fn, column-wise."""
 
     def __init__(
         self, context, candidates, schedule, arch_lr, temperature, size_penalty, normalize, nested
@@ -49,7 +49,8 @@ class WidthMixture(nn.Module):
         self.arch_schedule = schedule
         self.arch_lr, self.temperatures, self.size_penalty = arch_lr, temperature, size_penalty
         self.temperature, self.warming = temperature[0], schedule.warmup > 0
-        # A generator of its own: as many numbers are drawn for it whatever the rest of the network needs.
+        # A generator of its own: as many numbers are drawn for it whatever the rest of the network
+        # needs.
         self.generator = torch.Generator().manual_seed(
             int(torch.randint(2**62, (), generator=context.generator))
         )
@@ -61,7 +62,9 @@ class WidthMixture(nn.Module):
         return torch.optim.Adam([self.alpha], lr=self.arch_lr)
 
     def set_progress(self, t):
-        """Draw the Gumbel noise of this step and cool down; even odds of all candidates during the warm-up."""
+        """Draw the Gumbel noise of this step and cool down; even odds of all candidates during the
+        warm-up.
+        """
         start, stop = self.temperatures
         warmup = self.arch_schedule.warmup
         self.warming = t < warmup
@@ -93,7 +96,9 @@ class WidthMixture(nn.Module):
         return torch.bmm(e, matrix).transpose(0, 1)
 
     def _normalised(self, e, maps):
-        """Centred embeddings, and maps (F, N, d, d) whose every column has unit variance over the batch."""
+        """Centred embeddings, and maps (F, N, d, d) whose every column has unit variance over the
+        batch.
+        """
         if self.training:
             mean = e.mean(1, keepdim=True)
             e = e - mean
@@ -118,22 +123,24 @@ class WidthMixture(nn.Module):
 class AutoDim(SearchMethod):
     r"""One width for the embedding of every field, chosen by a bi-level search with Gumbel noise.
 
-    Candidate n uses the first d_n columns of an embedding, brought to d columns by a matrix that all fields share. The
-    candidates are mixed by
+    Candidate n uses the first d_n columns of an embedding, brought to d columns by a matrix that
+    all fields share. The candidates are mixed by
 
     .. math:: p_n = \mathrm{softmax}_n \left( (\log \mathrm{softmax}(\alpha)_n + g_n) / \tau \right), \quad
               g_n = -\log(-\log u_n)
 
-    The embeddings train on one part of the training rows, :math:`\alpha` on the other. The widest weight wins; the
-    network is trained anew with an embedding table of exactly that width per field, and a projection per width.
+    The embeddings train on one part of the training rows, :math:`\alpha` on the other. The widest
+    weight wins; the network is trained anew with an embedding table of exactly that width per
+    field, and a projection per width.
 
     Parameters
     ----------
     candidates : tuple of int or "auto", default="auto"
-        Widths to choose from, at most ``embedding_dim``; 0 removes a field. "auto" is 1, 2, 4, ... and ``embedding_dim``.
+        Widths to choose from, at most ``embedding_dim``; 0 removes a field. "auto" is 1, 2, 4, ...
+        and ``embedding_dim``.
     level : {"first_order", "unrolled", "one_level"}, default="first_order"
-        How :math:`\alpha` is trained: on rows of its own, with the weights as they are or after one more step; or on the
-        same rows as the weights.
+        How :math:`\alpha` is trained: on rows of its own, with the weights as they are or after one
+        more step; or on the same rows as the weights.
     arch_lr : float, default=0.05
         Adam's learning rate of :math:`\alpha`.
     arch_every : int, default=2
@@ -145,10 +152,12 @@ class AutoDim(SearchMethod):
     temperature : tuple of (float, float), default=(1.0, 0.2)
         First and last :math:`\tau`; falls linearly with the share of steps done.
     size_penalty : float, default=0.005
-        Loss of a mean width of ``embedding_dim``, which decides between widths that predict equally well. 0 is the paper.
+        Loss of a mean width of ``embedding_dim``, which decides between widths that predict equally
+        well. 0 is the paper.
     nested_warmup : bool, default=False
-        Draw nearly one candidate per field and step in the warm-up, as in nested dropout, instead of mixing all evenly. What
-        fits in few columns then settles in the first ones. It needs more steps: see Notes.
+        Draw nearly one candidate per field and step in the warm-up, as in nested dropout, instead
+        of mixing all evenly. What fits in few columns then settles in the first ones. It needs more
+        steps: see Notes.
     normalize : bool, default=False
         Batch-normalise the candidates, as in the paper.
     retrain : {"scratch", "rewind", "keep"}, default="scratch"
@@ -156,28 +165,33 @@ class AutoDim(SearchMethod):
 
     Notes
     -----
-    The temperature follows the share of steps done: at the paper's 0.00005 a step a short search would end nearly uniform.
+    The temperature follows the share of steps done: at the paper's 0.00005 a step a short search
+    would end nearly uniform.
 
-    The paper batch-normalises each candidate, since candidates with tables and matrices of their own differ in size. Here
-    they are prefixes of one embedding (the matrices start as the identity), which do not; and with batch norm the search
-    network of a factorization machine learns little: unit variance for every column keeps a field that does not matter as loud as
-    one that does. ``normalize=True`` gives the paper's form, followed by one learned factor per field.
+    The paper batch-normalises each candidate, since candidates with tables and matrices of their
+    own differ in size. Here they are prefixes of one embedding (the matrices start as the
+    identity), which do not; and with batch norm the search network of a factorization machine
+    learns little: unit variance for every column keeps a field that does not matter as loud as one
+    that does. ``normalize=True`` gives the paper's form, followed by one learned factor per field.
 
-    With the even mixture of the warm-up a field that needs one column may learn it in the third, and is given four (one
-    planted table of ten). ``nested_warmup=True`` found the right widths in ten of ten, but where the search is short
-    (Frappe, 800 steps) the wider candidates have learned too little by its end, and nearly all fields get one column.
+    With the even mixture of the warm-up a field that needs one column may learn it in the third,
+    and is given four (one planted table of ten). ``nested_warmup=True`` found the right widths in
+    ten of ten, but where the search is short (Frappe, 800 steps) the wider candidates have learned
+    too little by its end, and nearly all fields get one column.
 
-    Fields of noise are found (the smallest width on every planted table tried, of two makes). The order of the widths of the others is
-    not dependable: on `make_tastes`, where rank-1 fields carry as much variance as rank-6 ones (40,000 rows, five
-    tables), the default ordered them rightly in four and reversed them in one, ``nested_warmup=True`` in five; with half
-    the rows and a weaker effect (``effect=1``) neither did in any of three: rank-6 fields got one column like the rest.
+    Fields of noise are found (the smallest width on every planted table tried, of two makes). The
+    order of the widths of the others is not dependable: on `make_tastes`, where rank-1 fields carry
+    as much variance as rank-6 ones (40,000 rows, five tables), the default ordered them rightly in
+    four and reversed them in one, ``nested_warmup=True`` in five; with half the rows and a weaker
+    effect (``effect=1``) neither did in any of three: rank-6 fields got one column like the rest.
     Read a width as "this much was of use with so many rows", not as the rank of a field.
 
     A field of full width is not projected in the final network.
 
     References
     ----------
-    Zhao, X. et al. "AutoDim: Field-aware Embedding Dimension Search in Recommender Systems", WWW 2021.
+    Zhao, X. et al. "AutoDim: Field-aware Embedding Dimension Search in Recommender Systems", WWW
+    2021.
 
     Examples
     --------
@@ -234,7 +248,8 @@ class AutoDim(SearchMethod):
     def build(self, context):
         if len(self.temperature) != 2 or min(self.temperature) <= 0:
             raise ValueError(
-                f"temperature must be two positive numbers, first and last, got {self.temperature!r}."
+                f"temperature must be two positive numbers, first and last, got "
+                f"{self.temperature!r}."
             )
         schedule = ArchSchedule(self.level, self.arch_every, self.search_fraction, self.warmup)
         candidates = check_candidates(self.candidates, context.embedding_dim)

@@ -118,9 +118,11 @@ class MagnitudePruning(SearchMethod):
     Parameters
     ----------
     target_sparsity : float in [0, 1], default=0.8
-        Share of the embedding elements to prune. Rows of values that no training row holds are always pruned.
+        Share of the embedding elements to prune. Rows of values that no training row holds are
+        always pruned.
     retrain : {"rewind", "scratch", "keep"}, default="rewind"
-        Weights with which the final training starts: those of the first training's start, new, or its results.
+        Weights with which the final training starts: those of the first training's start, new, or
+        its results.
 
     Examples
     --------

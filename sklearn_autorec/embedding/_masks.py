@@ -6,7 +6,9 @@ from ..nn import mask_from_text
 
 
 def strongest(scores, sparsity):
-    """Mask of the elements of highest score that leaves a share of ``sparsity`` zeros; -inf is never kept."""
+    """Mask of the elements of highest score that leaves a share of ``sparsity`` zeros; -inf is
+    never kept.
+    """
     n = round((1 - sparsity) * scores.size)
     mask = np.zeros(scores.size, bool)
     mask[np.argsort(-scores, axis=None, kind="stable")[:n]] = True

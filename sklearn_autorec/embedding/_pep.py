@@ -21,9 +21,8 @@ WARMUP = 0.3
 class ThresholdedEmbedding(FieldEmbedding):
     """A table read through soft thresholds, sign(v) max(|v| - sigmoid(s), 0); inputs -> (B, F, d).
 
-    Thresholds are applied to the distinct rows of a batch, and both tables have row-wise gradients: a step reads and
-    writes nothing of other rows.
-    """
+    Thresholds are applied to the distinct rows of a batch, and both tables have row-wise gradients:
+    a step reads and writes nothing of other rows."""
 
     def __init__(
         self, context, granularity, threshold_init, threshold_lr, threshold_decay, pressure
@@ -96,7 +95,9 @@ class ThresholdedEmbedding(FieldEmbedding):
         )
 
     def observe(self, inputs, per_row_loss):
-        """Note the rows of the batch that the weights train on; batches of other architectures pass through as well."""
+        """Note the rows of the batch that the weights train on; batches of other architectures pass
+        through as well.
+        """
         self.trained_rows = self.read_rows
 
     @torch.no_grad()
@@ -116,7 +117,9 @@ class ThresholdedEmbedding(FieldEmbedding):
 
     @torch.no_grad()
     def margins(self):
-        """|v| - sigmoid(s) of every element, ndarray (V, d); minus infinity in rows that no batch held."""
+        """|v| - sigmoid(s) of every element, ndarray (V, d); minus infinity in rows that no batch
+        held.
+        """
         s = self.threshold
         if self.unit == "field":
             rows = torch.arange(self.n_rows, device=self.weight.device)
@@ -138,39 +141,46 @@ class PEP(SearchMethod):
 
     .. math:: V' = \mathrm{sign}(V) \max(|V| - \mathrm{sigmoid}(s), 0)
 
-    The elements of largest margin :math:`|V| - \mathrm{sigmoid}(s)` are kept, as many as ``target_sparsity`` leaves. The
-    network is then trained anew from the *same* initial weights with all others held at zero (a lottery ticket), and served
-    in a packed form that stores no zeros.
+    The elements of largest margin :math:`|V| - \mathrm{sigmoid}(s)` are kept, as many as
+    ``target_sparsity`` leaves. The network is then trained anew from the *same* initial weights
+    with all others held at zero (a lottery ticket), and served in a packed form that stores no
+    zeros.
 
     Parameters
     ----------
     target_sparsity : float in [0, 1], default=0.8
-        Share of the embedding elements to prune. Rows of values that no training row holds are always pruned.
+        Share of the embedding elements to prune. Rows of values that no training row holds are
+        always pruned.
     granularity : {"value_dim", "value", "field_dim", "field", "dim", "global"}, default="value_dim"
-        What has a threshold of its own: each element, each value, each dimension of a field, and so on.
+        What has a threshold of its own: each element, each value, each dimension of a field, and so
+        on.
     schedule : {"pressure", "paper"}, default="pressure"
-        "pressure" adds an L1 norm of the vectors read to the loss, which raises the thresholds and shrinks what is not
-        needed. "paper" is the public code: the thresholds start far below, at -15 whatever ``threshold_init``, and
-        are moved by their L2 decay (``threshold_decay``, then 1e-5) at a learning rate of 0.001, with no other pressure.
+        "pressure" adds an L1 norm of the vectors read to the loss, which raises the thresholds and
+        shrinks what is not needed. "paper" is the public code: the thresholds start far below, at
+        -15 whatever ``threshold_init``, and are moved by their L2 decay (``threshold_decay``, then
+        1e-5) at a learning rate of 0.001, with no other pressure.
     pressure : float, default=0.01
         Weight of the L1 norm of the distinct vectors of a batch, per row of the batch.
     threshold_init : float or None, default=None
-        First s. None is where the sigmoid is a thirtieth of ``embedding_init``: thresholds above the initial embeddings
-        would prune them before they are trained.
+        First s. None is where the sigmoid is a thirtieth of ``embedding_init``: thresholds above
+        the initial embeddings would prune them before they are trained.
     threshold_lr : float, default=0.01
         Adam's learning rate of s.
     threshold_decay : float, default=0.0
         L2 decay of s, which pulls it towards 0, a threshold of one half.
     retrain : {"rewind", "scratch", "keep"}, default="rewind"
-        Weights with which the final training starts: those with which the search started, new, or searched ones.
+        Weights with which the final training starts: those with which the search started, new, or
+        searched ones.
 
     Notes
     -----
-    In the public code nothing but weight decay moves thresholds that start at -15 or -150 (the gradient of the sigmoid
-    vanishes), which makes it one slow global threshold; and it stores the table when the sparsity first passes its target,
-    chosen on the test set. Here the margin ranks the elements at the end, so that the target is met exactly.
+    In the public code nothing but weight decay moves thresholds that start at -15 or -150 (the
+    gradient of the sigmoid vanishes), which makes it one slow global threshold; and it stores the
+    table when the sparsity first passes its target, chosen on the test set. Here the margin ranks
+    the elements at the end, so that the target is met exactly.
 
-    The reference implementation thresholds the whole table in each step; here a step touches the rows of its batch alone.
+    The reference implementation thresholds the whole table in each step; here a step touches the
+    rows of its batch alone.
 
     References
     ----------

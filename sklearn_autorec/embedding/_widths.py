@@ -17,7 +17,8 @@ def check_candidates(candidates, embedding_dim):
         isinstance(w, Integral) and 0 <= w <= embedding_dim for w in candidates
     ):
         raise ValueError(
-            f"candidates must be whole numbers between 0 and embedding_dim={embedding_dim}, got {candidates!r}."
+            f"candidates must be whole numbers between 0 and embedding_dim={embedding_dim}, got "
+            f"{candidates!r}."
         )
     return sorted({int(w) for w in candidates})
 
@@ -35,5 +36,6 @@ def check_widths(architecture, context):
     )
     if not whole or len(widths) != context.n_fields or not all(0 <= w <= d for w in widths):
         raise ValueError(
-            f"widths must hold {context.n_fields} whole numbers between 0 and embedding_dim={d}, got {widths!r:.200}."
+            f"widths must hold {context.n_fields} whole numbers between 0 and embedding_dim={d}, "
+            f"got {widths!r:.200}."
         )

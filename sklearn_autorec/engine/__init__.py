@@ -1,4 +1,6 @@
-"""Everything between the encoded table and the network that serves: encoded batches, the training net, gradient search, optimisers."""
+"""Everything between the encoded table and the network that serves: encoded batches, the training
+net, gradient search, optimisers.
+"""
 
 from ._arch_steps import ArchSchedule
 from ._batches import EncodedTensors, TrainingBatches, batches_of

@@ -18,9 +18,10 @@ class ArchSchedule:
     Parameters
     ----------
     level : {"one_level", "first_order", "unrolled"}
-        "one_level" trains them with the weights, on the same batches. The others are bi-level: on a split of the
-        training rows that the weights do not see, with the weights taken as they are ("first_order") or after one
-        more gradient step, whose dependence on the architecture enters by a finite difference ("unrolled").
+        "one_level" trains them with the weights, on the same batches. The others are bi-level: on a
+        split of the training rows that the weights do not see, with the weights taken as they are
+        ("first_order") or after one more gradient step, whose dependence on the architecture enters
+        by a finite difference ("unrolled").
     every : int
         Weight steps per architecture step (bi-level only).
     fraction : float in (0, 1)
@@ -28,8 +29,9 @@ class ArchSchedule:
     warmup : float in [0, 1)
         Share of the planned steps before the first architecture step.
     objective : {"reference", "trained"}
-        By which loss the rows of their own judge the architecture (bi-level only): the estimator's, or that of the loss slot,
-        which trains the weights. They differ where a search method stands in the loss slot.
+        By which loss the rows of their own judge the architecture (bi-level only): the estimator's,
+        or that of the loss slot, which trains the weights. They differ where a search method stands
+        in the loss slot.
 
     Raises
     ------
@@ -58,7 +60,9 @@ class ArchSchedule:
         return self.level != "one_level"
 
     def first_step(self, weight_steps):
-        """The first weight step (from 0) whose share of steps done, as ``set_progress`` is told it, ends the warm-up."""
+        """The first weight step (from 0) whose share of steps done, as ``set_progress`` is told it,
+        ends the warm-up.
+        """
         # The margin is for products like 0.55 * 100, which rounding puts above a whole number.
         return math.ceil(self.warmup * max(weight_steps - 1, 1) - 1e-9)
 
@@ -75,11 +79,14 @@ class ArchSchedule:
 
 @contextmanager
 def _undisturbed(module):
-    """Dropout off and batch statistics put back: probes at moved weights leave no trace and share no noise."""
+    """Dropout off and batch statistics put back: probes at moved weights leave no trace and share
+    no noise.
+    """
     dropouts = [
         m for m in module.modules() if isinstance(m, ReLUDropout | torch.nn.Dropout) and m.training
     ]
-    # Batch norm counts its batches in an integer; large integer buffers are positions, which no forward pass moves.
+    # Batch norm counts its batches in an integer; large integer buffers are positions, which no
+    # forward pass moves.
     buffers = [(b, b.clone()) for b in module.buffers() if b.is_floating_point() or b.numel() == 1]
     for m in dropouts:
         m.eval()
@@ -112,7 +119,8 @@ def first_order_gradient(objective, batch, arch):
 def unrolled_gradient(
     objective, module, train_batch, batch, arch, weights, lr, train_objective=None
 ):
-    r"""Architecture gradient through one gradient step of the weights, by a central finite difference.
+    r"""Architecture gradient through one gradient step of the weights, by a central finite
+    difference.
 
     With w' = w - lr * grad_w L_train(w, a), v = grad_w' L(w', a) and e = 0.01 / ||v||:
 
@@ -140,8 +148,8 @@ def unrolled_gradient(
 
     References
     ----------
-    Liu, H., Simonyan, K., Yang, Y. "DARTS: Differentiable Architecture Search", ICLR 2019, eq. 7 and 8.
-    """
+    Liu, H., Simonyan, K., Yang, Y. "DARTS: Differentiable Architecture Search", ICLR 2019, eq. 7
+    and 8."""
     train_objective = objective if train_objective is None else train_objective
     with _undisturbed(module):
         step = _gradients(train_objective(train_batch), weights)
@@ -164,7 +172,9 @@ def unrolled_gradient(
 
 
 def _gradients(loss, parameters):
-    """Gradients; zero where the loss does not depend on a parameter, coalesced where they are row-wise."""
+    """Gradients; zero where the loss does not depend on a parameter, coalesced where they are
+    row-wise.
+    """
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     return [
         torch.zeros_like(p) if g is None else g.coalesce() if g.is_sparse else g
@@ -178,7 +188,9 @@ def _values(g):
 
 @torch.no_grad()
 def _rows_of(weights, gradients):
-    """Copies of what a move along the gradients will change: touched rows of row-wise ones, else everything."""
+    """Copies of what a move along the gradients will change: touched rows of row-wise ones, else
+    everything.
+    """
     return [
         (g.indices()[0], w.index_select(0, g.indices()[0])) if g.is_sparse else (None, w.clone())
         for w, g in zip(weights, gradients, strict=True)

@@ -22,7 +22,9 @@ class EncodedTensors:
 
     @classmethod
     def from_table(cls, table, device, y=None, weight=None):
-        """Wrap the arrays of an ``EncodedTable`` (no copy on the CPU) and move them to the device."""
+        """Wrap the arrays of an ``EncodedTable`` (no copy on the CPU) and move them to the
+        device.
+        """
 
         def tensor(array):
             return (
@@ -66,16 +68,18 @@ class TrainingBatches:
     ----------
     data : EncodedTensors
     batch_size : int
-        Rows. A last batch of one row joins the one before it: it has no batch statistics of its own.
+        Rows. A last batch of one row joins the one before it: it has no batch statistics of its
+        own.
     id_dropout : float in [0, 1)
-        Share of ids (and sequence items) replaced by the field's unknown id, so that its embedding is
-        trained although the training vocabulary is complete. Missing values and padding stay. Of a column that holds
-        one id throughout it is half of the cells.
+        Share of ids (and sequence items) replaced by the field's unknown id, so that its embedding
+        is trained although the training vocabulary is complete. Missing values and padding stay. Of
+        a column that holds one id throughout it is half of the cells.
     seed : int
         Of the order and the replaced ids; the same on every device.
     members : int
-        M orders at once: a batch then has ``batch_size`` rows of each, one after the other. Most of what makes independent
-        networks better together is that they meet the rows in orders of their own, not that they start differently.
+        M orders at once: a batch then has ``batch_size`` rows of each, one after the other. Most of
+        what makes independent networks better together is that they meet the rows in orders of
+        their own, not that they start differently.
     """
 
     def __init__(self, data, batch_size, *, id_dropout=0.0, seed=0, members=1):
@@ -85,8 +89,9 @@ class TrainingBatches:
         self.members = members
         self._rng = np.random.Generator(np.random.PCG64(seed))
         n = len(data)
-        # A column of one value says nothing, and its embedding takes part in the bias all the same. What comes instead of
-        # that value later must be worth as much: the unknown id stands in half of the rows.
+        # A column of one value says nothing, and its embedding takes part in the bias all the same.
+        # What comes instead of that value later must be worth as much: the unknown id stands in
+        # half of the rows.
         self.constant = torch.zeros(0, dtype=torch.int64, device=data.ids.device)
         if id_dropout and n > 1:
             self.constant = (

@@ -1,4 +1,6 @@
-"""Networks on the inputs that an architecture keeps: what is built, and which weights of the whole network they take over."""
+"""Networks on the inputs that an architecture keeps: what is built, and which weights of the whole
+network they take over.
+"""
 
 import dataclasses
 
@@ -50,7 +52,9 @@ def select(data, selection):
 
 
 def realise(methods, architecture, context):
-    """Concrete modules of the network's slots whose architecture is known, on a context that is narrowed already."""
+    """Concrete modules of the network's slots whose architecture is known, on a context that is
+    narrowed already.
+    """
     parts = {
         m.slot: m.realise(architecture[m.slot], context) for m in _in_network(methods, architecture)
     }
@@ -70,7 +74,8 @@ def realise_loss(methods, architecture, context):
     methods : list of SearchMethod
     architecture : dict of slot to dict
     context : BuildContext
-        Of the whole table. Of several members each has a loss of its own, unless the method declares that it holds them all.
+        Of the whole table. Of several members each has a loss of its own, unless the method
+        declares that it holds them all.
 
     Returns
     -------
@@ -88,14 +93,17 @@ def realise_loss(methods, architecture, context):
 
 
 def packs_members(network, methods, architecture):
-    """Whether the network and all parts of an architecture declare that one module of each holds all members."""
+    """Whether the network and all parts of an architecture declare that one module of each holds
+    all members.
+    """
     return holds_members(network, "build") and all(
         holds_members(m, "realise") for m in _in_network(methods, architecture)
     )
 
 
 def build_network(network, methods, architecture, context, parts=None, packed=None):
-    """The network of an architecture on raw encoded batches; the one place where fit and files build it.
+    """The network of an architecture on raw encoded batches; the one place where fit and files
+    build it.
 
     Parameters
     ----------
@@ -105,7 +113,8 @@ def build_network(network, methods, architecture, context, parts=None, packed=No
     context : BuildContext
         Of the whole table.
     parts : callable (BuildContext, int) -> dict of str to nn.Module, or None
-        Makes the parts on the narrowed context, of the module of that number; None realises the architecture.
+        Makes the parts on the narrowed context, of the module of that number; None realises the
+        architecture.
     packed : bool or None, default=None
         Whether one module holds all members of the context; None does so where `packs_members`.
 
@@ -140,7 +149,8 @@ def _on_selection(network, context, made, selection):
         return module
     if getattr(module, "selection", None) is not selection:
         raise TypeError(
-            f"network={network!r} cannot drop fields: its module must be a sklearn_autorec.nn.FieldNetwork, got "
+            f"network={network!r} cannot drop fields: its module must be a "
+            f"sklearn_autorec.nn.FieldNetwork, got "
             f"{type(module).__name__}."
         )
     return module
@@ -188,14 +198,16 @@ def carry(state, selection, context, module):
             if length != whole.shape[dim]:
                 raise ValueError(
                     f"{_owner(module, name)} declares axis {dim} of {name!r} as {axis.describe()}, "
-                    f"which is {length} on the whole table, but the axis has {whole.shape[dim]} elements."
+                    f"which is {length} on the whole table, but the axis has {whole.shape[dim]} "
+                    f"elements."
                 )
             t = t.index_select(dim, kept.to(t.device))
         if t.shape != own[name].shape:
             told = ", ".join(f"axis {dim} as {axis.describe()}" for dim, axis in axes.items())
             raise ValueError(
                 f"{_owner(module, name)} has the weight {name!r} of shape {tuple(whole.shape)} on "
-                f"{context.n_fields} fields and {tuple(own[name].shape)} on {len(selection.fields)} of "
+                f"{context.n_fields} fields and {tuple(own[name].shape)} on "
+                f"{len(selection.fields)} of "
                 f"them, and declares {told or 'no axis'} in field_axes. Make the layer with "
                 "context.axis(...) for its numbers of inputs and outputs, or declare the axis; see "
                 "sklearn_autorec.base.Network."

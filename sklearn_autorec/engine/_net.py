@@ -29,17 +29,19 @@ def _on_cpu(state):
 
 
 class FieldNet(NeuralNet):
-    """skorch net over batches of `EncodedTensors`, with the engine's hooks and two kinds of parameters.
+    """skorch net over batches of `EncodedTensors`, with the engine's hooks and two kinds of
+    parameters.
 
     Parameters
     ----------
     module : torch.nn.Module
         ids, numeric, sequences -> logits (B, C).
     criterion : torch.nn.Module
-        logits, y -> loss per row (B,); trains the weights, its own among them. It may have the engine's hooks.
+        logits, y -> loss per row (B,); trains the weights, its own among them. It may have the
+        engine's hooks.
     reference : torch.nn.Module or None
-        The loss that judges, where another one trains: validation rows, the architecture steps of bi-level searches, and the
-        training loss of the history. None is the criterion.
+        The loss that judges, where another one trains: validation rows, the architecture steps of
+        bi-level searches, and the training loss of the history. None is the criterion.
     embedding_l2 : float
         L2 decay of embedding tables (Adam's coupled form).
     weight_decay : float
@@ -79,7 +81,7 @@ class FieldNet(NeuralNet):
             device=str(next(module.parameters()).device),
             **kwargs,
         )
-        # Skorch would take a module itself for one of those that are trained.
+        # skorch would take a module itself for one of those that are trained.
         self._references = (reference,)
         self.embedding_l2 = embedding_l2
         self.weight_decay = weight_decay
@@ -91,7 +93,9 @@ class FieldNet(NeuralNet):
         return self._references[0]
 
     def initialize_optimizer(self, triggered_directly=None):
-        """Split the parameters by identity: embedding tables, other weights, those of the loss, architecture."""
+        """Split the parameters by identity: embedding tables, other weights, those of the loss,
+        architecture.
+        """
         module, modules = self.module_, self.all_modules()
         arch_modules = [m for m in modules if hasattr(m, "arch_parameters")]
         arch = {id(p) for m in arch_modules for p in m.arch_parameters()}
@@ -139,7 +143,9 @@ class FieldNet(NeuralNet):
 
     @property
     def trained(self):
-        """What training changes, as one module: the network, with the loss beside it if that has a state."""
+        """What training changes, as one module: the network, with the loss beside it if that has a
+        state.
+        """
         return (
             torch.nn.ModuleList([self.module_, self.criterion_])
             if self.criterion_.state_dict()
@@ -168,9 +174,8 @@ class FieldNet(NeuralNet):
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Mean over rows of weight * loss; weights have mean 1 over the training rows.
 
-        In training several members have rows of their own: the sum of their means, so that each learns as it would alone.
-        Otherwise it is the reference loss.
-        """
+        In training several members have rows of their own: the sum of their means, so that each
+        learns as it would alone. Otherwise it is the reference loss."""
         per_row = self._judge(y_pred, y_true) if not training else self.criterion_(y_pred, y_true)
         if training:
             for observe in self._observe_hooks:
@@ -189,7 +194,9 @@ class FieldNet(NeuralNet):
         return (self.criterion_ if self.reference is None else self.reference)(logits, y)
 
     def train_step(self, batch, **fit_params):
-        """One backward pass, then a step of every optimiser (skorch would run the pass once for each)."""
+        """One backward pass, then a step of every optimiser (skorch would run the pass once for
+        each).
+        """
         progress = min(self.step_ / max(self.n_steps - 1, 1), 1.0)
         for set_progress in self._progress_hooks:
             set_progress(progress)
@@ -219,7 +226,9 @@ class FieldNet(NeuralNet):
         return step
 
     def _arch_step(self, schedule, optimizer, train_batch):
-        """Move the architecture parameters of one optimiser along the gradient on their own rows."""
+        """Move the architecture parameters of one optimiser along the gradient on their own
+        rows.
+        """
         arch = [p for group in optimizer.param_groups for p in group["params"]]
         batch = next(self.arch_batches)
         objective = self._train_objective if schedule.objective == "trained" else self._objective
@@ -268,20 +277,23 @@ class FieldNet(NeuralNet):
                 group["weight_decay"] = 0.0 if group.get("of_loss") else decay
 
     def training_state(self):
-        """What a copy of the module needs to go on as this net would: the moments of each optimiser, on the CPU."""
+        """What a copy of the module needs to go on as this net would: the moments of each
+        optimiser, on the CPU.
+        """
         return [_on_cpu(optimizer.state_dict()) for optimizer in self.weight_optimizers()]
 
     def load_training_state(self, state):
-        """Go on where `training_state` was taken, which stays as it is; the module must be the same."""
+        """Go on where `training_state` was taken, which stays as it is; the module must be the
+        same.
+        """
         for optimizer, saved in zip(self.weight_optimizers(), state, strict=True):
             optimizer.load_state_dict(copy.deepcopy(saved))
 
     def go_on_from(self, other):
         """Take over the moments of another net, of whose module this net has a copy.
 
-        Moments of row-wise tables are as large as the tables. They are shared, and what changes in them is noted:
-        `keep_training` or ``other.undo_training()`` ends that.
-        """
+        Moments of row-wise tables are as large as the tables. They are shared, and what changes in
+        them is noted: `keep_training` or ``other.undo_training()`` ends that."""
         other.undo_training()  # if a rollback was interrupted
         for own, theirs in zip(self.weight_optimizers(), other.weight_optimizers(), strict=True):
             row_wise = isinstance(own, RowAdam)
@@ -308,11 +320,12 @@ class FieldNet(NeuralNet):
                 optimizer.undo = None
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """One pass over the batches; records the mean loss (of a row and a member) and stops at the first one that is not finite.
+        """One pass over the batches; records the mean loss (of a row and a member) and stops at the
+        first one that is not finite.
 
-        Where another loss trains than the one that judges, the latter is the loss of the record, the former its "slot_loss".
-        Off the CPU the check waits for the end of the epoch: asking for each loss would stall the device.
-        """
+        Where another loss trains than the one that judges, the latter is the loss of the record,
+        the former its "slot_loss". Off the CPU the check waits for the end of the epoch: asking for
+        each loss would stall the device."""
         total, judged, rows = 0.0, 0.0, 0
         for batch in iterator:
             step = step_fn(batch, **fit_params)
@@ -347,7 +360,8 @@ class FieldNet(NeuralNet):
         self._progress_hooks = self._penalty_hooks = self._after_step_hooks = (
             self._observe_hooks
         ) = ()
-        # skorch would save the instance given to the constructor beside the initialised one, though they are the same.
+        # skorch would save the instance given to the constructor beside the initialised one, though
+        # they are the same.
         self.module = type(self.module_)
         self.module_.eval()
         for p in self.module_.parameters():

@@ -3,8 +3,8 @@
 import torch
 from torch.optim import Optimizer
 
-# Below these sizes a value no longer moves a prediction, but its squares and products are on their way
-# into denormal numbers, on which a CPU is many times slower.
+# Below these sizes a value no longer moves a prediction, but its squares and products are on their
+# way into denormal numbers, on which a CPU is many times slower.
 TINY_WEIGHT, TINY_MOMENT, TINY_SQUARE = 1e-15, 1e-25, 1e-30
 
 
@@ -12,9 +12,8 @@ TINY_WEIGHT, TINY_MOMENT, TINY_SQUARE = 1e-15, 1e-25, 1e-30
 def flush_denormals(optimizer):
     """Set vanishing weights and Adam moments of decayed parameters to exact zero.
 
-    L2 decay shrinks the rows of rare values for ever. Setting the processor's flush-to-zero mode would
-    not do: the mode belongs to one thread, and torch's worker threads would not have it.
-    """
+    L2 decay shrinks the rows of rare values for ever. Setting the processor's flush-to-zero mode
+    would not do: the mode belongs to one thread, and torch's worker threads would not have it."""
     for group in optimizer.param_groups:
         if not group.get("weight_decay"):
             continue
@@ -30,7 +29,9 @@ def flush_denormals(optimizer):
 
 
 class RowUndo:
-    """Rows of tensors as they were before a training that may fail; memory grows with the rows it touches."""
+    """Rows of tensors as they were before a training that may fail; memory grows with the rows it
+    touches.
+    """
 
     def __init__(self):
         self.before, self.noted = [], {}
@@ -55,10 +56,11 @@ class RowUndo:
 
 
 class RowAdam(Optimizer):
-    """Adam for embedding tables with sparse gradients: only the rows of the batch are read or written.
+    """Adam for embedding tables with sparse gradients: only the rows of the batch are read or
+    written.
 
-    Moments of other rows stay as they are, and decay applies to touched rows only (lazy Adam); with every
-    row in every batch it equals `torch.optim.Adam`.
+    Moments of other rows stay as they are, and decay applies to touched rows only (lazy Adam); with
+    every row in every batch it equals `torch.optim.Adam`.
 
     Parameters
     ----------
@@ -68,7 +70,8 @@ class RowAdam(Optimizer):
     Attributes
     ----------
     undo : RowUndo or None
-        Where to note moments before they change, while they are shared with a training that is kept.
+        Where to note moments before they change, while they are shared with a training that is
+        kept.
     """
 
     undo = None
@@ -119,7 +122,8 @@ class RowAdam(Optimizer):
 
 
 class GRDA(Optimizer):
-    r"""Generalised regularised dual averaging: gradient descent whose iterates are shrunk towards exact zero.
+    r"""Generalised regularised dual averaging: gradient descent whose iterates are shrunk towards
+    exact zero.
 
     With v_0 the initial value, step t (from 1) of T planned ones and learning rate g:
 
@@ -127,9 +131,9 @@ class GRDA(Optimizer):
               \tau_t = \tau_T (t / T)^{\mu}, \quad
               w_t = \mathrm{sign}(v_t) \max(|v_t| - \tau_t, 0)
 
-    The original writes :math:`\tau_t = c\, g^{1/2 + \mu} t^{\mu}`. At a fixed c the threshold then depends on how many
-    steps happen to be run, and a small data set prunes nothing; here the final threshold is the parameter,
-    c = threshold / (g^(1/2 + mu) T^mu).
+    The original writes :math:`\tau_t = c\, g^{1/2 + \mu} t^{\mu}`. At a fixed c the threshold then
+    depends on how many steps happen to be run, and a small data set prunes nothing; here the final
+    threshold is the parameter, c = threshold / (g^(1/2 + mu) T^mu).
 
     Parameters
     ----------

@@ -18,7 +18,8 @@ def check_loss(loss):
     Raises
     ------
     ValueError
-        If the reference loss judges it with the weights taken as they are: that does not depend on it.
+        If the reference loss judges it with the weights taken as they are: that does not depend on
+        it.
     """
     schedule = getattr(loss, "arch_schedule", ONE_LEVEL)
     if hasattr(loss, "arch_parameters") and (schedule.level, schedule.objective) == (
@@ -26,8 +27,10 @@ def check_loss(loss):
         "reference",
     ):
         raise ValueError(
-            f"The arch_schedule of {type(loss).__name__} in the loss slot has level='first_order' and objective='reference': the "
-            "reference loss depends on it through a step of the weights alone; choose level='unrolled', or objective='trained'."
+            f"The arch_schedule of {type(loss).__name__} in the loss slot has level='first_order' "
+            f"and objective='reference': the "
+            "reference loss depends on it through a step of the weights alone; choose "
+            "level='unrolled', or objective='trained'."
         )
 
 
@@ -58,8 +61,8 @@ class SearchProblem:
     history : list of dict
         One record an epoch, over all calls of ``train``.
     initial_state, final_state : dict of str to Tensor
-        The searched network's weights before and after the last call of ``train``, and under "loss." those of a part in the
-        loss slot.
+        The searched network's weights before and after the last call of ``train``, and under
+        "loss." those of a part in the loss slot.
     interrupted : bool
         Whether the user stopped the search.
     """
@@ -80,7 +83,8 @@ class SearchProblem:
         self.interrupted = False
 
     def split(self, fraction):
-        """Positions of the rows for weights and of those for the architecture, disjoint; stratified by class.
+        """Positions of the rows for weights and of those for the architecture, disjoint; stratified
+        by class.
 
         Parameters
         ----------
@@ -100,15 +104,18 @@ class SearchProblem:
             return _parts(self.data, fraction, self.plan.seed)
         except ValueError as error:
             raise ValueError(
-                f"search_fraction={fraction} leaves no rows for the weights or for the architecture "
+                f"search_fraction={fraction} leaves no rows for the weights or for the "
+                f"architecture "
                 f"({len(self.data)} training rows): {error}"
             ) from error
 
     def train(self, *searched, **changes):
-        """Train the network around searchable modules together with them; the default gradient search.
+        """Train the network around searchable modules together with them; the default gradient
+        search.
 
-        Modules whose ``arch_schedule`` is bi-level get rows of their own (see `split`), which the weights do not see.
-        Those with ``judge`` see, after the training, a share of the rows that nothing was trained on.
+        Modules whose ``arch_schedule`` is bi-level get rows of their own (see `split`), which the
+        weights do not see. Those with ``judge`` see, after the training, a share of the rows that
+        nothing was trained on.
 
         Parameters
         ----------
@@ -124,7 +131,8 @@ class SearchProblem:
         Raises
         ------
         TypeError, ValueError
-            If the network leaves out a searched module, or a module of the loss slot could not learn.
+            If the network leaves out a searched module, or a module of the loss slot could not
+            learn.
         """
         plan = dataclasses.replace(self.plan, **changes)
         parts = {**self.parts(), **dict(zip(self.slots, searched, strict=True))}
@@ -166,7 +174,9 @@ class SearchProblem:
 
 
 def training_net(module, loss, plan, part=None):
-    """A net that trains a module with the rates of a plan: by its loss, or by a part in the loss slot, which ``loss`` then judges."""
+    """A net that trains a module with the rates of a plan: by its loss, or by a part in the loss
+    slot, which ``loss`` then judges.
+    """
     return FieldNet(
         module,
         loss if part is None else part,
@@ -184,7 +194,8 @@ def _state(module, loss):
 
 
 def _parts(data, share, seed):
-    """Positions of two disjoint parts of the rows, the second of so large a share; stratified by class where that can be.
+    """Positions of two disjoint parts of the rows, the second of so large a share; stratified by
+    class where that can be.
 
     Raises
     ------

@@ -1,4 +1,6 @@
-"""The search phase of a fit: methods one after the other, or jointly, each around what is found already."""
+"""The search phase of a fit: methods one after the other, or jointly, each around what is found
+already.
+"""
 
 import dataclasses
 
@@ -75,7 +77,9 @@ class Found:
             module.load_state_dict(matching, strict=False)
 
     def hand_over_loss(self, part):
-        """Start a part in the loss slot from the weights that a search has left it; of several members, that of the first."""
+        """Start a part in the loss slot from the weights that a search has left it; of several
+        members, that of the first.
+        """
         part = part.losses[0] if isinstance(part, MemberLosses) else part
         own = part.state_dict(prefix="loss.")
         for prefix, state in self.starts:
@@ -95,7 +99,8 @@ def check_methods(search, joint):
     for method in methods:
         if not isinstance(method, SearchMethod):
             raise TypeError(
-                f"search must be None, a search method such as AutoFIS(), or a list of them, got {method!r}."
+                f"search must be None, a search method such as AutoFIS(), or a list of them, got "
+                f"{method!r}."
             )
     slots = [method.slot for method in methods]
     if len(set(slots)) < len(slots):
@@ -105,7 +110,8 @@ def check_methods(search, joint):
     late = [method for method in methods[1:] if method.narrows]
     if late:
         raise ValueError(
-            f"search={search!r}: {late[0]!r} drops fields, so that it must come first: what is searched before it would "
+            f"search={search!r}: {late[0]!r} drops fields, so that it must come first: what is "
+            f"searched before it would "
             "be found for fields that are no longer there."
         )
     if joint and len(methods) > 1 and methods[0].narrows:
@@ -116,7 +122,8 @@ def check_methods(search, joint):
         alone = [method for method in methods if not method.joint]
         if alone and len(methods) > 1:
             raise ValueError(
-                f"joint=True needs methods that search by gradients; {alone!r} do not. Leave joint=False to search one "
+                f"joint=True needs methods that search by gradients; {alone!r} do not. Leave "
+                f"joint=False to search one "
                 "after the other."
             )
     return methods
@@ -130,13 +137,16 @@ def check_slots(network, methods):
     for method in methods:
         if method.slot not in SLOTS:
             raise ValueError(
-                f"search={method!r} searches the {method.slot!r} slot, which no network has (network={network!r}); "
+                f"search={method!r} searches the {method.slot!r} slot, which no network has "
+                f"(network={network!r}); "
                 f"a slot is one of {SLOTS}."
             )
         if method.slot not in network.slots:
             raise ValueError(
-                f"search={method!r} searches the {method.slot!r} slot, which network={network!r} does not have: its slots "
-                f"are {tuple(network.slots)}; networks that have it: {networks_with_slot(method.slot)}."
+                f"search={method!r} searches the {method.slot!r} slot, which network={network!r} "
+                f"does not have: its slots "
+                f"are {tuple(network.slots)}; networks that have it: "
+                f"{networks_with_slot(method.slot)}."
             )
 
 
@@ -206,8 +216,8 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
             found.fall_back()
             return found
     if methods:
-        # The last method's rule holds for the network around the searched parts as well, not for those of methods with
-        # another rule.
+        # The last method's rule holds for the network around the searched parts as well, not for
+        # those of methods with another rule.
         others = tuple(f"{m.slot}." for m in methods if m.retrain != methods[-1].retrain)
         found.starts = [
             (prefix, {name: t for name, t in state.items() if not name.startswith(others)})
@@ -217,7 +227,9 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
 
 
 def _known_parts(methods, known, fresh_context):
-    """Fresh modules by slot of what is known already. The loss draws from a generator of its own."""
+    """Fresh modules by slot of what is known already. The loss draws from a generator of
+    its own.
+    """
     parts = realise(methods, known, narrowed(methods, known, fresh_context())[1])
     loss = realise_loss(methods, known, fresh_context())
     return parts if loss is None else {**parts, "loss": loss}

@@ -13,8 +13,8 @@ from ._batches import EncodedTensors, TrainingBatches, batches_of
 from ._net import FieldNet
 
 PREDICT_ROWS = 16_384  # rows of one forward pass without gradients
-# Matrix products treat the last rows of a block otherwise than the rest. In whole blocks of sixteen (eight are too few on some
-# processors) a row has the same bits whatever it is predicted with.
+# Matrix products treat the last rows of a block otherwise than the rest. In whole blocks of sixteen
+# (eight are too few on some processors) a row has the same bits whatever it is predicted with.
 ROW_BLOCK = 16
 
 
@@ -42,7 +42,8 @@ class TrainingPlan:
     monitor : callable (y ndarray, logits ndarray, weight ndarray or None) -> float, or None
         Higher is better; None monitors the validation loss.
     averaging : float in [0, 1)
-        Decay per step of the running average of the weights that is validated and kept; 0 keeps the last.
+        Decay per step of the running average of the weights that is validated and kept; 0 keeps the
+        last.
     """
 
     epochs: int
@@ -62,9 +63,9 @@ class TrainingPlan:
 class TrainingResult:
     """What a training run leaves: the net with its best weights in place, and its history.
 
-    ``best_epoch`` is 0 if no epoch was finished before it was interrupted (or none had a score). ``diverged``
-    says that an epoch after the best one was not finite, so that the moments of the optimisers are not either.
-    """
+    ``best_epoch`` is 0 if no epoch was finished before it was interrupted (or none had a score).
+    ``diverged`` says that an epoch after the best one was not finite, so that the moments of the
+    optimisers are not either."""
 
     net: FieldNet
     history: list
@@ -74,11 +75,11 @@ class TrainingResult:
 
 
 def forward_in_chunks(module, data, rows=PREDICT_ROWS, forward=None):
-    """Logits (N, C) of all rows, in eval mode and without gradients; the mode is left as it was found.
+    """Logits (N, C) of all rows, in eval mode and without gradients; the mode is left as it was
+    found.
 
-    If a device runs out of memory, its cache is released and the chunks are halved, down to one block of rows. With
-    ``forward``, a method of the module, what that gives, (..., N, C).
-    """
+    If a device runs out of memory, its cache is released and the chunks are halved, down to one
+    block of rows. With ``forward``, a method of the module, what that gives, (..., N, C)."""
     members = getattr(module, "members", 1)
     rows = max(rows // members // ROW_BLOCK * ROW_BLOCK, ROW_BLOCK) if members > 1 else rows
     forward = module if forward is None else forward
@@ -114,7 +115,9 @@ def release_memory():
 
 @contextmanager
 def memory_explained(batch_size):
-    """If a device runs out of memory beside the steps of `train`, say what may be lowered, as that does."""
+    """If a device runs out of memory beside the steps of `train`, say what may be lowered, as that
+    does.
+    """
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -127,7 +130,8 @@ def memory_explained(batch_size):
 
 def _with_advice(error, batch_size, reason):
     return torch.OutOfMemoryError(
-        f"{error} {reason}: lower batch_size (now {batch_size}) or embedding_dim, or cap vocabularies with "
+        f"{error} {reason}: lower batch_size (now {batch_size}) or embedding_dim, or cap "
+        f"vocabularies with "
         "encoder=FieldEncoder(max_categories=...)."
     )
 
@@ -167,7 +171,9 @@ class _Snapshot:
 
 
 class _WeightAverage:
-    """Exponential moving average of weights and batch statistics, swapped in for validation and at the end."""
+    """Exponential moving average of weights and batch statistics, swapped in for validation and at
+    the end.
+    """
 
     def __init__(self, module, decay):
         self.tensors = [t.detach() for t in module.state_dict().values() if t.is_floating_point()]
@@ -212,8 +218,8 @@ def train(net, data, plan, valid=None, on_epoch=None):
     torch.OutOfMemoryError
         If the device's memory is too small, with an estimate of what is needed.
     NonFiniteLossError
-        If the loss or a weight is not finite before a single epoch is finished. Later on, the best epoch is
-        restored and a `ConvergenceWarning` tells so.
+        If the loss or a weight is not finite before a single epoch is finished. Later on, the best
+        epoch is restored and a `ConvergenceWarning` tells so.
     """
     members = getattr(net.module_ if net.initialized_ else net.module, "members", 1)
     batches = TrainingBatches(
@@ -274,7 +280,8 @@ def train(net, data, plan, valid=None, on_epoch=None):
         raise _with_advice(
             error,
             plan.batch_size,
-            f"Weights, gradients and moments need about {4 * needed / 2**30:.2f} GiB, the rest is that of a batch",
+            f"Weights, gradients and moments need about {4 * needed / 2**30:.2f} GiB, the rest is "
+            f"that of a batch",
         ) from error
     except NonFiniteLossError as error:
         hint = f"{error} of epoch {len(history) + 1}; a smaller lr (now {plan.lr}) or smaller numeric values may help"
@@ -303,7 +310,9 @@ def _check_finite(module, step):
 
 
 def _validate(net, valid, plan, record):
-    """Score the validation rows (higher is better) and write the figures into the epoch's record."""
+    """Score the validation rows (higher is better) and write the figures into the epoch's
+    record.
+    """
     logits = forward_in_chunks(net.module_, valid)
     with torch.inference_mode():
         loss = float(net.get_loss(logits, valid.y, X=valid))

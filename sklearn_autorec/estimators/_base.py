@@ -54,7 +54,8 @@ class FieldEstimator(
         "search": "_make_search",
     }
 
-    # Parameters up to which ``fit`` with ``warm_start=True`` goes on; the searches of model_selection read it.
+    # Parameters up to which ``fit`` with ``warm_start=True`` goes on; the searches of
+    # model_selection read it.
     warm_start_until = ("max_epochs",)
 
     _parameter_constraints: dict = {
@@ -160,11 +161,13 @@ class FieldEstimator(
     @staticmethod
     def _make_search(search, parameter):
         raise ValueError(
-            f"search={search!r:.100} has no parameter {parameter!r}: set search to one method, such as search=AutoFIS(), and its "
+            f"search={search!r:.100} has no parameter {parameter!r}: set search to one method, "
+            f"such as search=AutoFIS(), and its "
             f"parameters can be set as search__{parameter}."
         )
 
-    # What a subclass supplies ------------------------------------------------------------------------
+    # What a subclass supplies
+    # ------------------------------------------------------------------------
 
     _target_kind: type  # ClassTarget or RatingTarget
 
@@ -190,10 +193,13 @@ class FieldEstimator(
     def _n_outputs(self):
         return self._target().n_outputs
 
-    # fit ---------------------------------------------------------------------------------------------
+    # fit
+    # ---------------------------------------------------------------------------------------------
 
     def _fit(self, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
-        """Prepare, search, train, publish. Before the last step nothing of the estimator changes."""
+        """Prepare, search, train, publish. Before the last step nothing of the estimator
+        changes.
+        """
         validate_parameters(self)
         if (X_val is None) != (y_val is None) or (X_val is None and sample_weight_val is not None):
             raise ValueError("X_val and y_val must be given together, sample_weight_val with both.")
@@ -240,7 +246,9 @@ class FieldEstimator(
         return self
 
     def _fit_anew(self, network, methods, companions, rows, split, plan, device, seeds, progress):
-        """Search, then train the network that was found and its companions; `Fitted`, and whether the user stopped it."""
+        """Search, then train the network that was found and its companions; `Fitted`, and whether
+        the user stopped it.
+        """
         context, loss = self._context(rows, plan), rows.target.loss()
         data = self._tensors(split.kept, device)
         found = self._search(network, methods, context, loss, data, plan, device, seeds, progress)
@@ -284,14 +292,17 @@ class FieldEstimator(
         ), interrupted
 
     def _fit_on(self, fitted, companions, rows, split, plan, device, seeds, progress):
-        """Train a copy of the fitted network until ``max_epochs`` in all, and its companions anew."""
+        """Train a copy of the fitted network until ``max_epochs`` in all, and its
+        companions anew.
+        """
         before, seen = (
             fitted.n_iter_,
             rows.weight_seen(fitted.__dict__.get("_weight_seen", (0.0, 0))),
         )
         module = copy.deepcopy(fitted.net_.module_).to(device)
         found = Found(self._adjusted(fitted, module), history=fitted.search_history_)
-        # Another order than in the epochs before, as in partial_fit: repeated orders are learned by heart.
+        # Another order than in the epochs before, as in partial_fit: repeated orders are learned by
+        # heart.
         epochs, lr = max(plan.epochs - before, 0), plan.lr * rows.rate(seen)
         plan = dataclasses.replace(plan, epochs=epochs, seed=plan.seed + before, lr=lr)
         part = self._loss_part_of(fitted, device)
@@ -311,7 +322,8 @@ class FieldEstimator(
             )
             net = None if result.diverged else net
         if companions and not interrupted:
-            # Of small tables no rows are held out of a training that goes on: there all parts count the same.
+            # Of small tables no rows are held out of a training that goes on: there all parts count
+            # the same.
             split = split if valid is not None else Split(rows)
             outputs = None if valid is None else forward_in_chunks(module, valid).cpu().numpy()
             mixture = self._mixture(companions, rows, split, outputs, seeds)
@@ -320,7 +332,9 @@ class FieldEstimator(
         ), interrupted
 
     def _train(self, net, rows, data, valid, plan, progress, stop_after=None):
-        """The final training, observed by callbacks; ``stop_after`` so many epochs of those that are planned."""
+        """The final training, observed by callbacks; ``stop_after`` so many epochs of those that
+        are planned.
+        """
 
         def current():
             encoder = rows.encoder
@@ -342,7 +356,9 @@ class FieldEstimator(
         return result
 
     def _fitted(self, rows, module, found, history, n_iter, trained, seen, mixture, part):
-        """The value that a fit leaves; ``trained`` is a net whose moments are good, or None, ``part`` what is in the loss slot."""
+        """The value that a fit leaves; ``trained`` is a net whose moments are good, or None,
+        ``part`` what is in the loss slot.
+        """
         numbers = [id(p) for p in module.parameters()]
         net = serving_net(module, rows.target.loss())
         # Moments are of no use where a smaller form of the module is what goes on.
@@ -378,7 +394,8 @@ class FieldEstimator(
         """The search phase; its plan differs from that of the final training."""
         epochs = self.search_epochs
         if epochs is None:
-            # With rates and averages of the default network the best epoch comes long before the last.
+            # With rates and averages of the default network the best epoch comes long before the
+            # last.
             share = SEARCH_SHARE if is_default(self.network) else 1.0
             epochs = max(round(share * (self.max_epochs or MOST_EPOCHS)), 1)
         plan = dataclasses.replace(plan, epochs=epochs, lr_schedule="constant", averaging=0.0)
@@ -398,10 +415,13 @@ class FieldEstimator(
         """Set all fitted attributes at once."""
         publish(self, fitted)
 
-    # predict -----------------------------------------------------------------------------------------
+    # predict
+    # -----------------------------------------------------------------------------------------
 
     def _logits(self, X):
-        """Logits (n_rows, C), float64, of a raw table; callers have taken a snapshot of the estimator."""
+        """Logits (n_rows, C), float64, of a raw table; callers have taken a snapshot of the
+        estimator.
+        """
         check_is_fitted(self, "encoder_")
         table = self.encoder_.encode(X)
         if self.net_ is None:
@@ -423,7 +443,8 @@ class FieldEstimator(
         module = self.net_.module_
         if not isinstance(module, Members):
             raise ValueError(
-                "return_std=True needs a model of several members, this one was trained with members=1: there is nothing "
+                "return_std=True needs a model of several members, this one was trained with "
+                "members=1: there is nothing "
                 "to tell how far members lie apart. Fit with members=4, for instance."
             )
         table = self.encoder_.encode(X)
@@ -436,7 +457,8 @@ class FieldEstimator(
         )
         return logits if self._mixture_ is None else self._mixture_.member_logits(table, logits)
 
-    # scikit-learn --------------------------------------------------------------------------------------
+    # scikit-learn
+    # --------------------------------------------------------------------------------------
 
     def __getstate__(self):
         state = super().__getstate__().copy()

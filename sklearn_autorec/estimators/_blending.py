@@ -1,4 +1,6 @@
-"""What stands beside the network of an estimator, and training where rows are too few to hold any out for good."""
+"""What stands beside the network of an estimator, and training where rows are too few to hold any
+out for good.
+"""
 
 import dataclasses
 
@@ -39,11 +41,13 @@ class Blending:
         for parameter in asked.values():
             if several:
                 raise ValueError(
-                    f"{parameter} needs two classes or ratings, y has {target.n_outputs} classes; leave it at 'auto'."
+                    f"{parameter} needs two classes or ratings, y has {target.n_outputs} classes; "
+                    f"leave it at 'auto'."
                 )
             if drops:
                 raise ValueError(
-                    f"{parameter}: search={drops[0]!r} drops columns, which the part beside the network would keep; "
+                    f"{parameter}: search={drops[0]!r} drops columns, which the part beside the "
+                    f"network would keep; "
                     "leave it at 'auto'."
                 )
         if several or drops:
@@ -121,11 +125,12 @@ class Split:
     validation : Rows or None
         ``held_out``, if they came from the user and are never trained on.
     parts : int ndarray of shape (n_rows,) or None
-        Number of the part in which each row is held out, -1 where never; None where the user gave rows, or none are held
-        out.
+        Number of the part in which each row is held out, -1 where never; None where the user gave
+        rows, or none are held out.
     n_parts : int
     refit : bool
-        Whether a network is trained without each part, for outputs and a number of epochs, and then one on all rows.
+        Whether a network is trained without each part, for outputs and a number of epochs, and then
+        one on all rows.
     """
 
     kept: object

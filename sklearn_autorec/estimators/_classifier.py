@@ -22,55 +22,60 @@ def _auc(y, logits, weight):
 class CTRClassifier(ClassifierMixin, FieldEstimator):
     """Deep click (or class) prediction on tables of categorical, numeric and list-valued columns.
 
-    ``fit`` encodes the raw table, searches what ``search`` asks for, derives the architecture, trains the concrete
-    network, and keeps nothing else.
+    ``fit`` encodes the raw table, searches what ``search`` asks for, derives the architecture,
+    trains the concrete network, and keeps nothing else.
 
     Parameters
     ----------
     network : "auto", str or Network, default="auto"
-        "auto" is a DeepFM of moderate size with the parts of ``wide`` and ``target_statistics`` beside it, and the values of
-        ``embedding_dim`` to ``averaging`` that go with it: what predicts best over many tables. Otherwise the network family,
-        by name or as an object with its own parameters, such as ``DeepFM(hidden_units=(64, 32))``, which then
-        predicts alone unless a part beside it is asked for. Names are listed by `sklearn_autorec.networks`.
+        "auto" is a DeepFM of moderate size with the parts of ``wide`` and ``target_statistics``
+        beside it, and the values of ``embedding_dim`` to ``averaging`` that go with it: what
+        predicts best over many tables. Otherwise the network family, by name or as an object with
+        its own parameters, such as ``DeepFM(hidden_units=(64, 32))``, which then predicts alone
+        unless a part beside it is asked for. Names are listed by `sklearn_autorec.networks`.
     search : SearchMethod, list of them, or None, default=None
-        What to choose automatically before the final training, such as ``AutoFIS()``. Methods of a list search
-        one after the other, each around the architecture already found.
+        What to choose automatically before the final training, such as ``AutoFIS()``. Methods of a
+        list search one after the other, each around the architecture already found.
     joint : bool, default=False
         Search the methods of a list together, in one run. All must search by gradients.
     encoder : FieldEncoder, FrozenEstimator of one, or None, default=None
-        Turns the raw table into ids and numbers; None is ``FieldEncoder()``. It is cloned and fitted in ``fit``;
-        a frozen one (``sklearn.frozen.FrozenEstimator``) is used as it is.
+        Turns the raw table into ids and numbers; None is ``FieldEncoder()``. It is cloned and
+        fitted in ``fit``; a frozen one (``sklearn.frozen.FrozenEstimator``) is used as it is.
     embedding_dim : int or None, default=None
         Length of an embedding vector. None: 8 with ``network="auto"``, 16 with another.
     lr : float or None, default=None
         Learning rate of Adam. None: 0.004 with ``network="auto"``, 0.001 with another.
     embedding_l2 : float or None, default=None
-        L2 decay of embeddings and first-order weights: its gradient, embedding_l2 times the value, is added before
-        Adam's scaling. Raise it against over-fitting of rare values. Tables much larger than a batch
-        decay only in the rows that a batch touches. None: with ``network="auto"`` 0.3, in batches of more than 512 rows
-        0.3 x 512 / batch; 0 with another.
+        L2 decay of embeddings and first-order weights: its gradient, embedding_l2 times the value,
+        is added before Adam's scaling. Raise it against over-fitting of rare values. Tables much
+        larger than a batch decay only in the rows that a batch touches. None: with
+        ``network="auto"`` 0.3, in batches of more than 512 rows 0.3 x 512 / batch; 0 with another.
     weight_decay : float or None, default=None
         The same for all other weights. None: 0.00001 with ``network="auto"``, 0 with another.
     embedding_init : float or None, default=None
         Standard deviation of initial embeddings. None: 0.01.
     numeric_embedding : {"piecewise", "periodic", "linear"}, default="piecewise"
-        How a number becomes a vector: by a function that is linear between as many knots as the encoder has ``n_bins``,
-        through sines and cosines of so many trained frequencies, or as a multiple of one vector.
+        How a number becomes a vector: by a function that is linear between as many knots as the
+        encoder has ``n_bins``, through sines and cosines of so many trained frequencies, or as a
+        multiple of one vector.
     batch_size : int or "auto", default="auto"
         Rows of a training step; "auto" is between 32 and 4096, for about 64 steps an epoch.
     max_epochs : int or None, default=None
-        Passes over the training rows at most. None: 20, with ``network="auto"`` and fewer than 100,000 rows 12.
+        Passes over the training rows at most. None: 20, with ``network="auto"`` and fewer than
+        100,000 rows 12.
     search_epochs : int or None, default=None
-        Epochs of each search. None: two fifths of ``max_epochs`` with ``network="auto"``, else ``max_epochs``, which
-        counts as 20 if it is None.
+        Epochs of each search. None: two fifths of ``max_epochs`` with ``network="auto"``, else
+        ``max_epochs``, which counts as 20 if it is None.
     early_stopping : bool or "auto", default="auto"
-        Stop when held-out rows no longer improve and keep the best epoch. "auto" does so when ``fit`` is given ``X_val``,
-        with a network of your own from 10,000 rows, and with ``network="auto"`` from 200: up to 5,000 rows four networks
-        are trained, each without a quarter of the rows, and the final one sees all rows for as many epochs as were best.
+        Stop when held-out rows no longer improve and keep the best epoch. "auto" does so when
+        ``fit`` is given ``X_val``, with a network of your own from 10,000 rows, and with
+        ``network="auto"`` from 200: up to 5,000 rows four networks are trained, each without a
+        quarter of the rows, and the final one sees all rows for as many epochs as were best.
     validation : {"auto", "random", "last"}, default="auto"
-        Which rows are held out. "last" are those at the end of the table, for logs in the order of time; the final training
-        then sees them too. "auto" takes them with ``network="auto"`` if they are clearly harder to predict from the
-        others than rows drawn at random are, and the table is not sorted by a column or by the target.
+        Which rows are held out. "last" are those at the end of the table, for logs in the order of
+        time; the final training then sees them too. "auto" takes them with ``network="auto"`` if
+        they are clearly harder to predict from the others than rows drawn at random are, and the
+        table is not sorted by a column or by the target.
     validation_fraction : float in (0, 1), default=0.1
         Share of the training rows held out for early stopping, when ``fit`` is given no ``X_val``.
     patience : int or None, default=None
@@ -78,38 +83,40 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     monitor : {"loss", "auc"}, default="loss"
         What early stopping watches on the held-out rows.
     lr_schedule : {"constant", "plateau", "cosine"} or None, default=None
-        "plateau" divides the rate by 10 after an epoch without improvement; "cosine" takes it to zero over ``max_epochs``.
-        None: "cosine" with ``network="auto"``, "constant" with another.
+        "plateau" divides the rate by 10 after an epoch without improvement; "cosine" takes it to
+        zero over ``max_epochs``. None: "cosine" with ``network="auto"``, "constant" with another.
     averaging : float in [0, 1) or None, default=None
-        Decay per step of an exponential average of the weights, which is what is kept; 0 keeps the weights themselves.
-        At step k the decay is at most k / (k + 10), so that short trainings average over their last tenth or so.
-        None: 0.99 with ``network="auto"``, 0 with another.
+        Decay per step of an exponential average of the weights, which is what is kept; 0 keeps the
+        weights themselves. At step k the decay is at most k / (k + 10), so that short trainings
+        average over their last tenth or so. None: 0.99 with ``network="auto"``, 0 with another.
     id_dropout : float in [0, 1), default=0.005
-        Share of ids that each training step replaces by the field's unknown id, so that values never seen in
-        training meet a trained embedding.
+        Share of ids that each training step replaces by the field's unknown id, so that values
+        never seen in training meet a trained embedding.
     members : int, default=1
-        Independent networks, trained side by side in one: each has tables, weights and dropout of its own and meets the rows
-        in its own order. Early stopping watches the mean of their logits, which is what predicts. Four need the memory of
-        four models and 0.65 of their time or so; searches run with one. ``return_std=True`` in prediction says how far they
-        lie apart.
+        Independent networks, trained side by side in one: each has tables, weights and dropout of
+        its own and meets the rows in its own order. Early stopping watches the mean of their
+        logits, which is what predicts. Four need the memory of four models and 0.65 of their time
+        or so; searches run with one. ``return_std=True`` in prediction says how far they lie apart.
     wide : {"auto", "autocross"} or None, default="auto"
-        A crossed linear model beside the network (see `CrossedLinearClassifier`): its output and that of the network are
-        averaged with weights from held-out rows. "auto": with ``network="auto"``, two classes or ratings, and
-        no search that drops columns.
+        A crossed linear model beside the network (see `CrossedLinearClassifier`): its output and
+        that of the network are averaged with weights from held-out rows. "auto": with
+        ``network="auto"``, two classes or ratings, and no search that drops columns.
     target_statistics : "auto" or bool, default="auto"
-        Boosted trees over target statistics of columns and their crosses (see `TargetStatistics`) and over numbers, averaged in
-        the same way; a part that held-out rows give less than 2 % is left out. "auto" as in ``wide``.
+        Boosted trees over target statistics of columns and their crosses (see `TargetStatistics`)
+        and over numbers, averaged in the same way; a part that held-out rows give less than 2 % is
+        left out. "auto" as in ``wide``.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with ``sample_weight``.
     warm_start : bool, default=False
-        ``fit`` goes on from the fitted network, with its encoder, architecture and the optimiser's moments, until
-        ``max_epochs`` in all. What ``set_params`` changes meanwhile takes effect for the parameters that ``partial_fit``
-        names, and for those of early stopping, schedules and averaging.
+        ``fit`` goes on from the fitted network, with its encoder, architecture and the optimiser's
+        moments, until ``max_epochs`` in all. What ``set_params`` changes meanwhile takes effect for
+        the parameters that ``partial_fit`` names, and for those of early stopping, schedules and
+        averaging.
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU.
     random_state : int, RandomState or None, default=None
-        Of initial weights, order, dropout and splits. An int gives the same bits on the same machine; global generators
-        are never used.
+        Of initial weights, order, dropout and splits. An int gives the same bits on the same
+        machine; global generators are never used.
     verbose : int, default=0
         Print a line an epoch.
 
@@ -126,16 +133,18 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     architecture_ : dict
         What each search found, by slot: plain values and arrays from which the network is rebuilt.
     search_history_, history_ : list of dict
-        One record per epoch of search and of training: losses, learning rate, figures of the method.
+        One record per epoch of search and of training: losses, learning rate, figures of the
+        method.
     n_iter_ : int
         Epochs that the kept weights have seen.
     n_parameters_ : int
         Trained numbers in the network.
     nbytes_ : dict of str to int
-        Bytes of the network: "embedding", "projection" (of embeddings of several widths), "index" (of packed tables),
-        "network" (all else) and "total".
+        Bytes of the network: "embedding", "projection" (of embeddings of several widths), "index"
+        (of packed tables), "network" (all else) and "total".
     compression_ratio_ : float
-        Bytes of full embedding tables over those of the network's (projections and indices included).
+        Bytes of full embedding tables over those of the network's (projections and indices
+        included).
     n_features_in_ : int
         Columns seen in ``fit``.
     feature_names_in_ : ndarray of shape (``n_features_in_``,)
@@ -237,10 +246,11 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         y : array-like of shape (n_rows,)
             Labels.
         sample_weight : array-like of shape (n_rows,), default=None
-            Weights of the rows, in the loss and in the counts of the encoder. Zero is the same as leaving the row
-            out, of labels and vocabularies too; whole weights are repetitions to the encoder, to scales and to
-            ``class_weight="balanced"``, and up to rounding to the training where it has one batch without
-            batch statistics and dropout. The unit does not matter, but for ``min_frequency`` of the encoder.
+            Weights of the rows, in the loss and in the counts of the encoder. Zero is the same as
+            leaving the row out, of labels and vocabularies too; whole weights are repetitions to
+            the encoder, to scales and to ``class_weight="balanced"``, and up to rounding to the
+            training where it has one batch without batch statistics and dropout. The unit does not
+            matter, but for ``min_frequency`` of the encoder.
         X_val, y_val : like X and y, default=None
             Rows for early stopping, instead of a split of X.
         sample_weight_val : array-like of shape (n_validation_rows,), default=None
@@ -257,8 +267,9 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         NonFiniteLossError
             If training diverges before one epoch is finished.
         KeyboardInterrupt
-            If it is stopped before one epoch is finished. Later on, the model keeps the best epoch so far and a
-            `UserWarning` says so; in the first epoch behind a search it keeps the weights of the search.
+            If it is stopped before one epoch is finished. Later on, the model keeps the best epoch
+            so far and a `UserWarning` says so; in the first epoch behind a search it keeps the
+            weights of the search.
 
         Notes
         -----
@@ -269,19 +280,21 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Train one epoch on a chunk of rows.
 
-        The first chunk fixes the vocabulary, unless ``encoder`` is frozen or ``fit`` came before; later values that it
-        does not hold count as unknown. The optimiser's state lives on between calls, in copies and in pickles (not in
-        model files).
+        The first chunk fixes the vocabulary, unless ``encoder`` is frozen or ``fit`` came before;
+        later values that it does not hold count as unknown. The optimiser's state lives on between
+        calls, in copies and in pickles (not in model files).
 
-        What ``set_params`` changes between two calls takes effect in the next for ``lr``, ``embedding_l2``,
-        ``weight_decay``, ``batch_size``, ``id_dropout``, ``class_weight``, ``random_state`` and, with a network object
-        that has it, ``network__dropout``. The network itself, the encoder and ``embedding_dim`` stay.
+        What ``set_params`` changes between two calls takes effect in the next for ``lr``,
+        ``embedding_l2``, ``weight_decay``, ``batch_size``, ``id_dropout``, ``class_weight``,
+        ``random_state`` and, with a network object that has it, ``network__dropout``. The network
+        itself, the encoder and ``embedding_dim`` stay.
 
         Parameters
         ----------
         X, y, sample_weight
-            As in ``fit``. Chunks weigh against each other: the learning rate of a chunk is ``lr`` times its mean weight
-            over that of all rows seen (its own included), at most 3. A chunk of weight zero is skipped.
+            As in ``fit``. Chunks weigh against each other: the learning rate of a chunk is ``lr``
+            times its mean weight over that of all rows seen (its own included), at most 3. A chunk
+            of weight zero is skipped.
         classes : array-like of shape (n_classes,), default=None
             All labels; required in the first call.
 
@@ -292,7 +305,8 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         Raises
         ------
         ValueError
-            As ``fit``; for other ``classes`` than before; and for ``class_weight="balanced"``, which chunks cannot know.
+            As ``fit``; for other ``classes`` than before; and for ``class_weight="balanced"``,
+            which chunks cannot know.
         NonFiniteLossError
             If training diverges.
         KeyboardInterrupt
@@ -326,8 +340,9 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         -------
         probabilities : ndarray of shape (n_rows, n_classes)
         std : ndarray of shape (n_rows, n_classes)
-            Standard deviation of the members' probabilities (with the number of members as divisor), if ``return_std``.
-            It measures what the members could not learn from the rows, not the chance in a single outcome.
+            Standard deviation of the members' probabilities (with the number of members as
+            divisor), if ``return_std``. It measures what the members could not learn from the rows,
+            not the chance in a single outcome.
 
         Raises
         ------
@@ -358,7 +373,9 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         ]
 
     def score(self, X, y, sample_weight=None):
-        """Share of rows whose label is predicted right; labels may be of the types that ``fit`` takes."""
+        """Share of rows whose label is predicted right; labels may be of the types that ``fit``
+        takes.
+        """
         return super().score(X, self._check_target(y), sample_weight)
 
     _target_kind = ClassTarget

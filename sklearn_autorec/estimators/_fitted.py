@@ -24,8 +24,8 @@ class Fitted:
     target : ClassTarget or RatingTarget
     encoder : FieldEncoder or FrozenEstimator of one
     net : FieldNet or None
-        None if there is a single class. Its module is never trained again: training that goes on takes a copy, so that
-        readers in other threads see whole epochs only.
+        None if there is a single class. Its module is never trained again: training that goes on
+        takes a copy, so that readers in other threads see whole epochs only.
     architecture : dict of slot to dict
     embedding_dim : int
     search_history, history : list of dict
@@ -37,7 +37,8 @@ class Fitted:
     mixture : Mixture or None
         Companions of the network and the weights of all; None where the network predicts alone.
     loss_part : nn.Module or None
-        What stands in the loss slot, as the training has left it, for training that goes on; None is the estimator's loss.
+        What stands in the loss slot, as the training has left it, for training that goes on; None
+        is the estimator's loss.
     """
 
     target: Any
@@ -103,7 +104,9 @@ def publish(estimator, fitted):
 
 
 def _without_masks(architecture, net):
-    """The architecture as it is stored: a packed table knows its mask, which need not be saved twice."""
+    """The architecture as it is stored: a packed table knows its mask, which need not be saved
+    twice.
+    """
     if net is None or "mask" not in architecture.get("embedding", {}):
         return architecture
     return {**architecture, "embedding": {**architecture["embedding"], "mask": None}}

@@ -1,4 +1,6 @@
-"""From what the user gives to what is trained: rows that count, encoded, split and weighted. Nothing here sets an attribute."""
+"""From what the user gives to what is trained: rows that count, encoded, split and weighted.
+Nothing here sets an attribute.
+"""
 
 import pickle
 from dataclasses import dataclass, replace
@@ -69,11 +71,11 @@ class Rows:
         return before[0] + own, before[1] + len(self)
 
     def rate(self, seen):
-        """Learning rate of these rows in units of that of the others: their mean weight over that of all ``seen``.
+        """Learning rate of these rows in units of that of the others: their mean weight over that
+        of all ``seen``.
 
-        Adam is blind to the scale of a loss, so that a factor of the loss would not do. At most 3, since a rate that
-        is many times higher would destroy what was learned.
-        """
+        Adam is blind to the scale of a loss, so that a factor of the loss would not do. At most 3,
+        since a rate that is many times higher would destroy what was learned."""
         own = self.weight_seen()
         return min((own[0] / own[1]) / (seen[0] / seen[1]), HIGHEST_RATE)
 
@@ -96,7 +98,8 @@ class Preparing:
         return check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
 
     def _prepare(self, X, y, sample_weight, fitted=None, classes=None):
-        """The rows that count; ``fitted`` is the estimator that goes on, None where all is learned from these rows.
+        """The rows that count; ``fitted`` is the estimator that goes on, None where all is learned
+        from these rows.
 
         Rows of weight zero are gone before anything is learned, as if they had not been given.
         """
@@ -183,7 +186,8 @@ class Preparing:
         if self._judged_by_last(rows, seeds):
             parts = np.full(n, -1)
             parts[n - max(int(self.validation_fraction * n), 1) :] = 0
-            # What comes last is also the most like what will come: in the end it is trained on, too.
+            # What comes last is also the most like what will come: in the end it is trained on,
+            # too.
             return Split(rows, None, None, parts, 1, refit=True)
         positions = np.arange(len(rows))
         stratify = rows.target.stratify(rows.y)
@@ -197,7 +201,8 @@ class Preparing:
         except ValueError as error:
             if stratify is None:
                 raise ValueError(
-                    f"validation_fraction={self.validation_fraction} leaves no rows to train or to validate on "
+                    f"validation_fraction={self.validation_fraction} leaves no rows to train or "
+                    f"to validate on "
                     f"({len(positions)} rows): {error}"
                 ) from error
             # A class with a single row cannot be stratified.
@@ -222,20 +227,24 @@ class Preparing:
         return EncodedTensors.from_table(rows.table, device, rows.y, mean_one(rows.weight))
 
     def _check_components(self, network, methods):
-        """Refuse wrong parameters, slots that do not fit and what could not be saved, before any work."""
+        """Refuse wrong parameters, slots that do not fit and what could not be saved, before any
+        work.
+        """
         check_slots(network, methods)
         for name, value in (("network", network), ("search", methods), ("encoder", self.encoder)):
             try:
                 pickle.dumps(value)
             except Exception as error:  # whatever a user's object raises, the advice is the same
                 raise ValueError(
-                    f"{name}={value!r} cannot be pickled ({error}); the fitted model could not be saved."
+                    f"{name}={value!r} cannot be pickled ({error}); the fitted model could not be "
+                    f"saved."
                 ) from error
 
     def _plan(self, n_rows, seeds, target):
         batch_size = self.batch_size
         if batch_size == "auto":
-            # About 64 steps an epoch, within what is efficient: small tables need steps, large ones wide batches.
+            # About 64 steps an epoch, within what is efficient: small tables need steps, large ones
+            # wide batches.
             batch_size = int(np.clip(2 ** np.ceil(np.log2(max(n_rows / 64, 1))), 32, 4096))
         return TrainingPlan(
             epochs=most_epochs(self, n_rows),
@@ -290,8 +299,12 @@ class Preparing:
                 *encoder.field_names_[len(encoder.n_ids_) + len(encoder.numeric_) :],
             ]
             raise ValueError(
-                f"The embedding tables of {n_rows:,} ids with embedding_dim={dim}{members} need about "
-                f"{needed / 2**30:.2f} GiB in training, {available / 2**30:.2f} GiB are available. Column "
-                f"{names[largest]!r} has most ids: cap it with encoder=FieldEncoder(max_categories=..., "
-                f"min_frequency=... or hash_threshold=...), or lower embedding_dim{' or members' if members else ''}."
+                f"The embedding tables of {n_rows:,} ids with embedding_dim={dim}{members} need "
+                f"about "
+                f"{needed / 2**30:.2f} GiB in training, {available / 2**30:.2f} GiB are "
+                f"available. Column "
+                f"{names[largest]!r} has most ids: cap it with "
+                f"encoder=FieldEncoder(max_categories=..., "
+                f"min_frequency=... or hash_threshold=...), or lower "
+                f"embedding_dim{' or members' if members else ''}."
             )

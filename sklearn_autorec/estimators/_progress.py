@@ -19,10 +19,11 @@ class Seeds:
         )
 
     def fresh(self, context, search=False):
-        """The context with its generator at the start: all searched networks of a fit start alike, with one member.
+        """The context with its generator at the start: all searched networks of a fit start alike,
+        with one member.
 
-        The final network starts otherwise, else ``retrain="scratch"`` would repeat the weights of the search.
-        """
+        The final network starts otherwise, else ``retrain="scratch"`` would repeat the weights of
+        the search."""
         seed = self.search if search else self.initial
         members = 1 if search else context.members
         return dataclasses.replace(
@@ -85,11 +86,11 @@ def serving_net(module, loss):
 
 
 def sizes(module):
-    """Bytes of a module by purpose: dict of "embedding", "projection", "index", "network" and "total".
+    """Bytes of a module by purpose: dict of "embedding", "projection", "index", "network" and
+    "total".
 
-    "embedding" are vectors of values, "projection" what brings them to a common width, "index" what says where stored
-    numbers belong, "network" everything behind the embeddings.
-    """
+    "embedding" are vectors of values, "projection" what brings them to a common width, "index" what
+    says where stored numbers belong, "network" everything behind the embeddings."""
     if isinstance(module, Members):
         each = [sizes(network) for network in module.networks]
         return {kind: sum(nbytes[kind] for nbytes in each) for kind in each[0]}

@@ -13,8 +13,8 @@ __all__ = ["SearchResults"]
 class SearchResults:
     """Mixin: the architecture, whole and by slot.
 
-    Reads ``_architecture`` (dict by slot; the mask of a packed table stays in the table), ``encoder_`` and ``net_``.
-    """
+    Reads ``_architecture`` (dict by slot; the mask of a packed table stays in the table),
+    ``encoder_`` and ``net_``."""
 
     @property
     @reads_once
@@ -29,7 +29,9 @@ class SearchResults:
 
     @property
     def part_weights_(self):
-        """Weight of the network and of each part beside it in the mean that predicts: dict, of sum 1."""
+        """Weight of the network and of each part beside it in the mean that predicts: dict, of sum
+        1.
+        """
         check_is_fitted(self, "encoder_")
         mixture = self.__dict__.get("_mixture_")
         return {"network": 1.0} if mixture is None else dict(mixture.weights)
@@ -52,7 +54,8 @@ class SearchResults:
         """
         if not isinstance(architecture, dict) or "network" not in architecture:
             raise ValueError(
-                f"architecture must be the architecture_ of a fitted model, got {architecture!r:.200}."
+                f"architecture must be the architecture_ of a fitted model, got "
+                f"{architecture!r:.200}."
             )
         search = [FixedArchitecture(architecture[slot]) for slot in SLOTS if slot in architecture]
         options = {
@@ -96,7 +99,8 @@ class SearchResults:
                 sizes[all_names[f]][ids] = own
             return sizes
         raise AttributeError(
-            f"search={self.search!r} does not choose embedding sizes; use for instance search=PEP()."
+            f"search={self.search!r} does not choose embedding sizes; use for instance "
+            f"search=PEP()."
         )
 
     @property
@@ -121,7 +125,8 @@ class SearchResults:
         found = self._architecture.get("interaction", {})
         if "candidates" not in found:
             raise AttributeError(
-                f"search={self.search!r} does not choose interactions; use for instance search=AutoFIS()."
+                f"search={self.search!r} does not choose interactions; use for instance "
+                f"search=AutoFIS()."
             )
         return self._field_names(), found
 
@@ -135,11 +140,13 @@ class SearchResults:
         found = self._architecture.get("gate", {})
         if self.net_ is None:
             raise AttributeError(
-                f"The model has seen a single class: nothing was searched, there are no {what} to choose."
+                f"The model has seen a single class: nothing was searched, there are no {what} to "
+                f"choose."
             )
         if key not in found:
             raise AttributeError(
-                f"search={self.search!r} does not choose {what}; use for instance search={example}()."
+                f"search={self.search!r} does not choose {what}; use for instance "
+                f"search={example}()."
             )
         return found[key]
 
@@ -170,7 +177,9 @@ class SearchResults:
     @property
     @reads_once
     def selected_values_(self):
-        """Values that the search kept, by name of the kept categorical columns: ndarrays, most frequent first."""
+        """Values that the search kept, by name of the kept categorical columns: ndarrays, most
+        frequent first.
+        """
         kept = mask_from_text(self._chosen("values", "values", "OptFS"))[:, 0]
         own = np.split(kept, np.cumsum(self.encoder_.n_ids_)[:-1])
         fields, names = self._chosen("fields"), self.encoder_.field_names_

@@ -1,4 +1,6 @@
-"""What parameters that are left at None mean: the default network has values of its own, chosen together."""
+"""What parameters that are left at None mean: the default network has values of its own, chosen
+together.
+"""
 
 __all__ = [
     "DEFAULT_RECIPE",
@@ -10,8 +12,8 @@ __all__ = [
     "setting",
 ]
 
-# With network="auto": chosen by an experiment over tables (see "Defaults" in doc/benchmarks.rst), together with the sizes of
-# `DefaultNetwork`.
+# With network="auto": chosen by an experiment over tables (see "Defaults" in doc/benchmarks.rst),
+# together with the sizes of `DefaultNetwork`.
 DEFAULT_RECIPE = {
     "embedding_dim": 8,
     "lr": 4e-3,
@@ -22,11 +24,12 @@ DEFAULT_RECIPE = {
     "lr_schedule": "cosine",
     "patience": 4,
 }
-# The recipe's L2 was chosen where batches have so many rows. It acts against the mean gradient of a batch, in which a row
-# counts one part of the batch: in larger batches the same penalty would hold values back the more.
+# The recipe's L2 was chosen where batches have so many rows. It acts against the mean gradient of a
+# batch, in which a row counts one part of the batch: in larger batches the same penalty would hold
+# values back the more.
 L2_BATCH = 512
-# With the default recipe the best epoch of a table that is not large comes early, and a cosine over more epochs costs time
-# for nothing.
+# With the default recipe the best epoch of a table that is not large comes early, and a cosine over
+# more epochs costs time for nothing.
 MOST_EPOCHS = 20
 EPOCHS_OF_FEW, MANY_ROWS = 12, 100_000
 # With a network of the user's own: nothing that would have to be tuned to it.
@@ -43,7 +46,9 @@ PLAIN = {
 
 
 def is_default(network):
-    """Whether the parameter ``network`` asks for the default network, by name or as an object with other sizes."""
+    """Whether the parameter ``network`` asks for the default network, by name or as an object with
+    other sizes.
+    """
     return (
         network == "auto"
         if isinstance(network, str)
@@ -60,7 +65,9 @@ def setting(estimator, name):
 
 
 def embedding_l2(estimator, batch_size):
-    """The L2 decay of embeddings, which of the default recipe falls with the size of larger batches."""
+    """The L2 decay of embeddings, which of the default recipe falls with the size of larger
+    batches.
+    """
     value = setting(estimator, "embedding_l2")
     if estimator.embedding_l2 is None and is_default(estimator.network):
         value *= min(1.0, L2_BATCH / batch_size)
@@ -68,7 +75,9 @@ def embedding_l2(estimator, batch_size):
 
 
 def most_epochs(estimator, n_rows):
-    """Epochs of the training, at most: ``max_epochs``, or what None stands for with so many training rows."""
+    """Epochs of the training, at most: ``max_epochs``, or what None stands for with so many
+    training rows.
+    """
     if estimator.max_epochs is not None:
         return estimator.max_epochs
     return EPOCHS_OF_FEW if is_default(estimator.network) and n_rows < MANY_ROWS else MOST_EPOCHS

@@ -26,7 +26,8 @@ __all__ = ["PartialFit", "rolled_back", "warn_of_single_class"]
 def warn_of_single_class(estimator, target):
     """Tell that a fit has trained nothing."""
     warnings.warn(
-        f"{type(estimator).__name__} was fitted on the single class {target.classes.tolist()}: nothing was trained, and "
+        f"{type(estimator).__name__} was fitted on the single class {target.classes.tolist()}: "
+        f"nothing was trained, and "
         "every row is predicted to be of this class.",
         SingleClassWarning,
         stacklevel=4,
@@ -35,7 +36,9 @@ def warn_of_single_class(estimator, target):
 
 @contextmanager
 def rolled_back(fitted):
-    """Whatever is raised within, the moments that training shares with a fitted estimator are as they were."""
+    """Whatever is raised within, the moments that training shares with a fitted estimator are as
+    they were.
+    """
     try:
         yield
     except BaseException:
@@ -46,7 +49,9 @@ def rolled_back(fitted):
 
 
 class PartialFit:
-    """Mixin of `FieldEstimator`: training that goes on, with today's rates and the moments of the epochs before."""
+    """Mixin of `FieldEstimator`: training that goes on, with today's rates and the moments of the
+    epochs before.
+    """
 
     def _partial_fit(self, X, y, sample_weight=None, classes=None):
         """Prepare, train an epoch on a copy, publish."""
@@ -75,22 +80,27 @@ class PartialFit:
     def _check_stream(self, fitted, classes):
         if getattr(self, "class_weight", None) == "balanced":
             raise ValueError(
-                "class_weight='balanced' is not supported by partial_fit: a chunk does not know how often a class occurs "
-                "in the others. Give the weights as a dict, for instance class_weight=dict(zip(classes, "
-                "sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, y=y))) with the y of "
+                "class_weight='balanced' is not supported by partial_fit: a chunk does not know "
+                "how often a class occurs "
+                "in the others. Give the weights as a dict, for instance "
+                "class_weight=dict(zip(classes, "
+                "sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, "
+                "y=y))) with the y of "
                 "a large sample."
             )
         if fitted is None:
             if self.search is not None:
                 raise ValueError(
-                    f"partial_fit cannot start with search={self.search!r}: a search needs all its rows. Call fit first "
+                    f"partial_fit cannot start with search={self.search!r}: a search needs all "
+                    f"its rows. Call fit first "
                     "(partial_fit then goes on training the network it found), or set search=None."
                 )
         elif classes is not None and not np.array_equal(
             np.unique(np.asarray(classes)), fitted.classes_
         ):
             raise ValueError(
-                f"classes={np.asarray(classes).tolist()} is not the same as in the call before: {fitted.classes_.tolist()}."
+                f"classes={np.asarray(classes).tolist()} is not the same as in the call before: "
+                f"{fitted.classes_.tolist()}."
             )
 
     def _next_epoch(self, network, rows, fitted):
@@ -151,7 +161,9 @@ class PartialFit:
         return None if part is None else copy.deepcopy(part).to(device)
 
     def _live_net(self, fitted, module, loss, plan, part=None):
-        """A net for a copy of the fitted module (and loss part): the moments of the epochs before, the rates of ``plan``."""
+        """A net for a copy of the fitted module (and loss part): the moments of the epochs before,
+        the rates of ``plan``.
+        """
         for layer in module.modules():
             if isinstance(layer, ReLUDropout):
                 layer.restart(fitted.n_iter_)
@@ -168,7 +180,9 @@ class PartialFit:
         return net
 
     def _adjusted(self, fitted, module):
-        """The architecture, after parameters of the network that may change in training have been set on a module."""
+        """The architecture, after parameters of the network that may change in training have been
+        set on a module.
+        """
         known = fitted._architecture.get("network")
         network = resolve_network(self.network)
         if known is None or not is_described(network, known):

@@ -1,4 +1,6 @@
-"""Targets as the networks see them: labels and their weights, ratings and their scale. Learned without an estimator."""
+"""Targets as the networks see them: labels and their weights, ratings and their scale. Learned
+without an estimator.
+"""
 
 from dataclasses import dataclass
 
@@ -38,15 +40,16 @@ class ClassTarget:
         known = np.isin(y, self.classes)
         if not known.all():
             raise ValueError(
-                f"y has labels {np.unique(y[~known]).tolist()}, which are not in classes {self.classes.tolist()}."
+                f"y has labels {np.unique(y[~known]).tolist()}, which are not in classes "
+                f"{self.classes.tolist()}."
             )
         return np.searchsorted(self.classes, y)
 
     def class_weights(self, class_weight, y, weight=None):
         """Weight of each class, float64 (n_classes,), or None.
 
-        "balanced" divides the mean weight of a class by its own: a row that weighs 2 counts as two rows.
-        """
+        "balanced" divides the mean weight of a class by its own: a row that weighs 2 counts as two
+        rows."""
         if class_weight is None:
             return None
         if class_weight == "balanced":
@@ -100,7 +103,8 @@ class RatingTarget:
         spread = float(np.ptp(y / 2)) * 2 if np.abs(y).max() < LARGEST_SPREAD else np.inf
         if not (spread == 0 or 1 / LARGEST_SPREAD < spread < LARGEST_SPREAD):
             raise ValueError(
-                f"y has ratings from {y.min():g} to {y.max():g}, whose variance float64 cannot hold; rescale them to a spread "
+                f"y has ratings from {y.min():g} to {y.max():g}, whose variance float64 cannot "
+                f"hold; rescale them to a spread "
                 f"between {1 / LARGEST_SPREAD:g} and {LARGEST_SPREAD:g}."
             )
         mean = float(np.average(y, weights=weight))
@@ -117,7 +121,8 @@ class RatingTarget:
             scaled = ((y - self.mean) / self.scale).astype(np.float32)
         if not np.isfinite(scaled).all():
             raise ValueError(
-                f"y has the rating {y[~np.isfinite(scaled)][0]:g}, too far from those of the first fit (mean {self.mean:g}, "
+                f"y has the rating {y[~np.isfinite(scaled)][0]:g}, too far from those of the "
+                f"first fit (mean {self.mean:g}, "
                 f"standard deviation {self.scale:g}) to be learned together with them."
             )
         return scaled

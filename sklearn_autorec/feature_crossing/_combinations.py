@@ -14,7 +14,9 @@ FEW_ROWS = 16  # up to so many rows, combinations are looked up one by one
 
 
 def n_combinations(sizes):
-    """Product of positive sizes, or ``RADIX_LIMIT + 1`` if it is greater: of many sizes it would be a very long number."""
+    """Product of positive sizes, or ``RADIX_LIMIT + 1`` if it is greater: of many sizes it would be
+    a very long number.
+    """
     product = 1
     for size in sizes:
         product *= int(size)
@@ -24,7 +26,8 @@ def n_combinations(sizes):
 
 
 def combine(ids, sizes):
-    """One integer for each row's combination of ids; 0 where all are 0, wherever ``sizes`` allow it.
+    """One integer for each row's combination of ids; 0 where all are 0, wherever ``sizes`` allow
+    it.
 
     Parameters
     ----------
@@ -35,8 +38,8 @@ def combine(ids, sizes):
     Returns
     -------
     int64 ndarray of shape (n_rows,)
-        Mixed radix, the last column fastest, if their product allows; else a hash of 64 bits, under which a million
-        different combinations collide with a probability of 3e-8.
+        Mixed radix, the last column fastest, if their product allows; else a hash of 64 bits, under
+        which a million different combinations collide with a probability of 3e-8.
     """
     if math.prod(sizes) <= RADIX_LIMIT:
         keys = ids[0].astype(np.int64)
@@ -108,7 +111,9 @@ class Combinations:
         return np.logical_and.reduce([column == MISSING for column in ids])
 
     def ids(self, ids):
-        """int32 (n_rows,): 0 all missing, 1 unseen or rare, 2.. combinations, most frequent first (or buckets)."""
+        """int32 (n_rows,): 0 all missing, 1 unseen or rare, 2.. combinations, most frequent first
+        (or buckets).
+        """
         keys = combine(ids, self.sizes)
         if self.n_buckets:
             found = (scramble(keys.view(np.uint64)) % np.uint64(self.n_buckets)).astype(np.int32)

@@ -40,23 +40,25 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
     crosses : list of tuples of column names or positions
         Columns of each cross, two or more.
     min_count : int, default=2
-        Combinations seen in fewer training rows share the id of unseen ones (which so occurs in training).
+        Combinations seen in fewer training rows share the id of unseen ones (which so occurs in
+        training).
     max_ids : int, default=1_048_576
-        Crosses with more combinations than this are hashed into so many ids and keep no vocabulary; new combinations then
-        share an id with old ones.
+        Crosses with more combinations than this are hashed into so many ids and keep no vocabulary;
+        new combinations then share an id with old ones.
     n_bins : int or dict of column to int, default=10
-        Into how many bins at most numeric columns are cut (10 for columns not in the dict). Bins hold about equally many
-        training rows; values with many rows have a bin of their own.
+        Into how many bins at most numeric columns are cut (10 for columns not in the dict). Bins
+        hold about equally many training rows; values with many rows have a bin of their own.
     output : {"ids", "onehot"}, default="ids"
         Columns of integers, or a scipy CSR matrix of indicators for linear models.
     scales : dict of str to float or None, default=None
-        With "onehot", what indicators of a column ("user") or cross ("user x day") are instead of 1: a linear model shrinks the
-        weights of larger ones less.
+        With "onehot", what indicators of a column ("user") or cross ("user x day") are instead of
+        1: a linear model shrinks the weights of larger ones less.
     append : bool, default=True
-        Whether the columns of the table come before the crosses: as they are with "ids", encoded with "onehot".
+        Whether the columns of the table come before the crosses: as they are with "ids", encoded
+        with "onehot".
     encoder : FieldEncoder or None, default=None
-        Tells how columns are read, such as ``FieldEncoder(categorical_features=["user"], min_frequency=10)``; its
-        ``numeric`` must be "rank" or "quantile". It is cloned.
+        Tells how columns are read, such as ``FieldEncoder(categorical_features=["user"],
+        min_frequency=10)``; its ``numeric`` must be "rank" or "quantile". It is cloned.
 
     Attributes
     ----------
@@ -73,12 +75,14 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    Ids are 0 where all columns of the cross are missing, 1 for combinations not seen in training or too rare, then 2, 3, ...
-    by frequency (equal counts by the ids of the columns). A missing cell beside others is a value like any other. A value never
-    met makes the combination unseen, or goes with the rare values where ``encoder`` has a ``min_frequency``.
+    Ids are 0 where all columns of the cross are missing, 1 for combinations not seen in training or
+    too rare, then 2, 3, ... by frequency (equal counts by the ids of the columns). A missing cell
+    beside others is a value like any other. A value never met makes the combination unseen, or goes
+    with the rare values where ``encoder`` has a ``min_frequency``.
 
-    pandas, polars and pyarrow tables come out as they came in. Arrays get columns of ids on the right, in the type that
-    holds both; since ids in an array of floats look like numbers, put a table before a network.
+    pandas, polars and pyarrow tables come out as they came in. Arrays get columns of ids on the
+    right, in the type that holds both; since ids in an array of floats look like numbers, put a
+    table before a network.
 
     Sequence columns cannot be crossed; with "onehot" they become counts of their items.
 
@@ -139,8 +143,8 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         estimator : fitted estimator
-            With ``interactions_`` (such as ``CTRClassifier(search=AutoFIS())``) or ``crosses_`` (such as `AutoCross`, whose
-            ``n_bins_`` and ``scales_`` are taken over too).
+            With ``interactions_`` (such as ``CTRClassifier(search=AutoFIS())``) or ``crosses_``
+            (such as `AutoCross`, whose ``n_bins_`` and ``scales_`` are taken over too).
         **params
             Further parameters of `FieldCrosser`.
 
@@ -159,7 +163,8 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
             found = getattr(estimator, "interactions_", None)
         if found is None:
             raise ValueError(
-                f"estimator must be fitted and have interactions_ or crosses_, got {estimator!r:.200}; search=AutoFIS() "
+                f"estimator must be fitted and have interactions_ or crosses_, got "
+                f"{estimator!r:.200}; search=AutoFIS() "
                 "is a search that chooses interactions."
             )
         for name in ("n_bins", "scales"):
@@ -167,7 +172,8 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
                 params = {name: getattr(estimator, f"{name}_"), **params}
         return cls([tuple(cross) for cross in found], **params)
 
-    # fit -----------------------------------------------------------------------------------------------
+    # fit
+    # -----------------------------------------------------------------------------------------------
 
     @all_or_nothing
     def fit(self, X, y=None):
@@ -175,8 +181,8 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows, n_columns)
-        y : ignored
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows,
+        n_columns) y : ignored
 
         Returns
         -------
@@ -185,8 +191,8 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For a cross with unknown, repeated or sequence columns, two crosses of the same columns, and a new name that
-            the table already has.
+            For a cross with unknown, repeated or sequence columns, two crosses of the same columns,
+            and a new name that the table already has.
         """
         self._fit(X)
         return self
@@ -210,7 +216,8 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
         encoder = checked_encoder(self.encoder)
         positions = list(range(len(columns)))
         if self.encoder is None and (self.output == "ids" or not self.append):
-            # Only what the crosses need is read; with no crosses, one column, since an encoder needs some.
+            # Only what the crosses need is read; with no crosses, one column, since an encoder
+            # needs some.
             positions = sorted({i for cross in crosses for i in cross}) or [0]
         named = [tuple(labels[i] for i in cross) for cross in crosses]
         new = [SEPARATOR.join(cross) for cross in named]
@@ -255,7 +262,8 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
                     f"scales must be finite numbers of at least 0, got {value!r} for {name!r}."
                 )
 
-    # transform -----------------------------------------------------------------------------------------
+    # transform
+    # -----------------------------------------------------------------------------------------
 
     @reads_once
     def transform(self, X):
@@ -267,9 +275,10 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        table or array of shape (n_rows, n_columns + n_crosses), or CSR matrix of shape (n_rows, n_ids)
-            "ids": the columns of X (unless ``append=False``), then an integer column per cross. "onehot": an indicator for each
-            id of each column and cross, float64, times its scale.
+        table or array of shape (n_rows, n_columns + n_crosses), or CSR matrix of shape (n_rows,
+        n_ids)
+            "ids": the columns of X (unless ``append=False``), then an integer column per cross.
+            "onehot": an indicator for each id of each column and cross, float64, times its scale.
         """
         check_is_fitted(self, "_combinations")
         if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self._names and len(X)):
@@ -353,7 +362,8 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray
-            All different; such as "user x day", and "user=ann" and "user x day=ann x mon" with "onehot".
+            All different; such as "user x day", and "user=ann" and "user x day=ann x mon" with
+            "onehot".
         """
         check_is_fitted(self, "_combinations")
         labels = output_labels(self, self._labels, input_features)

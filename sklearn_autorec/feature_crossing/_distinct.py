@@ -17,8 +17,8 @@ def distinct_groups(ids):
     Returns
     -------
     list of list of int
-        Groups of positions, ascending by their first. A column and a relabelled copy of it are in one group; constant columns
-        are in none.
+        Groups of positions, ascending by their first. A column and a relabelled copy of it are in
+        one group; constant columns are in none.
     """
     groups: dict = {}
     for i in sorted(ids):

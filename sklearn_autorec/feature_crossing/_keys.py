@@ -18,14 +18,17 @@ BEAM = 4  # crosses of each order that are made longer
 
 
 class _Judge:
-    """Out-of-fold estimates of targets (n_rows, n_targets) from the groups of rows that share a combination."""
+    """Out-of-fold estimates of targets (n_rows, n_targets) from the groups of rows that share a
+    combination.
+    """
 
     def __init__(self, y, weight, folds, logistic):
         self.y, self.folds, self.logistic = y, folds, logistic
         self.n_folds = int(folds.max()) + 1
         self.weight = np.ones(len(y)) if weight is None else weight
         self.prior = np.average(y, axis=0, weights=self.weight)
-        # The strength of a mean toward its prior: for numbers in units of their variance, so the same.
+        # The strength of a mean toward its prior: for numbers in units of their variance, so the
+        # same.
         self.unit = 1.0
         if not logistic:
             self.unit = (
@@ -48,7 +51,9 @@ class _Judge:
         return float(np.average(rows, weights=self.weight))
 
     def estimate(self, groups, n_groups, parent, smoothing):
-        """``parent`` moved by the mean residual of the rows of other folds in the same group, (n_rows, n_targets)."""
+        """``parent`` moved by the mean residual of the rows of other folds in the same group,
+        (n_rows, n_targets).
+        """
         cells, n_cells = groups * self.n_folds + self.folds, n_groups * self.n_folds
         count = np.bincount(cells, self.weight, n_cells).reshape(-1, self.n_folds)
         count = count.sum(1, keepdims=True) - count
@@ -82,9 +87,9 @@ def choose_keys(
 ):
     """Crosses of fields whose statistics say more than those of their parts together.
 
-    A cross is judged by how much the out-of-fold residuals of its parts (added on the scale of logits)
-    shrink when each row is moved by the mean residual of the rows that share its combination. Where two
-    values are only ever seen together, there is nothing to move.
+    A cross is judged by how much the out-of-fold residuals of its parts (added on the scale of
+    logits) shrink when each row is moved by the mean residual of the rows that share its
+    combination. Where two values are only ever seen together, there is nothing to move.
 
     Parameters
     ----------
@@ -101,8 +106,8 @@ def choose_keys(
     smoothing : float
         Rows for which the parts' estimate counts.
     fill : bool, default=False
-        Whether pairs that gain nothing follow, up to ``max_crosses``: those of the fields that say most in crosses,
-        then alone. Their counts may be of use where their means are not.
+        Whether pairs that gain nothing follow, up to ``max_crosses``: those of the fields that say
+        most in crosses, then alone. Their counts may be of use where their means are not.
 
     Returns
     -------
@@ -134,7 +139,9 @@ def choose_keys(
     gains, parts, useless = {}, {}, []
 
     def joined(a, b):
-        """Groups of the rows by both, and their estimates without and with what the two say together."""
+        """Groups of the rows by both, and their estimates without and with what the two say
+        together.
+        """
         groups, n_groups = _groups(columns, sizes, tuple(sorted({*a, *b})))
         parent = judge.mean(judge.link(estimates[a]) + judge.link(estimates[b]) - judge.link(prior))
         return groups, n_groups, parent, judge.estimate(groups, n_groups, parent, smoothing)
@@ -172,7 +179,8 @@ def choose_keys(
                 try_pair(key, single)
     chosen = sorted(gains, key=lambda key: -gains[key])
     if fill:
-        # Fields that say something in a cross come first, even if they say nothing alone, then those that do.
+        # Fields that say something in a cross come first, even if they say nothing alone, then
+        # those that do.
         of_crosses = {i: sum(gain for key, gain in gains.items() if i in key) for (i,) in singles}
         rank = {
             i: r

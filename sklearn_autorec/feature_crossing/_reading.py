@@ -24,7 +24,8 @@ def position(name, names, labels, parameter):
         return found
     known = f"one of the columns {labels}" if names is not None else "a column"
     raise ValueError(
-        f"{parameter} has {name!r}, which is neither {known} nor a position below {len(labels)} feature(s)."
+        f"{parameter} has {name!r}, which is neither {known} nor a position below {len(labels)} "
+        f"feature(s)."
     )
 
 
@@ -53,7 +54,8 @@ def resolve_bins(n_bins, names, labels, default=10):
     for name, number in n_bins.items():
         if not isinstance(number, Integral) or isinstance(number, bool) or not 1 <= number <= 2**20:
             raise ValueError(
-                f"n_bins must be an int in [1, {2**20}] for each column, got {number!r} for {name!r}."
+                f"n_bins must be an int in [1, {2**20}] for each column, got {number!r} for "
+                f"{name!r}."
             )
         bins[position(name, names, labels, "n_bins")] = int(number)
     return bins
@@ -79,14 +81,17 @@ def checked_encoder(encoder):
         or encoder.numeric_bins != "quantile"
     ):
         raise ValueError(
-            'encoder must be a FieldEncoder with numeric="rank" or "quantile" and numeric_bins="quantile", '
+            'encoder must be a FieldEncoder with numeric="rank" or "quantile" and '
+            'numeric_bins="quantile", '
             f"got {encoder!r}."
         )
     return clone(encoder)
 
 
 def binned_columns(encoder):
-    """Place among the numbers and position of each column to be cut into bins; one that is an id as well stays an id."""
+    """Place among the numbers and position of each column to be cut into bins; one that is an id as
+    well stays an id.
+    """
     ids = set(encoder.categorical_.tolist())
     return [(j, i) for j, i in enumerate(encoder.numeric_.tolist()) if i not in ids]
 
@@ -107,8 +112,9 @@ def select(X, positions, names, n_columns):
 def bin_edges(values, counts, scaler, n_bins):
     """Scores between which a numeric column is cut, rising, at most ``n_bins - 1``.
 
-    Bins have about equally many rows. A value with more rows than that has a bin of its own, and the others share the remaining
-    bins: in a column that is 0 in nine rows of ten, the tenth is still told apart.
+    Bins have about equally many rows. A value with more rows than that has a bin of its own, and
+    the others share the remaining bins: in a column that is 0 in nine rows of ten, the tenth is
+    still told apart.
 
     Parameters
     ----------
@@ -145,7 +151,9 @@ def bins_of(scores, missing, edges):
 
 
 def column_edges(encoder, positions, n_bins):
-    """Edges of the bins of each numeric column, by position in the whole table, given the number of bins by position there."""
+    """Edges of the bins of each numeric column, by position in the whole table, given the number of
+    bins by position there.
+    """
     found = {}
     for _, i in binned_columns(encoder):
         summary = encoder._counters[i]
@@ -176,13 +184,17 @@ def column_ids(table, encoder, positions, edges):
 
 
 def column_sizes(encoder, positions, edges):
-    """Number of ids of each column that is no sequence, by position; parameters as of `column_ids`."""
+    """Number of ids of each column that is no sequence, by position; parameters as of
+    `column_ids`.
+    """
     sizes = dict(zip((positions[i] for i in encoder.categorical_), encoder.n_ids_, strict=True))
     return sizes | {i: FIRST + len(cuts) + 1 for i, cuts in edges.items()}
 
 
 def bin_names(scaler, edges):
-    """Names of the ids of a numeric column, object array: its bins are intervals in its own unit."""
+    """Names of the ids of a numeric column, object array: its bins are intervals in its own
+    unit.
+    """
     names = ["any"]
     if len(edges):
         cuts = [f"{x:.5g}" for x in np.interp(edges, scaler.score, scaler.grid)]
@@ -191,7 +203,9 @@ def bin_names(scaler, edges):
 
 
 def value_names(vocabulary):
-    """Names of the ids of a categorical column or of the items of a sequence column, object array."""
+    """Names of the ids of a categorical column or of the items of a sequence column, object
+    array.
+    """
     names = vocabulary.values(np.arange(vocabulary.n_ids))
     return np.array(["<missing>", *(str(name) for name in names[FIRST - 1 :])], dtype=object)
 
@@ -207,7 +221,9 @@ def append_columns(X, columns, append):
 
 
 def append_to_array(X, *blocks):
-    """An array or a list of lists with further columns on the right, arrays (n_rows, n), as one array."""
+    """An array or a list of lists with further columns on the right, arrays (n_rows, n), as one
+    array.
+    """
     if not isinstance(X, np.ndarray):
         array = np.asarray(X)
         # An array of [[1, "a"]] would hold text only; as objects, cells keep their types.

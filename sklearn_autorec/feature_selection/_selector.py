@@ -38,8 +38,8 @@ def usable_columns(encoder, X):
 class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
     """Keep the columns that a gate method finds useful; a table in, a table of fewer columns out.
 
-    The search runs inside a `CTRClassifier`, or a `RatingRegressor` where the target is continuous. What is kept can
-    feed any estimator.
+    The search runs inside a `CTRClassifier`, or a `RatingRegressor` where the target is continuous.
+    What is kept can feed any estimator.
 
     Parameters
     ----------
@@ -48,11 +48,13 @@ class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
     network : str or Network, default="mlp"
         The network around the gates.
     n_features_to_select : "auto", int or float in (0, 1), default="auto"
-        How many columns to keep, or which share, the best by ``scores_``. "auto" is what the method keeps; for
-        `AdaFS`, which drops nothing, columns of at least average weight that are neither constant nor copies.
+        How many columns to keep, or which share, the best by ``scores_``. "auto" is what the method
+        keeps; for `AdaFS`, which drops nothing, columns of at least average weight that are neither
+        constant nor copies.
     estimator : CTRClassifier, RatingRegressor or None, default=None
-        Everything else about the search: learning rate, epochs, encoder, device. Its ``network`` and ``search`` are not
-        used, nor its validation rows, and its own final training takes one epoch.
+        Everything else about the search: learning rate, epochs, encoder, device. Its ``network``
+        and ``search`` are not used, nor its validation rows, and its own final training takes one
+        epoch.
     random_state : int, RandomState instance or None, default=None
         Of the search; None leaves the estimator's.
 
@@ -77,9 +79,9 @@ class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
 
     Notes
     -----
-    With `OptFS`, which keeps single values, categorical columns come out as the ids of ``encoder_``, int64: 0 is
-    missing, 1 is what is rare, unknown or not kept, 2 and more are the kept values. Other columns, and all columns with
-    other methods, come out as they are.
+    With `OptFS`, which keeps single values, categorical columns come out as the ids of
+    ``encoder_``, int64: 0 is missing, 1 is what is rare, unknown or not kept, 2 and more are the
+    kept values. Other columns, and all columns with other methods, come out as they are.
 
     Of a DataFrame a DataFrame is made, of everything else an array; ``set_output`` works as usual.
 
@@ -170,7 +172,8 @@ class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
         model.fit(X, y, sample_weight=sample_weight)
         if model.net_ is None:
             raise ValueError(
-                f"y has one class, {model.classes_.tolist()[0]!r}: no column can be better than another."
+                f"y has one class, {model.classes_.tolist()[0]!r}: no column can be better than "
+                f"another."
             )
         encoder, gate = model.encoder_, model.architecture_["gate"]
         columns = np.concatenate(
@@ -221,7 +224,8 @@ class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
         if self.estimator is not None:
             if not isinstance(self.estimator, CTRClassifier | RatingRegressor):
                 raise TypeError(
-                    f"estimator must be a CTRClassifier or a RatingRegressor, got {self.estimator!r}."
+                    f"estimator must be a CTRClassifier or a RatingRegressor, got "
+                    f"{self.estimator!r}."
                 )
             model = clone(self.estimator)
         elif y is not None and type_of_target(y) == "continuous":

@@ -4,14 +4,16 @@ import numpy as np
 
 from ._plotting import ACCENT, GREY, check_matplotlib, fitted_final_step, legend_above
 
-# From few candidates to many: light enough to lie under the winner, apart in grey and to the colour-blind.
+# From few candidates to many: light enough to lie under the winner, apart in grey and to the
+# colour-blind.
 FROM, TO = 0.08, 0.85  # part of matplotlib's viridis
 
 
 class CandidateHistoryDisplay:
     """Score against resource for all candidates, and regret against what was spent.
 
-    Usually made by `from_estimator`. Regret is how far the best score seen so far lies below the best one known.
+    Usually made by `from_estimator`. Regret is how far the best score seen so far lies below the
+    best one known.
 
     Parameters
     ----------
@@ -22,7 +24,8 @@ class CandidateHistoryDisplay:
     spent : array-like of shape (n_rows,), default=None
         What the evaluation took; None counts evaluations.
     candidate : array-like of shape (n_rows,), default=None
-        Number of the candidate: its evaluations are joined by a line. None takes every row for another one.
+        Number of the candidate: its evaluations are joined by a line. None takes every row for
+        another one.
     group : array-like of shape (n_rows,), default=None
         What is told apart by colour, such as the bracket.
     best : int, default=None
@@ -84,7 +87,8 @@ class CandidateHistoryDisplay:
         metric : str, default=None
             Which of several scores; None takes the one of ``refit``.
         group : str, default=None
-            Column of ``cv_results_`` that decides the colour; None takes "bracket" where there is one.
+            Column of ``cv_results_`` that decides the colour; None takes "bracket" where there is
+            one.
         optimum : float, default=None
             See the class.
         ax : matplotlib Axes, default=None
@@ -127,7 +131,9 @@ class CandidateHistoryDisplay:
         ).plot(ax=ax)
 
     def lines(self):
-        """What is drawn: dict of (group, candidate) to (resources, scores); without a resource evaluations are counted."""
+        """What is drawn: dict of (group, candidate) to (resources, scores); without a resource
+        evaluations are counted.
+        """
         score, resource, candidate, group = self._columns()
         rows = {}
         for row, key in enumerate(zip(group, candidate, strict=True)):
@@ -145,7 +151,9 @@ class CandidateHistoryDisplay:
         )
 
     def regret(self):
-        """(spent so far, regret), arrays of shape (n_rows,), from the first score that is a number."""
+        """(spent so far, regret), arrays of shape (n_rows,), from the first score that is a
+        number.
+        """
         score = np.asarray(self.score, dtype=float)
         spent = np.ones(len(score)) if self.spent is None else np.asarray(self.spent, dtype=float)
         score = np.where(np.isfinite(score), score, -np.inf)
@@ -160,7 +168,8 @@ class CandidateHistoryDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw the scores, and nothing else; if None, a new figure with the regret beside them.
+            Where to draw the scores, and nothing else; if None, a new figure with the regret beside
+            them.
 
         Returns
         -------

@@ -62,7 +62,8 @@ class EmbeddingSizeDisplay:
         Parameters
         ----------
         estimator : CTRClassifier, RatingRegressor or Pipeline
-            Fitted with a search that chooses embedding sizes; a pipeline must end with such an estimator.
+            Fitted with a search that chooses embedding sizes; a pipeline must end with such an
+            estimator.
         sort, ax
             See `plot`.
 
@@ -94,8 +95,9 @@ class EmbeddingSizeDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; a new figure, large enough for the fields, if None. The number of values stands to the
-            right of the axes: give a figure of your own ``layout="constrained"`` to make room for it.
+            Where to draw; a new figure, large enough for the fields, if None. The number of values
+            stands to the right of the axes: give a figure of your own ``layout="constrained"`` to
+            make room for it.
         sort : bool, default=False
             Whether the largest come first, instead of the order of the table.
 
@@ -149,7 +151,9 @@ class EmbeddingSizeDisplay:
         return self
 
     def _remark(self, i):
-        """What the bar of field i does not tell: how many values share it, and how many of them got nothing."""
+        """What the bar of field i does not tell: how many values share it, and how many of them got
+        nothing.
+        """
         size, n_values = self.sizes[i], self.n_values[i]
         remarks = [] if n_values is None else [f"{n_values:,} value" + "s" * (n_values != 1)]
         if np.ndim(size):

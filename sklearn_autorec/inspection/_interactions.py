@@ -73,9 +73,9 @@ class InteractionDisplay:
         Parameters
         ----------
         estimator : CTRClassifier, RatingRegressor, GLIDER, AEFE, AutoCross or Pipeline
-            Fitted, networks with a search that chooses interactions; a pipeline must end with such an estimator. Scores are
-            those of its search: the mean strength of each pair (GLIDER, AEFE), or the gain of each cross found (AutoCross,
-            which keeps no score of the others).
+            Fitted, networks with a search that chooses interactions; a pipeline must end with such
+            an estimator. Scores are those of its search: the mean strength of each pair (GLIDER,
+            AEFE), or the gain of each cross found (AutoCross, which keeps no score of the others).
         kind, max_bars, cmap, colorbar, ax
             See `plot`.
 
@@ -96,8 +96,8 @@ class InteractionDisplay:
         ax : matplotlib Axes, default=None
             Where to draw; a new figure, large enough for the fields, if None.
         kind : {"matrix", "bar"}, default="matrix"
-            All pairs as a symmetric matrix with the kept ones outlined, or bars of the strongest interactions of
-            any order.
+            All pairs as a symmetric matrix with the kept ones outlined, or bars of the strongest
+            interactions of any order.
         max_bars : int, default=20
             Bars at most.
         cmap : str or matplotlib Colormap, default="Blues"
@@ -123,7 +123,9 @@ class InteractionDisplay:
         return self
 
     def strengths(self):
-        """Scores of the pairs as a symmetric array (n_fields, n_fields), NaN where there is no candidate."""
+        """Scores of the pairs as a symmetric array (n_fields, n_fields), NaN where there is no
+        candidate.
+        """
         place = {name: i for i, name in enumerate(self.field_names)}
         matrix = np.full((len(place), len(place)), np.nan)
         for fields, score in self.scores.items():
@@ -164,7 +166,8 @@ class InteractionDisplay:
         kept = [fields for fields in self.interactions if len(fields) == 2]
         place = {name: i for i, name in enumerate(self.field_names)}
         if colorbar:
-            # Inside the axes' own coordinates: as high as the matrix, whatever room the layout leaves.
+            # Inside the axes' own coordinates: as high as the matrix, whatever room the layout
+            # leaves.
             bar = ax.figure.colorbar(self.im_, cax=ax.inset_axes((1.02, 0, 0.035, 1)))
             bar.set_label("score", fontsize=9)
             bar.ax.tick_params(labelsize=8)
@@ -179,7 +182,8 @@ class InteractionDisplay:
                 settle(ax)  # title, colour bar and the first labels have taken their room
             cell = min(points(ax)) / n
             font = font_for(cell)
-            # Labels need rows of their own: where cells are too small, only every so many fields are named.
+            # Labels need rows of their own: where cells are too small, only every so many fields
+            # are named.
             ticks = np.arange(0, n, int(np.ceil(1.15 * font / cell)))
             upright = 0.65 * font * max(len(label) for label in labels) < cell
             for axis, rotation in ((ax.xaxis, 0 if upright else 90), (ax.yaxis, 0)):
@@ -247,7 +251,8 @@ def found_by(estimator):
             return estimator.crosses_, getattr(estimator, name), estimator.field_names_
     if not hasattr(estimator, "scores_"):
         raise ValueError(
-            f"estimator must have scores of its crosses, got {estimator!r:.200}, which was told them."
+            f"estimator must have scores of its crosses, got {estimator!r:.200}, which was told "
+            f"them."
         )
     return (
         estimator.crosses_,

@@ -1,4 +1,6 @@
-"""What the displays share: the optional import, the estimator inside a pipeline, names and fonts that fit."""
+"""What the displays share: the optional import, the estimator inside a pipeline, names and fonts
+that fit.
+"""
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -14,7 +16,8 @@ def check_matplotlib(caller):
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f'{caller} requires matplotlib. You can install it with `pip install "sklearn-autorec[plot]"`.'
+            f"{caller} requires matplotlib. You can install it with `pip install "
+            f'"sklearn-autorec[plot]"`.'
         ) from error
 
 
@@ -37,7 +40,9 @@ def axes_for(ax, width, height, layout="constrained"):
 
 
 def settle(ax):
-    """Lay the figure out as it stands, so that the axes have the size at which they will be drawn."""
+    """Lay the figure out as it stands, so that the axes have the size at which they will be
+    drawn.
+    """
     figure = ax.figure.figure  # the whole one, should the axes lie in a part of it
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
@@ -68,7 +73,9 @@ def label_rows(ax, labels):
 
 
 def legend_above(ax, handles):
-    """A legend above the axes, where no bar can be: in one row, or where that is too wide in fewer columns."""
+    """A legend above the axes, where no bar can be: in one row, or where that is too wide in fewer
+    columns.
+    """
     settle(ax)
     room = ax.get_window_extent().x1 - ax.get_tightbbox().x0  # over the labels of the rows as well
     for columns in sorted({len(handles), (len(handles) + 1) // 2, 2, 1}, reverse=True):
@@ -86,7 +93,8 @@ def legend_above(ax, handles):
 
 
 def shorten(name, width=24):
-    """A name of at most ``width`` characters; the middle goes, since names mostly differ at their ends.
+    """A name of at most ``width`` characters; the middle goes, since names mostly differ at their
+    ends.
 
     >>> shorten("user_last_seen_category", 12)
     'user_l…egory'

@@ -35,8 +35,9 @@ class SearchHistoryDisplay:
     Parameters
     ----------
     search_history, history : list of dict
-        One record an epoch, with "epoch", "train_loss" and other figures. A "method" or "slot" tells which search
-        it belongs to; without them a new search begins wherever "epoch" starts again.
+        One record an epoch, with "epoch", "train_loss" and other figures. A "method" or "slot"
+        tells which search it belongs to; without them a new search begins wherever "epoch" starts
+        again.
 
     Attributes
     ----------
@@ -72,8 +73,9 @@ class SearchHistoryDisplay:
         Parameters
         ----------
         estimator : CTRClassifier, RatingRegressor, Pipeline or fitted search
-            Fitted, with or without a search; a pipeline must end with such an estimator. A search over
-            hyperparameters (with ``cv_results_``) has no epochs of its own, its candidates are drawn.
+            Fitted, with or without a search; a pipeline must end with such an estimator. A search
+            over hyperparameters (with ``cv_results_``) has no epochs of its own, its candidates are
+            drawn.
         ax : matplotlib Axes, default=None
             See `plot`.
 
@@ -88,7 +90,9 @@ class SearchHistoryDisplay:
         return cls(estimator.search_history_, estimator.history_).plot(ax=ax)
 
     def runs(self):
-        """(name, first, last) of every run, its epochs numbered through from 1; the final training is the last run."""
+        """(name, first, last) of every run, its epochs numbered through from 1; the final training
+        is the last run.
+        """
         runs, previous = [], None
         for x, record in enumerate(self.search_history, 1):
             name = _name(record)
@@ -105,7 +109,9 @@ class SearchHistoryDisplay:
         return [(name or "search", first, last) for name, first, last in runs]
 
     def figures(self):
-        """Keys of the figures that get a panel of their own: finite numbers, no losses, and no constant rate."""
+        """Keys of the figures that get a panel of their own: finite numbers, no losses, and no
+        constant rate.
+        """
         records = [*self.search_history, *self.history]
         keys = [
             key
@@ -126,7 +132,8 @@ class SearchHistoryDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw the losses, and nothing else; if None, a new figure with a panel for every figure.
+            Where to draw the losses, and nothing else; if None, a new figure with a panel for every
+            figure.
 
         Returns
         -------
@@ -191,7 +198,9 @@ class SearchHistoryDisplay:
         return self
 
     def _draw(self, ax, key, runs, **style):
-        """One line per run, so that no run seems to go on from the one before; returns the finite values."""
+        """One line per run, so that no run seems to go on from the one before; returns the finite
+        values.
+        """
         records, drawn = [*self.search_history, *self.history], []
         for _, first, last in runs:
             values = [
@@ -200,7 +209,8 @@ class SearchHistoryDisplay:
             ]
             if not np.isfinite(values).any():
                 continue
-            # A dot for every epoch, since a run of a single one has no line; many would only thicken it.
+            # A dot for every epoch, since a run of a single one has no line; many would only
+            # thicken it.
             marker = "." if last - first < 60 else None
             ax.plot(
                 np.arange(first, last + 1),

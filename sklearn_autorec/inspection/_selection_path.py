@@ -60,8 +60,8 @@ class SelectionPathDisplay:
     >>> SelectionPathDisplay.path_of(history)
     (array([1, 3]), array([0.8, 0.7]))
 
-    With matplotlib, ``SelectionPathDisplay({"mine": ([1, 2, 3], [0.6, 0.7, 0.7])}).plot()`` draws a path of your own.
-    """
+    With matplotlib, ``SelectionPathDisplay({"mine": ([1, 2, 3], [0.6, 0.7, 0.7])}).plot()`` draws a
+    path of your own."""
 
     def __init__(self, paths, tried=None, chosen=None, levels=None, score_name="score"):
         self.paths = paths
@@ -79,8 +79,9 @@ class SelectionPathDisplay:
         estimator : selector or Pipeline
             Fitted; `FSTD`, `SensitivitySelector` and all others that score subsets.
         baselines : dict of str to selector, Pipeline, (n_fields, scores) or float, default=None
-            What to draw beside it: the paths of other fitted selectors, scores of other subsets (those that
-            scikit-learn's ``SelectFromModel`` keeps at several thresholds, say), or a single score.
+            What to draw beside it: the paths of other fitted selectors, scores of other subsets
+            (those that scikit-learn's ``SelectFromModel`` keeps at several thresholds, say), or a
+            single score.
         ax : matplotlib Axes, default=None
             See `plot`.
 
@@ -90,9 +91,8 @@ class SelectionPathDisplay:
 
         Notes
         -----
-        The best of many scores is too good, the more so the more there were: compare selectors with as many evaluations (they
-        are in the legend) and the same folds.
-        """
+        The best of many scores is too good, the more so the more there were: compare selectors with
+        as many evaluations (they are in the legend) and the same folds."""
         check_matplotlib(f"{cls.__name__}.from_estimator")
         selector = _selector_in(estimator, "estimator")
         tried = _scored(selector, "estimator")
@@ -124,7 +124,8 @@ class SelectionPathDisplay:
         Parameters
         ----------
         history : list of dict
-            With "subset" and "score", as ``search_history_`` of selectors. Scores that are not a number are left out.
+            With "subset" and "score", as ``search_history_`` of selectors. Scores that are not a
+            number are left out.
 
         Returns
         -------
@@ -229,7 +230,8 @@ def _selector_in(estimator, where):
     ]
     if len(found) != 1:
         raise TypeError(
-            f"{where} must be a fitted selector that scores subsets, such as FSTD, or a pipeline with one, got {estimator!r}."
+            f"{where} must be a fitted selector that scores subsets, such as FSTD, or a pipeline "
+            f"with one, got {estimator!r}."
         )
     return found[0]
 
@@ -252,7 +254,9 @@ def _scored(selector, where):
 
 
 def _with_gaps(sizes, scores):
-    """The path, broken where a search has skipped many numbers: a line across would look like scores."""
+    """The path, broken where a search has skipped many numbers: a line across would look like
+    scores.
+    """
     wide = np.flatnonzero(np.diff(sizes) > max(2, 0.1 * sizes[-1])) + 1
     return np.insert(sizes, wide, sizes[wide] - 1), np.insert(scores, wide, np.nan)
 
@@ -265,7 +269,8 @@ def _pair(pair, where):
         sizes, scores = np.zeros(0), np.zeros(1)
     if sizes.ndim != 1 or sizes.shape != scores.shape or not len(sizes):
         raise ValueError(
-            f"{where} must be a selector, a score, or numbers of fields and as many scores, got {pair!r}."
+            f"{where} must be a selector, a score, or numbers of fields and as many scores, got "
+            f"{pair!r}."
         )
     order = np.argsort(sizes, kind="stable")
     return sizes[order], scores[order]

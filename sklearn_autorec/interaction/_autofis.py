@@ -19,7 +19,9 @@ JUDGED_CELLS = 2**21  # losses computed at a time
 
 
 class GatedProducts(nn.Module):
-    """Candidate products, each times a real gate that the search drives to exact zero or away from it."""
+    """Candidate products, each times a real gate that the search drives to exact zero or away from
+    it.
+    """
 
     def __init__(self, context, orders, init_gate, arch_lr, threshold, mu):
         super().__init__()
@@ -32,7 +34,8 @@ class GatedProducts(nn.Module):
         self.field_axes = {"gate": {0: self.out_dim}}
         self.threshold, self._grda = threshold, {"lr": arch_lr, "mu": mu}
         self.judged_share = JUDGED_SHARE if threshold == "auto" else 0.0
-        # How fast the loss of unseen rows falls as a product is faded in, in standard errors; (P,), 0 where unknown.
+        # How fast the loss of unseen rows falls as a product is faded in, in standard errors; (P,),
+        # 0 where unknown.
         self.evidence = torch.zeros(self.out_dim, dtype=torch.float64)
 
     def forward(self, e, inputs):
@@ -49,15 +52,17 @@ class GatedProducts(nn.Module):
         return self.optimizer
 
     def judge(self, network, loss, data):
-        """Measure, on rows that nothing was trained on, whether each product points towards the target.
+        """Measure, on rows that nothing was trained on, whether each product points towards the
+        target.
 
-        The logits without a product are the logits less the product times their derivative by it: exactly without it where
-        products are added to the logit (FM, DeepFM), to first order where a perceptron reads them (IPNN). From there the slope
-        of the loss is taken, not the loss with the whole product: embeddings fitted to few rows are too loud, and a
-        product may say the right thing and yet cost loss until the final training stops in time. The slope is taken
-        twice, beside all the rest of the network and from a constant prediction; the smaller evidence counts. What the rest has
-        fitted of noise leaves errors that overfitted products have in common; a constant leaves none.
-        """
+        The logits without a product are the logits less the product times their derivative by it:
+        exactly without it where products are added to the logit (FM, DeepFM), to first order where
+        a perceptron reads them (IPNN). From there the slope of the loss is taken, not the loss with
+        the whole product: embeddings fitted to few rows are too loud, and a product may say the
+        right thing and yet cost loss until the final training stops in time. The slope is taken
+        twice, beside all the rest of the network and from a constant prediction; the smaller
+        evidence counts. What the rest has fitted of noise leaves errors that overfitted products
+        have in common; a constant leaves none."""
         seen, gains, start = [], [], 0
 
         def cut(module, args, out):
@@ -101,13 +106,17 @@ class GatedProducts(nn.Module):
         self.evidence = torch.where(error > 0, gains.mean(1) / error, 0.0).amin(0).cpu()
 
     def proven(self):
-        """Which products are to be kept if their gates are open, bool (P,): all, or those that chance does not explain."""
+        """Which products are to be kept if their gates are open, bool (P,): all, or those that
+        chance does not explain.
+        """
         if self.threshold != "auto":
             return np.ones(self.out_dim, bool)
         return self.evidence.numpy() > norm.isf(CHANCE / self.out_dim)
 
     def strength(self):
-        """|v|, the gates before shrinkage, (P,): ranks the closed ones too, and exceeds the threshold for the open."""
+        """|v|, the gates before shrinkage, (P,): ranks the closed ones too, and exceeds the
+        threshold for the open.
+        """
         state = self.optimizer.state.get(self.gate)
         return (state["v"] if state else self.gate).detach().abs()
 
@@ -126,8 +135,8 @@ class AutoFIS(SearchMethod):
 
     During the search every product of embeddings is batch-normalised and multiplied by a gate
     :math:`\alpha`; the gates are trained on the same batches as the weights (one level), by `GRDA`, which
-    sets the useless ones to exact zero. The network is then trained anew with the kept products only,
-    their weights starting at ``init_gate``:
+    sets the useless ones to exact zero. The network is then trained anew with the kept products
+    only, their weights starting at ``init_gate``:
 
     .. math:: \sum_{i<j} \alpha_{ij}\, \mathrm{BN}(\langle e_i, e_j \rangle) \;[+ \sum_{i<j<k} \alpha_{ijk}\,
               \mathrm{BN}({\textstyle\sum_f e'_{if} e'_{jf} e'_{kf}})]
@@ -139,10 +148,10 @@ class AutoFIS(SearchMethod):
     orders : tuple of int, default=(2,)
         Orders of the candidates: 2, 3 or both. Triples use an embedding table of their own.
     threshold : "auto" or float, default="auto"
-        Final soft threshold of a gate; larger keeps fewer. "auto" follows the number of steps, as in the published code,
-        and keeps of the open gates those whose products help on a fifth of the training rows, on which the search does not
-        train, by more than chance explains. With 0 no gate closes and
-        ``max_interactions`` takes the first of a ranking.
+        Final soft threshold of a gate; larger keeps fewer. "auto" follows the number of steps, as
+        in the published code, and keeps of the open gates those whose products help on a fifth of
+        the training rows, on which the search does not train, by more than chance explains. With 0
+        no gate closes and ``max_interactions`` takes the first of a ranking.
     mu : float in (0.5, 1), default=0.8
         How the threshold grows, (t / T)^mu; larger is later.
     arch_lr : float, default=1.0
@@ -152,23 +161,28 @@ class AutoFIS(SearchMethod):
     max_interactions : int or None, default=None
         Keep at most so many, the strongest.
     retrain : {"scratch", "rewind", "keep"}, default="scratch"
-        Weights with which the final training starts: new, those at the start, or those at the end of the search.
+        Weights with which the final training starts: new, those at the start, or those at the end
+        of the search.
 
     Notes
     -----
     ``interaction_scores_`` are the gates before shrinkage, so that closed ones are ranked as well.
 
-    "auto" has the pressure per step of the published code: after T steps the threshold is 0.0005 ``arch_lr`` :sup:`1/2 + mu`
-    T\ :sup:`mu`. On small data that closes few gates, since gates start at ``init_gate`` and products of noise are of use on the rows
-    on which their embeddings were fitted. What remains is therefore tested on unseen rows: a product is taken out, and the loss
-    must fall as it is faded in again, in the mean of the rows by more than chance explains, both beside the rest of the network
-    and beside a constant prediction (one-sided t tests of the slopes, at 1 % for all candidates together, Bonferroni). On labels of noise nothing is kept, whatever the rows and steps; the
-    more rows, the weaker the interactions that are found.
+    "auto" has the pressure per step of the published code: after T steps the threshold is 0.0005
+    ``arch_lr`` :sup:`1/2 + mu` T\ :sup:`mu`. On small data that closes few gates, since gates start
+    at ``init_gate`` and products of noise are of use on the rows on which their embeddings were
+    fitted. What remains is therefore tested on unseen rows: a product is taken out, and the loss
+    must fall as it is faded in again, in the mean of the rows by more than chance explains, both
+    beside the rest of the network and beside a constant prediction (one-sided t tests of the
+    slopes, at 1 % for all candidates together, Bonferroni). On labels of noise nothing is kept,
+    whatever the rows and steps; the more rows, the weaker the interactions that are found.
 
-    A number for ``threshold`` is a function of the share of steps done and tests nothing. It depends on the network: 0.8
-    is right for an FM on tens of thousands of rows, and closes all gates of a DeepFM in a short search, whose perceptron leaves the gates
-    little to gain; on labels of noise an FM keeps a third of its pairs. The first-order term of the third-order table is left out, since
-    the network has one already. All gates train to the end; the original code stops on the test set.
+    A number for ``threshold`` is a function of the share of steps done and tests nothing. It
+    depends on the network: 0.8 is right for an FM on tens of thousands of rows, and closes all
+    gates of a DeepFM in a short search, whose perceptron leaves the gates little to gain; on labels
+    of noise an FM keeps a third of its pairs. The first-order term of the third-order table is left
+    out, since the network has one already. All gates train to the end; the original code stops on
+    the test set.
 
     References
     ----------
@@ -246,6 +260,7 @@ def check_orders(orders, context):
         raise ValueError(f"orders must hold 2, 3 or both, got {orders!r}.")
     if context.n_fields < orders[-1]:
         raise ValueError(
-            f"orders={orders!r} needs at least {orders[-1]} fields, the table has {context.n_fields}: {context.field_names}."
+            f"orders={orders!r} needs at least {orders[-1]} fields, the table has "
+            f"{context.n_fields}: {context.field_names}."
         )
     return orders

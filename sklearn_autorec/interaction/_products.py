@@ -1,4 +1,6 @@
-"""What the pair and triple searches share: candidate products, and the concrete module of the kept ones."""
+"""What the pair and triple searches share: candidate products, and the concrete module of the kept
+ones.
+"""
 
 import math
 from itertools import pairwise
@@ -18,7 +20,9 @@ from ..nn import (
 
 
 def check_tuples(architecture, context):
-    """Refuse an architecture whose tuples are not pairs or triples of rising fields, or whose scores are not numbers."""
+    """Refuse an architecture whose tuples are not pairs or triples of rising fields, or whose
+    scores are not numbers.
+    """
     lists = [
         architecture.get("interactions"),
         architecture.get("candidates", []),
@@ -26,7 +30,8 @@ def check_tuples(architecture, context):
     ]
     if not all(isinstance(found, list) for found in lists):
         raise ValueError(
-            f"architecture must have lists of interactions, candidates and scores, got {architecture!r:.200}."
+            f"architecture must have lists of interactions, candidates and scores, got "
+            f"{architecture!r:.200}."
         )
     for t in (*lists[0], *lists[1]):
         if (
@@ -46,13 +51,14 @@ def check_tuples(architecture, context):
 
 
 class ProductNorm(nn.Module):
-    """Batch norm without scale and shift of its own, times a weight per product; (B, K), (K,) -> (B, K).
+    """Batch norm without scale and shift of its own, times a weight per product; (B, K), (K,) ->
+    (B, K).
 
     Of M members: (M * B, K), (M, K) -> (M * B, K), each with its own statistics.
 
-    Gates are comparable only between products of one scale. The averages move by 0.1 a step, not by 0.01 as in
-    the reference code: short trainings would otherwise predict with the initial statistics.
-    """
+    Gates are comparable only between products of one scale. The averages move by 0.1 a step, not by
+    0.01 as in the reference code: short trainings would otherwise predict with the initial
+    statistics."""
 
     def __init__(self, n_products, members=1):
         super().__init__()
@@ -63,7 +69,8 @@ class ProductNorm(nn.Module):
             self.field_axes = {name: {-1: n_products} for name in ("running_mean", "running_var")}
 
     def forward(self, products, weight):
-        # The weight takes the place of batch norm's own scale: one pass over the products instead of two.
+        # The weight takes the place of batch norm's own scale: one pass over the products instead
+        # of two.
         norm = row_batch_norm if weight.ndim == 1 else member_batch_norm
         return norm(
             products,
@@ -80,9 +87,8 @@ class ProductNorm(nn.Module):
 class TripleProducts(nn.Module):
     """sum_f e_i e_j e_k for all i < j < k, over an embedding table of its own; inputs -> (B, T).
 
-    The products of all pairs meet all fields in one batched product, from which the T = F(F-1)(F-2)/6
-    ordered triples are read.
-    """
+    The products of all pairs meet all fields in one batched product, from which the T =
+    F(F-1)(F-2)/6 ordered triples are read."""
 
     def __init__(self, context):
         super().__init__()
@@ -121,7 +127,8 @@ class KeptProducts(nn.Module):
         triples = (
             torch.tensor([t for t in tuples if len(t) == 3], dtype=torch.int64).reshape(-1, 3).T
         )
-        # All F^2 products in one go are cheaper than gathering 2 K vectors, until few pairs of many are kept.
+        # All F^2 products in one go are cheaper than gathering 2 K vectors, until few pairs of many
+        # are kept.
         gram = 2 * pairs.shape[1] * context.embedding_dim > n * n
         self.dots = PairDots(pairs, n) if gram else None
         for name, tensor in (("pairs", pairs), ("triples", triples)):
@@ -150,7 +157,9 @@ class KeptProducts(nn.Module):
 
 
 class CandidateProducts(nn.Module):
-    """All products of the given orders side by side, batch-normalised, times gates (P,); -> (B, P)."""
+    """All products of the given orders side by side, batch-normalised, times gates (P,); ->
+    (B, P).
+    """
 
     def __init__(self, orders, context):
         super().__init__()

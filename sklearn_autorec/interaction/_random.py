@@ -57,7 +57,8 @@ class RandomInteractions(SearchMethod):
         n = round(n * len(tuples)) if isinstance(n, float) else n
         if n > len(tuples):
             raise ValueError(
-                f"n_interactions={n} is more than the {len(tuples)} candidates of orders {self.orders}."
+                f"n_interactions={n} is more than the {len(tuples)} candidates of orders "
+                f"{self.orders}."
             )
         chosen = torch.randperm(len(tuples), generator=context.generator)[:n].sort().values.tolist()
         return {

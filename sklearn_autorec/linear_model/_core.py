@@ -41,8 +41,8 @@ class CrossedLinearOptions:
 class CrossedLinear:
     """A linear model of the fields of an `EncodedTable` and of crosses of them.
 
-    ``logits = bias + weights[:, term_ids(table)].sum(-1)``: one weight for each value, bin of a number, item of a sequence
-    and combination of a cross.
+    ``logits = bias + weights[:, term_ids(table)].sum(-1)``: one weight for each value, bin of a
+    number, item of a sequence and combination of a cross.
 
     Parameters
     ----------
@@ -61,15 +61,16 @@ class CrossedLinear:
     rows : ndarray of shape (n_weights,)
         Training rows (sums of their weights) of each weight.
     penalties : float64 ndarray of shape (n_outputs, n_terms)
-        Of the squared weights; estimated ones are one over the variance of the weights of a term. Numbers have one for each
-        granularity, of which here stands the least.
+        Of the squared weights; estimated ones are one over the variance of the weights of a term.
+        Numbers have one for each granularity, of which here stands the least.
     n_outputs : int
     """
 
     def __init__(self, options=None):
         self.options = options or CrossedLinearOptions()
 
-    # fit -----------------------------------------------------------------------------------------------
+    # fit
+    # -----------------------------------------------------------------------------------------------
 
     def fit(self, table, encoder, y, weight=None, logistic=True, random_state=None):
         """Search for crosses and fit the weights.
@@ -117,7 +118,8 @@ class CrossedLinear:
             units = np.sqrt(np.average(np.square(targets - centres), axis=0, weights=weight))
         if not np.isfinite(units).all():
             raise ValueError(
-                f"y must have a finite variance in float64, got values up to {np.abs(targets).max():.3g}."
+                f"y must have a finite variance in float64, got values up to "
+                f"{np.abs(targets).max():.3g}."
             )
         units[units == 0] = 1.0
         return (targets - centres) / units, centres, units
@@ -144,7 +146,9 @@ class CrossedLinear:
         return fields
 
     def _levels(self, table):
-        """Ids and sizes of all fields of the model that is fitted, numbers once for each granularity: list of lists by term."""
+        """Ids and sizes of all fields of the model that is fitted, numbers once for each
+        granularity: list of lists by term.
+        """
         found = [[(table.ids[:, j].astype(np.intp), size)] for j, size in enumerate(self.sizes)]
         for j, options in enumerate(self.granularities):
             scores, missing = table.numeric[:, j], table.numeric[:, self.n_numeric + j] > 0
@@ -270,7 +274,9 @@ class CrossedLinear:
         self._place_bias(columns, etas)
 
     def _take_over(self, k, design, model):
-        """Weights of a fitted `AdditiveModel` in the one vector; those of the granularities of a number add up."""
+        """Weights of a fitted `AdditiveModel` in the one vector; those of the granularities of a
+        number add up.
+        """
         at = 0
         for t, (levels, term) in enumerate(zip(design, self.terms.terms, strict=True)):
             start = self.terms.offsets[t]
@@ -284,21 +290,27 @@ class CrossedLinear:
             self.penalties[k, t] = min(model.penalties[at - len(levels) : at])
 
     def _place_bias(self, columns, etas):
-        """The intercept is what the sums of the weights leave of the logits that the fit has kept."""
+        """The intercept is what the sums of the weights leave of the logits that the fit
+        has kept.
+        """
         for k, eta in enumerate(etas):
             logits = np.zeros(len(eta))
             for column in columns:
                 logits += self.weights[k].take(column)
             self.bias[k] = float((eta - logits).mean())
 
-    # predict -------------------------------------------------------------------------------------------
+    # predict
+    # -------------------------------------------------------------------------------------------
 
     def term_ids(self, table):
-        """int32 ndarray of shape (n_rows, n_places): positions in the vectors of weights; 0 is an empty place of a sequence."""
+        """int32 ndarray of shape (n_rows, n_places): positions in the vectors of weights; 0 is an
+        empty place of a sequence.
+        """
         return self.terms.term_ids(table)
 
     def logits(self, table):
-        """float64 ndarray of shape (n_rows,), or (n_rows, n_outputs) if there are several; of numbers: predictions.
+        """float64 ndarray of shape (n_rows,), or (n_rows, n_outputs) if there are several; of
+        numbers: predictions.
 
         A row has the same bits alone and in any batch.
         """
@@ -323,14 +335,16 @@ class CrossedLinear:
     def held_out_logits(self, table, y, parts, weight=None):
         """Logits of each row by a model fitted without the rows of its part.
 
-        Bins and crosses are those found on all rows; weights and penalties are fitted anew for each part.
+        Bins and crosses are those found on all rows; weights and penalties are fitted anew for each
+        part.
 
         Parameters
         ----------
         table, y, weight : as of ``fit``
         parts : int ndarray of shape (n_rows,)
-            Rows of the same number are held out together. Contiguous parts are wrong for ordered tables: shuffle, or let a
-            single later part be held out (negative numbers are in all fits and get NaN).
+            Rows of the same number are held out together. Contiguous parts are wrong for ordered
+            tables: shuffle, or let a single later part be held out (negative numbers are in all
+            fits and get NaN).
 
         Returns
         -------
@@ -370,6 +384,8 @@ def _distinct(options):
 
 
 def _coarse_ids(fine, coarse):
-    """For each id of bins between fine edges the id of the bin between coarse edges that holds it."""
+    """For each id of bins between fine edges the id of the bin between coarse edges that
+    holds it.
+    """
     inside = np.searchsorted(coarse, np.concatenate([[-math.inf], fine]), side="right")
     return np.concatenate([[0, 1], inside + 2])

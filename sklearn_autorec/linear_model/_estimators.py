@@ -105,7 +105,8 @@ class CrossedLinearBase(BaseEstimator):
                 for c, g in zip(self.crosses_, self.scores_, strict=True)
             )
             print(
-                f"[{type(self).__name__}] {len(y)} rows, {model.terms.n_weights} weights, crosses: {found or 'none'}"
+                f"[{type(self).__name__}] {len(y)} rows, {model.terms.n_weights} weights, "
+                f"crosses: {found or 'none'}"
             )
         return self
 
@@ -141,11 +142,14 @@ class CrossedLinearBase(BaseEstimator):
         table = self._encode(X)
         return self.model_.logits(table)
 
-    # explain -------------------------------------------------------------------------------------------
+    # explain
+    # -------------------------------------------------------------------------------------------
 
     @property
     def term_names_(self):
-        """Names of the terms: columns, then crosses ("user x day"). A column that is read twice has two."""
+        """Names of the terms: columns, then crosses ("user x day"). A column that is read twice has
+        two.
+        """
         check_is_fitted(self, "model_")
         return [*self.encoder_.field_names_, *map(SEPARATOR.join, self.crosses_)]
 
@@ -153,9 +157,9 @@ class CrossedLinearBase(BaseEstimator):
     def coefficients_(self):
         """Every weight that a row of training had.
 
-        DataFrame with columns "term", "value" (text; numbers as intervals in their own unit), "weight" (logits, or the unit of the
-        target; one column "weight of <class>" each if there are several classes) and "rows" (training rows, or their weight).
-        """
+        DataFrame with columns "term", "value" (text; numbers as intervals in their own unit),
+        "weight" (logits, or the unit of the target; one column "weight of <class>" each if there
+        are several classes) and "rows" (training rows, or their weight)."""
         check_is_fitted(self, "model_")
         model, frames = self.model_, []
         for name, values, start in zip(
@@ -186,8 +190,9 @@ class CrossedLinearBase(BaseEstimator):
         Returns
         -------
         DataFrame of shape (n_rows, 1 + n_terms)
-            "intercept", then the terms, in logits or in the unit of the target; their sum is ``decision_function``, or
-            ``predict`` of a regressor. Several classes have columns of two levels, class and term.
+            "intercept", then the terms, in logits or in the unit of the target; their sum is
+            ``decision_function``, or ``predict`` of a regressor. Several classes have columns of
+            two levels, class and term.
         """
         table = self._encode(X)
         model = self.model_
@@ -315,7 +320,8 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
         Raises
         ------
         ValueError
-            For labels of a single class, weights that are negative or all zero, and what `FieldEncoder` refuses.
+            For labels of a single class, weights that are negative or all zero, and what
+            `FieldEncoder` refuses.
         """
         return self._fit(X, y, sample_weight)
 
@@ -342,7 +348,9 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
 
     @reads_once
     def decision_function(self, X):
-        """Logits: of the second class, (n_rows,), or of each class against the rest, (n_rows, n_classes)."""
+        """Logits: of the second class, (n_rows,), or of each class against the rest, (n_rows,
+        n_classes).
+        """
         return self._logits(X)
 
     @reads_once
@@ -453,7 +461,8 @@ class CrossedLinearRegressor(RegressorMixin, CrossedLinearBase):
         Raises
         ------
         ValueError
-            For targets whose variance overflows, weights that are negative or all zero, and what `FieldEncoder` refuses.
+            For targets whose variance overflows, weights that are negative or all zero, and what
+            `FieldEncoder` refuses.
         """
         return self._fit(X, y, sample_weight)
 

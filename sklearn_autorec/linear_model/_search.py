@@ -1,4 +1,6 @@
-"""The search of AutoCross with a screen before it, which judges a candidate for all folds in two passes over the rows."""
+"""The search of AutoCross with a screen before it, which judges a candidate for all folds in two
+passes over the rows.
+"""
 
 import numpy as np
 import pandas as pd
@@ -11,15 +13,18 @@ SCREENED_CELLS = 8  # sums per row and fold at most, beyond which combinations a
 
 
 class ScreenedSearch(CrossSearch):
-    """`CrossSearch` whose candidates are ranked by one step on held-out logits; the best are then tested in full.
+    """`CrossSearch` whose candidates are ranked by one step on held-out logits; the best are then
+    tested in full.
 
-    With the logits of each row by the model that has not seen it as the offset, the gradient and curvature of a candidate's
-    weights are sums over rows. Taken by fold they say what one Newton step, learned without a fold, gains on it.
+    With the logits of each row by the model that has not seen it as the offset, the gradient and
+    curvature of a candidate's weights are sums over rows. Taken by fold they say what one Newton
+    step, learned without a fold, gains on it.
 
     Parameters
     ----------
     base_fields : list of (int ndarray of shape (n_rows,) or (n_rows, n_places), int)
-        Ids and their number of each field of the models without crosses. The fields that may be crossed are ``fields``.
+        Ids and their number of each field of the models without crosses. The fields that may be
+        crossed are ``fields``.
     others : as of `CrossSearch`
     """
 
@@ -56,7 +61,9 @@ class ScreenedSearch(CrossSearch):
         return self._passed(scored, len(gains)), rounds
 
     def _screened(self, cross, part, g, h):
-        """Gain of the log likelihood of all held-out rows by one step, to second order; None for a candidate without weights."""
+        """Gain of the log likelihood of all held-out rows by one step, to second order; None for a
+        candidate without weights.
+        """
         (keys,), size = self.pool.pair(*self.pool.parents[cross], [slice(0, len(g))])
         n_parts = len(self.folds)
         if size > SCREENED_CELLS * len(g) / n_parts:

@@ -21,7 +21,8 @@ class _Identity:
 
 
 def score_edges(scores, missing, weight, n_bins):
-    """Scores between which a numeric field is cut, rising, from encoded scores (n_rows,) and their weights.
+    """Scores between which a numeric field is cut, rising, from encoded scores (n_rows,) and their
+    weights.
 
     Works on any scale that keeps the order of the values.
     """
@@ -66,7 +67,9 @@ class NumericTerm:
 
 
 class SequenceTerm:
-    """One weight for each item of the sequence field ``field``; id 0 is a row without items, the last id an empty place."""
+    """One weight for each item of the sequence field ``field``; id 0 is a row without items, the
+    last id an empty place.
+    """
 
     def __init__(self, field, max_length, n_ids):
         self.places = slice(field * max_length, (field + 1) * max_length)
@@ -84,7 +87,8 @@ class SequenceTerm:
 
 
 class CrossTerm:
-    """One weight for each known combination of the ids of other terms; id 0 is an unseen or rare one.
+    """One weight for each known combination of the ids of other terms; id 0 is an unseen or rare
+    one.
 
     Parameters
     ----------
@@ -140,7 +144,8 @@ class CrossTerm:
 
 
 class Terms:
-    """All terms, and where the weights of each begin in the one vector of weights; weight 0 is that of an empty place.
+    """All terms, and where the weights of each begin in the one vector of weights; weight 0 is that
+    of an empty place.
 
     Parameters
     ----------
@@ -154,7 +159,9 @@ class Terms:
         self._starts = self.offsets.tolist()
 
     def term_ids(self, table):
-        """int32 ndarray of shape (n_rows, n_terms), positions in the vector of weights; several places for each sequence."""
+        """int32 ndarray of shape (n_rows, n_terms), positions in the vector of weights; several
+        places for each sequence.
+        """
         columns = self.columns(table)
         return np.stack(columns, axis=1) if columns else np.zeros((len(table), 0), np.int32)
 

@@ -12,44 +12,50 @@ from ._trials import Trial, TrialSearchCV
 class BayesSearchCV(TrialSearchCV):
     """Search in which a model of the scores so far proposes the next candidates.
 
-    The models are Optuna's (extra ``bayes``): the tree-structured Parzen estimator [1]_, or a Gaussian process with log
-    expected improvement. The first candidates, two for each parameter and one more but at most ten, are random. Whatever
-    ``n_jobs`` is, the same candidates are tried.
+    The models are Optuna's (extra ``bayes``): the tree-structured Parzen estimator [1]_, or a
+    Gaussian process with log expected improvement. The first candidates, two for each parameter and
+    one more but at most ten, are random. Whatever ``n_jobs`` is, the same candidates are tried.
 
     Parameters
     ----------
     estimator : estimator
         Any estimator of scikit-learn's interface.
     param_distributions : dict or list of dict
-        Lists or distributions of scipy.stats (anything with ``ppf``) by parameter name. The values of a list have no
-        order, and may be anything: numbers, None, tuples, estimators. A continuous distribution is searched on the scale
-        on which it is uniform. Of a list of dicts a candidate takes one ("tpe" and "random" only).
+        Lists or distributions of scipy.stats (anything with ``ppf``) by parameter name. The values
+        of a list have no order, and may be anything: numbers, None, tuples, estimators. A
+        continuous distribution is searched on the scale on which it is uniform. Of a list of dicts
+        a candidate takes one ("tpe" and "random" only).
     n_iter : int, default=50
-        Candidates. Fewer are tried if the space has fewer; none is tried twice unless a distribution is continuous.
+        Candidates. Fewer are tried if the space has fewer; none is tried twice unless a
+        distribution is continuous.
     sampler : {"tpe", "gp", "random"}, default="tpe"
-        "tpe" for spaces with many lists and for many candidates; "gp" for a few continuous parameters and at most some
-        hundred candidates, each of which takes seconds; "random" needs no Optuna.
+        "tpe" for spaces with many lists and for many candidates; "gp" for a few continuous
+        parameters and at most some hundred candidates, each of which takes seconds; "random" needs
+        no Optuna.
     batch_size : int, default=1
-        Candidates proposed at a time. ``n_jobs`` shares out the splits of one batch, so more workers than
-        splits need a larger batch. The larger, the less is known when a candidate is proposed.
+        Candidates proposed at a time. ``n_jobs`` shares out the splits of one batch, so more
+        workers than splits need a larger batch. The larger, the less is known when a candidate is
+        proposed.
     max_time : float, default=None
         Seconds after which no fit starts any more.
     scoring, refit, cv, n_jobs, pre_dispatch, verbose, error_score, return_train_score
-        As in scikit-learn's `RandomizedSearchCV <sklearn.model_selection.RandomizedSearchCV>`. A candidate that fails
-        counts as the worst one. With several metrics the model follows the one of ``refit``.
+        As in scikit-learn's `RandomizedSearchCV <sklearn.model_selection.RandomizedSearchCV>`. A
+        candidate that fails counts as the worst one. With several metrics the model follows the one
+        of ``refit``.
     random_state : int, RandomState or None
         Seed of the sampler.
     checkpoint : path, default=None
         A folder for finished evaluations, from which the same search goes on after a crash.
     candidate_timeout : float or None, default=None
-        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each runs in a process of its
-        own, also with ``n_jobs=1``: one that takes longer, or kills its process, scores ``error_score`` and is named in a
-        warning. ``float("inf")`` guards against crashes alone.
+        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each
+        runs in a process of its own, also with ``n_jobs=1``: one that takes longer, or kills its
+        process, scores ``error_score`` and is named in a warning. ``float("inf")`` guards against
+        crashes alone.
 
     Attributes
     ----------
-    cv_results_ : dict
-    best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_, refit_time_, multimetric_
+    cv_results_ : dict best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_,
+    refit_time_, multimetric_
         As in scikit-learn.
     stopped_ : str
         "finished", "max_time" or "interrupted".

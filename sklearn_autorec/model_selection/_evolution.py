@@ -19,8 +19,9 @@ TRIES = 20  # mutations of a parent until one was not evaluated before
 class RegularizedEvolutionSearchCV(TrialSearchCV):
     """Aging evolution over the parameters of any estimator.
 
-    A queue of ``population`` candidates. In each turn ``tournament`` of them are drawn, the best of these gets a child that
-    differs in one parameter, the child joins the queue and the oldest leaves it, however good it was.
+    A queue of ``population`` candidates. In each turn ``tournament`` of them are drawn, the best of
+    these gets a child that differs in one parameter, the child joins the queue and the oldest
+    leaves it, however good it was.
 
     Parameters
     ----------
@@ -33,22 +34,26 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
     population : int, default=25
         Length of the queue; drawn at random at the start. The paper has 100, for 20,000 candidates.
     tournament : int, default=6
-        Candidates of which the best is the parent. 1 mutates random parents; the larger, the greedier.
+        Candidates of which the best is the parent. 1 mutates random parents; the larger, the
+        greedier.
     batch_size : int, default=4
-        Children whose parents are drawn before any of them is evaluated. It bounds how many can be evaluated side by
-        side, and unlike ``n_jobs`` it changes what is found; 1 is the paper's algorithm.
+        Children whose parents are drawn before any of them is evaluated. It bounds how many can be
+        evaluated side by side, and unlike ``n_jobs`` it changes what is found; 1 is the paper's
+        algorithm.
     mutation_scale : float, default=0.2
-        Standard deviation of a number's change, on the scale on which its distribution is uniform in [0, 1].
+        Standard deviation of a number's change, on the scale on which its distribution is uniform
+        in [0, 1].
     checkpoint : path-like or None, default=None
-        Folder in which finished evaluations are kept; a search that was killed goes on from there. The files are
-        pickles: use only folders that you trust.
+        Folder in which finished evaluations are kept; a search that was killed goes on from there.
+        The files are pickles: use only folders that you trust.
     candidate_timeout : float or None, default=None
-        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each runs in a process of its
-        own, also with ``n_jobs=1``: one that takes longer, or kills its process, scores ``error_score`` and is named in a
-        warning. ``float("inf")`` guards against crashes alone.
+        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each
+        runs in a process of its own, also with ``n_jobs=1``: one that takes longer, or kills its
+        process, scores ``error_score`` and is named in a warning. ``float("inf")`` guards against
+        crashes alone.
     scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
-        As in scikit-learn's searches. With several metrics ``refit`` names the one that decides, and the first does
-        if ``refit=False``.
+        As in scikit-learn's searches. With several metrics ``refit`` names the one that decides,
+        and the first does if ``refit=False``.
     random_state : int, RandomState or None, default=None
         Of draws, tournaments and mutations.
     max_time : float or None, default=None
@@ -56,11 +61,13 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
 
     Attributes
     ----------
-    best_estimator_, best_index_, best_params_, best_score_, n_splits_, scorer_, multimetric_, refit_time_
-        As in scikit-learn's searches: the best of all candidates, also of those that have left the queue.
+    best_estimator_, best_index_, best_params_, best_score_, n_splits_, scorer_, multimetric_,
+    refit_time_
+        As in scikit-learn's searches: the best of all candidates, also of those that have left the
+        queue.
     cv_results_ : dict of ndarray
-        A row for each candidate in the order of birth. Besides scikit-learn's columns: "parent" (a row; -1 for the
-        first population) and "mutated" (name of the changed parameter, or "").
+        A row for each candidate in the order of birth. Besides scikit-learn's columns: "parent" (a
+        row; -1 for the first population) and "mutated" (name of the changed parameter, or "").
     stopped_ : str
         "finished", "max_time" or "interrupted".
 
@@ -70,16 +77,19 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
 
     Notes
     -----
-    One parameter changes, each with equal probability: a list gives another of its values, a distribution a normal step
-    on its own scale, reflected at the ends (an integer moves by at least one); one without ``cdf`` is drawn anew.
+    One parameter changes, each with equal probability: a list gives another of its values, a
+    distribution a normal step on its own scale, reflected at the ends (an integer moves by at least
+    one); one without ``cdf`` is drawn anew.
 
-    Departures: a child that was evaluated before is mutated again (up to 20 times), since an evaluation of equal
-    parameters tells nothing new; the paper's identity mutation is left out for the same reason. The paper evolves cells of
-    networks; its two mutations (another operation, another input) are changes of one listed value here.
+    Departures: a child that was evaluated before is mutated again (up to 20 times), since an
+    evaluation of equal parameters tells nothing new; the paper's identity mutation is left out for
+    the same reason. The paper evolves cells of networks; its two mutations (another operation,
+    another input) are changes of one listed value here.
 
     References
     ----------
-    Real, E. et al. "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019, algorithm 1.
+    Real, E. et al. "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019,
+    algorithm 1.
 
     Examples
     --------
@@ -165,13 +175,15 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
         Raises
         ------
         ValueError
-            A parameter is not allowed; the checkpoint belongs to another search; nothing was evaluated.
+            A parameter is not allowed; the checkpoint belongs to another search; nothing was
+            evaluated.
         """
         validate_parameters(self)
         check_distributions(self.param_distributions, self.estimator)
         if self.tournament > self.population:
             raise ValueError(
-                f"tournament={self.tournament} draws from a population of {self.population}: it must not be larger."
+                f"tournament={self.tournament} draws from a population of {self.population}: it "
+                f"must not be larger."
             )
         return super().fit(*indexable(X, y), **params)
 

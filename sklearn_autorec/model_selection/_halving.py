@@ -26,7 +26,9 @@ def rungs_of(n, s, max_resources, eta):
 
 
 def table_of(brackets):
-    """Brackets as users see them: list of dict with "bracket", "n_candidates" and "n_resources" by rung."""
+    """Brackets as users see them: list of dict with "bracket", "n_candidates" and "n_resources" by
+    rung.
+    """
     return [
         {"bracket": s, "n_candidates": [n for n, _ in b], "n_resources": [r for _, r in b]}
         for s, b in brackets
@@ -57,15 +59,17 @@ class ResourceSearchCV(TrialSearchCV):
         Parameters
         ----------
         X, y, groups : array-like, default=None
-            Needed where the number of rows decides (``resource="n_samples"``), and for a ``cv`` that needs them.
+            Needed where the number of rows decides (``resource="n_samples"``), and for a ``cv``
+            that needs them.
 
         Returns
         -------
         dict
-            "brackets" (dicts with "bracket", "n_candidates" and "n_resources" by rung), "n_candidates", "n_splits",
-            "n_fits" (without the final one on all rows), and for each split "n_resources" (what all fits would take from
-            the start) and "n_resources_spent" (what they take). With candidates that fail, or with fewer than asked
-            for, it will be less.
+            "brackets" (dicts with "bracket", "n_candidates" and "n_resources" by rung),
+            "n_candidates", "n_splits", "n_fits" (without the final one on all rows), and for each
+            split "n_resources" (what all fits would take from the start) and "n_resources_spent"
+            (what they take). With candidates that fail, or with fewer than asked for, it will be
+            less.
         """
         validate_parameters(self)
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
@@ -99,7 +103,8 @@ class ResourceSearchCV(TrialSearchCV):
         if most == "auto":
             if rows is None:
                 raise ValueError(
-                    f'max_resources="auto" needs resource="n_samples"; how much of {self.resource!r} is all?'
+                    f'max_resources="auto" needs resource="n_samples"; how much of '
+                    f"{self.resource!r} is all?"
                 )
             most = rows
         if rows is not None and most > rows:
@@ -118,13 +123,15 @@ class ResourceSearchCV(TrialSearchCV):
         known = self.estimator.get_params()
         if self.resource != "n_samples" and self.resource not in known:
             raise ValueError(
-                f"resource={self.resource!r} is no parameter of {type(self.estimator).__name__}; give one that counts "
+                f"resource={self.resource!r} is no parameter of {type(self.estimator).__name__}; "
+                f"give one that counts "
                 'what training takes (max_epochs, n_estimators, max_iter), or "n_samples".'
             )
         space = self.param_distributions
         if any(self.resource in part for part in ([space] if isinstance(space, dict) else space)):
             raise ValueError(
-                f"resource={self.resource!r} is given to the candidates; it cannot be searched as well."
+                f"resource={self.resource!r} is given to the candidates; it cannot be searched as "
+                f"well."
             )
         if self.warm:
             check_warm(self)
@@ -139,7 +146,8 @@ class ResourceSearchCV(TrialSearchCV):
             if len(found) < rungs[0][0]:
                 if not n_asked:
                     warnings.warn(
-                        f"The space has {len(found)} candidates, the first bracket wants {rungs[0][0]}: brackets begin "
+                        f"The space has {len(found)} candidates, the first bracket wants "
+                        f"{rungs[0][0]}: brackets begin "
                         "with what there is, at a later rung.",
                         stacklevel=2,
                     )
@@ -160,7 +168,8 @@ class ResourceSearchCV(TrialSearchCV):
                 ]
                 for outcome in outcomes:
                     sampler.tell(outcome.trial.params, outcome.score, resource)
-                # Python's sort keeps the order of equals, so that ties go to the candidate drawn first.
+                # Python's sort keeps the order of equals, so that ties go to the candidate drawn
+                # first.
                 ranked = sorted((o for o in outcomes if o.score > -np.inf), key=lambda o: -o.score)
                 kept = rungs[i + 1][0] if i + 1 < len(rungs) else 0
                 going = [
@@ -171,7 +180,9 @@ class ResourceSearchCV(TrialSearchCV):
 
     @staticmethod
     def _select_best_index(refit, refit_metric, results):
-        """The best of those with all of the resource; of those with most, should the search have been stopped."""
+        """The best of those with all of the resource; of those with most, should the search have
+        been stopped.
+        """
         if callable(refit):
             return TrialSearchCV._select_best_index(refit, refit_metric, results)
         rows = np.flatnonzero(results["n_resources"] == results["n_resources"].max())
@@ -183,44 +194,53 @@ class ResourceSearchCV(TrialSearchCV):
 
 
 class SuccessiveHalvingSearchCV(ResourceSearchCV):
-    """Many candidates start with little of a resource; the best of each rung go on with ``eta`` times as much.
+    """Many candidates start with little of a resource; the best of each rung go on with ``eta``
+    times as much.
 
-    One bracket of `HyperbandSearchCV`, for those who know how little of the resource tells candidates apart. Of a rung
-    with n candidates the best floor(n / eta) go on (scikit-learn's ``HalvingRandomSearchCV`` keeps one more where n is
-    no multiple of eta), and the last rung has ``max_resources``.
+    One bracket of `HyperbandSearchCV`, for those who know how little of the resource tells
+    candidates apart. Of a rung with n candidates the best floor(n / eta) go on (scikit-learn's
+    ``HalvingRandomSearchCV`` keeps one more where n is no multiple of eta), and the last rung has
+    ``max_resources``.
 
     Parameters
     ----------
     estimator : estimator
         With ``fit``, and a ``score`` method unless ``scoring`` is given. Pipelines too.
     param_distributions : dict or list of dict
-        Lists or distributions (with ``rvs``) by parameter name, as in scikit-learn's ``RandomizedSearchCV``.
+        Lists or distributions (with ``rvs``) by parameter name, as in scikit-learn's
+        ``RandomizedSearchCV``.
     n_candidates : int or "exhaust", default="exhaust"
-        How many start. "exhaust": so many that one is left in the last rung, which is ``eta`` to the number of further
-        rungs. With fewer, the first rung begins with more of the resource.
+        How many start. "exhaust": so many that one is left in the last rung, which is ``eta`` to
+        the number of further rungs. With fewer, the first rung begins with more of the resource.
     resource : str, default="n_samples"
-        What is given out: a parameter of the estimator that counts what training takes ("max_epochs",
-        "n_estimators", "max_iter", "ctr__max_epochs" in a Pipeline), or "n_samples", rows of the training split,
-        stratified by class. Test rows are all used in every rung, so that scores can be compared.
+        What is given out: a parameter of the estimator that counts what training takes
+        ("max_epochs", "n_estimators", "max_iter", "ctr__max_epochs" in a Pipeline), or "n_samples",
+        rows of the training split, stratified by class. Test rows are all used in every rung, so
+        that scores can be compared.
     max_resources : int or "auto", default="auto"
         How much of it a winner gets; "auto", for "n_samples" only, is the smallest training split.
     min_resources : int or "smallest", default="smallest"
-        The least that the first rung may give. "smallest" is 1; for "n_samples", two rows for every split and class.
-        Where learning needs to have seen every value once (tables of ids), begin with one epoch.
+        The least that the first rung may give. "smallest" is 1; for "n_samples", two rows for every
+        split and class. Where learning needs to have seen every value once (tables of ids), begin
+        with one epoch.
     eta : int, default=3
         One in ``eta`` goes on.
     warm : bool, default=False
-        Whether the candidates of a rung go on with the models that they have, rather than train again from the start.
-        The estimator must have ``partial_fit``, or ``warm_start`` (see the user guide for what is then counted). In a
-        Pipeline the last step goes on; the steps before it are fitted once for each split and each set of their
-        parameters. The final fit on all rows starts afresh.
+        Whether the candidates of a rung go on with the models that they have, rather than train
+        again from the start. The estimator must have ``partial_fit``, or ``warm_start`` (see the
+        user guide for what is then counted). In a Pipeline the last step goes on; the steps before
+        it are fitted once for each split and each set of their parameters. The final fit on all
+        rows starts afresh.
     sampler : {"random"} or callable, default="random"
-        Where candidates come from. A function ``sampler(space, random_state)`` returns an object with ``ask(n)`` (list
-        of dict) and ``tell(params, score, resource)``, which hears of every rung.
+        Where candidates come from. A function ``sampler(space, random_state)`` returns an object
+        with ``ask(n)`` (list of dict) and ``tell(params, score, resource)``, which hears of every
+        rung.
     scoring : str, callable, list, dict or None, default=None
-        As in scikit-learn's searches. Of several scores the one named by ``refit`` decides who goes on.
+        As in scikit-learn's searches. Of several scores the one named by ``refit`` decides who goes
+        on.
     n_jobs : int or None, default=None
-        Evaluations side by side. The results are the same for every number, and for every backend of joblib.
+        Evaluations side by side. The results are the same for every number, and for every backend
+        of joblib.
     refit : bool, str or callable, default=True
         Whether to fit the best candidate on all rows.
     cv : int, splitter, iterable or None, default=None
@@ -228,33 +248,36 @@ class SuccessiveHalvingSearchCV(ResourceSearchCV):
     max_time : float or None, default=None
         Seconds after which no further evaluation starts. What has finished counts.
     checkpoint : path-like or None, default=None
-        A folder in which finished evaluations are kept. A search that was killed or stopped, run again with the same
-        parameters and data, reads them and ends as if nothing had happened. The files are pickles: load none that you
-        do not trust.
+        A folder in which finished evaluations are kept. A search that was killed or stopped, run
+        again with the same parameters and data, reads them and ends as if nothing had happened. The
+        files are pickles: load none that you do not trust.
     candidate_timeout : float or None, default=None
-        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each runs in a process of its
-        own, also with ``n_jobs=1``: one that takes longer, or kills its process, scores ``error_score`` and is named in a
-        warning. ``float("inf")`` guards against crashes alone.
+        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each
+        runs in a process of its own, also with ``n_jobs=1``: one that takes longer, or kills its
+        process, scores ``error_score`` and is named in a warning. ``float("inf")`` guards against
+        crashes alone.
     random_state : int, RandomState or None, default=None
-        Of the candidates, and of the rows for "n_samples". An int gives the same ``cv_results_`` each time, but for times.
+        Of the candidates, and of the rows for "n_samples". An int gives the same ``cv_results_``
+        each time, but for times.
     error_score : "raise" or float, default=nan
         Score of a fit that fails. A candidate with NaN among its scores does not go on.
     return_train_score : bool, default=False
         Whether to score the training rows too.
     verbose : int, default=0
-        Above 1, scikit-learn prints a line for each evaluation of a search that is not warm. For progress bars use
-        ``set_callbacks``.
+        Above 1, scikit-learn prints a line for each evaluation of a search that is not warm. For
+        progress bars use ``set_callbacks``.
     pre_dispatch : int or str, default="2*n_jobs"
         How many evaluations joblib hands out ahead.
 
     Attributes
     ----------
     cv_results_ : dict of ndarray
-        As in scikit-learn's searches: a row for every candidate in every rung. More columns: "bracket", "iter" (the
-        rung), "candidate" (a number that stays with it), "n_resources", and "n_resources_spent", which is less than
-        "n_resources" where a model went on.
+        As in scikit-learn's searches: a row for every candidate in every rung. More columns:
+        "bracket", "iter" (the rung), "candidate" (a number that stays with it), "n_resources", and
+        "n_resources_spent", which is less than "n_resources" where a model went on.
     best_index_, best_params_, best_score_ : int, dict, float
-        The best of the rows with ``max_resources`` (with most, should the search have been stopped before).
+        The best of the rows with ``max_resources`` (with most, should the search have been stopped
+        before).
     best_estimator_ : estimator
         Fitted with these on all rows.
     brackets_ : list of dict
@@ -271,13 +294,15 @@ class SuccessiveHalvingSearchCV(ResourceSearchCV):
 
     See Also
     --------
-    HyperbandSearchCV : Several such brackets, when it is not known how early candidates can be told apart.
+    HyperbandSearchCV : Several such brackets, when it is not known how early candidates can be told
+    apart.
 
     References
     ----------
-    Z. Karnin, T. Koren, O. Somekh, "Almost optimal exploration in multi-armed bandits", ICML 2013; K. Jamieson, A.
-    Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", AISTATS 2016. There all rungs
-    cost about the same in total; ours follow the rungs of Hyperband's Algorithm 1.
+    Z. Karnin, T. Koren, O. Somekh, "Almost optimal exploration in multi-armed bandits", ICML 2013;
+    K. Jamieson, A. Talwalkar, "Non-stochastic best arm identification and hyperparameter
+    optimization", AISTATS 2016. There all rungs cost about the same in total; ours follow the rungs
+    of Hyperband's Algorithm 1.
 
     Examples
     --------

@@ -43,7 +43,8 @@ class HyperMutation:
     step : float, default=0.1
         Length of a step of W and V together, down the normalised gradient.
     random_state : int, RandomState or None, default=None
-        Of the initial W (standard deviation 0.1, so that factors start near 1) and V (standard deviation 1).
+        Of the initial W (standard deviation 0.1, so that factors start near 1) and V (standard
+        deviation 1).
 
     Attributes
     ----------
@@ -51,9 +52,10 @@ class HyperMutation:
 
     Notes
     -----
-    Points are on the unit scale (cumulative probability in the distribution of each parameter), where a factor in (0, 2)
-    can reach everything but zero; the scale ends at 0.01 for that reason. The paper's Adam with an unknown rate is
-    replaced by a step of fixed length, since the size of validation gradients means nothing across problems.
+    Points are on the unit scale (cumulative probability in the distribution of each parameter),
+    where a factor in (0, 2) can reach everything but zero; the scale ends at 0.01 for that reason.
+    The paper's Adam with an unknown rate is replaced by a step of fixed length, since the size of
+    validation gradients means nothing across problems.
 
     References
     ----------
@@ -158,7 +160,8 @@ def population_minimize(
 ):
     """Minimise a function on the unit cube by the population and mutations of `PopulationSearchCV`.
 
-    What the search does to hyperparameters, without models: for test functions and cheap simulators.
+    What the search does to hyperparameters, without models: for test functions and cheap
+    simulators.
 
     Parameters
     ----------
@@ -171,7 +174,8 @@ def population_minimize(
     hyper_step : float
         Length of a step down the normalised gradient.
     quantile : float in [0, 0.5]
-        Share of members that copy one of the best as large a share and mutate; 0 leaves members alone.
+        Share of members that copy one of the best as large a share and mutate; 0 leaves members
+        alone.
     explore : {"learned", "random"}
         Mutation by `HyperMutation` (needs ``gradient``), or by ``factors`` and ``resample``.
     factors : tuple of float
@@ -185,7 +189,8 @@ def population_minimize(
     Returns
     -------
     scipy.optimize.OptimizeResult
-        ``x`` and ``fun`` of the best point seen, ``nfev``, and ``fun_history`` (n_steps, population).
+        ``x`` and ``fun`` of the best point seen, ``nfev``, and ``fun_history`` (n_steps,
+        population).
 
     Raises
     ------

@@ -1,4 +1,6 @@
-"""Random changes of hyperparameters (draws, factors, steps on the scale of a distribution), and who copies whom."""
+"""Random changes of hyperparameters (draws, factors, steps on the scale of a distribution), and who
+copies whom.
+"""
 
 import numpy as np
 
@@ -14,7 +16,8 @@ def check_distributions(param_distributions, estimator):
     """
     if not isinstance(param_distributions, dict) or not param_distributions:
         raise ValueError(
-            f"param_distributions must be a non-empty dict of parameter names, got {param_distributions!r}."
+            f"param_distributions must be a non-empty dict of parameter names, got "
+            f"{param_distributions!r}."
         )
     for name, distribution in param_distributions.items():
         if hasattr(distribution, "rvs"):
@@ -25,11 +28,13 @@ def check_distributions(param_distributions, estimator):
             or len(distribution) == 0
         ):
             raise ValueError(
-                f"param_distributions[{name!r}] must be a non-empty list of values or a distribution with rvs "
+                f"param_distributions[{name!r}] must be a non-empty list of values or a "
+                f"distribution with rvs "
                 f"(such as those of scipy.stats), got {distribution!r}."
             )
     known = estimator.get_params()
-    # A parameter of a part that is itself searched for (network__dropout beside network) is not known yet.
+    # A parameter of a part that is itself searched for (network__dropout beside network) is not
+    # known yet.
     unknown = [
         n
         for n in param_distributions
@@ -37,7 +42,8 @@ def check_distributions(param_distributions, estimator):
     ]
     if unknown:
         raise ValueError(
-            f"param_distributions names {unknown}, which {type(estimator).__name__} does not have; allowed are "
+            f"param_distributions names {unknown}, which {type(estimator).__name__} does not "
+            f"have; allowed are "
             f"{sorted(known)}."
         )
 
@@ -73,7 +79,8 @@ def draw_other(values, value, random_state):
 def multiply(distribution, value, factor):
     """A number times a factor, within the support.
 
-    An integer that rounding would leave where it is moves by one in the factor's direction, so that 1 is no trap.
+    An integer that rounding would leave where it is moves by one in the factor's direction, so that
+    1 is no trap.
 
     Parameters
     ----------
@@ -97,7 +104,9 @@ def multiply(distribution, value, factor):
 
 
 def perturb(distribution, value, factors, resample, random_state):
-    """Another value: drawn anew for categories, and for numbers with probability ``resample``; else times a factor."""
+    """Another value: drawn anew for categories, and for numbers with probability ``resample``; else
+    times a factor.
+    """
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     if is_listed(distribution) or not numeric or not hasattr(distribution, "support"):
         return draw(distribution, random_state)
@@ -115,7 +124,9 @@ def to_unit(distribution, value):
 
 
 def from_unit(distribution, u):
-    """The value at cumulative probability u, within the support (without end: within all but 1e-6 of it)."""
+    """The value at cumulative probability u, within the support (without end: within all but 1e-6
+    of it).
+    """
     value = distribution.ppf(u)
     if not np.isfinite(value):
         value = distribution.ppf(min(max(u, 1e-6), 1 - 1e-6))
@@ -124,7 +135,8 @@ def from_unit(distribution, u):
 
 
 def walk(distribution, value, scale, random_state):
-    """A neighbour of a number: a normal step on the scale of the distribution, reflected at both ends.
+    """A neighbour of a number: a normal step on the scale of the distribution, reflected at both
+    ends.
 
     An integer that would stay where it is moves by one.
     """
@@ -140,7 +152,8 @@ def walk(distribution, value, scale, random_state):
 
 
 def truncation_sources(scores, quantile, random_state):
-    """For each member the one that it goes on from: itself, or for the worst a random one of the best.
+    """For each member the one that it goes on from: itself, or for the worst a random one of the
+    best.
 
     Parameters
     ----------

@@ -40,7 +40,9 @@ class UniformSampler:
             self.seen.add(self.space.number(*self.space.encode(but)))
 
     def ask(self, n):
-        """``n`` candidates as a list of dicts, or as many as there are. Once all were asked for it begins anew."""
+        """``n`` candidates as a list of dicts, or as many as there are. Once all were asked for it
+        begins anew.
+        """
         n = min(n, self.space.size)
         if self.left < n:
             self.forget()
@@ -105,7 +107,9 @@ def _quiet(optuna):
 
 
 class _OptunaSampler(UniformSampler):
-    """Optuna proposes points of the space. Candidates of one ``ask`` know of each other, so that a batch is spread."""
+    """Optuna proposes points of the space. Candidates of one ``ask`` know of each other, so that a
+    batch is spread.
+    """
 
     name: str
 
@@ -203,10 +207,10 @@ class _OptunaSampler(UniformSampler):
 def _comparable(told):
     """One finite value for each (resource, score).
 
-    Of different resources, the ranks: by resource, then by score. Whoever was sent on was better than those that were
-    not, and these are needed: a model of the survivors alone takes what it does not know for promising, and looks where
-    candidates were dropped. What failed is worse than everything else.
-    """
+    Of different resources, the ranks: by resource, then by score. Whoever was sent on was better
+    than those that were not, and these are needed: a model of the survivors alone takes what it
+    does not know for promising, and looks where candidates were dropped. What failed is worse than
+    everything else."""
     resources, scores = np.array(told).T
     good = np.isfinite(scores)
     values = scores.copy()
@@ -226,11 +230,11 @@ class TPESampler(_OptunaSampler):
         Lists or distributions of scipy.stats by parameter name.
     random_state : int, RandomState or None
     n_startup : int, default=None
-        Random candidates before the model, and scores of one resource that the model needs. None is two for each
-        parameter and one more, at most ten.
+        Random candidates before the model, and scores of one resource that the model needs. None is
+        two for each parameter and one more, at most ten.
     random_fraction : float or None, default=None
-        Share of random candidates afterwards. None is 1/3 if scores come with resources (a model of short runs may
-        mislead), else 0.
+        Share of random candidates afterwards. None is 1/3 if scores come with resources (a model of
+        short runs may mislead), else 0.
 
     Raises
     ------
@@ -245,7 +249,8 @@ class TPESampler(_OptunaSampler):
 
 
 class GPSampler(_OptunaSampler):
-    """Gaussian process with log expected improvement, by Optuna. It loads torch once the model starts.
+    """Gaussian process with log expected improvement, by Optuna. It loads torch once the model
+    starts.
 
     Parameters
     ----------
@@ -253,8 +258,8 @@ class GPSampler(_OptunaSampler):
         Lists or distributions of scipy.stats by parameter name.
     random_state : int, RandomState or None
     n_startup : int, default=None
-        Random candidates before the model, and scores of one resource that the model needs. None is two for each
-        parameter and one more, at most ten.
+        Random candidates before the model, and scores of one resource that the model needs. None is
+        two for each parameter and one more, at most ten.
     random_fraction : float or None, default=None
         Share of random candidates afterwards. None is 1/3 if scores come with resources, else 0.
 
@@ -277,7 +282,8 @@ class GPSampler(_OptunaSampler):
         if len(self.space.branches) > 1:
             raise ValueError(
                 'sampler="gp" models one dict of param_distributions, got a list of '
-                f'{len(self.space.branches)}; allowed are sampler="tpe" and "random", or a PlanSearchCV with '
+                f'{len(self.space.branches)}; allowed are sampler="tpe" and "random", or a '
+                f"PlanSearchCV with "
                 "Conditioning on the parameter that tells the dicts apart."
             )
 

@@ -6,12 +6,14 @@ from sklearn.model_selection import ParameterSampler
 
 
 class RandomSampler:
-    """Candidates at random, as scikit-learn's ``ParameterSampler`` draws them; what they scored changes nothing.
+    """Candidates at random, as scikit-learn's ``ParameterSampler`` draws them; what they scored
+    changes nothing.
 
     Parameters
     ----------
     space : dict or list of dict
-        Lists or distributions by parameter name. A space of lists alone is drawn from without replacement in a call.
+        Lists or distributions by parameter name. A space of lists alone is drawn from without
+        replacement in a call.
     random_state : numpy.random.RandomState
     """
 
@@ -42,5 +44,7 @@ SAMPLERS = {"random": RandomSampler}
 
 
 def make_sampler(sampler, space, random_state):
-    """The sampler of a name in `SAMPLERS`, or what a function ``sampler(space, random_state)`` returns."""
+    """The sampler of a name in `SAMPLERS`, or what a function ``sampler(space, random_state)``
+    returns.
+    """
     return (SAMPLERS[sampler] if isinstance(sampler, str) else sampler)(space, random_state)

@@ -1,4 +1,6 @@
-"""What a search may choose from: parameters of lists and distributions, as points that a sampler can model."""
+"""What a search may choose from: parameters of lists and distributions, as points that a sampler
+can model.
+"""
 
 import math
 from dataclasses import dataclass
@@ -51,8 +53,8 @@ class Integers:
 class Quantile:
     """Any other distribution, as its quantile in [0, 1].
 
-    On this scale every distribution is uniform, so a log-uniform learning rate is modelled on its logarithm.
-    """
+    On this scale every distribution is uniform, so a log-uniform learning rate is modelled on its
+    logarithm."""
 
     distribution: Any
 
@@ -73,7 +75,9 @@ class Quantile:
 
 
 def same(a, b):
-    """Whether two parameter values are the same: identical, or equal and of one type (True is not 1)."""
+    """Whether two parameter values are the same: identical, or equal and of one type (True is not
+    1).
+    """
     if a is b:
         return True
     if type(a) is not type(b):
@@ -106,7 +110,8 @@ def dimension(name, given):
             usable = False
         if not usable:
             raise ValueError(
-                f"param_distributions[{name!r}] must be {allowed} with finite quantiles, got {given!r}."
+                f"param_distributions[{name!r}] must be {allowed} with finite quantiles, got "
+                f"{given!r}."
             )
         if getattr(getattr(given, "dist", None), "name", None) == "randint":
             low, high = given.support()
@@ -134,7 +139,8 @@ def as_dicts(param_distributions):
         isinstance(d, dict) and all(isinstance(n, str) for n in d) for d in dicts
     ):
         raise ValueError(
-            "param_distributions must be a dict of parameter names to lists or distributions, or a non-empty list of "
+            "param_distributions must be a dict of parameter names to lists or distributions, or "
+            "a non-empty list of "
             f"such dicts, got {param_distributions!r}."
         )
     return list(dicts)

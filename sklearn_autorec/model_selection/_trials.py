@@ -1,4 +1,6 @@
-"""The search estimator that all searches of this folder are: a policy, and the engine that evaluates what it asks for."""
+"""The search estimator that all searches of this folder are: a policy, and the engine that
+evaluates what it asks for.
+"""
 
 import copy
 import os
@@ -32,13 +34,13 @@ __all__ = ["Outcome", "Trial", "TrialSearchCV", "check_warm"]
 class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
     """Base of the searches.
 
-    A subclass gives ``_policy(random_state)``, a generator: it yields lists of `Trial`, receives for each list the list
-    of `Outcome`, and ends when the search ends. It must depend on nothing but the outcomes and its random numbers:
-    a search that resumes runs it again over the stored results, and two workers must find what one finds.
+    A subclass gives ``_policy(random_state)``, a generator: it yields lists of `Trial`, receives
+    for each list the list of `Outcome`, and ends when the search ends. It must depend on nothing
+    but the outcomes and its random numbers: a search that resumes runs it again over the stored
+    results, and two workers must find what one finds.
 
-    ``resource`` (if the subclass has it) is a parameter of the estimator, or "n_samples"; ``warm`` whether models go on
-    from rung to rung.
-    """
+    ``resource`` (if the subclass has it) is a parameter of the estimator, or "n_samples"; ``warm``
+    whether models go on from rung to rung."""
 
     _parameter_constraints: dict[str, list] = {
         **BaseSearchCV._parameter_constraints,
@@ -77,7 +79,8 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
         Raises
         ------
         ValueError
-            A parameter is not allowed; the checkpoint belongs to another search; nothing was evaluated.
+            A parameter is not allowed; the checkpoint belongs to another search; nothing was
+            evaluated.
         """
         validate_parameters(self)
         scorers, refit_metric = self._get_scorers()
@@ -120,7 +123,8 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
         search.call_on_fit_task_end(estimator=self)
         if not run.rows:
             raise ValueError(
-                f"{type(self).__name__} has evaluated nothing before it was stopped ({run.stopped})."
+                f"{type(self).__name__} has evaluated nothing before it was stopped "
+                f"({run.stopped})."
             )
         self.stopped_ = run.stopped
         results = run.results()
@@ -163,7 +167,8 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
     def _open_checkpoint(self, X, y, params):
         if self.checkpoint is None:
             return NoCheckpoint()
-        # What may change between the runs of one search is left out, and cv where it is only good for one run.
+        # What may change between the runs of one search is left out, and cv where it is only good
+        # for one run.
         free = {
             "n_jobs",
             "pre_dispatch",
@@ -202,17 +207,20 @@ def check_warm(search):
     estimator, resource = search.estimator, search.resource
     if resource == "n_samples":
         raise ValueError(
-            'warm=True goes on with fitted models, resource="n_samples" changes their rows; use warm=False.'
+            'warm=True goes on with fitted models, resource="n_samples" changes their rows; use '
+            "warm=False."
         )
     if isinstance(estimator, Pipeline):
         name, estimator = estimator.steps[-1]
         if not resource.startswith(name + "__"):
             raise ValueError(
-                f"warm=True in a Pipeline needs a resource of its last step, {name}__..., got {resource!r}."
+                f"warm=True in a Pipeline needs a resource of its last step, {name}__..., got "
+                f"{resource!r}."
             )
         resource = resource[len(name) + 2 :]
     if way_to_continue(estimator, resource) is None:
         raise ValueError(
-            f"warm=True needs an estimator with a parameter {resource!r} and partial_fit or warm_start; "
+            f"warm=True needs an estimator with a parameter {resource!r} and partial_fit or "
+            f"warm_start; "
             f"{type(estimator).__name__} has not. Use warm=False."
         )

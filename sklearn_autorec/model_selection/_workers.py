@@ -11,25 +11,27 @@ import sys
 def use_gpu_of_worker(gpus=None, *, index=None, dask_worker=None):
     """Make one of this machine's GPUs the only one that the calling process sees.
 
-    To be called in a worker before it touches a GPU: workers number 0, 1, ... get the first, the second GPU and so on,
-    beginning again when there are more workers than GPUs.
+    To be called in a worker before it touches a GPU: workers number 0, 1, ... get the first, the
+    second GPU and so on, beginning again when there are more workers than GPUs.
 
     Parameters
     ----------
     gpus : list of (int or str) or None, default=None
-        Names as in the environment variable CUDA_VISIBLE_DEVICES. None takes those which that variable names, or all
-        that ``nvidia-smi`` lists.
+        Names as in the environment variable CUDA_VISIBLE_DEVICES. None takes those which that
+        variable names, or all that ``nvidia-smi`` lists.
     index : int or None, default=None
-        Number of the worker on this machine, from 0. None reads it from the name of the dask worker (``LocalCluster``
-        calls them 0, 1, ...; ``dask worker --name box --nworkers 4`` box-0, box-1, ...) or of the process (joblib's are
-        LokyProcess-1, LokyProcess-2, ...). A process that is no worker has number 0.
+        Number of the worker on this machine, from 0. None reads it from the name of the dask worker
+        (``LocalCluster`` calls them 0, 1, ...; ``dask worker --name box --nworkers 4`` box-0,
+        box-1, ...) or of the process (joblib's are LokyProcess-1, LokyProcess-2, ...). A process
+        that is no worker has number 0.
     dask_worker : distributed.Worker or None, default=None
         Filled in by dask.
 
     Returns
     -------
     str or None
-        The name of the GPU, as it now stands in CUDA_VISIBLE_DEVICES; None, and nothing changed, where there is none.
+        The name of the GPU, as it now stands in CUDA_VISIBLE_DEVICES; None, and nothing changed,
+        where there is none.
 
     Raises
     ------
@@ -92,6 +94,7 @@ def _number(dask_worker):
     found = re.search(r"(?:^|-)(\d+)$", name)
     if found is None:
         raise ValueError(
-            f"the dask worker {name!r} has no number; start workers with --name NAME --nworkers N, or give index."
+            f"the dask worker {name!r} has no number; start workers with --name NAME --nworkers "
+            f"N, or give index."
         )
     return int(found[1])

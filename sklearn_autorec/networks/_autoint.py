@@ -64,7 +64,8 @@ class AutoInt(DeepNetwork):
 
     References
     ----------
-    Song, W. et al. "AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural Networks", CIKM 2019.
+    Song, W. et al. "AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural
+    Networks", CIKM 2019.
 
     Examples
     --------

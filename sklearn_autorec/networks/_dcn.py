@@ -11,7 +11,9 @@ from ._deep import DeepNetwork
 
 
 class CrossModule(FieldNetwork):
-    """Cross layers and an MLP, in parallel or stacked, and a linear output; see `DCN` and `DCNv2`."""
+    """Cross layers and an MLP, in parallel or stacked, and a linear output; see `DCN` and
+    `DCNv2`.
+    """
 
     def __init__(self, context, parts, network, cross, stacked=False):
         super().__init__(context, parts)
@@ -100,8 +102,8 @@ class DCNv2(DeepNetwork):
 
     References
     ----------
-    Wang, R. et al. "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to
-    Rank Systems", WWW 2021.
+    Wang, R. et al. "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale
+    Learning to Rank Systems", WWW 2021.
 
     Examples
     --------

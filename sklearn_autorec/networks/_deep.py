@@ -22,7 +22,9 @@ class DeepNetwork(Network):
         self.batch_norm = batch_norm
 
     def mlp(self, context, n_in, n_outputs=None):
-        """Hidden layers on ``n_in`` numbers, with a linear output layer if ``n_outputs`` is given."""
+        """Hidden layers on ``n_in`` numbers, with a linear output layer if ``n_outputs`` is
+        given.
+        """
         wrong = [n for n in self.hidden_units if not isinstance(n, int) or n < 1]
         if wrong:
             raise ValueError(
@@ -45,6 +47,8 @@ class DeepNetwork(Network):
         return {"dropout": self.dropout}
 
     def head(self, context, parts, n_in):
-        """The part that stands in the head slot, or a perceptron from ``n_in`` numbers to the logits."""
+        """The part that stands in the head slot, or a perceptron from ``n_in`` numbers to the
+        logits.
+        """
         head = head_part(parts, n_in, context)
         return self.mlp(context, n_in, context.n_outputs) if head is None else head

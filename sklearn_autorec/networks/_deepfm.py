@@ -48,8 +48,8 @@ class DeepFM(DeepNetwork):
     batch_norm : bool, default=True
         Batch normalisation before each ReLU.
     n_cross_layers : int, default=0
-        Cross layers of DCN-V2 beside the perceptron, whose last output adds to the logits by a linear layer; L of them reach
-        interactions of order L + 1.
+        Cross layers of DCN-V2 beside the perceptron, whose last output adds to the logits by a
+        linear layer; L of them reach interactions of order L + 1.
     cross_rank : int or None, default=16
         Rank of their matrices, W = U V^T; None is full.
 
@@ -58,8 +58,8 @@ class DeepFM(DeepNetwork):
     Guo, H. et al. "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction",
     IJCAI 2017, eq. 1-4.
 
-    Wang, R. et al. "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to
-    Rank Systems", WWW 2021, of the cross layers.
+    Wang, R. et al. "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale
+    Learning to Rank Systems", WWW 2021, of the cross layers.
 
     Examples
     --------

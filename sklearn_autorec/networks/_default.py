@@ -8,8 +8,8 @@ from ._deepfm import DeepFM
 class DefaultNetwork(DeepFM):
     """The network that estimators use when none is asked for: a `DeepFM` of moderate size.
 
-    With it, parameters of the estimators that are left at None have values which were chosen together with its
-    sizes, and parts beside the network are on (see `CTRClassifier`).
+    With it, parameters of the estimators that are left at None have values which were chosen
+    together with its sizes, and parts beside the network are on (see `CTRClassifier`).
 
     Parameters
     ----------

@@ -23,7 +23,8 @@ class FM(Network):
 
     .. math:: b + \sum_i w_{x_i} + \sum_{i<j} \langle e_i, e_j \rangle
 
-    With more than one output, the d coordinates of the pair sum are mixed by learned weights per output.
+    With more than one output, the d coordinates of the pair sum are mixed by learned weights per
+    output.
 
     References
     ----------

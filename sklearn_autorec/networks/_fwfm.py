@@ -9,7 +9,9 @@ from ..utils._sklearn import StrOptions
 
 
 class FieldVectorLinear(nn.Module):
-    """First-order logits from embeddings, sum_i <e_i, w_i> + b with one vector per field; (B, F, d) -> (B, C)."""
+    """First-order logits from embeddings, sum_i <e_i, w_i> + b with one vector per field; (B, F, d)
+    -> (B, C).
+    """
 
     def __init__(self, context):
         super().__init__()
@@ -54,12 +56,13 @@ class FwFM(Network):
     Parameters
     ----------
     linear : {"LW", "FiLV"}, default="LW"
-        First-order term: one weight per value, or the inner product of the embedding and a vector per field.
+        First-order term: one weight per value, or the inner product of the embedding and a vector
+        per field.
 
     References
     ----------
-    Pan, J. et al. "Field-weighted Factorization Machines for Click-Through Rate Prediction in Display
-    Advertising", WWW 2018.
+    Pan, J. et al. "Field-weighted Factorization Machines for Click-Through Rate Prediction in
+    Display Advertising", WWW 2018.
 
     Examples
     --------

@@ -42,7 +42,8 @@ class NFM(DeepNetwork):
 
     References
     ----------
-    He, X. and Chua, T.-S. "Neural Factorization Machines for Sparse Predictive Analytics", SIGIR 2017.
+    He, X. and Chua, T.-S. "Neural Factorization Machines for Sparse Predictive Analytics", SIGIR
+    2017.
 
     Examples
     --------

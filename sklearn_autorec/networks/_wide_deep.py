@@ -21,7 +21,8 @@ class WideDeepModule(MLPModule):
 class WideDeep(DeepNetwork):
     """Wide & Deep: a linear model and a multilayer perceptron, their logits added.
 
-    The wide part sees the columns as they are; add crossed columns to the table to give it interactions.
+    The wide part sees the columns as they are; add crossed columns to the table to give it
+    interactions.
 
     Parameters
     ----------

@@ -21,19 +21,19 @@ def tuple_order(factor):
 class FieldAxis(int):
     """The length of an axis: an int that also knows which of its elements belong to which fields.
 
-    Made by `BuildContext.axis`. The layers of this package take it for the number of their inputs or
-    outputs and then declare their weights (``field_axes``). The sum of two lengths is the length of
-    the two side by side; what other arithmetic gives is a plain int.
+    Made by `BuildContext.axis`. The layers of this package take it for the number of their inputs
+    or outputs and then declare their weights (``field_axes``). The sum of two lengths is the length
+    of the two side by side; what other arithmetic gives is a plain int.
 
     Parameters
     ----------
     length : int
     runs : tuple of tuple of (int or str)
-        Parts of the axis, one behind the other. Each is a product of factors, of which the last runs
-        fastest: ("F", 4) is four numbers a field, ("F", "F") one for every two fields in both orders,
-        (7,) seven that belong to no field. "F" stands for fields, "P" for pairs of fields i < j as
-        `pair_index` has them, "P3" for triples and so on, "V" for the rows of tables (values of
-        categorical, then of sequence fields) and "N" for numeric fields.
+        Parts of the axis, one behind the other. Each is a product of factors, of which the last
+        runs fastest: ("F", 4) is four numbers a field, ("F", "F") one for every two fields in both
+        orders, (7,) seven that belong to no field. "F" stands for fields, "P" for pairs of fields i
+        < j as `pair_index` has them, "P3" for triples and so on, "V" for the rows of tables (values
+        of categorical, then of sequence fields) and "N" for numeric fields.
     """
 
     runs: tuple

@@ -1,4 +1,6 @@
-"""Dense layers. Initial weights come from the generator handed in, never from torch's global one."""
+"""Dense layers. Initial weights come from the generator handed in, never from torch's
+global one.
+"""
 
 import numpy as np
 import torch
@@ -46,9 +48,9 @@ class _ReLUDropoutFunction(torch.autograd.Function):
 class ReLUDropout(nn.Module):
     """ReLU followed by dropout; any shape to the same shape.
 
-    On a CPU torch draws a Bernoulli variable per unit from a serial generator, which costs 40 % of a
-    step of a typical click network. Here one 64-bit draw serves eight units (8-bit thresholds), so on
-    a CPU the rate is rounded to a multiple of 1/256.
+    On a CPU torch draws a Bernoulli variable per unit from a serial generator, which costs 40 % of
+    a step of a typical click network. Here one 64-bit draw serves eight units (8-bit thresholds),
+    so on a CPU the rate is rounded to a multiple of 1/256.
 
     Parameters
     ----------
@@ -102,9 +104,8 @@ class ReLUDropout(nn.Module):
 class MLP(nn.Module):
     """Hidden layers of Linear, batch norm, ReLU and dropout; (B, n_in) -> (B, hidden_units[-1]).
 
-    With ``n_outputs`` a last linear layer maps to (B, n_outputs). With M ``members``, rows are M * B and each member has
-    weights, statistics and dropped units of its own.
-    """
+    With ``n_outputs`` a last linear layer maps to (B, n_outputs). With M ``members``, rows are M *
+    B and each member has weights, statistics and dropped units of its own."""
 
     def __init__(
         self,

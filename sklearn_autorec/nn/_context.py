@@ -15,8 +15,8 @@ class Inputs(NamedTuple):
     ids : int32 (B, F_cat), local to each field: 0 missing, 1 unknown or rare, 2.. by frequency
     numeric : float32 (B, 2 * F_num), scaled values (0 where missing), then 0/1 missing indicators
     sequences : int32 (B, sum of lengths), items of all sequence columns side by side, 0 is padding
-    gates : float (B, F) or (1, F), or None; factors of the fields, which every table that is read with them applies
-    """
+    gates : float (B, F) or (1, F), or None; factors of the fields, which every table that is read
+    with them applies"""
 
     ids: torch.Tensor
     numeric: torch.Tensor
@@ -53,17 +53,18 @@ class BuildContext:
     embedding_init : float
         Standard deviation of initial embeddings.
     members : int
-        M, independent members in one network, which then takes M * B rows, those of one member after those of another.
-        Tables and layers with weights have one set a member.
+        M, independent members in one network, which then takes M * B rows, those of one member
+        after those of another. Tables and layers with weights have one set a member.
     numeric_embedding : {"piecewise", "periodic", "linear"}
         How numbers become vectors; see `NumericEmbedding`.
     n_numeric_bins : int
         T: steps of the piecewise-linear embedding, or frequencies of the periodic one.
     numeric_range : (float, float)
-        Lowest and highest of the scaled values, where the scale has such; else between which most of them lie.
+        Lowest and highest of the scaled values, where the scale has such; else between which most
+        of them lie.
     reference_loss : nn.Module or None
-        The estimator's own loss, logits (B, C), y (B,) -> (B,): by it validation rows are judged, and a part in the loss slot may
-        start from it. None where nothing is trained.
+        The estimator's own loss, logits (B, C), y (B,) -> (B,): by it validation rows are judged,
+        and a part in the loss slot may start from it. None where nothing is trained.
     """
 
     field_names: tuple[str, ...]
@@ -94,9 +95,9 @@ class BuildContext:
         Parameters
         ----------
         *factors : int or str
-            Numbers, and "F" for fields, "P" for pairs, "P3" for triples (and so on), "V" for the rows
-            of tables, "N" for numeric fields; the last runs fastest. ``axis("F", d)`` is the length of
-            flattened embeddings.
+            Numbers, and "F" for fields, "P" for pairs, "P3" for triples (and so on), "V" for the
+            rows of tables, "N" for numeric fields; the last runs fastest. ``axis("F", d)`` is the
+            length of flattened embeddings.
 
         Returns
         -------

@@ -9,13 +9,13 @@ from ._numeric import NumericEmbedding, initial
 
 
 class FieldRows(NumericEmbedding):
-    """Every field's rows in one numbering; (B, ...) inputs to (B, F, width). A subclass looks the rows up.
+    """Every field's rows in one numbering; (B, ...) inputs to (B, F, width). A subclass looks the
+    rows up.
 
     With M members a batch holds rows of each, and (M * B, ...) goes to (M * B, F, width).
 
-    Numeric fields are embedded by `NumericEmbedding`; a sequence field gives the mean over its items (zeros where
-    there is none).
-    """
+    Numeric fields are embedded by `NumericEmbedding`; a sequence field gives the mean over its
+    items (zeros where there is none)."""
 
     offsets: torch.Tensor
 

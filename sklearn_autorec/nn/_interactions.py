@@ -20,8 +20,8 @@ def pair_index(n_fields, order=2):
 class _PairDots(torch.autograd.Function):
     """<e_i, e_j> of chosen pairs: all of e e^T, then the wanted entries; (B, F, d) -> (B, P).
 
-    torch's own backward writes the gradient of every entry of e e^T by index, then multiplies twice. Here the
-    gradients are gathered into one symmetric matrix, which takes a single product.
+    torch's own backward writes the gradient of every entry of e e^T by index, then multiplies
+    twice. Here the gradients are gathered into one symmetric matrix, which takes a single product.
     """
 
     @staticmethod
@@ -80,7 +80,9 @@ class PairProducts(PairDots):
 
 
 class VectorCross(nn.Module):
-    """Cross layers with one weight vector each, x_{l+1} = x_0 (w_l . x_l) + b_l + x_l; (B, n) -> (B, n)."""
+    """Cross layers with one weight vector each, x_{l+1} = x_0 (w_l . x_l) + b_l + x_l; (B, n) ->
+    (B, n).
+    """
 
     def __init__(self, n_in, n_layers, generator, members=1):
         super().__init__()
@@ -133,7 +135,8 @@ class MatrixCross(nn.Module):
 
 
 class FieldAttention(nn.Module):
-    """One layer of multi-head self-attention over fields, ReLU(heads + W_res e); (B, F, d) -> (B, F, heads * width).
+    """One layer of multi-head self-attention over fields, ReLU(heads + W_res e); (B, F, d) -> (B,
+    F, heads * width).
 
     The scores are not divided by the root of the width, as in the original AutoInt.
     """
@@ -155,7 +158,9 @@ class FieldAttention(nn.Module):
 
 
 class WeightedPairs(nn.Module):
-    """Inner products of all pairs, each times a learned weight r_ij that starts at 1; (B, F, d) -> (B, P)."""
+    """Inner products of all pairs, each times a learned weight r_ij that starts at 1; (B, F, d) ->
+    (B, P).
+    """
 
     def __init__(self, context):
         super().__init__()

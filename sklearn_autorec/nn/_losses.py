@@ -27,7 +27,9 @@ class SquaredError(nn.Module):
 
 
 class MemberLosses(nn.Module):
-    """A loss of its own for each of M members; logits (M * B, C), y (M * B,), member after member -> (M * B,)."""
+    """A loss of its own for each of M members; logits (M * B, C), y (M * B,), member after member
+    -> (M * B,).
+    """
 
     def __init__(self, losses):
         super().__init__()

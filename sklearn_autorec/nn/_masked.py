@@ -39,7 +39,8 @@ def mask_from_text(text):
     bits = np.frombuffer(base64.b64decode(bits, validate=True), np.uint8)
     if len(bits) != -(-rows * columns // 8):
         raise ValueError(
-            f"a mask of shape {text['shape']} needs {-(-rows * columns // 8)} bytes, got {len(bits)}."
+            f"a mask of shape {text['shape']} needs {-(-rows * columns // 8)} bytes, got "
+            f"{len(bits)}."
         )
     return (
         np.unpackbits(bits, count=rows * columns, bitorder="little")
@@ -64,14 +65,16 @@ class MaskedEmbedding(FieldEmbedding):
         super().__init__(context)
         if mask.shape != tuple(self.weight.shape):
             raise ValueError(
-                f"the mask has shape {mask.shape}, the embedding table of this data {tuple(self.weight.shape)}."
+                f"the mask has shape {mask.shape}, the embedding table of this data "
+                f"{tuple(self.weight.shape)}."
             )
         self.context = context
         self.register_buffer("mask", torch.from_numpy(mask), persistent=False)
 
     def forward(self, inputs: Inputs):
         if not self.sparse:
-            # Once for the whole table, which is small here: cheaper than for every row of the batch.
+            # Once for the whole table, which is small here: cheaper than for every row of the
+            # batch.
             self._masked = self.weight * self.mask
         out = super().forward(inputs)
         self._masked = None

@@ -1,8 +1,8 @@
 """Several independent members of one network, folded into the batch dimension.
 
-A packed network takes batches of M * B rows, those of one member after those of another, so that parts without weights need
-to know nothing of it. Tables hold the members' vectors side by side, (V * M, d); layers with weights have one set a member.
-"""
+A packed network takes batches of M * B rows, those of one member after those of another, so that
+parts without weights need to know nothing of it. Tables hold the members' vectors side by side, (V
+* M, d); layers with weights have one set a member."""
 
 import torch
 from torch import nn
@@ -12,7 +12,9 @@ from ._axes import FieldAxis
 
 
 def own_rows(rows, members):
-    """Rows of a table as rows of one that holds the members' side by side, (V * M, d); int (M * B, ...) to the same."""
+    """Rows of a table as rows of one that holds the members' side by side, (V * M, d); int (M * B,
+    ...) to the same.
+    """
     number = torch.arange(members, dtype=rows.dtype, device=rows.device).view(-1, *[1] * rows.ndim)
     return (rows.unflatten(0, (members, -1)) * members + number).flatten(0, 1)
 
@@ -35,7 +37,8 @@ class MemberLinear(nn.Module):
     def forward(self, x):
         rows = x.reshape(self.members, -1, x.shape[-1])
         if not self.training:
-            # Small batched products sum in another order than large ones; one by one a row has the same bits in any batch.
+            # Small batched products sum in another order than large ones; one by one a row has the
+            # same bits in any batch.
             biases = [None] * self.members if self.bias is None else self.bias
             out = torch.cat(
                 [F.linear(r, w, b) for r, w, b in zip(rows, self.weight, biases, strict=True)]
@@ -53,22 +56,23 @@ class MemberLinear(nn.Module):
 def row_batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps):
     """Batch norm that takes a batch of one row; (B, n), all else (n,) or None -> (B, n).
 
-    A single row is its own mean and has no variance: nothing of it would be left. It is normalised by the running statistics,
-    as in prediction, and leaves them as they are.
-    """
+    A single row is its own mean and has no variance: nothing of it would be left. It is normalised
+    by the running statistics, as in prediction, and leaves them as they are."""
     return F.batch_norm(
         x, running_mean, running_var, weight, bias, training and len(x) > 1, momentum, eps
     )
 
 
 def member_batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps):
-    """Batch norm with the statistics of each member's own rows; (M * B, n), all else (M, n) or None -> (M * B, n).
+    """Batch norm with the statistics of each member's own rows; (M * B, n), all else (M, n) or None
+    -> (M * B, n).
 
     One row of each is normalised as by `row_batch_norm`.
     """
     members = len(running_mean)
     nothing = [None] * members
-    # Member by member: to torch all channels lie in one row, which would take two copies of all rows.
+    # Member by member: to torch all channels lie in one row, which would take two copies of all
+    # rows.
     return torch.cat(
         [
             row_batch_norm(r, mean, var, w, b, training, momentum, eps)
@@ -85,10 +89,11 @@ def member_batch_norm(x, running_mean, running_var, weight, bias, training, mome
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Torch's batch norm, but for a batch of one row, which is normalised by the running statistics; (B, n) -> (B, n).
+    """Torch's batch norm, but for a batch of one row, which is normalised by the running
+    statistics; (B, n) -> (B, n).
 
-    See `row_batch_norm`. ``n_rows`` says of how many rows x is made, where one row of the table gives several of x.
-    """
+    See `row_batch_norm`. ``n_rows`` says of how many rows x is made, where one row of the table
+    gives several of x."""
 
     def forward(self, x, n_rows=None):
         if self.training and (len(x) if n_rows is None else n_rows) == 1:
@@ -135,8 +140,9 @@ def batch_norm(n, members=1):
 class Members(nn.Module):
     """Independent networks that are trained together and predict together.
 
-    In training mode each member has rows of its own: encoded batches of M * B rows, member after member, go to as many logits,
-    (M * B, C). Otherwise all members see the same rows: (B, ...) goes to the mean of their logits, (B, C).
+    In training mode each member has rows of its own: encoded batches of M * B rows, member after
+    member, go to as many logits, (M * B, C). Otherwise all members see the same rows: (B, ...) goes
+    to the mean of their logits, (B, C).
 
     Parameters
     ----------
@@ -186,7 +192,8 @@ class Members(nn.Module):
         return getattr(self.networks[0], "selection", None)
 
     def weights_of(self, member, shapes):
-        """Views of the weights and statistics of one member under the names that a single network has.
+        """Views of the weights and statistics of one member under the names that a single network
+        has.
 
         Parameters
         ----------
@@ -209,7 +216,9 @@ class Members(nn.Module):
 
 
 def _member_view(tensor, shape, member, members):
-    """The part of a packed tensor that belongs to a member, or None if no part of it has this shape."""
+    """The part of a packed tensor that belongs to a member, or None if no part of it has this
+    shape.
+    """
     if tensor.shape == shape:  # M = 1, or a counter
         return tensor
     if tensor.shape == (members, *shape):

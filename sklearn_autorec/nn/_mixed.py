@@ -11,7 +11,8 @@ from ._numeric import initial
 
 
 class MixedEmbedding(nn.Module):
-    """Every field has its own width d_f; fields of one width share a projection to d; inputs -> (B, F, d).
+    """Every field has its own width d_f; fields of one width share a projection to d; inputs -> (B,
+    F, d).
 
     A field of width d needs no projection; a field of width 0 has no table and gives zeros.
 
@@ -29,7 +30,8 @@ class MixedEmbedding(nn.Module):
         d, n_categorical, n_numeric = context.embedding_dim, len(context.n_ids), context.n_numeric
         if len(widths) != context.n_fields or not all(0 <= w <= d for w in widths):
             raise ValueError(
-                f"widths must hold {context.n_fields} numbers between 0 and embedding_dim={d}, got {widths!r}."
+                f"widths must hold {context.n_fields} numbers between 0 and embedding_dim={d}, "
+                f"got {widths!r}."
             )
         self.distinct = sorted({w for w in widths if w})
         self.tables, order = nn.ModuleList(), []

@@ -16,9 +16,10 @@ class FieldNetwork(nn.Module):
     ----------
     context : BuildContext
     parts : dict of str to nn.Module
-        Modules that stand in for slots: "embedding" (inputs -> (B, F, d)), "gate" ((B, F, d), inputs ->
-        factors (B, F) or (1, F)), and those that the network itself reads ("interaction", "head"). "selection", an
-        `InputSelection`, brings batches of the whole table down to the fields of the context.
+        Modules that stand in for slots: "embedding" (inputs -> (B, F, d)), "gate" ((B, F, d),
+        inputs -> factors (B, F) or (1, F)), and those that the network itself reads ("interaction",
+        "head"). "selection", an `InputSelection`, brings batches of the whole table down to the
+        fields of the context.
     """
 
     def __init__(self, context, parts):
@@ -34,7 +35,8 @@ class FieldNetwork(nn.Module):
             inputs = self.selection(inputs)
         e = self.embedding(inputs)
         if self.gate is not None:
-            # Behind the gate every other table (the first-order term, those of parts) reads its fields gated as well.
+            # Behind the gate every other table (the first-order term, those of parts) reads its
+            # fields gated as well.
             inputs = inputs._replace(gates=self.gate(e, inputs))
             e = e * inputs.gates.unsqueeze(-1)
         return self.logits(e, inputs)
@@ -68,8 +70,10 @@ def check_parts(network, module, parts):
     for slot, part in parts.items():
         if id(part) not in there:
             raise TypeError(
-                f"network={network!r} names the slot {slot!r}, but its module {type(module).__name__} does not hold the part that "
-                f"is to stand there ({type(part).__name__}): build(context, parts) must use parts[{slot!r}], or slots "
+                f"network={network!r} names the slot {slot!r}, but its module "
+                f"{type(module).__name__} does not hold the part that "
+                f"is to stand there ({type(part).__name__}): build(context, parts) must use "
+                f"parts[{slot!r}], or slots "
                 f"{network.slots!r} must not name it."
             )
 
@@ -77,9 +81,10 @@ def check_parts(network, module, parts):
 def head_part(parts, n_in, context):
     """The part that stands in the head slot, told its widths, or None.
 
-    What a head takes depends on the network and on what stands in its other slots, so that the network says it as it is built:
-    ``set_widths(n_in, n_out, generator)``, a hook of the part, makes the weights. A part that comes again with the same widths
-    keeps those that it has. A part without the hook must fit by itself.
+    What a head takes depends on the network and on what stands in its other slots, so that the
+    network says it as it is built: ``set_widths(n_in, n_out, generator)``, a hook of the part,
+    makes the weights. A part that comes again with the same widths keeps those that it has. A part
+    without the hook must fit by itself.
 
     Parameters
     ----------
@@ -104,7 +109,9 @@ def head_part(parts, n_in, context):
 
 
 class SumPool(nn.Module):
-    """Interaction features to logits: their sum for one output, a learned mix for C > 1; (B, K) -> (B, C)."""
+    """Interaction features to logits: their sum for one output, a learned mix for C > 1; (B, K) ->
+    (B, C).
+    """
 
     def __init__(self, n_in, context):
         super().__init__()

@@ -1,4 +1,6 @@
-"""Vectors of numbers: piecewise-linear, periodic and linear embeddings, by functions of the scaled value."""
+"""Vectors of numbers: piecewise-linear, periodic and linear embeddings, by functions of the scaled
+value.
+"""
 
 import math
 
@@ -39,25 +41,27 @@ def initial(context, *shape, std):
 
 
 class NumericEmbedding(nn.Module):
-    """Base of the modules that embed numbers: (B, 2 F_num) scaled values and missing indicators -> (B, F_num, width).
+    """Base of the modules that embed numbers: (B, 2 F_num) scaled values and missing indicators ->
+    (B, F_num, width).
 
     Number j with scaled value x and missing indicator m gives f_j(x) + m u_j, where f_j is
 
-    - "piecewise": sum_t c_t(x) v_jt + b_j with c_t = clip(position(x) - t, 0, 1) for t = 0 .. T-1: linear between
-      T + 1 knots at equal steps of the scale, and going on beyond its ends as in the first and last step;
-    - "periodic": relu(sum_k cos(2 pi w_jk x) p_jk + sin(2 pi w_jk x) q_jk + b_j), k = 0 .. T-1; without the relu where
-      ``rectified`` is False;
+    - "piecewise": sum_t c_t(x) v_jt + b_j with c_t = clip(position(x) - t, 0, 1) for t = 0 .. T-1:
+      linear between T + 1 knots at equal steps of the scale, and going on beyond its ends as in the
+      first and last step;
+    - "periodic": relu(sum_k cos(2 pi w_jk x) p_jk + sin(2 pi w_jk x) q_jk + b_j), k = 0 .. T-1;
+      without the relu where ``rectified`` is False;
     - "linear": x v_j + b_j.
 
-    The parameters stand on the module itself: ``numeric_weight`` (K, F_num, width), whose last two rows are u and b,
-    and for "periodic" ``numeric_frequency`` (T, F_num); of M members (M, ...) each. All vectors of one number lie at one place of the second axis.
+    The parameters stand on the module itself: ``numeric_weight`` (K, F_num, width), whose last two
+    rows are u and b, and for "periodic" ``numeric_frequency`` (T, F_num); of M members (M, ...)
+    each. All vectors of one number lie at one place of the second axis.
 
     Notes
     -----
-    "piecewise" is computed as the interpolation that it is: per number two rows of d are read and joined, 4 d bytes times 2
-    and 2 d operations. The basis c times the weights would be T d multiplications per number and T further
-    floats written and read.
-    """
+    "piecewise" is computed as the interpolation that it is: per number two rows of d are read and
+    joined, 4 d bytes times 2 and 2 d operations. The basis c times the weights would be T d
+    multiplications per number and T further floats written and read."""
 
     numeric_weight: nn.Parameter  # where there are numeric fields
     numeric_frequency: nn.Parameter  # where they are periodic
@@ -70,14 +74,16 @@ class NumericEmbedding(nn.Module):
         self.n_bins = context.n_numeric_bins
         if self.numeric_embedding not in NUMERIC_EMBEDDINGS:
             raise ValueError(
-                f"numeric_embedding must be one of {NUMERIC_EMBEDDINGS}, got {self.numeric_embedding!r}."
+                f"numeric_embedding must be one of {NUMERIC_EMBEDDINGS}, got "
+                f"{self.numeric_embedding!r}."
             )
         numbers = context.axis("N")
         self.field_axes = {"numeric_weight": {-2: numbers}, "numeric_frequency": {-1: numbers}}
         low, high = context.numeric_range
         # To knots: position = (x - low) * per_unit, in [0, T] within the range.
         self.low, self.per_unit = low, self.n_bins / (high - low)
-        # Scales that are centred already are taken as they are; others as if numbers were even over the range.
+        # Scales that are centred already are taken as they are; others as if numbers were even over
+        # the range.
         centred = low + high == 0
         self.centre, self.stretch = (
             (0.0, 1.0) if centred else ((low + high) / 2, math.sqrt(12) / (high - low))

@@ -10,15 +10,18 @@ from ._row_numbers import BLOCK, RowNumbers
 
 
 class PackedEmbedding(FieldRows):
-    """Base of the packed forms: one vector ``values`` of stored numbers, and buffers that say where they belong.
+    """Base of the packed forms: one vector ``values`` of stored numbers, and buffers that say where
+    they belong.
 
-    What is not stored reads as zero and has no gradient, and neither has a stored zero: what is pruned cannot grow back.
+    What is not stored reads as zero and has no gradient, and neither has a stored zero: what is
+    pruned cannot grow back.
 
     Parameters
     ----------
     context : BuildContext
     arrays : dict of str to ndarray
-        "values" (float32), the buffers of the form, and the parameters of numeric fields where there are such.
+        "values" (float32), the buffers of the form, and the parameters of numeric fields where
+        there are such.
     """
 
     form = ""
@@ -47,7 +50,9 @@ class PackedEmbedding(FieldRows):
         return self.without_zeros(values[where.clamp(0, len(values) - 1)]) * present
 
     def without_zeros(self, found):
-        """The same numbers; in training, those that are zero pass no gradient on (some forms have to store a few)."""
+        """The same numbers; in training, those that are zero pass no gradient on (some forms have
+        to store a few).
+        """
         return found * (found.detach() != 0) if self.training else found
 
     def locate(self, ids, rows, fields):
@@ -104,10 +109,11 @@ class PackedEmbedding(FieldRows):
 
 
 class PackedColumns(PackedEmbedding):
-    """S1: every field stores its own columns; the rest of its columns is zero for all of its values.
+    """S1: every field stores its own columns; the rest of its columns is zero for all of its
+    values.
 
-    Buffers: ``position`` int16 (F, width), where a column lies within a stored row, -1 where it does not.
-    """
+    Buffers: ``position`` int16 (F, width), where a column lies within a stored row, -1 where it
+    does not."""
 
     form = "columns"
     buffer_types = {"position": torch.int16}
@@ -156,8 +162,8 @@ class PackedColumns(PackedEmbedding):
 class PackedPrefixes(PackedEmbedding):
     """S2: every value stores its first columns; within a field widths never grow with the id.
 
-    Encoders number values by falling frequency, so a size that follows frequency needs no index per value. A
-    value that is narrower than a later one is stored as wide as that one.
+    Encoders number values by falling frequency, so a size that follows frequency needs no index per
+    value. A value that is narrower than a later one is stored as wide as that one.
 
     Buffers: ``bounds`` int32 (F, width), how many values of a field store column k.
     """
@@ -286,8 +292,8 @@ class PackedSparse(_LivingRows):
 class PackedBits(_LivingRows):
     """S4: a bit per element of a living row, and one offset a row.
 
-    Buffers: ``bits`` uint8 (living rows, ceil(width / 8)); ``row_offsets`` int32 (living rows + 1,).
-    """
+    Buffers: ``bits`` uint8 (living rows, ceil(width / 8)); ``row_offsets`` int32 (living rows +
+    1,)."""
 
     form = "bits"
     matrices = ("bits",)

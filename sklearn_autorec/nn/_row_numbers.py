@@ -10,9 +10,9 @@ _POPCOUNT = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 class RowNumbers:
     """Numbers of the living among rows (S5): a bit a row, and a count every 64 rows.
 
-    Buffers of the module that it is mixed into: ``alive`` uint8 (8 ceil(V / 64),), bits of the rows; ``before`` int32
-    (ceil(V / 64),), living rows before a block; ``popcount`` int64 (256,), ones of each byte.
-    """
+    Buffers of the module that it is mixed into: ``alive`` uint8 (8 ceil(V / 64),), bits of the
+    rows; ``before`` int32 (ceil(V / 64),), living rows before a block; ``popcount`` int64 (256,),
+    ones of each byte."""
 
     alive: torch.Tensor
     before: torch.Tensor
@@ -22,7 +22,8 @@ class RowNumbers:
         self.register_buffer(
             "popcount", torch.from_numpy(_POPCOUNT.astype(np.int64)), persistent=False
         )
-        # Shifts of bytes do not exist in ONNX exports: bit k, and the bits below it, stand in tables.
+        # Shifts of bytes do not exist in ONNX exports: bit k, and the bits below it, stand in
+        # tables.
         self.register_buffer(
             "bit", torch.tensor([1 << k for k in range(8)], dtype=torch.uint8), persistent=False
         )

@@ -15,8 +15,8 @@ RESERVED = 2  # the missing and the unknown id of every categorical field, which
 class InputSelection(RowNumbers, nn.Module):
     """Encoded batch in, encoded batch of the kept fields and values out.
 
-    Ids of kept values are counted anew, so that tables hold no rows of others; values that are not kept read as the unknown
-    id of their field.
+    Ids of kept values are counted anew, so that tables hold no rows of others; values that are not
+    kept read as the unknown id of their field.
 
     Parameters
     ----------

@@ -28,12 +28,14 @@ _NUMERIC_OBJECTS = {
 def read_columns(X, estimator):
     """A table as a list of column names (None without names) and a list of columns.
 
-    A column is a pandas Series or an ndarray (n_rows,); arrow strings and lists stay in arrow memory.
+    A column is a pandas Series or an ndarray (n_rows,); arrow strings and lists stay in arrow
+    memory.
 
     Raises
     ------
     ValueError, TypeError
-        With scikit-learn's stock messages, for what is not a table of at least one row and one column.
+        With scikit-learn's stock messages, for what is not a table of at least one row and one
+        column.
     """
     if isinstance(X, pd.DataFrame):
         names = X.columns.tolist()
@@ -66,7 +68,8 @@ def _check_table(shape, names, estimator):
     for count, what in ((shape[0], "sample"), (shape[1], "feature")):
         if count == 0:
             raise ValueError(
-                f"Found array with 0 {what}(s) (shape={tuple(shape)}) while a minimum of 1 is required by {name}."
+                f"Found array with 0 {what}(s) (shape={tuple(shape)}) while a minimum of 1 is "
+                f"required by {name}."
             )
     if len(set(names)) < len(names):
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
@@ -97,7 +100,8 @@ def _refuse_polars_types(X):
     for name, dtype in X.schema.items():
         if str(dtype) in ("Int128", "UInt128", "Object", "Float16"):
             raise TypeError(
-                f"Column {name!r} has polars' type {dtype}, which cannot be read; cast it to Int64, UInt64, Float32 or String."
+                f"Column {name!r} has polars' type {dtype}, which cannot be read; cast it to "
+                f"Int64, UInt64, Float32 or String."
             )
 
 
@@ -107,7 +111,9 @@ def as_arrow(series):
 
 
 def from_arrow(column):
-    """A pyarrow (Chunked)Array as a pandas Series: strings, lists and numbers as they lie in memory."""
+    """A pyarrow (Chunked)Array as a pandas Series: strings, lists and numbers as they lie in
+    memory.
+    """
     t = pa.types
     dtype = column.type
     if t.is_string_view(dtype):
@@ -136,9 +142,9 @@ def is_arrow_list(dtype):
 def column_kind(column):
     """The kind of a column by its dtype; object columns by their values.
 
-    Objects are a sequence if the first that is not missing is a container, numeric if all are times, or all are
-    numbers and one at least is a float or Decimal, and categorical otherwise (also if all are missing).
-    """
+    Objects are a sequence if the first that is not missing is a container, numeric if all are
+    times, or all are numbers and one at least is a float or Decimal, and categorical otherwise
+    (also if all are missing)."""
     dtype = column.dtype
     if isinstance(dtype, np.dtype) and dtype.kind in "fmM":
         return NUMERIC
@@ -168,7 +174,9 @@ def is_missing(value):
 
 
 def shown(value):
-    """A cell for a message: short, and without failing where it is nested too deep to be written."""
+    """A cell for a message: short, and without failing where it is nested too deep to be
+    written.
+    """
     try:
         text = repr(value)
     except RecursionError:

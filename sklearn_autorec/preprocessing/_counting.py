@@ -12,7 +12,9 @@ THREAD_ROWS = 100_000  # from so many rows, columns are read in parallel
 
 
 def each_column(columns, work):
-    """``work(i, column)`` of all columns, in threads where these are long: sorting and hashing release the lock."""
+    """``work(i, column)`` of all columns, in threads where these are long: sorting and hashing
+    release the lock.
+    """
     if len(columns[0]) < THREAD_ROWS or cpu_count() == 1:
         return list(map(work, range(len(columns)), columns))
     with ThreadPoolExecutor(min(cpu_count(), len(columns))) as pool:
@@ -30,7 +32,9 @@ def new_counters(schema, encoder):
 
 
 def twins(counters):
-    """Counters that count on without changing these: adding replaces their arrays, and never writes into them."""
+    """Counters that count on without changing these: adding replaces their arrays, and never writes
+    into them.
+    """
     found = []
     for counter in counters:
         twin = object.__new__(type(counter))
@@ -42,8 +46,8 @@ def twins(counters):
 def count(counters, parsed, weight=None, targets=None):
     """Add parsed columns to their counters; the positions of numeric columns that were text.
 
-    ``weight`` is float64 (n_rows,), or None; ``targets`` are numbers (n_rows, n_targets) for the bins of numeric columns.
-    """
+    ``weight`` is float64 (n_rows,), or None; ``targets`` are numbers (n_rows, n_targets) for the
+    bins of numeric columns."""
     text_numbers = set()
     for i, (counter, values) in enumerate(zip(counters, parsed, strict=True)):
         if isinstance(counter, NumericSummary):

@@ -25,42 +25,47 @@ FEW_ROWS = 16  # up to so many rows, the table is read cell by cell
 class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     """Encode the columns of a raw table as ids, scaled numbers and padded sequences of ids.
 
-    It is both the first step of training and the serving path: a single row takes a fraction of a millisecond,
-    whatever the number of categories.
+    It is both the first step of training and the serving path: a single row takes a fraction of a
+    millisecond, whatever the number of categories.
 
     Parameters
     ----------
     categorical_features : "auto", dict, array-like of names, indices or a mask, or None, default="auto"
-        Columns whose values are ids. "auto" goes by dtype and values: strings, booleans and categories are ids,
-        decimals and times (in seconds) are numbers. What integers are, and floats of few distinct values, is decided by
-        what they look like (see Notes): ids, numbers, or both at once, two fields of one column. ``kinds_`` tells. A dict
-        ``{column: "id", "number" or "both"}`` says it for some columns and leaves the others to "auto". With an array or
-        None all columns that it does not name are numbers.
+        Columns whose values are ids. "auto" goes by dtype and values: strings, booleans and
+        categories are ids, decimals and times (in seconds) are numbers. What integers are, and
+        floats of few distinct values, is decided by what they look like (see Notes): ids, numbers,
+        or both at once, two fields of one column. ``kinds_`` tells. A dict ``{column: "id",
+        "number" or "both"}`` says it for some columns and leaves the others to "auto". With an
+        array or None all columns that it does not name are numbers.
     sequence_features : "auto", array-like of names or indices, dict or None, default="auto"
-        Columns whose cells hold several ids. "auto": columns whose first cell that is not missing is a list, tuple,
-        set or array. Named ones are sequences in any case. A dict
-        ``{column: separator}`` splits text cells, such as ``{"genres": "|"}``.
+        Columns whose cells hold several ids. "auto": columns whose first cell that is not missing
+        is a list, tuple, set or array. Named ones are sequences in any case. A dict ``{column:
+        separator}`` splits text cells, such as ``{"genres": "|"}``.
     min_frequency : int or float, default=1
-        Values seen in fewer training cells (a float: in a smaller share of them) are rare and share the unknown id.
+        Values seen in fewer training cells (a float: in a smaller share of them) are rare and share
+        the unknown id.
     max_categories : int or None, default=None
         Keep at most so many values of each column, the most frequent.
     numeric : {"rank", "quantile", "log_square", "standard"} or None, default="rank"
-        How numeric columns are scaled. "rank": to [0, 1] by the share of training values below, in which no value counts
-        for more than one of ``n_bins`` of them (zeros in nine rows of ten leave nearly the whole scale to the tenth);
-        "quantile": by the plain share, with mean 0 and variance 1; both are clipped at the extremes. "log_square": by
-        ``sign(x) log(1 + |x|)^2``, then, like "standard", to mean 0 and variance 1. None leaves numbers as they are.
+        How numeric columns are scaled. "rank": to [0, 1] by the share of training values below, in
+        which no value counts for more than one of ``n_bins`` of them (zeros in nine rows of ten
+        leave nearly the whole scale to the tenth); "quantile": by the plain share, with mean 0 and
+        variance 1; both are clipped at the extremes. "log_square": by ``sign(x) log(1 + |x|)^2``,
+        then, like "standard", to mean 0 and variance 1. None leaves numbers as they are.
     n_bins : int, default=24
-        Bins of the rank scale, and steps of the piecewise-linear embedding of numbers in the networks.
+        Bins of the rank scale, and steps of the piecewise-linear embedding of numbers in the
+        networks.
     numeric_bins : {"quantile", "target"}, default="quantile"
-        Where the bins of the rank scale lie: at equal steps of it, or where a regression tree on the column cuts the
-        target, which ``fit`` needs then; every cut takes one bin, so that the network can jump there, and the other bins
-        lie evenly between.
+        Where the bins of the rank scale lie: at equal steps of it, or where a regression tree on
+        the column cuts the target, which ``fit`` needs then; every cut takes one bin, so that the
+        network can jump there, and the other bins lie evenly between.
     n_quantiles : int, default=100
         Points of the rank and the quantile scale.
     max_length : int, default=20
         Items of a sequence; of longer ones the last are kept, since histories are in time order.
     hash_threshold : int or None, default=None
-        Columns with more distinct values than this are hashed into ``n_hash_buckets`` ids and keep no vocabulary.
+        Columns with more distinct values than this are hashed into ``n_hash_buckets`` ids and keep
+        no vocabulary.
     n_hash_buckets : int, default=65536
         Ids of a hashed column.
     unknown_warning : float or None, default=0.5
@@ -69,8 +74,9 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     Attributes
     ----------
     categories_ : list of ndarray
-        Values of each categorical column, most frequent first (equal counts in the order of the values): those of
-        ids 2, 3, ... int64, float64 or object (strings). Empty for hashed columns.
+        Values of each categorical column, most frequent first (equal counts in the order of the
+        values): those of ids 2, 3, ... int64, float64 or object (strings). Empty for hashed
+        columns.
     counts_ : list of int64 ndarray of shape (n_ids,)
         Training cells per id of each categorical column: missing, rare, then as ``categories_``.
     n_ids_ : list of int
@@ -80,12 +86,14 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     kinds_ : dict of str to {"id", "number", "both", "sequence"}
         What each column is, by name.
     categorical_, numeric_, sequence_ : ndarray of int
-        Positions of the columns of each kind; a column that is both id and number is in two of them.
+        Positions of the columns of each kind; a column that is both id and number is in two of
+        them.
     field_names_ : list of str
-        Names of categorical, then numeric, then sequence columns ("x0", "x1", ... where there are none); the number of
-        a column "age" that is both is "age (number)".
+        Names of categorical, then numeric, then sequence columns ("x0", "x1", ... where there are
+        none); the number of a column "age" that is both is "age (number)".
     numeric_range_ : (float, float)
-        Lowest and highest of scaled numbers; (-3, 3), between which most lie, where the scale has no bounds.
+        Lowest and highest of scaled numbers; (-3, 3), between which most lie, where the scale has
+        no bounds.
     n_features_in_ : int
         Columns seen in ``fit``.
     feature_names_in_ : ndarray of shape (``n_features_in_``,)
@@ -95,32 +103,39 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     -----
     Missing are nan, None, NA, NaT, null and the empty string, in every container alike.
 
-    One rule tells which spellings are one value, here, in crossers, model files and `onnx_inputs`. Integers are exact, also as
-    digits in text and as Decimals. A whole float is that integer below 2^53 (float32: 2^24, float16: 2^11); beyond, it is
-    unknown, with a `DataTypeDriftWarning`. Other floats go by their fewest digits: 0.1 is one value in every width. True is 1,
-    and where booleans were, "true" in any case. In columns of text 1 is "1". Text for numbers is converted, with that warning.
+    One rule tells which spellings are one value, here, in crossers, model files and `onnx_inputs`.
+    Integers are exact, also as digits in text and as Decimals. A whole float is that integer below
+    2^53 (float32: 2^24, float16: 2^11); beyond, it is unknown, with a `DataTypeDriftWarning`. Other
+    floats go by their fewest digits: 0.1 is one value in every width. True is 1, and where booleans
+    were, "true" in any case. In columns of text 1 is "1". Text for numbers is converted, with that
+    warning.
 
-    A column of times goes on as such: other units and zones, dates, ISO 8601 text and numbers since 1970 are converted; what
-    is not certain, such as a zone on one side only, is refused. What looks like a mistake in ``fit`` (ids that a gap made
-    floats, lists of floats, times as integers) is named by a `SuspiciousColumnWarning`.
+    A column of times goes on as such: other units and zones, dates, ISO 8601 text and numbers since
+    1970 are converted; what is not certain, such as a zone on one side only, is refused. What looks
+    like a mistake in ``fit`` (ids that a gap made floats, lists of floats, times as integers) is
+    named by a `SuspiciousColumnWarning`.
 
-    Whole numbers under "auto" go by at most 50,000 cells at equal distances. With fewer than 100 cells, or two values, they are
-    what their dtype says: integers are ids, floats are numbers. Integers of up to 12 values are ids; other whole numbers of up
-    to 100 values are both. Of more values they are numbers, if some are negative, no value comes twice, or they lie like times
-    or round amounts; both, if they lie like counts; ids, if they are spread evenly over their range, as the numbers of users
-    are (floats are both then). What is none of these is both, and said with a `DoubtfulKindWarning` if it has more than 1,000
-    values. Decimals of up to 100 values are both, if each has ten rows or more.
+    Whole numbers under "auto" go by at most 50,000 cells at equal distances. With fewer than 100
+    cells, or two values, they are what their dtype says: integers are ids, floats are numbers.
+    Integers of up to 12 values are ids; other whole numbers of up to 100 values are both. Of more
+    values they are numbers, if some are negative, no value comes twice, or they lie like times or
+    round amounts; both, if they lie like counts; ids, if they are spread evenly over their range,
+    as the numbers of users are (floats are both then). What is none of these is both, and said with
+    a `DoubtfulKindWarning` if it has more than 1,000 values. Decimals of up to 100 values are both,
+    if each has ten rows or more.
 
-    ``partial_fit`` over chunks equals ``fit`` on their concatenation, however it is cut, where the first chunk shows the same kinds
-    of columns: vocabularies, ids, counts and missing cells exactly; scales of a numeric column exactly while it has at most
-    100,000 distinct values. Beyond, its minimum and maximum are exact, mean and variance equal up to rounding, and quantiles come
-    from a sketch of 20,000 points.
+    ``partial_fit`` over chunks equals ``fit`` on their concatenation, however it is cut, where the
+    first chunk shows the same kinds of columns: vocabularies, ids, counts and missing cells
+    exactly; scales of a numeric column exactly while it has at most 100,000 distinct values.
+    Beyond, its minimum and maximum are exact, mean and variance equal up to rounding, and quantiles
+    come from a sketch of 20,000 points.
 
-    A hashed column has no rare or unknown values: ``min_frequency`` and ``max_categories`` do not apply to it, and each new
-    value shares a bucket with old ones. The hash is that of the value's text, the same in all processes.
+    A hashed column has no rare or unknown values: ``min_frequency`` and ``max_categories`` do not
+    apply to it, and each new value shares a bucket with old ones. The hash is that of the value's
+    text, the same in all processes.
 
-    Encoding does not change the fitted encoder but for look-up tables, which are built once under a lock; threads may
-    share one.
+    Encoding does not change the fitted encoder but for look-up tables, which are built once under a
+    lock; threads may share one.
 
     Examples
     --------
@@ -180,7 +195,8 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         self.n_hash_buckets = n_hash_buckets
         self.unknown_warning = unknown_warning
 
-    # fit -----------------------------------------------------------------------------------------------
+    # fit
+    # -----------------------------------------------------------------------------------------------
 
     @all_or_nothing
     def fit(self, X, y=None, sample_weight=None):
@@ -188,14 +204,14 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows, n_columns)
-        y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
-            Targets, for ``numeric_bins="target"`` only: numbers (more than one column of them for more than two classes),
-            or labels.
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows,
+        n_columns) y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
+            Targets, for ``numeric_bins="target"`` only: numbers (more than one column of them for
+            more than two classes), or labels.
         sample_weight : array-like of shape (n_rows,), default=None
-            What a row counts in frequencies and quantiles. Whole weights are the same as repeating the row,
-            a zero is the same as leaving it out. ``min_frequency`` is in the unit of the weights; 1 keeps every value,
-            whatever it weighs.
+            What a row counts in frequencies and quantiles. Whole weights are the same as repeating
+            the row, a zero is the same as leaving it out. ``min_frequency`` is in the unit of the
+            weights; 1 keeps every value, whatever it weighs.
 
         Returns
         -------
@@ -204,9 +220,9 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            For what is no table of at least one row and column, column names that occur twice, numeric columns that
-            hold infinity or what is no number, and ``numeric_bins="target"`` without a target. A fitted encoder then
-            stays as it was.
+            For what is no table of at least one row and column, column names that occur twice,
+            numeric columns that hold infinity or what is no number, and ``numeric_bins="target"``
+            without a target. A fitted encoder then stays as it was.
         """
         self._fit(X, y, sample_weight)
         return self
@@ -225,14 +241,18 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         return assemble(n, parsed, self._schema, self.max_length, self._fields, self._text_numbers)
 
     def fit_transform(self, X, y=None, sample_weight=None):
-        """``fit(X, y, sample_weight).transform(X)``, reading the table once; see ``fit`` and ``transform``."""
+        """``fit(X, y, sample_weight).transform(X)``, reading the table once; see ``fit`` and
+        ``transform``.
+        """
         return self._as_matrix(self.fit_encode(X, y, sample_weight))
 
     @all_or_nothing
     def partial_fit(self, X, y=None, sample_weight=None):
-        """Count one more chunk of rows; the kinds of the columns are those of the first chunk (or of ``fit``).
+        """Count one more chunk of rows; the kinds of the columns are those of the first chunk (or
+        of ``fit``).
 
-        Ids change with every chunk, since they go by frequency. With ``numeric_bins="target"`` y must be numbers.
+        Ids change with every chunk, since they go by frequency. With ``numeric_bins="target"`` y
+        must be numbers.
 
         Parameters
         ----------
@@ -251,7 +271,8 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         first = not hasattr(self, "_derived")
         if not first and not hasattr(self, "_counters"):
             raise ValueError(
-                "partial_fit cannot go on from a FieldEncoder whose counts were discarded; fit it again."
+                "partial_fit cannot go on from a FieldEncoder whose counts were discarded; fit it "
+                "again."
             )
         if sample_weight is not None and not np.asarray(sample_weight).any():
             # Of the right length?
@@ -264,7 +285,8 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
 
     @all_or_nothing
     def discard_counts(self):
-        """Forget what only ``partial_fit`` needs: the values that were too rare, the distribution of numbers.
+        """Forget what only ``partial_fit`` needs: the values that were too rare, the distribution
+        of numbers.
 
         Returns
         -------
@@ -282,7 +304,9 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         return n, parsed
 
     def _count(self, X, y, sample_weight, reset, labels=False):
-        """Count the values of a table; its number of rows and parsed parts (None if rows were left out)."""
+        """Count the values of a table; its number of rows and parsed parts (None if rows were left
+        out).
+        """
         if reset:
             validate_parameters(self)
         X, names, columns, weight, left_out = weighted_rows(X, sample_weight, self)
@@ -318,7 +342,9 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
 
     @property
     def _fields(self):
-        """Vocabulary or scaler of each part (see `Schema`); after ``partial_fit`` derived when first asked for."""
+        """Vocabulary or scaler of each part (see `Schema`); after ``partial_fit`` derived when
+        first asked for.
+        """
         if self._derived is None:
             self._derived = derive(self._counters, self)
         return self._derived
@@ -328,7 +354,8 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
             self._fields  # noqa: B018  # derive before saving, so that a loaded encoder serves at once
         return super().__getstate__()
 
-    # encode --------------------------------------------------------------------------------------------
+    # encode
+    # --------------------------------------------------------------------------------------------
 
     def encode(self, X, validate=True):
         """Raw rows to an `EncodedTable`.
@@ -337,8 +364,8 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         ----------
         X : table with the columns of ``fit``
         validate : bool, default=True
-            Whether names and number of the columns are compared with those of ``fit``; without it columns are taken as
-            they come.
+            Whether names and number of the columns are compared with those of ``fit``; without it
+            columns are taken as they come.
 
         Returns
         -------
@@ -347,13 +374,15 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If columns are missing, extra, renamed, reordered or twice there, a numeric column holds infinity, text or times,
-            or a column of times something of which it is not certain which time it is.
+            If columns are missing, extra, renamed, reordered or twice there, a numeric column holds
+            infinity, text or times, or a column of times something of which it is not certain which
+            time it is.
 
         Warns
         -----
         DataTypeDriftWarning
-            If a column holds another kind of values than in ``fit``, which are converted, or floats that have lost digits.
+            If a column holds another kind of values than in ``fit``, which are converted, or floats
+            that have lost digits.
         UnknownCategoryWarning
             If most of a column was never seen in ``fit``.
         """
@@ -370,7 +399,8 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
             check_columns(self, X, schema.names)
         elif len(columns) != self.n_features_in_:
             raise ValueError(
-                f"X has {len(columns)} features, but FieldEncoder expects {self.n_features_in_} features."
+                f"X has {len(columns)} features, but FieldEncoder expects {self.n_features_in_} "
+                f"features."
             )
         parts = schema.parts(columns)
         parsed = each_column(
@@ -387,8 +417,9 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_rows, n_features_out)
-            Ids of categorical columns, scaled numbers, missing indicators of the numeric columns, then ids of sequence
-            columns, padded to ``max_length`` each. int32 if no column is numeric, else float64.
+            Ids of categorical columns, scaled numbers, missing indicators of the numeric columns,
+            then ids of sequence columns, padded to ``max_length`` each. int32 if no column is
+            numeric, else float64.
         """
         return self._as_matrix(self.encode(X))
 

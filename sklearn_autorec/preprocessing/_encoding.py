@@ -25,7 +25,9 @@ _EXACT_TYPES = PLAIN_TYPES - {float}
 
 
 def parse_column(i, column, schema, max_length):
-    """What a column holds, before any vocabulary: numbers, or codes and distinct values (and places)."""
+    """What a column holds, before any vocabulary: numbers, or codes and distinct values (and
+    places).
+    """
     label, kind = schema.labels[i], schema.kinds[i]
     time = schema.time(i, column)
     if time is not None:
@@ -56,7 +58,9 @@ def encode_column(i, column, schema, max_length, field):
 
 
 def assemble(n, parsed, schema, max_length, fields, text_numbers):
-    """The table of n rows of parsed columns; ``text_numbers`` are the numeric columns that were text in fit."""
+    """The table of n rows of parsed columns; ``text_numbers`` are the numeric columns that were
+    text in fit.
+    """
     ids = np.empty((n, len(schema.categorical)), np.int32)
     for j, i in enumerate(schema.categorical):
         ids[:, j] = (
@@ -80,8 +84,10 @@ def _ids(i, codes, keys, seen, schema, fields):
     ids, drift, lost = fields[i].ids(codes, keys, seen)
     if lost is not None:
         warnings.warn(
-            f"Column {schema.labels[i]!r} holds floats such as {lost!r}, whose type does not tell it from its neighbours; "
-            "they are encoded as unknown. Give such ids as integers (dtype 'Int64' can have missing ones) or as text.",
+            f"Column {schema.labels[i]!r} holds floats such as {lost!r}, whose type does not tell "
+            f"it from its neighbours; "
+            "they are encoded as unknown. Give such ids as integers (dtype 'Int64' can have "
+            "missing ones) or as text.",
             DataTypeDriftWarning,
             stacklevel=5,
         )
@@ -92,7 +98,8 @@ def _ids(i, codes, keys, seen, schema, fields):
 
 def _warn_drift(label, was, now, done, stacklevel=5):
     warnings.warn(
-        f"Column {label!r} held {was} in fit and holds {now} now; the values are converted ({done}).",
+        f"Column {label!r} held {was} in fit and holds {now} now; the values are converted "
+        f"({done}).",
         DataTypeDriftWarning,
         stacklevel=stacklevel,
     )
@@ -110,14 +117,17 @@ def report_unknown(table, schema, fields, threshold):
             reports.append(f"{n_unknown / len(table):.0%} of column {schema.labels[i]!r}")
     if reports:
         warnings.warn(
-            f"{', '.join(reports)} are values that fit has not seen (or seen too rarely); they are encoded as unknown.",
+            f"{', '.join(reports)} are values that fit has not seen (or seen too rarely); they "
+            f"are encoded as unknown.",
             UnknownCategoryWarning,
             stacklevel=3,
         )
 
 
 def encode_few(X, schema, max_length, fields):
-    """A DataFrame of a few rows by look-ups of Python values; None if something needs the general path."""
+    """A DataFrame of a few rows by look-ups of Python values; None if something needs the general
+    path.
+    """
     if not len(X) or schema.separators or X.columns.tolist() != schema.names:
         return None
     n, m = len(X), len(schema.numeric)
@@ -212,7 +222,9 @@ def _numbers_of_few(columns, schema):
 
 
 def _numbers(column, time):
-    """Cells of a column as numbers, times in seconds; a TypeError for what only the general path converts or refuses."""
+    """Cells of a column as numbers, times in seconds; a TypeError for what only the general path
+    converts or refuses.
+    """
     if time is None:
         return (
             column

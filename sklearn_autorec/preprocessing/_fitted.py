@@ -15,7 +15,9 @@ UNBOUNDED_RANGE = (-3.0, 3.0)  # where most numbers of scales without bounds lie
 
 
 class FittedFields:
-    """Mixin of `FieldEncoder`. Reads ``_schema``, ``_fields`` (by part, see `Schema`) and the positions of columns."""
+    """Mixin of `FieldEncoder`. Reads ``_schema``, ``_fields`` (by part, see `Schema`) and the
+    positions of columns.
+    """
 
     @property
     def kinds_(self):
@@ -93,7 +95,8 @@ class FittedFields:
         Returns
         -------
         ndarray
-            All different: of a column "price_missing" beside "price", the indicator is called "price_missing_2".
+            All different: of a column "price_missing" beside "price", the indicator is called
+            "price_missing_2".
         """
         check_is_fitted(self, "_derived")
         schema = self._schema

@@ -1,4 +1,6 @@
-"""What in a table looks like a mistake: said once, at fit, by name of the column and with what to write."""
+"""What in a table looks like a mistake: said once, at fit, by name of the column and with what to
+write.
+"""
 
 import warnings
 
@@ -25,7 +27,8 @@ def hint_at_columns(columns, parsed, schema, categorical_features):
         Raw and parsed columns.
     schema : Schema
     categorical_features : as of `FieldEncoder`
-        What the user has said of columns is not questioned: of those in a dict, of all if it is a list or None.
+        What the user has said of columns is not questioned: of those in a dict, of all if it is a
+        list or None.
     """
     numbers = dict(zip(schema.numeric_sources, schema.numeric, strict=True))
     for i, column in enumerate(columns):
@@ -61,9 +64,12 @@ def _ids_with_gaps(column, values, label, taken):
     if not exact.all() or (present < 0).any() or len(np.unique(present)) < FEWEST_IDS:
         return None
     return (
-        f"Column {label!r} holds whole numbers as floats, with missing values among them: pandas makes floats of integers that "
-        f"have a gap. It is taken as {taken}. If its values are ids, convert it with .astype('Int64') or say so with "
-        f"categorical_features={{{label!r}: 'id'}}; if they are numbers, with {{{label!r}: 'number'}}."
+        f"Column {label!r} holds whole numbers as floats, with missing values among them: pandas "
+        f"makes floats of integers that "
+        f"have a gap. It is taken as {taken}. If its values are ids, convert it with "
+        f".astype('Int64') or say so with "
+        f"categorical_features={{{label!r}: 'id'}}; if they are numbers, with {{{label!r}: "
+        f"'number'}}."
     )
 
 
@@ -74,8 +80,10 @@ def _lost_digits(keys, label):
     if not lost.any() or not (exact | lost).all():
         return None
     return (
-        f"Column {label!r} holds ids as floats, such as {keys[lost][0].item()!r}, whose type does not tell them from their "
-        "neighbours, so that different ids have become one. Read it as integers (dtype 'Int64' can have missing ones) or text."
+        f"Column {label!r} holds ids as floats, such as {keys[lost][0].item()!r}, whose type does "
+        f"not tell them from their "
+        "neighbours, so that different ids have become one. Read it as integers (dtype 'Int64' "
+        "can have missing ones) or text."
     )
 
 
@@ -90,7 +98,8 @@ def _times_as_integers(column, values, label, taken):
     for unit, factor in {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}.items():
         if values.min() >= low * factor and values.max() < high * factor:
             return (
-                f"Column {label!r} holds integers that look like times since 1970 in {unit!r}, and is taken as {taken}. "
+                f"Column {label!r} holds integers that look like times since 1970 in {unit!r}, "
+                f"and is taken as {taken}. "
                 f"Convert it with pandas.to_datetime(..., unit={unit!r}), or say what it is with "
                 f"categorical_features={{{label!r}: 'id'}} or 'number'."
             )
@@ -104,6 +113,7 @@ def _lists_of_floats(keys, label):
     if (exact | lost).all():
         return _lost_digits(keys, label)
     return (
-        f"Column {label!r} holds lists of floats, and each number is taken as an id of its own. If they are vectors, give each "
+        f"Column {label!r} holds lists of floats, and each number is taken as an id of its own. "
+        f"If they are vectors, give each "
         "of their places a column of its own."
     )

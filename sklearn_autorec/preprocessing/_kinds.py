@@ -1,4 +1,6 @@
-"""Whether whole numbers, and decimals of few values, are ids, numbers or both, by what they look like."""
+"""Whether whole numbers, and decimals of few values, are ids, numbers or both, by what they look
+like.
+"""
 
 import warnings
 
@@ -44,8 +46,10 @@ def choose_kinds(columns, kinds, names, weight=None):
     doubtful = [name for name, (_, in_doubt) in zip(names, found, strict=True) if in_doubt]
     if doubtful:
         warnings.warn(
-            f"Columns of whole numbers {doubtful} may be ids or numbers, and are taken as both. Say what they are, such "
-            f'as FieldEncoder(categorical_features={{{doubtful[0]!r}: "id"}}); the other columns stay as they are.',
+            f"Columns of whole numbers {doubtful} may be ids or numbers, and are taken as both. "
+            f"Say what they are, such "
+            f'as FieldEncoder(categorical_features={{{doubtful[0]!r}: "id"}}); the other columns '
+            f"stay as they are.",
             DoubtfulKindWarning,
             stacklevel=2,
         )
@@ -55,18 +59,22 @@ def choose_kinds(columns, kinds, names, weight=None):
 def choose_kind(column, kind, weight=None):
     """The kind of a column, given the one by its dtype, and whether it is in doubt.
 
-    With fewer than `MIN_ROWS` cells or three values the dtype decides. Integers of up to `VERY_FEW_VALUES` values are ids. Other
-    whole numbers of up to `FEW_VALUES` values are both. Of more values (`evenness` has the measures):
+    With fewer than `MIN_ROWS` cells or three values the dtype decides. Integers of up to
+    `VERY_FEW_VALUES` values are ids. Other whole numbers of up to `FEW_VALUES` values are both. Of
+    more values (`evenness` has the measures):
 
-    - *numbers*, where some are below zero; where no value comes twice, so that there is nothing to learn by id; where hardly
-      any does and they lie far apart, as times do; and where they are uneven and mostly round, as amounts are;
-    - *both*, where they are uneven and the higher the rarer, as counts and durations are: ids that were numbered by how
-      frequent they are look no other;
-    - *ids*, where they are even, as labels out of a range are. Floats, as which integers come where cells are missing, are
-      both then;
-    - both as well what is none of these, or may be times or hashed ids. It is in doubt if it has more than `MANY_VALUES` values.
+    - *numbers*, where some are below zero; where no value comes twice, so that there is nothing to
+      learn by id; where hardly any does and they lie far apart, as times do; and where they are
+      uneven and mostly round, as amounts are;
+    - *both*, where they are uneven and the higher the rarer, as counts and durations are: ids that
+      were numbered by how frequent they are look no other;
+    - *ids*, where they are even, as labels out of a range are. Floats, as which integers come where
+      cells are missing, are both then;
+    - both as well what is none of these, or may be times or hashed ids. It is in doubt if it has
+      more than `MANY_VALUES` values.
 
-    Decimals are both if they have up to `FEW_VALUES` values of `MIN_REPEATS` rows each or more, and numbers otherwise.
+    Decimals are both if they have up to `FEW_VALUES` values of `MIN_REPEATS` rows each or more, and
+    numbers otherwise.
 
     Parameters
     ----------
@@ -108,7 +116,9 @@ def choose_kind(column, kind, weight=None):
 
 
 def _values_and_rows(column, kind, weight):
-    """Distinct numbers of a column, rising, float64, and their rows; None for booleans, times, text and sequences."""
+    """Distinct numbers of a column, rising, float64, and their rows; None for booleans, times, text
+    and sequences.
+    """
     dtype = column.dtype
     if kind not in (CATEGORICAL, NUMERIC) or isinstance(dtype, pd.CategoricalDtype):
         return None
@@ -142,8 +152,8 @@ def evenness(values, counts):
     Returns
     -------
     distance : float
-        Largest distance between the share of distinct values up to a value and its place in their range: 0 where they
-        are even, towards 1 where most are small and some very large.
+        Largest distance between the share of distinct values up to a value and its place in their
+        range: 0 where they are even, towards 1 where most are small and some very large.
     falling : float
         Rank correlation of rows with values; -1: the higher the rarer.
     round_share : float

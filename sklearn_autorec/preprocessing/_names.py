@@ -16,7 +16,8 @@ def table_names(X):
 def check_columns(estimator, X, fitted):
     """Refuse a table whose columns are not those of fit, by number, by name and in order.
 
-    scikit-learn compares names only if all are strings; this is the one place that compares the others.
+    scikit-learn compares names only if all are strings; this is the one place that compares the
+    others.
 
     Parameters
     ----------
@@ -58,7 +59,8 @@ def compare_names(estimator, names, fitted):
             )
         had, has = ("", "no ") if names is None else ("out", "")
         warnings.warn(
-            f"X has {has}column names, but {cls} was fitted with{had} such ({given[:5]}); columns are taken by position.",
+            f"X has {has}column names, but {cls} was fitted with{had} such ({given[:5]}); columns "
+            f"are taken by position.",
             UserWarning,
             stacklevel=4,
         )
@@ -67,17 +69,20 @@ def compare_names(estimator, names, fitted):
     new = [name for name in names if name not in fitted]
     if missing or new:
         raise ValueError(
-            f"The columns of X should be those that {cls} was fitted on. Missing: {missing[:10]}; new: {new[:10]}."
+            f"The columns of X should be those that {cls} was fitted on. Missing: {missing[:10]}; "
+            f"new: {new[:10]}."
         )
     raise ValueError(
-        f"The columns of X must be in the order that {cls} was fitted on, {fitted[:10]}; got {names[:10]}."
+        f"The columns of X must be in the order that {cls} was fitted on, {fitted[:10]}; got "
+        f"{names[:10]}."
     )
 
 
 def find_column(name, names, labels):
     """Position of the column that a user names; None if there is none.
 
-    A name is a name wherever the table has it. Integers are positions otherwise, unless integers are names there.
+    A name is a name wherever the table has it. Integers are positions otherwise, unless integers
+    are names there.
 
     Parameters
     ----------
@@ -109,12 +114,15 @@ def refuse_new_names(taken, new, what):
     twice = [name for name in new if new.count(name) > 1]
     if twice:
         raise ValueError(
-            f"More than one {what} would have the name {twice[0]!r}; rename the columns that make it."
+            f"More than one {what} would have the name {twice[0]!r}; rename the columns that make "
+            f"it."
         )
 
 
 def unused_names(wanted, taken=()):
-    """New names as wanted where they are free, else with the first number from 2 that makes them so."""
+    """New names as wanted where they are free, else with the first number from 2 that makes them
+    so.
+    """
     used, names = set(taken), []
     for name in wanted:
         free, k = name, 2
@@ -126,13 +134,16 @@ def unused_names(wanted, taken=()):
 
 
 def output_labels(estimator, labels, input_features):
-    """Names of the columns of ``fit``, given in ``get_feature_names_out`` or not; refuses others than those."""
+    """Names of the columns of ``fit``, given in ``get_feature_names_out`` or not; refuses others
+    than those.
+    """
     if input_features is None:
         return labels
     given = [str(name) for name in input_features]
     if len(given) != len(labels):
         raise ValueError(
-            f"input_features should have length equal to number of features ({len(labels)}), got {len(given)}"
+            f"input_features should have length equal to number of features ({len(labels)}), got "
+            f"{len(given)}"
         )
     if given != list(getattr(estimator, "feature_names_in_", given)):
         raise ValueError("input_features is not equal to feature_names_in_")

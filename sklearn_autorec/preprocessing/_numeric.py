@@ -11,10 +11,12 @@ SKETCH_VALUES = 20_000  # to which a longer list is reduced
 
 
 class NumericSummary:
-    """Distinct values and their counts; over chunks, beyond ``EXACT_VALUES`` of them, an even quantile sketch.
+    """Distinct values and their counts; over chunks, beyond ``EXACT_VALUES`` of them, an even
+    quantile sketch.
 
-    Mean and standard deviation are those of the distinct values while these are exact, so that they do not depend on
-    the chunks by a single bit; afterwards they are running figures, equal up to rounding.
+    Mean and standard deviation are those of the distinct values while these are exact, so that they
+    do not depend on the chunks by a single bit; afterwards they are running figures, equal up to
+    rounding.
 
     Parameters
     ----------
@@ -23,7 +25,8 @@ class NumericSummary:
     Attributes
     ----------
     sums : ndarray of shape (n_distinct, n_targets) or None
-        Sums of targets (and of their squares) over the rows of each value; None where none were given.
+        Sums of targets (and of their squares) over the rows of each value; None where none were
+        given.
     """
 
     def __init__(self, method):
@@ -72,7 +75,9 @@ class NumericSummary:
             self.n, self.mean, self.variance = moments(shape_of(values, self.method), counts)
 
     def compress(self):
-        """Of too many values keep those in the middle of ranges of equal weight, and the extremes, where scales are clipped."""
+        """Of too many values keep those in the middle of ranges of equal weight, and the extremes,
+        where scales are clipped.
+        """
         if len(self.values) <= EXACT_VALUES:
             return
         upper = np.cumsum(self.counts)
@@ -129,9 +134,11 @@ class NumericScaler:
     values, counts : ndarray (n_distinct,)
         Sorted values and how often each occurs.
     method : {"rank", "quantile", "log_square", "standard"} or None
-        "rank": share of training values below, in which no value counts for more than one of ``n_bins`` of them,
-        stretched to [0, 1]; clipped at the extremes. "quantile": share of training values below (ties count half), moved to mean 0 and stretched so that
-        distinct values have variance 1, in [-sqrt(3), sqrt(3)], clipped at the extremes. "log_square": sign(x) log(1 +
+        "rank": share of training values below, in which no value counts for more than one of
+        ``n_bins`` of them, stretched to [0, 1]; clipped at the extremes. "quantile": share of
+        training values below (ties count half), moved to mean 0 and stretched so that distinct
+        values have variance 1, in [-sqrt(3), sqrt(3)], clipped at the extremes. "log_square":
+        sign(x) log(1 +
         |x|)^2, then mean 0 and variance 1. "standard": mean 0 and variance 1. None: as it is. A constant column becomes 0
         (but for None).
     n_quantiles : int
@@ -141,7 +148,8 @@ class NumericScaler:
     n_bins : int
         Equal steps of "rank".
     sums : ndarray of shape (n_distinct, n_targets) or None
-        Sums of the targets and of their squares, by which "rank" finds where its steps lie; None goes by ranks alone.
+        Sums of the targets and of their squares, by which "rank" finds where its steps lie; None
+        goes by ranks alone.
     """
 
     def __init__(self, values, counts, method, n_quantiles, mean, variance, n_bins=24, sums=None):

@@ -1,4 +1,6 @@
-"""The rank scale of numbers, on which no single value takes more than its share, and bins found by a target."""
+"""The rank scale of numbers, on which no single value takes more than its share, and bins found by
+a target.
+"""
 
 import heapq
 
@@ -10,14 +12,16 @@ MIN_GAIN = 10.0
 
 
 def capped_weights(counts, n_bins):
-    """Weights of distinct values (n_distinct,): their counts, of which none is more than one of ``n_bins`` of all weights.
+    """Weights of distinct values (n_distinct,): their counts, of which none is more than one of
+    ``n_bins`` of all weights.
 
     Where there are fewer than ``n_bins`` values this cannot be; they weigh the same then.
     """
     falling = np.sort(counts)[::-1]
     if len(falling) <= n_bins:
         return np.ones(len(counts))
-    # With the k heaviest at the cap w, the total is n_bins w = k w + (all others): the first k at which w reaches the next.
+    # With the k heaviest at the cap w, the total is n_bins w = k w + (all others): the first k at
+    # which w reaches the next.
     others = falling.sum() - np.cumsum(np.append(0, falling[: n_bins - 1]))
     caps = others / (n_bins - np.arange(n_bins))
     first = int(np.argmax(falling[:n_bins] <= caps))
@@ -25,7 +29,9 @@ def capped_weights(counts, n_bins):
 
 
 def capped_ranks(counts, n_bins):
-    """Places of distinct values in [0, 1], rising: the middles of their `capped_weights`, stretched to the whole."""
+    """Places of distinct values in [0, 1], rising: the middles of their `capped_weights`, stretched
+    to the whole.
+    """
     if len(counts) < 2:
         return np.zeros(len(counts))
     weights = capped_weights(counts, n_bins)
@@ -43,7 +49,8 @@ def rank_grid(values, counts, n_points, n_bins, sums=None):
     values, counts : ndarray of shape (n_distinct,)
         Distinct values, rising, and their training rows.
     n_points : int
-        About so many points; heavy values and their neighbours are always among them, and both sides of every cut.
+        About so many points; heavy values and their neighbours are always among them, and both
+        sides of every cut.
     n_bins : int
         No value takes more than one of so many parts.
     sums : ndarray of shape (n_distinct, 2 * n_targets) or None
@@ -69,8 +76,8 @@ def rank_grid(values, counts, n_points, n_bins, sums=None):
 def cuts_by_target(values, counts, sums, n_bins):
     """Where a regression tree cuts a column: positions of the first values above the cuts, rising.
 
-    The tree grows best first, by the reduction of the squared error of all targets, each in units of its variance, up to
-    ``n_bins / 2`` leaves with at least ``MIN_LEAF`` rows.
+    The tree grows best first, by the reduction of the squared error of all targets, each in units
+    of its variance, up to ``n_bins / 2`` leaves with at least ``MIN_LEAF`` rows.
 
     Parameters
     ----------
@@ -119,11 +126,11 @@ def cuts_by_target(values, counts, sums, n_bins):
 
 
 def warp(values, ranks, cuts, n_bins):
-    """Places of distinct values in [0, 1] in which every cut, from a value to the next, is one step of ``1 / n_bins``.
+    """Places of distinct values in [0, 1] in which every cut, from a value to the next, is one step
+    of ``1 / n_bins``.
 
-    So a function that is linear within steps may jump there. The leaves between cuts share the other steps equally, in whole
-    numbers, and keep their ranks; a leaf of one value needs none.
-    """
+    So a function that is linear within steps may jump there. The leaves between cuts share the
+    other steps equally, in whole numbers, and keep their ranks; a leaf of one value needs none."""
     if not len(cuts):
         return ranks
     first, last = np.append(0, cuts), np.append(cuts - 1, len(values) - 1)

@@ -17,9 +17,9 @@ NAMES_OF_KINDS = {"id": CATEGORICAL, "number": NUMERIC, "both": BOTH}
 class Schema:
     """Kinds of the columns of a table, and the parts that are read of them.
 
-    A part is a column as ids, as numbers or as sequences. The first parts are the columns in their order; behind them
-    follow the numbers of the columns that are both ids and numbers. Wherever something is counted or derived by
-    part, there is one entry for each.
+    A part is a column as ids, as numbers or as sequences. The first parts are the columns in their
+    order; behind them follow the numbers of the columns that are both ids and numbers. Wherever
+    something is counted or derived by part, there is one entry for each.
 
     Parameters
     ----------
@@ -31,7 +31,8 @@ class Schema:
     separators : dict of int to str
         How the text of a sequence column is split, by position.
     times : dict of int to TimeKind, or None
-        Columns that hold times, by position; None if that was not written down (files of version 0.1).
+        Columns that hold times, by position; None if that was not written down (files of version
+        0.1).
 
     Attributes
     ----------
@@ -133,7 +134,9 @@ def choose_schema(names, columns, categorical_features, sequence_features, weigh
 
 
 def _named_sequences(sequence_features, names, n_columns):
-    """Separators (None where there is none) of the columns that are named as sequences, by position."""
+    """Separators (None where there is none) of the columns that are named as sequences, by
+    position.
+    """
     if isinstance(sequence_features, str):
         return {}
     if not isinstance(sequence_features, dict):
@@ -142,7 +145,8 @@ def _named_sequences(sequence_features, names, n_columns):
     for key, separator in sequence_features.items():
         if not isinstance(separator, str) or not separator:
             raise ValueError(
-                f"sequence_features: the separator of column {key!r} must be a string of one character or more, "
+                f"sequence_features: the separator of column {key!r} must be a string of one "
+                f"character or more, "
                 f"got {separator!r}."
             )
         (i,) = _positions("sequence_features", [key], names, n_columns)
@@ -156,7 +160,8 @@ def _given_kinds(given, names, n_columns):
     for key, kind in given.items():
         if not isinstance(kind, str) or kind not in NAMES_OF_KINDS:
             raise ValueError(
-                f"categorical_features: the kind of column {key!r} must be one of {list(NAMES_OF_KINDS)}, got {kind!r}."
+                f"categorical_features: the kind of column {key!r} must be one of "
+                f"{list(NAMES_OF_KINDS)}, got {kind!r}."
             )
         (i,) = _positions("categorical_features", [key], names, n_columns)
         kinds[i] = NAMES_OF_KINDS[kind]

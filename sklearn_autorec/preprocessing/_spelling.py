@@ -1,4 +1,5 @@
-"""When two spellings are one value: the rule that encoder, crossers, model files and ONNX inputs share.
+"""When two spellings are one value: the rule that encoder, crossers, model files and ONNX inputs
+share.
 
 The rule, which `FieldEncoder` states for users:
 
@@ -36,7 +37,8 @@ WORDS = {
 
 
 def plain_number(value):
-    """A number as a Python int where that is certain, as a float otherwise; None for what is no number.
+    """A number as a Python int where that is certain, as a float otherwise; None for what is no
+    number.
 
     A float that comes back whole has lost its digits. A Decimal that no float holds comes back as
     text.
@@ -96,7 +98,9 @@ def fewest_digits(values):
 
 
 def whole_and_exact(values):
-    """Which floats of an array are integers without doubt, and which are whole but have lost digits."""
+    """Which floats of an array are integers without doubt, and which are whole but have lost
+    digits.
+    """
     with np.errstate(invalid="ignore"):
         whole = np.mod(values.astype(np.float64), 1) == 0
         exact = np.abs(values.astype(np.float64)) < LARGEST_INTEGER_OF[values.dtype.itemsize]

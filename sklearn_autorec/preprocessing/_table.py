@@ -16,7 +16,8 @@ class EncodedTable:
     numeric : float32 ndarray of shape (n_rows, 2 * n_numeric)
         Scaled values, 0 where missing; then 0/1 indicators of missing values.
     sequences : int32 ndarray of shape (n_rows, sum of lengths)
-        Items of all sequence fields side by side: 0 padding (on the right), 1 unknown, 2.. the vocabulary.
+        Items of all sequence fields side by side: 0 padding (on the right), 1 unknown, 2.. the
+        vocabulary.
     """
 
     ids: np.ndarray

@@ -52,13 +52,15 @@ def targets_of(y, n_rows, labels, counters):
 def _indicators(values, labels):
     if not labels or values.ndim > 1:
         raise ValueError(
-            f'numeric_bins="target": y must be numbers in partial_fit, got {values.ravel()[0]!r}; give 0 and 1, or one '
+            f'numeric_bins="target": y must be numbers in partial_fit, got {values.ravel()[0]!r}; '
+            f"give 0 and 1, or one "
             "column for each class."
         )
     codes, classes = pd.factorize(values)
     if len(classes) > MAX_CLASSES or (codes < 0).any():
         raise ValueError(
-            f'numeric_bins="target": y must be numbers or at most {MAX_CLASSES} labels, none of them missing, got '
+            f'numeric_bins="target": y must be numbers or at most {MAX_CLASSES} labels, none of '
+            f"them missing, got "
             f"{len(classes)} different ones."
         )
     return codes[:, None] == np.arange(1 if len(classes) == 2 else len(classes))

@@ -28,12 +28,14 @@ def time_of_column(column, name, numeric):
     column : Series or ndarray
     name : str
     numeric : bool
-        Whether cells that are no times are refused beside some that are; a column of ids may hold both.
+        Whether cells that are no times are refused beside some that are; a column of ids may hold
+        both.
 
     Raises
     ------
     ValueError
-        If times with a zone stand beside such without, or beside durations or (in numeric columns) other values.
+        If times with a zone stand beside such without, or beside durations or (in numeric columns)
+        other values.
     """
     dtype = _plain_dtype(column)
     found = time_of_dtype(dtype)
@@ -70,7 +72,8 @@ def _plain_dtype(column):
 
 
 def time_values(column, known, name):
-    """Cells of a column that is known to hold times, int64 (n_rows,) of microseconds; ``NOT_A_TIME`` where missing.
+    """Cells of a column that is known to hold times, int64 (n_rows,) of microseconds;
+    ``NOT_A_TIME`` where missing.
 
     Parameters
     ----------
@@ -116,7 +119,8 @@ def time_values(column, known, name):
         if known.kind != TIME:
             done = "they are parsed"
         warnings.warn(
-            f"Column {name!r} held {known} in fit and holds {now} now; the values are converted ({done}).",
+            f"Column {name!r} held {known} in fit and holds {now} now; the values are converted "
+            f"({done}).",
             DataTypeDriftWarning,
             stacklevel=5,
         )

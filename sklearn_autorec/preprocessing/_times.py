@@ -1,7 +1,8 @@
 """Times and durations of every spelling as whole microseconds, one cell like many.
 
-A column that held times in ``fit`` goes on reading as times, whatever it is given: other units, other
-zones, dates, ISO text and epoch numbers are converted, what is not certain is refused by name.
+A column that held times in ``fit`` goes on reading as times, whatever it is given: other units,
+other zones, dates, ISO text and epoch numbers are converted, what is not certain is refused by
+name.
 
 Nothing here uses pandas but arrays of its cells, so that the reference for ONNX inputs can use it.
 """
@@ -27,7 +28,8 @@ EPOCH_RANGE = (5e8, 1e10)
 UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 
 _DURATION = re.compile(
-    r"\s*(?:(?P<days>[+-]?\d+) days?(?:,? *|$))?(?:(?P<sign>[+-]?)(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d)(?:\.(?P<f>\d{1,9}))?)?\s*",
+    r"\s*(?:(?P<days>[+-]?\d+) days?(?:,? "
+    r"*|$))?(?:(?P<sign>[+-]?)(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d)(?:\.(?P<f>\d{1,9}))?)?\s*",
     re.ASCII,
 )
 
@@ -43,7 +45,8 @@ class TimeKind:
         Name of the zone that they came in; None of durations and of times without one. Times of
         any zone are one time line, those without a zone another.
     unit : str or None
-        Unit of the column in ``fit`` ("ns", "us", "ms", "s"), for the reader's information; None of objects.
+        Unit of the column in ``fit`` ("ns", "us", "ms", "s"), for the reader's information; None of
+        objects.
     """
 
     kind: str
@@ -61,7 +64,9 @@ class TimeKind:
 
 
 def time_of_dtype(dtype):
-    """The `TimeKind` of a numpy dtype, or of pandas' dtype of times with a zone; None for others."""
+    """The `TimeKind` of a numpy dtype, or of pandas' dtype of times with a zone; None for
+    others.
+    """
     if isinstance(dtype, np.dtype):
         if dtype.kind not in "mM":
             return None
@@ -103,7 +108,8 @@ def text_of_time(microseconds):
 
 
 def read_time(value, known, name):
-    """One cell of a column of times as microseconds, and what it was: None (a time), "text" or a unit.
+    """One cell of a column of times as microseconds, and what it was: None (a time), "text" or a
+    unit.
 
     Parameters
     ----------
@@ -150,7 +156,8 @@ def _read_text(text, known, name):
         found = _DURATION.fullmatch(text)
         if found is None or (found["days"] is None and found["h"] is None):
             raise ValueError(
-                f"Column {name!r} held durations in fit, got the text {text!r:.100}; give durations, or text such as "
+                f"Column {name!r} held durations in fit, got the text {text!r:.100}; give "
+                f"durations, or text such as "
                 "'1 days 02:30:00'."
             )
         us = int(found["days"] or 0) * 86_400_000_000
@@ -169,7 +176,8 @@ def _read_text(text, known, name):
         value = None
     if value is None:
         raise ValueError(
-            f"Column {name!r} held {known} in fit, got the text {text!r:.100}, which is no time in ISO 8601 such as "
+            f"Column {name!r} held {known} in fit, got the text {text!r:.100}, which is no time "
+            f"in ISO 8601 such as "
             "'2026-03-01 12:30:00'; convert the column with pandas.to_datetime."
         )
     kind = kind_of_cell(value)
@@ -180,7 +188,8 @@ def _read_text(text, known, name):
 def _read_number(value, known, name):
     if known.kind == DURATION:
         raise ValueError(
-            f"Column {name!r} held durations in fit, got the number {value!r:.100}, whose unit is not known; convert the "
+            f"Column {name!r} held durations in fit, got the number {value!r:.100}, whose unit is "
+            f"not known; convert the "
             "column with pandas.to_timedelta(..., unit=...)."
         )
     low, high = EPOCH_RANGE
@@ -191,6 +200,8 @@ def _read_number(value, known, name):
                 np.floor(float(value) * (10**6 / factor))
             ), unit
     raise ValueError(
-        f"Column {name!r} held {known} in fit, got the number {value!r:.100}, which is no time since 1970 between 1985 and "
-        "2286 in seconds, milliseconds, microseconds or nanoseconds; convert the column with pandas.to_datetime."
+        f"Column {name!r} held {known} in fit, got the number {value!r:.100}, which is no time "
+        f"since 1970 between 1985 and "
+        "2286 in seconds, milliseconds, microseconds or nanoseconds; convert the column with "
+        "pandas.to_datetime."
     )

@@ -31,7 +31,9 @@ class ValueCounter:
         self.hashed = False
 
     def add(self, codes, keys, seen, weight=None):
-        """Count one chunk: codes (n_cells,) into its distinct ``keys``, -1 where missing; cells may have weights."""
+        """Count one chunk: codes (n_cells,) into its distinct ``keys``, -1 where missing; cells may
+        have weights.
+        """
         counts = count_cells(codes + 1, weight, len(keys) + 1)
         self.n_missing += counts[0].item()
         self.n_cells += len(codes) if weight is None else as_counts(weight.sum()).item()
@@ -65,7 +67,9 @@ class ValueCounter:
             self.hashed, self.counts, self.keys = True, buckets, np.zeros(0, object)
 
     def _distinct(self):
-        """Values and counts with every spelling of true and false as one, where the column held booleans."""
+        """Values and counts with every spelling of true and false as one, where the column held
+        booleans.
+        """
         if self.keys.dtype != object or not len(self.keys):
             return self.keys, self.counts
         if self.seen & BOOLEANS:
@@ -89,7 +93,9 @@ class ValueCounter:
         return keys, total
 
     def vocabulary(self, min_frequency, max_categories):
-        """The ids that follow from the counts so far; equal counts go by value, so not by the order of rows."""
+        """The ids that follow from the counts so far; equal counts go by value, so not by the order
+        of rows.
+        """
         if self.hashed:
             counts = np.concatenate([[self.n_missing, 0], self.counts])
             return Vocabulary(self.keys, counts, self.kind, self.seen, self.n_hash_buckets)

@@ -1,9 +1,8 @@
 """Plain values of a column: float64 numbers, or codes into distinct integers, floats or strings.
 
-Two words are used throughout. The *kind* of distinct values is how they are stored, ``"i"`` (int64), ``"f"``
-(floats) or ``"O"`` (strings); a column of mixed values needs the widest. *Seen* is what they were in the table:
-a subset of ``{"numbers", "strings", "booleans", "times"}``.
-"""
+Two words are used throughout. The *kind* of distinct values is how they are stored, ``"i"``
+(int64), ``"f"`` (floats) or ``"O"`` (strings); a column of mixed values needs the widest. *Seen* is
+what they were in the table: a subset of ``{"numbers", "strings", "booleans", "times"}``."""
 
 import datetime
 from itertools import chain
@@ -60,13 +59,15 @@ def check_range(values, name):
     """Refuse infinity and what becomes infinity in float32."""
     if (np.abs(values) > np.finfo(np.float32).max).any():
         raise ValueError(
-            f"Input X contains infinity or a value too large for dtype('float32') in column {name!r}."
+            f"Input X contains infinity or a value too large for dtype('float32') in column "
+            f"{name!r}."
         )
 
 
 def _refuse_times(name):
     raise ValueError(
-        f"Column {name!r} is a column of numbers, but holds times: in which unit those numbers count is not known. Give "
+        f"Column {name!r} is a column of numbers, but holds times: in which unit those numbers "
+        f"count is not known. Give "
         "numbers as in fit, or fit on times."
     )
 
@@ -85,7 +86,8 @@ def _object_numbers(values, name):
                 f"argument must be a string or a number; column {name!r} holds {shown(first)}"
             ) from error
         raise ValueError(
-            f"Column {name!r} is numeric, but holds values that are not numbers ({error}); if they are ids, name it in "
+            f"Column {name!r} is numeric, but holds values that are not numbers ({error}); if "
+            f"they are ids, name it in "
             "categorical_features."
         ) from error
     return numbers, isinstance(first, str)
@@ -118,7 +120,8 @@ def factorize(column, name):
         )
         if isinstance(odd, CONTAINERS):
             raise ValueError(
-                f"Column {name!r} is categorical, but holds {shown(odd)}; name it in sequence_features if each row has a "
+                f"Column {name!r} is categorical, but holds {shown(odd)}; name it in "
+                f"sequence_features if each row has a "
                 "list of ids."
             ) from error
         raise TypeError(
@@ -127,7 +130,9 @@ def factorize(column, name):
 
 
 def _hidden_booleans(column, uniques):
-    """Whether objects that are equal to 1 or 0 are booleans: distinct values keep the first that came."""
+    """Whether objects that are equal to 1 or 0 are booleans: distinct values keep the first that
+    came.
+    """
     cells = column.array if isinstance(column, pd.Series) else column
     if not any(isinstance(v, int | float | np.number) and (v == 0 or v == 1) for v in uniques):
         return frozenset()
@@ -171,7 +176,9 @@ def canonical(codes, uniques):
 
 
 def _narrowest(floats):
-    """int64 if all values are integers without doubt, else the floats as they are: their type tells which are."""
+    """int64 if all values are integers without doubt, else the floats as they are: their type tells
+    which are.
+    """
     exact, _ = whole_and_exact(floats)
     return floats.astype(np.int64) if exact.all() and len(floats) else floats
 
@@ -226,7 +233,9 @@ def _numbers(values):
 
 
 def text_of(value):
-    """The string under which a value of a column of strings is known; 1, 1.0 and "1" are one value."""
+    """The string under which a value of a column of strings is known; 1, 1.0 and "1" are
+    one value.
+    """
     if isinstance(value, str):
         return str(value)
     if isinstance(value, bytes):
@@ -257,7 +266,9 @@ def as_kind(keys, kind):
 
 
 def wider_kind(a, b):
-    """The kind that holds two arrays of distinct values: strings for floats beside integers that no float holds."""
+    """The kind that holds two arrays of distinct values: strings for floats beside integers that no
+    float holds.
+    """
     kind = max(a.dtype.kind, b.dtype.kind, key="ifO".index)
     if kind == "f" and any(
         x.dtype.kind == "i" and len(x) and (x.max() > EXACT or x.min() < -EXACT) for x in (a, b)
@@ -269,8 +280,8 @@ def wider_kind(a, b):
 def factorize_sequences(column, name, separator, max_length):
     """Items of all rows, and where they go.
 
-    Missing items are dropped; of the others the last ``max_length`` of a row are kept, since behaviour
-    histories are in time order and what is recent tells most.
+    Missing items are dropped; of the others the last ``max_length`` of a row are kept, since
+    behaviour histories are in time order and what is recent tells most.
 
     Returns
     -------
@@ -306,7 +317,8 @@ def factorize_sequences(column, name, separator, max_length):
 
 def _refuse_nested(name, item, cause=None):
     raise ValueError(
-        f"Column {name!r} is a sequence column: its items must be strings or numbers, got {shown(item)}."
+        f"Column {name!r} is a sequence column: its items must be strings or numbers, got "
+        f"{shown(item)}."
     ) from cause
 
 
@@ -340,6 +352,7 @@ def _items(cell, name):
     if is_missing(cell) or cell == "":
         return ()
     raise ValueError(
-        f"Column {name!r} is a sequence column: its cells must be lists (or missing), got {shown(cell)}. For text with a "
+        f"Column {name!r} is a sequence column: its cells must be lists (or missing), got "
+        f"{shown(cell)}. For text with a "
         f"separator give sequence_features={{{name!r}: '|'}}."
     )

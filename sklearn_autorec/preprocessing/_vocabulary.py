@@ -28,7 +28,9 @@ _building = threading.Lock()
 
 
 def hash_buckets(keys, n_buckets):
-    """Bucket of each value's text, the same in every process and for 1, 1.0 and "1", for true, "True" and 1."""
+    """Bucket of each value's text, the same in every process and for 1, 1.0 and "1", for true,
+    "True" and 1.
+    """
     texts = as_kind(keys, "O")
     words = (
         np.flatnonzero(pd.Index(texts, dtype=object).isin(list(WORDS)))
@@ -71,7 +73,9 @@ def _first(keys, mask):
 
 
 def _equal_as_they_are(values):
-    """Whether values of numbers can be looked up as they are: none of an odd type, no float beyond its exact integers."""
+    """Whether values of numbers can be looked up as they are: none of an odd type, no float beyond
+    its exact integers.
+    """
     kinds = set(map(type, values))
     if not kinds <= PLAIN_TYPES:
         return False
@@ -98,7 +102,8 @@ class Vocabulary:
     kind : {"i", "f", "O"} or None
         Kind of the values; None if there was none.
     seen : frozenset
-        What the values were in the training table: some of "numbers", "strings", "booleans" and "times".
+        What the values were in the training table: some of "numbers", "strings", "booleans" and
+        "times".
     n_hash_buckets : int, default=0
         Ids are 2 + hash bucket, if not 0.
     """
@@ -170,12 +175,15 @@ class Vocabulary:
             )
             drift = (
                 *drift,
-                f"{keys[one : one + 1].tolist()[0]!r} is {f'taken as {now[0]!r}' if now else 'unknown'}",
+                f"{keys[one : one + 1].tolist()[0]!r} is "
+                f"{f'taken as {now[0]!r}' if now else 'unknown'}",
             )
         return found, drift, _first(keys, lost & (found == UNKNOWN))
 
     def _convert(self, keys):
-        """Distinct values as this vocabulary's kind, and which of them are values of it without doubt."""
+        """Distinct values as this vocabulary's kind, and which of them are values of it without
+        doubt.
+        """
         kind, certain = keys.dtype.kind, np.ones(len(keys), bool)
         if self.kind == "O":
             return as_kind(keys, "O"), certain
@@ -194,7 +202,9 @@ class Vocabulary:
 
     @property
     def words(self):
-        """Ids of true and false, dict of bool to int: where the values are booleans, or names of them, of one spelling."""
+        """Ids of true and false, dict of bool to int: where the values are booleans, or names of
+        them, of one spelling.
+        """
         if self._words is None:
             words = {}
             if self.kind == "O" and not self.seen & BOOLEANS:
@@ -222,7 +232,9 @@ class Vocabulary:
         return bool(texts) and all(text in WORDS for text in texts)
 
     def _truth(self, key, seen):
-        """The truth that a value names here: a word, or 1 and 0 that are booleans or stand among names of such; else None."""
+        """The truth that a value names here: a word, or 1 and 0 that are booleans or stand among
+        names of such; else None.
+        """
         if isinstance(key, str) and key in WORDS:
             return WORDS[key]
         if key in (0, 1, "0", "1") and (seen & BOOLEANS or self.only_words):
@@ -277,7 +289,9 @@ class Vocabulary:
         return table[np.where(inside, values - np.where(inside, low, values), outside)]
 
     def _dense_table(self):
-        """Least category and ids of all integers from there on, unknown at the end; empty if they are far apart."""
+        """Least category and ids of all integers from there on, unknown at the end; empty if they
+        are far apart.
+        """
         low, high = int(self.categories.min()), int(self.categories.max())
         if high - low > 4 * len(self.categories) + 1000:
             return low, np.zeros(0, np.int32)
@@ -286,7 +300,8 @@ class Vocabulary:
         return low, table
 
     def ids_of_few(self, values, plain=False):
-        """Ids int32 of a list of Python values, one dictionary look-up each; None if a value needs conversion.
+        """Ids int32 of a list of Python values, one dictionary look-up each; None if a value needs
+        conversion.
 
         ``plain`` says that they are known to be strings, integers and missing values only.
         """
@@ -352,7 +367,9 @@ class Vocabulary:
         return ids
 
     def values(self, ids):
-        """The values of ids, object (n,): None where missing, "<rare>" for unknown, "<hash k>" for bucket k."""
+        """The values of ids, object (n,): None where missing, "<rare>" for unknown, "<hash k>" for
+        bucket k.
+        """
         table = np.empty(self.n_ids, object)
         table[MISSING], table[UNKNOWN] = None, "<rare>"
         table[FIRST:] = [
@@ -361,7 +378,8 @@ class Vocabulary:
         return table[ids]
 
     def __getstate__(self):
-        # Look-up tables are larger than the values and quick to build again; strings are joined and counts narrowed.
+        # Look-up tables are larger than the values and quick to build again; strings are joined and
+        # counts narrowed.
         state = {**self.__dict__, "_index": None, "_look_up": None, "_dense": None, "_words": None}
         if self.counts.dtype.kind == "i":
             state["counts"] = self.counts.astype(np.min_scalar_type(int(self.counts.max())))

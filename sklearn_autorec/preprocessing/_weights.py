@@ -21,7 +21,9 @@ def row_weights(sample_weight, n_rows):
 
 
 def weighted_rows(X, sample_weight, estimator):
-    """A table without the rows of weight 0: X, names and columns, weights (None if all are 1), and whether rows are gone."""
+    """A table without the rows of weight 0: X, names and columns, weights (None if all are 1), and
+    whether rows are gone.
+    """
     names, columns = read_columns(X, estimator)
     weight = row_weights(sample_weight, len(columns[0]))
     left_out = weight is not None and not weight.all()
@@ -40,7 +42,9 @@ def count_cells(codes, weight, n):
 
 
 def as_counts(counts):
-    """Sums of weights as int64 where they are whole, so that they are the same as without weights, else as float64."""
+    """Sums of weights as int64 where they are whole, so that they are the same as without weights,
+    else as float64.
+    """
     whole = (
         counts.dtype.kind == "f"
         and np.abs(counts).max(initial=0) < 2.0**53

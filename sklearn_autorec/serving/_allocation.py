@@ -15,9 +15,8 @@ _RANDOM = (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default)
 class BoundedAllocation(TorchDispatchMode):
     """Within it, torch refuses to allocate more than ``limit`` bytes in all, before doing so.
 
-    Sizes are found by running each operation on the meta device first. Random initial values are not drawn, since
-    those of the file take their place.
-    """
+    Sizes are found by running each operation on the meta device first. Random initial values are
+    not drawn, since those of the file take their place."""
 
     def __init__(self, limit):
         super().__init__()
@@ -35,7 +34,8 @@ class BoundedAllocation(TorchDispatchMode):
         self.left -= max(n_bytes, LEAST)
         if self.left < 0:
             raise ModelFileError(
-                f"The network that the file describes needs more memory than the weights in it: over {self.limit:,} bytes."
+                f"The network that the file describes needs more memory than the weights in it: "
+                f"over {self.limit:,} bytes."
             )
 
 
@@ -55,7 +55,8 @@ def _size(func, args, kwargs):
     try:
         made = func(*tree_map(on_meta, args), **tree_map(on_meta, options))
     except (RuntimeError, NotImplementedError, TypeError):
-        # No meta version, or sizes beyond all bounds: the largest product of sizes among the arguments.
+        # No meta version, or sizes beyond all bounds: the largest product of sizes among the
+        # arguments.
         sizes = [
             math.prod(v)
             for v in args

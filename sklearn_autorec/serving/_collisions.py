@@ -13,7 +13,8 @@ _SEED, _FACTOR = np.uint32(0xC70F6907 ^ 4), np.uint32(0x5BD1E995)
 
 
 def check_keys(keys, where):
-    """Refuse keys for a dict or a set that share a hash. Tuples alone can: hashes of text differ in every process.
+    """Refuse keys for a dict or a set that share a hash. Tuples alone can: hashes of text differ in
+    every process.
 
     Parameters
     ----------
@@ -36,7 +37,9 @@ def all_different(values, where):
 
 
 def check_numbers(values, where):
-    """Refuse int64 or float64 that share a hash in the tables of pandas, which are the same in every process."""
+    """Refuse int64 or float64 that share a hash in the tables of pandas, which are the same in
+    every process.
+    """
     if len(values) <= SHARED_NUMBERS:
         return
     bits = np.ascontiguousarray(values).view(np.uint64)
@@ -52,5 +55,6 @@ def check_numbers(values, where):
     run = SHARED_NUMBERS
     if (hashes[run:] == hashes[:-run]).any():
         raise ModelFileError(
-            f"{where} has over {run} numbers of the same hash, chosen to make reading slow, or equal."
+            f"{where} has over {run} numbers of the same hash, chosen to make reading slow, or "
+            f"equal."
         )

@@ -3,17 +3,16 @@
 ====================  =====================================================================================
 bytes                 content
 ====================  =====================================================================================
-0-7                   magic
-8-9, 10-11            format version, major and minor, little-endian
-12-19                 length of the header in bytes, little-endian
-20-51                 SHA-256 of everything else in the file
-52-                   header: UTF-8 JSON, ``{"arrays": [[dtype, shape], ...], "model": tree of nodes}``
-from there            the arrays one after the other, little-endian, C order, each at a multiple of 64 bytes
+0-7                   magic 8-9, 10-11            format version, major and minor, little-endian
+12-19                 length of the header in bytes, little-endian 20-51                 SHA-256 of
+everything else in the file 52-                   header: UTF-8 JSON, ``{"arrays": [[dtype, shape],
+...], "model": tree of nodes}`` from there            the arrays one after the other, little-endian,
+C order, each at a multiple of 64 bytes
 ====================  =====================================================================================
 
-The place of an array follows from the sizes of those before it and the file must end where the last one does, so a
-header cannot make arrays overlap, reach outside or ask for more memory than the file has bytes.
-"""
+The place of an array follows from the sizes of those before it and the file must end where the last
+one does, so a header cannot make arrays overlap, reach outside or ask for more memory than the file
+has bytes."""
 
 import hashlib
 import json
@@ -106,7 +105,8 @@ def _prefix(data, size):
     if major != VERSION[0]:
         newer = "; install a newer sklearn-autorec to read it" if major > VERSION[0] else ""
         raise ModelFileError(
-            f"The file has format version {major}.{minor}, this sklearn-autorec reads {VERSION[0]}.x{newer}."
+            f"The file has format version {major}.{minor}, this sklearn-autorec reads "
+            f"{VERSION[0]}.x{newer}."
         )
     if length > size - PREFIX.size:
         raise ModelFileError(
@@ -116,11 +116,11 @@ def _prefix(data, size):
 
 
 def write(path, parts):
-    """Write all parts to a file that is complete or not there at all; what was there stays until then.
+    """Write all parts to a file that is complete or not there at all; what was there stays until
+    then.
 
-    A link is followed: the file that it names is replaced, and the link stays. The new file has the permissions of the
-    old one. What is no file, say a device or a pipe, is not replaced.
-    """
+    A link is followed: the file that it names is replaced, and the link stays. The new file has the
+    permissions of the old one. What is no file, say a device or a pipe, is not replaced."""
     path = Path(os.path.realpath(path))
     mode = None
     try:
@@ -250,7 +250,8 @@ def _arrays(data, position, declared):
             and entry[0] in DTYPES
         ):
             raise ModelFileError(
-                f"Array {len(arrays)} must be declared by a known dtype and a shape, got {entry!r:.100}."
+                f"Array {len(arrays)} must be declared by a known dtype and a shape, got "
+                f"{entry!r:.100}."
             )
         dtype, shape = DTYPES[entry[0]], entry[1]
         if not (
@@ -266,7 +267,8 @@ def _arrays(data, position, declared):
         position_after = start + size * dtype.itemsize
         if position_after > len(data):
             raise ModelFileError(
-                f"Array {len(arrays)} of shape {shape} does not fit into the file of {len(data)} bytes."
+                f"Array {len(arrays)} of shape {shape} does not fit into the file of {len(data)} "
+                f"bytes."
             )
         if any(data[position:start]):
             raise ModelFileError(f"The gap before array {len(arrays)} is not empty.")

@@ -1,4 +1,6 @@
-"""The state of fitted `FieldCrosser` and `AutoCross`: what is written, and what is checked when it is read."""
+"""The state of fitted `FieldCrosser` and `AutoCross`: what is written, and what is checked when it
+is read.
+"""
 
 from itertools import pairwise
 

@@ -1,4 +1,6 @@
-"""Networks from files say so when their output is not finite: finite weights can be too large to multiply."""
+"""Networks from files say so when their output is not finite: finite weights can be too large to
+multiply.
+"""
 
 import math
 
@@ -6,10 +8,11 @@ from ..exceptions import NonFinitePredictionError
 
 
 def watch(module):
-    """Raise NonFinitePredictionError in each later forward pass whose output is NaN or infinite, until training begins.
+    """Raise NonFinitePredictionError in each later forward pass whose output is NaN or infinite,
+    until training begins.
 
-    Weights are checked one by one when they are read, and the network is tried out, but not with every row that may come.
-    """
+    Weights are checked one by one when they are read, and the network is tried out, but not with
+    every row that may come."""
     module.register_forward_hook(_check)
 
 
@@ -30,6 +33,7 @@ def _check(module, inputs, output):
     ):
         # Not how many: the module is given blocks that are filled up with rows of zeros.
         raise NonFinitePredictionError(
-            "The predictions of some rows are not finite: the weights in the file of this model are "
+            "The predictions of some rows are not finite: the weights in the file of this model "
+            "are "
             "finite, but too large. load(..., allow_nonfinite=True) turns this check off."
         )

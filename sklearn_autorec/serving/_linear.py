@@ -1,4 +1,6 @@
-"""The state of the crossed linear estimators: what is written, and what is checked when it is read."""
+"""The state of the crossed linear estimators: what is written, and what is checked when it
+is read.
+"""
 
 import math
 

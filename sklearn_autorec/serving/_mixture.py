@@ -1,4 +1,6 @@
-"""The companions of a network in a model file: plain values, and everything that is checked when they are read."""
+"""The companions of a network in a model file: plain values, and everything that is checked when
+they are read.
+"""
 
 import numpy as np
 
@@ -94,7 +96,8 @@ def _crosses(crosses, n_fields, where):
     return crosses
 
 
-# boosted trees over statistics ------------------------------------------------------------------------
+# boosted trees over statistics
+# ------------------------------------------------------------------------
 
 
 def _boosted_state(model):

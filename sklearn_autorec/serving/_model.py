@@ -1,4 +1,6 @@
-"""The state of a fitted `CTRClassifier` or `RatingRegressor`, and the network built again from it."""
+"""The state of a fitted `CTRClassifier` or `RatingRegressor`, and the network built again
+from it.
+"""
 
 import warnings
 from dataclasses import dataclass
@@ -73,11 +75,11 @@ class ModelState:
 
 
 def _rebuild_module(state):
-    """The module of a `ModelState`, with its weights; refuses one whose weights have other names, types or shapes.
+    """The module of a `ModelState`, with its weights; refuses one whose weights have other names,
+    types or shapes.
 
-    The one place where a network is built from a file: what ``fit`` does to a module after training has to be
-    done here as well, between building and copying.
-    """
+    The one place where a network is built from a file: what ``fit`` does to a module after training
+    has to be done here as well, between building and copying."""
     n_bytes = sum(a.nbytes for a in state.weights.values())
     architecture = {m.slot: m.architecture for m in state.methods}
 
@@ -124,7 +126,9 @@ def _prefix(members, number):
 
 
 def _packed_part(state, part, context):
-    """An empty module of the stored form, as large as the file's arrays; their contents are checked once they are in place."""
+    """An empty module of the stored form, as large as the file's arrays; their contents are checked
+    once they are in place.
+    """
     arrays = {
         name.removeprefix(f"{part}."): a
         for name, a in state.weights.items()
@@ -153,7 +157,8 @@ def model_state(model):
     encoder = model.encoder_
     if type(_inner(encoder)) is not FieldEncoder:
         raise TypeError(
-            f"encoder_ is {encoder!r}; a model can be saved if it is a FieldEncoder, or a frozen one."
+            f"encoder_ is {encoder!r}; a model can be saved if it is a FieldEncoder, or a frozen "
+            f"one."
         )
     net = model.net_
     state = {
@@ -283,7 +288,8 @@ def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
     for name, array in weights.items():
         if array.dtype.kind == "f" and not allow_nonfinite and not np.isfinite(array).all():
             raise ModelFileError(
-                f"The weight {name!r} has NaN or infinite values; allow_nonfinite=True accepts them."
+                f"The weight {name!r} has NaN or infinite values; allow_nonfinite=True accepts "
+                f"them."
             )
     if sparse not in (True, False):
         refuse("sparse", "True or False", sparse)
@@ -335,7 +341,9 @@ def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
 
 
 def _network(architecture):
-    """The network of an architecture; only classes of this package are made of parameters in a file."""
+    """The network of an architecture; only classes of this package are made of parameters in a
+    file.
+    """
     described = architecture.get("network")
     _check_class(described, "network", NETWORK_CLASSES)
     return network_of(described)
@@ -365,7 +373,9 @@ def _check_class(described, kind, registry):
 
 
 def _check_sizes(network, n_weights):
-    """Refuse sizes that cannot be those of so few weights: a list of 10**9 layers takes memory before any tensor does."""
+    """Refuse sizes that cannot be those of so few weights: a list of 10**9 layers takes memory
+    before any tensor does.
+    """
     limit = max(n_weights, LARGEST_SIZE)
     for name, value in network.get_params(deep=False).items():
         for size in value if isinstance(value, list | tuple) else [value]:
@@ -393,7 +403,9 @@ def _context(model, learned, encoder, sparse, embedding_dim, members, numeric_em
 
 
 def _probe_module(module, mixture, encoder, allow_nonfinite):
-    """Run the first and the last id of every field through the network: all tables and indices must reach so far."""
+    """Run the first and the last id of every field through the network: all tables and indices must
+    reach so far.
+    """
     last = [n - 1 for n in encoder.n_ids_]
     last_items = [n - 1 for n in encoder.sequence_n_ids_ for _ in range(encoder.max_length)]
     with torch.inference_mode():

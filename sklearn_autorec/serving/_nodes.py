@@ -1,7 +1,8 @@
-"""Python values to JSON nodes and back. Numbers, strings, lists, booleans and None stand for themselves.
+"""Python values to JSON nodes and back. Numbers, strings, lists, booleans and None stand for
+themselves.
 
-Everything else is an object with the key "kind", one of those that `Reader` has a method for; what a kind may hold is checked there.
-"""
+Everything else is an object with the key "kind", one of those that `Reader` has a method for; what
+a kind may hold is checked there."""
 
 import math
 import re
@@ -38,7 +39,9 @@ _DTYPE = re.compile(r"[<|]([iuf][1248]|b1|O|U[0-9]{1,6})")
 
 
 class Weights:
-    """Marks an array of network weights: read without a copy, since it is copied into the network anyway."""
+    """Marks an array of network weights: read without a copy, since it is copied into the network
+    anyway.
+    """
 
     def __init__(self, array):
         self.array = array
@@ -120,7 +123,8 @@ class Writer:
                 return {**node, "lengths": self._add(lengths), "dtype": array.dtype.str}
             return {"kind": "objects", "shape": list(array.shape), "items": self.node(words, where)}
         raise TypeError(
-            f"{where} is an array of dtype {array.dtype}; numbers, booleans and strings can be saved."
+            f"{where} is an array of dtype {array.dtype}; numbers, booleans and strings can be "
+            f"saved."
         )
 
     def _add(self, array):

@@ -80,8 +80,9 @@ def to_onnx(model, path):
     - ``numeric``: float32 (batch, 2 * numeric columns),
     - ``sequences``: int32 (batch, items of all sequence columns).
 
-    Its output is ``probabilities``, float32 (batch, classes), or ``rating``, float32 (batch,). How values become ids and
-    numbers stands in the vocabulary file; `onnx_inputs` is the reference for code that does so.
+    Its output is ``probabilities``, float32 (batch, classes), or ``rating``, float32 (batch,). How
+    values become ids and numbers stands in the vocabulary file; `onnx_inputs` is the reference for
+    code that does so.
 
     Examples
     --------
@@ -101,7 +102,8 @@ def to_onnx(model, path):
     check_is_fitted(model, "encoder_")
     if model.net_ is None:
         raise ValueError(
-            f"The model has seen the single class {model.classes_.tolist()}; there is no network to export."
+            f"The model has seen the single class {model.classes_.tolist()}; there is no network "
+            f"to export."
         )
     vocabulary = vocabulary_of(model)
     module = unwatched(copy.deepcopy(model.net_.module_)).to("cpu").eval()
@@ -113,8 +115,9 @@ def to_onnx(model, path):
     batch = torch.export.Dim("batch")
     dynamic = (tuple({0: batch} for _ in names),)
     with _quiet():
-        # Exported beforehand: left to itself, torch.onnx.export falls back to a fixed batch where code depends on it.
-        # Not strict: on older releases strict tracing knows neither autograd functions nor unions of dicts.
+        # Exported beforehand: left to itself, torch.onnx.export falls back to a fixed batch where
+        # code depends on it. Not strict: on older releases strict tracing knows neither autograd
+        # functions nor unions of dicts.
         served = _Served(model, module, names).eval()
         program = torch.export.export(served, examples, dynamic_shapes=dynamic, strict=False)
         torch.onnx.export(
@@ -160,7 +163,8 @@ def vocabulary_of(model):
     )
     if not isinstance(encoder, FieldEncoder):
         raise TypeError(
-            f"encoder_ is {encoder!r}; a model can be exported if it is a FieldEncoder, or a frozen one."
+            f"encoder_ is {encoder!r}; a model can be exported if it is a FieldEncoder, or a "
+            f"frozen one."
         )
     schema = encoder._schema
     names = schema.column_labels

@@ -1,8 +1,8 @@
-"""Rows to the inputs of an exported graph, by its vocabulary file alone: the reference for other languages.
+"""Rows to the inputs of an exported graph, by its vocabulary file alone: the reference for other
+languages.
 
-Nothing here uses the encoder, pandas or torch. Which spellings are one value, and which times are meant, is decided by the
-functions that the encoder uses.
-"""
+Nothing here uses the encoder, pandas or torch. Which spellings are one value, and which times are
+meant, is decided by the functions that the encoder uses."""
 
 import json
 import math
@@ -50,32 +50,36 @@ def onnx_inputs(vocabulary, rows):
 
     Notes
     -----
-    The file has the keys ``classes`` (the columns of the output), ``inputs``, ``output`` and ``columns``, a list in the order
-    of the inputs' columns: categorical, numeric, then sequence columns; a column of the table may be there twice, as ids and as
-    numbers. In every column None, nan and "" are missing.
+    The file has the keys ``classes`` (the columns of the output), ``inputs``, ``output`` and
+    ``columns``, a list in the order of the inputs' columns: categorical, numeric, then sequence
+    columns; a column of the table may be there twice, as ids and as numbers. In every column None,
+    nan and "" are missing.
 
-    *Numbers.* A number is an integer if it is whole and below 2^53 or was written without point and exponent, of any size;
-    a larger float equals no integer. Other floats are known by their fewest digits (those that float32 can hold, by
-    their fewest digits there).
+    *Numbers.* A number is an integer if it is whole and below 2^53 or was written without point and
+    exponent, of any size; a larger float equals no integer. Other floats are known by their fewest
+    digits (those that float32 can hold, by their fewest digits there).
 
-    *Categorical.* The id is 0 where missing, else that of ``ids``, else 1. Values are looked up as text, by ``type``: of
-    "integers" as decimal digits (2.0 and "2" are 2), of "floats" as the shortest text that gives the same double ("2.0"),
-    of "strings" as they are; there a whole number n is looked up as "n", then as "n.0", and another number as in "floats".
-    true and false are 1 and 0; where that is not found, ``words`` has the ids of "true" and "false" in any case, and of 1
-    and 0 if ``only_words`` is set.
-    With ``buckets`` in place of ``ids`` the id is 2 + h(text) mod buckets, where h is SipHash-2-4 of the UTF-8 text with the
-    key "0123456789123456", followed by the finalizer of splitmix64; text is as in "strings", of true and false "1" and "0".
+    *Categorical.* The id is 0 where missing, else that of ``ids``, else 1. Values are looked up as
+    text, by ``type``: of "integers" as decimal digits (2.0 and "2" are 2), of "floats" as the
+    shortest text that gives the same double ("2.0"), of "strings" as they are; there a whole number
+    n is looked up as "n", then as "n.0", and another number as in "floats". true and false are 1
+    and 0; where that is not found, ``words`` has the ids of "true" and "false" in any case, and of
+    1 and 0 if ``only_words`` is set. With ``buckets`` in place of ``ids`` the id is 2 + h(text) mod
+    buckets, where h is SipHash-2-4 of the UTF-8 text with the key "0123456789123456", followed by
+    the finalizer of splitmix64; text is as in "strings", of true and false "1" and "0".
 
-    *Numeric.* Column j of m gives the scaled value in place j and, in place m + j, 1 where it is missing (the value is 0
-    then). By ``method``: "rank" and "quantile" interpolate linearly in (grid, score), constant outside, 0 if the grid has fewer
-    than two points; "standard" is (x - mean) / scale; "log_square" is the same of ``sign(x) log(1 + |x|)^2``; null leaves x as it is.
+    *Numeric.* Column j of m gives the scaled value in place j and, in place m + j, 1 where it is
+    missing (the value is 0 then). By ``method``: "rank" and "quantile" interpolate linearly in
+    (grid, score), constant outside, 0 if the grid has fewer than two points; "standard" is (x -
+    mean) / scale; "log_square" is the same of ``sign(x) log(1 + |x|)^2``; null leaves x as it is.
 
-    *Times.* Columns with ``time`` held times or durations; they take ISO 8601 text (durations: "1 days 02:30:00") and, for
-    times, numbers since 1970 in seconds, milliseconds, microseconds or nanoseconds, which their size tells apart (1985 to
-    2286). Numeric columns count seconds, categorical ones look up "2026-03-01T12:30:00.000000", in UTC if there is a zone.
+    *Times.* Columns with ``time`` held times or durations; they take ISO 8601 text (durations: "1
+    days 02:30:00") and, for times, numbers since 1970 in seconds, milliseconds, microseconds or
+    nanoseconds, which their size tells apart (1985 to 2286). Numeric columns count seconds,
+    categorical ones look up "2026-03-01T12:30:00.000000", in UTC if there is a zone.
 
-    *Sequences.* Items that are missing are dropped; the last ``max_length`` of the others have ids as above, padded
-    with 0 on the right. Text is split by ``separator`` first, if there is one.
+    *Sequences.* Items that are missing are dropped; the last ``max_length`` of the others have ids
+    as above, padded with 0 on the right. Text is split by ``separator`` first, if there is one.
 
     Examples
     --------
@@ -90,7 +94,8 @@ def onnx_inputs(vocabulary, rows):
             vocabulary = json.load(file)
     if vocabulary.get("format") != FORMAT or vocabulary.get("version") != FORMAT_VERSION:
         raise ValueError(
-            f"The vocabulary has format {vocabulary.get('format')!r}, version {vocabulary.get('version')!r}; this "
+            f"The vocabulary has format {vocabulary.get('format')!r}, version "
+            f"{vocabulary.get('version')!r}; this "
             f"function reads {FORMAT!r}, version {FORMAT_VERSION}."
         )
     parts = {"ids": [], "numeric": [], "sequences": []}
@@ -211,7 +216,8 @@ def _sequence(value, column):
     if not isinstance(value, list | tuple):
         if not _is_missing(value):
             raise ValueError(
-                f"Column {column['name']!r} is a sequence column: its cells must be lists, got {value!r}."
+                f"Column {column['name']!r} is a sequence column: its cells must be lists, got "
+                f"{value!r}."
             )
         value = ()
     items = [_id(item, column) for item in value if not _is_missing(item)][-n:]

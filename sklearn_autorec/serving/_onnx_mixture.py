@@ -1,4 +1,6 @@
-"""The companions of a network as a torch module, for graphs: encoded rows to the mean of all outputs."""
+"""The companions of a network as a torch module, for graphs: encoded rows to the mean of all
+outputs.
+"""
 
 import math
 
@@ -17,7 +19,9 @@ def _codes(values, missing, edges, first):
 
 
 class _Places(nn.Module):
-    """Places of combinations in sorted tables, 0 where unseen: (B, K) keys -> (B, K), by one binary search for all tables."""
+    """Places of combinations in sorted tables, 0 where unseen: (B, K) keys -> (B, K), by one binary
+    search for all tables.
+    """
 
     def __init__(self, tables):
         super().__init__()
@@ -53,7 +57,8 @@ class _Keys(nn.Module):
         for key, own in zip(keys, sizes, strict=True):
             if math.prod(own) > RADIX_LIMIT:
                 raise ValueError(
-                    f"The combinations of the fields {key} are hashed, which an ONNX graph cannot do; leave out the part with "
+                    f"The combinations of the fields {key} are hashed, which an ONNX graph cannot "
+                    f"do; leave out the part with "
                     "wide=None or target_statistics=False."
                 )
         order = max(map(len, keys), default=1)
@@ -203,7 +208,9 @@ class _Boosted(nn.Module):
 
 
 class MixtureModule(nn.Module):
-    """Output of the network (B, 1) and the encoded rows to the weighted mean of all parts, float32 (B, 1)."""
+    """Output of the network (B, 1) and the encoded rows to the weighted mean of all parts, float32
+    (B, 1).
+    """
 
     def __init__(self, mixture):
         super().__init__()

@@ -15,10 +15,12 @@ from ._nodes import at, refuse
 from ._statistics import restore_target_statistics, target_statistics_state
 from ._steps import STEPS, check_parameters, restore_step, step_state
 
-# Left behind in a saved model: what belongs to a running fit, and scikit-learn's note of its version.
+# Left behind in a saved model: what belongs to a running fit, and scikit-learn's note of its
+# version.
 TRANSIENT = {"_stream", "_skl_callbacks", "_parent_callback_ctx", "_sklearn_version"}
 
-# Transformers and linear models of this package: what tells that one is fitted, and functions from its attributes to values and back.
+# Transformers and linear models of this package: what tells that one is fitted, and functions from
+# its attributes to values and back.
 TRANSFORMERS: dict = {
     FieldEncoder: ("_derived", encoder_state, restore_encoder),
     FieldCrosser: ("_combinations", crosser_state, restore_crosser),
@@ -32,7 +34,9 @@ OUTPUT = "_sklearn_output_config"  # where set_output leaves its choice
 
 
 class Registry:
-    """Known classes by name: estimators, networks and search methods of this package, steps of scikit-learn."""
+    """Known classes by name: estimators, networks and search methods of this package, steps of
+    scikit-learn.
+    """
 
     def __init__(self):
         self.components = {*NETWORK_CLASSES.own().values(), *METHODS.own().values()}
@@ -53,8 +57,10 @@ class Registry:
         if cls not in self.names:
             steps = ", ".join(sorted(c.__name__ for c in STEPS))
             raise TypeError(
-                f"{where} is {value!r:.200} of class {cls.__module__}.{cls.__name__}, which cannot be saved. Allowed are "
-                f"plain values, arrays, CTRClassifier, RatingRegressor, {', '.join(c.__name__ for c in TRANSFORMERS)}, networks "
+                f"{where} is {value!r:.200} of class {cls.__module__}.{cls.__name__}, which "
+                f"cannot be saved. Allowed are "
+                f"plain values, arrays, CTRClassifier, RatingRegressor, "
+                f"{', '.join(c.__name__ for c in TRANSFORMERS)}, networks "
                 f"and search methods of sklearn_autorec, and of scikit-learn {steps}."
             )
         if cls in STEPS:
@@ -97,7 +103,8 @@ class Registry:
             return {"n_features_in_", "feature_names_in_", *required, *optional}
         if type(value) in self.components:
             return set()
-        # The state of our own estimators is written from their attributes, nearly all of which end like this.
+        # The state of our own estimators is written from their attributes, nearly all of which end
+        # like this.
         return {name for name in vars(value) if name.endswith("_") or name in _PRIVATE}
 
     def rebuild(self, name, output, params, state, reader, where):

@@ -29,11 +29,13 @@ def save(model, path):
 
     Parameters
     ----------
-    model : CTRClassifier, RatingRegressor, CrossedLinearClassifier, CrossedLinearRegressor, FieldEncoder, FieldCrosser, \
+    model : CTRClassifier, RatingRegressor, CrossedLinearClassifier, CrossedLinearRegressor,
+    FieldEncoder, FieldCrosser, \
 AutoCross, TargetStatistics or Pipeline of these
-        Fitted. Steps of a pipeline may be StandardScaler, MinMaxScaler, SimpleImputer, OrdinalEncoder, OneHotEncoder,
-        ColumnTransformer, VarianceThreshold, FunctionTransformer without a function, LogisticRegression,
-        FrozenEstimator and "passthrough". Networks and search methods must be those of this package.
+        Fitted. Steps of a pipeline may be StandardScaler, MinMaxScaler, SimpleImputer,
+        OrdinalEncoder, OneHotEncoder, ColumnTransformer, VarianceThreshold, FunctionTransformer
+        without a function, LogisticRegression, FrozenEstimator and "passthrough". Networks and
+        search methods must be those of this package.
     path : str or path-like
         A file there is replaced, all at once: there is never half a file.
 
@@ -42,12 +44,14 @@ AutoCross, TargetStatistics or Pipeline of these
     TypeError
         If the model holds an object that cannot be saved; names it and its place.
     ValueError
-        If the model was changed after fit such that its file could not be loaded (say, to a negative ``lr``; other
-        valid parameters are free to change); ``sklearn.exceptions.NotFittedError`` if it is not fitted.
+        If the model was changed after fit such that its file could not be loaded (say, to a
+        negative ``lr``; other valid parameters are free to change);
+        ``sklearn.exceptions.NotFittedError`` if it is not fitted.
 
     Notes
     -----
-    The file is about as large as the weights and vocabularies. It is read back in memory before it is written.
+    The file is about as large as the weights and vocabularies. It is read back in memory before it
+    is written.
 
     Examples
     --------
@@ -73,7 +77,8 @@ AutoCross, TargetStatistics or Pipeline of these
         _rebuild(json.loads(json.dumps(header)), writer.arrays, registry, allow_nonfinite=True)
     except ModelFileError as error:
         raise ValueError(
-            f"The model could not be loaded again, so it is not saved: {error} Was it changed after fit?"
+            f"The model could not be loaded again, so it is not saved: {error} Was it changed "
+            f"after fit?"
         ) from error
     write(path, pack(header, writer.arrays))
 
@@ -81,8 +86,9 @@ AutoCross, TargetStatistics or Pipeline of these
 def load(path, allow_nonfinite=False, *, max_bytes=None):
     """Read a model that `save` wrote; on the CPU, wherever it was trained.
 
-    Nothing in the file can run, whoever wrote it: it holds numbers and strings, from which known classes are built, and
-    every size and index is checked. Memory and time are bounded by the size of the file.
+    Nothing in the file can run, whoever wrote it: it holds numbers and strings, from which known
+    classes are built, and every size and index is checked. Memory and time are bounded by the size
+    of the file.
 
     Parameters
     ----------
@@ -100,7 +106,8 @@ def load(path, allow_nonfinite=False, *, max_bytes=None):
     Raises
     ------
     ModelFileError
-        A ValueError, for whatever is wrong with the content of the file: cut, changed, of a newer version, or contradictory.
+        A ValueError, for whatever is wrong with the content of the file: cut, changed, of a newer
+        version, or contradictory.
     OSError
         If the file cannot be read.
 
@@ -143,7 +150,8 @@ def _rebuild(header, arrays, registry, allow_nonfinite):
 
 
 def _try_out(model, allow_nonfinite):
-    """Predict two rows that the model should know: what is of the wrong type or shape shows now, not in service.
+    """Predict two rows that the model should know: what is of the wrong type or shape shows now,
+    not in service.
 
     A pipeline may reject the rows (its later steps have seen other values), but not fail otherwise.
     """

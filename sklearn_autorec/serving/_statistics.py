@@ -1,4 +1,6 @@
-"""The state of fitted `TargetStatistics` and its core: what is written, and what is checked when it is read."""
+"""The state of fitted `TargetStatistics` and its core: what is written, and what is checked when it
+is read.
+"""
 
 import numpy as np
 

@@ -1,4 +1,6 @@
-"""The scikit-learn estimators that may stand in a saved pipeline: their fitted attributes, each with its check."""
+"""The scikit-learn estimators that may stand in a saved pipeline: their fitted attributes, each
+with its check.
+"""
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -60,7 +62,9 @@ def _categories(value, n):
 
 
 def _distinct(values):
-    """Different values, rising where they are numbers (scikit-learn searches them by halving), at most one nan, at the end."""
+    """Different values, rising where they are numbers (scikit-learn searches them by halving), at
+    most one nan, at the end.
+    """
     if not isinstance(values, np.ndarray) or values.ndim != 1 or not len(values):
         return False
     if values.dtype.kind in "iuf":
@@ -269,11 +273,14 @@ def restore_step(step, state):
 
 
 def check_parameters(step):
-    """Refuse parameters with which a file could reach beyond itself: functions, cache folders, processes."""
+    """Refuse parameters with which a file could reach beyond itself: functions, cache folders,
+    processes.
+    """
     if isinstance(step, Pipeline):
         if step.memory is not None:
             raise TypeError(
-                "A Pipeline with memory cannot be saved (its cache is a folder of pickles); use memory=None."
+                "A Pipeline with memory cannot be saved (its cache is a folder of pickles); use "
+                "memory=None."
             )
         steps = step.steps
         if not isinstance(steps, list) or not all(
@@ -289,7 +296,8 @@ def check_parameters(step):
         step.func is not None or step.inverse_func is not None
     ):
         raise TypeError(
-            "A FunctionTransformer with a function cannot be saved, since files hold no code; use func=None."
+            "A FunctionTransformer with a function cannot be saved, since files hold no code; use "
+            "func=None."
         )
     if isinstance(step, FrozenEstimator) and not isinstance(step.estimator, BaseEstimator):
         refuse("A FrozenEstimator", "one of an estimator", step.estimator)

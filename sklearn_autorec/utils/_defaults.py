@@ -1,19 +1,23 @@
-"""Parameters of a component that is named or left out: ``set_params(network__hidden_units=...)`` on a default."""
+"""Parameters of a component that is named or left out: ``set_params(network__hidden_units=...)`` on
+a default.
+"""
 
 
 class DefaultComponents:
-    """Mixin of estimators some of whose parameters are components that may be given by name, or left at None.
+    """Mixin of estimators some of whose parameters are components that may be given by name, or
+    left at None.
 
     ``set_params`` with a parameter of such a component first makes the component: of
-    ``network="deepfm"`` with ``network__hidden_units=(8,)`` it makes ``DeepFM(hidden_units=(8,))``. So grids
-    reach what the constructor was not given. Nothing is made as long as nobody asks for it.
-    """
+    ``network="deepfm"`` with ``network__hidden_units=(8,)`` it makes ``DeepFM(hidden_units=(8,))``.
+    So grids reach what the constructor was not given. Nothing is made as long as nobody asks for
+    it."""
 
     # Methods that make a component from a parameter's value, by name of the parameter.
     _component_makers: dict = {}
 
     def set_params(self, **params):
-        """Set parameters, also those of components: ``network__hidden_units``, ``encoder__min_frequency``.
+        """Set parameters, also those of components: ``network__hidden_units``,
+        ``encoder__min_frequency``.
 
         A component that is given by its name, or is None, is made first.
 
@@ -39,7 +43,8 @@ class DefaultComponents:
                 continue
             if name not in self._component_makers:
                 raise ValueError(
-                    f"{name}={value!r:.100} has no parameter {rest!r}, as it is no object with parameters; set {name} to one."
+                    f"{name}={value!r:.100} has no parameter {rest!r}, as it is no object with "
+                    f"parameters; set {name} to one."
                 )
             made[name] = getattr(self, self._component_makers[name])(value, rest)
         return super().set_params(**{**params, **made})

@@ -1,4 +1,6 @@
-"""The only door to scikit-learn names that are private or newer than the oldest supported release."""
+"""The only door to scikit-learn names that are private or newer than the oldest supported
+release.
+"""
 
 import datetime
 from contextlib import nullcontext
@@ -87,7 +89,9 @@ score = _score
 
 
 def trees_of(boosting):
-    """Node arrays of a fitted histogram gradient boosting of one output, and where its sum starts."""
+    """Node arrays of a fitted histogram gradient boosting of one output, and where its sum
+    starts.
+    """
     start = float(np.ravel(boosting._baseline_prediction)[0])
     return [trees[0].nodes for trees in boosting._predictors], start
 
@@ -103,7 +107,8 @@ def check_y(y, estimator, y_numeric=False):
     """A target as a finite 1-D array, with scikit-learn's stock messages for everything else."""
     if y is None:
         raise ValueError(
-            f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
+            f"This {type(estimator).__name__} estimator requires y to be passed, but the target y "
+            f"is None."
         )
     refuse_targets(y)
     y = plain_labels(_check_y(y, y_numeric=y_numeric, estimator=estimator))
@@ -114,11 +119,14 @@ def check_y(y, estimator, y_numeric=False):
 
 
 def refuse_targets(y):
-    """Refuse, naming the type, targets that would be read as something else: times, tables not yet read, 128 bits."""
+    """Refuse, naming the type, targets that would be read as something else: times, tables not yet
+    read, 128 bits.
+    """
     dtype = getattr(y, "dtype", None)
     if hasattr(y, "collect_schema"):
         raise TypeError(
-            f"y is a {type(y).__name__}, whose rows are not there yet; give the values of y.collect()."
+            f"y is a {type(y).__name__}, whose rows are not there yet; give the values of "
+            f"y.collect()."
         )
     if str(dtype) in ("Int128", "UInt128"):
         raise TypeError(
@@ -133,13 +141,15 @@ def refuse_targets(y):
         array.dtype == object and any(isinstance(v, times) for v in array.ravel())
     ):
         raise ValueError(
-            f"y holds times ({dtype if dtype is not None else array.dtype}), which are neither labels nor ratings; give numbers, "
+            f"y holds times ({dtype if dtype is not None else array.dtype}), which are neither "
+            f"labels nor ratings; give numbers, "
             "such as seconds."
         )
 
 
 def plain_labels(y):
-    """Labels without the type object where they are numbers or booleans: arrays of 0 and 1 often come so.
+    """Labels without the type object where they are numbers or booleans: arrays of 0 and 1 often
+    come so.
 
     Raises
     ------
@@ -154,7 +164,8 @@ def plain_labels(y):
     }
     if any(kind.__name__ in ("NoneType", "NAType", "NaTType") for kind in kinds):
         raise ValueError(
-            f"y has missing labels, {sum(v is None or v != v for v in y.tolist()) or 'some'} of {len(y)}."
+            f"y has missing labels, {sum(v is None or v != v for v in y.tolist()) or 'some'} of "
+            f"{len(y)}."
         )
     if Real in kinds or bool in kinds:
         if not kinds <= {Real, bool}:
@@ -167,9 +178,8 @@ def plain_labels(y):
 def validate_parameters(estimator):
     """Check an estimator's constructor parameters against its ``_parameter_constraints``.
 
-    Raises ``sklearn.utils._param_validation.InvalidParameterError`` (a ``ValueError``) that names the
-    parameter, what is allowed and the value got.
-    """
+    Raises ``sklearn.utils._param_validation.InvalidParameterError`` (a ``ValueError``) that names
+    the parameter, what is allowed and the value got."""
     validate_parameter_constraints(
         estimator._parameter_constraints,
         estimator.get_params(deep=False),

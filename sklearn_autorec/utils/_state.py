@@ -1,4 +1,6 @@
-"""Fitted state as one value: fits that fail change nothing, and readers see one fit, never parts of two."""
+"""Fitted state as one value: fits that fail change nothing, and readers see one fit, never parts of
+two.
+"""
 
 import functools
 
@@ -8,16 +10,17 @@ __all__ = ["all_or_nothing", "reads_once", "snapshot"]
 def snapshot(estimator):
     """The estimator as it is now: a twin with its attributes, which does not see a later fit.
 
-    It shares the dict of attributes and copies nothing. Fits replace that dict as a whole (see `all_or_nothing`), so
-    that the twin goes on reading the old one.
-    """
+    It shares the dict of attributes and copies nothing. Fits replace that dict as a whole (see
+    `all_or_nothing`), so that the twin goes on reading the old one."""
     twin = object.__new__(type(estimator))
     twin.__dict__ = estimator.__dict__
     return twin
 
 
 def reads_once(method):
-    """Decorate a method that reads fitted attributes: all it reads are of one fit, also while another thread fits."""
+    """Decorate a method that reads fitted attributes: all it reads are of one fit, also while
+    another thread fits.
+    """
 
     @functools.wraps(method)
     def consistent(self, *args, **kwargs):
@@ -27,11 +30,11 @@ def reads_once(method):
 
 
 def all_or_nothing(fit):
-    """Decorate a method that fits: what it sets appears at once when it succeeds, and not at all when it raises.
+    """Decorate a method that fits: what it sets appears at once when it succeeds, and not at all
+    when it raises.
 
-    The method runs on a twin with attributes of its own, which replace those of the estimator in one assignment. It must
-    not change in place what the estimator already holds.
-    """
+    The method runs on a twin with attributes of its own, which replace those of the estimator in
+    one assignment. It must not change in place what the estimator already holds."""
 
     @functools.wraps(fit)
     def whole(self, *args, **kwargs):

@@ -1,4 +1,6 @@
-"""Weights of several models' outputs, and the companions of a network that are fitted and weighed."""
+"""Weights of several models' outputs, and the companions of a network that are fitted and
+weighed.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -106,7 +108,8 @@ def test_equal_models_and_single_ones():
     assert mixing_weights(outputs, y, logistic=True, least=0.6)[1] == 0
 
 
-# companions ------------------------------------------------------------------------------------------
+# companions
+# ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,8 @@ def test_parts_that_judge_in_turn_end_in_models_of_all_rows(logistic):
     assert mixture.models[STATISTICS].statistics.counts[0].sum() == 900
     found = mixture.logits(rows.table, np.zeros((900, 1)))[:, 0]
     assert np.corrcoef(found, score)[0, 1] > 0.8
-    # The control: targets of other rows leave nothing to learn, and a network that knows something counts.
+    # The control: targets of other rows leave nothing to learn, and a network that knows something
+    # counts.
     shuffled = replace(rows, y=np.random.default_rng(1).permutation(rows.y))
     known = (4 * shuffled.y - 2 if logistic else shuffled.y)[:800]
     control = fit_mixture(

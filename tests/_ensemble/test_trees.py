@@ -1,4 +1,6 @@
-"""Sums of trees and boosting over statistics: the bits of scikit-learn's trees, nothing learned from noise."""
+"""Sums of trees and boosting over statistics: the bits of scikit-learn's trees, nothing learned
+from noise.
+"""
 
 import pickle
 
@@ -17,7 +19,9 @@ from sklearn_autorec.preprocessing._table import EncodedTable
 
 
 def numbers_with_gaps(n=2000):
-    """Features of which NaN means much in one and little in another (so that it goes both ways), and a target."""
+    """Features of which NaN means much in one and little in another (so that it goes both ways),
+    and a target.
+    """
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n, 4)).round(2)
     y = X[:, 0] * X[:, 1] + np.sin(3 * X[:, 2])
@@ -104,7 +108,8 @@ def test_a_tree_of_one_leaf():
     )
 
 
-# codes -----------------------------------------------------------------------------------------------
+# codes
+# -----------------------------------------------------------------------------------------------
 
 
 def test_codes_are_ids_and_bins_of_equal_rows():
@@ -132,7 +137,8 @@ def test_a_value_on_an_edge_is_in_the_bin_above():
     assert codes.sizes == [5]
 
 
-# boosting --------------------------------------------------------------------------------------------
+# boosting
+# --------------------------------------------------------------------------------------------
 
 
 def ids_and_number(seed, n=5000, cardinality=400):
@@ -187,7 +193,8 @@ def test_boosting_learns_nothing_from_noise_of_many_values():
         assert len(boosting.crosses) == n_crosses
         assert loss(boosting.logits(test)) < np.log(2) + 0.03
         assert abs(roc_auc_score(y[6000:], boosting.logits(test)) - 0.5) < 0.03
-    # The control: trees that were grown over what knows the target are sure of themselves, and wrong.
+    # The control: trees that were grown over what knows the target are sure of themselves, and
+    # wrong.
     control = HistGradientBoostingClassifier(max_iter=60, early_stopping=False)
     control.fit(boosting.features(train), y[:6000])
     assert loss(control.decision_function(boosting.features(test))) > np.log(2) + 0.3

@@ -1,4 +1,6 @@
-"""The runner of the benchmark suite: ranks, resuming, the report, and a run from raw rows to records."""
+"""The runner of the benchmark suite: ranks, resuming, the report, and a run from raw rows to
+records.
+"""
 
 import argparse
 import io
@@ -63,7 +65,8 @@ def test_ranks_and_wins():
 def test_critical_difference_is_the_published_one():
     from _suite_report import cliques, critical_difference
 
-    # Demsar (2006), table 5: q = 2.569 for four models; his example has 14 tables and a difference of 1.25.
+    # Demsar (2006), table 5: q = 2.569 for four models; his example has 14 tables and a difference
+    # of 1.25.
     assert critical_difference(4, 14) == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 14)), abs=2e-3)
     assert cliques([1.0, 1.5, 2.6, 3.5], 1.2) == [(0, 1), (1, 2), (2, 3)]
     assert cliques([1.0, 1.5, 1.9, 4.0], 1.2) == [(0, 2)]

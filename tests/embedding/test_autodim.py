@@ -64,7 +64,9 @@ def mixture_module(c, seed=3, **options):
 
 
 def reference_mixture(module, e, candidates, p, statistics=None):
-    """sum_n p_fn x_n W_n, x_n being the first d_n columns; batch-normalised where there are statistics."""
+    """sum_n p_fn x_n W_n, x_n being the first d_n columns; batch-normalised where there are
+    statistics.
+    """
     W = module.projection.detach().numpy()
     out = np.zeros_like(e)
     for f in range(e.shape[1]):
@@ -256,12 +258,15 @@ def test_mixed_embedding_agrees_with_numpy_and_stores_no_more(widths):
     assert sum(t.numel() * t.element_size() for t in state.values()) == 4 * n_numbers
 
 
-# Planted truth ------------------------------------------------------------------------------------------
+# Planted truth
+# ------------------------------------------------------------------------------------------
 
 
 @functools.cache
 def widths(seed, level="first_order", shuffled=False, size_penalty=None, nested=False):
-    """Widths of two fields of rank 6, two of rank 1, one of noise; and the numbers in the network."""
+    """Widths of two fields of rank 6, two of rank 1, one of noise; and the numbers in the
+    network.
+    """
     X, y, _ = make_ctr(
         40_000,
         n_fields=5,
@@ -306,7 +311,9 @@ def test_planted_ranks_decide_widths_after_an_even_warm_up():
 
 @functools.cache
 def widths_of_tastes(seed, nested=False):
-    """Widths on tables of another make, where two fields of rank 1 carry as much variance as two of rank 6."""
+    """Widths on tables of another make, where two fields of rank 1 carry as much variance as two of
+    rank 6.
+    """
     X, y, _ = make_tastes(40_000, topics=(6, 1), random_state=seed)
     model = CTRClassifier(
         network="fm",
@@ -343,7 +350,8 @@ def test_one_level_search_uses_at_least_as_many_parameters():
     assert one_level != bilevel
 
 
-# Every network --------------------------------------------------------------------------------------------
+# Every network
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,8 @@ def searched_module(c, granularity="value_dim", seed=2, **options):
     [
         context(),
         context((5, 7), (), 0),
-        # As many tables as values, and as dimensions: the shape of the thresholds does not say whose they are.
+        # As many tables as values, and as dimensions: the shape of the thresholds does not say
+        # whose they are.
         context((1, 1, 1), (), 0, 3),
         context((2, 2), (), 0, 4),
         context((2, 2), (), 0, 2),
@@ -237,7 +238,9 @@ def test_sparsity_counts_the_rows_seen():
 
 
 def test_rows_of_a_bilevel_partner_do_not_count_as_trained():
-    """Another method's rows pass through the table as well, but its values are not trained on them."""
+    """Another method's rows pass through the table as well, but its values are not trained
+    on them.
+    """
     from sklearn_autorec.engine import ArchSchedule, SearchProblem, TrainingPlan
 
     class Gate(torch.nn.Module):
@@ -477,7 +480,8 @@ def test_thresholds_of_the_largest_tables_of_the_paper_cannot_move_without_decay
     assert decayed.threshold.mean().item() == pytest.approx(-150 + 200 * 1e-3, abs=0.02)
 
 
-# Planted truth ------------------------------------------------------------------------------------------
+# Planted truth
+# ------------------------------------------------------------------------------------------
 
 
 def planted(seed):

@@ -94,7 +94,8 @@ def test_unrolled_gradient_agrees_with_double_backward_and_not_with_first_order(
     assert relative(found, exact) < 1e-2
     (first,) = first_order_gradient(toy.loss, batch, [toy.alpha])
     assert relative(first, exact) > 0.1
-    # The gradient of the training rows alone, or without the finite difference, would not pass either.
+    # The gradient of the training rows alone, or without the finite difference, would not pass
+    # either.
     shifted = Toy()
     step = torch.autograd.grad(shifted.loss(train_batch), shifted.weights())
     with torch.no_grad():
@@ -148,7 +149,8 @@ def test_schedule_waits_for_the_warm_up_and_keeps_its_rhythm(level, warmup, ever
     rhythm = 1 if level == "one_level" else every
     for n in [1, 2, 3, 10, 11, 12, 29, 101, 1000]:
         due = [step for step in range(n) if schedule.due(step, n)]
-        # What modules are told by set_progress: an architecture step during their warm-up would be blind.
+        # What modules are told by set_progress: an architecture step during their warm-up would be
+        # blind.
         assert all(step / max(n - 1, 1) >= warmup for step in due)
         assert set(np.diff(due)) <= {rhythm}
         assert (
@@ -266,7 +268,8 @@ def test_weights_do_not_depend_on_the_labels_of_architecture_rows(level):
         module = AutoDim(
             level=level, search_fraction=0.3, arch_every=1, warmup=0.0, size_penalty=0.0
         ).build(p.context)
-        # Steps of size zero: with alpha at rest the labels of its rows have no way into the weights.
+        # Steps of size zero: with alpha at rest the labels of its rows have no way into the
+        # weights.
         module.arch_lr = 0.0
         p.train(module)
         return {name: t.clone() for name, t in p.final_state.items()}

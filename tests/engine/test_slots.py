@@ -1,4 +1,6 @@
-"""Every slot that a network names is real: what a method puts there is called, trained, kept and served."""
+"""Every slot that a network names is real: what a method puts there is called, trained, kept and
+served.
+"""
 
 import json
 import math
@@ -95,7 +97,9 @@ class Head(Part):
 
 
 class Loss(Part):
-    """The reference loss, stronger where the labels are one; the weight of its own is drawn to two."""
+    """The reference loss, stronger where the labels are one; the weight of its own is drawn
+    to two.
+    """
 
     def __init__(self, context, positive):
         super().__init__()
@@ -222,7 +226,9 @@ def test_a_head_keeps_its_weights_in_a_second_network_of_the_same_widths():
 
 @pytest.mark.parametrize("name", sorted(known_networks()))
 def test_the_loss_of_a_method_changes_what_is_learned(name, clicks):
-    """Ones that weigh nine times as much: the mean of the predictions rises; with the plain loss it is the base rate."""
+    """Ones that weigh nine times as much: the mean of the predictions rises; with the plain loss it
+    is the base rate.
+    """
     X, y = clicks
     options = {"max_epochs": 6}
     means = {
@@ -233,7 +239,8 @@ def test_the_loss_of_a_method_changes_what_is_learned(name, clicks):
     }
     plain = fit(NETWORKS[name], None, clicks, **options)
     assert means[9.0] > means[1.0] + 0.1
-    # A loss that is the reference, but for a number that no weight of the network moves, learns what the control learns.
+    # A loss that is the reference, but for a number that no weight of the network moves, learns
+    # what the control learns.
     assert means[1.0] == pytest.approx(plain.predict_proba(X)[:, 1].mean(), abs=1e-6)
 
 
@@ -254,7 +261,8 @@ def test_the_reference_loss_judges(clicks):
     model = fit(FM(), Trivial("loss", 9.0), clicks, max_epochs=3, early_stopping=True)
     plain = fit(FM(), None, clicks, max_epochs=3, early_stopping=True)
     first = model.history_[0]
-    # Before anything is learned both losses are that of the base rate, to which the other adds its own.
+    # Before anything is learned both losses are that of the base rate, to which the other adds its
+    # own.
     assert first["train_loss"] == pytest.approx(plain.history_[0]["train_loss"], abs=0.3)
     assert first["slot_loss"] > first["train_loss"] + 1
     assert set(first) - set(plain.history_[0]) == {"slot_loss"}
@@ -312,10 +320,11 @@ class LossSearch(SearchMethod):
 
 
 def test_architecture_steps_of_a_loss_go_by_the_reference(clicks):
-    """Where held-out rows are ones far more often than those that train, a loss that weighs ones more judges better.
+    """Where held-out rows are ones far more often than those that train, a loss that weighs ones
+    more judges better.
 
-    By its own loss on the same rows the weight would only fall: to nothing, at which the loss is least.
-    """
+    By its own loss on the same rows the weight would only fall: to nothing, at which the loss is
+    least."""
     found = {}
     for objective in ("reference", "trained"):
         model = fit(LR(), LossSearch("unrolled", objective), clicks, search_epochs=10, lr=0.1)
@@ -443,7 +452,9 @@ def test_a_network_that_leaves_out_a_part_is_told_so(clicks):
 @pytest.mark.parametrize("last", ["scratch", "rewind", "keep"])
 @pytest.mark.parametrize("first", ["scratch", "rewind", "keep"])
 def test_each_part_keeps_its_own_retrain_kind(first, last, clicks, monkeypatch):
-    """Of two methods, each says where its part starts; the last one also where the rest of the network does."""
+    """Of two methods, each says where its part starts; the last one also where the rest of the
+    network does.
+    """
     searches, start = [], {}
     real_found, real_train = _search_phase.SearchProblem, _base.FieldEstimator._train
 
@@ -491,7 +502,9 @@ def test_a_loss_keeps_its_weights_if_it_says_so(clicks, monkeypatch):
 
 
 def test_hooks_and_unrolled_steps_know_the_loss(clicks):
-    """The loss's own weights have no decay, and take part in what is validated, averaged and restored."""
+    """The loss's own weights have no decay, and take part in what is validated, averaged and
+    restored.
+    """
     X, y = clicks
     model = fit(
         FM(),

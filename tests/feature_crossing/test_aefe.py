@@ -1,4 +1,6 @@
-"""AEFE: features of the planted pairs are built and kept, and nothing of the target leaks into them."""
+"""AEFE: features of the planted pairs are built and kept, and nothing of the target leaks into
+them.
+"""
 
 import itertools
 import math
@@ -125,7 +127,13 @@ def test_a_column_of_unique_ids_does_not_raise_the_score():
     for name, table in (("without", X), ("with", X.assign(key=key))):
         aefe = AEFE(n_pairs=36, **forced, random_state=0)
         new = aefe.fit_transform(table[train], y[train])
-        test_score = auc(new.drop(columns="key", errors="ignore"), y[train], aefe.transform(table[test]).drop(columns="key", errors="ignore"), y[test])  # fmt: skip
+        # fmt: skip
+        test_score = auc(
+            new.drop(columns="key", errors="ignore"),
+            y[train],
+            aefe.transform(table[test]).drop(columns="key", errors="ignore"),
+            y[test],
+        )
         scores[name] = test_score
     assert scores["with"] < scores["without"] + 0.005
     # The wrapper sees none of it either: with the key in every pair no feature passes.
@@ -141,7 +149,8 @@ def test_the_wrapper_scores_what_a_pipeline_would_score():
     assert set(aefe.crosses_) == PLANTED
     last = [record for record in aefe.search_history_ if record["taken"]][-1]
     assert_allclose(last["score"], aefe.base_score_ + aefe.scores_.sum())
-    # From outside: the pairs' target means in a pipeline, whose linear model sees one-hot columns instead of their means.
+    # From outside: the pairs' target means in a pipeline, whose linear model sees one-hot columns
+    # instead of their means.
     pipe = make_pipeline(
         AEFE(n_pairs=4, paradigms=("target",), cv=2, random_state=1), linear_model()
     )
@@ -183,7 +192,8 @@ def test_ratings_and_several_classes():
     assert_allclose(aefe.transform(X)[of_classes].sum(axis=1), 1)
 
 
-# the stages --------------------------------------------------------------------------------------------
+# the stages
+# --------------------------------------------------------------------------------------------
 
 
 def test_the_stages_keep_their_books():
@@ -313,7 +323,8 @@ def test_large_tables_are_searched_on_a_part():
     assert (both[ids == 2] == both.max()).all()
 
 
-# tables ------------------------------------------------------------------------------------------------
+# tables
+# ------------------------------------------------------------------------------------------------
 
 
 def test_odd_columns_are_survived():
@@ -423,7 +434,8 @@ def test_other_tables(container):
     assert np.asarray(alone).shape == new.shape
 
 
-# conventions -------------------------------------------------------------------------------------------
+# conventions
+# -------------------------------------------------------------------------------------------
 
 
 def test_one_and_two_processes_agree():

@@ -34,7 +34,9 @@ SEEDS = range(5)
 
 
 def planted_crosses(seed, n=16_000, **options):
-    """Field 0 adds; (1, 2), (3, 4) and (3, 4, 5) act together; (3, 4) leads to the triple. The rest is noise."""
+    """Field 0 adds; (1, 2), (3, 4) and (3, 4, 5) act together; (3, 4) leads to the triple. The rest
+    is noise.
+    """
     options = {
         "n_fields": 8,
         "cardinality": 8,
@@ -69,7 +71,8 @@ def test_shuffled_labels_have_no_crosses(seed):
 
 @pytest.mark.parametrize("n_folds", [1, "auto"])
 def test_the_auto_level_holds_over_many_noise_tables(n_folds):
-    # 28 candidates in each of 60 tables at a level of 5 % for each table: 8 or more would be a chance of 1.5 %.
+    # 28 candidates in each of 60 tables at a level of 5 % for each table: 8 or more would be a
+    # chance of 1.5 %.
     rng = np.random.default_rng(0)
     found = {"auto": 0, 0.0: 0}
     for seed in range(60):
@@ -122,7 +125,8 @@ def test_eight_pairs_with_missing_cells():
     X, y, truth = make_ctr(
         20_000, n_fields=9, cardinality=10, pairs=8, missing_rate=0.02, random_state=1
     )
-    # (Where a cell is missing, the effects of the others are flatter: pairs that share a field are triples as well.)
+    # (Where a cell is missing, the effects of the others are flatter: pairs that share a field are
+    # triples as well.)
     cross = AutoCross(max_order=2, random_state=0).fit(X, y)
     assert {tuple(int(name[1:]) for name in pair) for pair in cross.crosses_} == set(truth.pairs)
 
@@ -341,7 +345,8 @@ def test_more_columns_than_rows():
 @pytest.mark.parametrize("rate", [0.5, 0.02])
 @pytest.mark.parametrize("scoring", ["log_loss", "roc_auc"])
 def test_few_rows_of_a_class_do_not_make_crosses(rate, scoring):
-    # With normal quantiles (of the AUC's error, besides) a third of the tables of rare clicks had a cross.
+    # With normal quantiles (of the AUC's error, besides) a third of the tables of rare clicks had a
+    # cross.
     found = 0
     for seed in range(20):
         rng = np.random.default_rng(seed)

@@ -140,7 +140,8 @@ def test_strengths_of_a_product_are_known():
     X = np.random.default_rng(0).choice([-1.0, 1.0], size=(400, 4))
     glider = of_formula(lambda Z: Z[:, 0] + 3 * Z[:, 1] * Z[:, 2], X, n_instances=64)
     assert glider.crosses_[0] == ("x1", "x2")
-    # (a - b) is 0 in half of the rows, 2 in the others: 3 |a1 - b1| |a2 - b2| is 12 in a quarter of them.
+    # (a - b) is 0 in half of the rows, 2 in the others: 3 |a1 - b1| |a2 - b2| is 12 in a quarter of
+    # them.
     assert 0.6 * 3 < glider.scores_[0] < 1.4 * 3
 
 
@@ -188,7 +189,8 @@ def test_answers_are_log_odds_of_the_likeliest_class():
         answers_of(Fixed(), p[:, :1], np.zeros(3, int))
 
 
-# prefit ------------------------------------------------------------------------------------------------
+# prefit
+# ------------------------------------------------------------------------------------------------
 
 
 def test_a_fitted_estimator_is_asked_as_it_is():
@@ -237,7 +239,8 @@ def test_rare_classes_are_in_the_fit():
         assert glider.estimator_.classes_.tolist() == ["a", "b", "c"]
 
 
-# tables ------------------------------------------------------------------------------------------------
+# tables
+# ------------------------------------------------------------------------------------------------
 
 
 def test_cells_are_those_of_the_rows_named():
@@ -389,7 +392,8 @@ def test_sequence_columns_are_left_alone():
     assert glider.transform(X)["s0"].tolist() == X["s0"].tolist()
 
 
-# conventions -------------------------------------------------------------------------------------------
+# conventions
+# -------------------------------------------------------------------------------------------
 
 
 def test_one_and_two_processes_agree():

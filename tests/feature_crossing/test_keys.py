@@ -98,7 +98,8 @@ def test_places_that_are_left_go_to_pairs_of_the_fields_that_matter():
     options = {"logistic": False, "max_order": 2, "max_crosses": 10, "fill": True}
     chosen = choose_keys(codes, [8] * 6, y, rng=np.random.RandomState(0), **options)
     assert chosen[0] == (4, 5) and len(set(chosen)) == 10
-    # After the only pair that gains come those of its two fields, then those of the field that says something alone.
+    # After the only pair that gains come those of its two fields, then those of the field that says
+    # something alone.
     assert all({4, 5} & set(pair) for pair in chosen[1:9]) and 2 in chosen[9]
     # Each of them first with the one that says something alone.
     assert 2 in chosen[1] and 2 in chosen[5]

@@ -159,7 +159,8 @@ def test_auto_smoothing_by_moments():
     m = within / between
     assert 4 < m < 16  # truth: 4 / 0.49
     assert_allclose(found, (sums[:, 0] + m * mean) / (counts + m))
-    # Groups that differ by chance only have one mean, or nearly so; groups without rows have the mean of all.
+    # Groups that differ by chance only have one mean, or nearly so; groups without rows have the
+    # mean of all.
     noise = rng.normal(size=4000)
     flat = group_means(
         counts, np.bincount(groups, noise)[:, None], np.bincount(groups, noise**2)[:, None]
@@ -236,7 +237,8 @@ def test_distinct_groups():
     assert distinct_groups(ids) == [[0, 2], [4]]
 
 
-# the factorization machine -----------------------------------------------------------------------------
+# the factorization machine
+# -----------------------------------------------------------------------------
 
 
 def test_logits_are_the_formula():

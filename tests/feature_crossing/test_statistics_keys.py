@@ -54,7 +54,9 @@ def test_shuffled_targets_give_nothing():
 
 
 def test_many_pairs_of_few_values_have_no_lucky_ones():
-    """With four cells a pair, chance gains often: only what stands out among all candidates counts."""
+    """With four cells a pair, chance gains often: only what stands out among all candidates
+    counts.
+    """
     found = []
     for seed in range(10):
         rng = np.random.RandomState(seed)

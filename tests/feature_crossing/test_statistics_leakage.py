@@ -1,4 +1,6 @@
-"""No row sees its own target; ids of few rows say what they know; rows of no weight and large numbers change nothing."""
+"""No row sees its own target; ids of few rows say what they know; rows of no weight and large
+numbers change nothing.
+"""
 
 import pickle
 
@@ -47,7 +49,8 @@ def test_noise_stays_noise(method):
         codes, y = noise(seed)
         statistics = Statistics(keys, method=method, smoothing=1.0)
         features = statistics.fit_transform(codes, y, rng=np.random.RandomState(seed))
-        # A feature that knows the target orders the rows by it; trees would find any that knows it in part.
+        # A feature that knows the target orders the rows by it; trees would find any that knows it
+        # in part.
         half = np.arange(len(y)) % 2 == 0
         own.append(auc_on_new_rows(features[half], y[half], features[~half], y[~half])[1])
         leaking = statistics.transform(codes)
@@ -76,7 +79,9 @@ def test_a_row_does_not_move_with_its_own_target(method):
 
 @pytest.mark.parametrize("rows_a_value", [1, 2, 3])
 def test_an_id_of_few_rows_says_what_it_knows(rows_a_value):
-    """Targets that repeat within an id are found from two rows up; ids of one row say nothing, and are not believed."""
+    """Targets that repeat within an id are found from two rows up; ids of one row say nothing, and
+    are not believed.
+    """
     rng = np.random.default_rng(0)
     n_values = 3000
     ids = np.repeat(np.arange(2, 2 + n_values), rows_a_value)
@@ -114,7 +119,8 @@ def test_names_say_what_the_columns_are():
     ]
 
 
-# the transformer -------------------------------------------------------------------------------------
+# the transformer
+# -------------------------------------------------------------------------------------
 
 
 def users(n=2000):

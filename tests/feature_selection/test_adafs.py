@@ -77,7 +77,9 @@ def test_warm_up_leaves_embeddings_and_collects_statistics():
 
 
 def planted_switch(seed, n=20_000, n_values=10):
-    """Where field 0 is even the label depends on field 1, else on field 2; three more fields are noise."""
+    """Where field 0 is even the label depends on field 1, else on field 2; three more fields are
+    noise.
+    """
     rng = np.random.default_rng(seed)
     v = rng.integers(0, n_values, (n, 6))
     a, b = rng.normal(0, 1.2, (2, n_values))
@@ -120,7 +122,8 @@ def test_weights_follow_the_switch_of_every_row(method):
         shares.append(
             min(total[even].mean(), total[~even].mean()) if method.mode == "soft" else total.mean()
         )
-    # Half is what equal weights give. One seed of five lies at 0.59 or 0.61, as rounding has it, hence the mean.
+    # Half is what equal weights give. One seed of five lies at 0.59 or 0.61, as rounding has it,
+    # hence the mean.
     assert min(shares) > 0.55 and np.mean(shares) >= 0.7
 
 
@@ -151,7 +154,8 @@ def test_hard_gates_close_fields_of_a_row():
     row = int(np.argmin(w[:, 3]))
     changed = X.iloc[[row]].copy()
     assert w[row, 3] == 0
-    # What a closed field holds still reaches the controller, so that only rows whose weights stay are the same.
+    # What a closed field holds still reaches the controller, so that only rows whose weights stay
+    # are the same.
     for value in sorted(set(X.f3)):
         changed["f3"] = value
         new = field_weights(model, changed).to_numpy()[0]

@@ -128,7 +128,9 @@ def planted(seed, n=1600, share=0.2):
 
 
 def test_flipped_labels_are_among_the_dropped_rows(auc):
-    """Twice as often as by chance, in the mean of five seeds, and neighbours do better without; not with random blocks."""
+    """Twice as often as by chance, in the mean of five seeds, and neighbours do better without; not
+    with random blocks.
+    """
     lift, control, gain, right = [], [], [], []
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     neighbours = make_pipeline(encoder, KNeighborsClassifier(9, algorithm="brute"))

@@ -1,4 +1,6 @@
-"""FieldSelector: what it keeps, pipelines, containers, single values with OptFS, tables that are odd."""
+"""FieldSelector: what it keeps, pipelines, containers, single values with OptFS, tables that are
+odd.
+"""
 
 import pickle
 

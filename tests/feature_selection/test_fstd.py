@@ -152,7 +152,9 @@ def fstd(seed, estimator=None, **options):
 
 
 def test_main_fields_come_first_and_the_wrapper_finds_the_pair(auc):
-    """On five seeds; not with levels instead of gains, not with shuffled labels, not with an estimator that sees no pairs."""
+    """On five seeds; not with levels instead of gains, not with shuffled labels, not with an
+    estimator that sees no pairs.
+    """
     levels, linear, noise = [], [], []
     for seed in range(5):
         X, y = planted(seed)

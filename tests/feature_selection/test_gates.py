@@ -101,7 +101,8 @@ def test_columns_that_can_only_mislead():
     lists = np.column_stack([items, np.full((50, 3), 4), items]).astype(np.int32)
     data = EncodedTensors(torch.from_numpy(ids), torch.from_numpy(numbers), torch.from_numpy(lists))
     context = BuildContext(tuple("abcdefghijkl"), (9, 9, 20, 9, 9), 4, ((9, 3),) * 3)
-    # A constant, two copies (the second renamed), another, all missing | a number, constant, copy, other gaps | lists.
+    # A constant, two copies (the second renamed), another, all missing | a number, constant, copy,
+    # other gaps | lists.
     expected = [False, True, False, True, False, True, False, False, True, True, False, False]
     assert usable_fields(data, context).tolist() == expected
 

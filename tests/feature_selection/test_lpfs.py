@@ -177,7 +177,8 @@ def test_dropping_closed_fields_leaves_predictions_as_they_were(network, monkeyp
         return module
 
     monkeypatch.setattr(type(network), "build", spy)
-    # The final training does nothing, so that the fitted network is the searched one without closed fields.
+    # The final training does nothing, so that the fitted network is the searched one without closed
+    # fields.
     train = _base.train
 
     def at_rest(net, *args):

@@ -28,7 +28,8 @@ from sklearn_autorec.feature_selection._subsets._association import (
 from sklearn_autorec.feature_selection._subsets._many_agents import ManyAgents, Search, advise
 from sklearn_autorec.feature_selection._subsets._scan import Scan
 
-# Columns and what they say about each other -------------------------------------------------------------
+# Columns and what they say about each other
+# -------------------------------------------------------------
 
 
 def codes_of(n=400, d=5, seed=0):
@@ -96,7 +97,8 @@ def test_codes_of_any_columns():
     assert target_codes(np.linspace(0, 1, 20), False).max() == 9
 
 
-# Agents ---------------------------------------------------------------------------------------------------
+# Agents
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_batched_networks_are_many_networks():
@@ -196,7 +198,8 @@ def test_units_of_rewards():
     assert Standardised()(5.0) == 0 and Scaled()(0.0) == 0
 
 
-# Transitions --------------------------------------------------------------------------------------------
+# Transitions
+# --------------------------------------------------------------------------------------------
 
 
 def transitions(monkeypatch, cls, **options):
@@ -232,7 +235,8 @@ def test_stored_transitions_are_state_action_reward_and_next_state(credit, monke
     assert len(given) == 30 and len({tuple(actions) for _, actions, _, _ in given}) > 5
     for t, (state, actions, rewards, following) in enumerate(given):
         mask = actions > 0
-        # The state in which the agents acted is that of the subset before, the next one that of the subset they chose.
+        # The state in which the agents acted is that of the subset before, the next one that of the
+        # subset they chose.
         np.testing.assert_allclose(state, found.state(before))
         np.testing.assert_allclose(following, found.state(mask))
         assert (mask == before).all() or not np.allclose(state, following)
@@ -269,7 +273,8 @@ def test_stored_transitions_of_a_scan(monkeypatch):
         np.testing.assert_allclose(following, found.look(mask, (place + 1) % n))
 
 
-# States, advice and groups ------------------------------------------------------------------------------
+# States, advice and groups
+# ------------------------------------------------------------------------------
 
 
 def test_states():
@@ -325,7 +330,8 @@ def test_advice():
     mask = np.array([True, True, True, True, False, True])
     previous = np.array([True, True, False, False, True, False])
     importance = np.array([0.1, 0.5, 0.4, 0.2, 0.9, 0.3])
-    # Two fields stay, three are new: k = 1 + 3; the four most important of the subset are 1, 2, 5, 3.
+    # Two fields stay, three are new: k = 1 + 3; the four most important of the subset are 1, 2, 5,
+    # 3.
     assert advise(mask, previous, importance).tolist() == mask.tolist()
     importance[[0, 1]] = [0.6, 0.05]  # now 0, 2, 5, 3 : still all of the new ones
     assert advise(mask, previous, importance).tolist() == mask.tolist()
@@ -368,7 +374,8 @@ def test_reward_and_exploration():
     assert Search.epsilon(search) == 0.1
 
 
-# Planted truth --------------------------------------------------------------------------------------------
+# Planted truth
+# --------------------------------------------------------------------------------------------
 
 
 def planted(seed, n=600, d=12):
@@ -392,7 +399,9 @@ def search(cls, seed, X, y, **options):
 
 
 def test_main_fields_are_found_and_random_subsets_beaten(auc):
-    """With as many evaluations, in the mean of five seeds, by many agents and, clearly, by one that scans."""
+    """With as many evaluations, in the mean of five seeds, by many agents and, clearly, by one that
+    scans.
+    """
     best, right, wrong = [], [], []
     for seed in range(5):
         X, y = planted(seed)
@@ -411,7 +420,9 @@ def test_main_fields_are_found_and_random_subsets_beaten(auc):
 
 
 def test_noise_is_no_better_than_random(auc):
-    """On five seeds with shuffled labels: what is found is no better than chance, and the main fields are not preferred."""
+    """On five seeds with shuffled labels: what is found is no better than chance, and the main
+    fields are not preferred.
+    """
     best, right, wrong = [], [], []
     for seed in range(5):
         X, y = planted(seed)

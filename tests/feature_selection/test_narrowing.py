@@ -73,7 +73,9 @@ def moved(whole):
 
 
 def gated_and_narrow(network, **options):
-    """Outputs of the network with four open and two closed gates, and of the network on the four fields."""
+    """Outputs of the network with four open and two closed gates, and of the network on the four
+    fields.
+    """
     whole = moved(network.build(context(**options), {"gate": OnOff()}))
     module = build_network(network, [KEEP], {"gate": KEEP.architecture}, context(**options))
     carried = carry(whole.state_dict(), module.selection, context(**options), module)
@@ -148,7 +150,9 @@ def test_the_first_order_term_alone_loses_what_dropped_fields_add():
 
 
 class OuterPairs(FieldNetwork):
-    """One layer of xDeepFM's compressed interactions, without hidden units of a field: an axis of F * F."""
+    """One layer of xDeepFM's compressed interactions, without hidden units of a field: an axis of F
+    * F.
+    """
 
     def __init__(self, context, parts):
         super().__init__(context, parts)
@@ -161,7 +165,9 @@ class OuterPairs(FieldNetwork):
 
 
 class PairVectors(FieldNetwork):
-    """Element-wise products of all pairs side by side, as outer-product networks have them: an axis of P * d."""
+    """Element-wise products of all pairs side by side, as outer-product networks have them: an axis
+    of P * d.
+    """
 
     def __init__(self, context, parts):
         super().__init__(context, parts)
@@ -173,7 +179,9 @@ class PairVectors(FieldNetwork):
 
 
 class TriplesBesideMaps(FieldNetwork):
-    """Triples, then three numbers of each field with the field running last, then what belongs to none."""
+    """Triples, then three numbers of each field with the field running last, then what belongs to
+    none.
+    """
 
     def __init__(self, context, parts):
         super().__init__(context, parts)
@@ -231,11 +239,13 @@ class Wrong(PairVectors):
     [
         (
             Undeclared,
-            r"Linear has the weight 'mix.weight' of shape \(3, 36\) on 6 fields and \(3, 16\) on 4 of them",
+            r"Linear has the weight 'mix.weight' of shape \(3, 36\) on 6 fields and \(3, 16\) on "
+            r"4 of them",
         ),
         (
             Wrong,
-            r"Linear declares axis 1 of 'out.weight' as F\*4, which is 24 on the whole table, but the axis has 60",
+            r"Linear declares axis 1 of 'out.weight' as F\*4, which is 24 on the whole table, but "
+            r"the axis has 60",
         ),
     ],
 )
@@ -269,7 +279,9 @@ SEARCHABLE = {  # parts of search methods, as they stand in an FM
 @pytest.mark.parametrize("members", [1, 2])
 @pytest.mark.parametrize("name", [*sorted(known_networks()), *SEARCHABLE])
 def test_whatever_grows_with_the_fields_is_declared(name, members):
-    """By the axis and its length, in every network and part of the package, packed members included."""
+    """By the axis and its length, in every network and part of the package, packed members
+    included.
+    """
 
     def build(n, n_numeric):
         c = BuildContext(

@@ -37,7 +37,8 @@ def test_factors_and_penalty_agree_with_numpy():
         torch.zeros(20, 2),
         torch.zeros(20, 2, dtype=torch.int32),
     )
-    # Values other than missing and unknown count one, a column with one gate as much as the average column has values.
+    # Values other than missing and unknown count one, a column with one gate as much as the average
+    # column has values.
     weight = np.array([0, 0, 1, 1, 1, 0, 0, 1, 0, 0, 1, 1, 1, 1, 1, 5, 5], float)
     for t in (0.0, 0.1, 0.44, 1.0):
         module.set_progress(t)
@@ -63,7 +64,9 @@ def test_gates_start_at_one_and_the_penalty_does_not_know_the_corpus():
 
 
 def planted_values(seed, n=16_000):
-    """A Zipf field and a uniform one with 12 values of effect 1.5 and -1.5 each, and a field of noise."""
+    """A Zipf field and a uniform one with 12 values of effect 1.5 and -1.5 each, and a field of
+    noise.
+    """
     rng = np.random.default_rng(seed)
     X, logit, informative = {}, np.full(n, -0.5), {}
     for name, k in (("zipf", 100), ("uniform", 60), ("noise", 100)):
@@ -143,7 +146,9 @@ def test_without_a_penalty_nearly_all_frequent_values_stay():
 
 
 def test_the_penalty_alone_closes_a_gate_whatever_the_number_of_values():
-    """A value that no row holds has the gradient of the penalty only, and it falls with the number of values."""
+    """A value that no row holds has the gradient of the penalty only, and it falls with the number
+    of values.
+    """
     for sizes in ((20,), (50_000,)):
         module = gates(sizes=sizes, n_numeric=0, sequences=())
         optimizer = module.arch_optimizer(50)
@@ -152,7 +157,8 @@ def test_the_penalty_alone_closes_a_gate_whatever_the_number_of_values():
             module.penalty().backward()
             optimizer.step()
         logit = module.logit.detach()[:, 0]
-        # The whole way of 2, but for what the moments lag behind a gradient that falls as the gate closes.
+        # The whole way of 2, but for what the moments lag behind a gradient that falls as the gate
+        # closes.
         assert (logit[2:] - (0.5 - 2.0)).abs().max() < 0.1
         assert (logit[:2] == 0.5).all()  # missing and unknown
 
@@ -232,7 +238,8 @@ def test_final_training_starts_from_the_first_weights(retrain, monkeypatch):
             # First layer.
             if name.endswith("weight") and state[source][name].shape == (8, 4 * width):
                 assert torch.equal(start[name], state[source][name][:, columns]) == same
-    # Gates that the search left open multiplied by 1 / sigmoid(1/2), which weights that are kept still need.
+    # Gates that the search left open multiplied by 1 / sigmoid(1/2), which weights that are kept
+    # still need.
     gate = networks[0].gate
     assert (gate is None) == (retrain != "keep")
     if gate is not None:

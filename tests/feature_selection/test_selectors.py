@@ -73,7 +73,8 @@ def fitted(selector):
     return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in state.items()}
 
 
-# What comes out -----------------------------------------------------------------------------------------
+# What comes out
+# -----------------------------------------------------------------------------------------
 
 
 @every
@@ -165,7 +166,8 @@ def test_documented(name):
     assert set(inspect.signature(cls).parameters) <= cls._parameter_constraints.keys()
 
 
-# Budgets ------------------------------------------------------------------------------------------------
+# Budgets
+# ------------------------------------------------------------------------------------------------
 
 
 class Interrupted(ClassifierMixin, BaseEstimator):
@@ -242,7 +244,8 @@ def test_jobs_do_not_change_results():
         assert fitted(one) == fitted(two), name
 
 
-# Tables -------------------------------------------------------------------------------------------------
+# Tables
+# -------------------------------------------------------------------------------------------------
 
 
 @every
@@ -360,7 +363,8 @@ def test_estimators_that_take_missing_values_and_categories_as_they_are():
     assert selector.n_evaluations_ == 4
 
 
-# Targets ------------------------------------------------------------------------------------------------
+# Targets
+# ------------------------------------------------------------------------------------------------
 
 
 @every
@@ -386,7 +390,8 @@ def test_labels_of_any_kind(name):
         make(name).fit(X, X[:, 0] + 0.5 * np.arange(200) / 200)
 
 
-# Pipelines and routing ----------------------------------------------------------------------------------
+# Pipelines and routing
+# ----------------------------------------------------------------------------------
 
 
 def test_in_a_grid():
@@ -419,7 +424,8 @@ def test_weights_and_groups_are_routed(name):
     assert weighted.search_history_[0]["score"] != plain.search_history_[0]["score"]
 
 
-# Errors -------------------------------------------------------------------------------------------------
+# Errors
+# -------------------------------------------------------------------------------------------------
 
 
 def test_subsets_that_fail_are_reported():

@@ -70,7 +70,9 @@ class Mask(torch.nn.Module):
 
 
 def by_differences(model, X, y, step=1e-4):
-    """Change of the mean loss as a field is scaled, in double precision, in the order of the columns."""
+    """Change of the mean loss as a field is scaled, in double precision, in the order of the
+    columns.
+    """
     module = copy.deepcopy(model.net_.module_).double().eval()
     table = model.encoder_.encode(X)
     inputs = [
@@ -153,7 +155,9 @@ def test_ratings_classes_and_a_single_class(mixed):
 
 
 def test_planted_fields_come_first():
-    """Main fields and the pair before all noise on each of five seeds, by all methods; not with shuffled labels."""
+    """Main fields and the pair before all noise on each of five seeds, by all methods; not with
+    shuffled labels.
+    """
     shuffled = []
     for seed in range(5):
         X, y, truth = make_ctr(
@@ -263,7 +267,9 @@ def test_a_frozen_model_is_not_fitted_again(mixed):
 @pytest.mark.parametrize("method", ["shark", "sfs"])
 @pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.SingleClassWarning")
 def test_networks_and_bad_columns(method):
-    """Nothing constant, missing or repeated is kept; new ids, a single class and few rows are no trouble."""
+    """Nothing constant, missing or repeated is kept; new ids, a single class and few rows are no
+    trouble.
+    """
     X, y, _ = make_ctr(
         400, n_fields=4, cardinality=5, informative_fields=[1], pairs=0, random_state=0
     )

@@ -106,7 +106,8 @@ def assert_labels_apart(ax, labels, across):
         assert box.x1 <= figure.bbox.width + 0.5 and box.y1 <= figure.bbox.height + 0.5
 
 
-# What all displays share --------------------------------------------------------------------------------
+# What all displays share
+# --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("display", DISPLAYS)
@@ -176,7 +177,8 @@ def test_names_lose_their_middle():
         assert len(cut) == width and cut[0] == "a" and cut[-1] == "1" and cut.count("…") == 1
 
 
-# InteractionDisplay -------------------------------------------------------------------------------------
+# InteractionDisplay
+# -------------------------------------------------------------------------------------
 
 
 def outlined(display):
@@ -375,7 +377,8 @@ def test_interaction_errors(plain):
     assert not plt.get_fignums()  # nothing half drawn is left behind
 
 
-# EmbeddingSizeDisplay -----------------------------------------------------------------------------------
+# EmbeddingSizeDisplay
+# -----------------------------------------------------------------------------------
 
 
 def remarks(display):
@@ -462,7 +465,8 @@ def test_sizes_of_a_fitted_estimator(searched, plain):
         EmbeddingSizeDisplay.from_estimator(plain)
 
 
-# SearchHistoryDisplay -----------------------------------------------------------------------------------
+# SearchHistoryDisplay
+# -----------------------------------------------------------------------------------
 
 FIRST = [
     {"epoch": e, "train_loss": 1 / e, "lr": 0.1, "open_gates": 10 - e, "note": "x", "on": True}
@@ -482,7 +486,9 @@ def named(records, **fields):
 
 
 def drawn_lines(ax):
-    """{label: [(x, y) of every run]}; later runs of a figure have no label of their own, but its colour."""
+    """{label: [(x, y) of every run]}; later runs of a figure have no label of their own, but its
+    colour.
+    """
     label_of, found = {}, {}
     for line in ax.lines:
         if line.get_linestyle() == ":":

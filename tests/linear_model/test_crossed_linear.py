@@ -1,4 +1,6 @@
-"""The crossed linear model against scikit-learn, planted crosses, weights, and what it must do in service."""
+"""The crossed linear model against scikit-learn, planted crosses, weights, and what it must do in
+service.
+"""
 
 import pickle
 
@@ -127,7 +129,13 @@ def test_held_out_logits_are_those_of_models_without_the_rows(clicks):
     parts = np.random.default_rng(1).integers(5, size=len(y))
     table = model.encoder_.encode(X.assign(id=np.arange(len(y)).astype(str)))
     held_out = model.model_.held_out_logits(table, y.astype(float), parts)
-    assert abs(np.corrcoef(held_out, y)[0, 1]) < 0.1 < 0.9 < np.corrcoef(model.decision_function(X.assign(id=np.arange(len(y)).astype(str))), y)[0, 1]  # fmt: skip
+    # fmt: skip
+    assert (
+        abs(np.corrcoef(held_out, y)[0, 1])
+        < 0.1
+        < 0.9
+        < np.corrcoef(model.decision_function(X.assign(id=np.arange(len(y)).astype(str))), y)[0, 1]
+    )
 
 
 def test_pickle_and_several_classes(clicks):

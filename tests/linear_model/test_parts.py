@@ -1,4 +1,6 @@
-"""Parts of the crossed linear model by themselves: terms, bins, the screen of candidates, the choice among several targets."""
+"""Parts of the crossed linear model by themselves: terms, bins, the screen of candidates, the
+choice among several targets.
+"""
 
 from types import SimpleNamespace
 
@@ -61,7 +63,9 @@ def test_of_several_targets_the_crosses_that_gain_most_in_all_are_kept():
 
 
 def test_the_screen_judges_each_fold_by_the_rows_of_the_others():
-    """The screen's gain against a loop: offsets of models that have not seen a fold, and steps learned without it."""
+    """The screen's gain against a loop: offsets of models that have not seen a fold, and steps
+    learned without it.
+    """
     rng = np.random.RandomState(0)
     columns = {i: rng.randint(0, 4, 400) for i in range(3)}
     y = (

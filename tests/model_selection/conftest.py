@@ -1,4 +1,6 @@
-"""The estimators of `known_curves` must be importable in the workers, which get this process's path."""
+"""The estimators of `known_curves` must be importable in the workers, which get this process's
+path.
+"""
 
 import sys
 from pathlib import Path

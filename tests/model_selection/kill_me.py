@@ -1,8 +1,8 @@
 """Runs a small search for each line of input, in a forked process of its own; tests kill these.
 
-A line holds the folder of the checkpoint, the file for the result and what to run: "warm" or "cold" with curves that are
-known, "own-warm", "own-cold" or "own-population" with estimators of this package. The answer is the process id.
-"""
+A line holds the folder of the checkpoint, the file for the result and what to run: "warm" or "cold"
+with curves that are known, "own-warm", "own-cold" or "own-population" with estimators of this
+package. The answer is the process id."""
 
 import os
 import pickle

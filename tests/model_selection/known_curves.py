@@ -76,7 +76,9 @@ class Rows(ClassifierMixin, BaseEstimator):
 
 
 class Troubled(Curve):
-    """A curve with a trouble: "raise", "nan", "interrupt", "swallow", "die" (once, if ``folder`` has no mark yet)."""
+    """A curve with a trouble: "raise", "nan", "interrupt", "swallow", "die" (once, if ``folder``
+    has no mark yet).
+    """
 
     def __init__(
         self, a=1.0, b=1.0, c=0, epochs=1, warm_start=False, trouble=None, folder=None, seconds=0.0
@@ -109,7 +111,9 @@ class Troubled(Curve):
 
 
 class Counted(TransformerMixin, BaseEstimator):
-    """Multiplies by ``factor`` and counts its fits; training rows are marked by a last column of ones."""
+    """Multiplies by ``factor`` and counts its fits; training rows are marked by a last column of
+    ones.
+    """
 
     def __init__(self, factor=1.0, trouble=False):
         self.factor = factor

@@ -35,7 +35,9 @@ class Branin(BaseEstimator):
 
 
 def drive(search, function, seed):
-    """What a search would try and find if candidates scored ``function(**params)``: list of (trial, score)."""
+    """What a search would try and find if candidates scored ``function(**params)``: list of (trial,
+    score).
+    """
     policy = search._policy(np.random.RandomState(seed))
     rows, said = [], None
     while True:

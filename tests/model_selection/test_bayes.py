@@ -136,7 +136,8 @@ def test_values_are_the_objects_that_were_given():
     [
         (
             {"p": []},
-            r"param_distributions\['p'\] must be a non-empty list of values or a distribution .*, got \[\]",
+            r"param_distributions\['p'\] must be a non-empty list of values or a distribution .*, "
+            r"got \[\]",
         ),
         ({"p": "relu"}, r"param_distributions\['p'\] must be .*, got 'relu'"),
         ({"p": 3}, r"param_distributions\['p'\] must be .*, got 3"),
@@ -186,7 +187,9 @@ def test_tpe_beats_random_on_branin():
 
 
 def test_tpe_told_noise_learns_nothing():
-    """The last third of its candidates, in the median: with scores better than without, and without as at random."""
+    """The last third of its candidates, in the median: with scores better than without, and without
+    as at random.
+    """
     noise, found = np.random.RandomState(0), {"told": [], "blind": [], "random": []}
     for seed in range(10):
         for name, sampler in (("told", "tpe"), ("blind", "tpe"), ("random", "random")):
@@ -308,7 +311,9 @@ def test_all_failures_are_borne():
 
 
 def test_scores_of_different_resources_are_compared_by_rank():
-    """Against numpy: whoever got further is better; of equals the score decides; failures come last."""
+    """Against numpy: whoever got further is better; of equals the score decides; failures come
+    last.
+    """
     told = [(1, 0.9), (1, 0.2), (9, 0.5), (3, 0.7), (3, -np.inf), (9, 0.4)]
     assert np.argsort(_comparable(told)).tolist() == [4, 1, 0, 3, 5, 2]
     assert np.isfinite(_comparable(told)).all()
@@ -335,7 +340,9 @@ def test_with_resources_a_third_stays_random():
 
 
 def test_hyperband_with_tpe_is_bohb():
-    """The start scores of later brackets are higher than at random, where the curves do not cross."""
+    """The start scores of later brackets are higher than at random, where the curves do not
+    cross.
+    """
     space, better = {"a": stats.uniform(0, 1), "b": stats.uniform(0.2, 0.3)}, 0
     for seed in range(5):
         means = []

@@ -152,7 +152,9 @@ def test_random_generators_as_seeds_resume(tmp_path):
 
 
 def test_the_identity_is_the_same_in_every_process():
-    """joblib's own hash of a distribution holds numpy's global generator, another one in each process."""
+    """joblib's own hash of a distribution holds numpy's global generator, another one in each
+    process.
+    """
     here = identity([{"a": loguniform(1e-3, 1), "b": norm(loc=2), "c": ["x1", None]}, np.arange(9)])
     np.random.uniform()  # noqa: NPY002
     assert here == identity(
@@ -201,7 +203,9 @@ class Zygote:
         )
 
     def run(self, checkpoint, result, how, kill_after=None):
-        """Start a search; kill it after so many files of evaluations and a moment, or let it end."""
+        """Start a search; kill it after so many files of evaluations and a moment, or let
+        it end.
+        """
         self.process.stdin.write(f"{checkpoint} {result} {how}\n")
         self.process.stdin.flush()
         child = int(self.process.stdout.readline())
@@ -232,7 +236,9 @@ def zygote():
 
 
 def kill_and_resume(zygote, folder, how, n_kills, random_state):
-    """Kill searches at random moments, several times each; what the last one finds must be what was to be found."""
+    """Kill searches at random moments, several times each; what the last one finds must be what was
+    to be found.
+    """
     kills = 0
     while kills < n_kills:
         checkpoint, result = folder / f"search{kills}", folder / f"result{kills}"

@@ -39,7 +39,8 @@ def search(estimator=None, **options):
     return HyperbandSearchCV(estimator or Curve(), CURVES, **options)
 
 
-# which search it is ------------------------------------------------------------------------------------------
+# which search it is
+# ------------------------------------------------------------------------------------------
 
 
 def closing(sign):
@@ -261,13 +262,15 @@ def test_another_scorer_does_not_resume(tmp_path):
         search(scoring=closing(1), checkpoint=tmp_path, cv=KFold(3)).fit(X + 1, Y)
 
 
-# one search at a time ----------------------------------------------------------------------------------------
+# one search at a time
+# ----------------------------------------------------------------------------------------
 
 
 def holder(folder):
     """A process that holds a folder until its input ends or it is killed."""
     program = (
-        "import sys; from pathlib import Path; from sklearn_autorec.model_selection._running._lock import FolderLock;"
+        "import sys; from pathlib import Path; from "
+        "sklearn_autorec.model_selection._running._lock import FolderLock;"
         f"lock = FolderLock(Path({str(folder)!r})); print('held', flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(
@@ -332,7 +335,8 @@ def test_a_forked_child_neither_has_nor_ends_the_lock(tmp_path):
     mine.close()
 
 
-# damaged files -----------------------------------------------------------------------------------------------
+# damaged files
+# -----------------------------------------------------------------------------------------------
 
 
 def flip(data):

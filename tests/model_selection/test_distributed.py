@@ -148,7 +148,8 @@ def test_gpus_may_be_named_and_counted(gpus, monkeypatch, tmp_path):
     gpus(None)
     listing = tmp_path / "nvidia-smi"
     listing.write_text(
-        "#!/bin/sh\necho 'GPU 0: H200 (UUID: GPU-1)'\necho '  MIG 1g'\necho 'GPU 1: H200 (UUID: GPU-2)'\n"
+        "#!/bin/sh\necho 'GPU 0: H200 (UUID: GPU-1)'\necho '  MIG 1g'\necho 'GPU 1: H200 (UUID: "
+        "GPU-2)'\n"
     )
     listing.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)

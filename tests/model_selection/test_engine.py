@@ -298,7 +298,9 @@ def test_ctrl_c_while_workers_work():
 
 @pytest.mark.parametrize("times", [0, 1, 2])
 def test_ctrl_c_between_two_rungs(times):
-    """Once is remembered until the next fits would begin; the second time, or where it comes as an exception, at once."""
+    """Once is remembered until the next fits would begin; the second time, or where it comes as an
+    exception, at once.
+    """
     told = []
 
     class Interrupting(RandomSampler):

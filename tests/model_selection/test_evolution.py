@@ -1,4 +1,6 @@
-"""Regularized evolution: the algorithm against a plain one, planted spaces, resumption, refusals."""
+"""Regularized evolution: the algorithm against a plain one, planted spaces, resumption,
+refusals.
+"""
 
 import pickle
 
@@ -21,7 +23,9 @@ ROWS, LABELS = np.zeros((8, 1)), np.array([0, 1] * 4)
 
 
 class Bits(ClassifierMixin, BaseEstimator):
-    """Scores the number of ones among twelve bits; the last two count only together. ``lr`` is best at 0.01."""
+    """Scores the number of ones among twelve bits; the last two count only together. ``lr`` is best
+    at 0.01.
+    """
 
     def __init__(
         self,
@@ -94,7 +98,8 @@ def same_results(a, b):
             np.testing.assert_array_equal(np.asarray(a[name]), np.asarray(b[name]), err_msg=name)
 
 
-# the algorithm -----------------------------------------------------------------------------------------------
+# the algorithm
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 7])
@@ -114,7 +119,9 @@ def test_parents_are_of_the_queue_and_children_differ_in_one_parameter(batch_siz
 
 
 def test_the_parent_is_the_best_of_its_tournament():
-    """With the whole queue in each tournament it is the best of the queue; with one it is anyone."""
+    """With the whole queue in each tournament it is the best of the queue; with one it is
+    anyone.
+    """
     results = search(tournament=15, batch_size=1).fit(ROWS, LABELS).cv_results_
     scores, parent = results["mean_test_score"], results["parent"]
     for row in range(15, 60):
@@ -164,13 +171,16 @@ def test_evolution_beats_random_search_and_random_parents():
 
 
 def test_random_population_only():
-    """An evolution without a second generation is a random search: the control above is what it says."""
+    """An evolution without a second generation is a random search: the control above is what it
+    says.
+    """
     results = search(population=80, n_iter=80).fit(ROWS, LABELS).cv_results_
     assert (results["parent"] == -1).all()
     assert 0.4 < np.mean([[p[name] for name in BITS] for p in results["params"]]) < 0.6
 
 
-# around it ---------------------------------------------------------------------------------------------------
+# around it
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""Candidates that kill or hang their process: named, scored with error_score, and the search goes on."""
+"""Candidates that kill or hang their process: named, scored with error_score, and the search goes
+on.
+"""
 
 import os
 import signal

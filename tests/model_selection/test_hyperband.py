@@ -1,4 +1,6 @@
-"""Successive halving and Hyperband against Algorithm 1, on estimators whose score is a known curve."""
+"""Successive halving and Hyperband against Algorithm 1, on estimators whose score is a
+known curve.
+"""
 
 import pickle
 from fractions import Fraction
@@ -39,7 +41,9 @@ def hyperband(estimator=None, space=None, **options):
 
 
 def algorithm_1(R, eta, draw):
-    """Li et al. 2018, Algorithm 1, in fractions: (bracket, rung, resource, candidates) of every rung."""
+    """Li et al. 2018, Algorithm 1, in fractions: (bracket, rung, resource, candidates) of every
+    rung.
+    """
     s_max = 0
     while Fraction(eta) ** (s_max + 1) <= R:
         s_max += 1
@@ -99,7 +103,8 @@ def test_the_survivors_of_every_rung_are_those_of_algorithm_1(R, eta, warm):
     assert n_rows == len(found["params"])
 
 
-# R: starts of the brackets, configurations, units cold, units warm, bound; card 4.3 of the project's notes, eta = 3.
+# R: starts of the brackets, configurations, units cold, units warm, bound; card 4.3 of the
+# project's notes, eta = 3.
 BUDGET = {
     9: ([9, 5, 3], 17, 78, 69, 81),
     27: ([27, 12, 6, 4], 49, 423, 357, 432),

@@ -1,4 +1,6 @@
-"""Hypergradient mutation: the teacher against numpy and finite differences, its use in a population."""
+"""Hypergradient mutation: the teacher against numpy and finite differences, its use in a
+population.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -20,7 +22,8 @@ from sklearn_autorec.model_selection._running._checkpoint import Checkpoint
 ROWS = np.zeros((10, 1))
 
 
-# the teacher -------------------------------------------------------------------------------------------------
+# the teacher
+# -------------------------------------------------------------------------------------------------
 
 
 def reference_factors(W, V, u):
@@ -100,7 +103,8 @@ def test_gradient_steps():
     np.testing.assert_array_equal(gradient_step(u, np.zeros(2), 0.1), u)
 
 
-# in a population ----------------------------------------------------------------------------------------------
+# in a population
+# ----------------------------------------------------------------------------------------------
 
 
 class Bowl(BaseEstimator):
@@ -215,7 +219,9 @@ def test_parameters_without_gradient_change_at_random():
 
 
 class Decayed(RegressorMixin, BaseEstimator):
-    """Linear regression by gradient descent with L2 decay, and the derivative of its last step by the decay."""
+    """Linear regression by gradient descent with L2 decay, and the derivative of its last step by
+    the decay.
+    """
 
     def __init__(self, l2=0.0, lr=0.05, max_epochs=1):
         self.l2 = l2
@@ -247,7 +253,9 @@ class Decayed(RegressorMixin, BaseEstimator):
 
 @pytest.fixture(scope="module")
 def regression():
-    """Forty training rows of thirty columns: least squares overfits, and a decay of about 1 is best."""
+    """Forty training rows of thirty columns: least squares overfits, and a decay of about 1 is
+    best.
+    """
     rng = np.random.RandomState(0)
     X = rng.normal(size=(440, 30))
     y = X @ rng.normal(size=30) * 0.3 + 2 * rng.normal(size=440)
@@ -374,7 +382,8 @@ def test_gradients_need_a_continuous_parameter():
         search(space={**SPACE, "n": randint(1, 9)}, mutable=["n"]).fit(ROWS)
 
 
-# functions ----------------------------------------------------------------------------------------------------
+# functions
+# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -406,7 +415,9 @@ def test_the_test_functions_and_their_gradients(bench):
 
 @pytest.mark.parametrize("problem", ["branin", "hartmann"])
 def test_gradients_with_copies_beat_gradients_alone_and_random_search(bench, problem):
-    """What the paper says of its population. That its teacher adds to it is measured in benchmarks.rst, not asserted."""
+    """What the paper says of its population. That its teacher adds to it is measured in
+    benchmarks.rst, not asserted.
+    """
     function, gradient = getattr(bench, problem), getattr(bench, problem + "_gradient")
     n, minimum = (2, bench.BRANIN_MINIMUM) if problem == "branin" else (6, bench.HARTMANN_MINIMUM)
     step = {"slopes": True, "hyper_step": 0.05}

@@ -1,4 +1,6 @@
-"""Plans of blocks: who chooses what, when arms are dropped, where alternating helps and where it is stuck."""
+"""Plans of blocks: who chooses what, when arms are dropped, where alternating helps and where it is
+stuck.
+"""
 
 import pickle
 
@@ -294,7 +296,9 @@ def test_slope_divides_gains_by_their_number():
 
 @pytest.mark.parametrize("window", [2, 4, 7])
 def test_a_dominated_arm_is_dropped_after_the_window(window):
-    """It stands still below another: dropped after ``window`` pulls of each arm, no sooner and no later."""
+    """It stands still below another: dropped after ``window`` pulls of each arm, no sooner and no
+    later.
+    """
     arms = [
         (0, Script("good", [0.9] * 50)),
         (1, Script("bad", [0.5] * 50)),
@@ -309,7 +313,9 @@ def test_a_dominated_arm_is_dropped_after_the_window(window):
 
 @pytest.mark.parametrize(("left", "dropped"), [(30, {}), (10, {"climbing": 4})])
 def test_an_arm_that_can_catch_up_stays(left, dropped):
-    """0.05 a pull from 0.15: with 30 pulls left its bound is 1.65, with 10 it is 0.65, below 0.9."""
+    """0.05 a pull from 0.15: with 30 pulls left its bound is 1.65, with 10 it is 0.65,
+    below 0.9.
+    """
     arms = [(0, Script("good", [0.9] * 50)), (1, Script("climbing", np.arange(50) * 0.05))]
     node = Arms("", "arm", arms, 4)
     for _ in range(8):
@@ -345,7 +351,9 @@ def test_an_arm_that_has_tried_everything_rests():
 
 
 def test_the_block_that_gains_is_next():
-    """After four pulls of each, the one that still gains has the turn until it stands still; of equals who waited."""
+    """After four pulls of each, the one that still gains has the turn until it stands still; of
+    equals who waited.
+    """
     gains = [0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8, 8, 8, 8]
     node = Turns("", [Script("still", [0.0] * 50), Script("gains", gains)], 4)
     node.best, node.curve, node.n_begun = {}, [0.0], 1
@@ -359,7 +367,9 @@ def test_the_block_that_gains_is_next():
 
 
 def test_scores_move_with_the_other_block():
-    """f(x) + g(y): what the sampler of x has been told are values of f, but for a constant, whatever y was."""
+    """f(x) + g(y): what the sampler of x has been told are values of f, but for a constant,
+    whatever y was.
+    """
 
     class Told:
         left, n_startup = np.inf, 3
@@ -392,7 +402,9 @@ def test_scores_move_with_the_other_block():
 
 
 def test_alternating_needs_fewer_trials_where_parts_add_up():
-    """Six parameters of four values, one good each: 110 random trials in the median, jointly more than 300."""
+    """Six parameters of four values, one good each: 110 random trials in the median, jointly more
+    than 300.
+    """
 
     def function(**p):
         return sum(value == int(name[1:]) % 4 for name, value in p.items())
@@ -406,7 +418,9 @@ def test_alternating_needs_fewer_trials_where_parts_add_up():
 
 
 def test_alternating_is_stuck_where_only_both_help_and_conditioning_is_not():
-    """With a = 1 a large x is best, with a = 0 a small one: neither change alone leads from 0.8 to 1."""
+    """With a = 1 a large x is best, with a = 0 a small one: neither change alone leads from 0.8 to
+    1.
+    """
 
     def function(a, x, y):
         return (0.8 - 0.04 * x if a == 0 else 1 - 0.1 * (9 - x)) - 0.004 * y

@@ -33,11 +33,11 @@ SGD_SPACE = {"eta0": loguniform(1e-3, 1), "alpha": loguniform(1e-6, 1e-2)}
 
 
 class TwoPhases(BaseEstimator):
-    """Descent whose curvature is 10 for 15 epochs and 1000 for the rest, each on weights of its own.
+    """Descent whose curvature is 10 for 15 epochs and 1000 for the rest, each on weights of its
+    own.
 
-    The learning rate has to be near 0.1 at first, else the first weights stay; and then below 0.002, else the others
-    explode.
-    """
+    The learning rate has to be near 0.1 at first, else the first weights stay; and then below
+    0.002, else the others explode."""
 
     slopes = np.linspace(0.5, 1, 20)
 
@@ -89,7 +89,8 @@ def same_results(a, b):
             np.testing.assert_array_equal(np.asarray(a[name]), np.asarray(b[name]), err_msg=name)
 
 
-# selection and mutation ---------------------------------------------------------------------------------------
+# selection and mutation
+# ---------------------------------------------------------------------------------------
 
 
 def test_the_worst_copy_the_best():
@@ -170,7 +171,8 @@ def test_walks_stay_in_the_support_and_always_move():
     assert 0 <= min(edge) and max(edge) <= 1 and len(set(edge)) == 500
 
 
-# what it is for ----------------------------------------------------------------------------------------------
+# what it is for
+# ----------------------------------------------------------------------------------------------
 
 
 def test_schedules_reach_what_no_constant_rate_does():
@@ -224,11 +226,14 @@ def test_equal_members_train_as_one_model_does():
     np.testing.assert_array_equal(found.best_estimator_.predict_proba(X), plain.predict_proba(X))
 
 
-# bookkeeping -------------------------------------------------------------------------------------------------
+# bookkeeping
+# -------------------------------------------------------------------------------------------------
 
 
 def test_every_score_is_that_of_its_lineage_alone():
-    """Copies share nothing: each of the 32 models, trained alone along its own history, has the same score."""
+    """Copies share nothing: each of the 32 models, trained alone along its own history, has the
+    same score.
+    """
     options = {"resource": "max_epochs", "population": 8, "n_steps": 4, "step": 2}
     found = search(TwoPhases(), {"lr": loguniform(1e-3, 1)}, **options).fit(ROWS)
     results = found.cv_results_
@@ -362,7 +367,8 @@ def test_our_estimators_in_a_population():
         search(model, space, **{**options, "mutable": None}).fit(X, y)
 
 
-# resumption, workers, failures -------------------------------------------------------------------------------
+# resumption, workers, failures
+# -------------------------------------------------------------------------------
 
 
 def test_workers_do_not_change_the_results(rows):
@@ -474,7 +480,9 @@ def test_failed_members_are_named_and_replaced():
 
 
 def test_a_member_with_none_to_copy_begins_anew():
-    """One of four copies; a failed one that does not trains all its units at once (and fails again, here)."""
+    """One of four copies; a failed one that does not trains all its units at once (and fails again,
+    here).
+    """
     seen = 0
     for seed in range(20):
         with warnings.catch_warnings():
@@ -506,7 +514,8 @@ def test_a_member_with_none_to_copy_begins_anew():
     assert seen > 5
 
 
-# refusals ----------------------------------------------------------------------------------------------------
+# refusals
+# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -554,7 +563,8 @@ def test_a_member_with_none_to_copy_begins_anew():
         ),
         (
             {"estimator": SVC(), "space": {"C": loguniform(1, 2)}},
-            "needs an estimator with partial_fit or warm_start; SVC has neither. RegularizedEvolutionSearchCV works",
+            "needs an estimator with partial_fit or warm_start; SVC has neither. "
+            "RegularizedEvolutionSearchCV works",
         ),
     ],
     ids=lambda value: str(value)[:40],
@@ -656,7 +666,8 @@ def test_parameters_that_make_a_model_start_anew_are_refused_by_name(at_once):
     search(Restarting(at_once=at_once), space, resource="max_epochs", mutable=["lr"]).fit(ROWS)
 
 
-# scikit-learn ------------------------------------------------------------------------------------------------
+# scikit-learn
+# ------------------------------------------------------------------------------------------------
 
 
 def test_pickle_clone_and_untouched_inputs(rows):

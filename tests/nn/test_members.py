@@ -185,7 +185,8 @@ def test_members_start_from_weights_of_their_own():
     assert len(drawn) == 8 and all(
         not torch.allclose(first[name], second[name], atol=1e-2) for name in drawn
     )
-    # Each as a single network's: tables and perceptrons have the deviation that their own sizes ask for.
+    # Each as a single network's: tables and perceptrons have the deviation that their own sizes ask
+    # for.
     for name in (name for name in drawn if shapes[name].numel() > 50):
         assert 0.4 < first[name].std() / shapes[name].std() < 2.5, name
 
@@ -226,7 +227,8 @@ def test_a_row_has_the_same_bits_in_any_batch():
             )
 
 
-# who declares that it can ------------------------------------------------------------------------------------
+# who declares that it can
+# ------------------------------------------------------------------------------------
 
 
 class OwnModule(FieldNetwork):

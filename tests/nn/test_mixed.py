@@ -40,7 +40,9 @@ def inputs(n=50):
 
 
 def reference(module, widths, x):
-    """Every field by itself: rows of its own part of the table of its width, and the width's projection."""
+    """Every field by itself: rows of its own part of the table of its width, and the width's
+    projection.
+    """
     ids, numbers, items = (t.numpy() for t in x[:3])
     out = np.zeros((len(ids), len(widths), DIM))
     weights = {name: t.numpy().astype(np.float64) for name, t in module.state_dict().items()}

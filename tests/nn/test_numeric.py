@@ -45,7 +45,9 @@ def numbers(n_rows, limits, seed=0):
 
 
 def by_formula(kind, x, missing, weight, frequency, limits):
-    """The vectors of the numbers of one member, (n_rows, N, D), cell by cell as the docstring has them."""
+    """The vectors of the numbers of one member, (n_rows, N, D), cell by cell as the docstring has
+    them.
+    """
     low, high = limits
     out = np.zeros((len(x), N, D))
     if kind != "piecewise" and low + high != 0:

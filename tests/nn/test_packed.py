@@ -216,7 +216,8 @@ def test_modules_survive_pickling_and_their_own_state(tmp_path):
         assert again.values.data_ptr() != module.values.data_ptr()
 
 
-# bytes -----------------------------------------------------------------------------------------------------
+# bytes
+# -----------------------------------------------------------------------------------------------------
 
 
 def n_bytes(module):
@@ -291,12 +292,19 @@ def test_wide_tables_leave_out_forms_whose_types_are_too_narrow():
     module = pack_table(table, c)
     assert module.form != "sparse" and module.form in FORMS
     np.testing.assert_array_equal(all_rows(module), table)
-    arrays = {name: t.numpy() for name, t in pack_table(table[:, :8], context(8, (50,), (), 0), None, ["sparse"]).state_dict().items()}  # fmt: skip
+    # fmt: skip
+    arrays = {
+        name: t.numpy()
+        for name, t in pack_table(table[:, :8], context(8, (50,), (), 0), None, ["sparse"])
+        .state_dict()
+        .items()
+    }
     with pytest.raises(ValueError, match="'shapes'"):
         FORMS["sparse"].from_arrays(c, arrays)
 
 
-# the forward pass ------------------------------------------------------------------------------------------
+# the forward pass
+# ------------------------------------------------------------------------------------------
 
 
 class Largest(TorchDispatchMode):
@@ -335,7 +343,8 @@ def test_forward_never_unpacks_the_table(form, training):
     assert largest.elements == rows * width  # the mode does see such tensors
 
 
-# what is refused -------------------------------------------------------------------------------------------
+# what is refused
+# -------------------------------------------------------------------------------------------
 
 
 def arrays_of(form, width=12):

@@ -43,7 +43,8 @@ def same(a: EncodedTable, b: EncodedTable):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
-# ids -------------------------------------------------------------------------------------------------------
+# ids
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_ids_are_ordered_by_frequency_after_missing_and_unknown():
@@ -85,7 +86,8 @@ def test_rare_values_share_the_unknown_id():
     assert encoder.encode(X).n_unknown.tolist() == [3]
 
 
-# containers ------------------------------------------------------------------------------------------------
+# containers
+# ------------------------------------------------------------------------------------------------
 
 
 def containers(X):
@@ -124,7 +126,8 @@ def test_every_spelling_of_missing_is_one_id(missing):
     assert fitted.encode(X).ids[1, 0] == 0  # missing is known without having been seen
 
 
-# partial_fit -----------------------------------------------------------------------------------------------
+# partial_fit
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -176,7 +179,8 @@ def test_discarding_counts_shrinks_the_pickle_and_ends_partial_fit():
         encoder.partial_fit(X)
 
 
-# drift and unknown values ----------------------------------------------------------------------------------
+# drift and unknown values
+# ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -215,7 +219,8 @@ def test_a_column_of_unknown_values_is_reported():
     encoder.encode(X.iloc[50:])
 
 
-# numeric ---------------------------------------------------------------------------------------------------
+# numeric
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_quantile_scale_follows_scikit_learns():
@@ -290,7 +295,8 @@ def test_times_and_decimals_are_numbers():
     ]
 
 
-# sequences -------------------------------------------------------------------------------------------------
+# sequences
+# -------------------------------------------------------------------------------------------------
 
 
 def test_sequences_are_padded_and_keep_their_last_items():
@@ -330,7 +336,8 @@ def test_long_and_deep_cells():
         FieldEncoder(sequence_features=None).fit(pd.DataFrame({"h": [[1], [3]]}))
 
 
-# options ---------------------------------------------------------------------------------------------------
+# options
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -383,7 +390,8 @@ def test_hashing_is_stable_across_processes():
     assert len(outputs) == 1 and outputs.pop().startswith("[52] 0 ")
 
 
-# tables of odd shapes --------------------------------------------------------------------------------------
+# tables of odd shapes
+# --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -424,7 +432,8 @@ def test_columns_must_be_those_of_fit():
         encoder.encode(X.iloc[:0])
 
 
-# serving ---------------------------------------------------------------------------------------------------
+# serving
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_few_rows_take_the_short_path_to_the_same_ids():

@@ -280,7 +280,8 @@ def test_cells_that_no_column_can_hold(cells, options, error, message):
         (
             np.zeros((0, 2)),
             ValueError,
-            r"Found array with 0 sample\(s\) \(shape=\(0, 2\)\) while a minimum of 1 is required by FieldEncoder",
+            r"Found array with 0 sample\(s\) \(shape=\(0, 2\)\) while a minimum of 1 is required "
+            r"by FieldEncoder",
         ),
         (
             pd.DataFrame({"a": []}),

@@ -1,4 +1,6 @@
-"""What a fitted encoder depends on: not the order or chunks of the rows, not the process, not the thread."""
+"""What a fitted encoder depends on: not the order or chunks of the rows, not the process, not the
+thread.
+"""
 
 import pickle
 import subprocess
@@ -29,7 +31,9 @@ def assert_same_fit(a, b):
 
 
 def mixed_table(n=400, seed=0):
-    """Strings, integers that turn into text halfway, floats that are whole at first, lists and numbers."""
+    """Strings, integers that turn into text halfway, floats that are whole at first, lists and
+    numbers.
+    """
     rng = np.random.default_rng(seed)
     late = np.arange(n) >= n // 2
     numbers = rng.integers(0, 30, n)
@@ -158,7 +162,8 @@ def test_scales_are_centred_and_constant_or_missing_columns_are_zero():
         assert numeric[:, 4:].sum(0).tolist() == [0, 0, 500, 499]
 
 
-# drift -----------------------------------------------------------------------------------------------------
+# drift
+# -----------------------------------------------------------------------------------------------------
 
 
 VALUES = {
@@ -258,13 +263,15 @@ def test_unknown_values_are_reported_beyond_what_was_rare_in_fit():
     FieldEncoder(unknown_warning=1.0).fit(X).encode(X.assign(a="new"))
 
 
-# processes, threads, pickles -------------------------------------------------------------------------------
+# processes, threads, pickles
+# -------------------------------------------------------------------------------
 
 
 def test_ids_and_hashes_are_the_same_in_every_process():
     code = (
         "import pandas as pd; from sklearn_autorec.preprocessing import FieldEncoder\n"
-        "X = pd.DataFrame({'a': [f'v{i % 70}' for i in range(300)], 'b': range(300), 's': [{f'k{i}', 'k'} for i in range(300)]})\n"
+        "X = pd.DataFrame({'a': [f'v{i % 70}' for i in range(300)], 'b': range(300), 's': "
+        "[{f'k{i}', 'k'} for i in range(300)]})\n"
         "print(FieldEncoder(hash_threshold=100, n_hash_buckets=50).fit_transform(X).tolist())"
     )
     outputs = []

@@ -108,7 +108,9 @@ def test_few_rows_go_by_dtype():
 
 
 def test_numbering_by_frequency_does_not_lose_the_ids():
-    """Ids numbered by how frequent they are look like counts; they must not become numbers alone."""
+    """Ids numbered by how frequent they are look like counts; they must not become numbers
+    alone.
+    """
     weights = 1 / np.arange(1, 10_001)
     for n in (1000, 5000, 20_000):
         ids = rng().choice(10_000, n, p=weights / weights.sum())
@@ -183,7 +185,9 @@ def test_a_column_of_both_kinds_has_two_fields():
     "SKLEARN_AUTOREC_DATA" not in os.environ, reason="SKLEARN_AUTOREC_DATA is not set"
 )
 def test_on_public_tables():
-    """Numbers of users, items, students and agents are ids; amounts, counts and ages are not ids alone."""
+    """Numbers of users, items, students and agents are ids; amounts, counts and ages are not ids
+    alone.
+    """
     home = Path(os.environ["SKLEARN_AUTOREC_DATA"])
     ids = {
         "insteval": ["student", "lecturer"],

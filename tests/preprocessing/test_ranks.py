@@ -45,7 +45,9 @@ def test_ranks_are_those_of_capped_weights(n_bins, share_of_zeros):
 
 
 def test_no_value_takes_more_than_one_bin():
-    """Where zeros fill nine rows of ten, the others keep nearly the whole scale; the plain share leaves them a tenth."""
+    """Where zeros fill nine rows of ten, the others keep nearly the whole scale; the plain share
+    leaves them a tenth.
+    """
     rng = np.random.default_rng(0)
     x = np.where(rng.random(5000) < 0.9, 0.0, rng.exponential(size=5000))
     rest = np.unique(scaled(x, n_bins=10)[x > 0])

@@ -1,4 +1,6 @@
-"""When two spellings are one value: ids keep their digits, booleans are booleans in every spelling."""
+"""When two spellings are one value: ids keep their digits, booleans are booleans in every
+spelling.
+"""
 
 import json
 import warnings
@@ -229,7 +231,8 @@ def test_lone_surrogates_are_hashed_and_never_raise():
         assert encoder.encode(pd.concat([X] * 3000)).ids[0, 0] == ids[0]
 
 
-# booleans --------------------------------------------------------------------------------------------------
+# booleans
+# --------------------------------------------------------------------------------------------------
 
 TRUTH = [True, False, True, True, None, False]
 
@@ -313,7 +316,8 @@ def test_words_stay_words_where_no_booleans_were():
     assert ids[[0, 2], 1].tolist() == [1, 1]
 
 
-# one rule everywhere ---------------------------------------------------------------------------------------
+# one rule everywhere
+# ---------------------------------------------------------------------------------------
 
 GIVEN = {
     "u": [

@@ -1,4 +1,6 @@
-"""A column that held times reads as times whatever it is given, or refuses it by name; one cell like many."""
+"""A column that held times reads as times whatever it is given, or refuses it by name; one cell
+like many.
+"""
 
 import datetime
 import json
@@ -121,7 +123,8 @@ def test_conversions_of_text_and_numbers_are_told():
         for n in (1, 40):
             with pytest.warns(
                 DataTypeDriftWarning,
-                match=f"Column 't' held times without a zone in fit and holds .*{message}|{message}",
+                match=f"Column 't' held times without a zone in fit and holds "
+                f".*{message}|{message}",
             ):
                 encoder.encode({**NAIVE, **NUMBERS}[name][:n])
 

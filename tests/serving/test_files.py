@@ -1,4 +1,6 @@
-"""Files of models as files: pipes, sizes, links, full disks, killed writers; and content forged to cost time or memory."""
+"""Files of models as files: pipes, sizes, links, full disks, killed writers; and content forged to
+cost time or memory.
+"""
 
 import os
 import resource
@@ -43,7 +45,8 @@ def model():
     return CTRClassifier(network="fm", max_epochs=1, embedding_dim=2, random_state=0).fit(X, y), X
 
 
-# what is read ------------------------------------------------------------------------------------------------
+# what is read
+# ------------------------------------------------------------------------------------------------
 
 
 @POSIX
@@ -117,7 +120,8 @@ def test_a_file_that_grows_or_shrinks_meanwhile_is_refused(tmp_path, encoder, mo
                 load(tmp_path / "m")
 
 
-# forged content ----------------------------------------------------------------------------------------------
+# forged content
+# ----------------------------------------------------------------------------------------------
 
 
 def forged(node, arrays, monkeypatch):
@@ -290,7 +294,8 @@ def test_the_same_is_said_when_saving(tmp_path):
     save(Pipeline([("one", OneHotEncoder())]).fit(X.astype(object)), tmp_path / "m")
 
 
-# finite ------------------------------------------------------------------------------------------------------
+# finite
+# ------------------------------------------------------------------------------------------------------
 
 
 def with_weights(model, X, change, tmp_path, **options):
@@ -348,7 +353,8 @@ def test_coefficients_whose_sums_overflow_are_refused(tmp_path):
         save(fitted, tmp_path / "m")
 
 
-# what is written ---------------------------------------------------------------------------------------------
+# what is written
+# ---------------------------------------------------------------------------------------------
 
 
 @POSIX
@@ -424,7 +430,9 @@ def test_a_full_disk_keeps_the_old_file(tmp_path, encoder):
 
 @POSIX
 def test_a_killed_writer_keeps_the_old_file(tmp_path):
-    """SIGKILL at twenty moments of saves that follow each other: the file is always whole, old or new."""
+    """SIGKILL at twenty moments of saves that follow each other: the file is always whole, old or
+    new.
+    """
     rng, path, sizes = np.random.RandomState(0), tmp_path / "m", set()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     starter = subprocess.Popen(

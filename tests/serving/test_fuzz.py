@@ -1,8 +1,7 @@
 """Files changed at random: each load refuses with one exception type or gives a model that works.
 
-``python -m pytest tests/serving/test_fuzz.py -m slow`` makes 20,000 changes and 2,000 that know the structure, the ordinary
-run 600 and 80. ``AUTOREC_FUZZ=0.2`` makes a share of them.
-"""
+``python -m pytest tests/serving/test_fuzz.py -m slow`` makes 20,000 changes and 2,000 that know the
+structure, the ordinary run 600 and 80. ``AUTOREC_FUZZ=0.2`` makes a share of them."""
 
 import hashlib
 import json
@@ -281,7 +280,9 @@ def change(header, rng):
 
 
 def nudge(header, rng):
-    """Replace one random number, string or constant of the model by another of its type, not far away."""
+    """Replace one random number, string or constant of the model by another of its type, not far
+    away.
+    """
     leaves, strings = [], ["numpy", "passthrough"]
 
     def walk(node):
@@ -315,7 +316,9 @@ def forge_arrays(data, rng):
 
 
 def attempt(data, rows, expected, must_be):
-    """Load and predict; "refused", "same", "other" or "cannot predict". Anything else is an error of the loader."""
+    """Load and predict; "refused", "same", "other" or "cannot predict". Anything else is an error
+    of the loader.
+    """
     began = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -364,7 +367,8 @@ def fuzz(saved, n, seed):
 
 
 def check(counts, n):
-    # Each kind of change is tried, most are refused, and some forged files load: the checks behind the checksum were met.
+    # Each kind of change is tried, most are refused, and some forged files load: the checks behind
+    # the checksum were met.
     assert counts.total() == n
     assert counts[("damage", "refused")] > 0.15 * n
     assert counts[("forge", "refused")] > 0.25 * n
@@ -388,7 +392,8 @@ def test_twenty_thousand_changed_files(saved):
     check(fuzz(saved, n, seed=1), n)
 
 
-# forged with knowledge of the structure ----------------------------------------------------------------------
+# forged with knowledge of the structure
+# ----------------------------------------------------------------------
 
 
 def nodes_of(header, kind):
@@ -547,7 +552,9 @@ def test_two_thousand_forged_structures(saved):
 
 
 def test_nothing_in_a_file_runs(saved):
-    """While files are read, nothing is imported, compiled, started or opened that whole files do not need."""
+    """While files are read, nothing is imported, compiled, started or opened that whole files do
+    not need.
+    """
     seen, watching = [], [False]
 
     def hear(event, arguments):

@@ -1,4 +1,6 @@
-"""Files of earlier releases load and predict as then. Before a release, ``python tests/serving/test_golden.py`` adds one."""
+"""Files of earlier releases load and predict as then. Before a release, ``python
+tests/serving/test_golden.py`` adds one.
+"""
 
 import json
 from pathlib import Path

@@ -186,7 +186,9 @@ def test_forged_states_are_refused(rows, tmp_path, name):
 
 
 def test_crosses_whose_tables_would_fill_memory_are_refused(tmp_path):
-    """A million combinations each, of which none is known: four MB a cross for a few bytes of the file."""
+    """A million combinations each, of which none is known: four MB a cross for a few bytes of the
+    file.
+    """
     X = pd.DataFrame({name: np.arange(1000).astype(str) for name in "abcdefghijklmnopqrstuvwx"})
     model = CrossedLinearClassifier(max_crosses=0).fit(X, np.arange(1000) % 2)
 
@@ -227,7 +229,8 @@ def test_many_crosses_of_one_number_share_its_edges(tmp_path):
         tracemalloc.stop()
 
 
-# trees -------------------------------------------------------------------------------------------------------
+# trees
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_trees_are_trees():

@@ -1,4 +1,6 @@
-"""Models of several parts (network, crossed linear model, boosted trees) in files, and forged ones."""
+"""Models of several parts (network, crossed linear model, boosted trees) in files, and
+forged ones.
+"""
 
 import json
 import time
@@ -67,7 +69,9 @@ def whole(data):
 
 
 class Forgery:
-    """The parts of a file, to be changed: dicts and lists of the header, arrays behind their nodes."""
+    """The parts of a file, to be changed: dicts and lists of the header, arrays behind
+    their nodes.
+    """
 
     def __init__(self, data):
         self.header, self.arrays = whole(data)
@@ -145,7 +149,9 @@ def another(part, name, way, k=None):
 
 
 def chain_of_trees(f):
-    """One tree that is a chain of 2,000 nodes, and 2,000 of one leaf, each of which would be walked as deep."""
+    """One tree that is a chain of 2,000 nodes, and 2,000 of one leaf, each of which would be walked
+    as deep.
+    """
     n = 1000
     own = np.arange(2 * n + 1 + 2 * n)
     left, right = own.copy(), own.copy()
@@ -274,15 +280,18 @@ def test_forged_parts_are_refused(data, name):
 
 
 def test_an_infinite_threshold_is_no_forgery(model, data):
-    """It sends all numbers one way; scikit-learn grows such nodes where missing values alone go the other."""
+    """It sends all numbers one way; scikit-learn grows such nodes where missing values alone go the
+    other.
+    """
     forgery = Forgery(data)
     trees(threshold=at(0, np.inf))(forgery)
     assert np.isfinite(_loads(forgery.data()).predict(table()[0])).all()
 
 
 def test_keys_of_one_hash_are_refused():
-    """-1 and -2 have one hash: a set of the tuples of them would take quadratic time. Positions are never negative,
-    so that the hash of the keys is met by keys that are refused for it before their positions are compared."""
+    """-1 and -2 have one hash: a set of the tuples of them would take quadratic time. Positions are
+    never negative, so that the hash of the keys is met by keys that are refused for it before their
+    positions are compared."""
     n = 14
     colliding = [tuple(-1 - (i >> b & 1) for b in range(n)) for i in range(2**n)]
     assert len({hash(key) for key in colliding}) == 1
@@ -296,7 +305,9 @@ def test_keys_of_one_hash_are_refused():
 
 
 def test_keys_that_hash_alike_though_valid_are_refused(monkeypatch):
-    """Should positions be found that collide, the reader must not put them into a set before it has counted hashes."""
+    """Should positions be found that collide, the reader must not put them into a set before it has
+    counted hashes.
+    """
 
     class Alike(tuple):
         def __hash__(self):
@@ -309,7 +320,9 @@ def test_keys_that_hash_alike_though_valid_are_refused(monkeypatch):
 
 
 def test_tables_of_combinations_cost_memory_in_proportion():
-    """Each key has a table of all its combinations: many keys of a single seen one would make a small file large."""
+    """Each key has a table of all its combinations: many keys of a single seen one would make a
+    small file large.
+    """
     n_fields = 150
     keys = [(i, j) for i in range(n_fields) for j in range(n_fields) if i != j]
     n = len(keys)

@@ -137,7 +137,8 @@ def state(node, *path):
     return node
 
 
-# what comes back -------------------------------------------------------------------------------------------
+# what comes back
+# -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("network", sorted(known_networks()))
@@ -476,7 +477,8 @@ def test_a_failed_save_leaves_the_old_file(clicks, tmp_path, monkeypatch):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-# what cannot be saved --------------------------------------------------------------------------------------
+# what cannot be saved
+# --------------------------------------------------------------------------------------
 
 
 class OwnNetwork(FM):
@@ -557,7 +559,8 @@ def test_models_that_could_not_be_loaded_are_not_saved(clicks, tmp_path):
     assert not (tmp_path / "m").exists()
 
 
-# what is refused -------------------------------------------------------------------------------------------
+# what is refused
+# -------------------------------------------------------------------------------------------
 
 
 def test_damage_is_noticed(data, tmp_path):
@@ -582,7 +585,8 @@ def test_other_versions(data):
     newer = data[:8] + struct.pack("<H", VERSION[0] + 1) + data[10:]
     with pytest.raises(
         ModelFileError,
-        match=rf"version {VERSION[0] + 1}\.0, this sklearn-autorec reads {VERSION[0]}\.x; install a newer",
+        match=rf"version {VERSION[0] + 1}\.0, this sklearn-autorec reads {VERSION[0]}\.x; install "
+        rf"a newer",
     ):
         _loads(newer)
 
@@ -953,7 +957,8 @@ def test_pipelines_cannot_reach_outside(clicks, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-# what cannot run -------------------------------------------------------------------------------------------
+# what cannot run
+# -------------------------------------------------------------------------------------------
 
 
 class Payload:

@@ -38,26 +38,32 @@ PARADIGMS = ("count", "nunique", "ratio", "target", "concat")
 class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
     r"""Add statistics of pairs of columns that a model gains from.
 
-    Pairs of columns that act together are found by a small factorization machine. Each becomes several features: how often a
-    combination occurs, how many partners a value has, what share of a value's rows a combination has, and the mean target of
-    its other rows. Three stages choose among them: a filter (features that vary and are no copies), an embedded one (importances
-    of a forest that sees all), and a wrapper, which adds features as long as the cross-validated score of an estimator rises.
+    Pairs of columns that act together are found by a small factorization machine. Each becomes
+    several features: how often a combination occurs, how many partners a value has, what share of a
+    value's rows a combination has, and the mean target of its other rows. Three stages choose among
+    them: a filter (features that vary and are no copies), an embedded one (importances of a forest
+    that sees all), and a wrapper, which adds features as long as the cross-validated score of an
+    estimator rises.
 
     Parameters
     ----------
     estimator : estimator or None, default=None
-        What the wrapper scores, on numbers only: scaled numeric columns, target means of the categorical columns, and the features. None is
-        a standardised logistic regression, or a ridge regression for targets that are numbers with fractions. For ratings that are whole
+        What the wrapper scores, on numbers only: scaled numeric columns, target means of the
+        categorical columns, and the features. None is a standardised logistic regression, or a
+        ridge regression for targets that are numbers with fractions. For ratings that are whole
         numbers give a regressor.
     scoring : "auto", str, callable or None, default="auto"
-        scikit-learn's scorer for the wrapper. None is the estimator's own ``score``. "auto": minus the log loss of classifiers with
-        ``predict_proba``, the ``score`` of others, minus the mean squared error of regressors.
+        scikit-learn's scorer for the wrapper. None is the estimator's own ``score``. "auto": minus
+        the log loss of classifiers with ``predict_proba``, the ``score`` of others, minus the mean
+        squared error of regressors.
     n_pairs : int, default=20
         Pairs that become features.
     paradigms : tuple of str, default=("count", "nunique", "ratio", "target", "concat")
-        What is built of a pair (a, b): log(1 + rows) of the combination; the number of distinct values of one column beside a value of
-        the other; the share of the combination in the rows of a and in those of b; the mean target of the combination; its id, an
-        integer. As ids are no numbers, the id of a pair is judged by the mean target, and stands beside it (or alone, without "target").
+        What is built of a pair (a, b): log(1 + rows) of the combination; the number of distinct
+        values of one column beside a value of the other; the share of the combination in the rows
+        of a and in those of b; the mean target of the combination; its id, an integer. As ids are
+        no numbers, the id of a pair is judged by the mean target, and stands beside it (or alone,
+        without "target").
     n_factors : int, default=8
         Factors of the factorization machine.
     max_epochs : int, default=30
@@ -65,11 +71,13 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
     variance_threshold : float, default=0.0
         Features with no more variance than this are filtered out.
     selector : estimator or None, default=None
-        What tells importances, by ``feature_importances_`` or ``coef_``. None is a forest of extremely randomised trees.
+        What tells importances, by ``feature_importances_`` or ``coef_``. None is a forest of
+        extremely randomised trees.
     importance_quantile : float, default=0.5
         Share of the features that the embedded stage drops.
     cv : int, splitter or iterable, default=3
-        Folds of the wrapper. In each, everything is computed from the training rows, as in a pipeline.
+        Folds of the wrapper. In each, everything is computed from the training rows, as in a
+        pipeline.
     max_features : int, default=20
         Features at most.
     block_size : int, default=1
@@ -77,14 +85,15 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
     patience : int, default=5
         Blocks without a gain after which the wrapper stops.
     min_gain : float or "auto", default="auto"
-        Least gain in the mean score. "auto": more than shuffled features gain, with a chance of 1 % that any of the candidates passes by luck
-        (ten of them are tried first).
+        Least gain in the mean score. "auto": more than shuffled features gain, with a chance of 1 %
+        that any of the candidates passes by luck (ten of them are tried first).
     smoothing : float or "auto", default="auto"
-        Rows that the mean target of all rows counts for in a combination. "auto": as many as the spread of the combinations asks
-        for; if they differ no more than by chance, all have the same mean.
+        Rows that the mean target of all rows counts for in a combination. "auto": as many as the
+        spread of the combinations asks for; if they differ no more than by chance, all have the
+        same mean.
     min_count : int, default=2
-        Combinations in fewer training rows are treated like ones never seen: their count and share are 0, their mean target
-        is that of all such rows.
+        Combinations in fewer training rows are treated like ones never seen: their count and share
+        are 0, their mean target is that of all such rows.
     max_ids : int, default=1_048_576
         Pairs with more combinations than this are hashed into so many.
     n_bins : int or dict of column to int, default=10
@@ -104,10 +113,12 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
     Attributes
     ----------
     features_ : list of str
-        Names of the new columns, such as "count(user, day)", "nunique(day | user)", "share(day | user)", "mean(y | user, day)" and
-        "user x day"; with more than two classes "mean(y=c | user, day)" for each class c.
+        Names of the new columns, such as "count(user, day)", "nunique(day | user)", "share(day |
+        user)", "mean(y | user, day)" and "user x day"; with more than two classes "mean(y=c | user,
+        day)" for each class c.
     scores_ : ndarray of shape (n_selected,)
-        Gain in the wrapper's score of each selected feature (in a block, equal parts), in the order of ``features_``; ids have none of their own.
+        Gain in the wrapper's score of each selected feature (in a block, equal parts), in the order
+        of ``features_``; ids have none of their own.
     base_score_ : float
         The wrapper's score of the columns alone.
     pairs_ : list of tuple of str
@@ -115,7 +126,8 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
     pair_scores_ : dict of tuple of str to float
         Strength of every pair: mean over rows of the absolute inner product of the pair's factors.
     crosses_ : list of tuple of str
-        Pairs of which a feature was selected, in the order of selection; ``FieldCrosser.from_estimator`` takes them.
+        Pairs of which a feature was selected, in the order of selection;
+        ``FieldCrosser.from_estimator`` takes them.
     stage_counts_ : dict of str to int
         Candidates left after "pairs", "constructed", "filter", "embedded" and "wrapper".
     search_history_ : list of dict
@@ -129,14 +141,16 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    ``fit(X, y).transform(X)`` is not ``fit_transform(X, y)``: as in scikit-learn's ``TargetEncoder``, the latter gives a training row the mean
-    target of rows in four other fifths, never its own. A model must be trained on ``fit_transform``, which a pipeline does.
+    ``fit(X, y).transform(X)`` is not ``fit_transform(X, y)``: as in scikit-learn's
+    ``TargetEncoder``, the latter gives a training row the mean target of rows in four other fifths,
+    never its own. A model must be trained on ``fit_transform``, which a pipeline does.
 
-    Of columns that part the rows in the same way (copies, relabelled or not) only the first is used; constant and sequence columns are
-    passed on.
+    Of columns that part the rows in the same way (copies, relabelled or not) only the first is
+    used; constant and sequence columns are passed on.
 
-    The paper's text was not to be had beyond its abstract. From it are the factorization machine that chooses pairs, the
-    construction by paradigms, and selection by several methods in turn; formulas and defaults are our own.
+    The paper's text was not to be had beyond its abstract. From it are the factorization machine
+    that chooses pairs, the construction by paradigms, and selection by several methods in turn;
+    formulas and defaults are our own.
 
     References
     ----------
@@ -239,8 +253,8 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows, n_columns)
-        y : array-like of shape (n_rows,)
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows,
+        n_columns) y : array-like of shape (n_rows,)
             Classes, or numbers.
 
         Returns
@@ -250,15 +264,17 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For targets of one class, or fewer than two classes with two rows each; for parameters out of range; and if the table already has a
-            column of a new name.
+            For targets of one class, or fewer than two classes with two rows each; for parameters
+            out of range; and if the table already has a column of a new name.
         """
         self._fit(X, y)
         return self
 
     @all_or_nothing
     def fit_transform(self, X, y):
-        """Learn from rows and return them with their features; target means of a row come from other rows (see Notes)."""
+        """Learn from rows and return them with their features; target means of a row come from
+        other rows (see Notes).
+        """
         return self._output(X, self._fit(X, y))
 
     def _fit(self, X, y):
@@ -372,8 +388,8 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
         Returns
         -------
         table or array of shape (n_rows, n_columns + n_new)
-            The columns of X (unless ``append=False``), then float64 statistics, then int32 ids: 0 all missing, 1 unseen or rare, 2.. by
-            frequency.
+            The columns of X (unless ``append=False``), then float64 statistics, then int32 ids: 0
+            all missing, 1 unseen or rare, 2.. by frequency.
         """
         check_is_fitted(self, "_statistics")
         if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self._names and len(X)):

@@ -1,4 +1,6 @@
-"""Filter, embedded and wrapper stage: from many features of pairs of columns to the few that help a model."""
+"""Filter, embedded and wrapper stage: from many features of pairs of columns to the few that help a
+model.
+"""
 
 import math
 import time
@@ -145,7 +147,9 @@ class Cascade:
         return taken, gains
 
     def filtered(self, features):
-        """Features that vary and are no copies of others, on the training rows of the first fold."""
+        """Features that vary and are no copies of others, on the training rows of the first
+        fold.
+        """
         kept, seen = [], []
         for feature in features:
             if not self.in_time():
@@ -190,7 +194,8 @@ class Cascade:
         )
 
     def wrapped(self, features):
-        """Go through the features, and take those with which the estimator scores better on the test rows of all folds.
+        """Go through the features, and take those with which the estimator scores better on the
+        test rows of all folds.
 
         Returns
         -------
@@ -247,7 +252,9 @@ class Cascade:
         return float(max(np.mean(gains), 0) + quantile * spread)
 
     def score(self, features, shuffled=None):
-        """Mean score over the folds of the estimator with some features, and with one that is shuffled."""
+        """Mean score over the folds of the estimator with some features, and with one that is
+        shuffled.
+        """
         jobs = []
         for split in self.splits:
             train, test = split.matrices(features)
@@ -269,7 +276,9 @@ def fit_and_score(estimator, scorer, X_train, y_train, X_test, y_test):
 
 
 def log_likelihood(estimator, X, y):
-    """Minus the log loss; classes that the estimator never saw have the least probability of floats."""
+    """Minus the log loss; classes that the estimator never saw have the least probability of
+    floats.
+    """
     p = estimator.predict_proba(X)
     place = np.searchsorted(estimator.classes_, y)
     known = estimator.classes_[np.minimum(place, len(estimator.classes_) - 1)] == y

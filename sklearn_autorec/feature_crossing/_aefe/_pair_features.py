@@ -1,4 +1,6 @@
-"""Statistics of one or two columns: counts, distinct partners, shares and cross-fitted target means."""
+"""Statistics of one or two columns: counts, distinct partners, shares and cross-fitted target
+means.
+"""
 
 from dataclasses import dataclass
 
@@ -25,7 +27,9 @@ class Feature:
     columns: tuple
 
     def names(self, labels, classes=None):
-        """Names of its columns: one, or one for each class (of a target mean of more than two classes)."""
+        """Names of its columns: one, or one for each class (of a target mean of more than two
+        classes).
+        """
         a, b = (labels[self.columns[0]], labels[self.columns[-1]])
         if self.kind in ("nunique", "share"):
             return [f"{self.kind}({b} | {a})"]
@@ -70,13 +74,15 @@ def group_means(counts, sums, squares, smoothing="auto"):
     sums, squares : ndarray of shape (n_groups, C)
         Of the targets.
     smoothing : float or "auto"
-        Rows m that the mean of all rows counts for. "auto": variance within groups over variance of the true means between groups, by
-        moments; the means of groups that differ no more than by chance are all the same.
+        Rows m that the mean of all rows counts for. "auto": variance within groups over variance of
+        the true means between groups, by moments; the means of groups that differ no more than by
+        chance are all the same.
 
     Returns
     -------
     ndarray of shape (n_groups, C)
-        (sum + m mean) / (count + m); the mean of all rows for a group without any. One m for all C, so that shares of classes sum to one.
+        (sum + m mean) / (count + m); the mean of all rows for a group without any. One m for all C,
+        so that shares of classes sum to one.
     """
     n, k = counts.sum(), int((counts > 0).sum())
     if n == 0:
@@ -118,7 +124,9 @@ class Statistic:
         self.smoothing = options.smoothing
 
     def fit(self, ids, sizes, targets):
-        """Learn values from the ids of all columns (dict of position to array), their sizes, and targets (n_rows, C)."""
+        """Learn values from the ids of all columns (dict of position to array), their sizes, and
+        targets (n_rows, C).
+        """
         self._fit(ids, sizes, targets)
         return self
 

@@ -1,4 +1,6 @@
-"""The search of AEFE: strong pairs of columns, features of them, and the few that a model gains from."""
+"""The search of AEFE: strong pairs of columns, features of them, and the few that a model gains
+from.
+"""
 
 import itertools
 import math
@@ -126,7 +128,9 @@ class PairSearch:
 
 
 def read_targets(y, options):
-    """Whether they are classes, the classes if there are more than two, and float64 (n_rows, n_means)."""
+    """Whether they are classes, the classes if there are more than two, and float64 (n_rows,
+    n_means).
+    """
     kind = type_of_target(y, input_name="y")
     classification = (
         kind != "continuous" if options.estimator is None else is_classifier(options.estimator)
@@ -139,8 +143,10 @@ def read_targets(y, options):
     classes, counts = np.unique(y, return_counts=True)
     if len(classes) < 2 or np.sort(counts)[-2] < 2:
         raise ValueError(
-            f"y must have two classes with two rows each or more, got {len(classes)} class(es) in {len(y)} sample(s): "
-            f"{dict(zip(classes[:5].tolist(), counts[:5].tolist(), strict=True))}. For ratings give a regressor as estimator."
+            f"y must have two classes with two rows each or more, got {len(classes)} class(es) in "
+            f"{len(y)} sample(s): "
+            f"{dict(zip(classes[:5].tolist(), counts[:5].tolist(), strict=True))}. For ratings "
+            f"give a regressor as estimator."
         )
     if len(classes) == 2:
         return True, None, (y == classes[1]).astype(np.float64)[:, None]
@@ -148,7 +154,9 @@ def read_targets(y, options):
 
 
 def numbers_of(table, encoder, fields):
-    """Scaled numeric columns among some fields, and marks of their missing cells: those that vary, float32."""
+    """Scaled numeric columns among some fields, and marks of their missing cells: those that vary,
+    float32.
+    """
     place = {i: j for j, i in enumerate(encoder.numeric_.tolist()) if i in fields}
     m = len(encoder.numeric_)
     numbers = table.numeric[:, [*place.values(), *(m + j for j in place.values())]]

@@ -23,7 +23,8 @@ ROWS_OF_MACHINES = 10_000
 
 
 class FactorizationMachine:
-    """logit_c(x) = b_c + sum_i w_{i, c}(x_i) + sum_{i<j} <v_{i, c}(x_i), v_{j, c}(x_j)> for outputs c = 1..C.
+    """logit_c(x) = b_c + sum_i w_{i, c}(x_i) + sum_{i<j} <v_{i, c}(x_i), v_{j, c}(x_j)> for outputs
+    c = 1..C.
 
     Parameters
     ----------
@@ -124,7 +125,8 @@ def mean_products(vectors):
 def pair_strengths(ids, targets, logistic, seed, **options):
     """Strength of each pair of fields, (F, F), symmetric.
 
-    Of few rows one machine learns this pair or that, by chance; the strengths of several are averaged.
+    Of few rows one machine learns this pair or that, by chance; the strengths of several are
+    averaged.
 
     Parameters
     ----------

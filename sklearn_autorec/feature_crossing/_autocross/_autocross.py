@@ -22,14 +22,15 @@ from ._preparing import best_bins, split_rows
 class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
     r"""Find crosses of columns that help a linear model, and add them as columns.
 
-    Starting from the single columns, every union of two members of the current set (columns and crosses found so far) is a
-    candidate. Each is scored alone: its weights, one per combination of values, are trained with the model so far as a fixed
-    offset,
+    Starting from the single columns, every union of two members of the current set (columns and
+    crosses found so far) is a candidate. Each is scored alone: its weights, one per combination of
+    values, are trained with the model so far as a fixed offset,
 
     .. math:: \hat y = \sigma(w_{\mathrm{new}}\, x_{\mathrm{new}} + b), \qquad b = w_c\, x_c,
 
-    and judged on held-out rows. Candidates first see few rows; again and again the better half goes on with twice as many.
-    The winner joins the set, all weights are fitted again, and the search goes on until no candidate gains enough.
+    and judged on held-out rows. Candidates first see few rows; again and again the better half goes
+    on with twice as many. The winner joins the set, all weights are fitted again, and the search
+    goes on until no candidate gains enough.
 
     Parameters
     ----------
@@ -40,36 +41,41 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
     beam_width : int, default=1
         Sets of crosses that are followed at the same time; 1 is the paper's greedy search.
     n_bins : int or tuple of int, default=(5, 20, 100)
-        Granularities of numeric columns: each is cut into that number of bins (of about equally many rows, see
-        `FieldCrosser`) which predicts best by itself.
+        Granularities of numeric columns: each is cut into that number of bins (of about equally
+        many rows, see `FieldCrosser`) which predicts best by itself.
     scoring : {"log_loss", "roc_auc"}, default="log_loss"
-        What the held-out rows judge: the loss (log loss, or squared error of numbers) or the area under the curve.
+        What the held-out rows judge: the loss (log loss, or squared error of numbers) or the area
+        under the curve.
     min_gain : float or "auto", default="auto"
-        Least gain in the score for a cross to be taken. "auto": so much that, were no candidate of any use, one would be
-        taken with a probability of 5 % at most (a one-sided test of the gain in loss over its standard error, corrected for the
-        number of candidates; on noise it was about 1 %).
+        Least gain in the score for a cross to be taken. "auto": so much that, were no candidate of
+        any use, one would be taken with a probability of 5 % at most (a one-sided test of the gain
+        in loss over its standard error, corrected for the number of candidates; on noise it was
+        about 1 %).
     l2 : float or "auto", default="auto"
-        L2 penalty of the weights during the search; "auto" estimates it for each column and cross from the spread of
-        its gradients, so that crosses of many values are shrunk as much as they need.
+        L2 penalty of the weights during the search; "auto" estimates it for each column and cross
+        from the spread of its gradients, so that crosses of many values are shrunk as much as they
+        need.
     n_blocks : int or "auto", default="auto"
-        Into how many blocks the training rows are cut; the first round sees one. "auto" is the paper's
+        Into how many blocks the training rows are cut; the first round sees one. "auto" is the
+        paper's
         :math:`2^{\lceil \log_2 n_{\mathrm{candidates}} \rceil - 1}`, or less to have 20,000 rows in the first round.
     validation_fraction : float, default=0.2
         Share of rows that judge.
     n_folds : int or "auto", default="auto"
-        1: one part of the rows is held out. More: so many parts (no more than the rows of a class) are held out in turn, with a
-        model for each; all rows judge, so that weaker crosses are told from noise. "auto": one over ``validation_fraction`` up to
-        50,000 rows, 1 beyond.
+        1: one part of the rows is held out. More: so many parts (no more than the rows of a class)
+        are held out in turn, with a model for each; all rows judge, so that weaker crosses are told
+        from noise. "auto": one over ``validation_fraction`` up to 50,000 rows, 1 beyond.
     loss : {"auto", "log_loss", "squared_error"}, default="auto"
-        "auto" is "log_loss" for two classes and "squared_error" for floats with fractions. Ratings that are whole numbers need
-        "squared_error"; more than two classes are refused.
+        "auto" is "log_loss" for two classes and "squared_error" for floats with fractions. Ratings
+        that are whole numbers need "squared_error"; more than two classes are refused.
     time_limit : float or None, default=None
         Seconds after which the search stops, with the crosses that it has.
     min_count, max_ids, output, append, encoder
         As of `FieldCrosser`, which ``transform`` uses.
     scale : bool, default=True
-        With ``output="onehot"``, whether indicators are multiplied by ``scales_``, so that ``LogisticRegression(C=1)`` or
-        ``Ridge(alpha=1)`` shrinks each column and cross as much as the search found best.
+        With ``output="onehot"``, whether indicators are multiplied by ``scales_``, so that
+        ``LogisticRegression(C=1)`` or ``Ridge(alpha=1)`` shrinks each column and cross as much as
+        the search found best.
     random_state : int, RandomState or None, default=None
         Draws the held-out rows and shuffles the others.
 
@@ -82,14 +88,15 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
     base_score_ : float
         Score of the single columns: AUC, or minus the loss.
     search_history_ : list of dict
-        One record per cross: "epoch" (its number), "cross" (tuple of names), "score", "gain" (after fitting all weights
-        again), "t" (gain in loss of the cross alone over its standard error), "n_candidates", "rounds" (pairs of candidates and
-        training rows), "seconds".
+        One record per cross: "epoch" (its number), "cross" (tuple of names), "score", "gain" (after
+        fitting all weights again), "t" (gain in loss of the cross alone over its standard error),
+        "n_candidates", "rounds" (pairs of candidates and training rows), "seconds".
     n_bins_ : dict of str to int
         Chosen granularity of each numeric column.
     scales_ : dict of str to float
-        Of each column ("user") and cross ("user x day") the standard deviation of its weights as estimated by the search, 0 where they
-        are not told apart from 0 (of numbers: over that of the residuals).
+        Of each column ("user") and cross ("user x day") the standard deviation of its weights as
+        estimated by the search, 0 where they are not told apart from 0 (of numbers: over that of
+        the residuals).
     field_names_ : list of str
         All columns, by name.
     crosser_ : FieldCrosser
@@ -99,20 +106,23 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    Crosses of three columns are reached through two of them only: where no pair of a triple gains by itself, the
-    triple is not found (the paper assumes this order of priority). A wider beam does not change that.
+    Crosses of three columns are reached through two of them only: where no pair of a triple gains
+    by itself, the triple is not found (the paper assumes this order of priority). A wider beam does
+    not change that.
 
-    Departures from the paper: bins hold equally many rows instead of having equal width, so that skewed columns are not
-    left in one bin; a candidate's weights take Newton steps on all rows of its block, which is exact for a single field, instead
-    of mini-batch gradient steps; the penalty is estimated; the search stops at gains that noise explains, while the paper stops
-    when the validation score falls; each round judges by no more held-out rows than it has training rows; small tables hold out
-    all rows in turn.
+    Departures from the paper: bins hold equally many rows instead of having equal width, so that
+    skewed columns are not left in one bin; a candidate's weights take Newton steps on all rows of
+    its block, which is exact for a single field, instead of mini-batch gradient steps; the penalty
+    is estimated; the search stops at gains that noise explains, while the paper stops when the
+    validation score falls; each round judges by no more held-out rows than it has training rows;
+    small tables hold out all rows in turn.
 
     Several classes are not supported; sequence columns are passed on, not crossed.
 
     References
     ----------
-    Luo, Y. et al. "AutoCross: Automatic Feature Crossing for Tabular Data in Real-World Applications", KDD 2019.
+    Luo, Y. et al. "AutoCross: Automatic Feature Crossing for Tabular Data in Real-World
+    Applications", KDD 2019.
 
     Examples
     --------
@@ -197,8 +207,8 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows, n_columns)
-        y : array-like of shape (n_rows,)
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows,
+        n_columns) y : array-like of shape (n_rows,)
             Two classes, or numbers.
 
         Returns
@@ -208,7 +218,8 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For targets of one class or of more than two, or too few rows to hold any out; and as `FieldCrosser`.
+            For targets of one class or of more than two, or too few rows to hold any out; and as
+            `FieldCrosser`.
         """
         self._fit(X, y).fit(X)
         return self
@@ -293,14 +304,16 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
         if self.loss == "squared_error" or (self.loss == "auto" and kind == "continuous"):
             if self.scoring == "roc_auc":
                 raise ValueError(
-                    'scoring="roc_auc" needs a target of two classes, got numbers; use scoring="log_loss".'
+                    'scoring="roc_auc" needs a target of two classes, got numbers; use '
+                    'scoring="log_loss".'
                 )
             return check_y(y, self, y_numeric=True).astype(np.float64), False
         classes = np.unique(y)
         if len(classes) != 2:
             hint = ' For ratings give loss="squared_error".' if len(classes) > 2 else ""
             raise ValueError(
-                f"y must have two classes (or be numbers with loss='squared_error'), got {len(classes)} class(es) in "
+                f"y must have two classes (or be numbers with loss='squared_error'), got "
+                f"{len(classes)} class(es) in "
                 f"{len(y)} sample(s), such as {classes[:5].tolist()}.{hint}"
             )
         return (y == classes[1]).astype(np.float64), True

@@ -1,4 +1,6 @@
-"""Beam search over sets of crosses, each candidate scored by a field-wise model on growing blocks of rows."""
+"""Beam search over sets of crosses, each candidate scored by a field-wise model on growing blocks
+of rows.
+"""
 
 import math
 import time
@@ -31,7 +33,9 @@ class Fold:
 
 @dataclass(eq=False)
 class State:
-    """A set of crosses and its models, one for each fold; ``gains`` are those of each cross when it came in."""
+    """A set of crosses and its models, one for each fold; ``gains`` are those of each cross when it
+    came in.
+    """
 
     models: list
     score: float
@@ -50,7 +54,8 @@ class Scored:
     gain : float
         In the score of the held-out rows.
     t : float
-        Mean gain in their loss over its standard error; minus infinity for a candidate without weights.
+        Mean gain in their loss over its standard error; minus infinity for a candidate without
+        weights.
     """
 
     cross: tuple
@@ -60,7 +65,8 @@ class Scored:
 
 @dataclass(eq=False)
 class Pool:
-    """Distinct combinations of each cross (or single field) as dense codes of all rows: made when first asked for.
+    """Distinct combinations of each cross (or single field) as dense codes of all rows: made when
+    first asked for.
 
     Parameters
     ----------
@@ -91,7 +97,9 @@ class Pool:
             self.codes[cross], self.sizes[cross] = codes.astype(np.int32), len(distinct)
 
     def candidates(self, crosses, max_order):
-        """Unions of two members of the pool (the fields and the crosses of one state) that are no members themselves."""
+        """Unions of two members of the pool (the fields and the crosses of one state) that are no
+        members themselves.
+        """
         fields = [member for member in self.codes if len(member) == 1]
         members = [*fields, *crosses]
         known, found = set(members), {}
@@ -217,10 +225,13 @@ class CrossSearch:
         return children
 
     def _passed(self, finalists, n_tests):
-        """Candidates that gain enough, given the number of those that had any weights in any round."""
+        """Candidates that gain enough, given the number of those that had any weights in
+        any round.
+        """
         if self.options.min_gain != "auto":
             return [s for s in finalists if s.gain > 0 and s.gain >= self.options.min_gain]
-        # Gains of few rows, or of few rows of one class, have heavier tails than the normal distribution.
+        # Gains of few rows, or of few rows of one class, have heavier tails than the normal
+        # distribution.
         y = np.concatenate([self.y[fold.start : fold.stop] for fold in self.folds])
         freedom = (min(int((y > 0).sum()), int((y <= 0).sum())) if self.logistic else len(y)) - 1
         if freedom < 1 or not n_tests:
@@ -292,7 +303,9 @@ class CrossSearch:
             candidates, rows = sorted(s.cross for s in keep), 2 * rows
 
     def _score_early(self, cross, model, start, rows):
-        """Train a candidate on the first rows of the first fold and judge it by no more held-out rows."""
+        """Train a candidate on the first rows of the first fold and judge it by no more held-out
+        rows.
+        """
         slices = [slice(0, rows), slice(model.n_train, min(model.n_train + rows, len(model.y)))]
         (train, valid), size = self.pool.pair(*self.pool.parents[cross], slices)
         weight = None if model.weight is None else model.weight[slices[1]]
@@ -308,7 +321,9 @@ class CrossSearch:
         return self._scored(cross, found, self._held_out_weight(models))
 
     def _logits(self, model, start, train, valid, size, n_steps):
-        """Targets of held-out rows, and their logits without and with a field of these ids, all (n_valid,)."""
+        """Targets of held-out rows, and their logits without and with a field of these ids, all
+        (n_valid,).
+        """
         rows, held_out = len(train), slice(model.n_train, model.n_train + len(valid))
         y, eta = model.y[held_out], model.eta[held_out]
         start = tuple(d[:rows] for d in start)
@@ -332,7 +347,9 @@ class CrossSearch:
         return -self.unit * row_loss(y, eta, self.logistic)
 
     def _scored(self, cross, found, weight=None):
-        """A candidate, from targets, logits without and logits with it of the held-out rows of each fold, and all their weights."""
+        """A candidate, from targets, logits without and logits with it of the held-out rows of each
+        fold, and all their weights.
+        """
         if all((before == after).all() for _, before, after in found):
             return Scored(cross)
         losses = np.concatenate(
@@ -341,7 +358,8 @@ class CrossSearch:
         if weight is None:
             mean, error = float(losses.mean()), float(losses.std()) / math.sqrt(len(losses))
         else:
-            # A row that counts twice is no second witness: the error is that of a weighted mean of single rows.
+            # A row that counts twice is no second witness: the error is that of a weighted mean of
+            # single rows.
             mean = float(np.average(losses, weights=weight))
             error = float(np.sqrt(np.square(weight * (losses - mean)).sum())) / float(weight.sum())
         gain = self.unit * mean

@@ -1,9 +1,8 @@
 """Additive models of ids, one weight per id: field-wise logistic (or linear) regression.
 
-The indicators of one field never overlap, so its part of the Hessian is diagonal: a Newton step of a whole field is two counts
-over the rows, whatever the number of ids. Everything else in the model enters as the cached offset ``eta``, the sum of the other
-fields' weights in each row.
-"""
+The indicators of one field never overlap, so its part of the Hessian is diagonal: a Newton step of
+a whole field is two counts over the rows, whatever the number of ids. Everything else in the model
+enters as the cached offset ``eta``, the sum of the other fields' weights in each row."""
 
 import numpy as np
 from scipy.special import expit
@@ -18,10 +17,11 @@ TINY = 1e-100
 
 
 def derivatives(y, eta, logistic, weight=None):
-    """Gradient of the log likelihood and its negative second derivative with respect to ``eta``, both (n_rows,).
+    """Gradient of the log likelihood and its negative second derivative with respect to ``eta``,
+    both (n_rows,).
 
-    Errors of a linear model have the variance of its residuals. A row of weight 2 counts as two rows.
-    """
+    Errors of a linear model have the variance of its residuals. A row of weight 2 counts as two
+    rows."""
     if logistic:
         p = expit(eta)
         g, h = y - p, p * (1 - p)
@@ -51,12 +51,14 @@ def penalty(gradient, curvature, l2):
     Returns
     -------
     float
-        "auto": one over the most likely variance v of the weights, infinite for v = 0. Were they drawn from N(0, v), gradient k
-        would have the variance h + v h^2, with h the curvature; Fisher scoring solves sum((g^2 - h - v h^2) / (1 + v h)^2) = 0.
+        "auto": one over the most likely variance v of the weights, infinite for v = 0. Were they
+        drawn from N(0, v), gradient k would have the variance h + v h^2, with h the curvature;
+        Fisher scoring solves sum((g^2 - h - v h^2) / (1 + v h)^2) = 0.
     """
     if l2 != "auto":
         return l2
-    # Not by ``@``: BLAS starts threads for vectors of this size, which costs more than the sum, most of all on a busy machine.
+    # Not by ``@``: BLAS starts threads for vectors of this size, which costs more than the sum,
+    # most of all on a busy machine.
     excess, squares = np.square(gradient) - curvature, np.square(curvature)
     variance = 1.0
     for _ in range(SCORING_STEPS):
@@ -150,9 +152,8 @@ class AdditiveModel:
     def extended(self, ids, size):
         """A copy with one more field, its weights zero.
 
-        Ids of shape (n_rows, n_places) are a bag: a row has the sum of its items' weights; the last id is an empty place, which
-        weighs nothing.
-        """
+        Ids of shape (n_rows, n_places) are a bag: a row has the sum of its items' weights; the last
+        id is an empty place, which weighs nothing."""
         other = object.__new__(AdditiveModel)
         other.__dict__.update(self.__dict__)
         other.eta = self.eta.copy()
@@ -162,11 +163,11 @@ class AdditiveModel:
         return other
 
     def fit(self, tol=None, max_sweeps=100, within=lambda: True):
-        """Sweep over the fields until the sum of the losses moves by less than ``tol``, or ``within()`` is no longer true.
+        """Sweep over the fields until the sum of the losses moves by less than ``tol``, or
+        ``within()`` is no longer true.
 
-        Penalties are estimated in the first sweeps, then they stay. (With weights the curvatures change, and so do the estimates;
-        now and then they would go to and fro for ever.)
-        """
+        Penalties are estimated in the first sweeps, then they stay. (With weights the curvatures
+        change, and so do the estimates; now and then they would go to and fro for ever.)"""
         n, y, weight = self.n_train, self.y[: self.n_train], self.train_weight
         total = n if weight is None else weight.sum()
         tol = max(CHANGE_PER_ROW * total, LEAST_CHANGE) if tol is None else tol
@@ -186,7 +187,9 @@ class AdditiveModel:
         return self
 
     def spreads(self):
-        """Estimated standard deviation of the weights of each field (of numbers: over that of the residuals), 1 if not penalised."""
+        """Estimated standard deviation of the weights of each field (of numbers: over that of the
+        residuals), 1 if not penalised.
+        """
         noise = 1.0
         if not self.logistic:
             loss = row_loss(self.y[: self.n_train], self.eta[: self.n_train], False)
@@ -221,7 +224,8 @@ class AdditiveModel:
             step = _step(gradient, bound, weights, self.penalties[j])
         if step.any():
             weights = weights + step
-            # What all weights have in common belongs to the intercept, which is not penalised; ``eta`` stays as it is.
+            # What all weights have in common belongs to the intercept, which is not penalised;
+            # ``eta`` stays as it is.
             self.weights[j] = (
                 weights if bag else weights - weights.mean() * (self.penalties[j] != np.inf)
             )
@@ -229,7 +233,9 @@ class AdditiveModel:
 
 
 def _bag_sums(ids, g, h, size):
-    """Gradient, curvature and a bound of the curvature for steps of all items at once, each (size,)."""
+    """Gradient, curvature and a bound of the curvature for steps of all items at once, each
+    (size,).
+    """
     items = (ids != size - 1).sum(1)
     flat, n_places = ids.ravel(), ids.shape[1]
     sums = [np.bincount(flat, np.repeat(rows, n_places), size) for rows in (g, h, h * items)]
@@ -239,7 +245,9 @@ def _bag_sums(ids, g, h, size):
 
 
 def placements(y, score):
-    """Share of rows of the other class that each row is on the right side of, ties count half; their mean is the AUC."""
+    """Share of rows of the other class that each row is on the right side of, ties count half;
+    their mean is the AUC.
+    """
     positive = y > 0
     n_positive = int(positive.sum())
     ranks = rankdata(score)

@@ -12,7 +12,8 @@ FOLDED_ROWS = 50_000  # up to which all rows are held out in turn, n_folds="auto
 
 
 def split_rows(y, logistic, n_folds, validation_fraction, random_state):
-    """A random order of the rows, and folds that hold out parts of it; each class is spread evenly over them.
+    """A random order of the rows, and folds that hold out parts of it; each class is spread evenly
+    over them.
 
     Returns
     -------
@@ -26,7 +27,8 @@ def split_rows(y, logistic, n_folds, validation_fraction, random_state):
         if len(rows) < MIN_ROWS:
             what = f"of class {value}, " if logistic else ""
             raise ValueError(
-                f"AutoCross needs {MIN_ROWS} rows {what}one of them to hold out, got {len(rows)} (n_samples = {len(y)})."
+                f"AutoCross needs {MIN_ROWS} rows {what}one of them to hold out, got {len(rows)} "
+                f"(n_samples = {len(y)})."
             )
     if n_folds == "auto":
         n_folds = round(1 / validation_fraction) if len(y) <= FOLDED_ROWS else 1
@@ -44,7 +46,8 @@ def split_rows(y, logistic, n_folds, validation_fraction, random_state):
 
 
 def best_bins(table, encoder, granularities, y, rows, n_train, logistic, l2):
-    """Of each numeric column the granularity that predicts the held-out rows best by itself, the coarsest of equals.
+    """Of each numeric column the granularity that predicts the held-out rows best by itself, the
+    coarsest of equals.
 
     Parameters
     ----------

@@ -12,7 +12,9 @@ LEAST_PROBABILITY = 1e-5  # log odds of a tree that is sure would be infinite
 
 
 def random_masks(n, n_masks, d, rng):
-    """Masks (n, n_masks, d) of 0/1, uint8: the first keeps all; the others drop k inputs, k uniform in 1..d."""
+    """Masks (n, n_masks, d) of 0/1, uint8: the first keeps all; the others drop k inputs, k uniform
+    in 1..d.
+    """
     dropped = rng.integers(1, d + 1, size=(n, n_masks, 1))
     masks = (rng.random((n, n_masks, d)).argsort(-1).argsort(-1) >= dropped).astype(np.uint8)
     masks[:, 0] = 1
@@ -58,7 +60,9 @@ def strengths_of(estimator, table, source, seed, groups, n_masks, detector, max_
 
 
 def answers_of(estimator, X, own):
-    """What the estimator says of each row, (n_rows,): log odds of the class likeliest for row ``own``, or the predicted number."""
+    """What the estimator says of each row, (n_rows,): log odds of the class likeliest for row
+    ``own``, or the predicted number.
+    """
     if is_regressor(estimator):
         return np.asarray(estimator.predict(X), dtype=np.float64).reshape(len(X))
     p = np.asarray(estimator.predict_proba(X), dtype=np.float64)

@@ -42,19 +42,23 @@ INSTANCES_PER_JOB = 16
 class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     r"""Find crosses of columns by asking a model which columns it does not treat one by one.
 
-    A row is explained by perturbing it: random sets of its columns are replaced, the model is asked again, and a small network
-    learns its answer (log odds, or the predicted number) from the mask of what was kept. Sets of columns that the network
-    binds together are interactions, and those strongest on average over many rows become crosses.
+    A row is explained by perturbing it: random sets of its columns are replaced, the model is asked
+    again, and a small network learns its answer (log odds, or the predicted number) from the mask
+    of what was kept. Sets of columns that the network binds together are interactions, and those
+    strongest on average over many rows become crosses.
 
     Parameters
     ----------
     estimator : estimator
-        Any classifier with ``predict_proba`` or any regressor, which takes the table as it is: a `CTRClassifier`, or a pipeline
-        that encodes. It is cloned and fitted unless ``prefit``. It can only give away what it has learnt: a linear model has no interactions.
+        Any classifier with ``predict_proba`` or any regressor, which takes the table as it is: a
+        `CTRClassifier`, or a pipeline that encodes. It is cloned and fitted unless ``prefit``. It
+        can only give away what it has learnt: a linear model has no interactions.
     prefit : bool, default=False
-        Whether the estimator is fitted already. ``fit`` then needs no y, and explains rows of its table, best such that the estimator has not seen.
+        Whether the estimator is fitted already. ``fit`` then needs no y, and explains rows of its
+        table, best such that the estimator has not seen.
     detector : {"nid", "gradient_nid"}, default="nid"
-        How a network is read: products of its absolute weights, for sets of any size, or squared second derivatives, for pairs.
+        How a network is read: products of its absolute weights, for sets of any size, or squared
+        second derivatives, for pairs.
     max_crosses : int, default=10
         Crosses at most.
     max_order : int, default=2
@@ -64,17 +68,20 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
     n_perturbations : int, default=1000
         Masks of each.
     background : {"row", "typical", "missing"}, default="row"
-        What replaces a cell: that of another row, drawn once for each explained one; the most frequent value of the column (the
-        median of numbers with fractions); or nothing, for estimators that take missing cells (of which networks make a zero or
-        learnt embedding, as in the paper).
+        What replaces a cell: that of another row, drawn once for each explained one; the most
+        frequent value of the column (the median of numbers with fractions); or nothing, for
+        estimators that take missing cells (of which networks make a zero or learnt embedding, as in
+        the paper).
     validation_fraction : float, default=0.2
-        Share of rows that the estimator is not fitted on, and of which the explained ones are drawn.
+        Share of rows that the estimator is not fitted on, and of which the explained ones are
+        drawn.
     hidden_units : tuple of int, default=(64, 32)
         Layers of the networks.
     l1 : float, default=2e-3
         Penalty on their absolute weights, "nid" only. The target of a network has unit variance.
     max_epochs : int, default=100
-        Epochs of each network at most; it stops earlier when held-out masks do not gain for five epochs.
+        Epochs of each network at most; it stops earlier when held-out masks do not gain for five
+        epochs.
     min_count, max_ids, n_bins, output, append, encoder
         As of `FieldCrosser`, which ``transform`` uses.
     n_jobs : int or None, default=None
@@ -87,7 +94,8 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
     crosses_ : list of tuple of str
         Columns of each cross, strongest first, by name ("x0", "x1", ... where there are none).
     scores_ : ndarray of shape (n_crosses,)
-        Mean strength of each cross over the explained rows, in log odds or the unit of the target (squared for "gradient_nid").
+        Mean strength of each cross over the explained rows, in log odds or the unit of the target
+        (squared for "gradient_nid").
     interactions_ : list of tuple of str
         The same as ``crosses_``.
     interaction_scores_ : dict of tuple of str to float
@@ -107,26 +115,29 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
 
     Notes
     -----
-    Strengths rank interactions; they do not test them. From a model that fitted noise GLIDER returns crosses all the same, and
-    what they are worth shows in a model trained with them.
+    Strengths rank interactions; they do not test them. From a model that fitted noise GLIDER
+    returns crosses all the same, and what they are worth shows in a model trained with them.
 
-    Columns that part the rows in the same way (copies, relabelled or not) are replaced together, and only the first can be in a cross.
-    Constant and sequence columns are left alone. With several classes, the log odds are those of the class that is
-    likeliest for the explained row.
+    Columns that part the rows in the same way (copies, relabelled or not) are replaced together,
+    and only the first can be in a cross. Constant and sequence columns are left alone. With several
+    classes, the log odds are those of the class that is likeliest for the explained row.
 
-    Departures from the paper and its code: a linear part takes the main effects of a mask, by least squares before and jointly
-    during training, without which pure sums of columns look like interactions; networks are small; the penalty is
-    larger, since targets are standardised; the best epoch is restored; columns are ranked by mean strength instead of by the number of rows in
-    whose lists of the hundred strongest they stand (nearly every pair does, with a dozen columns), and a set that contains or is
-    contained in a stronger one is dropped; replaced cells come from another row, so that any estimator will do
-    (``background="missing"`` is the paper's choice for categories).
+    Departures from the paper and its code: a linear part takes the main effects of a mask, by least
+    squares before and jointly during training, without which pure sums of columns look like
+    interactions; networks are small; the penalty is larger, since targets are standardised; the
+    best epoch is restored; columns are ranked by mean strength instead of by the number of rows in
+    whose lists of the hundred strongest they stand (nearly every pair does, with a dozen columns),
+    and a set that contains or is contained in a stronger one is dropped; replaced cells come from
+    another row, so that any estimator will do (``background="missing"`` is the paper's choice for
+    categories).
 
     References
     ----------
-    Tsang, M. et al. "Feature Interaction Interpretability: A Case for Explaining Ad-Recommendation Systems via Neural
-    Interaction Detection", ICLR 2020.
+    Tsang, M. et al. "Feature Interaction Interpretability: A Case for Explaining Ad-Recommendation
+    Systems via Neural Interaction Detection", ICLR 2020.
 
-    Tsang, M., Cheng, D., Liu, Y. "Detecting Statistical Interactions from Neural Network Weights", ICLR 2018.
+    Tsang, M., Cheng, D., Liu, Y. "Detecting Statistical Interactions from Neural Network Weights",
+    ICLR 2018.
 
     Examples
     --------
@@ -227,8 +238,9 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
         Raises
         ------
         ValueError
-            For targets of one class, a table of one row, parameters out of range, and an estimator that is neither a classifier with
-            ``predict_proba`` nor a regressor. What the estimator itself raises is passed on.
+            For targets of one class, a table of one row, parameters out of range, and an estimator
+            that is neither a classifier with ``predict_proba`` nor a regressor. What the estimator
+            itself raises is passed on.
         """
         self._fit(X, y).fit(X)
         return self
@@ -299,7 +311,8 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
             )
         if self.detector == "gradient_nid" and self.max_order > 2:
             raise ValueError(
-                f'max_order must be 2 with detector="gradient_nid", which finds pairs, got {self.max_order!r}.'
+                f'max_order must be 2 with detector="gradient_nid", which finds pairs, got '
+                f"{self.max_order!r}."
             )
         if not self.hidden_units or not all(
             isinstance(n, Integral) and n > 0 for n in self.hidden_units
@@ -309,7 +322,9 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
             )
 
     def _split(self, y, rng):
-        """Rows to fit the estimator on, with one of each class at least, and the others, both in random order."""
+        """Rows to fit the estimator on, with one of each class at least, and the others, both in
+        random order.
+        """
         if len(y) < 2:
             raise ValueError(
                 f"GLIDER needs two rows, one of them to explain, got n_samples = {len(y)}."
@@ -319,7 +334,8 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
             classes, first = np.unique(y[order], return_index=True)
             if len(classes) < 2:
                 raise ValueError(
-                    f"y must have two classes or more, got {len(classes)} class(es) in {len(y)} sample(s): "
+                    f"y must have two classes or more, got {len(classes)} class(es) in {len(y)} "
+                    f"sample(s): "
                     f"{classes.tolist()}."
                 )
             order = np.concatenate([order[first], np.delete(order, first)])

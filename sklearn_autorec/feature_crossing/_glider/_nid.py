@@ -1,4 +1,5 @@
-"""Neural interaction detection (NID) on masks: many small perceptrons trained side by side, and what they say of pairs.
+"""Neural interaction detection (NID) on masks: many small perceptrons trained side by side, and
+what they say of pairs.
 
 Shapes: N nets, P masks each, d inputs, h1 units in the first layer.
 """
@@ -54,8 +55,8 @@ GRADIENT_NID = Training(smooth=True, lr=3e-3)
 class Perceptrons:
     """N perceptrons with a linear part each: g(z) = w z + W_L a(... a(W_1 z + b_1) ...) + b_L.
 
-    The linear part takes the main effects, which are linear in a mask. Without it, units of the first layer mix inputs
-    that only add, and their products of weights look like interactions.
+    The linear part takes the main effects, which are linear in a mask. Without it, units of the
+    first layer mix inputs that only add, and their products of weights look like interactions.
 
     Parameters
     ----------
@@ -70,10 +71,11 @@ class Perceptrons:
 
     @classmethod
     def random(cls, n, d, hidden_units, smooth, generator):
-        """Uniform initial values in +-1 / sqrt(inputs), weights of smooth nets in +-sqrt(6 / inputs); the linear part starts at zero.
+        """Uniform initial values in +-1 / sqrt(inputs), weights of smooth nets in +-sqrt(6 /
+        inputs); the linear part starts at zero.
 
-        With weights that small, units of a smooth net are all but linear and take long to see an interaction.
-        """
+        With weights that small, units of a smooth net are all but linear and take long to see an
+        interaction."""
         tensors = []
         sizes = [d, *hidden_units, 1]
         for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
@@ -210,8 +212,8 @@ def _gradients(nets, z, t, l1):
 def weight_strengths(weights, max_order):
     r"""NID of one net: strength of sets of inputs from its weights.
 
-    The influence of a first-layer unit is the product of the absolute weights behind it. In each unit inputs are sorted by
-    absolute weight, and each of the leading sets I of two or more gains
+    The influence of a first-layer unit is the product of the absolute weights behind it. In each
+    unit inputs are sorted by absolute weight, and each of the leading sets I of two or more gains
 
     .. math:: \omega(I) \mathrel{+}= z_u \min_{i \in I} |W^1_{i, u}|.
 
@@ -255,7 +257,9 @@ def hessians(nets):
 
 
 def gradient_strengths(hessian):
-    """Gradient NID of one net: squared second derivatives of pairs, dict of tuple of int to float."""
+    """Gradient NID of one net: squared second derivatives of pairs, dict of tuple of int to
+    float.
+    """
     rows, columns = np.triu_indices(len(hessian), 1)
     squares = hessian[rows, columns].astype(np.float64) ** 2
     return dict(

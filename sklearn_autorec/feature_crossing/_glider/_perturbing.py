@@ -7,7 +7,9 @@ GONE = -1  # source row of a cell that is made missing
 
 
 def as_pandas_or_array(X):
-    """A table in a form whose cells can be replaced: a DataFrame or a 2-D array, the given one if it is one already."""
+    """A table in a form whose cells can be replaced: a DataFrame or a 2-D array, the given one if
+    it is one already.
+    """
     if isinstance(X, pd.DataFrame | np.ndarray):
         return X
     if hasattr(X, "columns") and hasattr(X, "to_pandas"):  # polars, pyarrow
@@ -23,7 +25,8 @@ def take_rows(X, rows):
 
 
 def perturbed(X, source):
-    """A table whose cell (i, j) is that of column j in row ``source[i, j]`` of X, or missing where that is `GONE`.
+    """A table whose cell (i, j) is that of column j in row ``source[i, j]`` of X, or missing where
+    that is `GONE`.
 
     Parameters
     ----------
@@ -33,7 +36,8 @@ def perturbed(X, source):
     Returns
     -------
     DataFrame or ndarray
-        With the types of X; columns of integers or booleans become floats or objects if some cell is made missing.
+        With the types of X; columns of integers or booleans become floats or objects if some cell
+        is made missing.
     """
     if isinstance(X, pd.DataFrame):
         columns = (column.reset_index(drop=True) for _, column in X.items())
@@ -51,7 +55,8 @@ def perturbed(X, source):
 
 
 def typical_rows(X):
-    """For each column a row with its most frequent value; of numbers with fractions, with their median.
+    """For each column a row with its most frequent value; of numbers with fractions, with their
+    median.
 
     Returns
     -------

@@ -1,4 +1,6 @@
-"""Target statistics of codes: smoothed means and counts of combinations, for training rows out of sample."""
+"""Target statistics of codes: smoothed means and counts of combinations, for training rows out of
+sample.
+"""
 
 import math
 import threading
@@ -19,9 +21,11 @@ _building = threading.Lock()
 
 
 def spread_folds(y, n_folds, rng):
-    """Fold of each row, int64 (n_rows,), at random, but such that each spreads evenly over the values of ``y``.
+    """Fold of each row, int64 (n_rows,), at random, but such that each spreads evenly over the
+    values of ``y``.
 
-    The means of the folds then agree, so that the mean of the other folds says next to nothing about a row.
+    The means of the folds then agree, so that the mean of the other folds says next to nothing
+    about a row.
 
     Parameters
     ----------
@@ -86,14 +90,17 @@ class Statistics:
         return len(self.keys) * (self.n_targets + 1)
 
     def names(self, columns, targets=None):
-        """Names of the features, given those of the columns, and of the targets where there are several."""
+        """Names of the features, given those of the columns, and of the targets where there are
+        several.
+        """
         of = [", ".join(columns[i] for i in key) for key in self.keys]
         of_y = ["y"] if targets is None else [f"y={c}" for c in targets]
         return [f"mean({t} | {key})" for key in of for t in of_y] + [
             f"log_count({key})" for key in of
         ]
 
-    # fit -----------------------------------------------------------------------------------------------
+    # fit
+    # -----------------------------------------------------------------------------------------------
 
     def fit(self, codes, y, sample_weight=None, sizes=None):
         """Learn the table of each key from all rows.
@@ -141,10 +148,12 @@ class Statistics:
         folds : int ndarray of shape (n_rows,) or None
             Folds, where they are given.
         order : ndarray of shape (n_rows,) or None
-            With "ordered": a row sees those of smaller order (such as a time), not those of the same.
+            With "ordered": a row sees those of smaller order (such as a time), not those of the
+            same.
         n_draws : int or None, default=None
-            Draws of folds or orders, each a version of the rows to train on. There is no mean of them: with the
-            number of draws it goes to what all others say, from which a row's own target can be told within its group.
+            Draws of folds or orders, each a version of the rows to train on. There is no mean of
+            them: with the number of draws it goes to what all others say, from which a row's own
+            target can be told within its group.
 
         Returns
         -------
@@ -201,7 +210,9 @@ class Statistics:
         return out
 
     def _groups(self, columns, key):
-        """Group of each row, int, and the combination of each group, rising or in order of occurrence."""
+        """Group of each row, int, and the combination of each group, rising or in order of
+        occurrence.
+        """
         combined = self._combined(columns, key)
         size = math.prod(self.sizes[i] for i in key)
         if size <= max(2 * len(combined), DENSE_LEAST):
@@ -244,7 +255,9 @@ class Statistics:
         self.counts.append(counts[seen].astype(np.float32))
 
     def _of_others(self, groups, n_groups, targets, weights, draw):
-        """Means (n_rows, n_targets) and counts (n_rows,) from the rows that each may see, on the scale of all rows."""
+        """Means (n_rows, n_targets) and counts (n_rows,) from the rows that each may see, on the
+        scale of all rows.
+        """
         if self.method == "ordered":
             counts, sums = self._earlier(groups, targets, weights, draw)
             return self._smooth(counts, sums), counts
@@ -274,7 +287,8 @@ class Statistics:
         found[rows] = before[until] - before[start]
         return found[:, 0], found[:, 1:]
 
-    # new rows ------------------------------------------------------------------------------------------
+    # new rows
+    # ------------------------------------------------------------------------------------------
 
     def transform(self, codes):
         """Features of new rows by look-up.
@@ -304,7 +318,8 @@ class Statistics:
             places[:, j] = fast.places(j, self._combined(columns, key))
         return fast.features(places)
 
-    # state ---------------------------------------------------------------------------------------------
+    # state
+    # ---------------------------------------------------------------------------------------------
 
     def __getstate__(self):
         return self.__dict__ | {"_fast": None}
@@ -334,7 +349,8 @@ class Statistics:
 
 
 class _LookUp:
-    """Tables made for speed from fitted `Statistics`: all keys' features in one array, reached by places.
+    """Tables made for speed from fitted `Statistics`: all keys' features in one array, reached by
+    places.
 
     The places of a key begin with that of unseen combinations.
     """
@@ -388,7 +404,9 @@ class _LookUp:
         return np.where(seen[at] == combined, self.starts[j] + 1 + at, self.starts[j])
 
     def places_of_few(self, codes):
-        """Places (n_rows, n_keys) of a few rows, given codes (n_columns, n_rows); None where hashes are needed."""
+        """Places (n_rows, n_keys) of a few rows, given codes (n_columns, n_rows); None where hashes
+        are needed.
+        """
         if not self.radix:
             return None
         if self.dictionaries is None:

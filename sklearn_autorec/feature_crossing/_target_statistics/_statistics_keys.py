@@ -1,4 +1,6 @@
-"""Which combinations of columns deserve a statistic: greedy unions, judged by rows that did not make them."""
+"""Which combinations of columns deserve a statistic: greedy unions, judged by rows that did not
+make them.
+"""
 
 import heapq
 import math
@@ -23,9 +25,9 @@ MOST_TARGETS = 8  # of many classes, the most frequent judge
 class _Judge:
     """The gain of a combination over what an additive model of the columns says so far.
 
-    There is a model for each fold, fitted to the rows of the other folds only; the fold's rows judge. One that had seen the
-    judging rows, even through the residuals of others, would be wrong about them in the opposite direction.
-    """
+    There is a model for each fold, fitted to the rows of the other folds only; the fold's rows
+    judge. One that had seen the judging rows, even through the residuals of others, would be wrong
+    about them in the opposite direction."""
 
     def __init__(self, columns, sizes, targets, weights, smoothing, logistic, order, rng):
         self.columns, self.sizes, self.logistic, self.weights = columns, sizes, logistic, weights
@@ -44,7 +46,8 @@ class _Judge:
             )
             targets, start = (targets - mean) / scale, np.zeros_like(mean)
             self.penalty = np.full(len(mean), float(smoothing))
-        # One for each fold and target: whether a row judges, the target, and the model's linear predictor.
+        # One for each fold and target: whether a row judges, the target, and the model's linear
+        # predictor.
         self.parts = [
             (t, (folds == fold).astype(np.int64), targets[:, t], np.full(len(folds), start[t]))
             for fold in range(n_folds)
@@ -76,10 +79,11 @@ class _Judge:
         self._fit([self._groups(key)], estimated=False)
 
     def _fit(self, terms, estimated):
-        """Add the effects of terms, groups (n_rows,) and their number each, fitted to the rows that do not judge.
+        """Add the effects of terms, groups (n_rows,) and their number each, fitted to the rows that
+        do not judge.
 
-        Penalties are estimated, or those that candidates are scored with, so that what was taken does not score again.
-        """
+        Penalties are estimated, or those that candidates are scored with, so that what was taken
+        does not score again."""
         for k, (t, judges, y, eta) in enumerate(self.parts):
             weights = [np.zeros(size) for _, size in terms]
             for _ in range(SWEEPS):
@@ -104,7 +108,9 @@ class _Judge:
         return residual[1::2], curvature[1::2], steps
 
     def score(self, key):
-        """Gain in log likelihood, and its size in standard errors were the combination of no use."""
+        """Gain in log likelihood, and its size in standard errors were the combination of
+        no use.
+        """
         groups, size = self._groups(key)
         first = spread = 0.0
         for k in range(len(self.parts)):
@@ -133,9 +139,10 @@ def choose_keys(
 ):
     """Combinations of columns whose statistics tell what single columns do not add up to.
 
-    All pairs of columns are scored by what they add, on rows that did not make them, to an additive model of all columns. The
-    best joins the model; its unions with one more column become candidates. Scores of the others are renewed as they come
-    up (they mostly fall, so that few need it), until no gain stands out from chance.
+    All pairs of columns are scored by what they add, on rows that did not make them, to an additive
+    model of all columns. The best joins the model; its unions with one more column become
+    candidates. Scores of the others are renewed as they come up (they mostly fall, so that few need
+    it), until no gain stands out from chance.
 
     Parameters
     ----------
@@ -160,7 +167,8 @@ def choose_keys(
     max_rows : int, default=20,000
         Of more rows a random part is looked at.
     max_candidates : int, default=600
-        Scores computed at most; pairs take half of them, those of the columns that tell most by themselves.
+        Scores computed at most; pairs take half of them, those of the columns that tell most by
+        themselves.
     order : ndarray of shape (n_rows,) or None
         Such as a time: the last third of the rows judges, instead of each third in turn.
     rng : RandomState
@@ -170,7 +178,8 @@ def choose_keys(
     list of tuple of int
         In the order in which they were taken, positions ascending.
     list of float
-        Gain in log likelihood per row (numbers: in half the squared error over the variance) of each.
+        Gain in log likelihood per row (numbers: in half the squared error over the variance) of
+        each.
     """
     columns, targets = as_columns(codes), np.asarray(y, dtype=np.float64)
     targets = targets[:, None] if targets.ndim == 1 else targets

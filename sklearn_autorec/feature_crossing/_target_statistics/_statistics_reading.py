@@ -18,7 +18,8 @@ ALL_PAIRS = 45  # of ten columns: up to so many, crosses="auto" takes all pairs
 
 
 def read_target(y, estimator, weights=None):
-    """The target as float64 (n_rows,) or (n_rows, n_classes), its type and its classes (None for numbers).
+    """The target as float64 (n_rows,) or (n_rows, n_classes), its type and its classes (None for
+    numbers).
 
     What it is and its classes are those of the rows with weight.
     """
@@ -36,7 +37,8 @@ def read_target(y, estimator, weights=None):
     if n_classes < 2 or n_classes > MOST_CLASSES or (asked == "binary" and n_classes > 2):
         allowed = "two classes" if asked == "binary" else f"2 to {MOST_CLASSES} classes"
         raise ValueError(
-            f"y must have {allowed}, got {n_classes} class(es) in {len(counted)} sample(s). For numbers give "
+            f"y must have {allowed}, got {n_classes} class(es) in {len(counted)} sample(s). For "
+            f"numbers give "
             'target_type="continuous".'
         )
     if n_classes == 2 and asked != "multiclass":
@@ -45,7 +47,9 @@ def read_target(y, estimator, weights=None):
 
 
 def centre_and_scale(numbers, weights):
-    """Mean, and largest distance from it, of the rows with weight: statistics of what is left are exact in float32."""
+    """Mean, and largest distance from it, of the rows with weight: statistics of what is left are
+    exact in float32.
+    """
     if weights is not None:
         numbers, weights = numbers[weights > 0], weights[weights > 0]
     centre = float(np.average(numbers, weights=weights))
@@ -80,7 +84,8 @@ def given_keys(estimator, X, y, names, labels, at, n_bins, weights=None):
     ):
         if at is not None and at in found:
             raise ValueError(
-                f"{parameter} has {labels[at]!r}, the column of order, which cannot have statistics."
+                f"{parameter} has {labels[at]!r}, the column of order, which cannot have "
+                f"statistics."
             )
     return (columns, crosses), n_bins
 
@@ -97,7 +102,8 @@ def all_keys(
         for i in found:
             if i not in ids:
                 raise ValueError(
-                    f"{parameter} has {labels[i]!r}, a sequence column, which cannot have statistics."
+                    f"{parameter} has {labels[i]!r}, a sequence column, which cannot have "
+                    f"statistics."
                 )
     categorical = [positions[i] for i in encoder.categorical_ if positions[i] in ids]
     if columns is None:
@@ -144,13 +150,16 @@ def ranks_of(column, label):
                 ) from error
     if values.isna().any():
         raise ValueError(
-            f"order={label!r} must have no missing cells, got {int(values.isna().sum())} of {len(values)}."
+            f"order={label!r} must have no missing cells, got {int(values.isna().sum())} of "
+            f"{len(values)}."
         )
     return pd.factorize(values, sort=True)[0].astype(np.int64)
 
 
 def folds_of(cv, X, y):
-    """Fold of each row, int64 (n_rows,), of a splitter or an iterable of splits whose test rows are every row once."""
+    """Fold of each row, int64 (n_rows,), of a splitter or an iterable of splits whose test rows are
+    every row once.
+    """
     folds = np.full(len(y), -1)
     times = np.zeros(len(y), np.int64)
     for k, (_, test) in enumerate(check_cv(cv).split(X, y)):
@@ -159,7 +168,8 @@ def folds_of(cv, X, y):
         times[rows] += 1
     if (times != 1).any():
         raise ValueError(
-            f"cv must hold out every row once, got {cv!r:.200}, which holds out {int((times != 1).sum())} of "
+            f"cv must hold out every row once, got {cv!r:.200}, which holds out "
+            f"{int((times != 1).sum())} of "
             f"{len(y)} rows never or more than once."
         )
     return folds

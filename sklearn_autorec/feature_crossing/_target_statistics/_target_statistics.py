@@ -40,41 +40,46 @@ from ._statistics_reading import (
 class TargetStatistics(TransformerMixin, BaseEstimator):
     r"""Replace columns by what the target was where they had this value: smoothed means and counts.
 
-    Each column, and each cross (combination of columns), becomes a mean of the target over the rows with the same values,
+    Each column, and each cross (combination of columns), becomes a mean of the target over the rows
+    with the same values,
 
     .. math:: \frac{\sum_{i \in \text{same}} w_i y_i + m \bar y}{\sum_{i \in \text{same}} w_i + m},
 
-    and the log of one plus the number of these rows. A row of ``fit_transform`` is compared with *other* rows only, so that
-    an estimator behind it learns what the numbers will be worth on new rows; ``transform`` looks them up. With a time column
-    (``order``) a row is compared with earlier rows only.
+    and the log of one plus the number of these rows. A row of ``fit_transform`` is compared with
+    *other* rows only, so that an estimator behind it learns what the numbers will be worth on new
+    rows; ``transform`` looks them up. With a time column (``order``) a row is compared with earlier
+    rows only.
 
     Parameters
     ----------
     columns : list of column names or positions, or None, default=None
-        Columns with a statistic of their own. None: all categorical ones, or, where there is none, all columns that are no
-        sequences, numbers in bins.
+        Columns with a statistic of their own. None: all categorical ones, or, where there is none,
+        all columns that are no sequences, numbers in bins.
     crosses : list of tuples of column names or positions, "auto", AutoCross or None, default="auto"
-        Combinations with a statistic. "auto": all pairs of categorical columns, if these are ten at most, and combinations
-        of up to four columns that tell held-out rows more than an additive model does. An `AutoCross` is cloned and fitted.
+        Combinations with a statistic. "auto": all pairs of categorical columns, if these are ten at
+        most, and combinations of up to four columns that tell held-out rows more than an additive
+        model does. An `AutoCross` is cloned and fitted.
     method : {"ordered", "folds"}, default="ordered"
-        What a row of ``fit_transform`` sees: "ordered" the rows before it, by ``order`` or at random as in CatBoost; "folds"
-        the rows of other folds than its own.
+        What a row of ``fit_transform`` sees: "ordered" the rows before it, by ``order`` or at
+        random as in CatBoost; "folds" the rows of other folds than its own.
     order : column name, position or None, default=None
-        A column of numbers or times; a row does not see those of the same time either. The column itself has no statistic,
-        and leaves the table with ``append="numeric"``. It must be in tables to ``transform``, but is not read there.
+        A column of numbers or times; a row does not see those of the same time either. The column
+        itself has no statistic, and leaves the table with ``append="numeric"``. It must be in
+        tables to ``transform``, but is not read there.
     cv : int, splitter or iterable of splits, default=5
-        Folds of ``method="folds"``: a number of shuffled ones (each with about the same share of each class), or splits
-        that hold out every row once.
+        Folds of ``method="folds"``: a number of shuffled ones (each with about the same share of
+        each class), or splits that hold out every row once.
     smoothing : float, default=20.0
         Rows m that the mean of all rows counts for.
     counts : bool, default=True
         Whether there are counts beside the means.
     append : {"numeric"} or bool, default="numeric"
-        What comes before the statistics. "numeric": the numeric columns, scaled and with indicators of missing cells as
-        by `FieldEncoder`, so that all is numbers and any estimator can follow. True: the table as it is. False: nothing.
+        What comes before the statistics. "numeric": the numeric columns, scaled and with indicators
+        of missing cells as by `FieldEncoder`, so that all is numbers and any estimator can follow.
+        True: the table as it is. False: nothing.
     target_type : {"auto", "binary", "multiclass", "continuous"}, default="auto"
-        "auto" goes by the values of y: two classes, more (up to 100; one mean for each), or numbers with fractions. Ratings in
-        whole numbers need "continuous".
+        "auto" goes by the values of y: two classes, more (up to 100; one mean for each), or numbers
+        with fractions. Ratings in whole numbers need "continuous".
     n_bins : int or dict of column to int, default=20
         Bins of numeric columns that are crossed or have statistics, as in `FieldCrosser`.
     encoder : FieldEncoder or None, default=None
@@ -101,24 +106,28 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    ``fit(X, y).transform(X)`` is not ``fit_transform(X, y)``, as in scikit-learn's ``TargetEncoder``: the former lets each row
-    see its own target, so never train on it. A pipeline calls ``fit_transform``.
+    ``fit(X, y).transform(X)`` is not ``fit_transform(X, y)``, as in scikit-learn's
+    ``TargetEncoder``: the former lets each row see its own target, so never train on it. A pipeline
+    calls ``fit_transform``.
 
-    A missing cell is a value like any other. Values never seen have the mean of all rows and the count 0. Counts in
-    ``fit_transform`` are those of the rows that a row sees, with "folds" times ``cv / (cv - 1)``.
+    A missing cell is a value like any other. Values never seen have the mean of all rows and the
+    count 0. Counts in ``fit_transform`` are those of the rows that a row sees, with "folds" times
+    ``cv / (cv - 1)``.
 
-    With "folds" the mean of a group is lower for the folds in which its targets are higher; a strong learner that knows
-    the group by something else (its count) makes a little use of that, and so overrates columns of noise. An order has
-    no such mirror image. On tables with much to learn from few rows, folds were the better by .002 to .006 in log loss.
+    With "folds" the mean of a group is lower for the folds in which its targets are higher; a
+    strong learner that knows the group by something else (its count) makes a little use of that,
+    and so overrates columns of noise. An order has no such mirror image. On tables with much to
+    learn from few rows, folds were the better by .002 to .006 in log loss.
 
-    Why not ``TargetEncoder`` inside: it has neither crosses nor counts, weights, or an order; it reads categories as sorted
-    arrays, which takes longer; and the folds of its several columns cannot be had.
+    Why not ``TargetEncoder`` inside: it has neither crosses nor counts, weights, or an order; it
+    reads categories as sorted arrays, which takes longer; and the folds of its several columns
+    cannot be had.
 
     References
     ----------
-    Micci-Barreca, D. "A preprocessing scheme for high-cardinality categorical attributes in classification and
-    prediction problems", SIGKDD Explorations 2001. Prokhorenkova, L. et al. "CatBoost: unbiased boosting with categorical
-    features", NeurIPS 2018 (the order).
+    Micci-Barreca, D. "A preprocessing scheme for high-cardinality categorical attributes in
+    classification and prediction problems", SIGKDD Explorations 2001. Prokhorenkova, L. et al.
+    "CatBoost: unbiased boosting with categorical features", NeurIPS 2018 (the order).
 
     Examples
     --------
@@ -180,7 +189,8 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         self.encoder = encoder
         self.random_state = random_state
 
-    # fit -----------------------------------------------------------------------------------------------
+    # fit
+    # -----------------------------------------------------------------------------------------------
 
     @all_or_nothing
     def fit(self, X, y, sample_weight=None):
@@ -188,11 +198,12 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows, n_columns)
-        y : array-like of shape (n_rows,)
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows,
+        n_columns) y : array-like of shape (n_rows,)
             Classes, or numbers.
         sample_weight : array-like of shape (n_rows,), default=None
-            What a row counts. Whole weights are the same as repeating the row, a zero as leaving it out.
+            What a row counts. Whole weights are the same as repeating the row, a zero as leaving it
+            out.
 
         Returns
         -------
@@ -201,15 +212,17 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For a y of one class or with more than 100, parameters out of range, columns that are not in the table, sequence
-            columns, and a table that already has a column of a new name.
+            For a y of one class or with more than 100, parameters out of range, columns that are
+            not in the table, sequence columns, and a table that already has a column of a new name.
         """
         self._fit(X, y, sample_weight, training=False)
         return self
 
     @all_or_nothing
     def fit_transform(self, X, y, sample_weight=None):
-        """`fit`, and the training rows with statistics of other rows (see Notes); what an estimator must be trained on."""
+        """`fit`, and the training rows with statistics of other rows (see Notes); what an estimator
+        must be trained on.
+        """
         table, features = self._fit(X, y, sample_weight, training=True)
         return self._output(X, table, features)
 
@@ -325,7 +338,8 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
                 f"The table already has a column {twice[0]!r}, the name of a statistic."
             )
 
-    # transform -----------------------------------------------------------------------------------------
+    # transform
+    # -----------------------------------------------------------------------------------------
 
     @reads_once
     def transform(self, X):
@@ -338,8 +352,8 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         Returns
         -------
         table or array of shape (n_rows, n_features_out)
-            What ``append`` says, then means of columns and crosses, then log counts: float32, but float64 where y is
-            numbers. A table of the kind of X.
+            What ``append`` says, then means of columns and crosses, then log counts: float32, but
+            float64 where y is numbers. A table of the kind of X.
         """
         check_is_fitted(self, "_statistics")
         if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self._names and len(X)):
@@ -390,7 +404,8 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
 
     @reads_once
     def get_feature_names_out(self, input_features=None):
-        """Names of the columns of ``transform``, such as "mean(y | user, day)" and "log_count(user, day)".
+        """Names of the columns of ``transform``, such as "mean(y | user, day)" and "log_count(user,
+        day)".
 
         Parameters
         ----------

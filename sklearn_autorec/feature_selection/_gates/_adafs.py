@@ -18,7 +18,8 @@ PREDICT_ROWS = 16_384  # of one forward pass
 
 
 class AdaptiveGates(nn.Module):
-    """A controller that weighs the fields of each row; (B, F, d) -> factors (B, F), those that are not zero of mean one.
+    """A controller that weighs the fields of each row; (B, F, d) -> factors (B, F), those that are
+    not zero of mean one.
 
     Parameters
     ----------
@@ -39,7 +40,8 @@ class AdaptiveGates(nn.Module):
 
     def normed(self, e):
         """Embeddings, normalised over rows and fields, (B, F d)."""
-        # Of 2-D tables, batch norm takes half the time. Not len(e), which an exported graph would take for a constant.
+        # Of 2-D tables, batch norm takes half the time. Not len(e), which an exported graph would
+        # take for a constant.
         return self.norm(e.flatten(0, 1), n_rows=e.shape[0]).view_as(e).flatten(1)
 
     def forward(self, e, inputs):
@@ -53,7 +55,9 @@ class AdaptiveGates(nn.Module):
 
 
 class SearchedAdaptiveGates(AdaptiveGates):
-    """`AdaptiveGates` with the hooks of a bi-level search; all factors are one during the warm-up."""
+    """`AdaptiveGates` with the hooks of a bi-level search; all factors are one during the
+    warm-up.
+    """
 
     def __init__(self, context, hidden_units, n_kept, schedule, arch_lr):
         super().__init__(context, hidden_units, n_kept)
@@ -94,20 +98,21 @@ class AdaFS(SearchMethod):
 
     .. math:: w = \mathrm{softmax}(\mathrm{controller}(\mathrm{BN}(e))), \qquad e_i \leftarrow F w_i e_i
 
-    With ``mode="hard"`` the largest k weights of each row are kept, scaled to the sum k, the others are zero. The network trains
-    on one part of the training rows, the controller on the other. No field is dropped: the controller stays in the network.
+    With ``mode="hard"`` the largest k weights of each row are kept, scaled to the sum k, the others
+    are zero. The network trains on one part of the training rows, the controller on the other. No
+    field is dropped: the controller stays in the network.
 
     Parameters
     ----------
     mode : {"soft", "hard"}, default="soft"
     k : int of at least 2, or float in (0, 1), default=0.5
-        Fields (or share of them, but at least 2) that keep a weight in a row (``mode="hard"`` only). A single weight would
-        always be one, and the controller could not learn.
+        Fields (or share of them, but at least 2) that keep a weight in a row (``mode="hard"``
+        only). A single weight would always be one, and the controller could not learn.
     hidden_units : tuple of int, default=()
         Hidden layers of the controller.
     level : {"first_order", "unrolled", "one_level"}, default="first_order"
-        How the controller is trained: on rows of its own, with the weights as they are or after one more step; or on the
-        same rows as the weights.
+        How the controller is trained: on rows of its own, with the weights as they are or after one
+        more step; or on the same rows as the weights.
     arch_lr : float, default=0.01
         Adam's learning rate of the controller.
     arch_every : int, default=2
@@ -117,18 +122,21 @@ class AdaFS(SearchMethod):
     warmup : float in [0, 1), default=0.2
         Share of the steps without the controller.
     retrain : {"keep", "scratch", "rewind"}, default="keep"
-        Weights with which the final training starts, in which controller and network train together.
+        Weights with which the final training starts, in which controller and network train
+        together.
 
     Notes
     -----
-    ``field_scores_`` are the mean weights over the last rows of the search, 1 for a field of average weight; `field_weights` gives
-    those of single rows. Both are ways to look at the network, not a choice: for fields to drop use `AutoField` or `LPFS`.
+    ``field_scores_`` are the mean weights over the last rows of the search, 1 for a field of
+    average weight; `field_weights` gives those of single rows. Both are ways to look at the
+    network, not a choice: for fields to drop use `AutoField` or `LPFS`.
 
-    The factor F keeps embeddings at their size; batch norm is applied to what the controller reads, not to what the network
-    reads. There is no ReLU before the softmax, which keeps the published code from closing a field. Neither departure shows: with
-    batch norm feeding the network as well, with the ReLU, and with both, AUC differed from this form by less than between two
-    seeds (40,000 rows of Frappe, perceptron of 64-64, soft and hard, means of the four: .9279; .9285, .9283, .9281; on the
-    planted switch all stayed within .0102 of the best possible).
+    The factor F keeps embeddings at their size; batch norm is applied to what the controller reads,
+    not to what the network reads. There is no ReLU before the softmax, which keeps the published
+    code from closing a field. Neither departure shows: with batch norm feeding the network as well,
+    with the ReLU, and with both, AUC differed from this form by less than between two seeds (40,000
+    rows of Frappe, perceptron of 64-64, soft and hard, means of the four: .9279; .9285, .9283,
+    .9281; on the planted switch all stayed within .0102 of the best possible).
 
     References
     ----------

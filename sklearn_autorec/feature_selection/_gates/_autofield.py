@@ -31,7 +31,8 @@ class SampledGates(nn.Module):
         self.register_buffer("noise", torch.zeros(context.n_fields, 2), persistent=False)
         self.arch_schedule, self.arch_lr, self.temperatures = schedule, arch_lr, temperatures
         self.temperature, self.warming = temperatures[0], schedule.warmup > 0
-        # A generator of its own: as many numbers are drawn for it whatever the rest of the network needs.
+        # A generator of its own: as many numbers are drawn for it whatever the rest of the network
+        # needs.
         self.generator = torch.Generator().manual_seed(
             int(torch.randint(2**62, (), generator=context.generator))
         )
@@ -75,17 +76,18 @@ class AutoField(FieldSearch, SearchMethod):
     .. math:: p_j = \mathrm{softmax}_j ( (\log \mathrm{softmax}(\alpha)_j + g_j) / \tau ), \quad
               g_j = -\log(-\log u_j), \quad j \in \{\text{drop}, \text{keep}\}
 
-    The weights train on one part of the training rows, :math:`\alpha` on the other. Fields are ranked by
+    The weights train on one part of the training rows, :math:`\alpha` on the other. Fields are
+    ranked by
     :math:`\alpha_{keep} - \alpha_{drop}`, which are ``field_scores_``; the network of the best is trained anew, without gates.
 
     Parameters
     ----------
     n_fields : "auto", int or float in (0, 1), default="auto"
-        How many fields to keep, or which share. "auto" keeps those that are more likely to be kept than dropped, at least
-        the best one.
+        How many fields to keep, or which share. "auto" keeps those that are more likely to be kept
+        than dropped, at least the best one.
     level : {"first_order", "unrolled", "one_level"}, default="first_order"
-        How :math:`\alpha` is trained: on rows of its own, with the weights as they are or after one more step; or on the
-        same rows as the weights.
+        How :math:`\alpha` is trained: on rows of its own, with the weights as they are or after one
+        more step; or on the same rows as the weights.
     arch_lr : float, default=0.02
         Adam's learning rate of :math:`\alpha`.
     arch_every : int, default=2
@@ -93,21 +95,22 @@ class AutoField(FieldSearch, SearchMethod):
     search_fraction : float in (0, 1), default=0.2
         Share of the training rows on which :math:`\alpha` is trained (bi-level only).
     warmup : float in [0, 1), default=0.5
-        Share of the steps with all gates at one, before the search begins. Without it, fields that matter only in pairs are
-        closed before the network has learned the pair.
+        Share of the steps with all gates at one, before the search begins. Without it, fields that
+        matter only in pairs are closed before the network has learned the pair.
     temperature : tuple of (float, float), default=(1.0, 0.1)
         First and last :math:`\tau`; falls linearly with the share of steps done.
     retrain : {"scratch", "rewind", "keep"}, default="scratch"
-        Weights with which the final training starts; "rewind" and "keep" take over those of the kept fields.
+        Weights with which the final training starts; "rewind" and "keep" take over those of the
+        kept fields.
 
     Notes
     -----
-    The temperature follows the share of steps done: at the paper's 0.00005 a step a short search would end as it began.
-    Noise is drawn in training only, and once a step for all rows of a batch.
+    The temperature follows the share of steps done: at the paper's 0.00005 a step a short search
+    would end as it began. Noise is drawn in training only, and once a step for all rows of a batch.
 
-    The paper keeps a given number of fields; "auto" is ours. So is the factor of two: undecided gates leave embeddings as they
-    are, and the network learns pairs as fast as without gates. A column with one value, and a relabelled copy of an
-    earlier one, have no part in the search.
+    The paper keeps a given number of fields; "auto" is ours. So is the factor of two: undecided
+    gates leave embeddings as they are, and the network learns pairs as fast as without gates. A
+    column with one value, and a relabelled copy of an earlier one, have no part in the search.
 
     References
     ----------
@@ -157,7 +160,8 @@ class AutoField(FieldSearch, SearchMethod):
     def build(self, context):
         if len(self.temperature) != 2 or min(self.temperature) <= 0:
             raise ValueError(
-                f"temperature must be two positive numbers, first and last, got {self.temperature!r}."
+                f"temperature must be two positive numbers, first and last, got "
+                f"{self.temperature!r}."
             )
         schedule = ArchSchedule(self.level, self.arch_every, self.search_fraction, self.warmup)
         return SampledGates(context, schedule, self.arch_lr, tuple(self.temperature))

@@ -20,10 +20,11 @@ N_FIELDS = [
 
 
 class FieldSearch:
-    """Mixin of search methods whose architecture has "fields", those kept, and "scores", one a field.
+    """Mixin of search methods whose architecture has "fields", those kept, and "scores", one a
+    field.
 
-    Their modules have a buffer ``usable`` (F,), which ``search`` fills before training; gates of other fields stay zero.
-    """
+    Their modules have a buffer ``usable`` (F,), which ``search`` fills before training; gates of
+    other fields stay zero."""
 
     slot = "gate"
     narrows = True
@@ -61,7 +62,8 @@ class FixedGates(nn.Module):
 
 
 def usable_fields(data, context):
-    """Which fields have more than one value and are no relabelled copy of an earlier one, bool (F,).
+    """Which fields have more than one value and are no relabelled copy of an earlier one, bool
+    (F,).
 
     A gate cannot tell copies apart, and that of a constant is moved by noise alone.
 
@@ -127,7 +129,9 @@ def choose(scores, kept, n_fields, context):
 
 
 def check_fields(architecture, context):
-    """Refuse an architecture whose fields are not rising numbers of fields, or whose scores are not one number a field."""
+    """Refuse an architecture whose fields are not rising numbers of fields, or whose scores are not
+    one number a field.
+    """
     fields, n = architecture.get("fields"), context.n_fields
     good = (
         isinstance(fields, list) and fields and all(type(f) is int and 0 <= f < n for f in fields)

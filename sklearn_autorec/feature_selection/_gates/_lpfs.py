@@ -28,13 +28,15 @@ def smoothed_l0(x, epsilon, alpha=0.0, tau=2.0):
 
 
 class CommonScaleAdam(torch.optim.Optimizer):
-    """Adam whose second moment is the mean over all elements of a parameter: relative strengths of gradients count.
+    """Adam whose second moment is the mean over all elements of a parameter: relative strengths of
+    gradients count.
 
     Parameters
     ----------
     params : iterable of Tensor
     lr : float
-        An element whose gradient is steady and of the size of the others' root mean square moves so far in a step.
+        An element whose gradient is steady and of the size of the others' root mean square moves so
+        far in a step.
     betas : (float, float)
     eps : float
     """
@@ -77,7 +79,8 @@ class PolarisedGates(nn.Module):
     alpha, tau : float
         Of LPFS++; alpha=0 is LPFS.
     total_shrink, travel : float
-        Sums of the soft thresholds and of the learning rates of all steps; both fall like sqrt(epsilon).
+        Sums of the soft thresholds and of the learning rates of all steps; both fall like
+        sqrt(epsilon).
     """
 
     def __init__(self, context, epsilons, alpha, tau, total_shrink, travel):
@@ -127,7 +130,8 @@ class PolarisedGates(nn.Module):
         )
 
     def forward(self, e, inputs):
-        # g(x) forwards; backwards the slope of g counts by its sign alone (0 for a closed gate of LPFS).
+        # g(x) forwards; backwards the slope of g counts by its sign alone (0 for a closed gate of
+        # LPFS).
         direction = self.x if self.alpha else torch.sign(self.x.detach()) * self.x
         return (direction + (self.gates() - direction).detach()).unsqueeze(0)
 
@@ -138,27 +142,31 @@ class PolarisedGates(nn.Module):
 class LPFS(FieldSearch, SearchMethod):
     r"""Keep the fields whose gates do not shrink to exact zero.
 
-    Every field's embedding is multiplied by a gate g(x), trained on the same batches as the weights (one level):
+    Every field's embedding is multiplied by a gate g(x), trained on the same batches as the weights
+    (one level):
 
     .. math:: g(x) = \frac{x^2}{x^2 + \epsilon}, \qquad
               g_{++}(x) = \mathrm{sign}(x) \frac{x^2}{x^2 + \epsilon} + \alpha \epsilon^{1 / \tau} \arctan(x)
 
-    After each step :math:`x \leftarrow \mathrm{sign}(x) \max(|x| - \lambda, 0)`. As :math:`\epsilon` falls, gates become
-    either zero or nearly one, and dropping the closed fields leaves the network's function as it was. The final training goes
-    on from there, with the open gates as constants.
+    After each step :math:`x \leftarrow \mathrm{sign}(x) \max(|x| - \lambda, 0)`. As
+    :math:`\epsilon` falls, gates become either zero or nearly one, and dropping the closed fields
+    leaves the network's function as it was. The final training goes on from there, with the open
+    gates as constants.
 
     Parameters
     ----------
     plus : bool, default=True
         LPFS++, whose closed gates still have a gradient and may open again.
     n_fields : "auto", int or float in (0, 1), default="auto"
-        How many fields to keep, or which share. "auto" keeps those with x other than zero, at least the best one.
+        How many fields to keep, or which share. "auto" keeps those with x other than zero, at least
+        the best one.
     total_shrink : float, default=1.2
-        Sum of the thresholds :math:`\lambda` of all steps. Gates start at x = 1: below 1 nothing closes unless the data pushes
-        it. Larger drops more fields and sooner; near ``travel`` all of them.
+        Sum of the thresholds :math:`\lambda` of all steps. Gates start at x = 1: below 1 nothing
+        closes unless the data pushes it. Larger drops more fields and sooner; near ``travel`` all
+        of them.
     travel : float, default=1.8
-        Sum of the learning rates of x over all steps, which is the way of a gate that is pulled steadily and as hard as the
-        average gate. Larger keeps more fields.
+        Sum of the learning rates of x over all steps, which is the way of a gate that is pulled
+        steadily and as hard as the average gate. Larger keeps more fields.
     epsilon : tuple of (float, float), default=(0.1, 1e-4)
         First and last :math:`\epsilon`; falls geometrically with the share of steps done.
     alpha : float, default=10.0
@@ -166,30 +174,35 @@ class LPFS(FieldSearch, SearchMethod):
     tau : float, default=2.0
         How slowly that term vanishes with :math:`\epsilon`, whose power 1 / tau it has.
     retrain : {"keep", "scratch", "rewind"}, default="keep"
-        Weights with which the final training starts: the searched ones, new, or those with which the search started.
-        With the latter two there are no gates any more.
+        Weights with which the final training starts: the searched ones, new, or those with which
+        the search started. With the latter two there are no gates any more.
 
     Notes
     -----
-    ``field_scores_`` are averages of :math:`|x|` that forget a factor of e in every tenth of the search: fields that closed early come
-    last. They rank fields more reliably than the last :math:`|x|` alone, for any number of fields to keep.
+    ``field_scores_`` are averages of :math:`|x|` that forget a factor of e in every tenth of the
+    search: fields that closed early come last. They rank fields more reliably than the last
+    :math:`|x|` alone, for any number of fields to keep.
 
-    Strength and learning rate are given as sums over all steps: with the public codes' values a step, gates cannot reach zero
-    from 1 in a short search, or all do. Gates are divided by g(1), which for LPFS++ would otherwise start at 3.4.
+    Strength and learning rate are given as sums over all steps: with the public codes' values a
+    step, gates cannot reach zero from 1 in a short search, or all do. Gates are divided by g(1),
+    which for LPFS++ would otherwise start at 3.4.
 
-    How x is trained is our own, after the public codes' Adam and SGD closed all gates or none, depending on the data. All
-    of g happens around :math:`|x| = \sqrt{\epsilon}`; thresholds and learning rates therefore fall like :math:`\sqrt{\epsilon}`,
-    or a step would end up longer than that. The slope of g changes there by orders of magnitude, which Adam's running scale
-    follows too late; the gradient with respect to g(x) moves x instead, in the direction in which g rises (not at all
-    where it is flat: a closed gate of LPFS). And all gates share one scale, as one scale per gate makes the noise of a
-    useless field as strong as the pull of a useful one.
+    How x is trained is our own, after the public codes' Adam and SGD closed all gates or none,
+    depending on the data. All of g happens around :math:`|x| = \sqrt{\epsilon}`; thresholds and
+    learning rates therefore fall like :math:`\sqrt{\epsilon}`, or a step would end up longer than
+    that. The slope of g changes there by orders of magnitude, which Adam's running scale follows
+    too late; the gradient with respect to g(x) moves x instead, in the direction in which g rises
+    (not at all where it is flat: a closed gate of LPFS). And all gates share one scale, as one
+    scale per gate makes the noise of a useless field as strong as the pull of a useful one.
 
-    Dropping closed fields is exact but for networks in which a vector of zeros acts: attention (AutoInt) and biases of
-    cross layers (DCN, DCN-V2). A column with one value, and a relabelled copy of an earlier one, have no part in the search.
+    Dropping closed fields is exact but for networks in which a vector of zeros acts: attention
+    (AutoInt) and biases of cross layers (DCN, DCN-V2). A column with one value, and a relabelled
+    copy of an earlier one, have no part in the search.
 
     References
     ----------
-    Guo, Y. et al. "LPFS: Learnable Polarizing Feature Selection for Click-Through Rate Prediction", arXiv 2206.00267.
+    Guo, Y. et al. "LPFS: Learnable Polarizing Feature Selection for Click-Through Rate Prediction",
+    arXiv 2206.00267.
 
     Examples
     --------

@@ -18,7 +18,8 @@ RESERVED = 2  # the missing and the unknown id of a field, which are neither pen
 
 
 class ValueGates(nn.Module):
-    """sigmoid(tau g) / sigmoid(1 / 2) of every value; inputs -> (B, F). Numeric and sequence fields have one gate each.
+    """sigmoid(tau g) / sigmoid(1 / 2) of every value; inputs -> (B, F). Numeric and sequence fields
+    have one gate each.
 
     Parameters
     ----------
@@ -56,7 +57,8 @@ class ValueGates(nn.Module):
         return [self.logit]
 
     def arch_optimizer(self, n_steps):
-        # The penalty's gradient falls with the number of values: with the usual eps its step would as well.
+        # The penalty's gradient falls with the number of values: with the usual eps its step would
+        # as well.
         return torch.optim.Adam([self.logit], lr=self.travel / n_steps, eps=1e-15)
 
     def set_progress(self, t):
@@ -74,7 +76,8 @@ class ValueGates(nn.Module):
         gates = self.gates() / torch.sigmoid(torch.tensor(INIT))
         parts = []
         if self.n_categorical:
-            # Of a vector, index_select has a gradient that takes a tenth of the time of an embedding's.
+            # Of a vector, index_select has a gradient that takes a tenth of the time of an
+            # embedding's.
             rows = (inputs.ids + self.offsets).flatten()
             parts.append(gates[:, 0].index_select(0, rows).view(inputs.ids.shape))
         if self.n_others:
@@ -91,14 +94,16 @@ class ValueGates(nn.Module):
 class OptFS(FieldSearch, SearchMethod):
     r"""Keep single values of the columns, those whose gates stay open against a penalty.
 
-    The embedding of a value is multiplied by its gate, trained on the same batches as the weights (one level):
+    The embedding of a value is multiplied by its gate, trained on the same batches as the weights
+    (one level):
 
     .. math:: \frac{\sigma(\tau g)}{\sigma(1/2)}, \qquad \tau = \gamma^t, \quad t \in [0, 1], \qquad
               \text{loss} + \lambda \frac{1}{V} \sum_v \sigma(\tau g_v)
 
-    Values with g > 0 are kept. The others share the row of unknown values, and the tables hold no rows for them; a column
-    without kept values is dropped. The network is then trained from the *same* initial weights (a lottery ticket).
-    Gates rest during a warm-up, after which t runs from 0 to 1.
+    Values with g > 0 are kept. The others share the row of unknown values, and the tables hold no
+    rows for them; a column without kept values is dropped. The network is then trained from the
+    *same* initial weights (a lottery ticket). Gates rest during a warm-up, after which t runs from
+    0 to 1.
 
     Parameters
     ----------
@@ -107,27 +112,31 @@ class OptFS(FieldSearch, SearchMethod):
     gamma : float, default=2000.0
         Last :math:`\tau`.
     travel : float, default=2.0
-        Sum of the learning rates of g over all steps (Adam): the way of a gate that is always pushed one way. Gates
-        start at 0.5. A gate that is pushed to and fro by chance strays by about travel over the root of the
-        number of steps, which must stay well below 0.5.
+        Sum of the learning rates of g over all steps (Adam): the way of a gate that is always
+        pushed one way. Gates start at 0.5. A gate that is pushed to and fro by chance strays by
+        about travel over the root of the number of steps, which must stay well below 0.5.
     warmup : float in [0, 1), default=0.3
         Share of the steps in which gates rest at 1 while the embeddings are learned.
     retrain : {"rewind", "scratch", "keep"}, default="rewind"
-        Weights with which the final training starts: those with which the search started, new, or searched ones.
+        Weights with which the final training starts: those with which the search started, new, or
+        searched ones.
 
     Notes
     -----
-    Missing and unknown values are always kept. Numbers and lists have one gate per column, penalised like the values of
-    the average column together. ``field_scores_`` is the share of
-    the training cells of a column that hold kept values (for numbers and lists, 1 or 0); it is not a ranking of columns.
+    Missing and unknown values are always kept. Numbers and lists have one gate per column,
+    penalised like the values of the average column together. ``field_scores_`` is the share of the
+    training cells of a column that hold kept values (for numbers and lists, 1 or 0); it is not a
+    ranking of columns.
 
-    Without the warm-up gates are moved by the gradients of embeddings that have learned nothing yet, and with much
-    ``travel`` chance alone closes them: on 40,000 rows of Frappe (FM, 468 steps) ``penalty=0`` kept 60 % of the values
-    of 100 rows or more with ``travel=10, warmup=0``, and keeps all of them now.
+    Without the warm-up gates are moved by the gradients of embeddings that have learned nothing
+    yet, and with much ``travel`` chance alone closes them: on 40,000 rows of Frappe (FM, 468 steps)
+    ``penalty=0`` kept 60 % of the values of 100 rows or more with ``travel=10, warmup=0``, and
+    keeps all of them now.
 
-    The paper's sum of all gates ties :math:`\lambda` to the size of the corpus; here it is the mean. In the paper a pruned value
-    has the embedding 0; here it is treated as any other unknown value, so that nothing of it needs to be stored but one bit.
-    The paper rewinds to an early epoch, here to the first weights.
+    The paper's sum of all gates ties :math:`\lambda` to the size of the corpus; here it is the
+    mean. In the paper a pruned value has the embedding 0; here it is treated as any other unknown
+    value, so that nothing of it needs to be stored but one bit. The paper rewinds to an early
+    epoch, here to the first weights.
 
     References
     ----------
@@ -193,7 +202,8 @@ class OptFS(FieldSearch, SearchMethod):
         shape = mask_from_text(architecture.get("values")).shape
         if shape != (sum(context.n_ids), 1):
             raise ValueError(
-                f"values must hold {sum(context.n_ids)} bits, one a value of this table, got {shape}."
+                f"values must hold {sum(context.n_ids)} bits, one a value of this table, got "
+                f"{shape}."
             )
 
     def selection(self, architecture, context):

@@ -9,7 +9,9 @@ from torch import nn
 
 
 class QNetworks(nn.Module):
-    """One two-layer network per agent, as batched matrices; states (B, S) -> values of both actions (A, B, 2)."""
+    """One two-layer network per agent, as batched matrices; states (B, S) -> values of both actions
+    (A, B, 2).
+    """
 
     def __init__(self, n_agents, n_state, n_hidden, generator):
         super().__init__()
@@ -35,9 +37,11 @@ class Agents:
     n_agents, n_state, n_hidden : int
     lr, gamma : float
     memory_size, batch_size, target_update : int
-        Transitions kept, transitions of an update, updates between two copies to the target network.
+        Transitions kept, transitions of an update, updates between two copies to the target
+        network.
     replay : {"uniform", "rank"}
-        "rank" draws transitions with probability proportional to exp(1 / rank), ranked by mean reward.
+        "rank" draws transitions with probability proportional to exp(1 / rank), ranked by mean
+        reward.
     rng : RandomState
     """
 
@@ -90,7 +94,9 @@ class Agents:
         return self.rng.choice(n, self.batch_size, p=weight / weight.sum())
 
     def learn(self):
-        """One update of all agents towards r + gamma max_a Q_target(s', a), once the memory holds a batch."""
+        """One update of all agents towards r + gamma max_a Q_target(s', a), once the memory holds a
+        batch.
+        """
         if self.n_seen < self.batch_size:
             return
         rows = self.draw()
@@ -101,7 +107,8 @@ class Agents:
         with torch.no_grad():
             wanted = rewards.T + self.gamma * self.target(following).amax(2)
         values = self.online(states).gather(2, actions.T.unsqueeze(2)).squeeze(2)
-        # Agents share nothing: the sum over them gives each the gradient of its own mean over the batch.
+        # Agents share nothing: the sum over them gives each the gradient of its own mean over the
+        # batch.
         loss = nn.functional.smooth_l1_loss(values, wanted, reduction="none").mean(1).sum()
         self.optimizer.zero_grad()
         loss.backward()
@@ -139,11 +146,14 @@ class Scaled:
         return gain / size if size > 0 else 0.0
 
 
-# What agents see of a subset ---------------------------------------------------------------------------
+# What agents see of a subset
+# ---------------------------------------------------------------------------
 
 
 def describe(values, axis):
-    """Mean, standard deviation, minimum, quartiles and maximum along an axis, which becomes one of length 7."""
+    """Mean, standard deviation, minimum, quartiles and maximum along an axis, which becomes one of
+    length 7.
+    """
     return np.stack(
         [
             values.mean(axis),
@@ -163,7 +173,9 @@ def standard_columns(values):
 
 
 class StatisticsState:
-    """Seven statistics of every column, described over the columns of the subset by the same seven: 49 numbers and the size."""
+    """Seven statistics of every column, described over the columns of the subset by the same seven:
+    49 numbers and the size.
+    """
 
     size = 50
 
@@ -176,10 +188,11 @@ class StatisticsState:
 
 
 class AutoencoderState:
-    """Codes of the columns by an autoencoder of sampled rows, averaged over the subset, and the size.
+    """Codes of the columns by an autoencoder of sampled rows, averaged over the subset, and the
+    size.
 
-    One hidden layer of tanh units reads 128 rows of a column and must give them back; it is trained once, on all columns.
-    """
+    One hidden layer of tanh units reads 128 rows of a column and must give them back; it is trained
+    once, on all columns."""
 
     n_codes, n_rows, n_steps = 8, 128, 200
 
@@ -214,10 +227,11 @@ class AutoencoderState:
 
 
 class GraphState:
-    """Statistics and relevance of the columns, passed once along their similarities within the subset, mean and spread.
+    """Statistics and relevance of the columns, passed once along their similarities within the
+    subset, mean and spread.
 
-    Nodes are the columns, edges their symmetric uncertainty with ones on the diagonal, rows divided by their sums.
-    """
+    Nodes are the columns, edges their symmetric uncertainty with ones on the diagonal, rows divided
+    by their sums."""
 
     size = 17
 

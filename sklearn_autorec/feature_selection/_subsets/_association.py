@@ -13,8 +13,8 @@ CELLS = 2 * 10**8
 def field_codes(X, rng):
     """Small integer codes of the columns of a raw table.
 
-    Categorical columns keep their most frequent values; numeric ones are cut into ten parts of equal size; of a
-    sequence the first item counts. Missing is a code of its own.
+    Categorical columns keep their most frequent values; numeric ones are cut into ten parts of
+    equal size; of a sequence the first item counts. Missing is a code of its own.
 
     Returns
     -------
@@ -59,11 +59,11 @@ def target_codes(y, discrete):
 
 
 def mutual_information(a, b):
-    """Mutual information of two arrays of codes (n,), in nats, less what independent columns would show, not below 0.
+    """Mutual information of two arrays of codes (n,), in nats, less what independent columns would
+    show, not below 0.
 
-    Codes are 0, 1, ... without gaps. The plug-in estimate of K_a and K_b values exceeds the truth by about
-    (K_a - 1)(K_b - 1) / 2n, which would make columns of many values look relevant.
-    """
+    Codes are 0, 1, ... without gaps. The plug-in estimate of K_a and K_b values exceeds the truth
+    by about (K_a - 1)(K_b - 1) / 2n, which would make columns of many values look relevant."""
     k_a, k_b, n = int(a.max()) + 1, int(b.max()) + 1, len(a)
     joint = np.bincount(a * k_b + b, minlength=k_a * k_b).reshape(k_a, k_b) / n
     expected = joint.sum(1, keepdims=True) * joint.sum(0)
@@ -113,12 +113,16 @@ class Association:
         self.entropies = np.array([entropy(column) for column in columns])
 
     def of_subset(self, mask):
-        """(mean relevance, mean redundancy) of a subset: 1/|S| sum I(x_i; y) and 1/|S|^2 sum_ij I(x_i; x_j)."""
+        """(mean relevance, mean redundancy) of a subset: 1/|S| sum I(x_i; y) and 1/|S|^2 sum_ij
+        I(x_i; x_j).
+        """
         n = int(mask.sum())
         return self.relevance[mask].mean(), self.redundancy[np.ix_(mask, mask)].sum() / n**2
 
     def similarity(self):
-        """Symmetric uncertainty 2 I(x_i; x_j) / (H(x_i) + H(x_j)) in [0, 1], ones on the diagonal."""
+        """Symmetric uncertainty 2 I(x_i; x_j) / (H(x_i) + H(x_j)) in [0, 1], ones on the
+        diagonal.
+        """
         total = self.entropies[:, None] + self.entropies
         share = np.divide(2 * self.redundancy, total, out=np.zeros_like(total), where=total > 0)
         np.fill_diagonal(share, 1.0)

@@ -39,8 +39,8 @@ class RandomSubset(SubsetSelector):
     Parameters
     ----------
     estimator : estimator or None, default=None
-        Scores the subsets, of which the best is kept. None: one subset is drawn and nothing is fitted, a baseline for
-        selections that fit no subsets either.
+        Scores the subsets, of which the best is kept. None: one subset is drawn and nothing is
+        fitted, a baseline for selections that fit no subsets either.
     n_features_to_select : "auto", int or float, default="auto"
         Columns of a subset; a float is a share of all. "auto" draws the size as well.
     scoring : str, callable or None, default=None
@@ -60,13 +60,15 @@ class RandomSubset(SubsetSelector):
     support_ : bool ndarray of shape (``n_features_in_``,)
         The kept columns.
     scores_ : ndarray of shape (``n_features_in_``,)
-        Mean score of the subsets with a column less that of those without; zeros without an estimator.
+        Mean score of the subsets with a column less that of those without; zeros without an
+        estimator.
     ranking_ : int ndarray of shape (``n_features_in_``,)
         1 for kept columns, then 2, 3, ... by falling score.
     best_score_, no_fields_score_ : float
         Score of the kept subset and of a constant prediction; NaN without an estimator.
     search_history_ : list of dict
-        "evaluation", "subset" (positions) and "score" of every fitted subset; the first is that of all columns.
+        "evaluation", "subset" (positions) and "score" of every fitted subset; the first is that of
+        all columns.
     n_evaluations_ : int
         Their number.
     n_features_in_ : int

@@ -16,12 +16,14 @@ from ._subset_selector import SubsetSelector
 
 
 class DualScorer(SubsetScorer):
-    """Scores subsets of fields and of blocks of training rows; bits from ``n_fields`` on are blocks.
+    """Scores subsets of fields and of blocks of training rows; bits from ``n_fields`` on are
+    blocks.
 
     Test rows are scored all of them, whatever their block.
     """
 
-    # Set by the search: block of every row, of the training rows of every fold, and the number of blocks.
+    # Set by the search: block of every row, of the training rows of every fold, and the number of
+    # blocks.
     blocks: np.ndarray
     fold_blocks: list
     n_blocks = 0
@@ -46,7 +48,9 @@ class DualScorer(SubsetScorer):
 
 
 class DualScan(Scan):
-    """Two agents take turns: one decides on the next field, the other one on the next block of rows."""
+    """Two agents take turns: one decides on the next field, the other one on the next block of
+    rows.
+    """
 
     n_more = 1  # the share of rows kept
 
@@ -64,7 +68,9 @@ class DualScan(Scan):
         self.row_agent = Scanner(self, 5)
 
     def look_at_rows(self, mask, rows, place):
-        """State of a block: its place, whether it is in, share and mean place of the blocks in use, share of the fields."""
+        """State of a block: its place, whether it is in, share and mean place of the blocks in use,
+        share of the fields.
+        """
         n = len(rows)
         return np.array(
             [place / n, rows[place], rows.mean(), np.flatnonzero(rows).mean() / n, mask.mean()]
@@ -83,7 +89,8 @@ class DualScan(Scan):
                 place = turn % len(rows)
                 state = self.look_at_rows(mask, rows, place)
                 rows = rows.copy()
-                # The trainer's advice where the agent explores: to keep a block the likelier, the less suspicious it is.
+                # The trainer's advice where the agent explores: to keep a block the likelier, the
+                # less suspicious it is.
                 rows[place] = self.row_agent.act(state, (place + 0.5) / len(rows))
                 rows[place] |= rows.sum() < self.least
             before, reward = reward, self.reward(mask, self.score(mask, rows))
@@ -104,10 +111,11 @@ class DualScan(Scan):
 
 
 def suspicion(rows_by, X, y, scorer, rng):
-    """How little each row fits the others, (n_rows,), and the same for the training rows of every fold.
+    """How little each row fits the others, (n_rows,), and the same for the training rows of every
+    fold.
 
-    Larger is more suspicious. Where it depends on the target, that of a fold's training rows is found without its test rows:
-    leaving out rows that contradict them would make noise look right.
+    Larger is more suspicious. Where it depends on the target, that of a fold's training rows is
+    found without its test rows: leaving out rows that contradict them would make noise look right.
     """
     if rows_by == "loss":
         of_all = held_out_loss(scorer, X, y, np.arange(len(y)))
@@ -124,10 +132,11 @@ def suspicion(rows_by, X, y, scorer, rng):
 
 
 def held_out_loss(scorer, X, y, rows):
-    """Loss of some rows, each under a model of all columns that was fitted on other rows of these, (len(rows),).
+    """Loss of some rows, each under a model of all columns that was fitted on other rows of these,
+    (len(rows),).
 
-    One minus the probability of the row's own class; 0 or 1 without probabilities; the absolute error of numbers.
-    """
+    One minus the probability of the row's own class; 0 or 1 without probabilities; the absolute
+    error of numbers."""
     part = np.empty(len(rows), np.int64)
     # Every class, or range of y, in every part.
     part[np.argsort(y[rows], kind="stable")] = np.arange(len(rows)) % 3
@@ -148,7 +157,8 @@ def held_out_loss(scorer, X, y, rows):
 
 
 def blocks_of(found, y, n_blocks):
-    """Rows cut by falling suspicion into blocks of about equal size, each with the classes of all rows, int (n_rows,).
+    """Rows cut by falling suspicion into blocks of about equal size, each with the classes of all
+    rows, int (n_rows,).
 
     Parameters
     ----------
@@ -172,18 +182,20 @@ def blocks_of(found, y, n_blocks):
 class DualAgent(SubsetSelector):
     """Selection of columns and of training rows by two agents that take turns (DAIRS).
 
-    One agent goes over the columns by falling relevance, the other over blocks of rows by falling suspicion; each decides on one
-    at a time, sees what the other has left, and learns from the change of the cross-validated score. Rows are left out of training
-    folds only: every row of a test fold is scored. ``transform`` selects columns and never drops a row; train
-    the final model on ``X[selector.sample_support_]``.
+    One agent goes over the columns by falling relevance, the other over blocks of rows by falling
+    suspicion; each decides on one at a time, sees what the other has left, and learns from the
+    change of the cross-validated score. Rows are left out of training folds only: every row of a
+    test fold is scored. ``transform`` selects columns and never drops a row; train the final model
+    on ``X[selector.sample_support_]``.
 
     Parameters
     ----------
     estimator : estimator
         What scores a subset; cloned for every fit.
     rows_by : {"loss", "isolation", "random"}, default="loss"
-        What makes a row suspicious: its loss under models of all columns fitted without it, within its class; an isolation
-        forest on the coded columns, which does not see the target; or nothing, as a control.
+        What makes a row suspicious: its loss under models of all columns fitted without it, within
+        its class; an isolation forest on the coded columns, which does not see the target; or
+        nothing, as a control.
     n_blocks : int, default=20
         Blocks of rows, of about equal size.
     max_dropped : float in [0, 1), default=0.5
@@ -191,8 +203,8 @@ class DualAgent(SubsetSelector):
     state : {"statistics", "autoencoder", "graph"}, default="statistics"
         What agents see of a subset of columns; see `MARLFS`.
     relevance_weight, redundancy_weight : float, default=1.0
-        Weights in the reward of the mean mutual information with the target, and of the mean between the
-        columns, beside the score.
+        Weights in the reward of the mean mutual information with the target, and of the mean
+        between the columns, beside the score.
     scoring : str, callable or None, default=None
         scikit-learn's scorer; None is the estimator's own ``score``.
     cv : int, splitter or iterable, default=3
@@ -200,14 +212,16 @@ class DualAgent(SubsetSelector):
     n_steps : int, default=600
         Decisions of both agents together.
     max_evaluations : int or None, default=200
-        Subsets to fit at most, each on all folds. Subsets met again are remembered and cost nothing. The fits behind
-        ``rows_by="loss"``, three for each fold and three for the whole, are not counted.
+        Subsets to fit at most, each on all folds. Subsets met again are remembered and cost
+        nothing. The fits behind ``rows_by="loss"``, three for each fold and three for the whole,
+        are not counted.
     max_time : float or None, default=None
         Seconds, after which the search ends with a warning.
     epsilon : float in [0, 1], default=0.05
         Probability that an agent acts at random, once exploration is over.
     exploration : float in [0, 1], default=0.4
-        Share of the search (of evaluations or steps, whichever is further) over which that probability falls from 1.
+        Share of the search (of evaluations or steps, whichever is further) over which that
+        probability falls from 1.
     hidden_units : int, default=32
     lr : float, default=0.01
         Learning rate of Adam.
@@ -244,8 +258,8 @@ class DualAgent(SubsetSelector):
     best_score_, no_fields_score_ : float
         Score of what was kept and of a constant prediction.
     search_history_ : list of dict
-        "evaluation", "subset" (positions), "n_rows" (rows of X left to train on) and "score" of every fitted subset; the
-        first is that of all columns and rows.
+        "evaluation", "subset" (positions), "n_rows" (rows of X left to train on) and "score" of
+        every fitted subset; the first is that of all columns and rows.
     n_evaluations_ : int
         Their number.
     n_features_in_ : int
@@ -255,18 +269,21 @@ class DualAgent(SubsetSelector):
 
     Notes
     -----
-    ``best_score_`` is the largest of many scores on the same folds and therefore too good; score the result on rows that
-    ``fit`` never saw. Blocks are cut anew in the training rows of each fold, by the suspicion among these alone: rows left
-    out because they contradict the test rows would make noise look right.
+    ``best_score_`` is the largest of many scores on the same folds and therefore too good; score
+    the result on rows that ``fit`` never saw. Blocks are cut anew in the training rows of each
+    fold, by the suspicion among these alone: rows left out because they contradict the test rows
+    would make noise look right.
 
-    Departures from the paper, whose full text leaves much open. Rows are decided on in blocks, for a fit per row is too much; a block
-    has the classes of the whole, so that the base rate stays. The paper's trainer for rows, an isolation forest, is
-    ``rows_by="isolation"``; wrong labels are no outliers among the columns, so the held-out loss is the default. The agents take
-    turns and each hears the change that its own decision made.
+    Departures from the paper, whose full text leaves much open. Rows are decided on in blocks, for
+    a fit per row is too much; a block has the classes of the whole, so that the base rate stays.
+    The paper's trainer for rows, an isolation forest, is ``rows_by="isolation"``; wrong labels are
+    no outliers among the columns, so the held-out loss is the default. The agents take turns and
+    each hears the change that its own decision made.
 
     References
     ----------
-    W. Fan et al. Feature and instance joint selection: a reinforcement learning perspective. IJCAI 2022.
+    W. Fan et al. Feature and instance joint selection: a reinforcement learning perspective. IJCAI
+    2022.
 
     Examples
     --------

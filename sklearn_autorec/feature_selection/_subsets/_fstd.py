@@ -13,9 +13,8 @@ from ._subset_selector import SubsetSelector
 class Walks:
     """Episodes that add one field at a time, several side by side.
 
-    Values, visits and average rewards are updated in the order of the walks, after all of a step are scored, so that the
-    result does not depend on who computes the scores.
-    """
+    Values, visits and average rewards are updated in the order of the walks, after all of a step
+    are scored, so that the result does not depend on who computes the scores."""
 
     def __init__(self, selector, scorer, size, rng):
         self.p, self.scorer, self.size, self.rng = selector, scorer, size, rng
@@ -56,7 +55,9 @@ class Walks:
             walks = [walk for walk in walks if not self.ended(walk)]
 
     def propose(self, state, pending):
-        """The field to add: a random one with probability epsilon, else the largest upper confidence bound."""
+        """The field to add: a random one with probability epsilon, else the largest upper
+        confidence bound.
+        """
         absent = np.flatnonzero(self.scorer.distinct & ~unpack(state, self.n_fields))
         if self.rng.random_sample() < self.p.epsilon:
             return int(self.rng.choice(absent))
@@ -94,20 +95,22 @@ class Walks:
 class FSTD(SubsetSelector):
     """Feature selection by temporal-difference learning over subsets of columns.
 
-    The states are subsets, an action adds a column, the reward is the gain of the cross-validated score. Episodes start
-    from no column. Each step takes the column with the largest upper confidence bound on its average reward, or a random
-    one; the average rewards rank the columns (the filter), the best subset seen is the wrapper's answer.
+    The states are subsets, an action adds a column, the reward is the gain of the cross-validated
+    score. Episodes start from no column. Each step takes the column with the largest upper
+    confidence bound on its average reward, or a random one; the average rewards rank the columns
+    (the filter), the best subset seen is the wrapper's answer.
 
     Parameters
     ----------
     estimator : estimator
-        What scores a subset; cloned for every fit. A cheap one will do, but it must see what is looked for:
-        a linear model sees no pairs.
+        What scores a subset; cloned for every fit. A cheap one will do, but it must see what is
+        looked for: a linear model sees no pairs.
     n_features_to_select : "auto", int or float, default="auto"
-        Columns to keep; a float is a share of all. "auto": as many as the best subset seen has. With a number, episodes go
-        on until they have so many.
+        Columns to keep; a float is a share of all. "auto": as many as the best subset seen has.
+        With a number, episodes go on until they have so many.
     final : {"wrapper", "filter"}, default="wrapper"
-        Keep the best subset seen (of the number asked for), or the columns with the largest average rewards.
+        Keep the best subset seen (of the number asked for), or the columns with the largest average
+        rewards.
     scoring : str, callable or None, default=None
         scikit-learn's scorer; None is the estimator's own ``score``.
     cv : int, splitter or iterable, default=3
@@ -115,7 +118,8 @@ class FSTD(SubsetSelector):
     n_episodes : int, default=150
         Walks from the empty set.
     max_evaluations : int or None, default=200
-        Subsets to fit at most, each on all folds. Subsets met again are remembered and cost nothing.
+        Subsets to fit at most, each on all folds. Subsets met again are remembered and cost
+        nothing.
     max_time : float or None, default=None
         Seconds, after which the search ends with a warning.
     epsilon : float in [0, 1], default=0.2
@@ -127,9 +131,11 @@ class FSTD(SubsetSelector):
     gamma : float in [0, 1], default=0.7
         Discount.
     aor : {"difference", "level"}, default="difference"
-        What the average reward of a column averages: the gain of adding it, or the score of the subset it leads to.
+        What the average reward of a column averages: the gain of adding it, or the score of the
+        subset it leads to.
     n_walks : int, default=1
-        Episodes side by side, whose fits ``n_jobs`` can share. The result depends on it, on ``n_jobs`` it does not.
+        Episodes side by side, whose fits ``n_jobs`` can share. The result depends on it, on
+        ``n_jobs`` it does not.
     random_state : int, RandomState or None, default=None
     n_jobs : int or None, default=None
         Processes for the fits: subsets of a step times folds.
@@ -151,7 +157,8 @@ class FSTD(SubsetSelector):
     no_fields_score_ : float
         Score of a constant prediction, where every episode starts.
     search_history_ : list of dict
-        "evaluation", "subset" (positions) and "score" of every fitted subset; the first is that of all columns.
+        "evaluation", "subset" (positions) and "score" of every fitted subset; the first is that of
+        all columns.
     n_evaluations_ : int
         Their number.
     n_features_in_ : int
@@ -161,20 +168,21 @@ class FSTD(SubsetSelector):
 
     Notes
     -----
-    ``best_score_`` is the largest of many scores on the same folds and therefore too good; score the kept columns on rows
-    that the search never saw.
+    ``best_score_`` is the largest of many scores on the same folds and therefore too good; score
+    the kept columns on rows that the search never saw.
 
-    Departures from the paper. The average reward is that of the difference of two scores: the printed
-    incremental form averages a level, which does not separate columns (``aor="level"`` is there to see it). The
-    difference is of the scores themselves; the learned state values, discounted, are added to the index of a step whose next
-    state was visited before. The bonus is measured in units of the largest gain. All columns together are the
-    first evaluation, so that ``final="wrapper"`` never ends below them. An episode ends when the square root of the number of
+    Departures from the paper. The average reward is that of the difference of two scores: the
+    printed incremental form averages a level, which does not separate columns (``aor="level"`` is
+    there to see it). The difference is of the scores themselves; the learned state values,
+    discounted, are added to the index of a step whose next state was visited before. The bonus is
+    measured in units of the largest gain. All columns together are the first evaluation, so that
+    ``final="wrapper"`` never ends below them. An episode ends when the square root of the number of
     columns was added without a better score.
 
     References
     ----------
-    S. M. Hazrati Fard, A. Hamzeh, S. Hashemi. Using reinforcement learning to find an optimal set of features.
-    Computers & Mathematics with Applications, 2013.
+    S. M. Hazrati Fard, A. Hamzeh, S. Hashemi. Using reinforcement learning to find an optimal set
+    of features. Computers & Mathematics with Applications, 2013.
 
     Examples
     --------

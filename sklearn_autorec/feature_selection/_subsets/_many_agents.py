@@ -10,7 +10,9 @@ from ._subset_scorer import bitmask, mean_difference
 
 
 class Search:
-    """What the search with many agents and the scan with one share: the reward, the state, the exploration."""
+    """What the search with many agents and the scan with one share: the reward, the state, the
+    exploration.
+    """
 
     def __init__(self, selector, X, y, scorer, rng):
         self.p, self.scorer, self.rng = selector, scorer, rng
@@ -43,7 +45,9 @@ class Search:
         return score + self.p.relevance_weight * relevance - self.p.redundancy_weight * redundancy
 
     def epsilon(self):
-        """Probability of a random action: from 1 down to ``epsilon`` over the share ``exploration`` of the search."""
+        """Probability of a random action: from 1 down to ``epsilon`` over the share ``exploration``
+        of the search.
+        """
         budget = self.scorer.max_evaluations
         done = self.step / self.p.n_steps
         if budget is not None:
@@ -125,7 +129,9 @@ class ManyAgents(Search):
         return mask
 
     def of_size(self, advantage):
-        """Fields whose agent prefers yes; with a number asked for, those with the largest advantages."""
+        """Fields whose agent prefers yes; with a number asked for, those with the largest
+        advantages.
+        """
         if self.size is None:
             return advantage > 0
         # Columns that no fit would see come last; relevance decides within a group.
@@ -150,9 +156,8 @@ class ManyAgents(Search):
 def advise(mask, previous, importance):
     """Advice to the agents that newly chose their field.
 
-    Those that chose it before as well keep it. With s of these and h new ones, a new one keeps its field if it is among the
-    floor(s / 2) + h most important of the subset.
-    """
+    Those that chose it before as well keep it. With s of these and h new ones, a new one keeps its
+    field if it is among the floor(s / 2) + h most important of the subset."""
     assertive, hesitant = mask & previous, mask & ~previous
     k = int(assertive.sum()) // 2 + int(hesitant.sum())
     order = [f for f in np.argsort(-importance, kind="stable") if mask[f]]

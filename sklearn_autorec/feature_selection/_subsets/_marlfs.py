@@ -13,42 +13,47 @@ def check_memory(selector):
     """Refuse batches that the memory cannot hold."""
     if selector.batch_size > selector.memory_size:
         raise ValueError(
-            f"batch_size={selector.batch_size} is more than memory_size={selector.memory_size} holds."
+            f"batch_size={selector.batch_size} is more than memory_size={selector.memory_size} "
+            f"holds."
         )
 
 
 class MARLFS(SubsetSelector):
     """Feature selection by multi-agent reinforcement learning: one deep Q-network per column.
 
-    In every step each agent, seeing a description of the current subset, keeps its column or leaves it. The subset is scored by
-    cross-validation; the agents hear the reward, score + relevance - redundancy, and learn from a memory
-    of transitions. All networks are one module of batched matrices. The best subset seen is kept.
+    In every step each agent, seeing a description of the current subset, keeps its column or leaves
+    it. The subset is scored by cross-validation; the agents hear the reward, score + relevance -
+    redundancy, and learn from a memory of transitions. All networks are one module of batched
+    matrices. The best subset seen is kept.
 
     Parameters
     ----------
     estimator : estimator
         What scores a subset; cloned for every fit.
     n_features_to_select : "auto", int or float, default="auto"
-        Columns to keep; a float is a share of all. With a number, every subset has so many: those with the largest
-        advantage of "yes" over "no".
+        Columns to keep; a float is a share of all. With a number, every subset has so many: those
+        with the largest advantage of "yes" over "no".
     state : {"statistics", "autoencoder", "graph"}, default="statistics"
-        What agents see of a subset: seven statistics over its columns of seven statistics of each; the mean of the columns'
-        codes by an autoencoder; statistics passed along a graph of similarities.
+        What agents see of a subset: seven statistics over its columns of seven statistics of each;
+        the mean of the columns' codes by an autoencoder; statistics passed along a graph of
+        similarities.
     relevance_weight, redundancy_weight : float, default=1.0
-        Weights in the reward of the mean mutual information with the target, and of the mean between the
-        columns, beside the score.
+        Weights in the reward of the mean mutual information with the target, and of the mean
+        between the columns, beside the score.
     credit : {"all", "participants"}, default="all"
-        Who hears the reward: all agents, or as in the paper those whose column is in this subset or was in the one before, while
-        the others hear 0. With the paper's rule an agent never learns how the others do without its column.
+        Who hears the reward: all agents, or as in the paper those whose column is in this subset or
+        was in the one before, while the others hear 0. With the paper's rule an agent never learns
+        how the others do without its column.
     advisor : {"kbest", "tree", "hybrid"} or None, default=None
-        Interactive reinforcement learning (AutoFS): in every other step of the first half, agents that newly chose their
-        column give it up if it is not important enough by mutual information, by a decision tree, or by the one and then the
-        other. A tree is a fit of its own, on coded columns, which is not counted as an evaluation.
+        Interactive reinforcement learning (AutoFS): in every other step of the first half, agents
+        that newly chose their column give it up if it is not important enough by mutual
+        information, by a decision tree, or by the one and then the other. A tree is a fit of its
+        own, on coded columns, which is not counted as an evaluation.
     n_groups : int or None, default=None
         Agents decide on groups of similar columns (AutoGFS), so many at most.
     scan : bool, default=False
-        A single agent goes over the columns by falling relevance and decides on each in turn (SADRLFS). Needs
-        ``n_features_to_select="auto"``, no advisor and no groups.
+        A single agent goes over the columns by falling relevance and decides on each in turn
+        (SADRLFS). Needs ``n_features_to_select="auto"``, no advisor and no groups.
     scoring : str, callable or None, default=None
         scikit-learn's scorer; None is the estimator's own ``score``.
     cv : int, splitter or iterable, default=3
@@ -56,13 +61,15 @@ class MARLFS(SubsetSelector):
     n_steps : int, default=600
         Steps of the search (of a scan: decisions on one column).
     max_evaluations : int or None, default=200
-        Subsets to fit at most, each on all folds. Subsets met again are remembered and cost nothing.
+        Subsets to fit at most, each on all folds. Subsets met again are remembered and cost
+        nothing.
     max_time : float or None, default=None
         Seconds, after which the search ends with a warning.
     epsilon : float in [0, 1], default=0.05
         Probability that an agent acts at random, once exploration is over.
     exploration : float in [0, 1], default=0.4
-        Share of the search (of evaluations or steps, whichever is further) over which that probability falls from 1.
+        Share of the search (of evaluations or steps, whichever is further) over which that
+        probability falls from 1.
     hidden_units : int, default=32
     lr : float, default=0.01
         Learning rate of Adam.
@@ -77,7 +84,8 @@ class MARLFS(SubsetSelector):
     replay : {"uniform", "rank"}, default="uniform"
         "rank" learns more often from transitions of high reward.
     n_walks : int, default=1
-        Subsets walked side by side, whose fits ``n_jobs`` can share. The result depends on it, on ``n_jobs`` it does not.
+        Subsets walked side by side, whose fits ``n_jobs`` can share. The result depends on it, on
+        ``n_jobs`` it does not.
     random_state : int, RandomState or None, default=None
     n_jobs : int or None, default=None
         Processes for the fits: subsets of a step times folds.
@@ -97,7 +105,8 @@ class MARLFS(SubsetSelector):
     best_score_, no_fields_score_ : float
         Score of the kept subset and of a constant prediction.
     search_history_ : list of dict
-        "evaluation", "subset" (positions) and "score" of every fitted subset; the first is that of all columns.
+        "evaluation", "subset" (positions) and "score" of every fitted subset; the first is that of
+        all columns.
     n_evaluations_ : int
         Their number.
     n_features_in_ : int
@@ -107,24 +116,30 @@ class MARLFS(SubsetSelector):
 
     Notes
     -----
-    ``best_score_`` is the largest of many scores on the same folds and therefore too good; score the kept columns on rows
-    that the search never saw.
+    ``best_score_`` is the largest of many scores on the same folds and therefore too good; score
+    the kept columns on rows that the search never saw.
 
-    Departures from the papers, whose full texts leave much open. Rewards are standardised over the search, so that taking part
-    in a bad subset is a loss; with plain accuracies, which are never negative, every agent would learn to say yes. All
-    agents hear the whole reward (``credit``), not those that took part a share each. Columns are described by codes (values by frequency, tenths of numbers); mutual information is less what
-    independent columns would show, and a column is not redundant with itself. The autoencoder reads columns, is trained
-    once, and its codes are averaged. A scan's reward is the change that a decision made.
+    Departures from the papers, whose full texts leave much open. Rewards are standardised over the
+    search, so that taking part in a bad subset is a loss; with plain accuracies, which are never
+    negative, every agent would learn to say yes. All agents hear the whole reward (``credit``), not
+    those that took part a share each. Columns are described by codes (values by frequency, tenths
+    of numbers); mutual information is less what independent columns would show, and a column is not
+    redundant with itself. The autoencoder reads columns, is trained once, and its codes are
+    averaged. A scan's reward is the change that a decision made.
 
     References
     ----------
-    K. Liu et al. Automating feature subspace exploration via multi-agent reinforcement learning. KDD 2019.
+    K. Liu et al. Automating feature subspace exploration via multi-agent reinforcement learning.
+    KDD 2019.
 
-    W. Fan et al. AutoFS: automated feature selection via diversity-aware interactive reinforcement learning. ICDM 2020.
+    W. Fan et al. AutoFS: automated feature selection via diversity-aware interactive reinforcement
+    learning. ICDM 2020.
 
-    W. Fan et al. AutoGFS: automated group-based feature selection via interactive reinforcement learning. SDM 2021.
+    W. Fan et al. AutoGFS: automated group-based feature selection via interactive reinforcement
+    learning. SDM 2021.
 
-    X. Zhao et al. Simplifying reinforced feature selection via restructured choice strategy of single agent. ICDM 2020.
+    X. Zhao et al. Simplifying reinforced feature selection via restructured choice strategy of
+    single agent. ICDM 2020.
 
     Examples
     --------
@@ -228,7 +243,8 @@ class MARLFS(SubsetSelector):
                 given.append(f"n_features_to_select={self.n_features_to_select!r}")
             if given:
                 raise ValueError(
-                    f"scan=True has one agent that chooses the number itself; leave out {', '.join(given)}."
+                    f"scan=True has one agent that chooses the number itself; leave out "
+                    f"{', '.join(given)}."
                 )
             return Scan(self, X, y, scorer, size, rng)
         return ManyAgents(self, X, y, scorer, size, rng)

@@ -8,7 +8,9 @@ from ._subset_scorer import bitmask
 
 
 class Scanner:
-    """One agent that decides on one thing after another and learns from the change that each decision made."""
+    """One agent that decides on one thing after another and learns from the change that each
+    decision made.
+    """
 
     def __init__(self, search, n_state):
         self.search = search
@@ -29,7 +31,9 @@ class Scanner:
 
 
 class Scan(Search):
-    """A single agent goes over the fields by falling relevance, again and again, and says yes or no to each."""
+    """A single agent goes over the fields by falling relevance, again and again, and says yes or no
+    to each.
+    """
 
     n_more = 0  # numbers that a subclass adds to what the agent sees
 
@@ -45,7 +49,9 @@ class Scan(Search):
         self.agent = Scanner(self, self.state.size + 4 + self.n_more)
 
     def look(self, mask, place, *more):
-        """State of the subset and of the field at a place: the place, relevance, whether it is in, what it repeats."""
+        """State of the subset and of the field at a place: the place, relevance, whether it is in,
+        what it repeats.
+        """
         f = self.order[place]
         others = mask.copy()
         others[f] = False

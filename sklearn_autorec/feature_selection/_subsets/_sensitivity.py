@@ -1,4 +1,6 @@
-"""Sensitivities of a fitted model to its columns: the honest, nearly free rivals of the searches."""
+"""Sensitivities of a fitted model to its columns: the honest, nearly free rivals of the
+searches.
+"""
 
 import copy
 from numbers import Integral
@@ -19,7 +21,9 @@ NETWORK_METHODS = ("shark", "sfs")
 
 
 class _Shift:
-    """What is done to the embeddings (B, F, d) of every table of a network: summed, or moved towards a target."""
+    """What is done to the embeddings (B, F, d) of every table of a network: summed, or moved
+    towards a target.
+    """
 
     def __init__(self):
         self.sums = {}
@@ -46,7 +50,8 @@ def _open(module, shift, to_mean):
             network.embedding.register_forward_hook(lambda table, _, e: shift(table, e, to_mean))
 
     class Shifted(FieldRows):
-        # Stands between a table's class and FieldRows, so that what the table makes of its rows sees them shifted.
+        # Stands between a table's class and FieldRows, so that what the table makes of its rows
+        # sees them shifted.
         def forward(self, inputs):
             return shift(self, super().forward(inputs), to_mean)
 
@@ -59,10 +64,12 @@ def _open(module, shift, to_mean):
 def network_sensitivity(model, X, y, method, batch_size):
     """Sensitivity of the loss of a fitted network estimator to each column, (n_columns,).
 
-    With e_f the embedding of field f in one row (in all tables of the network at once) and L the loss of the row:
+    With e_f the embedding of field f in one row (in all tables of the network at once) and L the
+    loss of the row:
 
     - "shark": mean over rows of \\|grad_{e_f} L . (mean(e_f) - e_f)\\|
-    - "sfs": mean over batches of \\|mean over their rows of grad_{e_f} L . e_f\\|, the derivative by a mask.
+    - "sfs": mean over batches of \\|mean over their rows of grad_{e_f} L . e_f\\|, the derivative
+      by a mask.
     """
     scores = np.zeros(model.encoder_.n_features_in_)
     if model.net_ is None:  # a single class in y
@@ -92,7 +99,9 @@ def network_sensitivity(model, X, y, method, batch_size):
 
 
 class Ranked:
-    """Sensitivities averaged over the folds; where the number is to be chosen, the prefixes of their ranking are scored."""
+    """Sensitivities averaged over the folds; where the number is to be chosen, the prefixes of
+    their ranking are scored.
+    """
 
     def __init__(self, selector, X, y, scorer, size, rng):
         self.p, self.X, self.y, self.scorer, self.size, self.rng = selector, X, y, scorer, size, rng
@@ -142,7 +151,8 @@ class Ranked:
             return result.importances_mean
         if not (hasattr(model, "net_") and hasattr(model, "encoder_")):
             raise ValueError(
-                f"method={p.method!r} reads the embeddings of a CTRClassifier or RatingRegressor, got estimator={estimator!r}; "
+                f"method={p.method!r} reads the embeddings of a CTRClassifier or RatingRegressor, "
+                f"got estimator={estimator!r}; "
                 "use method='permutation' or 'forward' for other estimators."
             )
         return network_sensitivity(model, X, y, p.method, p.batch_size)
@@ -176,23 +186,27 @@ class Forward:
 class SensitivitySelector(SubsetSelector):
     """Columns by the sensitivity of a fitted model to each, or by sequential forward selection.
 
-    The baselines that a search should be held against. In public comparisons the two methods that read the
-    gradients of a trained network choose as well as most gates, for the price of one training per fold.
+    The baselines that a search should be held against. In public comparisons the two methods that
+    read the gradients of a trained network choose as well as most gates, for the price of one
+    training per fold.
 
     Parameters
     ----------
     estimator : estimator
-        For ``method="shark"`` and ``"sfs"`` a `CTRClassifier` or `RatingRegressor`. A fitted one in a
-        ``FrozenEstimator`` is not fitted again; its sensitivities are those on all rows of X.
+        For ``method="shark"`` and ``"sfs"`` a `CTRClassifier` or `RatingRegressor`. A fitted one in
+        a ``FrozenEstimator`` is not fitted again; its sensitivities are those on all rows of X.
     method : {"shark", "sfs", "permutation", "forward"}, default="shark"
-        "shark": first-order estimate of what the loss of a row changes if an embedding is replaced by its mean. "sfs",
-        single-shot feature selection: derivative of the loss by a mask on each field. "permutation": scikit-learn's
-        permutation importance. "forward": in every round the column that scores best is added.
+        "shark": first-order estimate of what the loss of a row changes if an embedding is replaced
+        by its mean. "sfs", single-shot feature selection: derivative of the loss by a mask on each
+        field. "permutation": scikit-learn's permutation importance. "forward": in every round the
+        column that scores best is added.
     n_features_to_select : "auto", int or float, default="auto"
-        Columns to keep; a float is a share of all. "auto": the prefixes of the ranking are scored by cross-validation and
-        the best is kept; "forward" stops where no column improves the score.
+        Columns to keep; a float is a share of all. "auto": the prefixes of the ranking are scored
+        by cross-validation and the best is kept; "forward" stops where no column improves the
+        score.
     scoring : str, callable or None, default=None
-        scikit-learn's scorer, also of the permutation importance; None is the estimator's own ``score``.
+        scikit-learn's scorer, also of the permutation importance; None is the estimator's own
+        ``score``.
     cv : int, splitter or iterable, default=3
         Folds. Sensitivities are measured on the rows left out and averaged over the folds.
     n_repeats : int, default=5
@@ -200,8 +214,8 @@ class SensitivitySelector(SubsetSelector):
     batch_size : int, default=256
         Rows of a backward pass; for "sfs" also those over which a mask is shared.
     max_evaluations : int or None, default=None
-        Subsets to fit at most. Prefixes are then evenly spaced; the fits behind the sensitivities, one
-        per fold, are not counted.
+        Subsets to fit at most. Prefixes are then evenly spaced; the fits behind the sensitivities,
+        one per fold, are not counted.
     max_time : float or None, default=None
         Seconds, after which the search ends with a warning.
     random_state : int, RandomState or None, default=None
@@ -214,11 +228,13 @@ class SensitivitySelector(SubsetSelector):
     support_ : bool ndarray of shape (``n_features_in_``,)
         The kept columns.
     scores_ : ndarray of shape (``n_features_in_``,)
-        Sensitivities; for "forward" the change of the score when the column was added, or could last have been.
+        Sensitivities; for "forward" the change of the score when the column was added, or could
+        last have been.
     ranking_ : int ndarray of shape (``n_features_in_``,)
         1 for kept columns, then 2, 3, ... by falling score.
     best_score_, no_fields_score_ : float
-        Score of the kept subset (NaN if it was never fitted, with a number asked for) and of a constant prediction.
+        Score of the kept subset (NaN if it was never fitted, with a number asked for) and of a
+        constant prediction.
     search_history_ : list of dict
         "evaluation", "subset" (positions) and "score" of every fitted subset.
     n_evaluations_ : int
@@ -230,16 +246,19 @@ class SensitivitySelector(SubsetSelector):
 
     Notes
     -----
-    Gradients go through all tables of the network, that of the first-order term included. "forward" makes the choices of
-    scikit-learn's ``SequentialFeatureSelector``, on tables of any kind, and remembers what it fitted.
+    Gradients go through all tables of the network, that of the first-order term included. "forward"
+    makes the choices of scikit-learn's ``SequentialFeatureSelector``, on tables of any kind, and
+    remembers what it fitted.
 
     References
     ----------
-    B. Zhang et al. SHARK: a lightweight model compression approach for large-scale recommender systems. CIKM 2023.
+    B. Zhang et al. SHARK: a lightweight model compression approach for large-scale recommender
+    systems. CIKM 2023.
 
     Y. Wang et al. Single-shot feature selection for multi-task recommendations. SIGIR 2023.
 
-    P. Jia et al. ERASE: benchmarking feature selection methods for deep recommender systems. KDD 2024.
+    P. Jia et al. ERASE: benchmarking feature selection methods for deep recommender systems. KDD
+    2024.
 
     Examples
     --------

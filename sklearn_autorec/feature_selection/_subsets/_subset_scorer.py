@@ -14,7 +14,9 @@ from ...utils._sklearn import safe_indexing
 
 
 class StopSearch(Exception):
-    """A search must end now; ``reason`` is what to warn of, or None where its evaluations are simply used up."""
+    """A search must end now; ``reason`` is what to warn of, or None where its evaluations are
+    simply used up.
+    """
 
     def __init__(self, reason=None):
         super().__init__(reason)
@@ -42,7 +44,8 @@ def unpack(bits, n_fields):
 
 
 def equal_columns(columns):
-    """What each column repeats, int64 (n_fields,): the first one equal to it in all rows, -1 if it has a single value.
+    """What each column repeats, int64 (n_fields,): the first one equal to it in all rows, -1 if it
+    has a single value.
 
     Missing counts as a value. Columns of lists are taken to be like no other.
     """
@@ -89,10 +92,11 @@ def rows_of(params, rows, n):
 
 
 class SubsetScorer:
-    """Mean score over fixed folds of an estimator that sees some columns only; no subset is fitted twice.
+    """Mean score over fixed folds of an estimator that sees some columns only; no subset is fitted
+    twice.
 
-    A column of a single value, and one that equals a chosen one in all rows, is left out of what is fitted: subsets that
-    differ in such columns only are one.
+    A column of a single value, and one that equals a chosen one in all rows, is left out of what is
+    fitted: subsets that differ in such columns only are one.
 
     Parameters
     ----------
@@ -111,7 +115,8 @@ class SubsetScorer:
     n_jobs : int or None
         Processes that share the fits of a call, subsets times folds.
     params : Bunch of dict
-        Metadata for "fit" and "score"; arrays with one entry per row are cut to the rows of each fit.
+        Metadata for "fit" and "score"; arrays with one entry per row are cut to the rows of each
+        fit.
 
     Attributes
     ----------
@@ -120,7 +125,8 @@ class SubsetScorer:
     no_fields : float
         Score of a constant prediction, of a dummy estimator; it counts as no evaluation.
     history : list of dict
-        One record per subset that was fitted, in order: "evaluation" (from 1), "subset" (tuple of positions), "score".
+        One record per subset that was fitted, in order: "evaluation" (from 1), "subset" (tuple of
+        positions), "score".
     failures : list of str
         What went wrong in subsets that could not be fitted; their score in ``history`` is NaN.
     """
@@ -180,14 +186,16 @@ class SubsetScorer:
         return self._scores.get(self.canonical(bits), np.nan)
 
     def __call__(self, subsets):
-        """Scores of subsets given as bitmasks, ndarray (n_subsets,); of one that cannot be fitted that of no columns.
+        """Scores of subsets given as bitmasks, ndarray (n_subsets,); of one that cannot be fitted
+        that of no columns.
 
         Raises
         ------
         StopSearch
             If the budget does not reach for all of them; those it reaches for are in ``history``.
         ValueError
-            If the first score of all is not a number. What is raised by the first fit is not caught either.
+            If the first score of all is not a number. What is raised by the first fit is not caught
+            either.
         """
         subsets = [self.canonical(bits) for bits in subsets]
         new = [bits for bits in dict.fromkeys(subsets) if bits not in self._scores]
@@ -233,7 +241,8 @@ class SubsetScorer:
             found = [(score_fold(*task), None) for task in tasks[:first]]
             if np.isnan([score for score, _ in found]).any():
                 raise ValueError(
-                    "The score of the first subset is not a number: scoring must be defined on the test rows of every "
+                    "The score of the first subset is not a number: scoring must be defined on "
+                    "the test rows of every "
                     f"fold, got {[score for score, _ in found]}."
                 )
             tasks = tasks[first:]
@@ -251,7 +260,9 @@ class SubsetScorer:
             self.failures += [error for _, error in folds if error is not None][:1]
 
     def best(self, size=None):
-        """The best fitted subset (of ``size`` fields), None without one; of equals the smaller, then the earlier."""
+        """The best fitted subset (of ``size`` fields), None without one; of equals the smaller,
+        then the earlier.
+        """
         found = [
             (record["score"], -len(record["subset"]), bits)
             for bits, record in zip(self._fitted, self.history, strict=True)
@@ -274,7 +285,9 @@ class SubsetScorer:
 
 
 def mean_difference(history, n_fields):
-    """Mean score of the subsets that hold a field less that of those that do not, (n_fields,); 0 if either is missing."""
+    """Mean score of the subsets that hold a field less that of those that do not, (n_fields,); 0 if
+    either is missing.
+    """
     history = [record for record in history if not np.isnan(record["score"])]
     held = np.zeros((len(history), n_fields))
     for row, record in zip(held, history, strict=True):

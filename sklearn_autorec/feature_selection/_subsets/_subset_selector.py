@@ -31,7 +31,9 @@ from ._subset_scorer import StopSearch, SubsetScorer, equal_columns, unpack
 
 
 class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
-    """Base of the selectors that score subsets; a subclass makes the search (``_begin``) and may choose (``_choose``)."""
+    """Base of the selectors that score subsets; a subclass makes the search (``_begin``) and may
+    choose (``_choose``).
+    """
 
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit"])],
@@ -50,27 +52,34 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
 
     _scorer_class = SubsetScorer
 
-    # What a subclass supplies ------------------------------------------------------------------------
+    # What a subclass supplies
+    # ------------------------------------------------------------------------
 
     def _begin(self, X, y, scorer, size, rng):
-        """An object with ``run()``, which may end by `StopSearch`, and ``results()``, the fitted attributes it leaves.
+        """An object with ``run()``, which may end by `StopSearch`, and ``results()``, the fitted
+        attributes it leaves.
 
         ``results()`` holds "scores_", and answers at any time.
         """
         raise NotImplementedError
 
     def _choose(self, scorer, scores, size):
-        """Bitmask of the selected fields: the best subset seen; without one of ``size``, the best smaller one filled up."""
+        """Bitmask of the selected fields: the best subset seen; without one of ``size``, the best
+        smaller one filled up.
+        """
         best = scorer.best(size)
         return self._fill_up(scorer, scores, size) if best is None else best
 
     @staticmethod
     def _fill_up(scorer, scores, size):
-        """The best fitted subset of fewer fields than ``size``, and of the others those with the highest scores."""
+        """The best fitted subset of fewer fields than ``size``, and of the others those with the
+        highest scores.
+        """
         smaller = [found for k in range(1, size) if (found := scorer.best(k)) is not None]
         return scorer.top(scores, size, max(smaller, key=scorer.known, default=0))
 
-    # fit ---------------------------------------------------------------------------------------------
+    # fit
+    # ---------------------------------------------------------------------------------------------
 
     @all_or_nothing
     def fit(self, X, y, **params):
@@ -79,10 +88,12 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         Parameters
         ----------
         X : DataFrame or array of shape (n_rows, n_fields)
-            What the estimator takes: columns may hold strings and missing values if it (a pipeline, say) can do with them.
+            What the estimator takes: columns may hold strings and missing values if it (a pipeline,
+            say) can do with them.
         y : array-like of shape (n_rows,)
         **params
-            Metadata such as ``sample_weight`` or ``groups``, where scikit-learn's metadata routing is enabled.
+            Metadata such as ``sample_weight`` or ``groups``, where scikit-learn's metadata routing
+            is enabled.
 
         Returns
         -------
@@ -91,8 +102,8 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For parameters and tables that are refused, if all columns have a single value, and whatever the estimator raises
-            in the first fit.
+            For parameters and tables that are refused, if all columns have a single value, and
+            whatever the estimator raises in the first fit.
 
         Warns
         -----
@@ -121,21 +132,25 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         self._publish(scorer, results, chosen)
         if scorer.failures:
             warnings.warn(
-                f"{type(self).__name__}: {len(scorer.failures)} of {len(scorer.history)} subsets could not be scored and count "
+                f"{type(self).__name__}: {len(scorer.failures)} of {len(scorer.history)} subsets "
+                f"could not be scored and count "
                 f"as bad as no columns. The first of them: {scorer.failures[0]}",
                 FitFailedWarning,
                 stacklevel=3,
             )
         if reason is not None:
             warnings.warn(
-                f"{type(self).__name__}: {reason} after {len(scorer.history)} evaluations; the best subset so far is kept.",
+                f"{type(self).__name__}: {reason} after {len(scorer.history)} evaluations; the "
+                f"best subset so far is kept.",
                 UserWarning,
                 stacklevel=3,
             )
         return self
 
     def _check_table(self, X, y):
-        """The table, the target as an array (as it is without an estimator), and the columns as a list."""
+        """The table, the target as an array (as it is without an estimator), and the columns as a
+        list.
+        """
         if hasattr(X, "columns"):
             # Refuses empty tables and columns of one name.
             self._names, columns = read_columns(X, self)
@@ -144,7 +159,8 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         else:
             X = validate_data(self, X, dtype=None, ensure_all_finite=False)
             self._names, columns = None, list(X.T)
-            # Arrays without missing values in fit are checked in transform, as scikit-learn's selectors do.
+            # Arrays without missing values in fit are checked in transform, as scikit-learn's
+            # selectors do.
             self._all_finite = X.dtype.kind == "f" and bool(np.isfinite(X).all())
         if self.estimator is not None:
             y = check_y(y, self)
@@ -179,7 +195,8 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         twins = equal_columns(columns)
         if (twins < 0).all():
             raise ValueError(
-                f"All {len(twins)} columns of X have a single value (missing counts as one): there is nothing to select."
+                f"All {len(twins)} columns of X have a single value (missing counts as one): "
+                f"there is nothing to select."
             )
         return self._scorer_class(
             self.estimator,
@@ -204,7 +221,8 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         self.search_history_ = scorer.history
         self.n_evaluations_ = len(scorer.history)
 
-    # transform ---------------------------------------------------------------------------------------
+    # transform
+    # ---------------------------------------------------------------------------------------
 
     def _get_support_mask(self):
         check_is_fitted(self)
@@ -232,7 +250,8 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
             compare_names(self, None, self._names)
         return safe_indexing(X, np.flatnonzero(mask), axis=1)
 
-    # scikit-learn --------------------------------------------------------------------------------------
+    # scikit-learn
+    # --------------------------------------------------------------------------------------
 
     def get_metadata_routing(self):
         """Which metadata goes to the estimator, the splitter and the scorer.

@@ -14,9 +14,10 @@ from ._plan_blocks import Block, Build, Joint
 class PlanSearchCV(BayesSearchCV):
     """Search by a plan of blocks, after VolcanoML [1]_.
 
-    A plan takes a large space apart: `Joint` searches parameters together, `Conditioning` compares the values of one
-    parameter and drops the hopeless ones, `Alternating` improves one part at a time. Blocks contain blocks. The five
-    plans of the paper, for a choice ``net`` of the model and steps ``select`` and ``net``:
+    A plan takes a large space apart: `Joint` searches parameters together, `Conditioning` compares
+    the values of one parameter and drops the hopeless ones, `Alternating` improves one part at a
+    time. Blocks contain blocks. The five plans of the paper, for a choice ``net`` of the model and
+    steps ``select`` and ``net``:
 
     1. ``Joint()``
     2. ``Conditioning("net", Joint())``
@@ -24,24 +25,26 @@ class PlanSearchCV(BayesSearchCV):
     4. ``Alternating(Joint("select__*"), Conditioning("net", Joint()))``
     5. ``Conditioning("net", Alternating(Joint("select__*"), Joint()))``
 
-    The samplers of a plan of several blocks begin with four random candidates each, those of an `Alternating` with the same.
+    The samplers of a plan of several blocks begin with four random candidates each, those of an
+    `Alternating` with the same.
 
-    Departures: bounds of arms are not cut at 1, so that any score will do, and their slope divides by the number of
-    gains; the best scores of one part are carried over, moved by the measured gain, when another part gets better,
-    instead of starting anew; the block of the larger recent gain is next, as the paper says (its code alternates
-    strictly).
+    Departures: bounds of arms are not cut at 1, so that any score will do, and their slope divides
+    by the number of gains; the best scores of one part are carried over, moved by the measured
+    gain, when another part gets better, instead of starting anew; the block of the larger recent
+    gain is next, as the paper says (its code alternates strictly).
 
     Parameters
     ----------
     estimator : estimator
         Any estimator of scikit-learn's interface, usually a pipeline.
     param_distributions : dict or list of dict
-        As in `BayesSearchCV`. With a list of dicts each choice has parameters of its own; a `Conditioning` whose values
-        tell the dicts apart stands around each `Alternating`.
+        As in `BayesSearchCV`. With a list of dicts each choice has parameters of its own; a
+        `Conditioning` whose values tell the dicts apart stands around each `Alternating`.
     plan : Joint, Conditioning or Alternating, default=None
         None is ``Joint()``. Each parameter is in one block.
     n_iter : int or None, default=50
-        Candidates. The search ends before if all blocks have tried everything they can. None needs ``max_time``.
+        Candidates. The search ends before if all blocks have tried everything they can. None needs
+        ``max_time``.
     sampler : {"tpe", "gp", "random"}, default="tpe"
         Of each `Joint` that names none.
     batch_size : int, default=1
@@ -49,25 +52,27 @@ class PlanSearchCV(BayesSearchCV):
     max_time : float, default=None
         Seconds after which no fit starts any more.
     scoring, refit, cv, n_jobs, pre_dispatch, verbose, error_score, return_train_score
-        As in scikit-learn's `RandomizedSearchCV <sklearn.model_selection.RandomizedSearchCV>`. A candidate that fails
-        counts as the worst one.
+        As in scikit-learn's `RandomizedSearchCV <sklearn.model_selection.RandomizedSearchCV>`. A
+        candidate that fails counts as the worst one.
     random_state : int, RandomState or None
         Seed of the samplers.
     checkpoint : path, default=None
         A folder for finished evaluations, from which the same search goes on after a crash.
     candidate_timeout : float or None, default=None
-        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each runs in a process of its
-        own, also with ``n_jobs=1``: one that takes longer, or kills its process, scores ``error_score`` and is named in a
-        warning. ``float("inf")`` guards against crashes alone.
+        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each
+        runs in a process of its own, also with ``n_jobs=1``: one that takes longer, or kills its
+        process, scores ``error_score`` and is named in a warning. ``float("inf")`` guards against
+        crashes alone.
 
     Attributes
     ----------
     cv_results_ : dict
         All candidates of all blocks, with a column ``block`` that says who proposed them.
     blocks_ : dict of str to dict
-        For each block of ``cv_results_`` and each arm: ``n_candidates``, ``best_score``, and ``dropped_after`` (pulls, or
-        None).
-    best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_, refit_time_, multimetric_
+        For each block of ``cv_results_`` and each arm: ``n_candidates``, ``best_score``, and
+        ``dropped_after`` (pulls, or None).
+    best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_, refit_time_,
+    multimetric_
         As in scikit-learn.
     stopped_ : str
         "finished", "max_time" or "interrupted".
@@ -95,7 +100,8 @@ class PlanSearchCV(BayesSearchCV):
     ...     n_iter=16, sampler="random", random_state=0,
     ... ).fit(*load_wine(return_X_y=True))
     >>> [str(block) for block in search.cv_results_["block"][:3]]
-    ['model=LogisticRegression#0/start', 'model=GaussianNB#1/start', 'model=LogisticRegression#0/Joint(select__*)']
+    ['model=LogisticRegression#0/start', 'model=GaussianNB#1/start',
+    'model=LogisticRegression#0/Joint(select__*)']
     >>> bool(search.best_score_ > 0.95)
     True
     """

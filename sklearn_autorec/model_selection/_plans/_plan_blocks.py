@@ -9,12 +9,15 @@ from .._optuna_samplers import POINT_SAMPLERS
 from .._spaces import as_dicts, dimension, same
 from ._plan_nodes import Arms, Leaf, Turns
 
-# Random candidates of each sampler where there are several: ten of each would leave nothing for the models.
+# Random candidates of each sampler where there are several: ten of each would leave nothing for the
+# models.
 SHORT_STARTUP = 4
 
 
 class Block:
-    """Part of a plan. Blocks are values: equal if they say the same, and never changed by a search."""
+    """Part of a plan. Blocks are values: equal if they say the same, and never changed by a
+    search.
+    """
 
     def __eq__(self, other):
         return type(self) is type(other) and vars(self) == vars(other)
@@ -33,7 +36,8 @@ class Joint(Block):
     Parameters
     ----------
     *patterns : str
-        Names of parameters, with ``*`` for any part of a name ("select__*"). None at all: those of no other block.
+        Names of parameters, with ``*`` for any part of a name ("select__*"). None at all: those of
+        no other block.
     sampler : {"tpe", "gp", "random"}, default=None
         None is the one of the search.
     """
@@ -45,7 +49,8 @@ class Joint(Block):
             )
         if sampler is not None and sampler not in POINT_SAMPLERS:
             raise ValueError(
-                f"sampler of Joint must be None or one of {sorted(POINT_SAMPLERS)}, got {sampler!r}."
+                f"sampler of Joint must be None or one of {sorted(POINT_SAMPLERS)}, got "
+                f"{sampler!r}."
             )
         self.patterns = patterns
         self.sampler = sampler
@@ -67,14 +72,15 @@ class Joint(Block):
 class Conditioning(Block):
     """A bandit over the values of one parameter, each with a block of its own for the rest.
 
-    The values (arms) are pulled in turn. After each round an arm is dropped if it cannot catch up: if its best score
-    plus its mean gain in the last ``window`` pulls times the pulls that are left is below the best score of another.
+    The values (arms) are pulled in turn. After each round an arm is dropped if it cannot catch up:
+    if its best score plus its mean gain in the last ``window`` pulls times the pulls that are left
+    is below the best score of another.
 
     Parameters
     ----------
     name : str
-        A parameter with a list of values. In a list of dicts all dicts with a value belong to its arm, so that each
-        choice may have parameters of its own.
+        A parameter with a list of values. In a list of dicts all dicts with a value belong to its
+        arm, so that each choice may have parameters of its own.
     block : Joint, Conditioning or Alternating
         What each arm does, over the other parameters.
     window : int, default=4
@@ -105,12 +111,14 @@ class Conditioning(Block):
         for d in dicts:
             if self.name not in d:
                 raise ValueError(
-                    f"Conditioning({self.name!r}, ...) needs {self.name!r} in every dict of param_distributions; one has "
+                    f"Conditioning({self.name!r}, ...) needs {self.name!r} in every dict of "
+                    f"param_distributions; one has "
                     f"only {sorted(d)}."
                 )
             if hasattr(d[self.name], "ppf"):
                 raise ValueError(
-                    f"Conditioning({self.name!r}, ...) needs a list of values, but param_distributions[{self.name!r}] is "
+                    f"Conditioning({self.name!r}, ...) needs a list of values, but "
+                    f"param_distributions[{self.name!r}] is "
                     f"a distribution, {d[self.name]!r}."
                 )
             rest = {k: v for k, v in d.items() if k != self.name}
@@ -137,9 +145,10 @@ class Conditioning(Block):
 class Alternating(Block):
     """Blocks that improve in turn, each with the best parameters that the others have found so far.
 
-    All begin together, with as many random candidates as their samplers need. Then the block with the largest mean gain
-    in its last ``window`` pulls is next; of equals, the one that has waited longest. For parts that hardly depend on
-    one another it needs fewer candidates than a joint search; where only a change of both helps, it is stuck.
+    All begin together, with as many random candidates as their samplers need. Then the block with
+    the largest mean gain in its last ``window`` pulls is next; of equals, the one that has waited
+    longest. For parts that hardly depend on one another it needs fewer candidates than a joint
+    search; where only a change of both helps, it is stuck.
 
     Parameters
     ----------
@@ -170,7 +179,8 @@ class Alternating(Block):
     def _node(self, dicts, build, path):
         if len(dicts) > 1:
             raise ValueError(
-                f"{self!r} would mix the {len(dicts)} dicts of param_distributions; allowed is one dict, or a Conditioning "
+                f"{self!r} would mix the {len(dicts)} dicts of param_distributions; allowed is "
+                f"one dict, or a Conditioning "
                 "around it whose values tell the dicts apart."
             )
         return Turns(path, [block._node(dicts, build, path) for block in self.blocks], self.window)
@@ -224,12 +234,14 @@ def _owners(plan, names):
         for pattern in wanted:
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise ValueError(
-                    f"{pattern!r} of {block!r} is no parameter of param_distributions; there are {names}."
+                    f"{pattern!r} of {block!r} is no parameter of param_distributions; there are "
+                    f"{names}."
                 )
     rest = [b for b in blocks if isinstance(b, Joint) and not b.patterns]
     if len(rest) > 1:
         raise ValueError(
-            f"only one Joint() without names can take what is left over, got {len(rest)} in {plan!r}."
+            f"only one Joint() without names can take what is left over, got {len(rest)} in "
+            f"{plan!r}."
         )
     owners = {}
     for name in names:
@@ -237,7 +249,8 @@ def _owners(plan, names):
         if len(takers) != 1:
             problem = f"is in {len(takers)} blocks, {takers!r}" if takers else "is in no block"
             raise ValueError(
-                f"each parameter must be in one block of the plan, but {name!r} {problem}. Joint() takes what is left over."
+                f"each parameter must be in one block of the plan, but {name!r} {problem}. "
+                f"Joint() takes what is left over."
             )
         owners[name] = takers[0]
     return owners

@@ -1,16 +1,18 @@
 """The blocks of a plan at work: each asks for candidates and is told their scores.
 
-All of them have the same few methods. ``ask(n)`` gives up to ``n`` pairs of parameters and the name of the block that
-chose them, ``tell`` takes pairs of these parameters and their scores. ``moved`` says that the parameters outside of the
-block have changed, and by how much its best candidate is better for it.
-"""
+All of them have the same few methods. ``ask(n)`` gives up to ``n`` pairs of parameters and the name
+of the block that chose them, ``tell`` takes pairs of these parameters and their scores. ``moved``
+says that the parameters outside of the block have changed, and by how much its best candidate is
+better for it."""
 
 import itertools
 import math
 
 
 def slope(curve, window):
-    """Mean gain of the last ``window`` pulls; infinite as long as there are fewer, or if the first ones failed."""
+    """Mean gain of the last ``window`` pulls; infinite as long as there are fewer, or if the first
+    ones failed.
+    """
     if len(curve) < window:
         return math.inf
     start, end = curve[-window], curve[-1]
@@ -83,7 +85,8 @@ class Leaf(Node):
 
 
 class Arms(Node):
-    """A bandit over the values of one parameter: in turn, until an arm cannot become the best any more.
+    """A bandit over the values of one parameter: in turn, until an arm cannot become the best any
+    more.
 
     Parameters
     ----------
@@ -182,7 +185,9 @@ class Turns(Node):
         return [(fixed | params, block) for params, block in asked]
 
     def _start(self, n):
-        """All blocks at once: random candidates for all samplers to begin with, until something has a score."""
+        """All blocks at once: random candidates for all samplers to begin with, until something has
+        a score.
+        """
         self.active = None
         for node in self.nodes:
             if node.exhausted:

@@ -62,7 +62,9 @@ class Explorer:
         return found
 
     def learn(self, slopes):
-        """Tell the teacher what became of its last mutations: slopes of all members, at the mutated points."""
+        """Tell the teacher what became of its last mutations: slopes of all members, at the mutated
+        points.
+        """
         self.teacher.update([(u, np.nan_to_num(slopes[k])) for k, u in self.taught.items()])
         self.taught = {}
 

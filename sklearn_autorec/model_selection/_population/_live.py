@@ -1,4 +1,6 @@
-"""Whether a parameter that changes on a fitted model takes effect when the model goes on: tried out on a few rows."""
+"""Whether a parameter that changes on a fitted model takes effect when the model goes on: tried out
+on a few rows.
+"""
 
 import copy
 import warnings
@@ -15,7 +17,9 @@ UNITS = 3  # that a model goes on for: in one unit a tree may come out the same 
 
 
 def output(model, X):
-    """What a model makes of rows, as fine as it says: probabilities, scores, numbers; else a hash of what was fitted."""
+    """What a model makes of rows, as fine as it says: probabilities, scores, numbers; else a hash
+    of what was fitted.
+    """
     for method in ("predict_proba", "decision_function"):
         if hasattr(model, method):
             return np.asarray(getattr(model, method)(X))
@@ -68,7 +72,8 @@ class _Rehearsal:
         change, back = {name: value}, {name: self.model.get_params()[name]}
         model = copy.deepcopy(self.model).set_params(**clone(change, safe=False))
         try:
-            # A parameter of predictions (a threshold) changes them at once as well, but then they can be had back.
+            # A parameter of predictions (a threshold) changes them at once as well, but then they
+            # can be had back.
             kept = _equal(output(model, self.X), self.before) or _equal(
                 output(model.set_params(**clone(back, safe=False)), self.X), self.before
             )
@@ -102,8 +107,8 @@ def dead_parameters(estimator, X, y, resource, classes, distributions, starts, r
     Returns
     -------
     dict of str to str
-        Name to "ignored" or "anew". Parameters for which a trial itself fails are not among them: the search will say
-        what is wrong with them.
+        Name to "ignored" or "anew". Parameters for which a trial itself fails are not among them:
+        the search will say what is wrong with them.
     """
     dead = None
     with warnings.catch_warnings():

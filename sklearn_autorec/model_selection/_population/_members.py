@@ -1,4 +1,6 @@
-"""Parts of a population search: the last step of a pipeline and what stands before it, hypergradients of its members."""
+"""Parts of a population search: the last step of a pipeline and what stands before it,
+hypergradients of its members.
+"""
 
 from numbers import Real
 
@@ -13,7 +15,8 @@ from .._running._evaluate import in_last_step, transform_fold
 
 
 def split_parameters(estimator, parameters):
-    """Parameters of the steps before the last of a Pipeline, and those of its last step without the step's name.
+    """Parameters of the steps before the last of a Pipeline, and those of its last step without the
+    step's name.
 
     Returns
     -------
@@ -27,7 +30,9 @@ def split_parameters(estimator, parameters):
 
 
 def last_step(estimator, parameters=None):
-    """The part of an estimator that goes on, by ``parameters`` if these replace the last step of a Pipeline."""
+    """The part of an estimator that goes on, by ``parameters`` if these replace the last step of a
+    Pipeline.
+    """
     if not isinstance(estimator, Pipeline):
         return estimator
     return in_last_step(estimator, parameters or {}, {})[1]
@@ -64,7 +69,9 @@ class Gradients:
         self.folds: dict[tuple[str, int], tuple] = {}
 
     def expect(self, first, batch):
-        """To be told by the policy: the trials that are evaluated next, and the row of the first."""
+        """To be told by the policy: the trials that are evaluated next, and the row of the
+        first.
+        """
         self.parameters = {first + k: trial.params for k, trial in enumerate(batch)}
         self.found = {}
 
@@ -90,7 +97,9 @@ class Gradients:
         return getattr(self.keep, name)
 
     def of(self, row):
-        """Mean hypergradient of a row over the splits: dict of name to float, of the names that all splits have."""
+        """Mean hypergradient of a row over the splits: dict of name to float, of the names that all
+        splits have.
+        """
         found = [self.found[row, s] for s in range(len(self.splits))]
         return {
             n: float(np.mean([g[n] for g in found]))
@@ -117,7 +126,8 @@ class Gradients:
             n in self.names and isinstance(g, Real) for n, g in found.items()
         ):
             raise TypeError(
-                f"{type(model).__name__}.hypergradient must return a dict of some of the names {self.names} to numbers, "
+                f"{type(model).__name__}.hypergradient must return a dict of some of the names "
+                f"{self.names} to numbers, "
                 f"got {found!r}."
             )
         return {name: float(g) for name, g in found.items()}
@@ -137,8 +147,8 @@ def fitted_head(pipeline, parameters, X, y, fit_params):
     Returns
     -------
     tuple (Pipeline, X, fit_params)
-        The pipeline without its last step (None if it has no other), what reaches the last step, and the parameters of
-        its ``fit``.
+        The pipeline without its last step (None if it has no other), what reaches the last step,
+        and the parameters of its ``fit``.
     """
     outer, _ = split_parameters(pipeline, parameters)
     whole = clone(pipeline).set_params(**clone(outer, safe=False))

@@ -1,4 +1,6 @@
-"""Population-based training (PBT): models that train side by side, copy the best and vary its hyperparameters."""
+"""Population-based training (PBT): models that train side by side, copy the best and vary its
+hyperparameters.
+"""
 
 import time
 from numbers import Integral, Real
@@ -27,19 +29,21 @@ ONE_SPLIT = ShuffleSplit(n_splits=1, test_size=0.2, random_state=0)
 class PopulationSearchCV(TrialSearchCV):
     """Population-based training: hyperparameters that change while models train.
 
-    ``population`` models train side by side. Every ``step`` units all are scored; the worst then go on as copies of
-    some of the best (exploit), with changed hyperparameters (explore). What is found is a schedule and the model that
-    was trained along it, not a set of parameters to train with from the start.
+    ``population`` models train side by side. Every ``step`` units all are scored; the worst then go
+    on as copies of some of the best (exploit), with changed hyperparameters (explore). What is
+    found is a schedule and the model that was trained along it, not a set of parameters to train
+    with from the start.
 
     Parameters
     ----------
     estimator : estimator
-        That goes on where it stopped, by ``partial_fit`` (a call is a unit) or ``warm_start``. In a Pipeline the last step
-        goes on, the others are fitted once.
+        That goes on where it stopped, by ``partial_fit`` (a call is a unit) or ``warm_start``. In a
+        Pipeline the last step goes on, the others are fitted once.
     param_distributions : dict of str to list or distribution
         From which members are drawn at the start: lists of values, or distributions of scipy.stats.
     resource : str, default="max_epochs"
-        Parameter that counts units (``"max_iter"``, ``"n_estimators"``, in a Pipeline ``"clf__max_epochs"``).
+        Parameter that counts units (``"max_iter"``, ``"n_estimators"``, in a Pipeline
+        ``"clf__max_epochs"``).
     step : int, default=1
         Units between two scores.
     n_steps : int, default=10
@@ -47,46 +51,48 @@ class PopulationSearchCV(TrialSearchCV):
     population : int, default=8
         Members.
     quantile : float in [0, 0.5], default=0.25
-        Share of members that copy, and share from which they copy; at least one member. 0 turns copies off: members
-        then train as they began, which is random search.
+        Share of members that copy, and share from which they copy; at least one member. 0 turns
+        copies off: members then train as they began, which is random search.
     factors : tuple of float, default=(0.8, 1.2)
-        Factors, of which one is drawn for each number of a copied member. Results stay within the distribution's
-        support; an integer that rounding would leave where it is moves by one.
+        Factors, of which one is drawn for each number of a copied member. Results stay within the
+        distribution's support; an integer that rounding would leave where it is moves by one.
     resample : float in [0, 1], default=0.25
         Probability that a number is drawn anew instead. Listed values are always drawn anew.
     mutable : list of str or None, default=None
-        Parameters that may change on a model in training; None is all. The others belong to a member for life, and are
-        copied with it.
+        Parameters that may change on a model in training; None is all. The others belong to a
+        member for life, and are copied with it.
     explore : {"random", "learned"}, default="random"
-        "learned" lets a teacher choose the factors of numbers for which the estimator has hypergradients; see
-        `HyperMutation`. Experimental.
+        "learned" lets a teacher choose the factors of numbers for which the estimator has
+        hypergradients; see `HyperMutation`. Experimental.
     hypergradient : bool, default=False
-        Move these numbers along their hypergradients in every step, of every member (hypertraining of HPM). Needs a
-        method ``hypergradient`` of the estimator; see Notes.
+        Move these numbers along their hypergradients in every step, of every member (hypertraining
+        of HPM). Needs a method ``hypergradient`` of the estimator; see Notes.
     hyper_step : float, default=0.05
-        Length of such a step on the unit scale, on which the distribution of each parameter is uniform in [0, 1].
+        Length of such a step on the unit scale, on which the distribution of each parameter is
+        uniform in [0, 1].
     teacher_step : float, default=0.1
         Length of a step of the teacher; see `HyperMutation`.
     probe_rows : int, default=256
-        Before the search, mutable parameters are tried on models of so many rows: one that changes nothing in a fitted
-        model, or makes it start anew, is refused. 0 trusts the caller.
+        Before the search, mutable parameters are tried on models of so many rows: one that changes
+        nothing in a fitted model, or makes it start anew, is refused. 0 trusts the caller.
     checkpoint : path-like or None, default=None
-        Folder in which finished evaluations and models are kept; a search that was killed goes on from there. The files
-        are pickles: use only folders that you trust.
+        Folder in which finished evaluations and models are kept; a search that was killed goes on
+        from there. The files are pickles: use only folders that you trust.
     candidate_timeout : float or None, default=None
-        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each runs in a process of its
-        own, also with ``n_jobs=1``: one that takes longer, or kills its process, scores ``error_score`` and is named in a
-        warning. ``float("inf")`` guards against crashes alone.
+        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each
+        runs in a process of its own, also with ``n_jobs=1``: one that takes longer, or kills its
+        process, scores ``error_score`` and is named in a warning. ``float("inf")`` guards against
+        crashes alone.
     scoring : str, callable, list, tuple, dict or None, default=None
         Several metrics are allowed with ``refit=False``; the first decides.
     n_jobs : int or None, default=None
         Members that train side by side. Results do not depend on it.
     refit : {"keep", "replay"} or False, default="keep"
-        What ``best_estimator_`` is: the surviving model itself, trained on the training rows of the split; or a new one
-        that follows the schedule on all rows.
+        What ``best_estimator_`` is: the surviving model itself, trained on the training rows of the
+        split; or a new one that follows the schedule on all rows.
     cv : int, splitter, iterable or None, default=None
-        A single split, unless ``refit=False``: with several, a member is one model per split. None is
-        ``ShuffleSplit(n_splits=1, test_size=0.2, random_state=0)``.
+        A single split, unless ``refit=False``: with several, a member is one model per split. None
+        is ``ShuffleSplit(n_splits=1, test_size=0.2, random_state=0)``.
     verbose : int, default=0
         As in scikit-learn; without effect on models that go on.
     pre_dispatch : int or str, default="2*n_jobs"
@@ -105,18 +111,19 @@ class PopulationSearchCV(TrialSearchCV):
     best_estimator_ : estimator
         See ``refit``.
     best_index_ : int
-        Row of the best member in its last step (not the best score of all steps: that model is gone).
+        Row of the best member in its last step (not the best score of all steps: that model is
+        gone).
     best_params_ : dict
         Its last hyperparameters. A new model trained with them is another model: see ``schedule_``.
     best_score_ : float
     lineage_ : ndarray of int
         Rows of ``cv_results_`` from the first step to the winner, through copies.
     schedule_ : DataFrame
-        The same as a table: "row", "member", "step", "n_resources", "score" and the parameters with which the units
-        before this score were trained.
+        The same as a table: "row", "member", "step", "n_resources", "score" and the parameters with
+        which the units before this score were trained.
     cv_results_ : dict of ndarray
-        A row for each member and step. Besides scikit-learn's columns: "step" (from 1), "member", "parent" (row that it
-        went on from, -1 at the start), "n_resources" and "n_resources_spent".
+        A row for each member and step. Besides scikit-learn's columns: "step" (from 1), "member",
+        "parent" (row that it went on from, -1 at the start), "n_resources" and "n_resources_spent".
     n_splits_, scorer_, multimetric_, refit_time_
         As in scikit-learn's searches.
     stopped_ : str
@@ -128,15 +135,18 @@ class PopulationSearchCV(TrialSearchCV):
 
     Notes
     -----
-    *The score is optimistic.* The same rows decide ``n_steps`` times who survives: keep rows aside for a final test.
+    *The score is optimistic.* The same rows decide ``n_steps`` times who survives: keep rows aside
+    for a final test.
 
-    *Hypergradients.* The protocol is a method ``hypergradient(X_val, y_val, names) -> dict`` of the fitted estimator (the
-    last step of a Pipeline): derivative of a validation loss by each of the named parameters it knows, unnamed ones are left
-    to random exploration. It is called in the main process after each step. Parameters move on the scale on which their
-    distribution is uniform, between 0.01 and 1, since factors cannot leave zero.
+    *Hypergradients.* The protocol is a method ``hypergradient(X_val, y_val, names) -> dict`` of the
+    fitted estimator (the last step of a Pipeline): derivative of a validation loss by each of the
+    named parameters it knows, unnamed ones are left to random exploration. It is called in the main
+    process after each step. Parameters move on the scale on which their distribution is uniform,
+    between 0.01 and 1, since factors cannot leave zero.
 
-    Departures: selection is synchronous (the same bits for any ``n_jobs``), the paper's is not; of HPM's joint training
-    the hyperparameters move once per ``step``, between two calls of the estimator, not at every gradient of its weights.
+    Departures: selection is synchronous (the same bits for any ``n_jobs``), the paper's is not; of
+    HPM's joint training the hyperparameters move once per ``step``, between two calls of the
+    estimator, not at every gradient of its weights.
 
     References
     ----------
@@ -258,8 +268,8 @@ class PopulationSearchCV(TrialSearchCV):
         Raises
         ------
         ValueError
-            A parameter is not allowed, the estimator cannot go on, or a parameter cannot change on a live model; the
-            checkpoint belongs to another search; nothing was evaluated.
+            A parameter is not allowed, the estimator cannot go on, or a parameter cannot change on
+            a live model; the checkpoint belongs to another search; nothing was evaluated.
         """
         validate_parameters(self)
         X, y = indexable(X, y)
@@ -322,7 +332,9 @@ class PopulationSearchCV(TrialSearchCV):
         return min(sorted(newest.values()), key=lambda row: rank[row])
 
     def _lineage(self, run):
-        """Rows of the winner's training. Behind a failure it began anew, with all its units at once."""
+        """Rows of the winner's training. Behind a failure it began anew, with all its units at
+        once.
+        """
 
         def failed(row):
             return any(

@@ -44,7 +44,8 @@ def check_population(search, X, y, groups):
         )
     if isinstance(search.scoring, list | tuple | dict) and search.refit is not False:
         raise ValueError(
-            f"scoring={search.scoring!r} with refit={search.refit!r}: members compete by one metric; name one, or set "
+            f"scoring={search.scoring!r} with refit={search.refit!r}: members compete by one "
+            f"metric; name one, or set "
             "refit=False (the first then decides)."
         )
     _check_goes_on(search)
@@ -62,7 +63,8 @@ def check_population(search, X, y, groups):
     outer = sorted(split_parameters(search.estimator, dict.fromkeys(mutable))[0])
     if outer:
         raise ValueError(
-            f"{outer} belong to steps before the last, which are fitted once; only parameters of the last step may change "
+            f"{outer} belong to steps before the last, which are fitted once; only parameters of "
+            f"the last step may change "
             f"on a live model: leave them out of mutable (now {search.mutable!r})."
         )
     _check_hypergradient(search)
@@ -72,8 +74,10 @@ def check_population(search, X, y, groups):
     n_splits = check_cv(search.cv, y, classifier=classifier).get_n_splits(X, y, groups)
     if n_splits > 1 and search.refit is not False:
         raise ValueError(
-            f"cv={search.cv!r} makes {n_splits} splits, and there is no single surviving model of several: give one split, "
-            "such as ShuffleSplit(n_splits=1, test_size=0.2, random_state=0), leave it None, or set refit=False."
+            f"cv={search.cv!r} makes {n_splits} splits, and there is no single surviving model of "
+            f"several: give one split, "
+            "such as ShuffleSplit(n_splits=1, test_size=0.2, random_state=0), leave it None, or "
+            "set refit=False."
         )
     if search.probe_rows and mutable:
         _check_live(search, X, y, mutable)
@@ -85,17 +89,20 @@ def _check_goes_on(search):
         name, estimator = estimator.steps[-1]
         if not resource.startswith(name + "__"):
             raise ValueError(
-                f"resource of a Pipeline must be a parameter of its last step, {name}__..., got {resource!r}."
+                f"resource of a Pipeline must be a parameter of its last step, {name}__..., got "
+                f"{resource!r}."
             )
         resource = resource[len(name) + 2 :]
     known = estimator.get_params(deep=False)
     if resource not in known:
         raise ValueError(
-            f"resource={search.resource!r} is no parameter of {type(estimator).__name__}, which has {sorted(known)}."
+            f"resource={search.resource!r} is no parameter of {type(estimator).__name__}, which "
+            f"has {sorted(known)}."
         )
     if way_to_continue(estimator, resource) is None:
         raise ValueError(
-            f"PopulationSearchCV needs an estimator with partial_fit or warm_start; {type(estimator).__name__} has neither. "
+            f"PopulationSearchCV needs an estimator with partial_fit or warm_start; "
+            f"{type(estimator).__name__} has neither. "
             "RegularizedEvolutionSearchCV works with any estimator."
         )
 
@@ -103,19 +110,22 @@ def _check_goes_on(search):
 def _check_hypergradient(search):
     if search.explore == "learned" and not search.hypergradient:
         raise ValueError(
-            'explore="learned" learns from hypergradients: set hypergradient=True, or explore="random".'
+            'explore="learned" learns from hypergradients: set hypergradient=True, or '
+            'explore="random".'
         )
     if not search.hypergradient:
         return
     model = last_step(search.estimator)
     if not hasattr(model, "hypergradient"):
         raise ValueError(
-            f"hypergradient=True needs a method hypergradient(X_val, y_val, names), which {type(model).__name__} does not "
+            f"hypergradient=True needs a method hypergradient(X_val, y_val, names), which "
+            f"{type(model).__name__} does not "
             "have; set hypergradient=False."
         )
     if not smooth_names(search):
         raise ValueError(
-            "hypergradient=True needs a mutable parameter with a continuous distribution of scipy.stats; there is none "
+            "hypergradient=True needs a mutable parameter with a continuous distribution of "
+            "scipy.stats; there is none "
             f"among {mutable_names(search)}."
         )
 
@@ -152,6 +162,8 @@ def _check_live(search, X, y, mutable):
         told = "; ".join(f"{name!r} {why[verdict]}" for name, verdict in sorted(dead.items()))
         raise ValueError(
             f"{type(model).__name__}: {told}. Name in mutable only what can change on a live model "
-            f"({sorted(set(distributions) - set(dead))}; the others then stay with a member for life). It was tried on "
-            f"{len(rows)} rows: raise probe_rows if these are too few, or set it to 0 if you know better."
+            f"({sorted(set(distributions) - set(dead))}; the others then stay with a member for "
+            f"life). It was tried on "
+            f"{len(rows)} rows: raise probe_rows if these are too few, or set it to 0 if you know "
+            f"better."
         )

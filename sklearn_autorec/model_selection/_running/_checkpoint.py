@@ -20,7 +20,9 @@ TAIL = b"autorec-sha256:"
 
 
 def write_atomically(path, value):
-    """Dump with joblib beside ``path`` and move there: at any moment the file is whole or absent."""
+    """Dump with joblib beside ``path`` and move there: at any moment the file is whole or
+    absent.
+    """
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     try:
@@ -61,7 +63,8 @@ def _about(path, what, then):
         raise
     except Exception as error:
         raise CheckpointError(
-            f"The checkpoint file {str(path)!r} cannot be {what}: {type(error).__name__}: {error}. {then}"
+            f"The checkpoint file {str(path)!r} cannot be {what}: {type(error).__name__}: "
+            f"{error}. {then}"
         ) from error
 
 
@@ -96,16 +99,18 @@ class NoCheckpoint:
 class Checkpoint:
     """A folder with what a search has finished; nobody else may use it until ``close``.
 
-    Fitted models that may go on ("state" of a result) lie in files of their own, deleted as soon as nothing can
-    continue them: a search holds the models of its last batch and no others. Whatever is wrong with a file or the
-    folder is a CheckpointError that names it; what had been stored stays.
+    Fitted models that may go on ("state" of a result) lie in files of their own, deleted as soon as
+    nothing can continue them: a search holds the models of its last batch and no others. Whatever
+    is wrong with a file or the folder is a CheckpointError that names it; what had been stored
+    stays.
 
     Parameters
     ----------
     folder : path-like
         Made if it does not exist. The files are pickles: keep them as safe as the code itself.
     identity : str, or dict of str
-        Hash of the search's parameters and data, or hashes by their names. A folder of another search is refused.
+        Hash of the search's parameters and data, or hashes by their names. A folder of another
+        search is refused.
     """
 
     def __init__(self, folder, identity):
@@ -125,7 +130,8 @@ class Checkpoint:
         self.lock.release()
 
     def settings(self, fresh):
-        """What was drawn at the start of the search (its seed, its splits): stored once, read by those that resume.
+        """What was drawn at the start of the search (its seed, its splits): stored once, read by
+        those that resume.
 
         Parameters
         ----------
@@ -148,11 +154,13 @@ class Checkpoint:
         ) is not None:
             if found["version"] != VERSION:
                 raise CheckpointError(
-                    f"{name} was written by another version of sklearn-autorec; name an empty folder."
+                    f"{name} was written by another version of sklearn-autorec; name an empty "
+                    f"folder."
                 )
             if found["identity"] != self.identity:
                 raise CheckpointError(
-                    f"{name} holds a search of other parameters or other data{self._differences(found)}; name an empty "
+                    f"{name} holds a search of other parameters or other "
+                    f"data{self._differences(found)}; name an empty "
                     "folder, or delete this one."
                 )
             return found["settings"]
@@ -188,7 +196,9 @@ class Checkpoint:
             write_atomically(path, value)
 
     def load(self, row, split):
-        """Result of an evaluation with its "state", which is None where it was deleted; None without result."""
+        """Result of an evaluation with its "state", which is None where it was deleted; None
+        without result.
+        """
         then = "Delete it, and the search repeats what it held."
         result = self._read(self._path("evaluation", row, split), then)
         if result is not None and "state" in result:

@@ -56,7 +56,9 @@ def evaluate(estimator, X, y, *, train, test, parameters, **options):
 
 
 def lost_result(error, *, scorer, return_train_score, error_score):
-    """What scikit-learn would return had the fit raised, where nothing came back; raises if ``error_score`` says so."""
+    """What scikit-learn would return had the fit raised, where nothing came back; raises if
+    ``error_score`` says so.
+    """
     if error_score == "raise":
         raise RuntimeError(error)
     names = getattr(scorer, "_scorers", None)
@@ -71,10 +73,11 @@ def way_to_continue(estimator, resource):
     Returns
     -------
     {"until", "after", "partial_fit", "more"} or None
-        "until": ``fit`` with ``warm_start=True`` goes on until so many units in all. So it is with ``n_estimators``, with
-        scikit-learn's histogram boosting, and where the estimator's ``warm_start_until`` names the resource.
-        "after": ``fit`` with the model as ``init_model`` adds units (LightGBM). "partial_fit": a call is a unit.
-        "more": ``fit`` with ``warm_start=True`` adds units (``max_iter`` of scikit-learn's linear models).
+        "until": ``fit`` with ``warm_start=True`` goes on until so many units in all. So it is with
+        ``n_estimators``, with scikit-learn's histogram boosting, and where the estimator's
+        ``warm_start_until`` names the resource. "after": ``fit`` with the model as ``init_model``
+        adds units (LightGBM). "partial_fit": a call is a unit. "more": ``fit`` with
+        ``warm_start=True`` adds units (``max_iter`` of scikit-learn's linear models).
     """
     parameters = estimator.get_params(deep=False)
     if resource not in parameters:
@@ -109,7 +112,8 @@ def continue_fit(model, X, y, units, total, resource, classes, fit_params):
         raise ValueError(f"{type(model).__name__} cannot go on in {resource!r}.")
     target = () if y is None else (y,)
     if way == "partial_fit":
-        # A net of skorch trains for ``max_epochs`` in a call; others leave the parameter unread there.
+        # A net of skorch trains for ``max_epochs`` in a call; others leave the parameter unread
+        # there.
         model.set_params(**{resource: 1})
         options = {} if classes is None else {"classes": classes}
         for _ in range(units):
@@ -123,7 +127,9 @@ def continue_fit(model, X, y, units, total, resource, classes, fit_params):
 
 
 class _Catch(BaseEstimator):
-    """Stands at the end of a pipeline and keeps what reaches it; asks for the metadata of the estimator it replaces."""
+    """Stands at the end of a pipeline and keeps what reaches it; asks for the metadata of the
+    estimator it replaces.
+    """
 
     def __init__(self, estimator):
         self.estimator = estimator
@@ -155,7 +161,8 @@ def transform_fold(pipeline, parameters, *data):
     parameters : dict
         Of the steps before the last.
     *data
-        As in `split_fold`, and so is the result: its parameters are those of the last step's ``fit``.
+        As in `split_fold`, and so is the result: its parameters are those of the last step's
+        ``fit``.
     """
     pipeline = clone(pipeline).set_params(**clone(parameters, safe=False))
     X_train, y_train, X_test, y_test, fit_params = split_fold(pipeline, *data)
@@ -170,7 +177,9 @@ def transform_fold(pipeline, parameters, *data):
 
 
 def in_last_step(pipeline, parameters, edits):
-    """Parameters of a pipeline as (those of the steps before the last, the last step, its parameters, its edits)."""
+    """Parameters of a pipeline as (those of the steps before the last, the last step, its
+    parameters, its edits).
+    """
     name, last = pipeline.steps[-1]
     prefix = name + "__"
     outer = {k: v for k, v in parameters.items() if k != name and not k.startswith(prefix)}
@@ -216,8 +225,8 @@ def evaluate_warm(
     fold : tuple, str or None
         What `transform_fold` gave, or the traceback of its failure.
     state : estimator or None
-        The model so far. Never changed: a copy goes on, since a model may have several children, and as pickles may
-        leave out what training alone needs, all must lose it alike.
+        The model so far. Never changed: a copy goes on, since a model may have several children,
+        and as pickles may leave out what training alone needs, all must lose it alike.
     parameters : dict
         Of a new model.
     edits : dict
@@ -230,7 +239,8 @@ def evaluate_warm(
     Returns
     -------
     dict
-        As scikit-learn's, with the model under "state" (None if it failed) and what it took under "units".
+        As scikit-learn's, with the model under "state" (None if it failed) and what it took under
+        "units".
     """
     if not isinstance(error_score, Number) and error_score != "raise":
         raise ValueError(f"error_score must be 'raise' or a number, got {error_score!r}.")

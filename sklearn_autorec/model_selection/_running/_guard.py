@@ -1,4 +1,6 @@
-"""Evaluations in processes of their own: one that kills its process, or takes too long, is told by name."""
+"""Evaluations in processes of their own: one that kills its process, or takes too long, is told by
+name.
+"""
 
 import math
 import re
@@ -32,11 +34,13 @@ class Guard:
     Parameters
     ----------
     n_jobs : int or None
-        As joblib understands it here. Its threads per process, and what it runs when a process starts, are kept.
+        As joblib understands it here. Its threads per process, and what it runs when a process
+        starts, are kept.
     timeout : float or None
         Seconds that a task may take, not counting the start of its process.
     known : object
-        Sent to each process before its first task, so that what must be imported is not counted either.
+        Sent to each process before its first task, so that what must be imported is not counted
+        either.
 
     Raises
     ------
@@ -49,7 +53,8 @@ class Guard:
         name = type(backend).__name__
         if timeout is not None and name not in LOCAL:
             raise ValueError(
-                f"candidate_timeout={timeout} needs processes of this machine, but joblib's backend here is {name}; "
+                f"candidate_timeout={timeout} needs processes of this machine, but joblib's "
+                f"backend here is {name}; "
                 'use parallel_config("loky"), or candidate_timeout=None.'
             )
         self.n_workers = effective_n_jobs(n_jobs) if name in LOCAL else 1
@@ -63,7 +68,8 @@ class Guard:
         self.busy: dict[Any, _Task] = {}
 
     def run(self, calls):
-        """Pairs and results as the calls end: ``(pair, result, None)``, or ``(pair, None, what happened)``.
+        """Pairs and results as the calls end: ``(pair, result, None)``, or ``(pair, None, what
+        happened)``.
 
         Parameters
         ----------

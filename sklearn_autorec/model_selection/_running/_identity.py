@@ -1,4 +1,6 @@
-"""What makes a search this search: a hash of its parameters and data that is the same in every process."""
+"""What makes a search this search: a hash of its parameters and data that is the same in every
+process.
+"""
 
 import functools
 import sys
@@ -13,13 +15,14 @@ _CONSTANTS = (Number, str, bytes, type(None), type(Ellipsis))
 
 
 class _Hasher(NumpyHasher):
-    """joblib's hash of values, but functions and classes of the user count by what they do, not by name.
+    """joblib's hash of values, but functions and classes of the user count by what they do, not by
+    name.
 
-    A function counts by its code and that of the functions within it, its defaults, the variables it closes over, and
-    the globals it reads: functions, classes and values. A class of the user counts by its methods and constants, and
-    of the globals that its methods read by functions, classes and constants alone (classes keep logs and caches there).
-    What is installed counts by name and code.
-    """
+    A function counts by its code and that of the functions within it, its defaults, the variables
+    it closes over, and the globals it reads: functions, classes and values. A class of the user
+    counts by its methods and constants, and of the globals that its methods read by functions,
+    classes and constants alone (classes keep logs and caches there). What is installed counts by
+    name and code."""
 
     def __init__(self, seen=None):
         super().__init__(hash_name="md5")
@@ -117,7 +120,9 @@ def _constant(value):
 
 
 def _text(code):
-    """All that a code object does, as text: the constants of one process may be shared in other ways in the next."""
+    """All that a code object does, as text: the constants of one process may be shared in other
+    ways in the next.
+    """
     constants = []
     for value in code.co_consts:
         if isinstance(value, CodeType):

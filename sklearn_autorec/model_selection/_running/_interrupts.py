@@ -10,10 +10,11 @@ class Stopped(Exception):
 
 
 class Interrupts:
-    """Ctrl-C: while ``armed`` it raises KeyboardInterrupt at once, else at the second time; ``seen`` remembers it.
+    """Ctrl-C: while ``armed`` it raises KeyboardInterrupt at once, else at the second time;
+    ``seen`` remembers it.
 
-    Books that are being kept are not left half written, and estimators that swallow the exception do not hide it.
-    """
+    Books that are being kept are not left half written, and estimators that swallow the exception
+    do not hide it."""
 
     def __enter__(self):
         self.seen = self.armed = False

@@ -17,8 +17,8 @@ _UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 class FolderLock:
     """Holds a folder from construction to ``release``.
 
-    The lock is one of the operating system on the file "lock", which the system drops when the process ends, however it
-    ends. Children do not inherit it.
+    The lock is one of the operating system on the file "lock", which the system drops when the
+    process ends, however it ends. Children do not inherit it.
 
     Parameters
     ----------
@@ -53,14 +53,16 @@ class FolderLock:
         except OSError as error:
             if error.errno in _UNSUPPORTED:
                 warnings.warn(
-                    f"The file system of checkpoint={str(self.folder)!r} has no locks ({error}); make sure that one "
+                    f"The file system of checkpoint={str(self.folder)!r} has no locks ({error}); "
+                    f"make sure that one "
                     "search alone uses the folder.",
                     stacklevel=2,
                 )
                 return
             holder = self.file.read(200).decode(errors="replace").strip()
             raise CheckpointError(
-                f"{_busy(self.folder)}{f' ({holder})' if holder else ''}. Wait until it has ended, or name another "
+                f"{_busy(self.folder)}{f' ({holder})' if holder else ''}. Wait until it has "
+                f"ended, or name another "
                 "folder."
             ) from error
         self.file.truncate(0)

@@ -1,4 +1,6 @@
-"""The engine of the searches: evaluates the batches of a policy, in parallel, and keeps their results."""
+"""The engine of the searches: evaluates the batches of a policy, in parallel, and keeps their
+results.
+"""
 
 import time
 import warnings
@@ -43,7 +45,8 @@ class Trial:
     resource : int or None
         Total units of the resource that the model has had when it is scored; None for a plain fit.
     parent : int or None
-        Row of ``cv_results_`` whose models this one continues (warm searches); it must be of the policy's last batch.
+        Row of ``cv_results_`` whose models this one continues (warm searches); it must be of the
+        policy's last batch.
     edits : dict
         Parameters that change when it goes on.
     columns : dict
@@ -137,7 +140,8 @@ class Run:
             )
         if self.rows and all(result["fit_error"] for result in self.out):
             raise ValueError(
-                f"All the {len(self.out)} fits failed. The first of them:\n{self.out[0]['fit_error']}"
+                f"All the {len(self.out)} fits failed. The first of "
+                f"them:\n{self.out[0]['fit_error']}"
             )
 
     def _new_workers(self):
@@ -166,7 +170,8 @@ class Run:
         leaf = "candidate-split-evaluation"
         contexts = dict.fromkeys(todo)
         if hasattr(self.search, "_skl_callbacks"):
-            # Made before any worker starts: a context is pickled with all its relatives, which must not change meanwhile.
+            # Made before any worker starts: a context is pickled with all its relatives, which must
+            # not change meanwhile.
             contexts = {
                 (k, s): context.subcontext(task_name=leaf, task_id=k * n_splits + s)
                 for k, s in todo
@@ -194,7 +199,9 @@ class Run:
         return outcomes
 
     def _evaluations(self, batch, first, todo, contexts):
-        """Results (k, s, result) of a batch. What has ended the process of this search before is now kept apart from it."""
+        """Results (k, s, result) of a batch. What has ended the process of this search before is
+        now kept apart from it.
+        """
         here, begun = not self.guarded and effective_n_jobs(self.search.n_jobs) == 1, set()
 
         def task(k, s):
@@ -218,7 +225,9 @@ class Run:
                 self.keep.alive(first + k, s)
 
     def _work(self, todo, task, lost):
-        """Results (k, s, result) of the tasks as they finish. When a worker dies, those left run in processes of their own."""
+        """Results (k, s, result) of the tasks as they finish. When a worker dies, those left run in
+        processes of their own.
+        """
         todo = dict.fromkeys(todo)
         if not self.guarded:
             try:
@@ -236,7 +245,9 @@ class Run:
         yield from self._apart(todo, task, lost)
 
     def _apart(self, todo, task, lost):
-        """Results of tasks that may kill their process, or hang; ``lost(k, s, why)`` stands for the answer of such a one."""
+        """Results of tasks that may kill their process, or hang; ``lost(k, s, why)`` stands for the
+        answer of such a one.
+        """
         if not todo:
             return
         self.guard = self.guard or self._guard()
@@ -330,7 +341,9 @@ class Run:
         return self.X, self.y, *self.splits[s], self.fit_params
 
     def _transform(self, batch, todo):
-        """Make the folds that a batch needs: once for each set of parameters of the steps before the last."""
+        """Make the folds that a batch needs: once for each set of parameters of the steps before
+        the last.
+        """
         pipeline = self.search.estimator
         outer = [in_last_step(pipeline, trial.params, trial.edits)[0] for trial in batch]
         keys = [identity(parameters) for parameters in outer]
@@ -392,7 +405,8 @@ class Run:
             [f"and {len(named) - 5} more"] if len(named) > 5 else []
         )
         warnings.warn(
-            f"{len(failed)} of {n_fits} fits failed and score {self.search.error_score}; error_score='raise' stops "
+            f"{len(failed)} of {n_fits} fits failed and score {self.search.error_score}; "
+            f"error_score='raise' stops "
             "at the first. Candidates:\n"
             + "\n".join(shown)
             + f"\nThe first of them:\n{failed[0][1]}",

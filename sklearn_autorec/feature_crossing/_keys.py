@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit, logit
 
 from ._combinations import combine
@@ -15,6 +16,7 @@ MAX_PARTNERS = 40  # fields of which all pairs are tried: those that say most by
 LEAST_SHARE = 1e-3  # of a probability, against infinite logits
 N_FOLDS = 5
 BEAM = 4  # crosses of each order that are made longer
+SPAN_PER_ROW = 1  # possible combinations a row up to which an array of them all is faster
 
 
 class _Judge:
@@ -67,9 +69,17 @@ class _Judge:
 
 
 def _groups(columns, sizes, key):
+    """A number for each row, the same for the same combination, and how many there are."""
     combined = combine([columns[i] for i in key], [sizes[i] for i in key])
-    distinct, groups = np.unique(combined, return_inverse=True)
-    return groups, len(distinct)
+    span = math.prod(sizes[i] for i in key)
+    if span > SPAN_PER_ROW * len(combined):
+        groups, distinct = pd.factorize(combined)
+        return groups, len(distinct)
+    # Numbered through an array of all combinations that could be: no sorting, no hashing.
+    present = np.zeros(span, bool)
+    present[combined] = True
+    numbers = np.cumsum(present)
+    return numbers[combined] - 1, int(numbers[-1])
 
 
 def choose_keys(

@@ -155,6 +155,7 @@ class AdditiveModel:
         mean = float(np.average(y[:n_train], weights=self.train_weight))
         self.eta = np.full(len(y), np.log(mean / (1 - mean)) if logistic else mean)
         self.fields, self.weights, self.penalties = [], [], []
+        self._derived = None  # derivatives at ``eta``, while it stays
 
     def extended(self, ids, size):
         """A copy with one more field, its weights zero.
@@ -180,8 +181,8 @@ class AdditiveModel:
         tol = max(CHANGE_PER_ROW * total, LEAST_CHANGE) if tol is None else tol
         last = np.inf
         for sweep in range(max_sweeps):
-            g, h = derivatives(y, self.eta[:n], self.logistic, weight)
-            self.eta += np.clip(g.sum() / h.sum(), -MAX_STEP, MAX_STEP)
+            g, h = self._derivatives()
+            self._move(np.clip(g.sum() / h.sum(), -MAX_STEP, MAX_STEP))
             for j in range(len(self.fields)):
                 self._update(j, sweep)
                 if not within():
@@ -204,12 +205,23 @@ class AdditiveModel:
             noise = float(np.sqrt(loss)) or 1.0
         return [float(1 / np.sqrt(p)) / noise if p > 0 else 1.0 for p in self.penalties]
 
+    def _derivatives(self):
+        """Those of the training rows; a field that has not moved leaves them as they are."""
+        if self._derived is None:
+            n = self.n_train
+            self._derived = derivatives(self.y[:n], self.eta[:n], self.logistic, self.train_weight)
+        return self._derived
+
+    def _move(self, change):
+        self.eta += change
+        self._derived = None
+
     def _update(self, j, sweep):
         ids, weights = self.fields[j], self.weights[j]
+        if sweep >= ESTIMATED_SWEEPS and self.penalties[j] == np.inf and not weights.any():
+            return  # for good
         train = ids[: self.n_train]
-        g, h = derivatives(
-            self.y[: self.n_train], self.eta[: self.n_train], self.logistic, self.train_weight
-        )
+        g, h = self._derivatives()
         bag = ids.ndim == 2
         if bag:
             gradient, curvature, bound = _bag_sums(train, g, h, len(weights))
@@ -236,7 +248,7 @@ class AdditiveModel:
             self.weights[j] = (
                 weights if bag else weights - weights.mean() * (self.penalties[j] != np.inf)
             )
-            self.eta += step[ids].sum(1) if bag else step[ids]
+            self._move(step.take(ids).sum(1) if bag else step.take(ids))
 
 
 def _bag_sums(ids, g, h, size):

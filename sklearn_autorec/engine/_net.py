@@ -8,7 +8,7 @@ from skorch import NeuralNet
 
 from ..exceptions import NonFiniteLossError
 from ._arch_steps import ArchSchedule, first_order_gradient, unrolled_gradient
-from ._optimizers import RowAdam, RowUndo, flush_denormals
+from ._optimizers import LeanAdam, RowAdam, RowUndo, flush_denormals
 
 FLUSH_EVERY = 32  # steps
 ONE_LEVEL = ArchSchedule()
@@ -121,9 +121,7 @@ class FieldNet(NeuralNet):
             groups.append(
                 {"params": of_loss, "weight_decay": 0.0, "tables": False, "of_loss": True}
             )
-        self.optimizer_ = torch.optim.Adam(
-            [g for g in groups if g["params"]], lr=self.lr, fused=True
-        )
+        self.optimizer_ = LeanAdam([g for g in groups if g["params"]], lr=self.lr)
         if sparse:
             self.table_optimizer_ = RowAdam(sparse, lr=self.lr, weight_decay=self.embedding_l2)
         self.arch_turns_ = [self._arch_turn(m) for m in arch_modules]
@@ -167,6 +165,12 @@ class FieldNet(NeuralNet):
             for opt in (self.optimizer_, getattr(self, "table_optimizer_", None))
             if opt is not None
         ]
+
+    def _set_training(self, training=True):
+        """The mode of the network and its loss; skorch would set that of every part each step."""
+        for module in (self.module_, self.criterion_):
+            if module.training != training:
+                module.train(training)
 
     def infer(self, x, **fit_params):
         return self.module_(**x.inputs)

@@ -21,6 +21,9 @@ def add_by_row(rows, values, n_rows):
         The same bits as of torch's own gradient of a look-up, which calls a general routine for
         each of the N vectors.
     """
+    if values.shape[1] == 1:
+        sums = torch.bincount(rows, values.squeeze(1), minlength=n_rows)
+        return sums.to(values.dtype).unsqueeze(1)
     indices = rows.numpy()
     one_each = np.ones(len(indices), values.numpy().dtype)
     chosen = csc_array(

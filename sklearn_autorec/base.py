@@ -276,9 +276,8 @@ class SearchMethod(BaseEstimator):
 
     A module in the loss slot maps logits (B, C) and y (B,) to losses (B,). It trains the weights of
     the network, and its own parameters with them, in the search and in the final training.
-    Validation rows, early stopping, histories, scores and the architecture steps of bi-level
-    searches (`ArchSchedule` can say otherwise) go by the estimator's own loss,
-    ``context.reference_loss``.
+    Validation rows, early stopping, histories, scores and architecture steps of their own
+    (`ArchSchedule` can say otherwise) go by the estimator's own loss, ``context.reference_loss``.
 
     The concrete module of ``realise`` may have ``compact()``, which returns the module that serves.
 

@@ -256,8 +256,15 @@ class SearchMethod(BaseEstimator):
     - ``arch_parameters()``: the architecture parameters; all others are ordinary weights.
     - ``arch_optimizer(n_steps)``: an optimiser for them, n_steps being its planned steps (default:
       Adam).
-    - ``arch_schedule``: an `ArchSchedule`: one level (default) or bi-level, how often, after which
-      warm-up.
+    - ``arch_schedule``: an `ArchSchedule`: by the backward pass of the weights (default), or in
+      steps of its own: on which rows, by which gradient, how often, after which warm-up.
+    - ``sample()`` and ``policy_loss(reward)``, on the module with the schedule, for its
+      ``gradient="policy"``. The first draws an action, which the forward pass uses until the next
+      draw; the second is given the reward (B,) of the rows, minus their losses, and returns what
+      the gradient of the architecture parameters is taken of: a scalar, or losses (B,), which are
+      averaged by the weights of the rows. Penalties are not added. A pass of such a step leaves
+      the buffers as they were. On which action the weights train is up to the module
+      (``set_progress`` may draw one).
     - ``set_progress(t)``: called before each training step with t in [0, 1].
     - ``penalty()``: a scalar tensor added to the task loss, in architecture steps as well.
     - ``after_step()``: called after each training step, when all optimisers have moved (proximal
@@ -274,9 +281,8 @@ class SearchMethod(BaseEstimator):
 
     A module in the loss slot maps logits (B, C) and y (B,) to losses (B,). It trains the weights of
     the network, and its own parameters with them, in the search and in the final training.
-    Validation rows, early stopping, histories, scores and the architecture steps of bi-level
-    searches (`ArchSchedule` can say otherwise) go by the estimator's own loss,
-    ``context.reference_loss``.
+    Validation rows, early stopping, histories, scores and architecture steps of their own
+    (`ArchSchedule` can say otherwise) go by the estimator's own loss, ``context.reference_loss``.
 
     The concrete module of ``realise`` may have ``compact()``, which returns the module that serves.
 

@@ -2,11 +2,11 @@
 net, gradient search, optimisers.
 """
 
-from ._arch_steps import ArchSchedule
 from ._batches import EncodedTensors, TrainingBatches, batches_of
 from ._net import FieldNet
 from ._optimizers import GRDA, RowAdam
 from ._problem import SearchProblem, training_net
+from ._schedule import ArchSchedule
 from ._training import TrainingPlan, forward_in_chunks, train
 
 __all__ = [

@@ -23,15 +23,13 @@ def check_loss(loss):
         it.
     """
     schedule = getattr(loss, "arch_schedule", ONE_LEVEL)
-    if hasattr(loss, "arch_parameters") and (schedule.level, schedule.objective) == (
-        "first_order",
-        "reference",
-    ):
+    blind = schedule.own_step and schedule.gradient != "unrolled"
+    if hasattr(loss, "arch_parameters") and blind and schedule.objective == "reference":
+        told = f"level={schedule.level!r}" if schedule.level else f"gradient={schedule.gradient!r}"
         raise ValueError(
-            f"The arch_schedule of {type(loss).__name__} in the loss slot has level='first_order' "
-            f"and objective='reference': the "
-            "reference loss depends on it through a step of the weights alone; choose "
-            "level='unrolled', or objective='trained'."
+            f"The arch_schedule of {type(loss).__name__} in the loss slot has {told} and "
+            "objective='reference': the reference loss depends on it through a step of the "
+            "weights alone; choose level='unrolled', or objective='trained'."
         )
 
 

@@ -9,6 +9,7 @@ from sklearn.model_selection import train_test_split
 from ..nn import check_parts
 from ._batches import TrainingBatches
 from ._net import ONE_LEVEL, FieldNet
+from ._slots import take_places
 from ._training import train
 
 
@@ -119,8 +120,9 @@ class SearchProblem:
 
         Parameters
         ----------
-        *searched : nn.Module
-            Stand in ``slots``, in that order.
+        *searched : nn.Module or dict of slot to nn.Module
+            Stand in ``slots``: those of dicts where these say, the others in the order of the slots
+            that are left.
         **changes
             Fields of the plan to change, such as ``epochs``.
 
@@ -135,20 +137,21 @@ class SearchProblem:
             learn.
         """
         plan = dataclasses.replace(self.plan, **changes)
-        parts = {**self.parts(), **dict(zip(self.slots, searched, strict=True))}
+        placed = take_places(self.slots, searched)
+        parts = {**self.parts(), **placed}
         loss = parts.pop("loss", None)  # judges what the network gives and is no part of it
         check_loss(loss)
         module = self.network.build(self.context, parts).to(self.device)
         check_parts(self.network, module, parts)
         net = training_net(module, self.loss, plan, None if loss is None else loss.to(self.device))
         self.initial_state = {name: t.clone() for name, t in _state(module, loss).items()}
-        data, schedules = self.data, [getattr(m, "arch_schedule", ONE_LEVEL) for m in searched]
+        data, schedules = self.data, [getattr(m, "arch_schedule", ONE_LEVEL) for m in placed.values()]
         fractions = [schedule.fraction for schedule in schedules if schedule.bilevel]
         if fractions:
             for_weights, for_arch = self.split(max(fractions))
             data, own = self.data.select(for_weights), self.data.select(for_arch)
             net.arch_batches = TrainingBatches(own, plan.batch_size, seed=plan.seed + 1).forever()
-        judges = [m for m in searched if getattr(m, "judged_share", 0)]
+        judges = [m for m in placed.values() if getattr(m, "judged_share", 0)]
         unseen = None
         if judges:
             try:

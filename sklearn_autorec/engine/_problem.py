@@ -145,7 +145,8 @@ class SearchProblem:
         check_parts(self.network, module, parts)
         net = training_net(module, self.loss, plan, None if loss is None else loss.to(self.device))
         self.initial_state = {name: t.clone() for name, t in _state(module, loss).items()}
-        data, schedules = self.data, [getattr(m, "arch_schedule", ONE_LEVEL) for m in placed.values()]
+        data = self.data
+        schedules = [getattr(m, "arch_schedule", ONE_LEVEL) for m in placed.values()]
         fractions = [schedule.fraction for schedule in schedules if schedule.bilevel]
         if fractions:
             for_weights, for_arch = self.split(max(fractions))

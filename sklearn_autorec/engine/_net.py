@@ -123,6 +123,8 @@ class FieldNet(NeuralNet):
             {"params": dense_tables, "weight_decay": self.embedding_l2, "tables": True},
             {"params": others, "weight_decay": self.weight_decay, "tables": False},
         ]
+        # A method over several slots may share weights between the network and the loss.
+        taken |= {id(p) for p in others}
         of_loss = [p for p in self.criterion_.parameters() if id(p) not in taken]
         if of_loss:
             groups.append(
@@ -134,10 +136,9 @@ class FieldNet(NeuralNet):
         if sparse:
             self.table_optimizer_ = RowAdam(sparse, lr=self.lr, weight_decay=self.embedding_l2)
         self.arch_turns_ = [self._arch_turn(m) for m in arch_modules]
+        of_all = {id(p): p for p in (*module.parameters(), *self.criterion_.parameters())}
         self.weights_ = [
-            p
-            for p in (*module.parameters(), *self.criterion_.parameters())
-            if id(p) not in arch and p.requires_grad
+            p for number, p in of_all.items() if number not in arch and p.requires_grad
         ]
         self._progress_hooks = _hooks(modules, "set_progress")
         self._penalty_hooks = _hooks(modules, "penalty")

@@ -10,6 +10,7 @@ from ..nn import check_parts
 from ._batches import TrainingBatches
 from ._moving import begin_with, check_distinct, held_still, network_state, positions_of, state_of
 from ._net import ONE_LEVEL, FieldNet
+from ._slots import take_places
 from ._training import forward_in_chunks, train
 
 
@@ -137,9 +138,10 @@ class SearchProblem:
 
         Parameters
         ----------
-        *searched : nn.Module
-            Stand in ``slots``, in that order. A module may be trained again; it is the same object
-            in all results then, and goes on changing.
+        *searched : nn.Module or dict of slot to nn.Module
+            Stand in ``slots``: those of dicts where these say, the others in the order of the slots
+            that are left. A module may be trained again; it is the same object in all results then,
+            and goes on changing.
         start : TrainingResult, dict of str to Tensor, or None
             Weights with which the network begins, by name: those of an earlier call, for instance.
             Names of only one side are left alone. The searched modules begin with them as well. The
@@ -168,7 +170,8 @@ class SearchProblem:
         """
         data, start = self._select(rows), None if start is None else state_of(start)
         plan = dataclasses.replace(self.plan, **changes)
-        parts = {**self.parts(), **dict(zip(self.slots, searched, strict=True))}
+        placed = take_places(self.slots, searched)
+        parts = {**self.parts(), **placed}
         loss = parts.pop("loss", None)  # judges what the network gives and is no part of it
         check_loss(loss)
         module = self.network.build(self.context, parts).to(self.device)
@@ -179,13 +182,13 @@ class SearchProblem:
         if start is None or not self.initial_state:
             state = network_state(module, loss)
             self.initial_state = {name: t.clone() for name, t in state.items()}
-        schedules = [getattr(m, "arch_schedule", ONE_LEVEL) for m in searched]
+        schedules = [getattr(m, "arch_schedule", ONE_LEVEL) for m in placed.values()]
         fractions = [schedule.fraction for schedule in schedules if schedule.bilevel]
         if fractions:
             for_weights, for_arch = self.split(max(fractions), rows)
             data, own = self.data.select(for_weights), self.data.select(for_arch)
             net.arch_batches = TrainingBatches(own, plan.batch_size, seed=plan.seed + 1).forever()
-        judges = [m for m in searched if getattr(m, "judged_share", 0)]
+        judges = [m for m in placed.values() if getattr(m, "judged_share", 0)]
         unseen = None
         if judges:
             if rows is not None:

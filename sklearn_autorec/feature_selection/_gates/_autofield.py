@@ -13,8 +13,8 @@ from ._fields import N_FIELDS, FieldSearch, choose, with_unusable_last
 
 
 class SampledGates(nn.Module):
-    """Twice the probability of keeping each field, with Gumbel noise in training, and one during the
-    warm-up; -> (1, F).
+    """Twice the probability of keeping each field, with Gumbel noise in training, and one during
+    the warm-up; -> (1, F).
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ __all__ = [
 DESCRIBED = ("network", "embedding_dim", "numeric_embedding")
 # Weights with which a searched part starts; see `SearchMethod`.
 RETRAIN = ("scratch", "rewind", "keep", "none")
-SLOTS = ("gate", "embedding", "interaction", "head", "loss")
+SLOTS = ("gate", "embedding", "interaction", "body", "head", "loss")
 
 
 class Network(BaseEstimator):
@@ -32,9 +32,11 @@ class Network(BaseEstimator):
     ----------
     slots : tuple of str
         The slots whose parts ``build`` accepts. "loss" needs no code of the network, "embedding"
-        and "gate" none of a `sklearn_autorec.nn.FieldNetwork`; "interaction" and "head" are wired
-        by its module, which asks for a head by `sklearn_autorec.nn.head_part` and so tells it its
-        widths. A slot that is named and not used is an error when a method searches it.
+        and "gate" none of a `sklearn_autorec.nn.FieldNetwork`. Nor does "body": its part stands
+        for all that such a network has behind the embeddings, and ``build`` is not asked.
+        "interaction" and "head" are wired by its module, which asks for a head by
+        `sklearn_autorec.nn.head_part` and so tells it its widths. A slot that is named and not used
+        is an error when a method searches it.
     supports_members : bool
         Whether the module of ``build`` holds ``context.members`` independent members in one: it
         then takes and gives rows of all, one member's after another's, and its layers with weights
@@ -234,7 +236,7 @@ class SearchMethod(BaseEstimator):
     Attributes
     ----------
     slot : str
-        The slot it searches: "gate", "embedding", "interaction", "head" or "loss".
+        The slot it searches: "gate", "embedding", "interaction", "body", "head" or "loss".
     slots : tuple of str
         All slots that it searches; ``(slot,)`` unless a subclass says otherwise. One that does
         hands over and gets dicts by slot: ``build`` and ``realise`` give a module for every slot,
@@ -374,6 +376,20 @@ class SearchMethod(BaseEstimator):
         ValueError
             Naming what is wrong. The default accepts every dict.
         """
+
+    def policy(self, problem):
+        """Candidates of a search that only asks how good each is; for ``problem.evaluate``.
+
+        A generator that yields lists of candidate architectures, dicts of what JSON knows, and is
+        sent the list of their scores, higher being better and NaN meaning that one failed. It
+        depends on these and on ``problem.context.generator`` alone, so that a search finds the
+        same with any number of workers.
+
+        Parameters
+        ----------
+        problem : sklearn_autorec.engine.SearchProblem
+        """
+        raise NotImplementedError
 
     def search(self, problem):
         """Find the architecture; returns a dict. The default is one gradient search over all

@@ -3,6 +3,7 @@ net, gradient search, optimisers.
 """
 
 from ._batches import EncodedTensors, TrainingBatches, batches_of
+from ._evaluation import Evaluations, HeldOutScore
 from ._net import FieldNet
 from ._optimizers import GRDA, RowAdam
 from ._problem import SearchProblem, training_net
@@ -13,7 +14,9 @@ __all__ = [
     "GRDA",
     "ArchSchedule",
     "EncodedTensors",
+    "Evaluations",
     "FieldNet",
+    "HeldOutScore",
     "RowAdam",
     "SearchProblem",
     "TrainingBatches",

@@ -8,6 +8,8 @@ from sklearn.model_selection import train_test_split
 
 from ..nn import check_parts
 from ._batches import TrainingBatches
+from ._building import build_module
+from ._evaluation import evaluate
 from ._moving import begin_with, check_distinct, held_still, network_state, positions_of, state_of
 from ._net import ONE_LEVEL, FieldNet
 from ._slots import take_places
@@ -61,11 +63,12 @@ class SearchProblem:
     Attributes
     ----------
     history : list of dict
-        One record an epoch, over all calls of ``train``.
+        One record an epoch, over all calls of ``train``, and one a candidate of ``evaluate``.
     initial_state, final_state : dict of str to Tensor
         The searched network's weights before and after the last call of ``train``, and under
         "loss." those of a part in the loss slot. A call with a ``start`` goes on with a training:
-        the initial weights are then those of the first.
+        the initial weights are then those of the first. After ``evaluate`` those of the best
+        candidate.
     interrupted : bool
         Whether the user stopped the search.
     """
@@ -174,7 +177,7 @@ class SearchProblem:
         parts = {**self.parts(), **placed}
         loss = parts.pop("loss", None)  # judges what the network gives and is no part of it
         check_loss(loss)
-        module = self.network.build(self.context, parts).to(self.device)
+        module = build_module(self.network, self.context, parts).to(self.device)
         check_parts(self.network, module, parts)
         net = training_net(module, self.loss, plan, None if loss is None else loss.to(self.device))
         if start is not None:
@@ -242,6 +245,52 @@ class SearchProblem:
                 return float(losses.mean())
             weight = data.weight.double()
             return float((losses * weight).sum() / weight.sum())
+
+    def evaluate(self, policy, *, score, n_jobs=None, max_time=None, max_evaluations=None):
+        """Score the candidates of a generator, each once, and tell it the scores.
+
+        Parameters
+        ----------
+        policy : generator
+            Yields lists of candidates, which are dicts of what JSON knows, and is sent the list
+            of their scores, in that order. It depends on these and on its random numbers alone
+            (``context.generator``). A candidate that it asks for again has its old score and is
+            not evaluated again.
+        score : callable (problem, architecture) -> float
+            Higher is better; `HeldOutScore` trains and judges. It gets a copy of this problem,
+            whose generator starts alike for all candidates and whose books are its own. Of
+            workers it must be picklable.
+        n_jobs : int or None, default=None
+            Candidates at a time, in processes, each with one thread. None means one, in this
+            process, with the threads that torch has, unless joblib's ``parallel_config`` says
+            otherwise. The result does not depend on the number.
+        max_time : float or None, default=None
+            Seconds after which no candidate begins, but for the first.
+        max_evaluations : int or None, default=None
+            Candidates at most.
+
+        Returns
+        -------
+        Evaluations
+            If the user stops it, with what has finished; ``interrupted`` says so.
+
+        Warns
+        -----
+        FitFailedWarning
+            If ``score`` raises an error or is not finite: the candidate's score is NaN.
+
+        Raises
+        ------
+        TypeError
+            If a candidate is not a dict of what JSON knows.
+        ValueError
+            If all candidates failed, or there was none.
+        RuntimeError
+            If the policy asks for nothing new any more and does not end.
+        KeyboardInterrupt
+            If the user stops it before there is a score.
+        """
+        return evaluate(self, policy, score, n_jobs, max_time, max_evaluations)
 
 
 def training_net(module, loss, plan, part=None):

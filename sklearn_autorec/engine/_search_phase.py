@@ -216,6 +216,13 @@ def check_slots(network, methods):
             raise ValueError(
                 f"search={method!r} has retrain={method.retrain!r}; it must be one of {RETRAIN}."
             )
+        beside = {slot for other in methods for slot in other.slots} & {"interaction", "head"}
+        if "body" in method.slots and beside:
+            raise ValueError(
+                f"search={methods!r}: a part in the 'body' slot stands for everything behind the "
+                f"embeddings, so that there is no {' and no '.join(map(repr, sorted(beside)))} "
+                f"slot to search beside it."
+            )
         for slot in method.slots:
             if slot not in SLOTS:
                 raise ValueError(
@@ -271,17 +278,19 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
             select(data, selection),
             plan,
             device,
-            progress.begin("search-" + "+".join(type(m).__name__ for m in group), plan.epochs),
+            progress.begin(
+                "search-" + "+".join(type(m).__name__ for m in group),
+                # A search of a method's own trains as often as it likes.
+                plan.epochs if all(m.joint for m in group) else None,
+            ),
             tuple(slot for slot, rule in found.rules.items() if rule == "none"),
         )
-        if len(group) == 1:
-            results = [group[0].search(problem)]
-        else:
-            modules = [m.build(problem.context) for m in group]
-            problem.train(*modules)
-            results = [
-                m.derive(module, problem.context) for m, module in zip(group, modules, strict=True)
-            ]
+        try:
+            results = _search(group, problem)
+        except KeyboardInterrupt:  # between trainings: there is no architecture
+            progress.end()
+            found.fall_back()
+            return found
         progress.end()
         if problem.interrupted and not problem.history:
             found.fall_back()  # what half an epoch has found is worth nothing
@@ -315,6 +324,15 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
             for prefix, state in _starts(methods[-1], problem, "")
         ] + found.starts
     return found
+
+
+def _search(group, problem):
+    """What the methods of a group find."""
+    if len(group) == 1:
+        return [group[0].search(problem)]
+    modules = [m.build(problem.context) for m in group]
+    problem.train(*modules)
+    return [m.derive(module, problem.context) for m, module in zip(group, modules, strict=True)]
 
 
 def _known_parts(methods, known, fresh_context):

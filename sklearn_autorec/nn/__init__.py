@@ -6,6 +6,7 @@ fields, C outputs (1 for binary clicks and ratings, the number of classes otherw
 
 from ._axes import FieldAxis
 from ._blocks import MLP, ReLUDropout, linear
+from ._budget import budget_bytes, field_rows, table_bytes
 from ._context import BuildContext, Inputs
 from ._embeddings import FieldEmbedding, FieldLinear, FieldRows, add_bias, output_bias
 from ._interactions import (
@@ -91,11 +92,13 @@ __all__ = [
     "add_bias",
     "annealed",
     "batch_norm",
+    "budget_bytes",
     "check_parts",
     "check_temperatures",
     "gumbel_noise",
     "gumbel_softmax",
     "hard_concrete",
+    "field_rows",
     "head_part",
     "linear",
     "logistic_noise",
@@ -111,4 +114,5 @@ __all__ = [
     "probability_of_open",
     "row_batch_norm",
     "straight_through",
+    "table_bytes",
 ]

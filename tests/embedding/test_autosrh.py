@@ -86,13 +86,13 @@ def test_steps_are_as_long_whatever_the_size_of_the_gradient():
     torch.testing.assert_close(a.detach(), expected)
 
 
-def planted(seed, n=3000, n_values=120, n_others=12):
+def planted(seed, n=4000, n_values=120, n_others=12, effect=3.0):
     """Clicks by pairs of a value of many and one of few; the rarer three quarters of the many have
     no effect at all.
     """
     rng = np.random.default_rng(seed)
     share = 1 / np.arange(1, n_values + 1) ** 0.7
-    effects = rng.normal(size=(n_values, 3)) @ rng.normal(size=(3, n_others)) * 2 / 3**0.5
+    effects = rng.normal(size=(n_values, 3)) @ rng.normal(size=(3, n_others)) * effect / 3**0.5
     effects[n_values // 4 :] = 0
     many = rng.choice(n_values, n, p=share / share.sum())
     few = rng.integers(n_others, size=n)
@@ -134,7 +134,7 @@ def test_rare_values_without_effect_lose_weight_and_numbers(seed, monkeypatch):
     rows = planted(seed)
     search = AutoSrh(0.3, n_blocks=4, arch_lr=0.02, retrain="none")
     ratio, kept = head_over_tail(fit(rows, search, seed))
-    assert ratio > 1.5 and kept > 1.8
+    assert ratio > 1.6 and kept > 2.2
     # Controls: blocks that have nothing to do with frequency; and A trained with the tables on the
     # same rows, where noise learned by heart looks as good as the rest.
     rng = np.random.default_rng(seed)
@@ -220,10 +220,11 @@ def test_the_network_rests_while_tables_and_blocks_are_searched(mixed, monkeypat
     assert (warm["epochs"], searched["epochs"]) == (3, 1) and len(warm["rows"]) == 600
     before, after = problems[0].weights
     assert (before["embedding.block_weights"] == 1).all()
-    moved = {n for n, t in before.items() if not torch.equal(t, after[n])}
+    names = [n for n, _ in problems[0].results[-1].net.module_.named_parameters()]
+    moved = {n for n in names if not torch.equal(before[n], after[n])}
     parts = ("embedding", "linear")
     tables = {f"{part}.{kind}weight" for part in parts for kind in ("", "numeric_")}
-    assert moved == tables | {"embedding.block_weights"} and len(before) > len(moved) + 4
+    assert moved == tables | {"embedding.block_weights"} and len(names) > len(moved) + 4
     # Without a warm-up the rest of the network is trained beside the tables.
     fit(mixed, AutoSrh(0.5, warmup=0.0), search_epochs=2, network="deepfm")
     (call,) = problems[1].calls

@@ -2,6 +2,7 @@
 
 from ._autodim import AutoDim
 from ._baselines import EqualSize, MagnitudePruning, RandomSizes
+from ._nis import NIS
 from ._pep import PEP
 
-__all__ = ["PEP", "AutoDim", "EqualSize", "MagnitudePruning", "RandomSizes"]
+__all__ = ["NIS", "PEP", "AutoDim", "EqualSize", "MagnitudePruning", "RandomSizes"]

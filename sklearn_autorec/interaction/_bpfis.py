@@ -11,7 +11,7 @@ from ..engine import batches_of
 from ..nn import SquaredError, linear, pair_index
 from ..utils._sklearn import Interval, StrOptions
 from ._products import check_tuples
-from ._user_gates import LEVELS, levels_from_text, levels_to_text, pair_gates
+from ._user_gates import LEVELS, levels_from_text, levels_to_text, pair_gates, user_field
 
 PASS_ROWS = 16_384  # rows of one forward pass
 FIRST_LOG_VARIANCE = -4.0
@@ -142,7 +142,7 @@ class SampledPairs(PersonalPairs):
 
 
 def own_generator(context):
-    """Draws as many numbers for the initial weights whatever is drawn later."""
+    """A generator that leaves that of the initial weights alone."""
     seed = int(torch.randint(2**62, (), generator=context.generator))
     return torch.Generator().manual_seed(seed)
 
@@ -247,9 +247,9 @@ class BPFIS(SearchMethod):
 
     Gates are per user and field, a byte each; the paper has them per user and single value. It
     updates :math:`\pi` by Adam and clamps it; here an update is the solution given the other gates,
-    and the divergence of gates from their prior is in it. That of pair weights is in the loss of the
-    search (the published code adds both to the prediction). Gates are drawn row by row, not once a
-    batch; f has no bias, so that it commutes with gates. The share of a pair is its exact
+    and the divergence of gates from their prior is in it. That of pair weights is in the loss of
+    the search (the published code adds both to the prediction). Gates are drawn row by row, not
+    once a batch; f has no bias, so that it commutes with gates. The share of a pair is its exact
     expectation, with :math:`p = \pi_{ui} \pi_{uj}` and weak heredity
 
     .. math:: p \, (1 + \pi_{ui} + \pi_{uj} - 2 p)
@@ -260,8 +260,8 @@ class BPFIS(SearchMethod):
     after one round and .99 after two; strong heredity 1.00 after one).
 
     The likelihood is that of the estimator: Bernoulli or categorical for classes, normal for
-    ratings, with the variance of the residuals. Evidence grows with the rows of a user: those of few
-    rows keep gates near the prior.
+    ratings, with the variance of the residuals. Evidence grows with the rows of a user: those of
+    few rows keep gates near the prior.
 
     References
     ----------
@@ -313,30 +313,12 @@ class BPFIS(SearchMethod):
         self.retrain = retrain
 
     def build(self, context):
-        user = self._user(context)
+        user = user_field(self.user_column, context)
         probabilities = torch.full((context.n_ids[user], context.n_fields), float(self.prior))
         probabilities[:, user] = 1.0
         gates = SampledGates(context, user, probabilities)
         pairs = SampledPairs(context, self.hidden_units, self.heredity, gates, self.kl_weight)
         return {"gate": gates, "interaction": pairs}
-
-    def _user(self, context):
-        """Number of the user's field."""
-        columns = list(context.field_names[: len(context.n_ids)])
-        if context.n_fields < 2:
-            raise ValueError(
-                f"BPFIS needs at least 2 fields, the table has {context.n_fields}: "
-                f"{context.field_names}."
-            )
-        user = self.user_column
-        if isinstance(user, str) and user in columns:
-            return columns.index(user)
-        if isinstance(user, str) or user >= len(columns):
-            raise ValueError(
-                f"user_column={user!r} must be a categorical column, by name or number; these are "
-                f"{columns}."
-            )
-        return int(user)
 
     def search(self, problem):
         probabilities, epochs = None, problem.plan.epochs // self.n_rounds

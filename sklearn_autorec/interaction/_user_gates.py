@@ -11,6 +11,30 @@ from ..nn import pair_index
 LEVELS = 255  # a gate is stored in a byte
 
 
+def user_field(user_column, context):
+    """Number of the field of the users.
+
+    Raises
+    ------
+    ValueError
+        If it is no categorical field, or the only field.
+    """
+    columns = list(context.field_names[: len(context.n_ids)])
+    if context.n_fields < 2:
+        raise ValueError(
+            f"gates by user need at least 2 fields, the table has {context.n_fields}: "
+            f"{context.field_names}."
+        )
+    if isinstance(user_column, str) and user_column in columns:
+        return columns.index(user_column)
+    if isinstance(user_column, str) or user_column >= len(columns):
+        raise ValueError(
+            f"user_column={user_column!r} must be a categorical column, by name or number; these "
+            f"are {columns}."
+        )
+    return int(user_column)
+
+
 def levels_to_text(levels):
     """A uint8 matrix as plain values: shape, and its bytes in base64."""
     text = base64.b64encode(np.ascontiguousarray(levels).tobytes()).decode("ascii")

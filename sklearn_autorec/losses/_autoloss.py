@@ -16,21 +16,22 @@ MOMENTUM = 0.05  # of running means
 
 
 class MixedLoss(nn.Module):
-    """Candidate losses, each in units of its running mean, mixed by weights of every row; logits
-    (B, C), y (B,) -> (B,).
+    """Candidate losses, each brought to the slope of the reference, mixed by weights of every row;
+    logits (B, C), y (B,) -> (B,).
+
+    The slope of a loss is the running mean, over rows, of the length of its gradient by the logits.
 
     Parameters
     ----------
     losses : dict of str to callable
     reference : nn.Module
-        In units of its running mean the mixture is given, so that it is as large as this.
     """
 
     def __init__(self, losses, reference):
         super().__init__()
         self.losses, self.reference = losses, reference
         n = len(losses)
-        self.register_buffer("means", torch.ones(n + 1))  # the last is the reference's
+        self.register_buffer("slopes", torch.ones(n + 1))  # the last is the reference's
         self.register_buffer("n_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("shares", torch.full((n,), 1 / n))
         # Of the first forward pass of a step; the probes of an unrolled gradient leave no trace.
@@ -47,22 +48,29 @@ class MixedLoss(nn.Module):
         values = torch.stack([loss(logits, y) for loss in self.losses.values()], 1)
         weights = self.weights(logits.detach(), y)
         if self.seen is None:
-            own = self.reference(logits.detach(), y)
-            means = torch.cat([values.detach(), own.unsqueeze(1)], 1).mean(0)
-            self.seen = means, weights.detach().mean(0)
-        means = self.means if self.n_steps > 0 else self.seen[0]
-        units = means[-1] / means[:-1].clamp(min=1e-8)
-        return (weights * values * units).sum(1)
+            self.seen = self.slopes_of(logits, y), weights.detach().mean(0)
+        slopes = self.slopes if self.n_steps > 0 else self.seen[0]
+        return (weights * values * (slopes[-1] / slopes[:-1].clamp(min=1e-8))).sum(1)
+
+    def slopes_of(self, logits, y):
+        """Mean length of the gradient of each loss by the logits, (K + 1,)."""
+        with torch.enable_grad():
+            logits = logits.detach().requires_grad_()
+            gradients = [
+                torch.autograd.grad(loss(logits, y).sum(), logits)[0]
+                for loss in (*self.losses.values(), self.reference)
+            ]
+        return torch.stack([gradient.norm(dim=1).mean() for gradient in gradients])
 
     @torch.no_grad()
     def after_step(self):
         """Move the running means by this step's batch."""
         if self.seen is None:
             return
-        means, shares = self.seen
+        slopes, shares = self.seen
         if self.n_steps == 0:
-            self.means.copy_(means)
-        self.means.lerp_(means, MOMENTUM)
+            self.slopes.copy_(slopes)
+        self.slopes.lerp_(slopes, MOMENTUM)
         self.shares.lerp_(shares, MOMENTUM)
         self.n_steps += 1
         self.seen = None
@@ -157,7 +165,7 @@ class AutoLoss(SearchMethod):
         For ratings "squared", "absolute", "huber" and "log_cosh"; "auto" is the first three.
     hidden_units : int, default=16
         Hidden units of the controller, whose activation is tanh.
-    arch_lr : float, default=0.01
+    arch_lr : float, default=0.02
         Adam's learning rate of the controller.
     arch_every : int, default=2
         Weight steps per step of the controller.
@@ -220,7 +228,7 @@ class AutoLoss(SearchMethod):
         self,
         candidates="auto",
         hidden_units=16,
-        arch_lr=0.01,
+        arch_lr=0.02,
         arch_every=2,
         search_fraction=0.2,
         warmup=0.1,

@@ -126,7 +126,9 @@ class AutoDim(SearchMethod):
     Candidate n uses the first d_n columns of an embedding, brought to d columns by a matrix that
     all fields share. The candidates are mixed by
 
-    .. math:: p_n = \mathrm{softmax}_n \left( (\log \mathrm{softmax}(\alpha)_n + g_n) / \tau \right), \quad
+    .. math:: p_n = \mathrm{softmax}_n \left( (\log \mathrm{softmax}(\alpha)_n + g_n) / \tau
+              \right),
+              \quad
               g_n = -\log(-\log u_n)
 
     The embeddings train on one part of the training rows, :math:`\alpha` on the other. The widest
@@ -198,7 +200,9 @@ class AutoDim(SearchMethod):
     >>> from sklearn_autorec import CTRClassifier
     >>> from sklearn_autorec.datasets import make_ctr
     >>> X, y, truth = make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
-    >>> model = CTRClassifier(network="fm", search=AutoDim((1, 4)), embedding_dim=4, max_epochs=2, random_state=0).fit(X, y)
+    >>> model = CTRClassifier(
+    ...     network="fm", search=AutoDim((1, 4)), embedding_dim=4, max_epochs=2, random_state=0
+    ... ).fit(X, y)
     >>> sorted(model.embedding_sizes_)
     ['f0', 'f1', 'f2']
     """

@@ -51,7 +51,10 @@ class SearchHistoryDisplay:
     --------
     >>> from sklearn_autorec.inspection import SearchHistoryDisplay
     >>> display = SearchHistoryDisplay(
-    ...     search_history=[{"epoch": 1, "train_loss": 0.7, "open_gates": 45}, {"epoch": 2, "train_loss": 0.6, "open_gates": 9}],
+    ...     search_history=[
+    ...         {"epoch": 1, "train_loss": 0.7, "open_gates": 45},
+    ...         {"epoch": 2, "train_loss": 0.6, "open_gates": 9},
+    ...     ],
     ...     history=[{"epoch": 1, "train_loss": 0.5}],
     ... )
     >>> display.runs()

@@ -29,7 +29,8 @@ class NFMModule(FieldNetwork):
 class NFM(DeepNetwork):
     r"""Neural factorization machine: an MLP on the sum of all pairs' element-wise products.
 
-    .. math:: b + \sum_i w_{x_i} + \mathrm{MLP}\left(\frac{1}{2} [(\sum_i e_i)^2 - \sum_i e_i^2]\right)
+    .. math:: b + \sum_i w_{x_i} +
+              \mathrm{MLP}\left(\frac{1}{2} [(\sum_i e_i)^2 - \sum_i e_i^2]\right)
 
     Parameters
     ----------

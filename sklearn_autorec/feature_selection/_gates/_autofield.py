@@ -77,8 +77,8 @@ class AutoField(FieldSearch, SearchMethod):
               g_j = -\log(-\log u_j), \quad j \in \{\text{drop}, \text{keep}\}
 
     The weights train on one part of the training rows, :math:`\alpha` on the other. Fields are
-    ranked by
-    :math:`\alpha_{keep} - \alpha_{drop}`, which are ``field_scores_``; the network of the best is trained anew, without gates.
+    ranked by :math:`\alpha_{keep} - \alpha_{drop}`, which are ``field_scores_``; the network of the
+    best is trained anew, without gates.
 
     Parameters
     ----------
@@ -120,8 +120,12 @@ class AutoField(FieldSearch, SearchMethod):
     --------
     >>> from sklearn_autorec import CTRClassifier
     >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0)
-    >>> model = CTRClassifier(network="fm", search=AutoField(n_fields=1), lr=0.01, max_epochs=3, random_state=0)
+    >>> X, y, truth = make_ctr(
+    ...     4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0
+    ... )
+    >>> model = CTRClassifier(
+    ...     network="fm", search=AutoField(n_fields=1), lr=0.01, max_epochs=3, random_state=0
+    ... )
     >>> model.fit(X, y).selected_fields_
     ['f2']
     """

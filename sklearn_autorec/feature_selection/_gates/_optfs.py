@@ -108,7 +108,8 @@ class OptFS(FieldSearch, SearchMethod):
     Parameters
     ----------
     penalty : float, default=0.1
-        :math:`\lambda`, the loss of all gates open, whatever the number of values. Larger keeps fewer.
+        :math:`\lambda`, the loss of all gates open, whatever the number of values. Larger keeps
+        fewer.
     gamma : float, default=2000.0
         Last :math:`\tau`.
     travel : float, default=2.0
@@ -146,8 +147,12 @@ class OptFS(FieldSearch, SearchMethod):
     --------
     >>> from sklearn_autorec import CTRClassifier
     >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0)
-    >>> model = CTRClassifier(network="fm", search=OptFS(0.2), lr=0.01, max_epochs=3, random_state=0).fit(X, y)
+    >>> X, y, truth = make_ctr(
+    ...     4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0
+    ... )
+    >>> model = CTRClassifier(
+    ...     network="fm", search=OptFS(0.2), lr=0.01, max_epochs=3, random_state=0
+    ... ).fit(X, y)
     >>> kept = {name: len(values) for name, values in model.selected_values_.items()}
     >>> max(kept, key=kept.get)
     'f2'

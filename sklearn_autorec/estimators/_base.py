@@ -216,7 +216,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
             publish(self, outcome)
         if interrupted:
             warnings.warn(
-                f"Training was interrupted; the model keeps the weights of epoch {self.n_iter_}.",
+                f"Training was interrupted; the model keeps the weights of epoch {outcome.n_iter}.",
                 UserWarning,
                 stacklevel=3,
             )

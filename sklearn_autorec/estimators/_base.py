@@ -183,7 +183,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         estimator
-            Not fitted. Its ``search`` holds a `FixedArchitecture` per slot.
+            Not fitted. Its ``search`` holds a `FixedArchitecture` per method.
         """
         network, search, options = _results.parameters_of(architecture)
         return cls(network=network, search=search, **{**options, **params})

@@ -99,7 +99,8 @@ def prepare_fit(estimator, X, y, rows, validation, fitted):
     methods = check_methods(estimator.search, estimator.joint)
     seeds = Seeds(estimator.random_state)
     companions = wanted_companions(estimator, methods, rows.target)
-    split = split_rows(estimator, rows, validation, seeds.split)
+    searched = methods if fitted is None else []
+    split = split_rows(estimator, rows, validation, searched, companions, seeds.split)
     plan = training_plan(estimator, len(split.kept), rows.target, seeds.order)
     if fitted is not None:
         plan = dataclasses.replace(plan, epochs=max(plan.epochs - fitted.n_iter_, 0))
@@ -186,6 +187,13 @@ def check_components(estimator):
     methods = check_methods(estimator.search, estimator.joint)
     resolve_device(estimator.device)
     check_slots(network, methods)
+    untrained = [method for method in methods if method.retrain == "none"]
+    if untrained and estimator.members > 1:
+        raise ValueError(
+            f"members={estimator.members} needs members that are trained, "
+            f"search={untrained[0]!r} has retrain='none', after which the one searched network "
+            f"serves; choose members=1 or another retrain."
+        )
     components = {"network": network, "search": methods, "encoder": estimator.encoder}
     for name, value in components.items():
         try:

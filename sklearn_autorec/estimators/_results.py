@@ -6,7 +6,7 @@ All functions read ``_architecture`` (dict by slot; the mask of a packed table s
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import SLOTS, FixedArchitecture, network_of
+from ..base import fixed_methods, network_of
 from ..nn import mask_from_text, mask_to_text
 
 
@@ -39,7 +39,7 @@ def parameters_of(architecture):
         raise ValueError(
             f"architecture must be the architecture_ of a fitted model, got {architecture!r:.200}."
         )
-    search = [FixedArchitecture(architecture[slot]) for slot in SLOTS if slot in architecture]
+    search = fixed_methods(architecture)
     options = {
         "embedding_dim": architecture.get("embedding_dim", 16),
         # Of before there was a choice.

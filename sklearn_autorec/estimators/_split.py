@@ -45,8 +45,11 @@ class Split:
     refit: bool = False
 
 
-def split_rows(estimator, rows, validation, seed):
+def split_rows(estimator, rows, validation, methods, companions, seed):
     """Training rows and those that judge.
+
+    Searched parts that are not trained again have seen the rows of their search, so that rows that
+    judge must be held out of that for good.
 
     Parameters
     ----------
@@ -55,6 +58,10 @@ def split_rows(estimator, rows, validation, seed):
     rows : Rows
     validation : Rows or None
         Those of the user.
+    methods : list of SearchMethod
+        Which search before the training.
+    companions : list of str
+        What is wanted beside the network.
     seed : int
 
     Returns
@@ -66,6 +73,9 @@ def split_rows(estimator, rows, validation, seed):
     ValueError
         If ``validation_fraction`` leaves no rows on one side.
     """
+    untrained = [method for method in methods if method.retrain == "none"]
+    if untrained and len(untrained) == len(methods) and not companions:
+        return Split(rows)  # nothing that rows could judge
     wanted, n = estimator.early_stopping, len(rows)
     if wanted == "auto":
         least = DEFAULT_STOPPING_ROWS if is_default(estimator.network) else EARLY_STOPPING_ROWS
@@ -75,7 +85,8 @@ def split_rows(estimator, rows, validation, seed):
     if validation is not None:
         return Split(rows, validation, validation)
     if (
-        is_default(estimator.network)
+        not untrained
+        and is_default(estimator.network)
         and n < FOLDED_ROWS
         and estimator.early_stopping == "auto"
         and estimator.validation != "last"
@@ -84,6 +95,9 @@ def split_rows(estimator, rows, validation, seed):
     if _judged_by_last(estimator, rows, seed):
         parts = np.full(n, -1)
         parts[n - max(int(estimator.validation_fraction * n), 1) :] = 0
+        if untrained:
+            kept, out = np.flatnonzero(parts != 0), np.flatnonzero(parts == 0)
+            return Split(rows.take(kept), rows.take(out), None, parts, 1)
         # What comes last is also the most like what will come: in the end it is trained on, too.
         return Split(rows, None, None, parts, 1, refit=True)
     kept, out = _random_part(rows, estimator.validation_fraction, seed)

@@ -10,6 +10,7 @@ from typing import Any
 from ..base import describe, is_described
 from ..engine import FieldNet, train, training_net
 from ..engine._building import build_network, realise_loss
+from ..engine._moving import held_still
 from ..engine._search_phase import Found, check_slots, search_parts
 from ..engine._serving_form import device_of, serving_net
 from ..nn import ReLUDropout
@@ -40,8 +41,7 @@ def fit_anew(prepared):
         If it diverges before an epoch is finished.
     """
     split, progress = prepared.split, prepared.progress
-    n_searches = 1 if prepared.joint and prepared.methods else len(prepared.methods)
-    progress.open(n_searches + 1 + (split.n_parts if split.refit else 0))
+    progress.open(_n_tasks(prepared))
     data = split.kept.tensors(prepared.device)
     searched = _search(prepared, data)
     running, interrupted, mixture = _begin(prepared, searched), searched.interrupted, None
@@ -50,12 +50,15 @@ def fit_anew(prepared):
         if split.refit:
             outputs, n_epochs = cross_validated(prepared, lambda: _new_network(prepared, searched))
         valid = None if split.held_out is None else split.held_out.tensors(prepared.device)
-        result = _train(prepared, running, data, valid, n_epochs)
-        interrupted = result.interrupted or (split.refit and outputs is None)
-        if interrupted and not running.n_iter:  # in the first epoch
-            searched.fall_back()
-            running = dataclasses.replace(_begin(prepared, searched), history=running.history)
-        elif not interrupted:
+        interrupted = split.refit and outputs is None
+        if running.net is not None:
+            with held_still(running.net, rests=searched.rests):
+                result = _train(prepared, running, data, valid, n_epochs)
+            interrupted = interrupted or result.interrupted
+            if interrupted and not running.n_iter:  # in the first epoch
+                searched.fall_back()
+                running = dataclasses.replace(_begin(prepared, searched), history=running.history)
+        if not interrupted:
             mixture = mixture_of(prepared, running.module, valid, outputs)
     progress.close()
     return _fitted(prepared, running, mixture), interrupted
@@ -152,7 +155,8 @@ class Running:
     loss_part : nn.Module or None
         What stands in the loss slot.
     net : FieldNet or None
-        Which trains both; None where its moments are good for nothing.
+        Which trains both; None where there is nothing to train, and once its moments are good for
+        nothing.
     architecture : dict of slot to dict
     search_history, history : list of dict
     n_iter : int
@@ -172,6 +176,15 @@ class Running:
         self.n_iter += result.best_epoch
         if result.diverged:
             self.net = None
+
+
+def _n_tasks(prepared):
+    """Number of searches and trainings of a fit, as callbacks are told it."""
+    methods, split = prepared.methods, prepared.split
+    n_searches = 1 if prepared.joint and methods else len(methods)
+    if methods and all(method.retrain == "none" for method in methods):
+        return n_searches
+    return n_searches + 1 + (split.n_parts if split.refit else 0)
 
 
 def _search(prepared, data):
@@ -205,10 +218,12 @@ def _new_network(prepared, searched):
 
 
 def _begin(prepared, searched):
-    """A network at the start of its training, or as a search that was interrupted has left it."""
+    """A network at the start of its training, or as a search has left it that was interrupted or
+    that nothing is trained after.
+    """
     module, loss_part = _new_network(prepared, searched)
     net = None
-    if not searched.interrupted:
+    if not searched.interrupted and searched.leaves(module, loss_part):
         net = training_net(module, prepared.rows.target.loss(), prepared.plan, loss_part)
     architecture = {
         **searched.architecture,

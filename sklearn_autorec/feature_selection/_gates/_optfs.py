@@ -9,7 +9,7 @@ from torch import nn
 
 from ...base import SearchMethod
 from ...engine import ArchSchedule
-from ...nn import InputSelection, mask_from_text, mask_to_text
+from ...nn import InputSelection, annealed, mask_from_text, mask_to_text
 from ...utils._sklearn import Interval, StrOptions
 from ._fields import FieldSearch, FixedGates, check_fields
 
@@ -62,8 +62,9 @@ class ValueGates(nn.Module):
         return torch.optim.Adam([self.logit], lr=self.travel / n_steps, eps=1e-15)
 
     def set_progress(self, t):
-        warmup = self.arch_schedule.warmup
-        self.temperature = self.gamma ** max((t - warmup) / (1 - warmup), 0.0)
+        self.temperature = annealed(
+            1.0, self.gamma, t, warmup=self.arch_schedule.warmup, schedule="exponential"
+        )
 
     def gates(self):
         """Open shares of all values, (V, 1)."""

@@ -7,7 +7,7 @@ from ._batches import EncodedTensors, TrainingBatches, batches_of
 from ._net import FieldNet
 from ._optimizers import GRDA, RowAdam
 from ._problem import SearchProblem, training_net
-from ._training import TrainingPlan, forward_in_chunks, train
+from ._training import TrainingPlan, TrainingResult, forward_in_chunks, train
 
 __all__ = [
     "GRDA",
@@ -18,6 +18,7 @@ __all__ = [
     "SearchProblem",
     "TrainingBatches",
     "TrainingPlan",
+    "TrainingResult",
     "batches_of",
     "forward_in_chunks",
     "train",

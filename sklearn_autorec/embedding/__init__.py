@@ -3,10 +3,12 @@
 from ._autodim import AutoDim
 from ._autosrh import AutoSrh
 from ._baselines import EqualSize, MagnitudePruning, RandomSizes
+from ._nis import NIS
 from ._pep import PEP
 from ._sseds import SSEDS
 
 __all__ = [
+    "NIS",
     "PEP",
     "SSEDS",
     "AutoDim",

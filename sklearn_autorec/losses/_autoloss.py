@@ -189,8 +189,8 @@ class AutoLoss(SearchMethod):
 
     The controller sees the label, so that a mixture weighs classes unlike: probabilities are not
     calibrated, even if each candidate's would be (those of the hinge loss never are). Look at the
-    log loss beside the AUC; `sklearn.calibration.CalibratedClassifierCV` mends it. Histories have the
-    estimator's own loss as ``train_loss``, the mixture as ``slot_loss``, and in
+    log loss beside the AUC; ``sklearn.calibration.CalibratedClassifierCV`` mends it. Histories have
+    the estimator's own loss as ``train_loss``, the mixture as ``slot_loss``, and in
     ``search_history_`` the mean weight of each loss, ``share_focal`` for instance.
 
     The Kullback-Leibler divergence from a label is its cross entropy, so that "smoothed" stands in

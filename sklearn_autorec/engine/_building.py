@@ -7,11 +7,20 @@ import dataclasses
 import torch
 
 from ..base import holds_members
-from ..nn import Inputs, InputSelection, MemberLosses, Members, check_parts, pair_index
+from ..nn import (
+    FieldNetwork,
+    Inputs,
+    InputSelection,
+    MemberLosses,
+    Members,
+    check_parts,
+    pair_index,
+)
 from ..nn._axes import tuple_order
 from ._slots import by_slot, entries_of, stands_in
 
 __all__ = [
+    "build_module",
     "build_network",
     "carry",
     "check_field_axes",
@@ -149,8 +158,27 @@ def build_network(network, methods, architecture, context, parts=None, packed=No
     return Members([build(single, number) for number in range(context.members)], 1)
 
 
+def build_module(network, context, parts):
+    """The module of a network; a part in the body slot stands for all its wiring.
+
+    Parameters
+    ----------
+    network : Network
+    context : BuildContext
+    parts : dict of str to nn.Module
+
+    Returns
+    -------
+    nn.Module
+    """
+    if "body" in parts:
+        return FieldNetwork(context, parts)
+    return network.build(context, parts)
+
+
 def _on_selection(network, context, made, selection):
-    module = network.build(context, made if selection is None else {**made, "selection": selection})
+    parts = made if selection is None else {**made, "selection": selection}
+    module = build_module(network, context, parts)
     check_parts(network, module, made)
     if selection is None:
         return module

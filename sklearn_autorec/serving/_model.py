@@ -10,13 +10,13 @@ import torch
 from sklearn.frozen import FrozenEstimator
 
 from .._registry import HOME, METHODS, NETWORK_CLASSES
-from ..base import DESCRIBED, SLOTS, FixedArchitecture, network_of
+from ..base import DESCRIBED, SLOTS, FixedArchitecture, fixed_methods, network_of
 from ..engine._building import build_network, narrowed, packs_members, realise
 from ..engine._search_phase import check_slots
+from ..engine._serving_form import serving_net
+from ..engine._slots import entries_of
 from ..estimators import CTRClassifier
 from ..estimators._fitted import Fitted, publish
-from ..estimators._progress import serving_net
-from ..estimators._settings import setting
 from ..estimators._targets import ClassTarget, RatingTarget
 from ..exceptions import ModelFileError
 from ..nn import FORMS, NUMERIC_EMBEDDINGS, BuildContext, Members, PackedEmbedding, ReLUDropout
@@ -53,7 +53,7 @@ class ModelState:
     ----------
     network : Network
     methods : list of FixedArchitecture
-        One per slot of the architecture.
+        Together they have every slot of the architecture.
     context : BuildContext
     weights : dict of str to ndarray
         The module's ``state_dict``.
@@ -81,13 +81,13 @@ def _rebuild_module(state):
     The one place where a network is built from a file: what ``fit`` does to a module after training
     has to be done here as well, between building and copying."""
     n_bytes = sum(a.nbytes for a in state.weights.values())
-    architecture = {m.slot: m.architecture for m in state.methods}
+    architecture = _entries(state.methods)
 
     def parts(context, number=0):
         prefix = _prefix(state.context.members, number)
         packed = {slot: name for slot in SLOTS if (name := f"{prefix}{slot}") in state.packed}
-        own = [m for m in state.methods if m.slot not in packed]
-        return realise(own, architecture, context) | {
+        own = {slot: entry for slot, entry in architecture.items() if slot not in packed}
+        return realise(state.methods, own, context) | {
             slot: _packed_part(state, name, context) for slot, name in packed.items()
         }
 
@@ -239,9 +239,7 @@ def restore_model(model, state, allow_nonfinite):
         refuse(f"{where}: mixture", "None of a model of one class or of several", mixture)
     net, mixture = None, restored_mixture(mixture, encoder, learned.is_class)
     if module is not None:
-        built = _rebuild_module(
-            _state_of(model, learned, encoder, architecture, module, allow_nonfinite)
-        )
+        built = _rebuild_module(_state_of(learned, encoder, architecture, module, allow_nonfinite))
         _probe_module(built, mixture, encoder, allow_nonfinite)
         net = serving_net(built, learned.loss())
         if not allow_nonfinite:
@@ -253,7 +251,6 @@ def restore_model(model, state, allow_nonfinite):
             encoder,
             net,
             architecture,
-            setting(model, "embedding_dim"),
             search_history,
             history,
             n_iter,
@@ -274,7 +271,7 @@ def _check_classes(classes):
     return classes
 
 
-def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
+def _state_of(learned, encoder, architecture, module, allow_nonfinite):
     # Of one member, as before there were several, files say nothing.
     single = {"members": 1, "packed_members": True}
     if isinstance(module, dict) and not single.keys() & module.keys():
@@ -309,11 +306,9 @@ def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
     numeric = architecture.get("numeric_embedding", "linear")  # files of before there was a choice
     if numeric not in NUMERIC_EMBEDDINGS:
         refuse("numeric_embedding", f"one of {sorted(NUMERIC_EMBEDDINGS)}", numeric)
-    context = _context(model, learned, encoder, sparse, dim, members, numeric)
+    context = _context(learned, encoder, sparse, dim, members, numeric)
     # Pruned and narrow tables hold no row of this width, so that nothing else bounds it.
-    largest = max(n_weights, LARGEST_ROW) // (
-        context.n_fields + sum(length for _, length in context.sequences)
-    )
+    largest = max(n_weights, LARGEST_ROW) // (context.n_fields + sum(context.sequence_lengths))
     if dim > largest:
         refuse("embedding_dim", f"at most {largest} for these fields", dim)
     # Pruned tables are packed, and their architecture says so by a mask that is left to the table.
@@ -326,17 +321,20 @@ def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
         or not set(packed.values()) <= FORMS.keys()
     ):
         refuse("packed", f"one of the forms {sorted(FORMS)} if the embedding is pruned", packed)
+    entries = _entries(methods)
+    # A packed table is checked as it is built.
+    unpacked = {slot: entry for slot, entry in entries.items() if slot != "embedding" or not packed}
     for method in methods:
         if method.narrows:
-            method.check(method.architecture, context)
-    _, kept = narrowed(methods, {m.slot: m.architecture for m in methods}, context)
+            known = unpacked if len(method.slots) > 1 else entries
+            method.check(entries_of(method, known), context)
+    _, kept = narrowed(methods, entries, context)
     if packed and packed.keys() != prunable:
         refuse("packed", f"a form of each of {sorted(prunable)}", packed)
     for method in methods:
-        if (
-            not (packed and method.slot == "embedding") and not method.narrows
-        ):  # a packed table is checked as it is built
-            method.check(method.architecture, kept)
+        own = entries_of(method, unpacked)
+        if own is not None and not method.narrows:
+            method.check(own, kept)
     return ModelState(network, methods, context, weights, seeds, packed, packed_members)
 
 
@@ -350,19 +348,16 @@ def _network(architecture):
 
 
 def _methods(architecture):
-    """A `FixedArchitecture` for every slot that was searched."""
-    found = []
+    """A `FixedArchitecture` for every method of the slots that were searched."""
     for slot in SLOTS:
         if slot in architecture:
             _check_class(architecture[slot], "method", METHODS)
-            found.append(FixedArchitecture(architecture[slot]))
-            if found[-1].slot != slot:
-                refuse(
-                    f"The method of slot {slot!r}",
-                    "one for this slot",
-                    architecture[slot]["method"],
-                )
-    return found
+    return fixed_methods(architecture)
+
+
+def _entries(methods):
+    """The architecture of fixed methods by slot."""
+    return {slot: entry for method in methods for slot, entry in method.entries().items()}
 
 
 def _check_class(described, kind, registry):
@@ -383,17 +378,13 @@ def _check_sizes(network, n_weights):
                 refuse(f"{name} of {type(network).__name__}", f"at most {limit}", size)
 
 
-def _context(model, learned, encoder, sparse, embedding_dim, members, numeric_embedding):
-    return BuildContext(
-        field_names=tuple(str(name) for name in encoder.field_names_),
-        n_ids=tuple(encoder.n_ids_),
-        n_numeric=len(encoder.numeric_),
-        sequences=tuple((n, encoder.max_length) for n in encoder.sequence_n_ids_),
+def _context(learned, encoder, sparse, embedding_dim, members, numeric_embedding):
+    return BuildContext.of_encoder(
+        encoder,
         embedding_dim=embedding_dim,
         n_outputs=learned.n_outputs,
         counts=tuple(encoder.counts_),
         sparse_gradients=sparse,
-        embedding_init=setting(model, "embedding_init"),
         members=members,
         numeric_embedding=numeric_embedding,
         n_numeric_bins=encoder.n_bins,

@@ -30,6 +30,7 @@ BELOW = {
     "networks": {"utils", "nn", "base"},
     "interaction": {"utils", "exceptions", "nn", "base", "engine"},
     "embedding": {"utils", "exceptions", "nn", "base", "engine"},
+    "losses": {"utils", "exceptions", "nn", "base", "engine"},
     "feature_selection": {
         "utils",
         "exceptions",

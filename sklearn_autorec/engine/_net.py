@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from skorch import NeuralNet
@@ -58,9 +59,12 @@ class FieldNet(NeuralNet):
         Rows for the architecture parameters of bi-level searches, without end; see `ArchSchedule`.
     previous_batch : EncodedTensors or None
         The batch of the step before, if an architecture is trained on such.
+    resting : sequence of Module
+        Modules that stay in eval mode while the others train; see ``held_still``.
     """
 
     arch_batches = previous_batch = None
+    resting: Sequence[torch.nn.Module] = ()
 
     def __init__(
         self,
@@ -119,6 +123,8 @@ class FieldNet(NeuralNet):
             {"params": dense_tables, "weight_decay": self.embedding_l2, "tables": True},
             {"params": others, "weight_decay": self.weight_decay, "tables": False},
         ]
+        # A method over several slots may share weights between the network and the loss.
+        taken |= {id(p) for p in others}
         of_loss = [p for p in self.criterion_.parameters() if id(p) not in taken]
         if of_loss:
             groups.append(
@@ -130,8 +136,9 @@ class FieldNet(NeuralNet):
         if sparse:
             self.table_optimizer_ = RowAdam(sparse, lr=self.lr, weight_decay=self.embedding_l2)
         self.arch_turns_ = [self._arch_turn(m) for m in arch_modules]
+        of_all = {id(p): p for p in (*module.parameters(), *self.criterion_.parameters())}
         self.weights_ = [
-            p for p in (*module.parameters(), *self.criterion_.parameters()) if id(p) not in arch
+            p for number, p in of_all.items() if number not in arch and p.requires_grad
         ]
         self._progress_hooks = _hooks(modules, "set_progress")
         self._penalty_hooks = _hooks(modules, "penalty")
@@ -176,6 +183,11 @@ class FieldNet(NeuralNet):
             for opt in (self.optimizer_, getattr(self, "table_optimizer_", None))
             if opt is not None
         ]
+
+    def _set_training(self, training=True):
+        super()._set_training(training)
+        for module in self.resting:
+            module.training = False
 
     def infer(self, x, **fit_params):
         return self.module_(**x.inputs)
@@ -243,16 +255,21 @@ class FieldNet(NeuralNet):
         """Move the architecture parameters of one module, and no weight, on the rows that its
         schedule names.
         """
-        arch = [p for group in optimizer.param_groups for p in group["params"]]
+        arch = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        if not arch:
+            return
         if schedule.rows == "held_out":
             batch = next(self.arch_batches)
         else:
             batch = train_batch if schedule.rows == "same" else self.previous_batch
         trained = schedule.objective == "trained"
         objective = self._train_objective if trained else self._objective
-        if schedule.gradient == "direct":
+        gradient = schedule.gradient
+        if gradient == "unrolled" and not self.weights_:  # no weight takes a step
+            gradient = "direct"
+        if gradient == "direct":
             gradients = first_order_gradient(objective, batch, arch)
-        elif schedule.gradient == "policy":
+        elif gradient == "policy":
             judge = self.criterion_ if trained else self._judge
             gradients = policy_gradient(
                 module, self.trained, lambda rows: judge(self.infer(rows), rows.y), batch, arch
@@ -381,6 +398,7 @@ class FieldNet(NeuralNet):
                 setattr(self, name, None)
         self.arch_turns_, self.weights_ = [], []
         self.arch_batches = self.previous_batch = None
+        self.resting = ()
         self._progress_hooks = self._penalty_hooks = self._after_step_hooks = (
             self._observe_hooks
         ) = ()

@@ -17,8 +17,9 @@ class FieldNetwork(nn.Module):
     context : BuildContext
     parts : dict of str to nn.Module
         Modules that stand in for slots: "embedding" (inputs -> (B, F, d)), "gate" ((B, F, d),
-        inputs -> factors (B, F) or (1, F)), and those that the network itself reads ("interaction",
-        "head"). "selection", an `InputSelection`, brings batches of the whole table down to the
+        inputs -> factors (B, F) or (1, F)), "body" ((B, F, d), inputs -> logits (B, C), in the
+        place of ``logits``), and those that the network itself reads ("interaction", "head").
+        "selection", an `InputSelection`, brings batches of the whole table down to the
         fields of the context.
     """
 
@@ -26,6 +27,7 @@ class FieldNetwork(nn.Module):
         super().__init__()
         self.embedding = parts.get("embedding") or FieldEmbedding(context)
         self.gate = parts.get("gate")
+        self.body = parts.get("body")
         self.selection = parts.get("selection")
 
     def forward(self, ids, numeric, sequences):
@@ -39,7 +41,7 @@ class FieldNetwork(nn.Module):
             # fields gated as well.
             inputs = inputs._replace(gates=self.gate(e, inputs))
             e = e * inputs.gates.unsqueeze(-1)
-        return self.logits(e, inputs)
+        return self.logits(e, inputs) if self.body is None else self.body(e, inputs)
 
     def gates(self, ids, numeric, sequences):
         """Factors of the fields, (B, F)."""

@@ -1,12 +1,11 @@
 """Blocks of rows and columns of embedding tables: the choices among them, and their bytes."""
 
-from numbers import Integral
-
 import numpy as np
 import torch
 
+from ..nn._budget import ELEMENT
+
 RESERVED = 2  # the missing and the unknown id, which stand before the values
-NUMBER_BYTES = 4  # of a float32
 
 
 def row_bounds(n_ids, n_blocks):
@@ -87,7 +86,7 @@ class BlockChoices:
 
     def bytes_of(self, actions):
         """Bytes of the tables under choices (K, G), float64 (K,)."""
-        return (self.bounds_of(actions) * self.widths).sum((1, 2)).double() * NUMBER_BYTES
+        return (self.bounds_of(actions) * self.widths).sum((1, 2)).double() * ELEMENT
 
     def full(self):
         """The choice of everything in each group, (G,)."""
@@ -133,31 +132,14 @@ class BlockChoices:
             choice[g] = n
         return choice
 
+    def smallest(self):
+        """Bytes of the smallest choice that keeps anything; 0 without tables."""
+        nothing = torch.zeros(len(self.field), dtype=torch.int64)
+        after = self.bytes_of_exchanges(nothing)
+        return float(after[after > 0].min()) if len(after) else 0.0
+
     def mask(self, choice, sizes):
         """Elements that a choice (G,) keeps, bool ndarray (V, d), rows of all fields."""
         bounds = self.bounds_of(choice.unsqueeze(0))[0][:, self.column_block].numpy()
         rows = [np.arange(n)[:, None] < bounds[f] for f, n in enumerate(sizes)]
         return np.concatenate(rows) if rows else np.zeros((0, len(self.column_block)), bool)
-
-
-def budget_bytes(budget, choices):
-    """A budget as bytes: an int is bytes, a float a share of the bytes of whole tables.
-
-    Raises
-    ------
-    ValueError
-        If it holds none of the choices but that of nothing.
-    """
-    nothing = torch.zeros(len(choices.field), dtype=torch.int64)
-    sizes = choices.bytes_of_exchanges(nothing)
-    in_bytes = float(budget)
-    if not isinstance(budget, Integral):
-        in_bytes *= float(choices.bytes_of(choices.full().unsqueeze(0))[0])
-    least = float(sizes[sizes > 0].min()) if len(sizes) else 0.0
-    if in_bytes < least:
-        raise ValueError(
-            f"budget={budget!r} is {in_bytes:.0f} bytes, but the smallest block of the embedding "
-            f"tables takes {least:.0f}; raise it (a float is a share of the whole tables, an int "
-            "is bytes), or take more blocks."
-        )
-    return max(in_bytes, 1.0)

@@ -7,9 +7,16 @@ from torch import nn
 
 from ..base import SearchMethod
 from ..engine import ArchSchedule
-from ..nn import FieldEmbedding, MaskedEmbedding, mask_from_text, mask_to_text
+from ..nn import (
+    FieldEmbedding,
+    MaskedEmbedding,
+    budget_bytes,
+    mask_from_text,
+    mask_to_text,
+    table_bytes,
+)
 from ..utils._sklearn import Interval, StrOptions
-from ._blocks import BlockChoices, budget_bytes
+from ._blocks import BlockChoices
 from ._masks import check_mask
 
 
@@ -130,11 +137,11 @@ class NIS(SearchMethod):
     .. math:: R = -L - \lambda \max(C_{used} / C - 1, 0)
 
     L is the loss of a row under an action, :math:`C_{used}` the bytes of the tables under it, C the
-    budget. The weights train under drawn actions as well, but with every choice replaced, half of the
-    time, by that of everything: blocks that the policy has given up would not be trained else. In
-    the end the most likely choices are taken; if they exceed the budget, those are exchanged for
-    smaller ones whose exchange costs the least probability per byte. The network of these blocks
-    is trained anew and served in a packed form.
+    budget. The weights train under drawn actions as well, but half of the time every choice is
+    replaced by that of everything: blocks that the policy has given up would not be trained else.
+    In the end the most likely choices are taken; if they exceed the budget, those are exchanged
+    for smaller ones whose exchange costs the least probability per byte. The network of these
+    blocks is trained anew and served in a packed form.
 
     Parameters
     ----------
@@ -163,9 +170,9 @@ class NIS(SearchMethod):
         Reward for the entropy of the policy.
     n_actions : int, default=64
         Actions of a step. Row i of a batch is read under action i modulo this number.
-    retrain : {"scratch", "rewind", "keep"}, default="scratch"
+    retrain : {"scratch", "rewind", "keep", "none"}, default="scratch"
         Weights with which the final training starts: new, those with which the search started, or
-        searched ones.
+        searched ones. "none": these serve as they are.
 
     Notes
     -----
@@ -216,7 +223,7 @@ class NIS(SearchMethod):
         "warmup": [Interval(Real, 0, 1, closed="left")],
         "entropy": [Interval(Real, 0, None, closed="left")],
         "n_actions": [Interval(Integral, 2, None, closed="left")],
-        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
+        "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
     }
 
     def __init__(
@@ -248,9 +255,12 @@ class NIS(SearchMethod):
         self.retrain = retrain
 
     def build(self, context):
-        sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
         choices = BlockChoices(
-            sizes, context.embedding_dim, self.mode, self.n_row_blocks, self.n_col_blocks
+            context.table_sizes,
+            context.embedding_dim,
+            self.mode,
+            self.n_row_blocks,
+            self.n_col_blocks,
         )
         schedule = ArchSchedule(
             every=self.arch_every,
@@ -259,12 +269,18 @@ class NIS(SearchMethod):
             rows="held_out",
             gradient="policy",
         )
-        budget = budget_bytes(self.budget, choices)
-        return PolicyEmbedding(context, choices, schedule, budget, self)
+        budget = budget_bytes(self.budget, table_bytes(context, numeric=False))
+        if budget < choices.smallest():
+            raise ValueError(
+                f"budget={self.budget!r} is {budget} bytes, but the smallest block of the tables "
+                f"takes {choices.smallest():.0f}; raise it (a float is a share of the whole "
+                "tables, an int is bytes), or take more blocks."
+            )
+        return PolicyEmbedding(context, choices, schedule, max(budget, 1), self)
 
     def derive(self, module, context):
-        sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
-        return {"mask": mask_to_text(module.choices.mask(module.best(), sizes))}
+        kept = module.choices.mask(module.best(), context.table_sizes)
+        return {"mask": mask_to_text(kept)}
 
     def check(self, architecture, context):
         check_mask(architecture, context)

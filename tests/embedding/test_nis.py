@@ -352,6 +352,14 @@ def fitted(mode, seed, shuffled=False, task="clicks"):
     return cls(search=NIS(mode, budget=0.15), random_state=seed, **options).fit(X, y)
 
 
+@functools.cache
+def loss_of_two_columns(seed):
+    """Log loss of new rows and bytes where all values have two columns, nearly twice the budget."""
+    X, y, X_new, y_new = planted(seed)
+    model = CTRClassifier(search=EqualSize(2), random_state=seed, **OPTIONS).fit(X, y)
+    return log_loss(y_new, model.predict_proba(X_new)), model.nbytes_["embedding"]
+
+
 def finds_the_truth(model):
     sizes = by_block(model)
     rich, noise = sizes["rich"], sizes["noise"]
@@ -372,12 +380,10 @@ def test_blocks_that_say_something_are_kept_within_the_budget(mode, seed):
     stored = 4 * sum(np.sum(sizes) for sizes in model.embedding_sizes_.values())
     assert stored <= 0.15 * WHOLE
     assert model.nbytes_["embedding"] == stored
-    X, y, X_new, y_new = planted(seed)
-    # Two columns for all values are nearly twice the budget.
-    equal = CTRClassifier(search=EqualSize(2), random_state=seed, **OPTIONS).fit(X, y)
-    assert model.nbytes_["embedding"] < 0.7 * equal.nbytes_["embedding"]
-    own, other = (log_loss(y_new, m.predict_proba(X_new)) for m in (model, equal))
-    assert own < other - 0.03
+    _, _, X_new, y_new = planted(seed)
+    loss, n_bytes = loss_of_two_columns(seed)
+    assert stored < 0.7 * n_bytes
+    assert log_loss(y_new, model.predict_proba(X_new)) < loss - 0.03
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -385,9 +391,8 @@ def test_shuffled_labels_find_nothing(seed):
     assert not finds_the_truth(fitted("single", seed, shuffled=True))
 
 
-@pytest.mark.parametrize("mode", ["single", "multi"])
-def test_ratings_decide_as_well(mode):
-    model = fitted(mode, 0, task="ratings")
+def test_ratings_decide_as_well():
+    model = fitted("single", 0, task="ratings")
     assert finds_the_truth(model), by_block(model)
 
 
@@ -467,18 +472,37 @@ def test_an_int_is_a_budget_in_bytes():
     assert 300 <= model.nbytes_["embedding"] <= 600
 
 
-@pytest.mark.parametrize("budget, told", [(1, "1 bytes"), (0.0001, "0 bytes")])
-def test_a_budget_for_nothing_is_refused(budget, told):
+@pytest.mark.parametrize("budget, told", [(4, "4 bytes"), (0.0001, "0 bytes")])
+def test_a_budget_of_less_than_a_block_is_refused(budget, told):
     X, y = odd_table()
     with pytest.raises(ValueError, match=rf"budget={budget!r} is {told}, but the smallest block"):
         CTRClassifier(network="fm", search=NIS(budget=budget), max_epochs=1).fit(X, y)
+
+
+@pytest.mark.parametrize("budget, error", [(3, ValueError), (True, TypeError)])
+def test_what_is_no_budget_is_refused(budget, error):
+    X, y = odd_table(40)
+    with pytest.raises(error, match=f"budget.*{budget!r}"):
+        CTRClassifier(network="fm", search=NIS(budget=budget), max_epochs=1).fit(X, y)
+
+
+def test_searched_weights_may_serve_as_they_are():
+    X, y, X_new, y_new = planted(0)
+    options = {**OPTIONS, "random_state": 0}
+    model = CTRClassifier(search=NIS(budget=0.15, retrain="none"), **options).fit(X, y)
+    anew = fitted("single", 0)
+    assert model.architecture_["embedding"]["mask"] == anew.architecture_["embedding"]["mask"]
+    own, other, full = (
+        log_loss(y_new, m.predict_proba(X_new))
+        for m in (model, anew, CTRClassifier(**options).fit(X, y))
+    )
+    assert own < full and own < other + 0.1
 
 
 @pytest.mark.parametrize(
     "options",
     [
         {"mode": "both"},
-        {"budget": 0},
         {"budget": 1.5},
         {"budget": -10},
         {"cost_weight": -1.0},
@@ -490,7 +514,7 @@ def test_a_budget_for_nothing_is_refused(budget, told):
         {"warmup": 1.0},
         {"entropy": -0.1},
         {"n_actions": 1},
-        {"retrain": "none"},
+        {"retrain": "again"},
     ],
 )
 def test_bad_parameters_are_named(options):

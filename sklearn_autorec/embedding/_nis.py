@@ -249,7 +249,7 @@ class NIS(SearchMethod):
         self.retrain = retrain
 
     def build(self, context):
-        sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
+        sizes = context.table_sizes
         choices = BlockChoices(
             sizes, context.embedding_dim, self.mode, self.n_row_blocks, self.n_col_blocks
         )
@@ -264,7 +264,7 @@ class NIS(SearchMethod):
         return PolicyEmbedding(context, choices, schedule, budget, self)
 
     def derive(self, module, context):
-        sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
+        sizes = context.table_sizes
         return {"mask": mask_to_text(module.choices.mask(module.best(), sizes))}
 
     def check(self, architecture, context):

@@ -18,6 +18,8 @@ __all__ = [
 
 # What an architecture says beside its slots.
 DESCRIBED = ("network", "embedding_dim", "numeric_embedding")
+# Weights with which a searched part starts; see `SearchMethod`.
+RETRAIN = ("scratch", "rewind", "keep", "none")
 SLOTS = ("gate", "embedding", "interaction", "body", "head", "loss")
 
 
@@ -234,10 +236,13 @@ class SearchMethod(BaseEstimator):
     ----------
     slot : str
         The slot it searches: "gate", "embedding", "interaction", "body", "head" or "loss".
-    retrain : {"scratch", "rewind", "keep"}
+    retrain : {"scratch", "rewind", "keep", "none"}
         Weights with which the found part starts: new ones, those with which the search started, or
-        those with which it ended. Of several methods each has its own rule for its part; that of
-        the last holds for the rest of the network.
+        those with which it ended; "none" are the latter without any further training, so that the
+        searched network serves as it is. Of several methods each has its own rule for its part;
+        that of the last holds for the rest of the network. What is not trained again rests in the
+        searches that come later as well, and in the final training of the other parts: its weights
+        stay, its batch statistics too.
     narrows : bool
         Whether its architectures drop fields or values: all that is found later, and the network
         itself, is then built for what ``selection`` keeps, in the numbering of that.
@@ -317,6 +322,31 @@ class SearchMethod(BaseEstimator):
         asked if ``narrows``.
         """
         return None
+
+    def transfer(self, state, architecture, context):
+        """The weights of the searched network as those of the network that is built from the
+        architecture.
+
+        Asked after each search, for the weights with which it started and for those with which it
+        ended. The final network takes over what ``retrain`` says, where name and shape agree (all
+        of it if the user stops the search: the searched network is then all there is). With
+        ``retrain="none"`` nothing of what is not trained again may be missing.
+
+        Parameters
+        ----------
+        state : dict of str to Tensor
+            All tensors of the searched network, the part of this method under the name of its slot
+            ("embedding.weight"). They are those of the network itself: what changes is made anew.
+        architecture : dict
+        context : BuildContext
+            Of the search.
+
+        Returns
+        -------
+        dict of str to Tensor
+            By default ``state``: the concrete part has the names of the searchable one.
+        """
+        return state
 
     def check(self, architecture, context):
         """Refuse an architecture that does not fit the table, before ``realise`` sees it: files may

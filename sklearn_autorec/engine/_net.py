@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from skorch import NeuralNet
@@ -55,9 +56,12 @@ class FieldNet(NeuralNet):
     ----------
     arch_batches : iterator of EncodedTensors or None
         Rows for the architecture parameters of bi-level searches, without end; see `ArchSchedule`.
+    resting : sequence of Module
+        Modules that stay in eval mode while the others train; see ``held_still``.
     """
 
     arch_batches = None
+    resting: Sequence[torch.nn.Module] = ()
 
     def __init__(
         self,
@@ -128,7 +132,9 @@ class FieldNet(NeuralNet):
             self.table_optimizer_ = RowAdam(sparse, lr=self.lr, weight_decay=self.embedding_l2)
         self.arch_turns_ = [self._arch_turn(m) for m in arch_modules]
         self.weights_ = [
-            p for p in (*module.parameters(), *self.criterion_.parameters()) if id(p) not in arch
+            p
+            for p in (*module.parameters(), *self.criterion_.parameters())
+            if id(p) not in arch and p.requires_grad
         ]
         self._progress_hooks = _hooks(modules, "set_progress")
         self._penalty_hooks = _hooks(modules, "penalty")
@@ -167,6 +173,11 @@ class FieldNet(NeuralNet):
             for opt in (self.optimizer_, getattr(self, "table_optimizer_", None))
             if opt is not None
         ]
+
+    def _set_training(self, training=True):
+        super()._set_training(training)
+        for module in self.resting:
+            module.training = False
 
     def infer(self, x, **fit_params):
         return self.module_(**x.inputs)
@@ -229,10 +240,12 @@ class FieldNet(NeuralNet):
         """Move the architecture parameters of one optimiser along the gradient on their own
         rows.
         """
-        arch = [p for group in optimizer.param_groups for p in group["params"]]
+        arch = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        if not arch:
+            return
         batch = next(self.arch_batches)
         objective = self._train_objective if schedule.objective == "trained" else self._objective
-        if schedule.level == "first_order":
+        if schedule.level == "first_order" or not self.weights_:  # then nothing is unrolled
             gradients = first_order_gradient(objective, batch, arch)
         else:
             gradients = unrolled_gradient(
@@ -357,6 +370,7 @@ class FieldNet(NeuralNet):
             if hasattr(self, name):
                 setattr(self, name, None)
         self.arch_turns_, self.weights_, self.arch_batches = [], [], None
+        self.resting = ()
         self._progress_hooks = self._penalty_hooks = self._after_step_hooks = (
             self._observe_hooks
         ) = ()

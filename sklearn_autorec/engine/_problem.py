@@ -10,8 +10,9 @@ from ..nn import check_parts
 from ._batches import TrainingBatches
 from ._building import build_module
 from ._evaluation import evaluate
+from ._moving import begin_with, check_distinct, held_still, network_state, positions_of, state_of
 from ._net import ONE_LEVEL, FieldNet
-from ._training import train
+from ._training import forward_in_chunks, train
 
 
 def check_loss(loss):
@@ -57,6 +58,8 @@ class SearchProblem:
     device : torch.device
     on_epoch : callable or None
         See `train`.
+    resting : tuple of str
+        Slots whose parts are not trained any more, see ``retrain`` of `SearchMethod`.
 
     Attributes
     ----------
@@ -64,12 +67,16 @@ class SearchProblem:
         One record an epoch, over all calls of ``train``, and one a candidate of ``evaluate``.
     initial_state, final_state : dict of str to Tensor
         The searched network's weights before and after the last call of ``train``, and under
-        "loss." those of a part in the loss slot. After ``evaluate`` those of the best candidate.
+        "loss." those of a part in the loss slot. A call with a ``start`` goes on with a training:
+        the initial weights are then those of the first. After ``evaluate`` they are
+        those of the best candidate.
     interrupted : bool
         Whether the user stopped the search.
     """
 
-    def __init__(self, network, context, slots, parts, loss, data, plan, device, on_epoch=None):
+    def __init__(
+        self, network, context, slots, parts, loss, data, plan, device, on_epoch=None, resting=()
+    ):
         self.network = network
         self.context = context
         self.slots = slots
@@ -79,12 +86,13 @@ class SearchProblem:
         self.plan = plan
         self.device = device
         self.on_epoch = on_epoch
+        self.resting = tuple(f"{slot}." for slot in resting)
         self.history: list[dict] = []
         self.initial_state: dict[str, torch.Tensor] = {}
         self.final_state: dict[str, torch.Tensor] = {}
         self.interrupted = False
 
-    def split(self, fraction):
+    def split(self, fraction, rows=None):
         """Positions of the rows for weights and of those for the architecture, disjoint; stratified
         by class.
 
@@ -92,6 +100,8 @@ class SearchProblem:
         ----------
         fraction : float in (0, 1)
             Share of rows for the architecture.
+        rows : int64 positions or None
+            Which are split, without repetitions; None is all.
 
         Returns
         -------
@@ -100,18 +110,29 @@ class SearchProblem:
         Raises
         ------
         ValueError
-            If one part would be empty.
+            If one part would be empty, or a row comes twice.
         """
+        if rows is not None:
+            rows = positions_of(rows, len(self.data), self.data.ids.device)
+            check_distinct(rows, "a part of them is held out")
+        data = self._select(rows)
         try:
-            return _parts(self.data, fraction, self.plan.seed)
+            parts = _parts(data, fraction, self.plan.seed)
         except ValueError as error:
             raise ValueError(
                 f"search_fraction={fraction} leaves no rows for the weights or for the "
                 f"architecture "
-                f"({len(self.data)} training rows): {error}"
+                f"({len(data)} training rows): {error}"
             ) from error
+        return parts if rows is None else tuple(rows[part] for part in parts)
 
-    def train(self, *searched, **changes):
+    def _select(self, rows):
+        """Training rows by position; None is all."""
+        if rows is None:
+            return self.data
+        return self.data.select(positions_of(rows, len(self.data), self.data.ids.device))
+
+    def train(self, *searched, start=None, rows=None, only=None, **changes):
         """Train the network around searchable modules together with them; the default gradient
         search.
 
@@ -122,7 +143,20 @@ class SearchProblem:
         Parameters
         ----------
         *searched : nn.Module
-            Stand in ``slots``, in that order.
+            Stand in ``slots``, in that order. A module may be trained again; it is the same object
+            in all results then, and goes on changing.
+        start : TrainingResult, dict of str to Tensor, or None
+            Weights with which the network begins, by name: those of an earlier call, for instance.
+            Names of only one side are left alone. The searched modules begin with them as well. The
+            moments of the optimisers start anew. None: the network begins with new weights, the
+            searched modules with those that they have.
+        rows : int64 positions or None
+            Training rows that are used (rows of their own for bi-level schedules and for ``judge``
+            are taken from these); None is all. Rows that repeat count as often as they come.
+        only : callable (str, Parameter) -> bool, or None
+            Which parameters may move, by their names in the network (``"embedding.weight"``; those
+            of a part in the loss slot begin with "loss."), architecture parameters included. None
+            is all. Batch statistics follow the batches in any case.
         **changes
             Fields of the plan to change, such as ``epochs``.
 
@@ -134,8 +168,10 @@ class SearchProblem:
         ------
         TypeError, ValueError
             If the network leaves out a searched module, or a module of the loss slot could not
-            learn.
+            learn; if ``start`` is of another network, ``rows`` are no positions, or ``only`` lets
+            nothing move.
         """
+        data, start = self._select(rows), None if start is None else state_of(start)
         plan = dataclasses.replace(self.plan, **changes)
         parts = {**self.parts(), **dict(zip(self.slots, searched, strict=True))}
         loss = parts.pop("loss", None)  # judges what the network gives and is no part of it
@@ -143,16 +179,22 @@ class SearchProblem:
         module = build_module(self.network, self.context, parts).to(self.device)
         check_parts(self.network, module, parts)
         net = training_net(module, self.loss, plan, None if loss is None else loss.to(self.device))
-        self.initial_state = {name: t.clone() for name, t in _state(module, loss).items()}
-        data, schedules = self.data, [getattr(m, "arch_schedule", ONE_LEVEL) for m in searched]
+        if start is not None:
+            begin_with(start, module, loss)
+        if start is None or not self.initial_state:
+            state = network_state(module, loss)
+            self.initial_state = {name: t.clone() for name, t in state.items()}
+        schedules = [getattr(m, "arch_schedule", ONE_LEVEL) for m in searched]
         fractions = [schedule.fraction for schedule in schedules if schedule.bilevel]
         if fractions:
-            for_weights, for_arch = self.split(max(fractions))
+            for_weights, for_arch = self.split(max(fractions), rows)
             data, own = self.data.select(for_weights), self.data.select(for_arch)
             net.arch_batches = TrainingBatches(own, plan.batch_size, seed=plan.seed + 1).forever()
         judges = [m for m in searched if getattr(m, "judged_share", 0)]
         unseen = None
         if judges:
+            if rows is not None:
+                check_distinct(positions_of(rows, len(self.data), "cpu"), "some of them judge")
             try:
                 rest, kept_back = _parts(data, max(m.judged_share for m in judges), plan.seed + 2)
                 data, unseen = data.select(rest), data.select(kept_back)
@@ -165,12 +207,13 @@ class SearchProblem:
                     record.update(m.summary())
             return self.on_epoch is not None and self.on_epoch(epoch, record)
 
-        result = train(net, data, plan, on_epoch=on_epoch)
+        with held_still(net, only, self._rests):
+            result = train(net, data, plan, on_epoch=on_epoch)
         if unseen is not None:
             for m in judges:
                 m.judge(module, self.loss, unseen)
         self.history.extend({"slot": "+".join(self.slots), **record} for record in result.history)
-        self.final_state = _state(module, loss)
+        self.final_state = network_state(module, loss)
         self.interrupted |= result.interrupted
         return result
 
@@ -220,6 +263,34 @@ class SearchProblem:
         """
         return evaluate(self, policy, score, n_jobs, max_time, max_evaluations)
 
+    def _rests(self, name):
+        return name.startswith(self.resting)
+
+    def score(self, result, rows=None):
+        """Mean reference loss of rows, in eval mode; lower is better.
+
+        Parameters
+        ----------
+        result : TrainingResult or nn.Module
+            What ``train`` returned, or a network: ids, numeric, sequences -> logits (B, C).
+        rows : int64 positions or None
+            Training rows to judge by; None is all. They should not have been trained on.
+
+        Returns
+        -------
+        float
+            Where rows have weights, their weighted mean.
+        """
+        module = result if isinstance(result, torch.nn.Module) else result.net.module_
+        data = self._select(rows)
+        logits = forward_in_chunks(module, data)
+        with torch.inference_mode():
+            losses = self.loss(logits, data.y).double()
+            if data.weight is None:
+                return float(losses.mean())
+            weight = data.weight.double()
+            return float((losses * weight).sum() / weight.sum())
+
 
 def training_net(module, loss, plan, part=None):
     """A net that trains a module with the rates of a plan: by its loss, or by a part in the loss
@@ -233,12 +304,6 @@ def training_net(module, loss, plan, part=None):
         embedding_l2=plan.embedding_l2,
         weight_decay=plan.weight_decay,
     )
-
-
-def _state(module, loss):
-    """All tensors of a network, and of a part in the loss slot, by name."""
-    of_loss = {} if loss is None else loss.state_dict(prefix="loss.")
-    return {name: t.detach() for name, t in {**module.state_dict(), **of_loss}.items()}
 
 
 def _parts(data, share, seed):

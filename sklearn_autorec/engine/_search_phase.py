@@ -4,7 +4,7 @@ already.
 
 import dataclasses
 
-from ..base import SLOTS, FixedArchitecture, SearchMethod, describe, networks_with_slot
+from ..base import RETRAIN, SLOTS, FixedArchitecture, SearchMethod, describe, networks_with_slot
 from ..nn import MemberLosses, Members
 from ..utils._sklearn import validate_parameters
 from ._building import (
@@ -33,7 +33,12 @@ class Found:
     history : list of dict
     interrupted : bool
     last : list of (str, dict of str to Tensor)
-        All weights of the last search of which an epoch was finished.
+        All weights of the last search of which an epoch was finished, brought over to its
+        architecture.
+    rules : dict of slot to str
+        ``retrain`` of the methods whose search is over.
+    rest : str
+        Rule of the network around them.
     """
 
     architecture: dict = dataclasses.field(default_factory=dict)
@@ -41,6 +46,65 @@ class Found:
     history: list = dataclasses.field(default_factory=list)
     interrupted: bool = False
     last: list = dataclasses.field(default_factory=list)
+    rules: dict = dataclasses.field(default_factory=dict)
+    rest: str = "scratch"
+
+    def rests(self, name):
+        """Whether a weight or a module of that name ("slot.", for a whole part) is not trained
+        again.
+        """
+        for slot, rule in self.rules.items():
+            if name.startswith(f"{slot}."):
+                return rule == "none"
+        return self.rest == "none"
+
+    def leaves(self, module, part=None):
+        """Whether there is something to train in a network and in a part of the loss slot; if not,
+        what was searched serves.
+        """
+        names = [name for name, _ in module.named_parameters()]
+        if part is not None:
+            names += [f"loss.{name}" for name, _ in part.named_parameters()]
+        return not all(self.rests(name) for name in names)
+
+    def give_weights(self, parts):
+        """Bring the parts that are not trained again to their weights, for a search around them.
+
+        Parameters
+        ----------
+        parts : dict of slot to Module
+
+        Returns
+        -------
+        dict, the same
+        """
+        for slot, part in parts.items():
+            if self.rules.get(slot) == "none":
+                _take_over(part, f"{slot}.", self.starts)
+                self.check_complete(part, f"{slot}.")
+        return parts
+
+    def check_complete(self, module, prefix=""):
+        """Refuse what is not trained again and lacks some of its weights.
+
+        Raises
+        ------
+        ValueError
+        """
+        known = {
+            name: t.shape
+            for start, state in self.starts
+            for name, t in state.items()
+            if name.startswith(start)
+        }
+        for name, t in module.state_dict(prefix=prefix).items():
+            if self.rests(name) and known.get(name) != t.shape:
+                told = f"of shape {tuple(known[name])}" if name in known else "not there"
+                raise ValueError(
+                    f"retrain='none' needs all weights of the searched network: {name!r} of shape "
+                    f"{tuple(t.shape)} is {told}. The hook transfer of the search method must give "
+                    f"it; otherwise choose retrain='keep' or 'scratch'."
+                )
 
     def fall_back(self):
         """Take the weights of the last search for the model, since nothing better will come.
@@ -52,7 +116,7 @@ class Found:
         """
         if not self.last:
             raise KeyboardInterrupt
-        self.interrupted, self.starts = True, self.last
+        self.interrupted, self.starts, self.rules, self.rest = True, self.last, {}, "scratch"
 
     def hand_over(self, module):
         """Start the final network from weights of the searches, where name and shape agree.
@@ -67,28 +131,30 @@ class Found:
                 ).items():
                     view.copy_(taken[name])
             return
-        own = module.state_dict()
-        for prefix, state in self.starts:
-            matching = {
-                name: t
-                for name, t in state.items()
-                if name.startswith(prefix) and name in own and own[name].shape == t.shape
-            }
-            module.load_state_dict(matching, strict=False)
+        _take_over(module, "", self.starts)
+        self.check_complete(module)
 
     def hand_over_loss(self, part):
         """Start a part in the loss slot from the weights that a search has left it; of several
         members, that of the first.
         """
         part = part.losses[0] if isinstance(part, MemberLosses) else part
-        own = part.state_dict(prefix="loss.")
-        for prefix, state in self.starts:
-            matching = {
-                name.removeprefix("loss."): t
-                for name, t in state.items()
-                if name.startswith(prefix) and name in own and own[name].shape == t.shape
-            }
-            part.load_state_dict(matching, strict=False)
+        _take_over(part, "loss.", self.starts)
+        self.check_complete(part, "loss.")
+
+
+def _take_over(module, prefix, starts):
+    """Load from weights of searches what agrees in name and shape with a module whose names begin
+    with ``prefix``.
+    """
+    own = module.state_dict(prefix=prefix)
+    for start, state in starts:
+        matching = {
+            name.removeprefix(prefix): t
+            for name, t in state.items()
+            if name.startswith(start) and name in own and own[name].shape == t.shape
+        }
+        module.load_state_dict(matching, strict=False)
 
 
 def check_methods(search, joint):
@@ -135,6 +201,10 @@ def check_slots(network, methods):
         if hasattr(component, "_parameter_constraints"):
             validate_parameters(component)
     for method in methods:
+        if method.retrain not in RETRAIN:
+            raise ValueError(
+                f"search={method!r} has retrain={method.retrain!r}; it must be one of {RETRAIN}."
+            )
         if method.slot not in SLOTS:
             raise ValueError(
                 f"search={method!r} searches the {method.slot!r} slot, which no network has "
@@ -191,7 +261,7 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
             network,
             context,
             tuple(m.slot for m in group),
-            lambda known=known: _known_parts(methods, known, fresh_context),
+            lambda known=known: found.give_weights(_known_parts(methods, known, fresh_context)),
             loss,
             select(data, selection),
             plan,
@@ -201,6 +271,7 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
                 # A search of a method's own trains as often as it likes.
                 plan.epochs if all(m.joint for m in group) else None,
             ),
+            tuple(slot for slot, rule in found.rules.items() if rule == "none"),
         )
         try:
             results = _search(group, problem)
@@ -215,9 +286,12 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
         for method, result in zip(group, results, strict=True):
             known_as = {} if isinstance(method, FixedArchitecture) else describe(method, "method")
             found.architecture[method.slot] = {**known_as, **result}
+            _transfer(method, problem, found.architecture[method.slot])
             if method.narrows:
                 _carry_states(problem, network, methods, found.architecture, fresh_context())
+        for method in group:
             found.starts += _starts(method, problem, f"{method.slot}.")
+            found.rules[method.slot] = method.retrain
         found.history += problem.history
         if problem.history and problem.final_state:
             found.last = [("", problem.final_state)]
@@ -227,6 +301,7 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
     if methods:
         # The last method's rule holds for the network around the searched parts as well, not for
         # those of methods with another rule.
+        found.rest = methods[-1].retrain
         others = tuple(f"{m.slot}." for m in methods if m.retrain != methods[-1].retrain)
         found.starts = [
             (prefix, {name: t for name, t in state.items() if not name.startswith(others)})
@@ -263,8 +338,23 @@ def _carry_states(problem, network, methods, architecture, context):
         setattr(problem, name, carry(getattr(problem, name), selection, context, module))
 
 
+def _transfer(method, problem, architecture):
+    """Bring the weights of a search to the names and shapes of what was found."""
+    for name in ("initial_state", "final_state"):
+        state = getattr(problem, name)
+        if state:
+            state = method.transfer(state, architecture, problem.context)
+            setattr(problem, name, state)
+
+
 def _starts(method, problem, prefix):
-    state = {"scratch": {}, "rewind": problem.initial_state, "keep": problem.final_state}[
+    final = problem.final_state
+    if method.retrain == "none" and not final:
+        raise ValueError(
+            f"search={method!r} has retrain='none', but its search trains no network that could "
+            f"serve."
+        )
+    state = {"scratch": {}, "rewind": problem.initial_state, "keep": final, "none": final}[
         method.retrain
     ]
     return [(prefix, state)] if state else []

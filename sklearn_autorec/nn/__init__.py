@@ -6,6 +6,7 @@ fields, C outputs (1 for binary clicks and ratings, the number of classes otherw
 
 from ._axes import FieldAxis
 from ._blocks import MLP, ReLUDropout, linear
+from ._budget import budget_bytes, field_rows, table_bytes
 from ._context import BuildContext, Inputs
 from ._embeddings import FieldEmbedding, FieldLinear, FieldRows, add_bias, output_bias
 from ._interactions import (
@@ -70,7 +71,9 @@ __all__ = [
     "WeightedPairs",
     "add_bias",
     "batch_norm",
+    "budget_bytes",
     "check_parts",
+    "field_rows",
     "head_part",
     "linear",
     "member_batch_norm",
@@ -81,4 +84,5 @@ __all__ = [
     "pack_table",
     "pair_index",
     "row_batch_norm",
+    "table_bytes",
 ]

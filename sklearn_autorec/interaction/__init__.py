@@ -1,6 +1,7 @@
 """Search methods that choose the interactions of a network."""
 
+from ._autofeature import AutoFeature
 from ._autofis import AutoFIS
 from ._random import RandomInteractions
 
-__all__ = ["AutoFIS", "RandomInteractions"]
+__all__ = ["AutoFIS", "AutoFeature", "RandomInteractions"]

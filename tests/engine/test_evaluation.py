@@ -284,7 +284,7 @@ def test_the_held_out_score_is_the_loss_of_rows_that_do_not_train():
     assert value == pytest.approx(-float(loss), rel=1e-5)
 
     table = np.full((15, 2), 0.5, np.float32)
-    still = HeldOutScore(score.realise, start={"embedding.weight": table}, epochs=0)
+    still = HeldOutScore(score.realise, start={"embedding.weight": table}, epochs=0, lr=0.1)
     still(problem, {"interactions": [[0, 1]]})
     assert (results[-1].net.module_.embedding.weight == 0.5).all()
 

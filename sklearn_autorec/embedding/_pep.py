@@ -29,7 +29,7 @@ class ThresholdedEmbedding(FieldEmbedding):
     ):
         super().__init__(context)
         self.sparse = True
-        sizes = torch.tensor([*context.n_ids, *(n for n, _ in context.sequences)])
+        sizes = torch.tensor(context.table_sizes)
         unit = granularity.split("_")[0]
         shape = (
             {"value": self.n_rows, "field": len(sizes)}.get(unit, 1),

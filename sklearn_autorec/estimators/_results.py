@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import SLOTS, FixedArchitecture, network_of
-from ..nn import mask_from_text, mask_to_text
+from ..nn import FieldLayout, mask_from_text, mask_to_text
 from ..utils._state import reads_once
 
 __all__ = ["SearchResults"]
@@ -77,16 +77,14 @@ class SearchResults:
         if "widths" in found:
             return sizes | dict(zip(self._field_names(), found["widths"], strict=True))
         if "mask" in found:
-            n, n_numeric = len(encoder.n_ids_), len(encoder.numeric_)
-            module = self.net_.module_
-            tables = {f: np.arange(k) for f, k in enumerate(encoder.n_ids_)}
-            tables |= {
-                n + n_numeric + k: np.arange(m) for k, m in enumerate(encoder.sequence_n_ids_)
-            }
-            totals = {f: len(ids) for f, ids in tables.items()}
+            layout, module = FieldLayout.of_encoder(encoder), self.net_.module_
+            totals = dict(zip(layout.table_fields, layout.table_sizes, strict=True))
+            tables = {f: np.arange(n) for f, n in totals.items()}
             if module.selection is not None:
                 lists = {
-                    f: ids for f, ids in tables.items() if f in module.selection.fields and f >= n
+                    f: tables[f]
+                    for f in layout.table_fields[layout.n_categorical :]
+                    if f in module.selection.fields
                 }
                 kept = module.selection.kept_ids()
                 tables = dict(zip(module.selection.categorical, kept, strict=True)) | lists

@@ -26,13 +26,8 @@ UNKNOWN = 1  # id of a value that is not kept
 
 def usable_columns(encoder, X):
     """`usable_fields` of a table, bool (n_fields,), in the order of the encoder's fields."""
-    context = BuildContext(
-        tuple(map(str, encoder.field_names_)),
-        tuple(encoder.n_ids_),
-        n_numeric=len(encoder.numeric_),
-        sequences=tuple((n, encoder.max_length) for n in encoder.sequence_n_ids_),
-    )
-    return usable_fields(EncodedTensors.from_table(encoder.encode(X), "cpu"), context)
+    data = EncodedTensors.from_table(encoder.encode(X), "cpu")
+    return usable_fields(data, BuildContext.of_encoder(encoder))
 
 
 class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):

@@ -82,7 +82,7 @@ def count(factor, context):
     if factor == NUMBERS:
         return context.n_numeric
     if factor == VALUES:
-        return sum(context.n_ids) + sum(n for n, _ in context.sequences)
+        return context.n_rows
     raise ValueError(
         f"a factor of an axis must be an int, 'F', 'P', 'P3', 'P4' ..., 'V' or 'N', got {factor!r}."
     )

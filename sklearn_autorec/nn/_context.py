@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ._axes import FieldAxis
+from ._layout import FieldLayout
 
 
 class Inputs(NamedTuple):
@@ -25,8 +26,9 @@ class Inputs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BuildContext:
-    """The facts about a table and a task from which networks and searchable parts are built.
+class BuildContext(FieldLayout):
+    """The facts about a table and a task from which networks and searchable parts are built: the
+    `FieldLayout` of the table, and more.
 
     Parameters
     ----------
@@ -67,10 +69,6 @@ class BuildContext:
         and a part in the loss slot may start from it. None where nothing is trained.
     """
 
-    field_names: tuple[str, ...]
-    n_ids: tuple[int, ...]
-    n_numeric: int = 0
-    sequences: tuple[tuple[int, int], ...] = ()
     embedding_dim: int = 16
     n_outputs: int = 1
     generator: torch.Generator = field(default_factory=torch.Generator, repr=False, compare=False)
@@ -83,11 +81,6 @@ class BuildContext:
     n_numeric_bins: int = 24
     numeric_range: tuple[float, float] = (-(3**0.5), 3**0.5)
     reference_loss: torch.nn.Module | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def n_fields(self):
-        """F: every categorical, numeric and sequence field."""
-        return len(self.n_ids) + self.n_numeric + len(self.sequences)
 
     def axis(self, *factors):
         """The length of an axis with something for every field, pair or value; see `FieldAxis`.

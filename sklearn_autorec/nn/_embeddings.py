@@ -21,14 +21,13 @@ class FieldRows(NumericEmbedding):
 
     def __init__(self, context: BuildContext):
         super().__init__(context)
-        sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
-        offsets = torch.tensor([0, *sizes]).cumsum(0)[:-1].to(torch.int32)
-        n_categorical = len(context.n_ids)
-        self.register_buffer("offsets", offsets[:n_categorical], persistent=False)
-        self.register_buffer("fields", torch.arange(n_categorical), persistent=False)
-        self.sequence_offsets = offsets[n_categorical:].tolist()
-        self.sequence_lengths = [length for _, length in context.sequences]
-        self.n_rows = sum(sizes)
+        n, starts = context.n_categorical, context.row_starts[:-1]
+        offsets = torch.tensor(starts[:n], dtype=torch.int32)
+        self.register_buffer("offsets", offsets, persistent=False)
+        self.register_buffer("fields", torch.arange(n), persistent=False)
+        self.sequence_offsets = starts[n:].tolist()
+        self.sequence_lengths = context.sequence_lengths
+        self.n_rows = context.n_rows
 
     def lookup(self, ids, rows, fields):
         """Vectors of rows; all three arguments broadcast, (...) -> (..., width).

@@ -311,9 +311,7 @@ def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
         refuse("numeric_embedding", f"one of {sorted(NUMERIC_EMBEDDINGS)}", numeric)
     context = _context(model, learned, encoder, sparse, dim, members, numeric)
     # Pruned and narrow tables hold no row of this width, so that nothing else bounds it.
-    largest = max(n_weights, LARGEST_ROW) // (
-        context.n_fields + sum(length for _, length in context.sequences)
-    )
+    largest = max(n_weights, LARGEST_ROW) // (context.n_fields + sum(context.sequence_lengths))
     if dim > largest:
         refuse("embedding_dim", f"at most {largest} for these fields", dim)
     # Pruned tables are packed, and their architecture says so by a mask that is left to the table.
@@ -384,11 +382,8 @@ def _check_sizes(network, n_weights):
 
 
 def _context(model, learned, encoder, sparse, embedding_dim, members, numeric_embedding):
-    return BuildContext(
-        field_names=tuple(str(name) for name in encoder.field_names_),
-        n_ids=tuple(encoder.n_ids_),
-        n_numeric=len(encoder.numeric_),
-        sequences=tuple((n, encoder.max_length) for n in encoder.sequence_n_ids_),
+    return BuildContext.of_encoder(
+        encoder,
         embedding_dim=embedding_dim,
         n_outputs=learned.n_outputs,
         counts=tuple(encoder.counts_),

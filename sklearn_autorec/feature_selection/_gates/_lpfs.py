@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ...base import SearchMethod
+from ...nn import annealed
 from ...utils._sklearn import Interval, StrOptions
 from ._fields import N_FIELDS, FieldSearch, FixedGates, check_numbers, choose, with_unusable_last
 
@@ -105,8 +106,7 @@ class PolarisedGates(nn.Module):
         return self.optimizer
 
     def epsilon_at(self, t):
-        first, last = self.epsilons
-        return first * (last / first) ** t
+        return annealed(*self.epsilons, t, schedule="exponential")
 
     def set_progress(self, t):
         self.epsilon = self.epsilon_at(t)

@@ -2,7 +2,6 @@
 net, gradient search, optimisers.
 """
 
-from ._arch_steps import ArchSchedule
 from ._batches import EncodedTensors, TrainingBatches, batches_of
 from ._controller import CategoricalController
 from ._evaluation import Evaluations, HeldOutScore
@@ -11,6 +10,7 @@ from ._one_shot import UniformPaths, one_shot_scores
 from ._optimizers import GRDA, RowAdam
 from ._policies import ChoiceSpace, RegularizedEvolution
 from ._problem import SearchProblem, training_net
+from ._schedule import ArchSchedule
 from ._training import TrainingPlan, forward_in_chunks, train
 
 __all__ = [
@@ -21,8 +21,8 @@ __all__ = [
     "EncodedTensors",
     "Evaluations",
     "FieldNet",
-    "HeldOutScore",
     "RegularizedEvolution",
+    "HeldOutScore",
     "RowAdam",
     "SearchProblem",
     "TrainingBatches",

@@ -17,6 +17,7 @@ from ..nn import (
     pair_index,
 )
 from ..nn._axes import tuple_order
+from ._slots import by_slot, entries_of, stands_in
 
 __all__ = [
     "build_module",
@@ -46,8 +47,8 @@ def narrowed(methods, architecture, context):
     context : BuildContext
     """
     for method in methods:
-        if method.narrows and method.slot in architecture:
-            selection = method.selection(architecture[method.slot], context)
+        if method.narrows and stands_in(method, architecture):
+            selection = method.selection(entries_of(method, architecture), context)
             return (None, context) if selection is None else (selection, selection.narrow(context))
     return None, context
 
@@ -64,15 +65,21 @@ def realise(methods, architecture, context):
     """Concrete modules of the network's slots whose architecture is known, on a context that is
     narrowed already.
     """
-    parts = {
-        m.slot: m.realise(architecture[m.slot], context) for m in _in_network(methods, architecture)
-    }
-    return {slot: part for slot, part in parts.items() if part is not None}
+    parts: dict = {}
+    for method in _in_network(methods, architecture):
+        parts |= _made(method, architecture, context)
+    return {slot: part for slot, part in parts.items() if part is not None and slot != "loss"}
+
+
+def _made(method, architecture, context):
+    """The concrete modules of a method by slot, None where nothing is to stand."""
+    parts = method.realise(entries_of(method, architecture), context)
+    return by_slot(method, parts, "realise", stands_in(method, architecture))
 
 
 def _in_network(methods, architecture):
     """The methods whose architecture is known and a part of the network; a loss is none."""
-    return [m for m in methods if m.slot in architecture and m.slot != "loss"]
+    return [m for m in methods if {*stands_in(m, architecture)} - {"loss"}]
 
 
 def realise_loss(methods, architecture, context):
@@ -91,12 +98,12 @@ def realise_loss(methods, architecture, context):
     nn.Module or None
     """
     for method in methods:
-        if method.slot == "loss" and "loss" in architecture:
+        if "loss" in stands_in(method, architecture):
             _, kept = narrowed(methods, architecture, context)
             if kept.members == 1 or holds_members(method, "realise"):
-                return method.realise(architecture["loss"], kept)
+                return _made(method, architecture, kept)["loss"]
             single = dataclasses.replace(kept, members=1)
-            losses = [method.realise(architecture["loss"], single) for _ in range(kept.members)]
+            losses = [_made(method, architecture, single)["loss"] for _ in range(kept.members)]
             return None if losses[0] is None else MemberLosses(losses)
     return None
 

@@ -76,7 +76,7 @@ class HeldOutScore:
 
     Parameters
     ----------
-    realise : callable (architecture, context) -> nn.Module, or tuple of them by slot
+    realise : callable (architecture, context) -> nn.Module, or dict of them by slot
         As `SearchMethod.realise`, whose bound method it may be.
     fraction : float in (0, 1), default=0.2
         Share of the training rows that judge.
@@ -109,8 +109,9 @@ class HeldOutScore:
         start = self.start
         if start is not None:
             start = {name: torch.tensor(array) for name, array in start.items()}
+        by_slot = modules if isinstance(modules, dict) else {problem.slots[0]: modules}
         result = problem.train(
-            *(modules if isinstance(modules, tuple) else (modules,)),
+            *(by_slot[slot] for slot in problem.slots),
             start=start,
             rows=trained,
             **self.changes,

@@ -12,6 +12,7 @@ from ._building import build_module
 from ._evaluation import evaluate
 from ._moving import begin_with, check_distinct, held_still, network_state, positions_of, state_of
 from ._net import ONE_LEVEL, FieldNet
+from ._slots import take_places
 from ._training import forward_in_chunks, train
 
 
@@ -25,15 +26,13 @@ def check_loss(loss):
         it.
     """
     schedule = getattr(loss, "arch_schedule", ONE_LEVEL)
-    if hasattr(loss, "arch_parameters") and (schedule.level, schedule.objective) == (
-        "first_order",
-        "reference",
-    ):
+    blind = schedule.own_step and schedule.gradient != "unrolled"
+    if hasattr(loss, "arch_parameters") and blind and schedule.objective == "reference":
+        told = f"level={schedule.level!r}" if schedule.level else f"gradient={schedule.gradient!r}"
         raise ValueError(
-            f"The arch_schedule of {type(loss).__name__} in the loss slot has level='first_order' "
-            f"and objective='reference': the "
-            "reference loss depends on it through a step of the weights alone; choose "
-            "level='unrolled', or objective='trained'."
+            f"The arch_schedule of {type(loss).__name__} in the loss slot has {told} and "
+            "objective='reference': the reference loss depends on it through a step of the "
+            "weights alone; choose level='unrolled', or objective='trained'."
         )
 
 
@@ -68,8 +67,8 @@ class SearchProblem:
     initial_state, final_state : dict of str to Tensor
         The searched network's weights before and after the last call of ``train``, and under
         "loss." those of a part in the loss slot. A call with a ``start`` goes on with a training:
-        the initial weights are then those of the first. After ``evaluate`` they are
-        those of the best candidate.
+        the initial weights are then those of the first. After ``evaluate`` those of the best
+        candidate.
     interrupted : bool
         Whether the user stopped the search.
     """
@@ -142,9 +141,10 @@ class SearchProblem:
 
         Parameters
         ----------
-        *searched : nn.Module
-            Stand in ``slots``, in that order. A module may be trained again; it is the same object
-            in all results then, and goes on changing.
+        *searched : nn.Module or dict of slot to nn.Module
+            Stand in ``slots``: those of dicts where these say, the others in the order of the slots
+            that are left. A module may be trained again; it is the same object in all results then,
+            and goes on changing.
         start : TrainingResult, dict of str to Tensor, or None
             Weights with which the network begins, by name: those of an earlier call, for instance.
             Names of only one side are left alone. The searched modules begin with them as well. The
@@ -173,7 +173,8 @@ class SearchProblem:
         """
         data, start = self._select(rows), None if start is None else state_of(start)
         plan = dataclasses.replace(self.plan, **changes)
-        parts = {**self.parts(), **dict(zip(self.slots, searched, strict=True))}
+        placed = take_places(self.slots, searched)
+        parts = {**self.parts(), **placed}
         loss = parts.pop("loss", None)  # judges what the network gives and is no part of it
         check_loss(loss)
         module = build_module(self.network, self.context, parts).to(self.device)
@@ -184,13 +185,13 @@ class SearchProblem:
         if start is None or not self.initial_state:
             state = network_state(module, loss)
             self.initial_state = {name: t.clone() for name, t in state.items()}
-        schedules = [getattr(m, "arch_schedule", ONE_LEVEL) for m in searched]
+        schedules = [getattr(m, "arch_schedule", ONE_LEVEL) for m in placed.values()]
         fractions = [schedule.fraction for schedule in schedules if schedule.bilevel]
         if fractions:
             for_weights, for_arch = self.split(max(fractions), rows)
             data, own = self.data.select(for_weights), self.data.select(for_arch)
             net.arch_batches = TrainingBatches(own, plan.batch_size, seed=plan.seed + 1).forever()
-        judges = [m for m in searched if getattr(m, "judged_share", 0)]
+        judges = [m for m in placed.values() if getattr(m, "judged_share", 0)]
         unseen = None
         if judges:
             if rows is not None:
@@ -216,6 +217,34 @@ class SearchProblem:
         self.final_state = network_state(module, loss)
         self.interrupted |= result.interrupted
         return result
+
+    def _rests(self, name):
+        return name.startswith(self.resting)
+
+    def score(self, result, rows=None):
+        """Mean reference loss of rows, in eval mode; lower is better.
+
+        Parameters
+        ----------
+        result : TrainingResult or nn.Module
+            What ``train`` returned, or a network: ids, numeric, sequences -> logits (B, C).
+        rows : int64 positions or None
+            Training rows to judge by; None is all. They should not have been trained on.
+
+        Returns
+        -------
+        float
+            Where rows have weights, their weighted mean.
+        """
+        module = result if isinstance(result, torch.nn.Module) else result.net.module_
+        data = self._select(rows)
+        logits = forward_in_chunks(module, data)
+        with torch.inference_mode():
+            losses = self.loss(logits, data.y).double()
+            if data.weight is None:
+                return float(losses.mean())
+            weight = data.weight.double()
+            return float((losses * weight).sum() / weight.sum())
 
     def evaluate(self, policy, *, score, n_jobs=None, max_time=None, max_evaluations=None):
         """Score the candidates of a generator, each once, and tell it the scores.
@@ -262,34 +291,6 @@ class SearchProblem:
             If the user stops it before there is a score.
         """
         return evaluate(self, policy, score, n_jobs, max_time, max_evaluations)
-
-    def _rests(self, name):
-        return name.startswith(self.resting)
-
-    def score(self, result, rows=None):
-        """Mean reference loss of rows, in eval mode; lower is better.
-
-        Parameters
-        ----------
-        result : TrainingResult or nn.Module
-            What ``train`` returned, or a network: ids, numeric, sequences -> logits (B, C).
-        rows : int64 positions or None
-            Training rows to judge by; None is all. They should not have been trained on.
-
-        Returns
-        -------
-        float
-            Where rows have weights, their weighted mean.
-        """
-        module = result if isinstance(result, torch.nn.Module) else result.net.module_
-        data = self._select(rows)
-        logits = forward_in_chunks(module, data)
-        with torch.inference_mode():
-            losses = self.loss(logits, data.y).double()
-            if data.weight is None:
-                return float(losses.mean())
-            weight = data.weight.double()
-            return float((losses * weight).sum() / weight.sum())
 
 
 def training_net(module, loss, plan, part=None):

@@ -17,6 +17,7 @@ from ._building import (
     select,
 )
 from ._problem import SearchProblem
+from ._slots import by_slot, entries_of
 
 __all__ = ["Found", "check_methods", "check_slots", "search_parts"]
 
@@ -168,11 +169,21 @@ def check_methods(search, joint):
                 f"search must be None, a search method such as AutoFIS(), or a list of them, got "
                 f"{method!r}."
             )
-    slots = [method.slot for method in methods]
-    if len(set(slots)) < len(slots):
-        raise ValueError(
-            f"search={search!r} has two methods for one slot; each slot can be searched once."
-        )
+    owners: dict = {}
+    for method in methods:
+        if not isinstance(method.slots, tuple | list) or not method.slots:
+            raise ValueError(
+                f"slots of {method!r} must be a tuple with the name of one slot or more, got "
+                f"{method.slots!r}."
+            )
+        for slot in method.slots:
+            owners.setdefault(slot, []).append(method)
+    for slot, rivals in owners.items():
+        if len(rivals) > 1:
+            raise ValueError(
+                f"search={search!r} has two methods for one slot; each slot can be searched once, "
+                f"and {slot!r} is searched by {rivals!r}."
+            )
     late = [method for method in methods[1:] if method.narrows]
     if late:
         raise ValueError(
@@ -205,26 +216,27 @@ def check_slots(network, methods):
             raise ValueError(
                 f"search={method!r} has retrain={method.retrain!r}; it must be one of {RETRAIN}."
             )
-        if method.slot not in SLOTS:
-            raise ValueError(
-                f"search={method!r} searches the {method.slot!r} slot, which no network has "
-                f"(network={network!r}); "
-                f"a slot is one of {SLOTS}."
-            )
-        beside = {other.slot for other in methods} & {"interaction", "head"}
-        if method.slot == "body" and beside:
+        beside = {slot for other in methods for slot in other.slots} & {"interaction", "head"}
+        if "body" in method.slots and beside:
             raise ValueError(
                 f"search={methods!r}: a part in the 'body' slot stands for everything behind the "
                 f"embeddings, so that there is no {' and no '.join(map(repr, sorted(beside)))} "
                 f"slot to search beside it."
             )
-        if method.slot not in network.slots:
-            raise ValueError(
-                f"search={method!r} searches the {method.slot!r} slot, which network={network!r} "
-                f"does not have: its slots "
-                f"are {tuple(network.slots)}; networks that have it: "
-                f"{networks_with_slot(method.slot)}."
-            )
+        for slot in method.slots:
+            if slot not in SLOTS:
+                raise ValueError(
+                    f"search={method!r} searches the {slot!r} slot, which no network has "
+                    f"(network={network!r}); "
+                    f"a slot is one of {SLOTS}."
+                )
+            if slot not in network.slots:
+                raise ValueError(
+                    f"search={method!r} searches the {slot!r} slot, which network={network!r} "
+                    f"does not have: its slots "
+                    f"are {tuple(network.slots)}; networks that have it: "
+                    f"{networks_with_slot(*method.slots)}."
+                )
 
 
 def search_parts(methods, joint, network, fresh_context, loss, data, plan, device, progress):
@@ -260,7 +272,7 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
         problem = SearchProblem(
             network,
             context,
-            tuple(m.slot for m in group),
+            tuple(slot for m in group for slot in m.slots),
             lambda known=known: found.give_weights(_known_parts(methods, known, fresh_context)),
             loss,
             select(data, selection),
@@ -285,13 +297,15 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
             return found
         for method, result in zip(group, results, strict=True):
             known_as = {} if isinstance(method, FixedArchitecture) else describe(method, "method")
-            found.architecture[method.slot] = {**known_as, **result}
-            _transfer(method, problem, found.architecture[method.slot])
+            for slot, own in by_slot(method, result, "the search").items():
+                found.architecture[slot] = {**known_as, **own}
+            _transfer(method, problem, entries_of(method, found.architecture))
             if method.narrows:
                 _carry_states(problem, network, methods, found.architecture, fresh_context())
         for method in group:
-            found.starts += _starts(method, problem, f"{method.slot}.")
-            found.rules[method.slot] = method.retrain
+            for slot in method.slots:
+                found.starts += _starts(method, problem, f"{slot}.")
+                found.rules[slot] = method.retrain
         found.history += problem.history
         if problem.history and problem.final_state:
             found.last = [("", problem.final_state)]
@@ -302,7 +316,9 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
         # The last method's rule holds for the network around the searched parts as well, not for
         # those of methods with another rule.
         found.rest = methods[-1].retrain
-        others = tuple(f"{m.slot}." for m in methods if m.retrain != methods[-1].retrain)
+        others = tuple(
+            f"{slot}." for m in methods if m.retrain != methods[-1].retrain for slot in m.slots
+        )
         found.starts = [
             (prefix, {name: t for name, t in state.items() if not name.startswith(others)})
             for prefix, state in _starts(methods[-1], problem, "")

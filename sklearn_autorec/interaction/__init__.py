@@ -2,6 +2,7 @@
 
 from ._autofeature import AutoFeature
 from ._autofis import AutoFIS
+from ._autopi import AutoPI
 from ._random import RandomInteractions
 
-__all__ = ["AutoFIS", "AutoFeature", "RandomInteractions"]
+__all__ = ["AutoFIS", "AutoFeature", "AutoPI", "RandomInteractions"]

@@ -16,10 +16,9 @@ def field_rows(context):
     of_number = 0
     if context.n_numeric:
         of_number = numeric_rows(context.numeric_embedding, context.n_numeric_bins)
-    return np.array(
-        [*context.n_ids, *[of_number] * context.n_numeric, *(n for n, _ in context.sequences)],
-        np.int64,
-    )
+    rows = np.full(context.n_fields, of_number, np.int64)
+    rows[context.table_fields] = context.table_sizes
+    return rows
 
 
 def table_bytes(context, numeric=True):
@@ -31,11 +30,8 @@ def table_bytes(context, numeric=True):
     numeric : bool
         Whether the vectors of numeric fields count; not for methods that leave these whole.
     """
-    rows = field_rows(context)
-    if not numeric:
-        first = len(context.n_ids)
-        rows = np.delete(rows, slice(first, first + context.n_numeric))
-    return ELEMENT * context.embedding_dim * int(rows.sum())
+    n_rows = int(field_rows(context).sum()) if numeric else context.n_rows
+    return ELEMENT * context.embedding_dim * n_rows
 
 
 def budget_bytes(budget, whole, name="budget"):

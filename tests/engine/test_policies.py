@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_autorec.engine import ChoiceSpace, RegularizedEvolution, UniformPaths
+from sklearn_autorec.engine import (
+    CategoricalController,
+    ChoiceSpace,
+    EncodedTensors,
+    RegularizedEvolution,
+    SearchProblem,
+    TrainingPlan,
+    UniformPaths,
+)
+from sklearn_autorec.networks import FM
+from sklearn_autorec.nn import BinaryLogLoss, BuildContext
 
 BITS = {f"b{k}": [0, 1] for k in range(20)}
 SMALL = {"op": ["sum", "max", None], "depth": [1, 2], "units": [[8], [16, 8], [4], []]}  # 24
@@ -255,3 +265,48 @@ def test_evolution_refuses():
         policy.tell([1.0, 2.0])
     with pytest.raises(ValueError, match=r"'population': 6.* this one has .*'population': 7"):
         RegularizedEvolution(space, generator(), population=7).load_state_dict(policy.state_dict())
+
+
+# In a search
+# --------------------------------------------------------------------------------------------
+
+
+def search_problem():
+    data = EncodedTensors(
+        torch.zeros(8, 1, dtype=torch.int32),
+        torch.zeros(8, 0),
+        torch.zeros(8, 0, dtype=torch.int32),
+        (torch.arange(8) % 2).float(),
+    )
+    context = BuildContext(("a",), (3,), embedding_dim=2, generator=generator())
+    plan = TrainingPlan(epochs=1, batch_size=8)
+    return SearchProblem(FM(), context, ("interaction",), dict, BinaryLogLoss(), data, plan, "cpu")
+
+
+def test_a_problem_evaluates_both_and_a_stopped_evolution_goes_on():
+    calls = []
+
+    def score(problem, architecture):
+        calls.append(architecture)
+        return ones(architecture)
+
+    def evolution():
+        return RegularizedEvolution(
+            ChoiceSpace(BITS), generator(), n_evaluations=60, population=12, tournament=4
+        )
+
+    whole = search_problem().evaluate(evolution().proposals(), score=score)
+    assert len(calls) == 60 and whole.best == max(whole.architectures, key=ones)
+    first = evolution()
+    stopped = search_problem().evaluate(first.proposals(), score=score, max_evaluations=30)
+    assert stopped.stopped == "max_evaluations" and stopped.architectures == calls[:30]
+    second = evolution()
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    rest = search_problem().evaluate(second.proposals(), score=score)
+    # The batch that was not finished is asked for again.
+    assert rest.architectures == whole.architectures[28:] and rest.best == whole.best
+    calls.clear()
+    few = {"b0": [0, 1], "b1": [0, 1]}
+    controller = CategoricalController(few, generator(), n_steps=30)
+    found = search_problem().evaluate(controller.proposals(), score=score)
+    assert len(calls) == 4 and found.best == controller.best[0] == {"b0": 1, "b1": 1}

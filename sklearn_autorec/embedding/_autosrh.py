@@ -31,7 +31,7 @@ def value_counts(data, context):
     """
     columns = list(data.ids.unbind(1))
     columns += data.sequences.split([length for _, length in context.sequences], 1)
-    sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
+    sizes = context.table_sizes
     counts = [
         torch.bincount(column.flatten().long(), minlength=n).cpu().numpy()
         for column, n in zip(columns, sizes, strict=True)
@@ -230,7 +230,7 @@ class AutoSrh(SearchMethod):
     def search(self, problem):
         context, epochs = problem.context, problem.plan.epochs
         n_kept = budget_bytes(self.budget, table_bytes(context, numeric=False)) // ELEMENT
-        sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
+        sizes = context.table_sizes
         blocks = frequency_blocks(
             value_counts(problem.data, context), self.n_blocks, sizes if self.per_field else None
         )

@@ -9,6 +9,7 @@ from torch import nn
 from ..base import SearchMethod
 from ..engine import batches_of
 from ..nn import SquaredError, linear, pair_index
+from ..nn._relaxed import own_generator
 from ..utils._sklearn import Interval, StrOptions
 from ._products import check_tuples
 from ._user_gates import LEVELS, levels_from_text, levels_to_text, pair_gates, user_field
@@ -85,7 +86,7 @@ class SampledGates(nn.Module):
         super().__init__()
         self.user = user
         self.register_buffer("probabilities", probabilities)
-        self.generator = own_generator(context)
+        self.generator = own_generator(context.generator)
         self.forced = None  # (field, 0.0 or 1.0): a gate that is held there
         # Of the last forward pass, for the pairs: ungated embeddings, probabilities and gates.
         self.seen = None
@@ -115,7 +116,7 @@ class SampledPairs(PersonalPairs):
         self.spread = nn.Parameter(torch.zeros_like(self.mean))
         self._gates = (gates,)  # it stands in the network already
         self.kl_weight, self.divergence = kl_weight, 0.0
-        self.generator = own_generator(context)
+        self.generator = own_generator(context.generator)
 
     def forward(self, e, inputs):
         e, p, gates = self._gates[0].seen
@@ -139,12 +140,6 @@ class SampledPairs(PersonalPairs):
 
     def penalty(self):
         return self.kl_weight * self.divergence
-
-
-def own_generator(context):
-    """A generator that leaves that of the initial weights alone."""
-    seed = int(torch.randint(2**62, (), generator=context.generator))
-    return torch.Generator().manual_seed(seed)
 
 
 @torch.no_grad()

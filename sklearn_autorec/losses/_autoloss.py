@@ -8,7 +8,8 @@ from torch import nn
 
 from ..base import SearchMethod
 from ..engine import ArchSchedule
-from ..nn import linear
+from ..nn import annealed, check_temperatures, gumbel_noise, gumbel_softmax, linear
+from ..nn._relaxed import own_generator
 from ..utils._sklearn import Interval, StrOptions
 from ._candidates import candidate_losses, controller_inputs
 
@@ -87,9 +88,7 @@ class ControlledLoss(MixedLoss):
         nn.init.zeros_(self.out.weight)  # all losses alike
         self.arch_schedule, self.arch_lr, self.temperatures = schedule, arch_lr, temperatures
         self.temperature = temperatures[0]
-        self.generator = torch.Generator().manual_seed(
-            int(torch.randint(2**62, (), generator=context.generator))
-        )
+        self.generator = own_generator(context.generator)
         self.seed = 0
 
     def arch_parameters(self):
@@ -101,17 +100,14 @@ class ControlledLoss(MixedLoss):
     def set_progress(self, t):
         """Cool down, and draw the seed of this step's noise, which is that of its probes too."""
         super().set_progress(t)
-        start, stop = self.temperatures
-        self.temperature = start + (stop - start) * t
+        self.temperature = annealed(*self.temperatures, t)
         self.seed = int(torch.randint(2**62, (), generator=self.generator))
 
     def weights(self, logits, y):
         inputs = controller_inputs(logits, y, self.reference)
-        scores = torch.log_softmax(self.out(torch.tanh(self.hidden(inputs))), 1)
-        generator = torch.Generator().manual_seed(self.seed)
-        uniform = torch.rand(scores.shape, generator=generator).clamp_(1e-9, 1 - 1e-7)
-        noise = -torch.log(-torch.log(uniform)).to(scores.device)
-        return torch.softmax((scores + noise) / self.temperature, 1)
+        scores = self.out(torch.tanh(self.hidden(inputs)))
+        noise = gumbel_noise(scores.shape, torch.Generator().manual_seed(self.seed))
+        return gumbel_softmax(scores, self.temperature, noise.to(scores.device))
 
     def summary(self):
         shares = self.shares.tolist()
@@ -189,8 +185,8 @@ class AutoLoss(SearchMethod):
 
     The controller sees the label, so that a mixture weighs classes unlike: probabilities are not
     calibrated, even if each candidate's would be (those of the hinge loss never are). Look at the
-    log loss beside the AUC; `sklearn.calibration.CalibratedClassifierCV` mends it. Histories have the
-    estimator's own loss as ``train_loss``, the mixture as ``slot_loss``, and in
+    log loss beside the AUC; ``sklearn.calibration.CalibratedClassifierCV`` mends it. Histories have
+    the estimator's own loss as ``train_loss``, the mixture as ``slot_loss``, and in
     ``search_history_`` the mean weight of each loss, ``share_focal`` for instance.
 
     The Kullback-Leibler divergence from a label is its cross entropy, so that "smoothed" stands in
@@ -245,14 +241,9 @@ class AutoLoss(SearchMethod):
         self.retrain = retrain
 
     def build(self, context):
-        if len(self.temperature) != 2 or min(self.temperature) <= 0:
-            raise ValueError(
-                f"temperature must be two positive numbers, first and last, got "
-                f"{self.temperature!r}."
-            )
+        temperatures = check_temperatures(self.temperature)
         losses = candidate_losses(self.candidates, context.reference_loss)
         schedule = ArchSchedule("unrolled", self.arch_every, self.search_fraction, self.warmup)
-        temperatures = tuple(self.temperature)
         return ControlledLoss(
             losses, context, self.hidden_units, temperatures, schedule, self.arch_lr
         )

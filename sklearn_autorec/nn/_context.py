@@ -17,12 +17,15 @@ class Inputs(NamedTuple):
     numeric : float32 (B, 2 * F_num), scaled values (0 where missing), then 0/1 missing indicators
     sequences : int32 (B, sum of lengths), items of all sequence columns side by side, 0 is padding
     gates : float (B, F) or (1, F), or None; factors of the fields, which every table that is read
-    with them applies"""
+    with them applies
+    numbers : pairs of a module and its vectors (B, F_num, width) of the numbers, where these were
+    made beforehand"""
 
     ids: torch.Tensor
     numeric: torch.Tensor
     sequences: torch.Tensor
     gates: torch.Tensor | None = None
+    numbers: tuple = ()
 
 
 @dataclass(frozen=True)

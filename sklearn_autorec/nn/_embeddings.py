@@ -6,6 +6,7 @@ from torch import nn
 from ._context import BuildContext, Inputs
 from ._members import own_rows
 from ._numeric import NumericEmbedding, initial
+from ._read_rows import read_rows
 
 
 class FieldRows(NumericEmbedding):
@@ -48,7 +49,8 @@ class FieldRows(NumericEmbedding):
         if self.offsets.numel():
             parts.append(self.lookup(inputs.ids, inputs.ids + self.offsets, self.fields))
         if self.n_numeric:
-            parts.append(self.embed_numbers(inputs.numeric))
+            made = next((v for module, v in inputs.numbers if module is self), None)
+            parts.append(self.embed_numbers(inputs.numeric) if made is None else made)
         if self.sequence_lengths:
             for k, items in enumerate(inputs.sequences.split(self.sequence_lengths, 1)):
                 vectors = self.lookup(
@@ -87,7 +89,9 @@ class _FieldTable(FieldRows):
     def lookup(self, ids, rows, fields):
         if self.members > 1:
             rows = own_rows(rows, self.members)
-        return nn.functional.embedding(rows, self.weight, sparse=self.sparse)
+        if self.sparse:
+            return nn.functional.embedding(rows, self.weight, sparse=True)
+        return read_rows(self.weight, rows)
 
     def embedding_parameters(self):
         """The parameters that the embedding's L2 decay applies to."""

@@ -137,6 +137,26 @@ def test_the_scale_of_a_loss_does_not_matter(planted):
     np.testing.assert_allclose(scaled.predict_proba(X), plain.predict_proba(X), atol=1e-2)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_ratings_with_wild_values_are_trained_by_robust_losses(seed):
+    options = {"n_fields": 3, "cardinality": 6, "informative_fields": 2, "pairs": 1}
+    X, y, truth = make_ctr(2000, task="rating", random_state=seed, **options)
+    rng = np.random.default_rng(seed)
+    wild = np.where(rng.random(len(y)) < 0.1, y + rng.choice([-12, 12], len(y)), y)
+    errors, settings = {}, {**OPTIONS, "network": "fm", "max_epochs": 5}
+    for name, target in (("wild", wild), ("tame", y)):
+        models = (
+            RatingRegressor(search=AutoLoss(arch_lr=0.05), random_state=seed, **settings),
+            RatingRegressor(random_state=seed, **settings),
+        )
+        errors[name] = [
+            np.sqrt(np.mean((model.fit(X, target).predict(X) - truth.probabilities) ** 2))
+            for model in models
+        ]
+    assert errors["wild"][0] < 0.96 * errors["wild"][1], errors
+    assert errors["tame"][0] > 0.96 * errors["tame"][1], errors  # no gain without them
+
+
 # Formulas
 
 
@@ -252,8 +272,10 @@ def test_the_found_mixture_agrees_with_numpy(kind):
     np.testing.assert_allclose(found.slopes, [*slopes, slope(kind())], rtol=1e-4)
     found.set_progress(0.5)
     other = rows(kind, seed=2)
-    found(*other)
     before = found.slopes.clone()
+    values = torch.stack([loss(*other) for loss in found.losses.values()], 1)
+    expected = (found.weights(*other) * values * before[-1] / before[:-1]).sum(1)
+    torch.testing.assert_close(found(*other), expected)  # by the slopes of the steps before
     found.after_step()
     torch.testing.assert_close(found.slopes, before.lerp(found.slopes_of(*other), 0.05))
     assert found.n_steps == 2 and all(not p.requires_grad for p in found.parameters())
@@ -268,8 +290,10 @@ def test_gumbel_noise_is_that_of_a_step_and_makes_nearly_a_choice():
     assert module.temperature == pytest.approx(0.1)
     drawn = module.weights(logits, y)
     assert torch.equal(drawn, module.weights(logits, y))  # the probes of a gradient meet the same
+    module.set_progress(1.0)
+    assert not torch.equal(drawn, module.weights(logits, y))  # another step
     module.set_progress(0.0)
-    assert module.temperature == 1.0 and not torch.equal(drawn, module.weights(logits, y))
+    assert module.temperature == 1.0
     assert drawn.max(1).values.mean() > 0.9
     inputs = torch.tensor([[1.0, torch.tensor(0.3).sigmoid()]])
     p = torch.softmax(module.out(torch.tanh(module.hidden(inputs))), 1)[0]

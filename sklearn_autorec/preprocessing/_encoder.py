@@ -204,8 +204,8 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows,
-        n_columns) y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
+        y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
             Targets, for ``numeric_bins="target"`` only: numbers (more than one column of them for
             more than two classes), or labels.
         sample_weight : array-like of shape (n_rows,), default=None

@@ -114,7 +114,7 @@ class FieldLayout:
         )
 
     def of_fields(self, fields, **others):
-        """The layout of some fields, rising; further changes by name, as ``dataclasses.replace``."""
+        """The layout of some fields, rising; other changes by name, as ``dataclasses.replace``."""
         fields = list(fields)
         categorical, numbers, lists = self.by_kind(fields)
         changes = {

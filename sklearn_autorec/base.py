@@ -18,7 +18,7 @@ __all__ = [
 
 # What an architecture says beside its slots.
 DESCRIBED = ("network", "embedding_dim", "numeric_embedding")
-SLOTS = ("gate", "embedding", "interaction", "head", "loss")
+SLOTS = ("gate", "embedding", "numeric", "sequence", "interaction", "head", "loss")
 
 
 class Network(BaseEstimator):
@@ -28,9 +28,9 @@ class Network(BaseEstimator):
     Attributes
     ----------
     slots : tuple of str
-        The slots whose parts ``build`` accepts. "loss" needs no code of the network, "embedding"
-        and "gate" none of a `sklearn_autorec.nn.FieldNetwork`; "interaction" and "head" are wired
-        by its module, which asks for a head by `sklearn_autorec.nn.head_part` and so tells it its
+        The slots whose parts ``build`` accepts. "loss" needs no code of the network, "embedding",
+        "numeric", "sequence" and "gate" none of a `sklearn_autorec.nn.FieldNetwork`; "interaction"
+        and "head" are wired by its module, which asks for a head by `sklearn_autorec.nn.head_part` and so tells it its
         widths. A slot that is named and not used is an error when a method searches it.
     supports_members : bool
         Whether the module of ``build`` holds ``context.members`` independent members in one: it
@@ -60,7 +60,7 @@ class Network(BaseEstimator):
     the number of fields without a declaration is refused before a search that may drop fields.
     """
 
-    slots: tuple[str, ...] = ("gate", "embedding", "loss")
+    slots: tuple[str, ...] = ("gate", "embedding", "numeric", "sequence", "loss")
     supports_members: bool = False
 
     def __init_subclass__(cls, **kwargs):
@@ -231,7 +231,8 @@ class SearchMethod(BaseEstimator):
     Attributes
     ----------
     slot : str
-        The slot it searches: "gate", "embedding", "interaction", "head" or "loss".
+        The slot it searches: "gate", "embedding", "numeric", "sequence", "interaction", "head" or
+        "loss".
     retrain : {"scratch", "rewind", "keep"}
         Weights with which the found part starts: new ones, those with which the search started, or
         those with which it ended. Of several methods each has its own rule for its part; that of
@@ -266,6 +267,13 @@ class SearchMethod(BaseEstimator):
     - ``set_widths(n_in, n_out, generator)``: in the head slot only, of concrete modules as well:
       makes the weights, once the network knows what it will give the head; see
       `sklearn_autorec.nn.head_part`.
+
+    A module in the numeric slot maps scaled values and missing indicators, (B, 2 F_num), to (B,
+    F_num, d). Beside a method of this slot the part of the embedding slot has the categorical and
+    the list fields alone: that is the context which its methods get.
+
+    A module in the sequence slot stands in place of the mean of a list: it is called with (vectors,
+    present, targets), see `sklearn_autorec.nn.FieldNetwork`, and gives (B, F_seq, d).
 
     A module in the loss slot maps logits (B, C) and y (B,) to losses (B,). It trains the weights of
     the network, and its own parameters with them, in the search and in the final training.

@@ -8,7 +8,7 @@ from ..base import SearchMethod
 from ..nn import FieldEmbedding, MaskedEmbedding, MixedEmbedding, mask_from_text, mask_to_text
 from ..utils._sklearn import Interval, StrOptions
 from ._masks import check_mask, strongest
-from ._widths import check_candidates, check_widths
+from ._widths import check_candidates, check_widths, shared_widths
 
 
 class EqualSize(SearchMethod):
@@ -80,6 +80,8 @@ class RandomSizes(SearchMethod):
         context = problem.context
         candidates = check_candidates(self.candidates, context.embedding_dim)
         drawn = torch.randint(len(candidates), (context.n_fields,), generator=context.generator)
+        for f, owner in shared_widths(context):
+            drawn[f] = drawn[owner]
         return {"widths": [candidates[n] for n in drawn], "candidates": candidates}
 
     def check(self, architecture, context):

@@ -22,7 +22,7 @@ def check_mask(architecture, context):
     ------
     ValueError
     """
-    rows = sum(context.n_ids) + sum(n for n, _ in context.sequences)
+    rows = sum(context.table_sizes)
     text = architecture.get("mask")
     shape = text.get("shape") if isinstance(text, dict) else None
     whole = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int for n in shape)

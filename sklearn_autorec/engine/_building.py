@@ -7,7 +7,15 @@ import dataclasses
 import torch
 
 from ..base import holds_members
-from ..nn import Inputs, InputSelection, MemberLosses, Members, check_parts, pair_index
+from ..nn import (
+    Inputs,
+    InputSelection,
+    MemberLosses,
+    Members,
+    NumberVectors,
+    check_parts,
+    pair_index,
+)
 from ..nn._axes import tuple_order
 
 __all__ = [
@@ -18,6 +26,7 @@ __all__ = [
     "realise",
     "realise_loss",
     "select",
+    "slot_context",
 ]
 
 
@@ -51,14 +60,40 @@ def select(data, selection):
     return dataclasses.replace(data, ids=kept.ids, numeric=kept.numeric, sequences=kept.sequences)
 
 
+def slot_context(slot, methods, context):
+    """The context for which the part of a slot is made.
+
+    Beside a method of the numeric slot, known or not, the part of the embedding slot has the
+    categorical and the list fields alone.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left for a method of the embedding slot.
+    """
+    if slot != "embedding" or not any(m.slot == "numeric" for m in methods):
+        return context
+    if context.n_fields == context.n_numeric:
+        raise ValueError(
+            f"search={methods!r}: the method of the embedding slot has nothing to search, since "
+            "all fields are numbers, which the method of the numeric slot embeds; leave it out."
+        )
+    return context.without_numbers()
+
+
 def realise(methods, architecture, context):
     """Concrete modules of the network's slots whose architecture is known, on a context that is
-    narrowed already.
+    narrowed already. Numbers that a method will embed later, or leaves, have a plain part of their
+    own.
     """
     parts = {
-        m.slot: m.realise(architecture[m.slot], context) for m in _in_network(methods, architecture)
+        m.slot: m.realise(architecture[m.slot], slot_context(m.slot, methods, context))
+        for m in _in_network(methods, architecture)
     }
-    return {slot: part for slot, part in parts.items() if part is not None}
+    parts = {slot: part for slot, part in parts.items() if part is not None}
+    if any(m.slot == "numeric" for m in methods):
+        parts.setdefault("numeric", NumberVectors(context))
+    return parts
 
 
 def _in_network(methods, architecture):

@@ -42,6 +42,7 @@ class SearchProblem:
     network : Network
         ``build(context, parts)`` makes the module.
     context : BuildContext
+        Of the fields that the searched part has.
     slots : tuple of str
         Where the searched modules stand.
     parts : callable () -> dict of str to nn.Module
@@ -55,6 +56,8 @@ class SearchProblem:
     device : torch.device
     on_epoch : callable or None
         See `train`.
+    network_context : BuildContext or None, default=None
+        Of the whole network, where the searched part has a smaller one.
 
     Attributes
     ----------
@@ -67,7 +70,20 @@ class SearchProblem:
         Whether the user stopped the search.
     """
 
-    def __init__(self, network, context, slots, parts, loss, data, plan, device, on_epoch=None):
+    def __init__(
+        self,
+        network,
+        context,
+        slots,
+        parts,
+        loss,
+        data,
+        plan,
+        device,
+        on_epoch=None,
+        network_context=None,
+    ):
+        self.network_context = context if network_context is None else network_context
         self.network = network
         self.context = context
         self.slots = slots
@@ -138,7 +154,7 @@ class SearchProblem:
         parts = {**self.parts(), **dict(zip(self.slots, searched, strict=True))}
         loss = parts.pop("loss", None)  # judges what the network gives and is no part of it
         check_loss(loss)
-        module = self.network.build(self.context, parts).to(self.device)
+        module = self.network.build(self.network_context, parts).to(self.device)
         check_parts(self.network, module, parts)
         net = training_net(module, self.loss, plan, None if loss is None else loss.to(self.device))
         self.initial_state = {name: t.clone() for name, t in _state(module, loss).items()}

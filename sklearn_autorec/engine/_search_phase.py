@@ -15,6 +15,7 @@ from ._building import (
     realise,
     realise_loss,
     select,
+    slot_context,
 )
 from ._problem import SearchProblem
 
@@ -182,7 +183,7 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
         selection, context = narrowed(methods, known, fresh_context())
         problem = SearchProblem(
             network,
-            context,
+            slot_context(group[0].slot, methods, context) if len(group) == 1 else context,
             tuple(m.slot for m in group),
             lambda known=known: _known_parts(methods, known, fresh_context),
             loss,
@@ -190,14 +191,17 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
             plan,
             device,
             progress.begin("search-" + "+".join(type(m).__name__ for m in group), plan.epochs),
+            context,
         )
         if len(group) == 1:
             results = [group[0].search(problem)]
         else:
-            modules = [m.build(problem.context) for m in group]
+            contexts = [slot_context(m.slot, methods, context) for m in group]
+            modules = [m.build(own) for m, own in zip(group, contexts, strict=True)]
             problem.train(*modules)
             results = [
-                m.derive(module, problem.context) for m, module in zip(group, modules, strict=True)
+                m.derive(module, own)
+                for m, module, own in zip(group, modules, contexts, strict=True)
             ]
         progress.end()
         if problem.interrupted and not problem.history:

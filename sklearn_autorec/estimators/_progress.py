@@ -89,7 +89,7 @@ def sizes(module):
     """Bytes of a module by purpose: dict of "embedding", "projection", "index", "network" and
     "total".
 
-    "embedding" are vectors of values, "projection" what brings them to a common width, "index" what
+    "embedding" are vectors of values and of numbers, "projection" what brings them to a common width, "index" what
     says where stored numbers belong, "network" everything behind the embeddings."""
     if isinstance(module, Members):
         each = [sizes(network) for network in module.networks]
@@ -98,7 +98,9 @@ def sizes(module):
     parameters = dict(module.named_parameters())
     for name, t in module.state_dict().items():
         kind = "network"
-        if name.startswith("embedding."):
+        if name.startswith("numeric."):
+            kind = "embedding" if name in parameters else "network"
+        elif name.startswith("embedding."):
             kind = (
                 "index"
                 if name not in parameters

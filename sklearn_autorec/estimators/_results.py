@@ -75,7 +75,15 @@ class SearchResults:
         all_names, encoder = self.encoder_.field_names_, self.encoder_
         sizes = dict.fromkeys(all_names, 0)  # a dropped field has no table
         if "widths" in found:
-            return sizes | dict(zip(self._field_names(), found["widths"], strict=True))
+            names, numbers = self._field_names(), []
+            if "numeric" in self._architecture:  # they have a part of their own
+                first = len(encoder.n_ids_)
+                numbers = all_names[first : first + len(encoder.numeric_)]
+                sizes |= dict.fromkeys(
+                    (name for name in names if name in numbers), self._architecture["embedding_dim"]
+                )
+            names = [name for name in names if name not in numbers]
+            return sizes | dict(zip(names, found["widths"], strict=True))
         if "mask" in found:
             n, n_numeric = len(encoder.n_ids_), len(encoder.numeric_)
             module = self.net_.module_

@@ -30,8 +30,8 @@ from ._members import (
     row_batch_norm,
 )
 from ._mixed import MixedEmbedding
-from ._network import FieldNetwork, SumPool, check_parts, head_part
-from ._numeric import NUMERIC_EMBEDDINGS, NumericEmbedding, numeric_rows
+from ._network import FieldAssembly, FieldNetwork, SumPool, check_parts, head_part
+from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numeric_rows
 from ._packed import FORMS, PackedEmbedding, pack_table
 from ._select import InputSelection
 
@@ -43,6 +43,7 @@ __all__ = [
     "BiInteraction",
     "BinaryLogLoss",
     "BuildContext",
+    "FieldAssembly",
     "FieldAttention",
     "FieldAxis",
     "FieldEmbedding",
@@ -59,6 +60,7 @@ __all__ = [
     "MixedEmbedding",
     "MatrixCross",
     "MulticlassLogLoss",
+    "NumberVectors",
     "NumericEmbedding",
     "PackedEmbedding",
     "PairDots",

@@ -33,7 +33,7 @@ class FieldAxis(int):
         runs fastest: ("F", 4) is four numbers a field, ("F", "F") one for every two fields in both
         orders, (7,) seven that belong to no field. "F" stands for fields, "P" for pairs of fields i
         < j as `pair_index` has them, "P3" for triples and so on, "V" for the rows of tables (values
-        of categorical, then of sequence fields) and "N" for numeric fields.
+        of categorical, then of sequence fields with tables of their own) and "N" for numeric fields.
     """
 
     runs: tuple
@@ -82,7 +82,7 @@ def count(factor, context):
     if factor == NUMBERS:
         return context.n_numeric
     if factor == VALUES:
-        return sum(context.n_ids) + sum(n for n, _ in context.sequences)
+        return sum(context.table_sizes)
     raise ValueError(
         f"a factor of an axis must be an int, 'F', 'P', 'P3', 'P4' ..., 'V' or 'N', got {factor!r}."
     )

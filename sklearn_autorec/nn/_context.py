@@ -1,5 +1,7 @@
 """What a module needs to know about the table, and what a batch of it looks like."""
 
+import dataclasses
+import itertools
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -38,6 +40,9 @@ class BuildContext:
         Number of numeric fields, F_num.
     sequences : tuple of (int, int)
         Number of ids and length of each sequence field.
+    shared : tuple of (int or None)
+        For each sequence field the categorical field whose vocabulary and table it shares, None
+        where it has its own; () is None for all.
     embedding_dim : int
         d, the width of an embedding.
     n_outputs : int
@@ -71,6 +76,7 @@ class BuildContext:
     n_ids: tuple[int, ...]
     n_numeric: int = 0
     sequences: tuple[tuple[int, int], ...] = ()
+    shared: tuple[int | None, ...] = ()
     embedding_dim: int = 16
     n_outputs: int = 1
     generator: torch.Generator = field(default_factory=torch.Generator, repr=False, compare=False)
@@ -88,6 +94,31 @@ class BuildContext:
     def n_fields(self):
         """F: every categorical, numeric and sequence field."""
         return len(self.n_ids) + self.n_numeric + len(self.sequences)
+
+    @property
+    def sharing(self):
+        """``shared`` with an entry for every sequence field."""
+        return self.shared or (None,) * len(self.sequences)
+
+    @property
+    def table_sizes(self):
+        """Rows of each table: of the categorical fields, then of the sequence fields with tables of
+        their own.
+        """
+        lists = zip(self.sequences, self.sharing, strict=True)
+        return [*self.n_ids, *(n for (n, _), shared in lists if shared is None)]
+
+    @property
+    def list_tables(self):
+        """Number of the table of each sequence field, in ``table_sizes``."""
+        own = itertools.count(len(self.n_ids))
+        return [next(own) if shared is None else shared for shared in self.sharing]
+
+    def without_numbers(self):
+        """The context of the categorical and the sequence fields alone."""
+        first = len(self.n_ids)
+        names = self.field_names[:first] + self.field_names[first + self.n_numeric :]
+        return dataclasses.replace(self, field_names=names, n_numeric=0)
 
     def axis(self, *factors):
         """The length of an axis with something for every field, pair or value; see `FieldAxis`.

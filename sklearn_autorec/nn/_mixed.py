@@ -20,7 +20,8 @@ class MixedEmbedding(nn.Module):
     ----------
     context : BuildContext
     widths : list of int, length F
-        In the order of ``context.field_names``.
+        In the order of ``context.field_names``. A list that shares the table of a categorical field
+        has its width.
     """
 
     position: torch.Tensor
@@ -33,8 +34,19 @@ class MixedEmbedding(nn.Module):
                 f"widths must hold {context.n_fields} numbers between 0 and embedding_dim={d}, "
                 f"got {widths!r}."
             )
+        first = n_categorical + n_numeric
+        for k, shared in enumerate(context.sharing):
+            if shared is not None and widths[first + k] != widths[shared]:
+                raise ValueError(
+                    f"widths must be the same for {context.field_names[shared]!r} and "
+                    f"{context.field_names[first + k]!r}, which share a table, got "
+                    f"{widths[shared]} and {widths[first + k]}."
+                )
         self.distinct = sorted({w for w in widths if w})
         self.tables, order = nn.ModuleList(), []
+        self.fields_of: dict[int, list[int]] = {}
+        self.n_fields = context.n_fields
+        self.lengths = [length for _, length in context.sequences]
         starts = torch.tensor([0, *(length for _, length in context.sequences)]).cumsum(0).tolist()
         for w in self.distinct:
             fields = [f for f, width in enumerate(widths) if width == w]
@@ -51,6 +63,10 @@ class MixedEmbedding(nn.Module):
                 n_ids=tuple(context.n_ids[f] for f in ids),
                 n_numeric=len(numbers),
                 sequences=tuple(context.sequences[k] for k in lists),
+                shared=tuple(
+                    ids.index(context.sharing[k]) if context.sharing[k] in ids else None
+                    for k in lists
+                ),
                 embedding_dim=w,
             )
             self.tables.append(FieldEmbedding(part))
@@ -67,27 +83,53 @@ class MixedEmbedding(nn.Module):
                 shape = (w, d) if context.members == 1 else (context.members, w, d)
                 self.register_parameter(f"projection_{w}", initial(context, *shape, std=w**-0.5))
             order += fields
+            self.fields_of[w] = fields
         empty = [f for f, width in enumerate(widths) if not width]
         self.n_empty, self.dim, self.members = len(empty), d, context.members
         position = torch.tensor([*order, *empty], dtype=torch.int64).argsort()
         self.register_buffer("position", position, persistent=False)
 
     def forward(self, inputs: Inputs):
-        parts = []
-        for w, table in zip(self.distinct, self.tables, strict=True):
-            e = table(
-                Inputs(
-                    inputs.ids.index_select(1, getattr(self, f"ids_{w}")),
-                    inputs.numeric.index_select(1, getattr(self, f"numbers_{w}")),
-                    inputs.sequences.index_select(1, getattr(self, f"items_{w}")),
-                )
-            )
-            parts.append(e if w == self.dim else self._project(e, getattr(self, f"projection_{w}")))
+        parts = [
+            self._project(table(own), w)
+            for w, table, own in zip(self.distinct, self.tables, self._by_width(inputs), strict=True)
+        ]
         if self.n_empty:
             parts.append(inputs.numeric.new_zeros(inputs.ids.shape[0], self.n_empty, self.dim))
         return torch.cat(parts, 1).index_select(1, self.position)
 
-    def _project(self, e, projection):
+    def unpooled(self, inputs: Inputs):
+        """As `FieldRows` has it."""
+        n_rows, single, lists = inputs.ids.shape[0], {}, {}
+        empty = inputs.numeric.new_zeros(n_rows, 1, self.dim)
+        for w, table, own in zip(self.distinct, self.tables, self._by_width(inputs), strict=True):
+            vectors, items = table.unpooled(own)
+            numbers = self.fields_of[w]
+            n_single = len(numbers) - len(items)
+            if n_single:
+                e = self._project(torch.cat(vectors, 1), w)
+                single |= dict(zip(numbers, e.split(1, 1), strict=False))
+            for f, rows in zip(numbers[n_single:], items, strict=True):
+                lists[f] = self._project(rows, w)
+        first = self.n_fields - len(self.lengths)
+        vectors = [single.get(f, empty) for f in range(first)]
+        nothing = [empty.expand(n_rows, length, self.dim) for length in self.lengths]
+        return vectors, [lists.get(first + k, zeros) for k, zeros in enumerate(nothing)]
+
+    def _by_width(self, inputs):
+        """The batch of the fields of each width, in turn."""
+        for w in self.distinct:
+            yield Inputs(
+                inputs.ids.index_select(1, getattr(self, f"ids_{w}")),
+                inputs.numeric.index_select(1, getattr(self, f"numbers_{w}")),
+                inputs.sequences.index_select(1, getattr(self, f"items_{w}")),
+            )
+
+    def _project(self, e, w):
+        """Vectors of width w brought to d columns."""
+        if w == self.dim:
+            return e
+        projection = getattr(self, f"projection_{w}")
         if self.members == 1:
             return e @ projection
         return torch.cat(

@@ -32,7 +32,7 @@ class PackedEmbedding(FieldRows):
     def __init__(self, context, arrays):
         super().__init__(context)
         self.width = context.embedding_dim
-        self.field_sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
+        self.field_sizes = context.table_sizes
         self.values = nn.Parameter(torch.from_numpy(np.array(arrays["values"], np.float32)))
         for name, dtype in self.buffer_types.items():
             self.register_buffer(name, torch.from_numpy(np.array(arrays[name])).to(dtype))
@@ -41,7 +41,7 @@ class PackedEmbedding(FieldRows):
         self.register_buffer("columns", torch.arange(self.width), persistent=False)
 
     def embedding_parameters(self):
-        return [self.values, self.numeric_weight] if self.n_numeric else [self.values]
+        return [self.values, *super().embedding_parameters()]
 
     def lookup(self, ids, rows, fields):
         where, present = self.locate(ids, rows.long(), fields)
@@ -134,7 +134,7 @@ class PackedColumns(PackedEmbedding):
     @classmethod
     def fits(cls, context, arrays):
         return arrays["position"].shape == (
-            len(context.n_ids) + len(context.sequences),
+            len(context.table_sizes),
             context.embedding_dim,
         )
 
@@ -185,7 +185,7 @@ class PackedPrefixes(PackedEmbedding):
     @classmethod
     def fits(cls, context, arrays):
         return arrays["bounds"].shape == (
-            len(context.n_ids) + len(context.sequences),
+            len(context.table_sizes),
             context.embedding_dim,
         )
 
@@ -222,7 +222,7 @@ class _LivingRows(RowNumbers, PackedEmbedding):
 
     @classmethod
     def fits(cls, context, arrays):
-        n_blocks = -(-(sum(context.n_ids) + sum(n for n, _ in context.sequences)) // BLOCK)
+        n_blocks = -(-sum(context.table_sizes) // BLOCK)
         return len(arrays["alive"]) == n_blocks * BLOCK // 8 and len(arrays["before"]) == n_blocks
 
     def n_living(self):
@@ -385,7 +385,7 @@ def pack_table(table, context, numeric_weight=None, forms=None, numeric_frequenc
     -------
     PackedEmbedding
     """
-    sizes = [*context.n_ids, *(n for n, _ in context.sequences)]
+    sizes = context.table_sizes
     if not sizes:  # numeric fields alone: there is no table
         forms = ["dense"]
     elif forms is None:

@@ -11,7 +11,7 @@ from sklearn.frozen import FrozenEstimator
 
 from .._registry import HOME, METHODS, NETWORK_CLASSES
 from ..base import DESCRIBED, SLOTS, FixedArchitecture, network_of
-from ..engine._building import build_network, narrowed, packs_members, realise
+from ..engine._building import build_network, narrowed, packs_members, realise, slot_context
 from ..engine._search_phase import check_slots
 from ..estimators import CTRClassifier
 from ..estimators._fitted import Fitted, publish
@@ -88,7 +88,8 @@ def _rebuild_module(state):
         packed = {slot: name for slot in SLOTS if (name := f"{prefix}{slot}") in state.packed}
         own = [m for m in state.methods if m.slot not in packed]
         return realise(own, architecture, context) | {
-            slot: _packed_part(state, name, context) for slot, name in packed.items()
+            slot: _packed_part(state, name, slot_context(slot, state.methods, context))
+            for slot, name in packed.items()
         }
 
     with BoundedAllocation(FREE_BYTES + 4 * n_bytes):
@@ -336,7 +337,7 @@ def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
         if (
             not (packed and method.slot == "embedding") and not method.narrows
         ):  # a packed table is checked as it is built
-            method.check(method.architecture, kept)
+            method.check(method.architecture, slot_context(method.slot, methods, kept))
     return ModelState(network, methods, context, weights, seeds, packed, packed_members)
 
 

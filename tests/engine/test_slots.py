@@ -78,6 +78,22 @@ class Embedding(Part):
         return self.scaled(self.table(inputs))
 
 
+class Numeric(Part):
+    """Numbers in three columns: value, indicator, one."""
+
+    def forward(self, numeric):
+        value, missing = numeric.unflatten(1, (2, -1)).unbind(1)
+        return self.scaled(torch.stack([value, missing, torch.ones_like(value)], 2))
+
+
+class Sequence(Part):
+    """The sum of the items, and the target."""
+
+    def forward(self, vectors, present, targets):
+        self.seen = vectors, present, targets
+        return self.scaled((vectors * present.unsqueeze(-1)).sum(2) + targets)
+
+
 class Interaction(Part):
     out_dim = 2
 
@@ -126,6 +142,8 @@ class Trivial(SearchMethod):
         classes = {
             "gate": Gate,
             "embedding": Embedding,
+            "numeric": Numeric,
+            "sequence": Sequence,
             "interaction": Interaction,
             "head": Head,
             "loss": Loss,
@@ -146,7 +164,12 @@ class Trivial(SearchMethod):
 
 @pytest.fixture(scope="module")
 def clicks():
-    return make_ctr(200, n_fields=3, cardinality=5, pairs=[(0, 1)], n_numeric=1, random_state=0)[:2]
+    X, y, _ = make_ctr(
+        200, n_fields=3, cardinality=5, pairs=[(0, 1)], n_numeric=1, random_state=0
+    )
+    items = np.random.default_rng(0).integers(0, 4, 300).tolist()
+    X["tags"] = [items[i : i + n] for i, n in enumerate(np.arange(len(X)) % 4)]
+    return X, y
 
 
 @pytest.fixture(autouse=True)
@@ -205,7 +228,7 @@ def test_a_head_is_told_the_widths_of_its_network(name, interaction, clicks):
         [Trivial("interaction"), Trivial("head")] if interaction else Trivial("head"),
         three,
     )
-    d, n_fields = 3, 4
+    d, n_fields = 3, 5
     pairs = 2 if interaction else n_fields * (n_fields - 1) // 2
     n_in = {"nfm": d, "ipnn": d * n_fields + pairs}.get(name, d * n_fields)
     heads = [part for part in MADE if isinstance(part, Head)]

@@ -61,9 +61,10 @@ class Fitted:
         nbytes = sizes(module)
         kind = self.architecture.get("numeric_embedding", "linear")
         per_number = numeric_rows(kind, getattr(encoder, "n_bins", N_BINS))
-        rows = (
-            sum(encoder.n_ids_) + sum(encoder.sequence_n_ids_) + per_number * len(encoder.numeric_)
-        )
+        shared = getattr(encoder, "shared_with_", (None,) * len(encoder.sequence_n_ids_))
+        lists = zip(encoder.sequence_n_ids_, shared, strict=True)
+        rows = sum(encoder.n_ids_) + sum(n for n, owner in lists if owner is None)
+        rows += per_number * len(encoder.numeric_)
         members = getattr(module, "members", 1)
         stored = nbytes["total"] - nbytes["network"]
         found = {

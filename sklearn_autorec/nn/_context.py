@@ -40,9 +40,6 @@ class BuildContext:
         Number of numeric fields, F_num.
     sequences : tuple of (int, int)
         Number of ids and length of each sequence field.
-    shared : tuple of (int or None)
-        For each sequence field the categorical field whose vocabulary and table it shares, None
-        where it has its own; () is None for all.
     embedding_dim : int
         d, the width of an embedding.
     n_outputs : int
@@ -70,13 +67,15 @@ class BuildContext:
     reference_loss : nn.Module or None
         The estimator's own loss, logits (B, C), y (B,) -> (B,): by it validation rows are judged,
         and a part in the loss slot may start from it. None where nothing is trained.
+    shared : tuple of (int or None)
+        For each sequence field the categorical field whose vocabulary and table it shares, None
+        where it has its own; () is None for all.
     """
 
     field_names: tuple[str, ...]
     n_ids: tuple[int, ...]
     n_numeric: int = 0
     sequences: tuple[tuple[int, int], ...] = ()
-    shared: tuple[int | None, ...] = ()
     embedding_dim: int = 16
     n_outputs: int = 1
     generator: torch.Generator = field(default_factory=torch.Generator, repr=False, compare=False)
@@ -89,6 +88,7 @@ class BuildContext:
     n_numeric_bins: int = 24
     numeric_range: tuple[float, float] = (-(3**0.5), 3**0.5)
     reference_loss: torch.nn.Module | None = field(default=None, repr=False, compare=False)
+    shared: tuple[int | None, ...] = ()
 
     @property
     def n_fields(self):

@@ -92,7 +92,9 @@ class MixedEmbedding(nn.Module):
     def forward(self, inputs: Inputs):
         parts = [
             self._project(table(own), w)
-            for w, table, own in zip(self.distinct, self.tables, self._by_width(inputs), strict=True)
+            for w, table, own in zip(
+                self.distinct, self.tables, self._by_width(inputs), strict=True
+            )
         ]
         if self.n_empty:
             parts.append(inputs.numeric.new_zeros(inputs.ids.shape[0], self.n_empty, self.dim))

@@ -390,6 +390,7 @@ def _context(model, learned, encoder, sparse, embedding_dim, members, numeric_em
         n_ids=tuple(encoder.n_ids_),
         n_numeric=len(encoder.numeric_),
         sequences=tuple((n, encoder.max_length) for n in encoder.sequence_n_ids_),
+        shared=encoder.shared_with_,
         embedding_dim=embedding_dim,
         n_outputs=learned.n_outputs,
         counts=tuple(encoder.counts_),

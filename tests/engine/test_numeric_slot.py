@@ -148,9 +148,7 @@ def test_parts_of_a_table_that_a_gate_has_narrowed(fields, table):
     }
     model = CTRClassifier.from_architecture(known, **OPTIONS).fit(X, y)
     assert np.isfinite(model.predict_proba(X)).all()
-    searched = CTRClassifier(
-        network="fm", search=[AutoField(), PlainPart()], **OPTIONS
-    ).fit(X, y)
+    searched = CTRClassifier(network="fm", search=[AutoField(), PlainPart()], **OPTIONS).fit(X, y)
     assert searched.architecture_["numeric"]["names"] == searched.selected_fields_
 
 
@@ -223,10 +221,14 @@ def test_the_mean_in_the_sequence_slot_changes_nothing(shared):
     inputs = batch()
     limits = torch.tensor([context.sequences[k][0] - 1 for k in (0, 0, 0, 1, 1)])
     inputs = inputs._replace(sequences=inputs.sequences.minimum(limits).int())
-    for part in parts_of_every_kind(context) if shared in ((), (None, None)) else [
-        FieldEmbedding(context),
-        MaskedEmbedding(context, np.ones((sum(context.table_sizes), 4), bool)),
-    ]:
+    for part in (
+        parts_of_every_kind(context)
+        if shared in ((), (None, None))
+        else [
+            FieldEmbedding(context),
+            MaskedEmbedding(context, np.ones((sum(context.table_sizes), 4), bool)),
+        ]
+    ):
         part.eval()
         plain = Sum(context, {"embedding": part}).eval()
         mean = Mean()

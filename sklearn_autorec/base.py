@@ -52,6 +52,7 @@ class Network(BaseEstimator):
     - ``context.axis("P")`` and ``context.axis("P", d)``: per pair i < j; "P3" for triples, and so
       on;
     - ``context.axis("V")`` and ``context.axis("N")``: per row of the tables, and per numeric field;
+    - ``context.axis("L")``: per list field;
     - sums of these and of ints, for what stands side by side.
 
     A module with parameters or buffers of its own has an attribute ``field_axes``: a dict of their

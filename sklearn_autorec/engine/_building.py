@@ -288,6 +288,7 @@ class _Places:
         self.fields = torch.tensor(selection.fields, dtype=torch.int64)
         self.rows = torch.from_numpy(selection.table_rows(context))
         self.numbers = torch.tensor(selection.numbers, dtype=torch.int64)
+        self.lists = torch.tensor(selection.lists, dtype=torch.int64)
         self.by_factor: dict = {}
 
     def of(self, axis):
@@ -311,6 +312,11 @@ class _Places:
                 tuples = pair_index(self.context.n_fields, order)
                 kept = torch.isin(tuples, self.fields).all(0).nonzero()[:, 0]
             else:
-                kept = {"F": self.fields, "V": self.rows, "N": self.numbers}[factor]
+                kept = {
+                    "F": self.fields,
+                    "V": self.rows,
+                    "N": self.numbers,
+                    "L": self.lists,
+                }[factor]
             self.by_factor[factor] = kept, int(self.context.axis(factor))
         return self.by_factor[factor]

@@ -98,6 +98,10 @@ class SearchResults:
                 }
                 kept = module.selection.kept_ids()
                 tables = dict(zip(module.selection.categorical, kept, strict=True)) | lists
+            shared = enumerate(getattr(encoder, "shared_with_", ()))
+            owners = {n + n_numeric + k: f for k, f in shared if f in tables}
+            readers = {f: owners[f] for f in tables if f in owners}
+            tables = {f: ids for f, ids in tables.items() if f not in readers}
             counts = module.embedding.mask().sum(1)
             bounds = np.cumsum([len(ids) for ids in tables.values()])[:-1]
             sizes = {all_names[f]: np.zeros(n_ids, counts.dtype) for f, n_ids in totals.items()}
@@ -105,6 +109,8 @@ class SearchResults:
                 tables.items(), np.split(counts, bounds) if tables else [], strict=True
             ):
                 sizes[all_names[f]][ids] = own
+            for f, owner in readers.items():
+                sizes[all_names[f]] = sizes[all_names[owner]]
             return sizes
         raise AttributeError(
             f"search={self.search!r} does not choose embedding sizes; use for instance "

@@ -35,7 +35,11 @@ class FieldAssembly(nn.Module):
         else:
             vectors, items = embedding.unpooled(inputs)
             lists = self._pooled(inputs.sequences, vectors, items, sequence)
-        e = torch.cat(vectors, 1) if vectors else inputs.numeric.new_zeros(len(inputs.ids), 0, 1)
+        e = (
+            torch.cat(vectors, 1)
+            if vectors
+            else inputs.numeric.new_zeros(inputs.ids.shape[0], 0, 1)
+        )
         wanted = self.n_ids + (len(self.lengths) if sequence is None else 0)
         wanted += self.n_numeric if numeric is None else 0
         if e.shape[1] != wanted:
@@ -60,7 +64,7 @@ class FieldAssembly(nn.Module):
             rows = rows * there.unsqueeze(-1).to(rows.dtype)
             padded.append(nn.functional.pad(rows, (0, 0, 0, missing)))
             present.append(nn.functional.pad(there, (0, missing)))
-        nothing = items[0].new_zeros(len(sequences), self.dim)
+        nothing = items[0].new_zeros(sequences.shape[0], self.dim)
         targets = [nothing if f is None else vectors[0][:, f] for f in self.targets]
         return sequence(torch.stack(padded, 1), torch.stack(present, 1), torch.stack(targets, 1))
 

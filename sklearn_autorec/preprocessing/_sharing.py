@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._columns import CATEGORICAL, SEQUENCE
+from ._columns import CATEGORICAL, NUMERIC, SEQUENCE
 from ._kinds import BOTH
 from ._vocabulary import FIRST, MISSING, Vocabulary, hash_buckets
 from ._weights import as_counts
@@ -42,16 +42,17 @@ def check_shared(shared, kinds, times, labels):
     ValueError
         If a column is not a list, or the other is not categorical, or holds times.
     """
+    told = {CATEGORICAL: "id", NUMERIC: "number"}
     for items, values in shared.items():
         if kinds[items] != SEQUENCE:
             raise ValueError(
                 f"share_vocabulary: column {labels[items]!r} must be one of lists, but is "
-                f"{kinds[items]!r}; name it in sequence_features as well."
+                f"{told.get(kinds[items], kinds[items])!r}; name it in sequence_features as well."
             )
         if kinds[values] not in (CATEGORICAL, BOTH):
             raise ValueError(
                 f"share_vocabulary: column {labels[values]!r} must hold ids, but is "
-                f"{kinds[values]!r}; name it in categorical_features as well."
+                f"{told.get(kinds[values], kinds[values])!r}; name it in categorical_features as well."
             )
         if values in (times or {}):
             raise ValueError(

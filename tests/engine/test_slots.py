@@ -17,7 +17,7 @@ from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import ArchSchedule, FieldNet, _search_phase
 from sklearn_autorec.estimators import _base
 from sklearn_autorec.interaction import AutoFIS
-from sklearn_autorec.networks import DCN, FM, LR, AutoInt, DeepFM, FwFM
+from sklearn_autorec.networks import DCN, DIN, FM, LR, AutoInt, DeepFM, FwFM
 from sklearn_autorec.nn import BinaryLogLoss, FieldEmbedding, MemberLosses, head_part, linear
 
 NETWORKS = {
@@ -25,6 +25,7 @@ NETWORKS = {
         name: cls(**({"hidden_units": (5,)} if hasattr(cls(), "hidden_units") else {}))
         for name, cls in sorted(known_networks().items())
     },
+    "din": DIN(hidden_units=(5,), attention={"tags": "f0"}),
     "autoint-alone": AutoInt(hidden_units=()),
     "fwfm-vectors": FwFM("FiLV"),
 }
@@ -76,6 +77,10 @@ class Embedding(Part):
 
     def forward(self, inputs):
         return self.scaled(self.table(inputs))
+
+    def unpooled(self, inputs):
+        vectors, lists = self.table.unpooled(inputs)
+        return [self.scaled(e) for e in vectors], lists
 
 
 class Numeric(Part):

@@ -102,7 +102,9 @@ class MixedEmbedding(nn.Module):
 
     def unpooled(self, inputs: Inputs):
         """As `FieldRows` has it."""
-        n_rows, single, lists = inputs.ids.shape[0], {}, {}
+        n_rows = inputs.ids.shape[0]
+        single: dict[int, torch.Tensor] = {}
+        lists: dict[int, torch.Tensor] = {}
         empty = inputs.numeric.new_zeros(n_rows, 1, self.dim)
         for w, table, own in zip(self.distinct, self.tables, self._by_width(inputs), strict=True):
             vectors, items = table.unpooled(own)

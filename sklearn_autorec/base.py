@@ -10,6 +10,7 @@ __all__ = [
     "Network",
     "SearchMethod",
     "describe",
+    "fixed_methods",
     "network_of",
     "networks_with_slot",
     "register_network",
@@ -18,7 +19,9 @@ __all__ = [
 
 # What an architecture says beside its slots.
 DESCRIBED = ("network", "embedding_dim", "numeric_embedding")
-SLOTS = ("gate", "embedding", "numeric", "sequence", "interaction", "head", "loss")
+# Weights with which a searched part starts; see `SearchMethod`.
+RETRAIN = ("scratch", "rewind", "keep", "none")
+SLOTS = ("gate", "embedding", "numeric", "sequence", "interaction", "body", "head", "loss")
 
 
 class Network(BaseEstimator):
@@ -29,9 +32,11 @@ class Network(BaseEstimator):
     ----------
     slots : tuple of str
         The slots whose parts ``build`` accepts. "loss" needs no code of the network, "embedding",
-        "numeric", "sequence" and "gate" none of a `sklearn_autorec.nn.FieldNetwork`; "interaction"
-        and "head" are wired by its module, which asks for a head by `sklearn_autorec.nn.head_part` and so tells it its
-        widths. A slot that is named and not used is an error when a method searches it.
+        "numeric", "sequence" and "gate" none of a `sklearn_autorec.nn.FieldNetwork`. Nor does
+        "body": its part stands for all that such a network has behind the embeddings, and ``build``
+        is not asked. "interaction" and "head" are wired by its module, which asks for a head by
+        `sklearn_autorec.nn.head_part` and so tells it its widths. A slot that is named and not used
+        is an error when a method searches it.
     supports_members : bool
         Whether the module of ``build`` holds ``context.members`` independent members in one: it
         then takes and gives rows of all, one member's after another's, and its layers with weights
@@ -167,9 +172,9 @@ def holds_members(component, maker):
     return False
 
 
-def networks_with_slot(slot):
-    """Names of the registered networks that have a slot."""
-    return sorted(name for name, cls in known_networks().items() if slot in cls.slots)
+def networks_with_slot(*slots):
+    """Names of the registered networks that have a slot, or each of several."""
+    return sorted(name for name, cls in known_networks().items() if {*slots} <= {*cls.slots})
 
 
 def describe(component, kind):
@@ -232,12 +237,23 @@ class SearchMethod(BaseEstimator):
     Attributes
     ----------
     slot : str
-        The slot it searches: "gate", "embedding", "numeric", "sequence", "interaction", "head" or
-        "loss".
-    retrain : {"scratch", "rewind", "keep"}
+        The slot it searches: "gate", "embedding", "numeric", "sequence", "interaction", "body",
+        "head" or "loss".
+    slots : tuple of str
+        All slots that it searches; ``(slot,)`` unless a subclass says otherwise. One that does
+        hands over and gets dicts by slot: ``build`` and ``realise`` give a module for every slot,
+        ``derive`` (or ``search``) an architecture for every slot, and the ``architecture`` of
+        ``realise``, ``check`` and ``selection`` is such a dict. Where a model file holds a packed
+        embedding table, its entry is missing in that of ``realise`` and ``check``, and no module is
+        made for it. Modules of several slots may share submodules; the loss does so in the search
+        only, since ``realise`` is called once more for it.
+    retrain : {"scratch", "rewind", "keep", "none"}
         Weights with which the found part starts: new ones, those with which the search started, or
-        those with which it ended. Of several methods each has its own rule for its part; that of
-        the last holds for the rest of the network.
+        those with which it ended; "none" are the latter without any further training, so that the
+        searched network serves as it is. Of several methods each has its own rule for its part;
+        that of the last holds for the rest of the network. What is not trained again rests in the
+        searches that come later as well, and in the final training of the other parts: its weights
+        stay, its batch statistics too.
     narrows : bool
         Whether its architectures drop fields or values: all that is found later, and the network
         itself, is then built for what ``selection`` keeps, in the numbering of that.
@@ -253,8 +269,15 @@ class SearchMethod(BaseEstimator):
     - ``arch_parameters()``: the architecture parameters; all others are ordinary weights.
     - ``arch_optimizer(n_steps)``: an optimiser for them, n_steps being its planned steps (default:
       Adam).
-    - ``arch_schedule``: an `ArchSchedule`: one level (default) or bi-level, how often, after which
-      warm-up.
+    - ``arch_schedule``: an `ArchSchedule`: by the backward pass of the weights (default), or in
+      steps of its own: on which rows, by which gradient, how often, after which warm-up.
+    - ``sample()`` and ``policy_loss(reward)``, on the module with the schedule, for its
+      ``gradient="policy"``. The first draws an action, which the forward pass uses until the next
+      draw; the second is given the reward (B,) of the rows, minus their losses, and returns what
+      the gradient of the architecture parameters is taken of: a scalar, or losses (B,), which are
+      averaged by the weights of the rows. Penalties are not added. A pass of such a step leaves
+      the buffers as they were. On which action the weights train is up to the module
+      (``set_progress`` may draw one).
     - ``set_progress(t)``: called before each training step with t in [0, 1].
     - ``penalty()``: a scalar tensor added to the task loss, in architecture steps as well.
     - ``after_step()``: called after each training step, when all optimisers have moved (proximal
@@ -278,9 +301,8 @@ class SearchMethod(BaseEstimator):
 
     A module in the loss slot maps logits (B, C) and y (B,) to losses (B,). It trains the weights of
     the network, and its own parameters with them, in the search and in the final training.
-    Validation rows, early stopping, histories, scores and the architecture steps of bi-level
-    searches (`ArchSchedule` can say otherwise) go by the estimator's own loss,
-    ``context.reference_loss``.
+    Validation rows, early stopping, histories, scores and architecture steps of their own
+    (`ArchSchedule` can say otherwise) go by the estimator's own loss, ``context.reference_loss``.
 
     The concrete module of ``realise`` may have ``compact()``, which returns the module that serves.
 
@@ -297,6 +319,10 @@ class SearchMethod(BaseEstimator):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         METHODS.add(cls)
+
+    @property
+    def slots(self):
+        return (self.slot,)
 
     @property
     def joint(self):
@@ -325,6 +351,31 @@ class SearchMethod(BaseEstimator):
         """
         return None
 
+    def transfer(self, state, architecture, context):
+        """The weights of the searched network as those of the network that is built from the
+        architecture.
+
+        Asked after each search, for the weights with which it started and for those with which it
+        ended. The final network takes over what ``retrain`` says, where name and shape agree (all
+        of it if the user stops the search: the searched network is then all there is). With
+        ``retrain="none"`` nothing of what is not trained again may be missing.
+
+        Parameters
+        ----------
+        state : dict of str to Tensor
+            All tensors of the searched network, the part of this method under the name of its slot
+            ("embedding.weight"). They are those of the network itself: what changes is made anew.
+        architecture : dict
+        context : BuildContext
+            Of the search.
+
+        Returns
+        -------
+        dict of str to Tensor
+            By default ``state``: the concrete part has the names of the searchable one.
+        """
+        return state
+
     def check(self, architecture, context):
         """Refuse an architecture that does not fit the table, before ``realise`` sees it: files may
         hold anything.
@@ -334,6 +385,20 @@ class SearchMethod(BaseEstimator):
         ValueError
             Naming what is wrong. The default accepts every dict.
         """
+
+    def policy(self, problem):
+        """Candidates of a search that only asks how good each is; for ``problem.evaluate``.
+
+        A generator that yields lists of candidate architectures, dicts of what JSON knows, and is
+        sent the list of their scores, higher being better and NaN meaning that one failed. It
+        depends on these and on ``problem.context.generator`` alone, so that a search finds the
+        same with any number of workers.
+
+        Parameters
+        ----------
+        problem : sklearn_autorec.engine.SearchProblem
+        """
+        raise NotImplementedError
 
     def search(self, problem):
         """Find the architecture; returns a dict. The default is one gradient search over all
@@ -350,13 +415,13 @@ class SearchMethod(BaseEstimator):
 
 
 class FixedArchitecture(SearchMethod):
-    """No search: an architecture that is known already, for one slot.
+    """No search: an architecture that is known already, for the slots of one method.
 
     Parameters
     ----------
     architecture : dict
         What a search found: ``estimator.architecture_[slot]``, also after a round trip through
-        JSON.
+        JSON. Of a method over several slots a dict of these by slot.
     retrain : {"scratch"}, default="scratch"
         The network starts from new weights.
 
@@ -381,24 +446,45 @@ class FixedArchitecture(SearchMethod):
         return self.method().slot
 
     @property
+    def slots(self):
+        return self.method().slots
+
+    @property
     def narrows(self):
         return self.method().narrows
 
+    def entries(self):
+        """The architecture by slot.
+
+        Raises
+        ------
+        ValueError
+            If the slots are not those of its method.
+        """
+        method = self.method()
+        if not has_slots(method):
+            return {method.slot: self.architecture}
+        if self.architecture.keys() != {*method.slots}:
+            raise ValueError(
+                f"{method!r} searches the slots {tuple(method.slots)} together; its architecture "
+                f"must have an entry for each of them, got entries for "
+                f"{list(self.architecture)!r:.200}."
+            )
+        return dict(self.architecture)
+
     def method(self):
         """The method that found the architecture, with the parameters that it had."""
-        found = self.architecture
-        cls = METHODS.find(found.get("method")) if isinstance(found, dict) else None
-        if cls is None:
-            raise ValueError(
-                f"architecture must be a dict whose 'method' is one of {sorted(known_methods())}, "
-                f"got {found!r:.200}. A method of your own is known once its module is imported."
-            )
-        try:
-            return cls(**found.get("params", {}))
-        except TypeError as error:
-            raise ValueError(
-                f"{found['method']} cannot be made of {found.get('params')!r}: {error}"
-            ) from error
+        architecture = self.architecture
+        if not isinstance(architecture, dict) or not architecture or "method" in architecture:
+            return _described_method(architecture)
+        first, *others = (_described_method(entry) for entry in architecture.values())
+        for other in others:
+            if describe(other, "method") != describe(first, "method"):
+                raise ValueError(
+                    f"architecture must be of one method with the same parameters in all its "
+                    f"slots, got {first!r} and {other!r}."
+                )
+        return first
 
     @property
     def joint(self):
@@ -408,6 +494,7 @@ class FixedArchitecture(SearchMethod):
         self.method().check(architecture, context)
 
     def search(self, problem):
+        self.entries()
         self.check(self.architecture, problem.context)
         return dict(self.architecture)
 
@@ -416,3 +503,63 @@ class FixedArchitecture(SearchMethod):
 
     def selection(self, architecture, context):
         return self.method().selection(architecture, context)
+
+
+def _described_method(entry):
+    """The method that `describe` wrote into an entry of an architecture."""
+    cls = METHODS.find(entry.get("method")) if isinstance(entry, dict) else None
+    if cls is None:
+        raise ValueError(
+            f"architecture must be a dict whose 'method' is one of {sorted(known_methods())}, "
+            f"got {entry!r:.200}. A method of your own is known once its module is imported."
+        )
+    try:
+        return cls(**entry.get("params", {}))
+    except TypeError as error:
+        raise ValueError(
+            f"{entry['method']} cannot be made of {entry.get('params')!r}: {error}"
+        ) from error
+
+
+def has_slots(method):
+    """Whether a method declares ``slots``, so that it speaks of parts by dicts of slots."""
+    method = method.method() if isinstance(method, FixedArchitecture) else method
+    return type(method).slots is not SearchMethod.slots
+
+
+def fixed_methods(architecture):
+    """The methods of a whole ``architecture_``, each with what it found.
+
+    Parameters
+    ----------
+    architecture : dict
+        By slot; further keys are passed over.
+
+    Returns
+    -------
+    list of FixedArchitecture
+        One a method, those that drop fields first, as they have to search first.
+
+    Raises
+    ------
+    ValueError
+        If an entry is not that of a known method for its slot, or if a method over several slots
+        lacks one of them.
+    """
+    methods, left = [], [slot for slot in SLOTS if slot in architecture]
+    while left:
+        method = _described_method(architecture[left[0]])
+        if left[0] not in method.slots:
+            raise ValueError(
+                f"The method of slot {left[0]!r} must be one for this slot, got {method!r}, which "
+                f"searches {tuple(method.slots)}."
+            )
+        if has_slots(method):
+            own = {slot: architecture[slot] for slot in method.slots if slot in left}
+            methods.append(FixedArchitecture(own))
+        else:
+            own = {method.slot: architecture[method.slot]}
+            methods.append(FixedArchitecture(own[method.slot]))
+        methods[-1].entries()
+        left = [slot for slot in left if slot not in own]
+    return sorted(methods, key=lambda method: not method.narrows)

@@ -83,8 +83,8 @@ def method_of(mutant):
 
 
 def places(old, source):
-    """Where a line stands in a file, matches of a pattern. How it is broken into lines does not count, so
-    that a formatter with another length of line changes nothing.
+    """Where a line stands in a file, matches of a pattern. How it is broken into lines does not
+    count, so that a formatter with another length of line changes nothing.
     """
     parts = re.findall(r"\w+|[^\w\s]", old)
     starts = re.findall(r"(\s*)(?:\w+|[^\w\s])", old)[1:]

@@ -36,8 +36,14 @@ from sklearn_autorec.preprocessing import FieldEncoder
 # rows fall into other batches than one row of their weight, batch statistics and dropout see each
 # of them; and Adam makes a whole step of a gradient that is zero but for the rounding of float32.
 # Encoder, scale and class weights agree bit for bit (tests/test_weights.py).
-FLOAT32 = "repeated rows meet other batches, and Adam amplifies rounding; test_estimators.py checks full batches to 1e-5"
-OTHER_ROWS = "fit_transform gives statistics of other rows, by design; test_target_statistics.py compares both with pandas"
+FLOAT32 = (
+    "repeated rows meet other batches, and Adam amplifies rounding; test_estimators.py checks "
+    "full batches to 1e-5"
+)
+OTHER_ROWS = (
+    "fit_transform gives statistics of other rows, by design; test_target_statistics.py compares "
+    "both with pandas"
+)
 EXPECTED_FAILURES = {
     "CTRClassifier": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
     "RatingRegressor": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},

@@ -143,7 +143,7 @@ def test_class_weight_shifts_the_mean_prediction(clicks):
 
 
 # weights
-# ---------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 FULL_BATCH = {
     "network": MLPNetwork((8,), dropout=0.0, batch_norm=False),
@@ -235,7 +235,9 @@ def test_the_same_bits_in_fresh_processes():
 
 def test_global_generators_and_the_data_are_left_alone(clicks):
     X, y, _ = clicks
-    before = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002  (what must not change)
+    # What must not change.
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    before = torch.random.get_rng_state(), state, random.getstate()
     copy_X, copy_y = X.copy(deep=True), y.copy()
     quick(search=AutoFIS()).fit(X, y).predict_proba(X)
     assert torch.equal(torch.random.get_rng_state(), before[0])
@@ -886,7 +888,7 @@ def test_verbose_prints_a_line_an_epoch(clicks, capsys):
 
 
 # device
-# ----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

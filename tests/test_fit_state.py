@@ -125,7 +125,10 @@ def test_a_fit_that_runs_out_of_device_memory_says_what_to_lower(
         if how != "fit":
             # Of a fitted network, on its device.
             monkeypatch.setattr(copy, "deepcopy", out_of_memory)
-    advice = r"Tried to allocate 2.00 GiB. .*: lower batch_size \(now 64\) or embedding_dim, or cap vocabularies"
+    advice = (
+        r"Tried to allocate 2.00 GiB. .*: lower batch_size \(now 64\) or embedding_dim, or cap "
+        r"vocabularies"
+    )
     with pytest.raises(torch.OutOfMemoryError, match=advice) as caught:
         model.partial_fit(X, y) if how == "partial_fit" else model.fit(X, y)
     assert str(caught.value).count("lower batch_size") == 1

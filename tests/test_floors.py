@@ -135,7 +135,9 @@ def test_imports_only_what_lies_below(path):
     inside, outside = imports(path)
     assert inside - {part} <= BELOW[part]
     roots = {name.split(".")[0] for name in outside}
-    no_torch = "utils linear_model _ensemble preprocessing datasets exceptions inspection model_selection".split()
+    no_torch = (
+        "utils linear_model _ensemble preprocessing datasets exceptions inspection model_selection"
+    ).split()
     if part in no_torch:
         assert not roots & {"torch", "skorch"}
     if part == "feature_crossing" and path.name not in (

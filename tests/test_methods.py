@@ -42,9 +42,8 @@ def clicks():
 
 def fit(name, clicks, seed=0):
     method = METHODS[name]()
-    network = (
-        "fm" if "fm" in networks_with_slot(method.slot) else networks_with_slot(method.slot)[0]
-    )
+    names = networks_with_slot(*method.slots)
+    network = "fm" if "fm" in names else names[0]
     return CTRClassifier(network=network, search=method, random_state=seed, **OPTIONS).fit(*clicks)
 
 

@@ -171,7 +171,8 @@ def _table_of(frame, task):
         for metric, (_, digits) in METRICS[task].items():
             spread = f" +- {group[metric].std():.{digits}f}" if len(group) > 1 else ""
             cells.append(f"{group[metric].mean():.{digits}f}{spread}")
-        gave_up = "gave_up_" in group and bool((group["gave_up_"] == True).any())  # noqa: E712  (missing is not true)
+        # What is missing is not true.
+        gave_up = "gave_up_" in group and bool((group["gave_up_"] == True).any())  # noqa: E712
         cells.append(f"{group['fit_cpu_s'].mean():.1f}" + (" (gave up)" if gave_up else ""))
         cells += [
             f"{group['bytes'].mean() / 1e6:.2f}",

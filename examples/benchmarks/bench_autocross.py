@@ -22,7 +22,10 @@ from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_crossing import AutoCross, FieldCrosser
 
 N_CROSSES = 10
-HEADER = f"{'rows':>10}{'fields':>8}{'wall s':>9}{'CPU s':>9}{'found':>7}{'M rows x cand/s':>17}{'peak GiB':>10}{'table GiB':>11}"
+HEADER = (
+    f"{'rows':>10}{'fields':>8}{'wall s':>9}{'CPU s':>9}{'found':>7}{'M rows x cand/s':>17}"
+    f"{'peak GiB':>10}{'table GiB':>11}"
+)
 
 
 def peak():
@@ -71,7 +74,8 @@ def sweep(cases, cardinality):
         wall, cpu, right, found, rate, memory, table = in_a_process(rows, fields, cardinality)
         seconds.append(cpu)
         print(
-            f"{rows:>10,}{fields:>8}{wall:>9.1f}{cpu:>9.1f}{f'{right}/{found}':>7}{rate:>17.1f}{memory:>10.2f}{table:>11.2f}",
+            f"{rows:>10,}{fields:>8}{wall:>9.1f}{cpu:>9.1f}{f'{right}/{found}':>7}{rate:>17.1f}"
+            f"{memory:>10.2f}{table:>11.2f}",
             flush=True,
         )
     return seconds
@@ -104,7 +108,8 @@ def transform_rates(rows):
                 rates.append(rows * len(crosses) / np.median(seconds) / 1e6)
             ids = max(crosser.n_ids_)
             print(
-                f"{kind:<10}{rows:>10,}{len(crosses):>9}{ids:>12,}{rates[0]:>10.1f}{rates[1]:>12.1f}",
+                f"{kind:<10}{rows:>10,}{len(crosses):>9}{ids:>12,}{rates[0]:>10.1f}"
+                f"{rates[1]:>12.1f}",
                 flush=True,
             )
 

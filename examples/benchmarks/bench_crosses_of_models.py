@@ -160,7 +160,8 @@ def main():
                         f"{method}, seed {seed}: {', '.join(map(' x '.join, columns.crosses))}"
                     )
         print(
-            f"{'':24s}{'AUC':>16s}{'log loss':>18s}{'search CPU s':>14s}{'fit CPU s':>11s}{'crosses':>9s}"
+            f"{'':24s}{'AUC':>16s}{'log loss':>18s}{'search CPU s':>14s}{'fit CPU s':>11s}"
+            f"{'crosses':>9s}"
         )
         for method, found in results.items():
             mean, std = np.mean(found, axis=0), np.std(found, axis=0)

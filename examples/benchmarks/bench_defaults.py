@@ -168,7 +168,10 @@ def report(args, out=sys.stdout):
     drawn = [i for i, number in enumerate(numbers) if number < SINGLE]
     of_valid, of_test = regret(valid, drawn), regret(test, drawn)
     print(f"{len(numbers)} configurations, {len(drawn)} drawn, {len(tables)} tables\n", file=out)
-    head = f"{'table left out':<20}{'pick':>5}{'log loss':>10}{'default':>10}{'best':>10}{'median':>10}"
+    head = (
+        f"{'table left out':<20}{'pick':>5}{'log loss':>10}{'default':>10}{'best':>10}"
+        f"{'median':>10}"
+    )
     print(head + f"{'AUC':>9}{'default':>9}", file=out)
     default = numbers.index(0) if 0 in numbers else None
     for k, name in enumerate(tables):

@@ -57,7 +57,8 @@ def bench_bulk(args):
         )
         seconds, _ = timed(FieldEncoder().fit_transform, X)
         print(
-            f"{f'fit_transform {kind}':<34}{len(X):>10}{seconds:>10.3f}{X.size / seconds / 1e6:>12.1f}"
+            f"{f'fit_transform {kind}':<34}{len(X):>10}{seconds:>10.3f}"
+            f"{X.size / seconds / 1e6:>12.1f}"
         )
         encoder = FieldEncoder().fit(X)
         for n in (1_000, 100_000):
@@ -67,7 +68,8 @@ def bench_bulk(args):
                 [timed(encoder.encode, part)[0] for _ in range(30 if n < 10_000 else 5)]
             )
             print(
-                f"{f'encode {kind}':<34}{len(part):>10}{seconds:>10.4f}{part.size / seconds / 1e6:>12.1f}"
+                f"{f'encode {kind}':<34}{len(part):>10}{seconds:>10.4f}"
+                f"{part.size / seconds / 1e6:>12.1f}"
             )
 
 

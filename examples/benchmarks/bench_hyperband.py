@@ -138,7 +138,8 @@ def hyperband_against_random(args):
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         model = CTRClassifier(
             embedding_l2=0.05, embedding_init=1e-4, batch_size=4096, averaging=0.99, id_dropout=0.0,
-            early_stopping=False, search_epochs=SEARCH_EPOCHS, max_epochs=max_epochs, device="cpu", random_state=seed,
+            early_stopping=False, search_epochs=SEARCH_EPOCHS, max_epochs=max_epochs,
+            device="cpu", random_state=seed,
         )  # fmt: skip
         options = {"scoring": "neg_log_loss", "cv": cv, "random_state": seed, "refit": False}
         hyperband = HyperbandSearchCV(

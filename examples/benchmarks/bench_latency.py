@@ -63,7 +63,8 @@ def main():
                 loaded.predict_proba(row)
                 times.append(time.perf_counter() - started)
             print(
-                f"{name:26}{n_ids:10,}{1000 * np.median(times):9.2f}{size:12,}{4 * model.n_parameters_:15,}",
+                f"{name:26}{n_ids:10,}{1000 * np.median(times):9.2f}{size:12,}"
+                f"{4 * model.n_parameters_:15,}",
                 flush=True,
             )
 

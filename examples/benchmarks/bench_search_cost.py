@@ -92,7 +92,10 @@ def main():
         seconds = measure(fits, args.rounds)
         print(f"{network:8s} plain {np.median(seconds['plain']):.2f} s of {n} epochs")
         for name in searches:
-            line = f"{network:8s} {name:10s} search + retrain {spread(seconds[name] / seconds['plain'])}"
+            line = (
+                f"{network:8s} {name:10s} search + retrain "
+                f"{spread(seconds[name] / seconds['plain'])}"
+            )
             if name + ", longer" in seconds:
                 own, plain = (
                     np.median(seconds[k + ", longer"] - seconds[k]) / MORE for k in (name, "plain")

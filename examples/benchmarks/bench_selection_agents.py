@@ -147,13 +147,15 @@ def main():
         figures = measure({"make_ctr": made, "adult": adult}[name], args)
         random = figures["RandomSubset"][:, 1]
         print(
-            f"\n{name:<34}{'best score':>11}{'test AUC':>17}{'better':>8}{'columns':>9}{'useful':>8}{'scored':>8}{'CPU s':>7}"
+            f"\n{name:<34}{'best score':>11}{'test AUC':>17}{'better':>8}{'columns':>9}"
+            f"{'useful':>8}{'scored':>8}{'CPU s':>7}"
         )
         for line, found in figures.items():
             score, auc, n, right, scored, cpu = found.mean(0)
             spread, wins = found[:, 1].std(), f"{(found[:, 1] > random).sum()}/{len(found)}"
             print(
-                f"{line:<34}{score:>11.4f}{f'{auc:.4f} +- {spread:.4f}':>17}{wins:>8}{n:>9.1f}{right:>8.1f}{scored:>8.0f}{cpu:>7.1f}",
+                f"{line:<34}{score:>11.4f}{f'{auc:.4f} +- {spread:.4f}':>17}{wins:>8}{n:>9.1f}"
+                f"{right:>8.1f}{scored:>8.0f}{cpu:>7.1f}",
                 flush=True,
             )
 

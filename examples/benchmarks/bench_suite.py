@@ -179,7 +179,10 @@ def run(args, read_table=load, out=sys.stdout):
 
 def line_of(record):
     """One line for a person."""
-    head = f"{record['table']:<18}{record['rows'] or 'full'!s:>7}  {record['model']:<24} seed {record['seed']}  "
+    head = (
+        f"{record['table']:<18}{record['rows'] or 'full'!s:>7}  {record['model']:<24} seed "
+        f"{record['seed']}  "
+    )
     if record["status"] != "ok":
         return head + record["error"]
     scores = (
@@ -188,7 +191,10 @@ def line_of(record):
         else f"RMSE {record['rmse']:.4f}"
     )
     gave_up = "  gave up" if record.get("gave_up_") else ""
-    return f"{head}{scores}  {record['fit_cpu_s']:.1f} s  {record['bytes'] / 1e6:.2f} MB  {record['ms_p50']:.2f} ms{gave_up}"
+    return (
+        f"{head}{scores}  {record['fit_cpu_s']:.1f} s  {record['bytes'] / 1e6:.2f} MB  "
+        f"{record['ms_p50']:.2f} ms{gave_up}"
+    )
 
 
 def arguments(argv):

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..base import SearchMethod
 from ..engine import ArchSchedule
-from ..nn import FieldEmbedding, MixedEmbedding
+from ..nn import FieldEmbedding, GumbelSoftmax, MixedEmbedding, check_temperatures
 from ..utils._sklearn import Interval, StrOptions
 from ._widths import check_candidates, check_widths
 
@@ -37,7 +37,6 @@ class WidthMixture(nn.Module):
         self.alpha = nn.Parameter(torch.zeros(n_fields, len(candidates)))
         self.register_buffer("used", used.float().unsqueeze(-1), persistent=False)
         self.register_buffer("share", widths / d, persistent=False)
-        self.register_buffer("noise", torch.zeros(n_fields, len(candidates)), persistent=False)
         self.nested = nested
         self.normalize = normalize
         if normalize:
@@ -51,12 +50,9 @@ class WidthMixture(nn.Module):
         owner = [first + k if f is None else f for k, f in enumerate(context.sharing)]
         self.register_buffer("owner", torch.tensor([*range(first), *owner]), persistent=False)
         self.arch_schedule = schedule
-        self.arch_lr, self.temperatures, self.size_penalty = arch_lr, temperature, size_penalty
-        self.temperature, self.warming = temperature[0], schedule.warmup > 0
-        # A generator of its own: as many numbers are drawn for it whatever the rest of the network
-        # needs.
-        self.generator = torch.Generator().manual_seed(
-            int(torch.randint(2**62, (), generator=context.generator))
+        self.arch_lr, self.size_penalty = arch_lr, size_penalty
+        self.choice = GumbelSoftmax(
+            self.alpha.shape, context.generator, temperature, warmup=schedule.warmup
         )
 
     def arch_parameters(self):
@@ -65,26 +61,15 @@ class WidthMixture(nn.Module):
     def arch_optimizer(self, n_steps):
         return torch.optim.Adam([self.alpha], lr=self.arch_lr)
 
-    def set_progress(self, t):
-        """Draw the Gumbel noise of this step and cool down; even odds of all candidates during the
-        warm-up.
-        """
-        start, stop = self.temperatures
-        warmup = self.arch_schedule.warmup
-        self.warming = t < warmup
-        self.temperature = start + (stop - start) * max(t - warmup, 0.0) / (1 - warmup)
-        uniform = torch.rand(self.noise.shape, generator=self.generator).clamp_(1e-9, 1 - 1e-7)
-        self.noise.copy_(-torch.log(-torch.log(uniform)))
-
     def mixture(self):
-        """Weights of the candidates, (F, N): sampled in training, without noise otherwise."""
-        if self.warming:
-            scale = self.training * self.nested / self.temperatures[1]
-            return torch.softmax(self.noise * scale, 1)[self.owner]
-        logits = torch.log_softmax(self.alpha, 1)
-        if self.training:
-            logits = logits + self.noise
-        return torch.softmax(logits / self.temperature, 1)[self.owner]
+        """Weights of the candidates, (F, N): sampled in training, without noise otherwise; even
+        odds of all during the warm-up.
+        """
+        choice = self.choice
+        if choice.warming:
+            scale = self.training * self.nested / choice.temperatures[1]
+            return torch.softmax(choice.noise * scale, 1)[self.owner]
+        return choice(self.alpha)[self.owner]
 
     def odds(self):
         """Weights of the candidates by alpha alone, (F, N)."""
@@ -138,7 +123,7 @@ class WidthMixture(nn.Module):
     def summary(self):
         p = self.odds().detach()
         return {
-            "temperature": self.temperature,
+            "temperature": self.choice.temperature,
             "mean_width": float((p @ self.share).mean() * self.used.shape[1]),
         }
 
@@ -149,7 +134,9 @@ class AutoDim(SearchMethod):
     Candidate n uses the first d_n columns of an embedding, brought to d columns by a matrix that
     all fields share. The candidates are mixed by
 
-    .. math:: p_n = \mathrm{softmax}_n \left( (\log \mathrm{softmax}(\alpha)_n + g_n) / \tau \right), \quad
+    .. math:: p_n = \mathrm{softmax}_n \left( (\log \mathrm{softmax}(\alpha)_n + g_n) / \tau
+              \right),
+              \quad
               g_n = -\log(-\log u_n)
 
     The embeddings train on one part of the training rows, :math:`\alpha` on the other. The widest
@@ -221,7 +208,9 @@ class AutoDim(SearchMethod):
     >>> from sklearn_autorec import CTRClassifier
     >>> from sklearn_autorec.datasets import make_ctr
     >>> X, y, truth = make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
-    >>> model = CTRClassifier(network="fm", search=AutoDim((1, 4)), embedding_dim=4, max_epochs=2, random_state=0).fit(X, y)
+    >>> model = CTRClassifier(
+    ...     network="fm", search=AutoDim((1, 4)), embedding_dim=4, max_epochs=2, random_state=0
+    ... ).fit(X, y)
     >>> sorted(model.embedding_sizes_)
     ['f0', 'f1', 'f2']
     """
@@ -269,11 +258,6 @@ class AutoDim(SearchMethod):
         self.retrain = retrain
 
     def build(self, context):
-        if len(self.temperature) != 2 or min(self.temperature) <= 0:
-            raise ValueError(
-                f"temperature must be two positive numbers, first and last, got "
-                f"{self.temperature!r}."
-            )
         schedule = ArchSchedule(self.level, self.arch_every, self.search_fraction, self.warmup)
         candidates = check_candidates(self.candidates, context.embedding_dim)
         return WidthMixture(
@@ -281,7 +265,7 @@ class AutoDim(SearchMethod):
             candidates,
             schedule,
             self.arch_lr,
-            tuple(self.temperature),
+            check_temperatures(self.temperature),
             self.size_penalty,
             self.normalize,
             self.nested_warmup,

@@ -25,7 +25,9 @@ class EqualSize(SearchMethod):
     >>> from sklearn_autorec.datasets import make_ctr
     >>> from sklearn_autorec.embedding import EqualSize
     >>> X, y, truth = make_ctr(1000, n_fields=3, pairs=1, random_state=0)
-    >>> model = CTRClassifier(network="fm", search=EqualSize(4), max_epochs=1, random_state=0).fit(X, y)
+    >>> model = CTRClassifier(network="fm", search=EqualSize(4), max_epochs=1, random_state=0).fit(
+    ...     X, y
+    ... )
     >>> model.embedding_sizes_
     {'f0': 4, 'f1': 4, 'f2': 4}
     """

@@ -1,80 +1,12 @@
-"""Architecture steps on rows that the weights do not train on."""
+"""Gradients of architecture parameters for steps of their own, in which no weight moves."""
 
-import math
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 
 from ..nn import ReLUDropout
 
 EPSILON = 0.01  # of the finite difference, in units of the gradient's norm
-
-
-@dataclass(frozen=True)
-class ArchSchedule:
-    """When and on which rows the architecture parameters of a searchable module are trained.
-
-    Parameters
-    ----------
-    level : {"one_level", "first_order", "unrolled"}
-        "one_level" trains them with the weights, on the same batches. The others are bi-level: on a
-        split of the training rows that the weights do not see, with the weights taken as they are
-        ("first_order") or after one more gradient step, whose dependence on the architecture enters
-        by a finite difference ("unrolled").
-    every : int
-        Weight steps per architecture step (bi-level only).
-    fraction : float in (0, 1)
-        Share of the training rows that only the architecture sees (bi-level only).
-    warmup : float in [0, 1)
-        Share of the planned steps before the first architecture step.
-    objective : {"reference", "trained"}
-        By which loss the rows of their own judge the architecture (bi-level only): the estimator's,
-        or that of the loss slot, which trains the weights. They differ where a search method stands
-        in the loss slot.
-
-    Raises
-    ------
-    ValueError
-        If level or objective has another value.
-    """
-
-    level: str = "one_level"
-    every: int = 1
-    fraction: float = 0.2
-    warmup: float = 0.0
-    objective: str = "reference"
-
-    def __post_init__(self):
-        for name, allowed in (
-            ("level", ("one_level", "first_order", "unrolled")),
-            ("objective", ("reference", "trained")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} of an ArchSchedule must be one of {allowed}."
-                )
-
-    @property
-    def bilevel(self):
-        return self.level != "one_level"
-
-    def first_step(self, weight_steps):
-        """The first weight step (from 0) whose share of steps done, as ``set_progress`` is told it,
-        ends the warm-up.
-        """
-        # The margin is for products like 0.55 * 100, which rounding puts above a whole number.
-        return math.ceil(self.warmup * max(weight_steps - 1, 1) - 1e-9)
-
-    def n_steps(self, weight_steps):
-        """Architecture steps during so many weight steps."""
-        left = weight_steps - self.first_step(weight_steps)
-        return max(left // (self.every if self.bilevel else 1), 1)
-
-    def due(self, step, weight_steps):
-        """Whether the architecture moves after weight step ``step`` (from 0)."""
-        done = step - self.first_step(weight_steps)
-        return done >= 0 and (not self.bilevel or (done + 1) % self.every == 0)
 
 
 @contextmanager
@@ -169,6 +101,56 @@ def unrolled_gradient(
         below = _gradients(train_objective(train_batch), arch)
         _put_back(weights, kept)
     return [d - lr * (a - b) / (2 * epsilon) for d, a, b in zip(direct, above, below, strict=True)]
+
+
+def policy_gradient(policy, network, losses, batch, arch):
+    r"""Score-function gradient of a policy: sample, judge, and let the policy say what it learns.
+
+    The policy draws an action by ``sample()``, the network is run on the batch without gradients,
+    and ``policy_loss(reward)`` is differentiated, with the reward of row i
+
+    .. math:: R_i = -L_i
+
+    The weights, their gradients and batch statistics are, to the bit, what they were; dropout is
+    off.
+
+    Parameters
+    ----------
+    policy : nn.Module
+        Has ``sample()`` and ``policy_loss(reward)``, with the reward (B,), without gradient; what
+        it returns is a scalar, or (B,) losses, of which the mean by weights of rows is taken.
+    network : nn.Module
+        All whose buffers a pass may change.
+    losses : callable (batch) -> Tensor (B,)
+    batch : EncodedTensors
+    arch : list of Parameter
+
+    Returns
+    -------
+    list of Tensor, as ``arch``
+
+    Raises
+    ------
+    ValueError
+        If the policy's loss has another shape, or does not depend on any parameter.
+
+    References
+    ----------
+    Williams, R. J. "Simple Statistical Gradient-Following Algorithms for Connectionist
+    Reinforcement Learning", Machine Learning 8, 1992."""
+    policy.sample()
+    with _undisturbed(network), torch.no_grad():
+        reward = -losses(batch)
+    loss = policy.policy_loss(reward)
+    if loss.shape not in ((), reward.shape) or not loss.requires_grad:
+        raise ValueError(
+            f"policy_loss of {type(policy).__name__} must return a scalar or as many losses as "
+            f"the reward has rows ({len(reward)}), which depend on its arch_parameters; got the "
+            f"shape {tuple(loss.shape)}, {'with' if loss.requires_grad else 'without'} a gradient."
+        )
+    if loss.ndim:
+        loss = (loss if batch.weight is None else loss * batch.weight).mean()
+    return _gradients(loss, arch)
 
 
 def _gradients(loss, parameters):

@@ -8,6 +8,7 @@ import torch
 
 from ..base import holds_members
 from ..nn import (
+    FieldNetwork,
     Inputs,
     InputSelection,
     MemberLosses,
@@ -17,8 +18,10 @@ from ..nn import (
     pair_index,
 )
 from ..nn._axes import tuple_order
+from ._slots import by_slot, entries_of, stands_in
 
 __all__ = [
+    "build_module",
     "build_network",
     "carry",
     "check_field_axes",
@@ -27,6 +30,7 @@ __all__ = [
     "realise_loss",
     "select",
     "slot_context",
+    "table_context",
 ]
 
 
@@ -46,8 +50,8 @@ def narrowed(methods, architecture, context):
     context : BuildContext
     """
     for method in methods:
-        if method.narrows and method.slot in architecture:
-            selection = method.selection(architecture[method.slot], context)
+        if method.narrows and stands_in(method, architecture):
+            selection = method.selection(entries_of(method, architecture), context)
             return (None, context) if selection is None else (selection, selection.narrow(context))
     return None, context
 
@@ -60,18 +64,18 @@ def select(data, selection):
     return dataclasses.replace(data, ids=kept.ids, numeric=kept.numeric, sequences=kept.sequences)
 
 
-def slot_context(slot, methods, context):
-    """The context for which the part of a slot is made.
+def table_context(methods, context):
+    """The context for which the part of the embedding slot is made.
 
-    Beside a method of the numeric slot, known or not, the part of the embedding slot has the
-    categorical and the list fields alone.
+    Beside a method of the numeric slot, whether it has searched or not, it has the categorical and
+    the list fields alone.
 
     Raises
     ------
     ValueError
-        If nothing is left for a method of the embedding slot.
+        If nothing is left for the part.
     """
-    if slot != "embedding" or not any(m.slot == "numeric" for m in methods):
+    if not any("numeric" in m.slots for m in methods):
         return context
     if context.n_fields == context.n_numeric:
         raise ValueError(
@@ -81,24 +85,36 @@ def slot_context(slot, methods, context):
     return context.without_numbers()
 
 
+def slot_context(method, methods, context):
+    """The context that the hooks of a method get: that of its fields. A method over several slots
+    gets the whole one.
+    """
+    return table_context(methods, context) if tuple(method.slots) == ("embedding",) else context
+
+
 def realise(methods, architecture, context):
     """Concrete modules of the network's slots whose architecture is known, on a context that is
     narrowed already. Numbers that a method will embed later, or leaves, have a plain part of their
     own.
     """
-    parts = {
-        m.slot: m.realise(architecture[m.slot], slot_context(m.slot, methods, context))
-        for m in _in_network(methods, architecture)
-    }
-    parts = {slot: part for slot, part in parts.items() if part is not None}
-    if any(m.slot == "numeric" for m in methods):
+    parts: dict = {}
+    for method in _in_network(methods, architecture):
+        parts |= _made(method, architecture, slot_context(method, methods, context))
+    parts = {slot: part for slot, part in parts.items() if part is not None and slot != "loss"}
+    if any("numeric" in m.slots for m in methods):
         parts.setdefault("numeric", NumberVectors(context))
     return parts
 
 
+def _made(method, architecture, context):
+    """The concrete modules of a method by slot, None where nothing is to stand."""
+    parts = method.realise(entries_of(method, architecture), context)
+    return by_slot(method, parts, "realise", stands_in(method, architecture))
+
+
 def _in_network(methods, architecture):
     """The methods whose architecture is known and a part of the network; a loss is none."""
-    return [m for m in methods if m.slot in architecture and m.slot != "loss"]
+    return [m for m in methods if {*stands_in(m, architecture)} - {"loss"}]
 
 
 def realise_loss(methods, architecture, context):
@@ -117,12 +133,12 @@ def realise_loss(methods, architecture, context):
     nn.Module or None
     """
     for method in methods:
-        if method.slot == "loss" and "loss" in architecture:
+        if "loss" in stands_in(method, architecture):
             _, kept = narrowed(methods, architecture, context)
             if kept.members == 1 or holds_members(method, "realise"):
-                return method.realise(architecture["loss"], kept)
+                return _made(method, architecture, kept)["loss"]
             single = dataclasses.replace(kept, members=1)
-            losses = [method.realise(architecture["loss"], single) for _ in range(kept.members)]
+            losses = [_made(method, architecture, single)["loss"] for _ in range(kept.members)]
             return None if losses[0] is None else MemberLosses(losses)
     return None
 
@@ -177,8 +193,27 @@ def build_network(network, methods, architecture, context, parts=None, packed=No
     return Members([build(single, number) for number in range(context.members)], 1)
 
 
+def build_module(network, context, parts):
+    """The module of a network; a part in the body slot stands for all its wiring.
+
+    Parameters
+    ----------
+    network : Network
+    context : BuildContext
+    parts : dict of str to nn.Module
+
+    Returns
+    -------
+    nn.Module
+    """
+    if "body" in parts:
+        return FieldNetwork(context, parts)
+    return network.build(context, parts)
+
+
 def _on_selection(network, context, made, selection):
-    module = network.build(context, made if selection is None else {**made, "selection": selection})
+    parts = made if selection is None else {**made, "selection": selection}
+    module = build_module(network, context, parts)
     check_parts(network, module, made)
     if selection is None:
         return module

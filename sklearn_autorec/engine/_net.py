@@ -2,13 +2,15 @@
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from skorch import NeuralNet
 
 from ..exceptions import NonFiniteLossError
-from ._arch_steps import ArchSchedule, first_order_gradient, unrolled_gradient
+from ._arch_steps import first_order_gradient, policy_gradient, unrolled_gradient
 from ._optimizers import RowAdam, RowUndo, flush_denormals
+from ._schedule import ArchSchedule
 
 FLUSH_EVERY = 32  # steps
 ONE_LEVEL = ArchSchedule()
@@ -55,9 +57,14 @@ class FieldNet(NeuralNet):
     ----------
     arch_batches : iterator of EncodedTensors or None
         Rows for the architecture parameters of bi-level searches, without end; see `ArchSchedule`.
+    previous_batch : EncodedTensors or None
+        The batch of the step before, if an architecture is trained on such.
+    resting : sequence of Module
+        Modules that stay in eval mode while the others train; see ``held_still``.
     """
 
-    arch_batches = None
+    arch_batches = previous_batch = None
+    resting: Sequence[torch.nn.Module] = ()
 
     def __init__(
         self,
@@ -116,6 +123,8 @@ class FieldNet(NeuralNet):
             {"params": dense_tables, "weight_decay": self.embedding_l2, "tables": True},
             {"params": others, "weight_decay": self.weight_decay, "tables": False},
         ]
+        # A method over several slots may share weights between the network and the loss.
+        taken |= {id(p) for p in others}
         of_loss = [p for p in self.criterion_.parameters() if id(p) not in taken]
         if of_loss:
             groups.append(
@@ -127,14 +136,15 @@ class FieldNet(NeuralNet):
         if sparse:
             self.table_optimizer_ = RowAdam(sparse, lr=self.lr, weight_decay=self.embedding_l2)
         self.arch_turns_ = [self._arch_turn(m) for m in arch_modules]
+        of_all = {id(p): p for p in (*module.parameters(), *self.criterion_.parameters())}
         self.weights_ = [
-            p for p in (*module.parameters(), *self.criterion_.parameters()) if id(p) not in arch
+            p for number, p in of_all.items() if number not in arch and p.requires_grad
         ]
         self._progress_hooks = _hooks(modules, "set_progress")
         self._penalty_hooks = _hooks(modules, "penalty")
         self._after_step_hooks = _hooks(modules, "after_step")
         self._observe_hooks = _hooks(modules, "observe")
-        self.step_ = 0
+        self.step_, self.previous_batch = 0, None
         return self
 
     def all_modules(self):
@@ -153,12 +163,18 @@ class FieldNet(NeuralNet):
         )
 
     def _arch_turn(self, module):
-        """(schedule, optimiser) of a searchable module."""
+        """(schedule, optimiser, module) of a searchable module."""
         schedule = getattr(module, "arch_schedule", ONE_LEVEL)
+        missing = [name for name in ("sample", "policy_loss") if not hasattr(module, name)]
+        if schedule.gradient == "policy" and missing:
+            raise TypeError(
+                f"The arch_schedule of {type(module).__name__} has gradient='policy', which needs "
+                f"its methods sample() and policy_loss(reward); missing: {missing}."
+            )
         n_steps = schedule.n_steps(self.n_steps)
         if hasattr(module, "arch_optimizer"):
-            return schedule, module.arch_optimizer(n_steps)
-        return schedule, torch.optim.Adam(module.arch_parameters(), lr=self.lr)
+            return schedule, module.arch_optimizer(n_steps), module
+        return schedule, torch.optim.Adam(module.arch_parameters(), lr=self.lr), module
 
     def weight_optimizers(self):
         """The optimisers of ordinary weights, whose learning rate a schedule may change."""
@@ -167,6 +183,11 @@ class FieldNet(NeuralNet):
             for opt in (self.optimizer_, getattr(self, "table_optimizer_", None))
             if opt is not None
         ]
+
+    def _set_training(self, training=True):
+        super()._set_training(training)
+        for module in self.resting:
+            module.training = False
 
     def infer(self, x, **fit_params):
         return self.module_(**x.inputs)
@@ -203,7 +224,10 @@ class FieldNet(NeuralNet):
         if self.cosine:
             self.set_learning_rate(self.lr * 0.5 * (1 + math.cos(math.pi * progress)))
         due = [turn for turn in self.arch_turns_ if turn[0].due(self.step_, self.n_steps)]
-        for optimizer in [*self.weight_optimizers(), *(opt for _, opt in self.arch_turns_)]:
+        for turn in due:
+            if turn[0].before_weights:
+                self._arch_step(*turn, batch)
+        for optimizer in [*self.weight_optimizers(), *(opt for _, opt, _ in self.arch_turns_)]:
             optimizer.zero_grad()
         step = self.train_step_single((batch, batch.y), **fit_params)
         if self.reference is not None:
@@ -212,28 +236,44 @@ class FieldNet(NeuralNet):
             step["reference_loss"] = judged * getattr(self.module_, "members", 1)
         for optimizer in [
             *self.weight_optimizers(),
-            *(opt for schedule, opt in due if not schedule.bilevel),
+            *(opt for schedule, opt, _ in due if not schedule.own_step),
         ]:
             optimizer.step()
-        for schedule, optimizer in due:
-            if schedule.bilevel:
-                self._arch_step(schedule, optimizer, batch)
+        for turn in due:
+            if turn[0].own_step and not turn[0].before_weights:
+                self._arch_step(*turn, batch)
         for after_step in self._after_step_hooks:
             after_step()
+        if any(schedule.before_weights for schedule, _, _ in self.arch_turns_):
+            self.previous_batch = batch
         self.step_ += 1
         if self.step_ % FLUSH_EVERY == 0:
             flush_denormals(self.optimizer_)
         return step
 
-    def _arch_step(self, schedule, optimizer, train_batch):
-        """Move the architecture parameters of one optimiser along the gradient on their own
-        rows.
+    def _arch_step(self, schedule, optimizer, module, train_batch):
+        """Move the architecture parameters of one module, and no weight, on the rows that its
+        schedule names.
         """
-        arch = [p for group in optimizer.param_groups for p in group["params"]]
-        batch = next(self.arch_batches)
-        objective = self._train_objective if schedule.objective == "trained" else self._objective
-        if schedule.level == "first_order":
+        arch = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        if not arch:
+            return
+        if schedule.rows == "held_out":
+            batch = next(self.arch_batches)
+        else:
+            batch = train_batch if schedule.rows == "same" else self.previous_batch
+        trained = schedule.objective == "trained"
+        objective = self._train_objective if trained else self._objective
+        gradient = schedule.gradient
+        if gradient == "unrolled" and not self.weights_:  # no weight takes a step
+            gradient = "direct"
+        if gradient == "direct":
             gradients = first_order_gradient(objective, batch, arch)
+        elif gradient == "policy":
+            judge = self.criterion_ if trained else self._judge
+            gradients = policy_gradient(
+                module, self.trained, lambda rows: judge(self.infer(rows), rows.y), batch, arch
+            )
         else:
             gradients = unrolled_gradient(
                 objective,
@@ -356,7 +396,9 @@ class FieldNet(NeuralNet):
         for name in ("optimizer_", "table_optimizer_"):
             if hasattr(self, name):
                 setattr(self, name, None)
-        self.arch_turns_, self.weights_, self.arch_batches = [], [], None
+        self.arch_turns_, self.weights_ = [], []
+        self.arch_batches = self.previous_batch = None
+        self.resting = ()
         self._progress_hooks = self._penalty_hooks = self._after_step_hooks = (
             self._observe_hooks
         ) = ()

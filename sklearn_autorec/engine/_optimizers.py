@@ -18,6 +18,8 @@ def flush_denormals(optimizer):
         if not group.get("weight_decay"):
             continue
         for p in group["params"]:
+            if not p.requires_grad:  # held still
+                continue
             state = optimizer.state.get(p, {})
             for tensor, tiny in (
                 (p, TINY_WEIGHT),

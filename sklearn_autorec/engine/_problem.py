@@ -8,8 +8,12 @@ from sklearn.model_selection import train_test_split
 
 from ..nn import check_parts
 from ._batches import TrainingBatches
+from ._building import build_module
+from ._evaluation import evaluate
+from ._moving import begin_with, check_distinct, held_still, network_state, positions_of, state_of
 from ._net import ONE_LEVEL, FieldNet
-from ._training import train
+from ._slots import take_places
+from ._training import forward_in_chunks, train
 
 
 def check_loss(loss):
@@ -22,15 +26,13 @@ def check_loss(loss):
         it.
     """
     schedule = getattr(loss, "arch_schedule", ONE_LEVEL)
-    if hasattr(loss, "arch_parameters") and (schedule.level, schedule.objective) == (
-        "first_order",
-        "reference",
-    ):
+    blind = schedule.own_step and schedule.gradient != "unrolled"
+    if hasattr(loss, "arch_parameters") and blind and schedule.objective == "reference":
+        told = f"level={schedule.level!r}" if schedule.level else f"gradient={schedule.gradient!r}"
         raise ValueError(
-            f"The arch_schedule of {type(loss).__name__} in the loss slot has level='first_order' "
-            f"and objective='reference': the "
-            "reference loss depends on it through a step of the weights alone; choose "
-            "level='unrolled', or objective='trained'."
+            f"The arch_schedule of {type(loss).__name__} in the loss slot has {told} and "
+            "objective='reference': the reference loss depends on it through a step of the "
+            "weights alone; choose level='unrolled', or objective='trained'."
         )
 
 
@@ -56,16 +58,20 @@ class SearchProblem:
     device : torch.device
     on_epoch : callable or None
         See `train`.
+    resting : tuple of str
+        Slots whose parts are not trained any more, see ``retrain`` of `SearchMethod`.
     network_context : BuildContext or None, default=None
         Of the whole network, where the searched part has a smaller one.
 
     Attributes
     ----------
     history : list of dict
-        One record an epoch, over all calls of ``train``.
+        One record an epoch, over all calls of ``train``, and one a candidate of ``evaluate``.
     initial_state, final_state : dict of str to Tensor
         The searched network's weights before and after the last call of ``train``, and under
-        "loss." those of a part in the loss slot.
+        "loss." those of a part in the loss slot. A call with a ``start`` goes on with a training:
+        the initial weights are then those of the first. After ``evaluate`` those of the best
+        candidate.
     interrupted : bool
         Whether the user stopped the search.
     """
@@ -81,6 +87,7 @@ class SearchProblem:
         plan,
         device,
         on_epoch=None,
+        resting=(),
         network_context=None,
     ):
         self.network_context = context if network_context is None else network_context
@@ -93,12 +100,13 @@ class SearchProblem:
         self.plan = plan
         self.device = device
         self.on_epoch = on_epoch
+        self.resting = tuple(f"{slot}." for slot in resting)
         self.history: list[dict] = []
         self.initial_state: dict[str, torch.Tensor] = {}
         self.final_state: dict[str, torch.Tensor] = {}
         self.interrupted = False
 
-    def split(self, fraction):
+    def split(self, fraction, rows=None):
         """Positions of the rows for weights and of those for the architecture, disjoint; stratified
         by class.
 
@@ -106,6 +114,8 @@ class SearchProblem:
         ----------
         fraction : float in (0, 1)
             Share of rows for the architecture.
+        rows : int64 positions or None
+            Which are split, without repetitions; None is all.
 
         Returns
         -------
@@ -114,18 +124,29 @@ class SearchProblem:
         Raises
         ------
         ValueError
-            If one part would be empty.
+            If one part would be empty, or a row comes twice.
         """
+        if rows is not None:
+            rows = positions_of(rows, len(self.data), self.data.ids.device)
+            check_distinct(rows, "a part of them is held out")
+        data = self._select(rows)
         try:
-            return _parts(self.data, fraction, self.plan.seed)
+            parts = _parts(data, fraction, self.plan.seed)
         except ValueError as error:
             raise ValueError(
                 f"search_fraction={fraction} leaves no rows for the weights or for the "
                 f"architecture "
-                f"({len(self.data)} training rows): {error}"
+                f"({len(data)} training rows): {error}"
             ) from error
+        return parts if rows is None else tuple(rows[part] for part in parts)
 
-    def train(self, *searched, **changes):
+    def _select(self, rows):
+        """Training rows by position; None is all."""
+        if rows is None:
+            return self.data
+        return self.data.select(positions_of(rows, len(self.data), self.data.ids.device))
+
+    def train(self, *searched, start=None, rows=None, only=None, **changes):
         """Train the network around searchable modules together with them; the default gradient
         search.
 
@@ -135,8 +156,22 @@ class SearchProblem:
 
         Parameters
         ----------
-        *searched : nn.Module
-            Stand in ``slots``, in that order.
+        *searched : nn.Module or dict of slot to nn.Module
+            Stand in ``slots``: those of dicts where these say, the others in the order of the slots
+            that are left. A module may be trained again; it is the same object in all results then,
+            and goes on changing.
+        start : TrainingResult, dict of str to Tensor, or None
+            Weights with which the network begins, by name: those of an earlier call, for instance.
+            Names of only one side are left alone. The searched modules begin with them as well. The
+            moments of the optimisers start anew. None: the network begins with new weights, the
+            searched modules with those that they have.
+        rows : int64 positions or None
+            Training rows that are used (rows of their own for bi-level schedules and for ``judge``
+            are taken from these); None is all. Rows that repeat count as often as they come.
+        only : callable (str, Parameter) -> bool, or None
+            Which parameters may move, by their names in the network (``"embedding.weight"``; those
+            of a part in the loss slot begin with "loss."), architecture parameters included. None
+            is all. Batch statistics follow the batches in any case.
         **changes
             Fields of the plan to change, such as ``epochs``.
 
@@ -148,25 +183,34 @@ class SearchProblem:
         ------
         TypeError, ValueError
             If the network leaves out a searched module, or a module of the loss slot could not
-            learn.
+            learn; if ``start`` is of another network, ``rows`` are no positions, or ``only`` lets
+            nothing move.
         """
+        data, start = self._select(rows), None if start is None else state_of(start)
         plan = dataclasses.replace(self.plan, **changes)
-        parts = {**self.parts(), **dict(zip(self.slots, searched, strict=True))}
+        placed = take_places(self.slots, searched)
+        parts = {**self.parts(), **placed}
         loss = parts.pop("loss", None)  # judges what the network gives and is no part of it
         check_loss(loss)
-        module = self.network.build(self.network_context, parts).to(self.device)
+        module = build_module(self.network, self.network_context, parts).to(self.device)
         check_parts(self.network, module, parts)
         net = training_net(module, self.loss, plan, None if loss is None else loss.to(self.device))
-        self.initial_state = {name: t.clone() for name, t in _state(module, loss).items()}
-        data, schedules = self.data, [getattr(m, "arch_schedule", ONE_LEVEL) for m in searched]
+        if start is not None:
+            begin_with(start, module, loss)
+        if start is None or not self.initial_state:
+            state = network_state(module, loss)
+            self.initial_state = {name: t.clone() for name, t in state.items()}
+        schedules = [getattr(m, "arch_schedule", ONE_LEVEL) for m in placed.values()]
         fractions = [schedule.fraction for schedule in schedules if schedule.bilevel]
         if fractions:
-            for_weights, for_arch = self.split(max(fractions))
+            for_weights, for_arch = self.split(max(fractions), rows)
             data, own = self.data.select(for_weights), self.data.select(for_arch)
             net.arch_batches = TrainingBatches(own, plan.batch_size, seed=plan.seed + 1).forever()
-        judges = [m for m in searched if getattr(m, "judged_share", 0)]
+        judges = [m for m in placed.values() if getattr(m, "judged_share", 0)]
         unseen = None
         if judges:
+            if rows is not None:
+                check_distinct(positions_of(rows, len(self.data), "cpu"), "some of them judge")
             try:
                 rest, kept_back = _parts(data, max(m.judged_share for m in judges), plan.seed + 2)
                 data, unseen = data.select(rest), data.select(kept_back)
@@ -179,14 +223,89 @@ class SearchProblem:
                     record.update(m.summary())
             return self.on_epoch is not None and self.on_epoch(epoch, record)
 
-        result = train(net, data, plan, on_epoch=on_epoch)
+        with held_still(net, only, self._rests):
+            result = train(net, data, plan, on_epoch=on_epoch)
         if unseen is not None:
             for m in judges:
                 m.judge(module, self.loss, unseen)
         self.history.extend({"slot": "+".join(self.slots), **record} for record in result.history)
-        self.final_state = _state(module, loss)
+        self.final_state = network_state(module, loss)
         self.interrupted |= result.interrupted
         return result
+
+    def _rests(self, name):
+        return name.startswith(self.resting)
+
+    def score(self, result, rows=None):
+        """Mean reference loss of rows, in eval mode; lower is better.
+
+        Parameters
+        ----------
+        result : TrainingResult or nn.Module
+            What ``train`` returned, or a network: ids, numeric, sequences -> logits (B, C).
+        rows : int64 positions or None
+            Training rows to judge by; None is all. They should not have been trained on.
+
+        Returns
+        -------
+        float
+            Where rows have weights, their weighted mean.
+        """
+        module = result if isinstance(result, torch.nn.Module) else result.net.module_
+        data = self._select(rows)
+        logits = forward_in_chunks(module, data)
+        with torch.inference_mode():
+            losses = self.loss(logits, data.y).double()
+            if data.weight is None:
+                return float(losses.mean())
+            weight = data.weight.double()
+            return float((losses * weight).sum() / weight.sum())
+
+    def evaluate(self, policy, *, score, n_jobs=None, max_time=None, max_evaluations=None):
+        """Score the candidates of a generator, each once, and tell it the scores.
+
+        Parameters
+        ----------
+        policy : generator
+            Yields lists of candidates, which are dicts of what JSON knows, and is sent the list
+            of their scores, in that order. It depends on these and on its random numbers alone
+            (``context.generator``). A candidate that it asks for again has its old score and is
+            not evaluated again.
+        score : callable (problem, architecture) -> float
+            Higher is better; `HeldOutScore` trains and judges. It gets a copy of this problem,
+            whose generator starts alike for all candidates and whose books are its own. Of
+            workers it must be picklable.
+        n_jobs : int or None, default=None
+            Candidates at a time, in processes, each with one thread. None means one, in this
+            process, with the threads that torch has, unless joblib's ``parallel_config`` says
+            otherwise. The result does not depend on the number.
+        max_time : float or None, default=None
+            Seconds after which no candidate begins, but for the first.
+        max_evaluations : int or None, default=None
+            Candidates at most.
+
+        Returns
+        -------
+        Evaluations
+            If the user stops it, with what has finished; ``interrupted`` says so.
+
+        Warns
+        -----
+        FitFailedWarning
+            If ``score`` raises an error or is not finite: the candidate's score is NaN.
+
+        Raises
+        ------
+        TypeError
+            If a candidate is not a dict of what JSON knows.
+        ValueError
+            If all candidates failed, or there was none.
+        RuntimeError
+            If the policy asks for nothing new any more and does not end.
+        KeyboardInterrupt
+            If the user stops it before there is a score.
+        """
+        return evaluate(self, policy, score, n_jobs, max_time, max_evaluations)
 
 
 def training_net(module, loss, plan, part=None):
@@ -201,12 +320,6 @@ def training_net(module, loss, plan, part=None):
         embedding_l2=plan.embedding_l2,
         weight_decay=plan.weight_decay,
     )
-
-
-def _state(module, loss):
-    """All tensors of a network, and of a part in the loss slot, by name."""
-    of_loss = {} if loss is None else loss.state_dict(prefix="loss.")
-    return {name: t.detach() for name, t in {**module.state_dict(), **of_loss}.items()}
 
 
 def _parts(data, share, seed):

@@ -284,7 +284,10 @@ def train(net, data, plan, valid=None, on_epoch=None):
             f"that of a batch",
         ) from error
     except NonFiniteLossError as error:
-        hint = f"{error} of epoch {len(history) + 1}; a smaller lr (now {plan.lr}) or smaller numeric values may help"
+        hint = (
+            f"{error} of epoch {len(history) + 1}; a smaller lr (now {plan.lr}) or smaller numeric "
+            "values may help"
+        )
         diverged = True
         if best.state is None:
             raise NonFiniteLossError(hint + ".") from None

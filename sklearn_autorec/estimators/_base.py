@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..base import describe, resolve_network
 from ..engine import EncodedTensors, FieldNet, forward_in_chunks, train, training_net
 from ..engine._building import build_network, realise_loss
+from ..engine._moving import held_still
 from ..engine._search_phase import Found, check_methods, search_parts
 from ..engine._training import memory_explained
 from ..nn import NUMERIC_EMBEDDINGS, Members
@@ -220,10 +221,13 @@ class FieldEstimator(
         if X_val is not None and self.early_stopping:
             validation = self._prepare_validation(rows, X_val, y_val, sample_weight_val)
         companions = self._wanted_companions(network, methods, rows.target)
-        split = self._split(rows, validation, seeds)
+        searched = methods if fitted is None else []
+        split = self._split_for(searched, companions, rows, validation, seeds)
         plan = self._plan(len(split.kept), seeds, rows.target)
         n_searches = 1 if self.joint and methods else len(methods)
         n_trainings = 1 + (split.n_parts if split.refit and fitted is None else 0)
+        if searched and all(method.retrain == "none" for method in searched):
+            n_trainings = 0
         progress = EpochReporter(self, X, y, n_tasks=n_searches + n_trainings)
         with memory_explained(plan.batch_size):
             if fitted is None:
@@ -265,16 +269,18 @@ class FieldEstimator(
         module, part = start()
         found.architecture.update(self._described(network))
         trained, history, n_iter, interrupted = None, [], 0, found.interrupted
-        outputs, stop_after, mixture = None, None, None
+        outputs, stop_after, mixture, valid = None, None, None, None
         if split.refit and not interrupted:
             outputs, stop_after = self._cross_validated(
                 start, loss, rows, split, plan, device, progress
             )
             interrupted = outputs is None
         if not found.interrupted:
-            trained = training_net(module, loss, plan, part)
             valid = None if split.held_out is None else self._tensors(split.held_out, device)
-            result = self._train(trained, rows, data, valid, plan, progress, stop_after)
+        if not found.interrupted and found.leaves(module, part):
+            trained = training_net(module, loss, plan, part)
+            with held_still(trained, rests=found.rests):
+                result = self._train(trained, rows, data, valid, plan, progress, stop_after)
             history, n_iter = result.history, result.best_epoch
             interrupted = interrupted or result.interrupted
             if interrupted and not n_iter:  # in the first epoch
@@ -282,8 +288,8 @@ class FieldEstimator(
                 trained, (module, part) = None, start()
             elif result.diverged:
                 trained = None
-            if valid is not None and not interrupted:
-                outputs = forward_in_chunks(module, valid).cpu().numpy()
+        if valid is not None and not interrupted:
+            outputs = forward_in_chunks(module, valid).cpu().numpy()
         if companions and not interrupted:
             mixture = self._mixture(companions, rows, split, outputs, seeds)
         seen = rows.weight_seen()

@@ -160,7 +160,9 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     >>> from sklearn_autorec.datasets import make_ctr
     >>> from sklearn_autorec.interaction import AutoFIS
     >>> X, y, truth = make_ctr(2000, n_fields=4, pairs=[(0, 1)], random_state=0)
-    >>> model = CTRClassifier(network="fm", search=AutoFIS(), max_epochs=2, random_state=0).fit(X, y)
+    >>> model = CTRClassifier(network="fm", search=AutoFIS(), max_epochs=2, random_state=0).fit(
+    ...     X, y
+    ... )
     >>> model.predict_proba(X).shape
     (2000, 2)
     """

@@ -160,8 +160,19 @@ class Preparing:
                 )
         return replace(rows, table=table, y=encoded, weight=weight)
 
-    def _split(self, rows, validation, seeds):
-        """Training rows and those that judge, as a `Split`."""
+    def _split_for(self, methods, companions, rows, validation, seeds):
+        """`_split` for searched parts that are not trained again: they have seen the rows of the
+        search, so that rows that judge must be held out of that for good.
+        """
+        untrained = [method for method in methods if method.retrain == "none"]
+        if untrained and len(untrained) == len(methods) and not companions:
+            return Split(rows)  # nothing that rows could judge
+        return self._split(rows, validation, seeds, for_good=bool(untrained))
+
+    def _split(self, rows, validation, seeds, for_good=False):
+        """Training rows and those that judge, as a `Split`; ``for_good`` if the latter may never be
+        trained on.
+        """
         wanted, n = self.early_stopping, len(rows)
         if wanted == "auto":
             least = DEFAULT_STOPPING_ROWS if is_default(self.network) else EARLY_STOPPING_ROWS
@@ -171,7 +182,8 @@ class Preparing:
         if validation is not None:
             return Split(rows, validation, validation)
         if (
-            is_default(self.network)
+            not for_good
+            and is_default(self.network)
             and n < FOLDED_ROWS
             and self.early_stopping == "auto"
             and self.validation != "last"
@@ -186,6 +198,9 @@ class Preparing:
         if self._judged_by_last(rows, seeds):
             parts = np.full(n, -1)
             parts[n - max(int(self.validation_fraction * n), 1) :] = 0
+            if for_good:
+                kept, out = np.flatnonzero(parts != 0), np.flatnonzero(parts == 0)
+                return Split(rows.take(kept), rows.take(out), None, parts, 1)
             # What comes last is also the most like what will come: in the end it is trained on,
             # too.
             return Split(rows, None, None, parts, 1, refit=True)
@@ -231,6 +246,13 @@ class Preparing:
         work.
         """
         check_slots(network, methods)
+        untrained = [method for method in methods if method.retrain == "none"]
+        if untrained and self.members > 1:
+            raise ValueError(
+                f"members={self.members} needs members that are trained, search={untrained[0]!r} "
+                f"has retrain='none', after which the one searched network serves; choose "
+                f"members=1 or another retrain."
+            )
         for name, value in (("network", network), ("search", methods), ("encoder", self.encoder)):
             try:
                 pickle.dumps(value)

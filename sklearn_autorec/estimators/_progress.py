@@ -41,7 +41,8 @@ class EpochReporter:
         self.task = None
 
     def begin(self, name, n_epochs, current=None):
-        """Open a task of ``n_epochs``; returns what `train` calls after each epoch.
+        """Open a task of ``n_epochs`` (None: not known); returns what `train` calls after each
+        epoch, and ``evaluate`` of a search problem after each candidate.
 
         ``current`` makes the fitted attributes of the moment, for callbacks that score.
         """
@@ -50,14 +51,16 @@ class EpochReporter:
         self.task.call_on_fit_task_begin(estimator=estimator, X=self.X, y=self.y)
 
         def on_epoch(epoch, record):
+            unit = "epoch" if "epoch" in record else "candidate"
             if estimator.verbose:
                 figures = "  ".join(
                     f"{k} {v:.5g}"
                     for k, v in record.items()
-                    if k != "epoch" and isinstance(v, int | float)
+                    if k != unit and isinstance(v, int | float)
                 )
-                print(f"{name} epoch {record['epoch']}/{n_epochs}  {figures}")
-            context = self.task.subcontext(task_name="epoch")
+                of = "" if n_epochs is None else f"/{n_epochs}"
+                print(f"{name} {unit} {record[unit]}{of}  {figures}")
+            context = self.task.subcontext(task_name=unit)
             context.call_on_fit_task_begin(estimator=estimator, X=self.X, y=self.y)
             return context.call_on_fit_task_end(
                 estimator=estimator, X=self.X, y=self.y, reconstruction_attributes=current
@@ -89,8 +92,9 @@ def sizes(module):
     """Bytes of a module by purpose: dict of "embedding", "projection", "index", "network" and
     "total".
 
-    "embedding" are vectors of values and of numbers, "projection" what brings them to a common width, "index" what
-    says where stored numbers belong, "network" everything behind the embeddings."""
+    "embedding" are vectors of values and of numbers, "projection" what brings them to a common
+    width, "index" what says where stored numbers belong, "network" everything behind the
+    embeddings."""
     if isinstance(module, Members):
         each = [sizes(network) for network in module.networks]
         return {kind: sum(nbytes[kind] for nbytes in each) for kind in each[0]}

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import SLOTS, FixedArchitecture, network_of
+from ..base import fixed_methods, network_of
 from ..nn import mask_from_text, mask_to_text
 from ..utils._state import reads_once
 
@@ -50,14 +50,14 @@ class SearchResults:
         Returns
         -------
         estimator
-            Not fitted. Its ``search`` holds a `FixedArchitecture` per slot.
+            Not fitted. Its ``search`` holds a `FixedArchitecture` per method.
         """
         if not isinstance(architecture, dict) or "network" not in architecture:
             raise ValueError(
                 f"architecture must be the architecture_ of a fitted model, got "
                 f"{architecture!r:.200}."
             )
-        search = [FixedArchitecture(architecture[slot]) for slot in SLOTS if slot in architecture]
+        search = fixed_methods(architecture)
         options = {
             "embedding_dim": architecture.get("embedding_dim", 16),
             # Of before there was a choice.

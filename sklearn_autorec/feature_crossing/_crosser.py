@@ -173,7 +173,7 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
         return cls([tuple(cross) for cross in found], **params)
 
     # fit
-    # -----------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     @all_or_nothing
     def fit(self, X, y=None):

@@ -92,9 +92,19 @@ class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
     >>> from sklearn_autorec import CTRClassifier
     >>> from sklearn_autorec.datasets import make_ctr
     >>> from sklearn_autorec.feature_selection import AutoField, FieldSelector
-    >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, ids="int", random_state=0)
+    >>> X, y, truth = make_ctr(
+    ...     4000,
+    ...     n_fields=4,
+    ...     pairs=[],
+    ...     informative_fields=[2],
+    ...     main_effect=2,
+    ...     ids="int",
+    ...     random_state=0,
+    ... )
     >>> search = CTRClassifier(lr=0.01, max_epochs=6)
-    >>> select = FieldSelector(AutoField(), n_features_to_select=1, estimator=search, random_state=0)
+    >>> select = FieldSelector(
+    ...     AutoField(), n_features_to_select=1, estimator=search, random_state=0
+    ... )
     >>> pipe = Pipeline([("select", select), ("clf", HistGradientBoostingClassifier())]).fit(X, y)
     >>> pipe["select"].get_feature_names_out().tolist()
     ['f2']

@@ -35,7 +35,8 @@ class SearchHistoryDisplay:
     Parameters
     ----------
     search_history, history : list of dict
-        One record an epoch, with "epoch", "train_loss" and other figures. A "method" or "slot"
+        One record an epoch, with "epoch", "train_loss" and other figures, or one a candidate,
+        with "candidate" instead. A "method" or "slot"
         tells which search it belongs to; without them a new search begins wherever "epoch" starts
         again.
 
@@ -51,7 +52,10 @@ class SearchHistoryDisplay:
     --------
     >>> from sklearn_autorec.inspection import SearchHistoryDisplay
     >>> display = SearchHistoryDisplay(
-    ...     search_history=[{"epoch": 1, "train_loss": 0.7, "open_gates": 45}, {"epoch": 2, "train_loss": 0.6, "open_gates": 9}],
+    ...     search_history=[
+    ...         {"epoch": 1, "train_loss": 0.7, "open_gates": 45},
+    ...         {"epoch": 2, "train_loss": 0.6, "open_gates": 9},
+    ...     ],
     ...     history=[{"epoch": 1, "train_loss": 0.5}],
     ... )
     >>> display.runs()
@@ -96,7 +100,7 @@ class SearchHistoryDisplay:
         runs, previous = [], None
         for x, record in enumerate(self.search_history, 1):
             name = _name(record)
-            if previous is None or name != runs[-1][0] or record["epoch"] <= previous["epoch"]:
+            if previous is None or name != runs[-1][0] or _number(record) <= _number(previous):
                 runs.append([name, x, x])
             runs[-1][2] = x
             previous = record
@@ -121,7 +125,8 @@ class SearchHistoryDisplay:
         keys = [
             key
             for key in keys
-            if key != "epoch" and any(_is_finite(record.get(key)) for record in records)
+            if key not in ("epoch", "candidate")
+            and any(_is_finite(record.get(key)) for record in records)
         ]
         constant = len({record["lr"] for record in records if "lr" in record}) < 2
         return [key for key in keys if not (key == "lr" and constant)]
@@ -269,6 +274,11 @@ def _name(record):
     """Which search a record belongs to, or None."""
     method, slot = record.get("method"), record.get("slot")
     return f"{method} ({slot})" if method and slot else method or slot
+
+
+def _number(record):
+    """The number of an epoch, or of a candidate that a search has evaluated."""
+    return record["epoch"] if "epoch" in record else record["candidate"]
 
 
 def _is_loss(key):

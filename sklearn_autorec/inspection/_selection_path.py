@@ -56,7 +56,11 @@ class SelectionPathDisplay:
     Examples
     --------
     >>> from sklearn_autorec.inspection import SelectionPathDisplay
-    >>> history = [{"subset": (0, 1, 2), "score": 0.7}, {"subset": (1,), "score": 0.6}, {"subset": (2,), "score": 0.8}]
+    >>> history = [
+    ...     {"subset": (0, 1, 2), "score": 0.7},
+    ...     {"subset": (1,), "score": 0.6},
+    ...     {"subset": (2,), "score": 0.8},
+    ... ]
     >>> SelectionPathDisplay.path_of(history)
     (array([1, 3]), array([0.8, 0.7]))
 

@@ -134,11 +134,12 @@ class AutoFIS(SearchMethod):
     r"""Keep the feature interactions whose gates survive regularised dual averaging.
 
     During the search every product of embeddings is batch-normalised and multiplied by a gate
-    :math:`\alpha`; the gates are trained on the same batches as the weights (one level), by `GRDA`, which
-    sets the useless ones to exact zero. The network is then trained anew with the kept products
-    only, their weights starting at ``init_gate``:
+    :math:`\alpha`; the gates are trained on the same batches as the weights (one level), by `GRDA`,
+    which sets the useless ones to exact zero. The network is then trained anew with the kept
+    products only, their weights starting at ``init_gate``:
 
-    .. math:: \sum_{i<j} \alpha_{ij}\, \mathrm{BN}(\langle e_i, e_j \rangle) \;[+ \sum_{i<j<k} \alpha_{ijk}\,
+    .. math:: \sum_{i<j} \alpha_{ij}\, \mathrm{BN}(\langle e_i, e_j \rangle)
+              \;[+ \sum_{i<j<k} \alpha_{ijk}\,
               \mathrm{BN}({\textstyle\sum_f e'_{if} e'_{jf} e'_{kf}})]
 
     It fits networks with an "interaction" slot: FM, DeepFM, IPNN.
@@ -194,7 +195,9 @@ class AutoFIS(SearchMethod):
     >>> from sklearn_autorec import CTRClassifier
     >>> from sklearn_autorec.datasets import make_ctr
     >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[(0, 1)], random_state=0)
-    >>> model = CTRClassifier(network="fm", search=AutoFIS(max_interactions=1), lr=0.01, max_epochs=3, random_state=0)
+    >>> model = CTRClassifier(
+    ...     network="fm", search=AutoFIS(max_interactions=1), lr=0.01, max_epochs=3, random_state=0
+    ... )
     >>> model.fit(X, y).interactions_
     [('f0', 'f1')]
     """

@@ -70,7 +70,7 @@ class CrossedLinear:
         self.options = options or CrossedLinearOptions()
 
     # fit
-    # -----------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def fit(self, table, encoder, y, weight=None, logistic=True, random_state=None):
         """Search for crosses and fit the weights.

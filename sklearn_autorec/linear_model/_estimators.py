@@ -32,19 +32,21 @@ _PARAMETERS = """max_crosses : int, default=10
     max_order : int, default=4
         Columns of a cross at most.
     n_bins : int or tuple of int, default=(5, 20, 100)
-        Granularities of numeric columns. Each number has one weight for its bin at every granularity, the coarse ones taking what
-        the fine ones need not tell; the sum is kept. In crosses it has the granularity that predicts best by itself.
+        Granularities of numeric columns. Each number has one weight for its bin at every
+        granularity, the coarse ones taking what the fine ones need not tell; the sum is kept. In
+        crosses it has the granularity that predicts best by itself.
     min_count : float, default=2
         Combinations of fewer training rows (or less weight) share the weight of unseen ones.
     l2 : float or "auto", default="auto"
-        L2 penalty: l2 / 2 times the squared weights. "auto" estimates one for each column, granularity and cross from how much
-        its values differ beyond chance.
+        L2 penalty: l2 / 2 times the squared weights. "auto" estimates one for each column,
+        granularity and cross from how much its values differ beyond chance.
     min_gain : float or "auto", default="auto"
         Least gain in the loss of held-out rows for a cross to be taken; see `AutoCross`.
     n_folds : int or "auto", default="auto"
         Parts of the rows that are held out in turn during the search; see `AutoCross`.
     encoder : FieldEncoder or None, default=None
-        Tells how columns are read, such as ``FieldEncoder(categorical_features=["user"])``. It is cloned.
+        Tells how columns are read, such as ``FieldEncoder(categorical_features=["user"])``. It is
+        cloned.
     """
 
 
@@ -225,8 +227,9 @@ class CrossedLinearBase(BaseEstimator):
 class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
     __doc__ = f"""Logistic regression on raw tables that finds its own crosses of columns.
 
-    One weight for each value of a column, bin of a number, item of a list and combination of a cross; the crosses are
-    found by the search of `AutoCross`. Small, fast, and every weight has a name.
+    One weight for each value of a column, bin of a number, item of a list and combination of a
+    cross; the crosses are found by the search of `AutoCross`. Small, fast, and every weight has a
+    name.
 
     Parameters
     ----------
@@ -243,7 +246,8 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
     crosses_ : list of tuple of str
         Columns of each cross.
     scores_ : ndarray of shape (n_crosses,)
-        What each gained in the log loss of held-out rows when it came in (several classes: summed over them).
+        What each gained in the log loss of held-out rows when it came in (several classes: summed
+        over them).
     coefficients_ : DataFrame
         Every weight, with term, value and training rows.
     encoder_ : FieldEncoder
@@ -253,9 +257,10 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
 
     Notes
     -----
-    Missing is a value of its own. Values that training has not seen weigh nothing, which is what the model expects of a value of
-    which it knows nothing; unseen combinations have the weight of rare ones. Several classes are each told from the rest, and
-    their probabilities divided by their sum; they share the crosses that gain most.
+    Missing is a value of its own. Values that training has not seen weigh nothing, which is what
+    the model expects of a value of which it knows nothing; unseen combinations have the weight of
+    rare ones. Several classes are each told from the rest, and their probabilities divided by their
+    sum; they share the crosses that gain most.
 
     Examples
     --------
@@ -306,7 +311,7 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows, n_columns)
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
             Raw columns: text, integers (ids), floats (numbers), lists, missing cells.
         y : array-like of shape (n_rows,)
             Labels.
@@ -393,7 +398,8 @@ class CrossedLinearRegressor(RegressorMixin, CrossedLinearBase):
     crosses_ : list of tuple of str
         Columns of each cross.
     scores_ : ndarray of shape (n_crosses,)
-        What each gained in the squared error of held-out rows when it came in, as a share of the target's variance.
+        What each gained in the squared error of held-out rows when it came in, as a share of the
+        target's variance.
     coefficients_ : DataFrame
         Every weight, with term, value and training rows.
     encoder_ : FieldEncoder
@@ -403,7 +409,8 @@ class CrossedLinearRegressor(RegressorMixin, CrossedLinearBase):
 
     Notes
     -----
-    The penalty is in units of the residuals' variance, so that ``l2`` means the same for targets of any scale.
+    The penalty is in units of the residuals' variance, so that ``l2`` means the same for targets of
+    any scale.
 
     Examples
     --------
@@ -447,7 +454,7 @@ class CrossedLinearRegressor(RegressorMixin, CrossedLinearBase):
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows, n_columns)
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
             Raw columns: text, integers (ids), floats (numbers), lists, missing cells.
         y : array-like of shape (n_rows,)
             Numbers.

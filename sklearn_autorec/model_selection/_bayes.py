@@ -62,7 +62,8 @@ class BayesSearchCV(TrialSearchCV):
 
     References
     ----------
-    .. [1] Bergstra, Bardenet, Bengio and Kegl, "Algorithms for hyper-parameter optimization", NeurIPS 2011.
+    .. [1] Bergstra, Bardenet, Bengio and Kegl, "Algorithms for hyper-parameter optimization",
+       NeurIPS 2011.
 
     Examples
     --------
@@ -71,8 +72,10 @@ class BayesSearchCV(TrialSearchCV):
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn_autorec.model_selection import BayesSearchCV
     >>> search = BayesSearchCV(
-    ...     LogisticRegression(max_iter=1000), {"C": loguniform(1e-3, 1e3), "class_weight": [None, "balanced"]},
-    ...     n_iter=12, random_state=0,
+    ...     LogisticRegression(max_iter=1000),
+    ...     {"C": loguniform(1e-3, 1e3), "class_weight": [None, "balanced"]},
+    ...     n_iter=12,
+    ...     random_state=0,
     ... ).fit(*load_iris(return_X_y=True))
     >>> len(search.cv_results_["params"]), bool(search.best_score_ > 0.95)
     (12, True)

@@ -97,8 +97,14 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.svm import SVC
     >>> from sklearn_autorec.model_selection import RegularizedEvolutionSearchCV
-    >>> space = {"C": loguniform(1e-2, 1e3), "gamma": loguniform(1e-4, 1e1), "kernel": ["rbf", "sigmoid"]}
-    >>> search = RegularizedEvolutionSearchCV(SVC(), space, n_iter=24, population=8, tournament=3, random_state=0)
+    >>> space = {
+    ...     "C": loguniform(1e-2, 1e3),
+    ...     "gamma": loguniform(1e-4, 1e1),
+    ...     "kernel": ["rbf", "sigmoid"],
+    ... }
+    >>> search = RegularizedEvolutionSearchCV(
+    ...     SVC(), space, n_iter=24, population=8, tournament=3, random_state=0
+    ... )
     >>> bool(search.fit(*load_iris(return_X_y=True)).best_score_ > 0.95)
     True
     """

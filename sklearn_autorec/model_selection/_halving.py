@@ -312,8 +312,12 @@ class SuccessiveHalvingSearchCV(ResourceSearchCV):
     >>> from sklearn_autorec.model_selection import SuccessiveHalvingSearchCV
     >>> X, y = load_iris(return_X_y=True)
     >>> search = SuccessiveHalvingSearchCV(
-    ...     SGDClassifier(tol=None, random_state=0), {"alpha": loguniform(1e-5, 1)}, resource="max_iter", max_resources=9,
-    ...     warm=True, random_state=0,
+    ...     SGDClassifier(tol=None, random_state=0),
+    ...     {"alpha": loguniform(1e-5, 1)},
+    ...     resource="max_iter",
+    ...     max_resources=9,
+    ...     warm=True,
+    ...     random_state=0,
     ... ).fit(X, y)
     >>> search.cv_results_["n_resources"].tolist()
     [1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 3, 3, 9]

@@ -126,8 +126,12 @@ class HyperbandSearchCV(ResourceSearchCV):
     >>> from sklearn_autorec.model_selection import HyperbandSearchCV
     >>> X, y = load_iris(return_X_y=True)
     >>> search = HyperbandSearchCV(
-    ...     SGDClassifier(tol=None, random_state=0), {"alpha": loguniform(1e-5, 1)}, resource="max_iter", max_resources=9,
-    ...     warm=True, random_state=0,
+    ...     SGDClassifier(tol=None, random_state=0),
+    ...     {"alpha": loguniform(1e-5, 1)},
+    ...     resource="max_iter",
+    ...     max_resources=9,
+    ...     warm=True,
+    ...     random_state=0,
     ... )
     >>> cost = search.metadata()
     >>> cost["n_candidates"], cost["n_fits"], cost["n_resources"], cost["n_resources_spent"]

@@ -97,7 +97,8 @@ class HyperMutation:
 
         With c = W s, s = softmax(V^T u) and g the derivative of the loss at u':
 
-        .. math:: \partial c = g \odot u \odot (1 - \tanh^2 c), \quad \partial W = \partial c\, s^T, \quad
+        .. math:: \partial c = g \odot u \odot (1 - \tanh^2 c), \quad
+                  \partial W = \partial c\, s^T, \quad
                   \partial V = u\, (s \odot (W^T \partial c - s^T W^T \partial c))^T
 
         A coordinate that the end of the scale has cut has no derivative.
@@ -200,7 +201,9 @@ def population_minimize(
     Examples
     --------
     >>> from sklearn_autorec.model_selection import population_minimize
-    >>> result = population_minimize(lambda u: ((u - 0.3) ** 2).sum(), 2, lambda u: 2 * (u - 0.3), random_state=0)
+    >>> result = population_minimize(
+    ...     lambda u: ((u - 0.3) ** 2).sum(), 2, lambda u: 2 * (u - 0.3), random_state=0
+    ... )
     >>> bool(result.fun < 0.02), result.nfev
     (True, 30)
     """

@@ -38,7 +38,7 @@ class FM(Network):
     FM()
     """
 
-    slots = ("gate", "embedding", "numeric", "sequence", "interaction", "loss")
+    slots = ("gate", "embedding", "numeric", "sequence", "interaction", "body", "loss")
     supports_members = True
 
     def build(self, context, parts):

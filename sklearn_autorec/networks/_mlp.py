@@ -36,7 +36,7 @@ class MLPNetwork(DeepNetwork):
     (64,)
     """
 
-    slots = ("gate", "embedding", "numeric", "sequence", "head", "loss")
+    slots = ("gate", "embedding", "numeric", "sequence", "body", "head", "loss")
     supports_members = True
 
     def build(self, context, parts):

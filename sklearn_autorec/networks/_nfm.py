@@ -29,7 +29,8 @@ class NFMModule(FieldNetwork):
 class NFM(DeepNetwork):
     r"""Neural factorization machine: an MLP on the sum of all pairs' element-wise products.
 
-    .. math:: b + \sum_i w_{x_i} + \mathrm{MLP}\left(\frac{1}{2} [(\sum_i e_i)^2 - \sum_i e_i^2]\right)
+    .. math:: b + \sum_i w_{x_i} +
+              \mathrm{MLP}\left(\frac{1}{2} [(\sum_i e_i)^2 - \sum_i e_i^2]\right)
 
     Parameters
     ----------
@@ -49,10 +50,10 @@ class NFM(DeepNetwork):
     --------
     >>> from sklearn_autorec.networks import NFM
     >>> NFM(hidden_units=(64,)).slots
-    ('gate', 'embedding', 'numeric', 'sequence', 'head', 'loss')
+    ('gate', 'embedding', 'numeric', 'sequence', 'body', 'head', 'loss')
     """
 
-    slots = ("gate", "embedding", "numeric", "sequence", "head", "loss")
+    slots = ("gate", "embedding", "numeric", "sequence", "body", "head", "loss")
     supports_members = True
 
     def __init__(self, hidden_units=(400,), dropout=0.2, batch_norm=True):

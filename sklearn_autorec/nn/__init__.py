@@ -6,6 +6,7 @@ fields, C outputs (1 for binary clicks and ratings, the number of classes otherw
 
 from ._axes import FieldAxis
 from ._blocks import MLP, ReLUDropout, linear
+from ._budget import budget_bytes, field_rows, table_bytes
 from ._context import BuildContext, Inputs
 from ._embeddings import FieldEmbedding, FieldLinear, FieldRows, add_bias, output_bias
 from ._interactions import (
@@ -33,12 +34,27 @@ from ._mixed import MixedEmbedding
 from ._network import FieldAssembly, FieldNetwork, SumPool, check_parts, head_part
 from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numeric_rows
 from ._packed import FORMS, PackedEmbedding, pack_table
+from ._relaxed import (
+    GumbelSoftmax,
+    HardConcreteGates,
+    OperationMixture,
+    annealed,
+    check_temperatures,
+    gumbel_noise,
+    gumbel_softmax,
+    hard_concrete,
+    logistic_noise,
+    one_hot_of_largest,
+    probability_of_one,
+    probability_of_open,
+    straight_through,
+)
 from ._select import InputSelection
 
 __all__ = [
     "FORMS",
-    "NUMERIC_EMBEDDINGS",
     "MLP",
+    "NUMERIC_EMBEDDINGS",
     "BatchNorm",
     "BiInteraction",
     "BinaryLogLoss",
@@ -50,18 +66,21 @@ __all__ = [
     "FieldLinear",
     "FieldNetwork",
     "FieldRows",
+    "GumbelSoftmax",
+    "HardConcreteGates",
     "InputSelection",
     "Inputs",
     "MaskedEmbedding",
+    "MatrixCross",
     "MemberBatchNorm",
     "MemberLinear",
     "MemberLosses",
     "Members",
     "MixedEmbedding",
-    "MatrixCross",
     "MulticlassLogLoss",
     "NumberVectors",
     "NumericEmbedding",
+    "OperationMixture",
     "PackedEmbedding",
     "PairDots",
     "PairProducts",
@@ -71,16 +90,29 @@ __all__ = [
     "VectorCross",
     "WeightedPairs",
     "add_bias",
+    "annealed",
     "batch_norm",
+    "budget_bytes",
     "check_parts",
+    "check_temperatures",
+    "gumbel_noise",
+    "gumbel_softmax",
+    "hard_concrete",
+    "field_rows",
     "head_part",
     "linear",
-    "member_batch_norm",
+    "logistic_noise",
     "mask_from_text",
     "mask_to_text",
-    "output_bias",
+    "member_batch_norm",
     "numeric_rows",
+    "one_hot_of_largest",
+    "output_bias",
     "pack_table",
     "pair_index",
+    "probability_of_one",
+    "probability_of_open",
     "row_batch_norm",
+    "straight_through",
+    "table_bytes",
 ]

@@ -87,7 +87,8 @@ def count(factor, context):
     if factor == VALUES:
         return sum(context.table_sizes)
     raise ValueError(
-        f"a factor of an axis must be an int, 'F', 'P', 'P3', 'P4' ..., 'V', 'N' or 'L', got {factor!r}."
+        f"a factor of an axis must be an int, 'F', 'P', 'P3', 'P4' ..., 'V', 'N' or 'L', got "
+        f"{factor!r}."
     )
 
 

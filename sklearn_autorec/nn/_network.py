@@ -88,6 +88,7 @@ class FieldNetwork(nn.Module):
           bool (B, F_seq, L), where there is an item, and (B, F_seq, d), the embeddings of the
           fields that the lists are judged by, zero where there is no such field -> (B, F_seq, d);
         - "gate": (B, F, d), inputs -> factors (B, F) or (1, F);
+        - "body": (B, F, d), inputs -> logits (B, C), in the place of ``logits``;
         - those that the network itself reads ("interaction", "head").
 
         "selection", an `InputSelection`, brings batches of the whole table down to the fields of
@@ -104,6 +105,7 @@ class FieldNetwork(nn.Module):
         own = context if self.numeric is None else context.without_numbers()
         self.embedding = parts.get("embedding") or (FieldEmbedding(own) if own.n_fields else None)
         self.gate = parts.get("gate")
+        self.body = parts.get("body")
         self.selection = parts.get("selection")
         self.assembly = None
         if self.numeric is not None or self.sequence is not None:
@@ -134,7 +136,7 @@ class FieldNetwork(nn.Module):
             # fields gated as well.
             inputs = inputs._replace(gates=self.gate(e, inputs))
             e = e * inputs.gates.unsqueeze(-1)
-        return self.logits(e, inputs)
+        return self.logits(e, inputs) if self.body is None else self.body(e, inputs)
 
     def gates(self, ids, numeric, sequences):
         """Factors of the fields, (B, F)."""

@@ -30,7 +30,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    categorical_features : "auto", dict, array-like of names, indices or a mask, or None, default="auto"
+    categorical_features : "auto", dict, array-like (names, indices or mask) or None, default="auto"
         Columns whose values are ids. "auto" goes by dtype and values: strings, booleans and
         categories are ids, decimals and times (in seconds) are numbers. What integers are, and
         floats of few distinct values, is decided by what they look like (see Notes): ids, numbers,
@@ -207,7 +207,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         self.unknown_warning = unknown_warning
 
     # fit
-    # -----------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     @all_or_nothing
     def fit(self, X, y=None, sample_weight=None):
@@ -367,7 +367,8 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
 
     def __getstate__(self):
         if hasattr(self, "_derived"):
-            self._fields  # noqa: B018  # derive before saving, so that a loaded encoder serves at once
+            # Derived before saving, so that a loaded encoder serves at once.
+            self._fields  # noqa: B018
         return super().__getstate__()
 
     # encode

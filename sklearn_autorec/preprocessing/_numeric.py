@@ -138,9 +138,8 @@ class NumericScaler:
         ``n_bins`` of them, stretched to [0, 1]; clipped at the extremes. "quantile": share of
         training values below (ties count half), moved to mean 0 and stretched so that distinct
         values have variance 1, in [-sqrt(3), sqrt(3)], clipped at the extremes. "log_square":
-        sign(x) log(1 +
-        |x|)^2, then mean 0 and variance 1. "standard": mean 0 and variance 1. None: as it is. A constant column becomes 0
-        (but for None).
+        sign(x) log(1 + |x|)^2, then mean 0 and variance 1. "standard": mean 0 and variance 1. None:
+        as it is. A constant column becomes 0 (but for None).
     n_quantiles : int
         Points of the grid of "rank" and "quantile".
     mean, variance : float

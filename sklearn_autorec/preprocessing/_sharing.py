@@ -52,7 +52,8 @@ def check_shared(shared, kinds, times, labels):
         if kinds[values] not in (CATEGORICAL, BOTH):
             raise ValueError(
                 f"share_vocabulary: column {labels[values]!r} must hold ids, but is "
-                f"{told.get(kinds[values], kinds[values])!r}; name it in categorical_features as well."
+                f"{told.get(kinds[values], kinds[values])!r}; name it in categorical_features as "
+                "well."
             )
         if values in (times or {}):
             raise ValueError(

@@ -1,14 +1,15 @@
 """The file: a fixed prefix, a JSON header, raw arrays; nothing in it can run.
 
-====================  =====================================================================================
-bytes                 content
-====================  =====================================================================================
-0-7                   magic 8-9, 10-11            format version, major and minor, little-endian
-12-19                 length of the header in bytes, little-endian 20-51                 SHA-256 of
-everything else in the file 52-                   header: UTF-8 JSON, ``{"arrays": [[dtype, shape],
-...], "model": tree of nodes}`` from there            the arrays one after the other, little-endian,
-C order, each at a multiple of 64 bytes
-====================  =====================================================================================
+============  ====================================================================================
+bytes         content
+============  ====================================================================================
+0-7           magic
+8-9, 10-11    format version, major and minor, little-endian
+12-19         length of the header in bytes, little-endian
+20-51         SHA-256 of everything else in the file
+52-           header: UTF-8 JSON, ``{"arrays": [[dtype, shape], ...], "model": tree of nodes}``
+from there    the arrays one after the other, little-endian, C order, each at a multiple of 64 bytes
+============  ====================================================================================
 
 The place of an array follows from the sizes of those before it and the file must end where the last
 one does, so a header cannot make arrays overlap, reach outside or ask for more memory than the file

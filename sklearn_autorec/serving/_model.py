@@ -10,9 +10,17 @@ import torch
 from sklearn.frozen import FrozenEstimator
 
 from .._registry import HOME, METHODS, NETWORK_CLASSES
-from ..base import DESCRIBED, SLOTS, FixedArchitecture, network_of
-from ..engine._building import build_network, narrowed, packs_members, realise, slot_context
+from ..base import DESCRIBED, SLOTS, FixedArchitecture, fixed_methods, network_of
+from ..engine._building import (
+    build_network,
+    narrowed,
+    packs_members,
+    realise,
+    slot_context,
+    table_context,
+)
 from ..engine._search_phase import check_slots
+from ..engine._slots import entries_of
 from ..estimators import CTRClassifier
 from ..estimators._fitted import Fitted, publish
 from ..estimators._progress import serving_net
@@ -53,7 +61,7 @@ class ModelState:
     ----------
     network : Network
     methods : list of FixedArchitecture
-        One per slot of the architecture.
+        Together they have every slot of the architecture.
     context : BuildContext
     weights : dict of str to ndarray
         The module's ``state_dict``.
@@ -81,14 +89,14 @@ def _rebuild_module(state):
     The one place where a network is built from a file: what ``fit`` does to a module after training
     has to be done here as well, between building and copying."""
     n_bytes = sum(a.nbytes for a in state.weights.values())
-    architecture = {m.slot: m.architecture for m in state.methods}
+    architecture = _entries(state.methods)
 
     def parts(context, number=0):
         prefix = _prefix(state.context.members, number)
         packed = {slot: name for slot in SLOTS if (name := f"{prefix}{slot}") in state.packed}
-        own = [m for m in state.methods if m.slot not in packed]
-        return realise(own, architecture, context) | {
-            slot: _packed_part(state, name, slot_context(slot, state.methods, context))
+        own = {slot: entry for slot, entry in architecture.items() if slot not in packed}
+        return realise(state.methods, own, context) | {
+            slot: _packed_part(state, name, table_context(state.methods, context))
             for slot, name in packed.items()
         }
 
@@ -327,17 +335,20 @@ def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
         or not set(packed.values()) <= FORMS.keys()
     ):
         refuse("packed", f"one of the forms {sorted(FORMS)} if the embedding is pruned", packed)
+    entries = _entries(methods)
+    # A packed table is checked as it is built.
+    unpacked = {slot: entry for slot, entry in entries.items() if slot != "embedding" or not packed}
     for method in methods:
         if method.narrows:
-            method.check(method.architecture, context)
-    _, kept = narrowed(methods, {m.slot: m.architecture for m in methods}, context)
+            known = unpacked if len(method.slots) > 1 else entries
+            method.check(entries_of(method, known), context)
+    _, kept = narrowed(methods, entries, context)
     if packed and packed.keys() != prunable:
         refuse("packed", f"a form of each of {sorted(prunable)}", packed)
     for method in methods:
-        if (
-            not (packed and method.slot == "embedding") and not method.narrows
-        ):  # a packed table is checked as it is built
-            method.check(method.architecture, slot_context(method.slot, methods, kept))
+        own = entries_of(method, unpacked)
+        if own is not None and not method.narrows:
+            method.check(own, slot_context(method, methods, kept))
     return ModelState(network, methods, context, weights, seeds, packed, packed_members)
 
 
@@ -351,19 +362,16 @@ def _network(architecture):
 
 
 def _methods(architecture):
-    """A `FixedArchitecture` for every slot that was searched."""
-    found = []
+    """A `FixedArchitecture` for every method of the slots that were searched."""
     for slot in SLOTS:
         if slot in architecture:
             _check_class(architecture[slot], "method", METHODS)
-            found.append(FixedArchitecture(architecture[slot]))
-            if found[-1].slot != slot:
-                refuse(
-                    f"The method of slot {slot!r}",
-                    "one for this slot",
-                    architecture[slot]["method"],
-                )
-    return found
+    return fixed_methods(architecture)
+
+
+def _entries(methods):
+    """The architecture of fixed methods by slot."""
+    return {slot: entry for method in methods for slot, entry in method.entries().items()}
 
 
 def _check_class(described, kind, registry):

@@ -85,8 +85,15 @@ def onnx_inputs(vocabulary, rows):
     --------
     >>> column = {"name": "user", "kind": "categorical", "type": "strings", "ids": {"ann": 2}}
     >>> inputs = [{"name": "ids", "dtype": "int32", "width": 1}]
-    >>> vocabulary = {"format": "sklearn-autorec vocabulary", "version": 1, "inputs": inputs, "columns": [column]}
-    >>> onnx_inputs(vocabulary, [{"user": "ann"}, {"user": "bob"}, {"user": None}])["ids"].ravel().tolist()
+    >>> vocabulary = {
+    ...     "format": "sklearn-autorec vocabulary",
+    ...     "version": 1,
+    ...     "inputs": inputs,
+    ...     "columns": [column],
+    ... }
+    >>> onnx_inputs(vocabulary, [{"user": "ann"}, {"user": "bob"}, {"user": None}])[
+    ...     "ids"
+    ... ].ravel().tolist()
     [2, 1, 0]
     """
     if not isinstance(vocabulary, dict):

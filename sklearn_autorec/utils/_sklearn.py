@@ -47,7 +47,8 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks: fit runs the same, u
         def call_on_fit_task_end(self, **kwargs):
             return False
 
-    class CallbackSupportMixin:  # type: ignore[no-redef]  # stands in for the class that is not there
+    # Stands in for the class that is not there.
+    class CallbackSupportMixin:  # type: ignore[no-redef]
         """Does nothing on a scikit-learn without callbacks."""
 
         def _init_callback_context(self, **kwargs):

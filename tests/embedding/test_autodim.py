@@ -13,7 +13,7 @@ from sklearn_autorec.base import networks_with_slot
 from sklearn_autorec.datasets import make_ctr, make_tastes
 from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
 from sklearn_autorec.engine import EncodedTensors, SearchProblem, TrainingPlan
-from sklearn_autorec.networks import FM
+from sklearn_autorec.networks import DIN, FM
 from sklearn_autorec.nn import BinaryLogLoss, BuildContext, FieldEmbedding, Inputs, MixedEmbedding
 
 METHODS = {
@@ -97,8 +97,8 @@ def test_mixture_agrees_with_numpy(normalize, nested, phase):
     e = module.table(x).detach().numpy().astype(np.float64)
     alpha = module.alpha.detach().numpy().astype(np.float64)
     assert alpha.shape == (4, 3)
-    module.set_progress(0.2 if phase == "warm-up" else 0.7)
-    noise = module.noise.numpy()
+    module.choice.set_progress(0.2 if phase == "warm-up" else 0.7)
+    noise = module.choice.noise.numpy()
     temperature = 2.0 + (0.5 - 2.0) * 0.5
     if phase == "warm-up":
         p = softmax(noise / 0.5) if nested else np.full((4, 3), 1 / 3)
@@ -107,7 +107,7 @@ def test_mixture_agrees_with_numpy(normalize, nested, phase):
         )
         module.train()
     else:
-        assert module.temperature == pytest.approx(temperature)
+        assert module.choice.temperature == pytest.approx(temperature)
         logits = np.log(softmax(alpha)) + (noise if phase == "search" else 0)
         p = softmax(logits / temperature)
     batch = [(e[:, f].mean(0), np.cov(e[:, f].T, bias=True)) for f in range(4)]
@@ -123,13 +123,19 @@ def test_mixture_agrees_with_numpy(normalize, nested, phase):
     np.testing.assert_allclose(module.mixture().detach().numpy(), p, atol=1e-6)
 
 
+def test_penalty_is_the_mean_share_of_the_dimension():
+    module = mixture_module(context(), candidates=(1, 3, 4), size_penalty=0.7)
+    shares = softmax(module.alpha.detach().numpy()) @ [0.25, 0.75, 1.0]
+    assert module.penalty().item() == pytest.approx(0.7 * shares.mean(), rel=1e-5)
+
+
 def test_prefixes_are_where_candidates_start():
     c = context()
     module, x = AutoDim((1, 2, 4)).build(c), inputs()
     e = FieldEmbedding(context())(x)
     with torch.no_grad():
         module.alpha[:] = torch.tensor([-50.0, 50.0, -50.0])
-    module.set_progress(1.0)
+    module.choice.set_progress(1.0)
     torch.testing.assert_close(module.eval()(x), e * torch.tensor([1.0, 1.0, 0.0, 0.0]))
 
 
@@ -138,19 +144,19 @@ def test_noise_is_gumbel_drawn_each_step_in_training_only():
     module = mixture_module(c)
     draws = []
     for _ in range(2000):
-        module.set_progress(0.9)
-        draws.append(module.noise.clone())
+        module.choice.set_progress(0.9)
+        draws.append(module.choice.noise.clone())
     draws = torch.stack(draws)
     assert draws.mean().item() == pytest.approx(np.euler_gamma, abs=0.03)
     assert draws.var().item() == pytest.approx(np.pi**2 / 6, abs=0.06)
     training = module.mixture()
-    module.set_progress(0.9)
+    module.choice.set_progress(0.9)
     assert not torch.equal(training, module.mixture())
     module.eval()
     quiet = module.mixture()
-    module.set_progress(0.9)
+    module.choice.set_progress(0.9)
     assert torch.equal(quiet, module.mixture())
-    expected = softmax(np.log(softmax(module.alpha.detach().numpy())) / module.temperature)
+    expected = softmax(np.log(softmax(module.alpha.detach().numpy())) / module.choice.temperature)
     np.testing.assert_allclose(quiet.detach().numpy(), expected, atol=1e-6)
 
 
@@ -176,13 +182,13 @@ def test_temperature_falls_by_the_share_of_steps(epochs):
     c = context()
     problem, told = small_problem(c, epochs), []
     module = AutoDim(warmup=0.4, temperature=(1.0, 0.2)).build(c)
-    real = module.set_progress
+    real = module.choice.set_progress
 
     def spy(t):
         real(t)
-        told.append((t, module.temperature, module.warming))
+        told.append((t, module.choice.temperature, module.choice.warming))
 
-    module.set_progress = spy
+    module.choice.set_progress = spy
     problem.train(module)
     assert len(told) == epochs * 5  # 77 rows for the weights
     assert told[0] == (0.0, 1.0, True) and told[-1][0] == 1.0 and told[-1][2] is False
@@ -196,13 +202,13 @@ def test_alpha_rests_during_the_warm_up():
     c = context()
     module = AutoDim(warmup=0.5, arch_every=1).build(c)
     before, seen = module.alpha.detach().clone(), []
-    real = module.set_progress
+    real = module.choice.set_progress
 
     def spy(t):
         seen.append((t, torch.equal(module.alpha, before)))
         real(t)
 
-    module.set_progress = spy
+    module.choice.set_progress = spy
     small_problem(c, 4).train(module)
     # What is told before a step shows the steps before it.
     first = min(t for t, rests in seen if not rests)
@@ -219,9 +225,9 @@ def test_the_widest_alpha_wins_and_ties_go_to_the_smallest(candidates):
         module.alpha.zero_()
         module.alpha[1, -1] = 0.01
         module.alpha[2, 0] = module.alpha[2, -1] = 1.0
-    module.set_progress(1.0)
+    module.choice.set_progress(1.0)
     # Whatever the noise, and whatever it makes of the sampled weights.
-    module.noise[:] = torch.linspace(-20, 20, len(order))
+    module.choice.noise[:] = torch.linspace(-20, 20, len(order))
     assert (module.mixture().argmax(1) == len(order) - 1).all()
     found = method.derive(module, c)
     assert (
@@ -376,7 +382,7 @@ def small():
 def test_every_network_takes_every_method(network, name, small):
     X, y = small
     model = CTRClassifier(
-        network=network,
+        network=DIN(attention={"s0": "f0"}) if network == "din" else network,
         search=METHODS[name],
         embedding_dim=4,
         max_epochs=1,

@@ -196,7 +196,7 @@ def test_a_step_touches_only_the_rows_of_its_batch(granularity, row_wise, c):
     net.module_.train()
     for _ in range(2):
         net.train_step(batch_of(first))
-    ((_, thresholds),) = net.arch_turns_
+    ((_, thresholds, _),) = net.arch_turns_
     assert isinstance(thresholds, RowAdam)
     moments = [
         state[name]

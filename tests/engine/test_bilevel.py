@@ -264,7 +264,7 @@ def test_weights_do_not_depend_on_the_labels_of_architecture_rows(level):
             y[rows] = 1 - y[rows]
         if flip:  # the split is the same, though it would be stratified by the new labels
             p.data = EncodedTensors(data.ids, data.numeric, data.sequences, y)
-            p.split = lambda fraction: problem(data, epochs=1).split(fraction)
+            p.split = lambda fraction, rows=None: problem(data, epochs=1).split(fraction)
         module = AutoDim(
             level=level, search_fraction=0.3, arch_every=1, warmup=0.0, size_penalty=0.0
         ).build(p.context)

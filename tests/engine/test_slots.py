@@ -14,11 +14,19 @@ from torch import nn
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import SLOTS, Network, SearchMethod, known_networks
 from sklearn_autorec.datasets import make_ctr
-from sklearn_autorec.engine import ArchSchedule, FieldNet, _search_phase
+from sklearn_autorec.engine import ArchSchedule, EncodedTensors, FieldNet, _search_phase
 from sklearn_autorec.estimators import _base
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import DCN, DIN, FM, LR, AutoInt, DeepFM, FwFM
-from sklearn_autorec.nn import BinaryLogLoss, FieldEmbedding, MemberLosses, head_part, linear
+from sklearn_autorec.nn import (
+    BinaryLogLoss,
+    FieldEmbedding,
+    FieldNetwork,
+    Inputs,
+    MemberLosses,
+    head_part,
+    linear,
+)
 
 NETWORKS = {
     **{
@@ -106,6 +114,16 @@ class Interaction(Part):
         return self.scaled((e[:, 0] * e[:, 1])[:, :2])
 
 
+class Body(Part):
+    def __init__(self, context):
+        super().__init__()
+        n_in = context.axis("F", context.embedding_dim)
+        self.layer = linear(n_in, context.n_outputs, context.generator)
+
+    def forward(self, e, inputs):
+        return self.scaled(self.layer(e.flatten(1)))
+
+
 class Head(Part):
     """Knows its widths only when the network says them."""
 
@@ -143,13 +161,18 @@ class Trivial(SearchMethod):
         self.retrain = retrain
 
     def make(self, context):
-        arguments = {"embedding": (context,), "loss": (context, self.positive)}.get(self.slot, ())
+        arguments = {
+            "embedding": (context,),
+            "body": (context,),
+            "loss": (context, self.positive),
+        }.get(self.slot, ())
         classes = {
             "gate": Gate,
             "embedding": Embedding,
             "numeric": Numeric,
             "sequence": Sequence,
             "interaction": Interaction,
+            "body": Body,
             "head": Head,
             "loss": Loss,
         }
@@ -216,6 +239,32 @@ def test_what_stands_in_an_advertised_slot_is_called_trained_and_served(name, sl
 
 def test_every_slot_is_advertised_by_some_network():
     assert {slot for _, slot in ADVERTISED} == set(SLOTS)
+
+
+@pytest.mark.parametrize("name", [name for name, slot in ADVERTISED if slot == "body"])
+def test_a_body_stands_for_everything_behind_the_embeddings(name, clicks):
+    X, _ = clicks
+    model = fit(NETWORKS[name], Trivial("body"), clicks)
+    module = model.net_.module_
+    assert type(module) is FieldNetwork
+    assert {n.split(".")[0] for n, _ in module.named_parameters()} == {"embedding", "body"}
+    data = EncodedTensors.from_table(model.encoder_.encode(X), "cpu")
+    with torch.inference_mode():
+        e = module.embedding(Inputs(data.ids, data.numeric, data.sequences)).flatten(1)
+        body = module.body
+        logits = (e @ body.layer.weight.T + body.layer.bias) * body.scale
+    p = 1 / (1 + np.exp(-logits[:, 0].double().numpy()))
+    np.testing.assert_allclose(model.predict_proba(X)[:, 1], p, rtol=1e-5)
+
+
+def test_nothing_can_be_searched_beside_a_body_that_it_stands_for(clicks):
+    for other in ("interaction", "head"):
+        with pytest.raises(ValueError, match=f"there is no '{other}' slot to search beside it"):
+            fit("deepfm", [Trivial(other), Trivial("body")], clicks)
+    with pytest.raises(ValueError, match="no 'head' and no 'interaction' slot"):
+        fit("deepfm", [Trivial("interaction"), Trivial("head"), Trivial("body")], clicks)
+    model = fit("deepfm", [Trivial("gate"), Trivial("body")], clicks)
+    assert set(model.architecture_) >= {"gate", "body"}
 
 
 @pytest.mark.parametrize("name", [name for name, slot in ADVERTISED if slot == "head"])
@@ -435,14 +484,14 @@ def test_training_goes_on_by_the_loss_and_its_weights(warm_start, clicks):
 
 @pytest.mark.parametrize(
     "network, slot",
-    [(LR(), "embedding"), (FM(), "head"), (DCN(hidden_units=(5,)), "interaction"), (FM(), "body")],
+    [(LR(), "embedding"), (FM(), "head"), (DCN(hidden_units=(5,)), "interaction"), (FM(), "wing")],
     ids=str,
 )
 def test_a_slot_that_a_network_does_not_have_is_refused(network, slot, clicks):
     with pytest.raises(ValueError) as caught:
         fit(network, Trivial(slot), clicks)
     told = str(caught.value)
-    allowed = SLOTS if slot == "body" else network.slots
+    allowed = SLOTS if slot == "wing" else network.slots
     assert all(
         word in told
         for word in (repr(Trivial(slot)), repr(slot), repr(network), repr(tuple(allowed)))

@@ -447,7 +447,8 @@ def test_one_and_two_processes_agree():
 
 def test_pickle_clone_text_labels_and_global_state():
     X, y = clicks(0, n=1200)
-    before, states = X.copy(), (np.random.get_state()[1].copy(), torch.get_rng_state())  # noqa: NPY002
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    before, states = X.copy(), (state, torch.get_rng_state())
     aefe = AEFE(**CHEAP).fit(X, np.where(y == 1, "yes", "no"))
     assert X.equals(before) and (np.random.get_state()[1] == states[0]).all()  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), states[1])

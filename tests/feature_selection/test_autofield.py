@@ -36,9 +36,9 @@ def test_factors_agree_with_numpy():
     with torch.no_grad():
         module.alpha.copy_(torch.from_numpy(alpha))
     for t, temperature in ((0.5, 1.0), (0.75, 0.55), (1.0, 0.1)):
-        module.train().set_progress(t)
-        assert module.temperature == pytest.approx(temperature)
-        noise = module.noise.numpy()
+        module.train().choice.set_progress(t)
+        assert module.choice.temperature == pytest.approx(temperature)
+        noise = module.choice.noise.numpy()
         log_p = np.log(softmax(alpha, axis=1))
         expected = 2 * softmax((log_p + noise) / temperature, axis=1)[:, 1]
         np.testing.assert_allclose(factors(module), expected[None], rtol=1e-5)
@@ -54,11 +54,11 @@ def test_warm_up_leaves_embeddings_as_they_are():
     with torch.no_grad():
         module.alpha[:, 1] = 5
     for t in (0.0, 0.29):
-        module.set_progress(t)
+        module.choice.set_progress(t)
         assert factors(module).tolist() == [[1, 1, 1, 1]]
-    module.set_progress(0.3)
+    module.choice.set_progress(0.3)
     assert (factors(module) > 1.5).any()
-    assert not gates(warmup=0.0).warming
+    assert not gates(warmup=0.0).choice.warming
 
 
 def test_noise_is_gumbel_of_a_generator_of_its_own():
@@ -66,10 +66,10 @@ def test_noise_is_gumbel_of_a_generator_of_its_own():
     a, b = gates(n_fields=8, seed=1), gates(n_fields=8, seed=1)
     draws = []
     for _ in range(2000):
-        a.set_progress(0.9)
-        b.set_progress(0.9)
-        assert torch.equal(a.noise, b.noise)
-        draws.append(a.noise.clone())
+        a.choice.set_progress(0.9)
+        b.choice.set_progress(0.9)
+        assert torch.equal(a.choice.noise, b.choice.noise)
+        draws.append(a.choice.noise.clone())
     draws = torch.stack(draws)
     assert float(draws.mean()) == pytest.approx(np.euler_gamma, abs=0.02)
     assert float(draws.var()) == pytest.approx(np.pi**2 / 6, abs=0.05)

@@ -79,7 +79,8 @@ def test_regret_falls_to_nothing_and_costs_what_was_spent(search):
     assert (np.diff(regret) <= 0).all() and (np.diff(spent) > 0).all()
     step = display.axes_["regret"].lines[0]
     np.testing.assert_array_equal(step.get_xdata(), spent)
-    np.testing.assert_allclose(CandidateHistoryDisplay.from_estimator(search, optimum=0.0).regret()[1][-1], -max(
+    display = CandidateHistoryDisplay.from_estimator(search, optimum=0.0)
+    np.testing.assert_allclose(display.regret()[1][-1], -max(
         search.cv_results_["mean_test_score"]
     ))  # fmt: skip
 

@@ -217,7 +217,10 @@ def test_callables_count_by_what_they_do(scorer):
 
 def test_identities_are_the_same_in_every_process():
     """Hashes of text differ between processes, and with them the order of sets."""
-    program = "import test_checkpoint_faults as t; print([t.identity(s(1)) for s in t.SCORERS] + [t.identity(t.VALUES)])"
+    program = (
+        "import test_checkpoint_faults as t; print([t.identity(s(1)) for s in t.SCORERS] + "
+        "[t.identity(t.VALUES)])"
+    )
     found = [
         subprocess.run(
             [sys.executable, "-c", program],

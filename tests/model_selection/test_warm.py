@@ -269,7 +269,8 @@ def test_metadata_is_routed(warm, in_pipeline):
         prefix = "model__" if in_pipeline else ""
         estimator = Pipeline([("scale", Counted()), ("model", model)]) if in_pipeline else model
         found = search(
-            estimator, {prefix + "a": uniform()}, prefix + "epochs", warm, cv=GroupKFold(3), refit=False,
+            estimator, {prefix + "a": uniform()}, prefix + "epochs", warm,
+            cv=GroupKFold(3), refit=False,
             error_score="raise",
         ).fit(X, Y, sample_weight=weights, groups=groups)  # fmt: skip
     for s, (train, test) in enumerate(GroupKFold(3).split(X, Y, groups)):

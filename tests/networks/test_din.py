@@ -35,8 +35,8 @@ D = 3
 
 
 def interests(n, seed, n_items=60, n_topics=6):
-    """Rows that are clicked, nine times of ten, if the item's topic is in the history, and else once
-    in ten; topics are not told. Every history has two of them.
+    """Rows that are clicked, nine times of ten, if the item's topic is in the history, and else
+    once in ten; topics are not told. Every history has two of them.
     """
     rng = np.random.default_rng(seed)
     topic = np.arange(n_items) % n_topics

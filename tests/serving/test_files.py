@@ -295,7 +295,7 @@ def test_the_same_is_said_when_saving(tmp_path):
 
 
 # finite
-# ------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def with_weights(model, X, change, tmp_path, **options):
@@ -459,7 +459,8 @@ import os, sys
 import numpy as np
 from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.serving import save
-encoders = [FieldEncoder().fit(np.arange(n).reshape(-1, 1).astype(str).astype(object)) for n in (50, 20_000)]
+columns = [np.arange(n).reshape(-1, 1).astype(str).astype(object) for n in (50, 20_000)]
+encoders = [FieldEncoder().fit(column) for column in columns]
 for line in sys.stdin:
     child = os.fork()
     if child == 0:

@@ -57,8 +57,8 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
         need.
     n_blocks : int or "auto", default="auto"
         Into how many blocks the training rows are cut; the first round sees one. "auto" is the
-        paper's
-        :math:`2^{\lceil \log_2 n_{\mathrm{candidates}} \rceil - 1}`, or less to have 20,000 rows in the first round.
+        paper's :math:`2^{\lceil \log_2 n_{\mathrm{candidates}} \rceil - 1}`, or less to have 20,000
+        rows in the first round.
     validation_fraction : float, default=0.2
         Share of rows that judge.
     n_folds : int or "auto", default="auto"
@@ -133,7 +133,9 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
     >>> cross = AutoCross(random_state=0).fit(X, y)
     >>> cross.crosses_
     [('f0', 'f1')]
-    >>> model = make_pipeline(AutoCross(output="onehot", random_state=0), LogisticRegression()).fit(X, y)
+    >>> model = make_pipeline(AutoCross(output="onehot", random_state=0), LogisticRegression()).fit(
+    ...     X, y
+    ... )
     """
 
     _parameter_constraints = {

@@ -143,7 +143,9 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
     --------
     >>> from sklearn.ensemble import HistGradientBoostingClassifier
     >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(4000, n_fields=5, cardinality=6, pairs=[(0, 1)], ids="category", random_state=0)
+    >>> X, y, truth = make_ctr(
+    ...     4000, n_fields=5, cardinality=6, pairs=[(0, 1)], ids="category", random_state=0
+    ... )
     >>> trees = HistGradientBoostingClassifier(random_state=0)
     >>> glider = GLIDER(trees, max_crosses=1, n_instances=32, random_state=0).fit(X, y)
     >>> glider.crosses_
@@ -226,7 +228,7 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows, n_columns)
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
             The estimator gets DataFrames or arrays.
         y : array-like of shape (n_rows,)
             As the estimator takes it. Ignored if ``prefit``.

@@ -132,9 +132,13 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     Examples
     --------
     >>> import pandas as pd
-    >>> X = pd.DataFrame({"user": ["ann", "bob", "ann", "bob"] * 5, "price": range(20)}).astype({"price": float})
+    >>> X = pd.DataFrame({"user": ["ann", "bob", "ann", "bob"] * 5, "price": range(20)}).astype(
+    ...     {"price": float}
+    ... )
     >>> y = [1, 0, 1, 1] * 5
-    >>> statistics = TargetStatistics(smoothing=2.0, append=False, crosses=None, random_state=0).fit(X, y)
+    >>> statistics = TargetStatistics(
+    ...     smoothing=2.0, append=False, crosses=None, random_state=0
+    ... ).fit(X, y)
     >>> statistics.transform(pd.DataFrame({"user": ["ann", "bob", "eve"], "price": 1.0})).round(3)
        mean(y | user)  log_count(user)
     0           0.958            2.398
@@ -142,7 +146,9 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     2           0.750            0.000
     >>> from sklearn.ensemble import HistGradientBoostingClassifier
     >>> from sklearn.pipeline import make_pipeline
-    >>> model = make_pipeline(TargetStatistics(random_state=0), HistGradientBoostingClassifier()).fit(X, y)
+    >>> model = make_pipeline(
+    ...     TargetStatistics(random_state=0), HistGradientBoostingClassifier()
+    ... ).fit(X, y)
     """
 
     _parameter_constraints = {
@@ -190,7 +196,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     # fit
-    # -----------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     @all_or_nothing
     def fit(self, X, y, sample_weight=None):

@@ -96,7 +96,8 @@ class AdaFS(SearchMethod):
 
     Of the embeddings of a row, batch-normalised, the controller makes weights
 
-    .. math:: w = \mathrm{softmax}(\mathrm{controller}(\mathrm{BN}(e))), \qquad e_i \leftarrow F w_i e_i
+    .. math:: w = \mathrm{softmax}(\mathrm{controller}(\mathrm{BN}(e))), \qquad
+              e_i \leftarrow F w_i e_i
 
     With ``mode="hard"`` the largest k weights of each row are kept, scaled to the sum k, the others
     are zero. The network trains on one part of the training rows, the controller on the other. No
@@ -147,7 +148,9 @@ class AdaFS(SearchMethod):
     >>> from sklearn_autorec import CTRClassifier
     >>> from sklearn_autorec.datasets import make_ctr
     >>> X, y, truth = make_ctr(2000, n_fields=4, pairs=[(0, 1)], random_state=0)
-    >>> model = CTRClassifier(network="fm", search=AdaFS("hard", k=2), max_epochs=2, random_state=0).fit(X, y)
+    >>> model = CTRClassifier(
+    ...     network="fm", search=AdaFS("hard", k=2), max_epochs=2, random_state=0
+    ... ).fit(X, y)
     >>> field_weights(model, X).shape
     (2000, 4)
     """

@@ -7,12 +7,14 @@ from torch import nn
 
 from ...base import SearchMethod
 from ...engine import ArchSchedule
+from ...nn import GumbelSoftmax, check_temperatures
 from ...utils._sklearn import Interval, StrOptions
 from ._fields import N_FIELDS, FieldSearch, choose, with_unusable_last
 
 
 class SampledGates(nn.Module):
-    """Twice the probability of keeping each field, with Gumbel noise in training; -> (1, F).
+    """Twice the probability of keeping each field, with Gumbel noise in training, and one during
+    the warm-up; -> (1, F).
 
     Parameters
     ----------
@@ -28,13 +30,9 @@ class SampledGates(nn.Module):
         self.alpha = nn.Parameter(torch.zeros(context.n_fields, 2))  # of dropping, of keeping
         self.field_axes = {"alpha": {0: context.axis("F")}}
         self.register_buffer("usable", torch.ones(context.n_fields), persistent=False)
-        self.register_buffer("noise", torch.zeros(context.n_fields, 2), persistent=False)
-        self.arch_schedule, self.arch_lr, self.temperatures = schedule, arch_lr, temperatures
-        self.temperature, self.warming = temperatures[0], schedule.warmup > 0
-        # A generator of its own: as many numbers are drawn for it whatever the rest of the network
-        # needs.
-        self.generator = torch.Generator().manual_seed(
-            int(torch.randint(2**62, (), generator=context.generator))
+        self.arch_schedule, self.arch_lr = schedule, arch_lr
+        self.choice = GumbelSoftmax(
+            self.alpha.shape, context.generator, temperatures, warmup=schedule.warmup
         )
 
     def arch_parameters(self):
@@ -43,29 +41,20 @@ class SampledGates(nn.Module):
     def arch_optimizer(self, n_steps):
         return torch.optim.Adam([self.alpha], lr=self.arch_lr)
 
-    def set_progress(self, t):
-        """Draw the noise of this step and cool down; all gates are one during the warm-up."""
-        start, stop = self.temperatures
-        warmup = self.arch_schedule.warmup
-        self.warming = t < warmup
-        self.temperature = start + (stop - start) * max(t - warmup, 0.0) / (1 - warmup)
-        uniform = torch.rand(self.noise.shape, generator=self.generator).clamp_(1e-9, 1 - 1e-7)
-        self.noise.copy_(-torch.log(-torch.log(uniform)))
-
     def forward(self, e, inputs):
-        if self.warming:
+        if self.choice.warming:
             return self.usable.unsqueeze(0)
-        logits = torch.log_softmax(self.alpha, 1)
-        if self.training:
-            logits = logits + self.noise
-        return (2 * torch.softmax(logits / self.temperature, 1)[:, 1] * self.usable).unsqueeze(0)
+        return (2 * self.choice(self.alpha)[:, 1] * self.usable).unsqueeze(0)
 
     def scores(self):
         """log of the odds of keeping each field, (F,)."""
         return (self.alpha[:, 1] - self.alpha[:, 0]).detach()
 
     def summary(self):
-        return {"temperature": self.temperature, "open_gates": int((self.scores() > 0).sum())}
+        return {
+            "temperature": self.choice.temperature,
+            "open_gates": int((self.scores() > 0).sum()),
+        }
 
 
 class AutoField(FieldSearch, SearchMethod):
@@ -77,8 +66,8 @@ class AutoField(FieldSearch, SearchMethod):
               g_j = -\log(-\log u_j), \quad j \in \{\text{drop}, \text{keep}\}
 
     The weights train on one part of the training rows, :math:`\alpha` on the other. Fields are
-    ranked by
-    :math:`\alpha_{keep} - \alpha_{drop}`, which are ``field_scores_``; the network of the best is trained anew, without gates.
+    ranked by :math:`\alpha_{keep} - \alpha_{drop}`, which are ``field_scores_``; the network of the
+    best is trained anew, without gates.
 
     Parameters
     ----------
@@ -120,8 +109,12 @@ class AutoField(FieldSearch, SearchMethod):
     --------
     >>> from sklearn_autorec import CTRClassifier
     >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0)
-    >>> model = CTRClassifier(network="fm", search=AutoField(n_fields=1), lr=0.01, max_epochs=3, random_state=0)
+    >>> X, y, truth = make_ctr(
+    ...     4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0
+    ... )
+    >>> model = CTRClassifier(
+    ...     network="fm", search=AutoField(n_fields=1), lr=0.01, max_epochs=3, random_state=0
+    ... )
     >>> model.fit(X, y).selected_fields_
     ['f2']
     """
@@ -158,13 +151,8 @@ class AutoField(FieldSearch, SearchMethod):
         self.retrain = retrain
 
     def build(self, context):
-        if len(self.temperature) != 2 or min(self.temperature) <= 0:
-            raise ValueError(
-                f"temperature must be two positive numbers, first and last, got "
-                f"{self.temperature!r}."
-            )
         schedule = ArchSchedule(self.level, self.arch_every, self.search_fraction, self.warmup)
-        return SampledGates(context, schedule, self.arch_lr, tuple(self.temperature))
+        return SampledGates(context, schedule, self.arch_lr, check_temperatures(self.temperature))
 
     def derive(self, module, context):
         scores, usable = (

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ...base import SearchMethod
+from ...nn import annealed
 from ...utils._sklearn import Interval, StrOptions
 from ._fields import N_FIELDS, FieldSearch, FixedGates, check_numbers, choose, with_unusable_last
 
@@ -105,8 +106,7 @@ class PolarisedGates(nn.Module):
         return self.optimizer
 
     def epsilon_at(self, t):
-        first, last = self.epsilons
-        return first * (last / first) ** t
+        return annealed(*self.epsilons, t, schedule="exponential")
 
     def set_progress(self, t):
         self.epsilon = self.epsilon_at(t)
@@ -146,7 +146,8 @@ class LPFS(FieldSearch, SearchMethod):
     (one level):
 
     .. math:: g(x) = \frac{x^2}{x^2 + \epsilon}, \qquad
-              g_{++}(x) = \mathrm{sign}(x) \frac{x^2}{x^2 + \epsilon} + \alpha \epsilon^{1 / \tau} \arctan(x)
+              g_{++}(x) = \mathrm{sign}(x) \frac{x^2}{x^2 + \epsilon} +
+              \alpha \epsilon^{1 / \tau} \arctan(x)
 
     After each step :math:`x \leftarrow \mathrm{sign}(x) \max(|x| - \lambda, 0)`. As
     :math:`\epsilon` falls, gates become either zero or nearly one, and dropping the closed fields
@@ -208,8 +209,12 @@ class LPFS(FieldSearch, SearchMethod):
     --------
     >>> from sklearn_autorec import CTRClassifier
     >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0)
-    >>> model = CTRClassifier(network="fm", search=LPFS(n_fields=1), lr=0.01, max_epochs=3, random_state=0)
+    >>> X, y, truth = make_ctr(
+    ...     4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0
+    ... )
+    >>> model = CTRClassifier(
+    ...     network="fm", search=LPFS(n_fields=1), lr=0.01, max_epochs=3, random_state=0
+    ... )
     >>> model.fit(X, y).selected_fields_
     ['f2']
     """

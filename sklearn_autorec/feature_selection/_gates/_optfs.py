@@ -9,7 +9,7 @@ from torch import nn
 
 from ...base import SearchMethod
 from ...engine import ArchSchedule
-from ...nn import InputSelection, mask_from_text, mask_to_text
+from ...nn import InputSelection, annealed, mask_from_text, mask_to_text
 from ...utils._sklearn import Interval, StrOptions
 from ._fields import FieldSearch, FixedGates, check_fields
 
@@ -62,8 +62,9 @@ class ValueGates(nn.Module):
         return torch.optim.Adam([self.logit], lr=self.travel / n_steps, eps=1e-15)
 
     def set_progress(self, t):
-        warmup = self.arch_schedule.warmup
-        self.temperature = self.gamma ** max((t - warmup) / (1 - warmup), 0.0)
+        self.temperature = annealed(
+            1.0, self.gamma, t, warmup=self.arch_schedule.warmup, schedule="exponential"
+        )
 
     def gates(self):
         """Open shares of all values, (V, 1)."""
@@ -108,7 +109,8 @@ class OptFS(FieldSearch, SearchMethod):
     Parameters
     ----------
     penalty : float, default=0.1
-        :math:`\lambda`, the loss of all gates open, whatever the number of values. Larger keeps fewer.
+        :math:`\lambda`, the loss of all gates open, whatever the number of values. Larger keeps
+        fewer.
     gamma : float, default=2000.0
         Last :math:`\tau`.
     travel : float, default=2.0
@@ -146,8 +148,12 @@ class OptFS(FieldSearch, SearchMethod):
     --------
     >>> from sklearn_autorec import CTRClassifier
     >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0)
-    >>> model = CTRClassifier(network="fm", search=OptFS(0.2), lr=0.01, max_epochs=3, random_state=0).fit(X, y)
+    >>> X, y, truth = make_ctr(
+    ...     4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0
+    ... )
+    >>> model = CTRClassifier(
+    ...     network="fm", search=OptFS(0.2), lr=0.01, max_epochs=3, random_state=0
+    ... ).fit(X, y)
     >>> kept = {name: len(values) for name, values in model.selected_values_.items()}
     >>> max(kept, key=kept.get)
     'f2'

@@ -191,7 +191,9 @@ class FSTD(SubsetSelector):
     >>> from sklearn_autorec.feature_selection import FSTD
     >>> X = np.random.default_rng(0).integers(0, 2, (300, 6))
     >>> y = X[:, 1] ^ X[:, 4]
-    >>> FSTD(DecisionTreeClassifier(random_state=0), max_evaluations=40, random_state=0).fit(X, y).get_support(indices=True)
+    >>> FSTD(DecisionTreeClassifier(random_state=0), max_evaluations=40, random_state=0).fit(
+    ...     X, y
+    ... ).get_support(indices=True)
     array([1, 4])
     """
 

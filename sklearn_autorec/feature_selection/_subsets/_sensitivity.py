@@ -267,9 +267,13 @@ class SensitivitySelector(SubsetSelector):
     >>> from sklearn_autorec import CTRClassifier
     >>> from sklearn_autorec.datasets import make_ctr
     >>> from sklearn_autorec.feature_selection import SensitivitySelector
-    >>> X, y, truth = make_ctr(2000, n_fields=5, cardinality=5, informative_fields=[1, 3], pairs=0, random_state=0)
+    >>> X, y, truth = make_ctr(
+    ...     2000, n_fields=5, cardinality=5, informative_fields=[1, 3], pairs=0, random_state=0
+    ... )
     >>> model = CTRClassifier(network="fm", lr=0.01, max_epochs=3, random_state=0)
-    >>> SensitivitySelector(model, n_features_to_select=2).fit(X, y).get_feature_names_out().tolist()
+    >>> SensitivitySelector(model, n_features_to_select=2).fit(
+    ...     X, y
+    ... ).get_feature_names_out().tolist()
     ['f1', 'f3']
     """
 

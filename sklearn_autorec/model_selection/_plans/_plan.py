@@ -79,7 +79,8 @@ class PlanSearchCV(BayesSearchCV):
 
     References
     ----------
-    .. [1] Li et al., "VolcanoML: speeding up end-to-end AutoML via scalable search space decomposition", VLDB 2021.
+    .. [1] Li et al., "VolcanoML: speeding up end-to-end AutoML via scalable search space
+       decomposition", VLDB 2021.
 
     Examples
     --------
@@ -91,17 +92,32 @@ class PlanSearchCV(BayesSearchCV):
     >>> from sklearn.pipeline import Pipeline
     >>> from sklearn.preprocessing import StandardScaler
     >>> from sklearn_autorec.model_selection import Alternating, Conditioning, Joint, PlanSearchCV
-    >>> pipe = Pipeline([("scale", StandardScaler()), ("select", SelectKBest()), ("model", GaussianNB())])
+    >>> pipe = Pipeline(
+    ...     [("scale", StandardScaler()), ("select", SelectKBest()), ("model", GaussianNB())]
+    ... )
     >>> search = PlanSearchCV(
     ...     pipe,
-    ...     [{"select__k": randint(1, 14), "model": [LogisticRegression()], "model__C": loguniform(1e-3, 1e3)},
-    ...      {"select__k": randint(1, 14), "model": [GaussianNB()], "model__var_smoothing": loguniform(1e-12, 1)}],
+    ...     [
+    ...         {
+    ...             "select__k": randint(1, 14),
+    ...             "model": [LogisticRegression()],
+    ...             "model__C": loguniform(1e-3, 1e3),
+    ...         },
+    ...         {
+    ...             "select__k": randint(1, 14),
+    ...             "model": [GaussianNB()],
+    ...             "model__var_smoothing": loguniform(1e-12, 1),
+    ...         },
+    ...     ],
     ...     plan=Conditioning("model", Alternating(Joint("select__*"), Joint("model__*"))),
-    ...     n_iter=16, sampler="random", random_state=0,
+    ...     n_iter=16,
+    ...     sampler="random",
+    ...     random_state=0,
     ... ).fit(*load_wine(return_X_y=True))
-    >>> [str(block) for block in search.cv_results_["block"][:3]]
-    ['model=LogisticRegression#0/start', 'model=GaussianNB#1/start',
-    'model=LogisticRegression#0/Joint(select__*)']
+    >>> [str(block) for block in search.cv_results_["block"][:2]]
+    ['model=LogisticRegression#0/start', 'model=GaussianNB#1/start']
+    >>> str(search.cv_results_["block"][2])
+    'model=LogisticRegression#0/Joint(select__*)'
     >>> bool(search.best_score_ > 0.95)
     True
     """

@@ -163,7 +163,9 @@ class PopulationSearchCV(TrialSearchCV):
     >>> X, y = make_classification(300, random_state=0)
     >>> model = SGDClassifier(loss="log_loss", learning_rate="constant", eta0=0.01, random_state=0)
     >>> space = {"eta0": loguniform(1e-3, 1), "alpha": loguniform(1e-6, 1e-2)}
-    >>> search = PopulationSearchCV(model, space, resource="max_iter", population=4, n_steps=3, random_state=0).fit(X, y)
+    >>> search = PopulationSearchCV(
+    ...     model, space, resource="max_iter", population=4, n_steps=3, random_state=0
+    ... ).fit(X, y)
     >>> len(search.schedule_), search.best_estimator_.t_ == 3 * 240 + 1
     (3, True)
     """

@@ -1,0 +1,84 @@
+"""How many bytes a search may leave of the embedding tables."""
+
+from numbers import Integral, Real
+
+import numpy as np
+
+from ._numeric import numeric_rows
+
+ELEMENT = 4  # bytes of a float32
+
+
+def field_rows(context):
+    """Vectors that each field has in the whole tables, int64 ndarray (F,): ids of categorical and
+    list fields, and the vectors of numbers. A list that reads the table of another field has none.
+    """
+    of_number = 0
+    if context.n_numeric:
+        of_number = numeric_rows(context.numeric_embedding, context.n_numeric_bins)
+    lists = [
+        n if shared is None else 0
+        for (n, _), shared in zip(context.sequences, context.sharing, strict=True)
+    ]
+    return np.array([*context.n_ids, *[of_number] * context.n_numeric, *lists], np.int64)
+
+
+def table_bytes(context, numeric=True):
+    """Bytes of the whole embedding tables of one member, all columns and values.
+
+    Parameters
+    ----------
+    context : BuildContext
+    numeric : bool
+        Whether the vectors of numeric fields count; not for methods that leave these whole.
+    """
+    rows = field_rows(context)
+    if not numeric:
+        first = len(context.n_ids)
+        rows = np.delete(rows, slice(first, first + context.n_numeric))
+    return ELEMENT * context.embedding_dim * int(rows.sum())
+
+
+def budget_bytes(budget, whole, name="budget"):
+    """A budget as bytes.
+
+    Parameters
+    ----------
+    budget : int or float
+        A float in (0, 1] is a share of ``whole``, an int so many bytes: 1.0 keeps everything, 1 is
+        a single byte. More bytes than there are keep everything, too.
+    whole : int
+        Bytes of the whole tables, see `table_bytes`.
+    name : str
+        Of the parameter, for messages.
+
+    Returns
+    -------
+    int
+        Between 0 and ``whole``.
+
+    Raises
+    ------
+    ValueError
+        For a share outside of (0, 1], or bytes too few for a single number.
+    TypeError
+        If it is no number.
+    """
+    if isinstance(budget, bool | np.bool_) or not isinstance(budget, Real):
+        raise TypeError(
+            f"{name} must be a share of the bytes of the whole tables, a float in (0, 1], or a "
+            f"number of bytes, an int, got {budget!r}."
+        )
+    if isinstance(budget, Integral):
+        if budget < ELEMENT:
+            raise ValueError(
+                f"{name}={budget!r} is a number of bytes, fewer than the {ELEMENT} of a single "
+                f"number; a share is a float, 1.0 keeps everything."
+            )
+        return min(int(budget), whole)
+    if not 0 < budget <= 1:
+        raise ValueError(
+            f"{name}={budget!r} must be a share in (0, 1], or a number of bytes as an int."
+        )
+    # The margin is for shares such as 0.3, whose products rounding puts below a whole number.
+    return int(budget * whole + 1e-6)

@@ -95,6 +95,8 @@ def test_the_parameters_are_those_of_the_formulas():
     n, h, d = 2, 5, 3
     # Vectors of bins, the second layer, slopes and biases; and missing numbers and temperatures.
     assert sum(p.numel() for p in module.parameters()) == n * (h * d + h * h + 2 * h + d + 1)
+    bends = (-module.bias / module.slope).detach() / np.sqrt(3)  # in units of half the range
+    assert bends.abs().max() <= 1 + 1e-5 and bends.std() > 0.3
     assert module.embedding_parameters() == [module.meta, module.missing]
     assert torch.allclose(module.log_temperature.exp(), torch.tensor(0.1))
     assert torch.equal(build().meta, module.meta)

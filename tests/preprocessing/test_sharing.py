@@ -61,6 +61,9 @@ def test_one_value_has_one_id(limits, text):
     assert encoder.counts_[0].tolist() == [own.get(k, 0) for k in range(2 + len(ids))]
     items = pd.Series([ids.get(v, 1) for row in X["history"] for v in row]).value_counts()
     assert encoder.sequence_counts_[0].tolist() == [items.get(k, 0) for k in range(2 + len(ids))]
+    gaps = X.assign(item=X["item"].where(np.arange(len(X)) % 9 > 0, None))
+    gaps = FieldEncoder(share_vocabulary=SHARE, **limits).fit(gaps)
+    assert gaps.counts_[0][0] == 45 and gaps.sequence_counts_[0][0] == 0
     alone = FieldEncoder(**limits).fit(X)
     assert alone.shared_with_ == (None,)
     assert alone.categories_[0].tolist() != encoder.categories_[0].tolist()
@@ -85,6 +88,10 @@ def test_chunks_and_weights_are_as_the_whole(options):
         np.testing.assert_array_equal(heavy.transform(X)[:, :2], repeated.transform(X)[:, :2])
         np.testing.assert_array_equal(heavy.sequence_counts_[0], repeated.sequence_counts_[0])
     if options:
+        # As a column counts that shares nothing.
+        alone = FieldEncoder(**options).fit(X)
+        np.testing.assert_array_equal(whole.counts_[0], alone.counts_[0])
+        np.testing.assert_array_equal(whole.sequence_counts_[0], alone.sequence_counts_[0])
         assert not len(whole.categories_[0]) and whole.n_ids_[0] == whole.sequence_n_ids_[0] == 9
         new = table(seed=1)[:50].assign(item=lambda t: t["item"] + 10**6)
         new["history"] = [[v] for v in new["item"]]
@@ -121,6 +128,7 @@ def test_several_lists_share_one_column_and_positions_are_names_too():
     "share, options, told",
     [
         ({"x": "item"}, {}, "'x' must be one of lists, but is 'number'"),
+        ({"other": "item"}, {}, "'other' must be one of lists, but is 'id'"),
         ({"history": "x"}, {"categorical_features": {"x": "number"}}, "'x' must hold ids"),
         ({"history": "item"}, {"categorical_features": ["other"]}, "'item' must hold ids"),
         ({"history": "history"}, {}, "it can be one of them"),
@@ -205,3 +213,16 @@ def test_models_have_one_table(tmp_path):
     encoded = model.encoder_.encode(X)
     np.testing.assert_array_equal(rows["ids"], encoded.ids)
     np.testing.assert_array_equal(rows["sequences"], encoded.sequences)
+
+
+@pytest.mark.parametrize("threshold", [2, 3, 5])
+def test_columns_that_are_hashed_only_together_count_as_hashed(threshold):
+    """Three values each, six together: neither is hashed alone where the threshold is three."""
+    X = pd.DataFrame({"item": [1, 2, 3, 1], "history": [[4, 4], [5], [], [6]]})
+    encoder = FieldEncoder(share_vocabulary=SHARE, hash_threshold=threshold, n_hash_buckets=50)
+    encoded = encoder.fit_encode(X)
+    ids, items = encoded.ids[:, 0], encoded.sequences[encoded.sequences > 0]
+    assert ids.min() > 1 and items.min() > 1 and encoder.n_ids_ == [52]
+    assert encoder.counts_[0].tolist() == np.bincount(ids, minlength=52).tolist()
+    assert encoder.sequence_counts_[0].tolist() == np.bincount(items, minlength=52).tolist()
+    np.testing.assert_array_equal(encoder.encode(X).sequences, encoded.sequences)

@@ -8,7 +8,7 @@ from ..base import SearchMethod
 from ..nn import FieldEmbedding, MaskedEmbedding, MixedEmbedding, mask_from_text, mask_to_text
 from ..utils._sklearn import Interval, StrOptions
 from ._masks import check_mask, strongest
-from ._widths import check_candidates, check_widths, shared_widths
+from ._widths import check_candidates, check_widths
 
 
 class EqualSize(SearchMethod):
@@ -82,7 +82,7 @@ class RandomSizes(SearchMethod):
         context = problem.context
         candidates = check_candidates(self.candidates, context.embedding_dim)
         drawn = torch.randint(len(candidates), (context.n_fields,), generator=context.generator)
-        for f, owner in shared_widths(context):
+        for f, owner in context.sharers:
             drawn[f] = drawn[owner]
         return {"widths": [candidates[n] for n in drawn], "candidates": candidates}
 
@@ -105,9 +105,9 @@ class _CountedEmbedding(FieldEmbedding):
         self.read_rows.append(rows)
         return super().lookup(ids, rows, fields)
 
-    def forward(self, inputs):
+    def unpooled(self, inputs):
         self.read_rows = []
-        return super().forward(inputs)
+        return super().unpooled(inputs)
 
     def observe(self, inputs, per_row_loss):
         for rows in self.read_rows:

@@ -22,7 +22,6 @@ def check_mask(architecture, context):
     ------
     ValueError
     """
-    rows = sum(context.table_sizes)
     text = architecture.get("mask")
     shape = text.get("shape") if isinstance(text, dict) else None
     whole = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int for n in shape)
@@ -31,7 +30,8 @@ def check_mask(architecture, context):
             f"mask must be a dict of shape, two ints, and bits, base64 text, got {text!r:.200}."
         )
     shape = mask_from_text(text).shape
-    if shape != (rows, context.embedding_dim):
+    if shape != (context.n_rows, context.embedding_dim):
         raise ValueError(
-            f"the mask has shape {shape}, the embedding table has {(rows, context.embedding_dim)}."
+            f"the mask has shape {shape}, the embedding table has "
+            f"{(context.n_rows, context.embedding_dim)}."
         )

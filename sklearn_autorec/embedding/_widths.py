@@ -39,16 +39,10 @@ def check_widths(architecture, context):
             f"widths must hold {context.n_fields} whole numbers between 0 and embedding_dim={d}, "
             f"got {widths!r:.200}."
         )
-    for f, owner in shared_widths(context):
+    for f, owner in context.sharers:
         if widths[f] != widths[owner]:
             raise ValueError(
                 f"widths must be the same for {context.field_names[owner]!r} and "
                 f"{context.field_names[f]!r}, which share a table, got {widths[owner]} and "
                 f"{widths[f]}."
             )
-
-
-def shared_widths(context):
-    """Lists that share the table of a categorical field, and that field: pairs of positions."""
-    first = len(context.n_ids) + context.n_numeric
-    return [(first + k, f) for k, f in enumerate(context.sharing) if f is not None]

@@ -3,26 +3,35 @@ net, gradient search, optimisers.
 """
 
 from ._batches import EncodedTensors, TrainingBatches, batches_of
+from ._controller import CategoricalController
 from ._evaluation import Evaluations, HeldOutScore
 from ._net import FieldNet
+from ._one_shot import UniformPaths, one_shot_scores
 from ._optimizers import GRDA, RowAdam
+from ._policies import ChoiceSpace, RegularizedEvolution
 from ._problem import SearchProblem, training_net
 from ._schedule import ArchSchedule
-from ._training import TrainingPlan, forward_in_chunks, train
+from ._training import TrainingPlan, TrainingResult, forward_in_chunks, train
 
 __all__ = [
     "GRDA",
     "ArchSchedule",
+    "CategoricalController",
+    "ChoiceSpace",
     "EncodedTensors",
     "Evaluations",
     "FieldNet",
+    "RegularizedEvolution",
     "HeldOutScore",
     "RowAdam",
     "SearchProblem",
     "TrainingBatches",
     "TrainingPlan",
+    "TrainingResult",
+    "UniformPaths",
     "batches_of",
     "forward_in_chunks",
+    "one_shot_scores",
     "train",
     "training_net",
 ]

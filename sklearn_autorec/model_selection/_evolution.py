@@ -1,19 +1,18 @@
 """Regularized evolution: the best of a few mutates, the oldest dies."""
 
-from collections import deque
 from numbers import Integral, Real
+from operator import attrgetter
 
 import numpy as np
 from sklearn.utils import indexable
 
+from ..utils._evolution import AgingQueue, first_new
 from ..utils._sklearn import Interval, validate_parameters
 from ._mutation import check_distributions, draw, draw_other, has_scale, is_listed, walk
 from ._running._checkpoint import identity
 from ._trials import Trial, TrialSearchCV
 
 __all__ = ["RegularizedEvolutionSearchCV"]
-
-TRIES = 20  # mutations of a parent until one was not evaluated before
 
 
 class RegularizedEvolutionSearchCV(TrialSearchCV):
@@ -194,41 +193,36 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
         return super().fit(*indexable(X, y), **params)
 
     def _policy(self, random_state):
-        space = sorted(self.param_distributions.items())
-        queue: deque = deque(maxlen=self.population)  # the oldest leaves when a child joins
-        seen = set()
+        queue = AgingQueue(self.population, self.tournament, attrgetter("score"))
+        seen: set = set()
         left = self.n_iter
         while left:
             batch = []
             size = min(self.batch_size if queue else self.population, left)
-            parents = list(queue)
             for _ in range(size):
-                if parents:
-                    trial = self._child(parents, seen, random_state)
+                if queue:
+                    trial = self._child(queue.parent(random_state), seen, random_state)
                 else:
-                    trial = self._first(space, seen, random_state)
+                    trial = self._first(seen, random_state)
                 seen.add(identity(trial.params))
                 batch.append(trial)
-            queue.extend((yield batch))
+            queue.join((yield batch))
             left -= size
 
-    def _first(self, space, seen, random_state):
-        for _ in range(TRIES):
-            params = {name: draw(distribution, random_state) for name, distribution in space}
-            if identity(params) not in seen:
-                break
+    def _first(self, seen, random_state):
+        space = sorted(self.param_distributions.items())
+        params, _ = first_new(
+            lambda: {name: draw(distribution, random_state) for name, distribution in space},
+            lambda params: identity(params) not in seen,
+        )
         return Trial(params, columns={"parent": -1, "mutated": ""})
 
-    def _child(self, parents, seen, random_state):
-        drawn = random_state.choice(
-            len(parents), size=min(self.tournament, len(parents)), replace=False
-        )
-        parent = max((parents[k] for k in sorted(drawn)), key=lambda outcome: outcome.score)
+    def _child(self, parent, seen, random_state):
         before = parent.trial.params
-        for _ in range(TRIES):
-            name, value = self._mutation(before, random_state)
-            if identity({**before, name: value}) not in seen:
-                break
+        (name, value), _ = first_new(
+            lambda: self._mutation(before, random_state),
+            lambda change: identity({**before, change[0]: change[1]}) not in seen,
+        )
         return Trial({**before, name: value}, columns={"parent": parent.row, "mutated": name})
 
     def _mutation(self, params, random_state):

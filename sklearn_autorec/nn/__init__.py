@@ -19,6 +19,7 @@ from ._interactions import (
     WeightedPairs,
     pair_index,
 )
+from ._layout import FieldLayout
 from ._losses import BinaryLogLoss, MemberLosses, MulticlassLogLoss, SquaredError
 from ._masked import MaskedEmbedding, mask_from_text, mask_to_text
 from ._members import (
@@ -63,6 +64,7 @@ __all__ = [
     "FieldAttention",
     "FieldAxis",
     "FieldEmbedding",
+    "FieldLayout",
     "FieldLinear",
     "FieldNetwork",
     "FieldRows",

@@ -85,7 +85,7 @@ def count(factor, context):
     if factor == LISTS:
         return len(context.sequences)
     if factor == VALUES:
-        return sum(context.table_sizes)
+        return context.n_rows
     raise ValueError(
         f"a factor of an axis must be an int, 'F', 'P', 'P3', 'P4' ..., 'V', 'N' or 'L', got "
         f"{factor!r}."

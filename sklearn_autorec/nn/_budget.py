@@ -16,11 +16,11 @@ def field_rows(context):
     of_number = 0
     if context.n_numeric:
         of_number = numeric_rows(context.numeric_embedding, context.n_numeric_bins)
-    lists = [
-        n if shared is None else 0
-        for (n, _), shared in zip(context.sequences, context.sharing, strict=True)
-    ]
-    return np.array([*context.n_ids, *[of_number] * context.n_numeric, *lists], np.int64)
+    rows = np.zeros(context.n_fields, np.int64)
+    first = context.n_categorical
+    rows[first : first + context.n_numeric] = of_number
+    rows[context.table_fields] = context.table_sizes
+    return rows
 
 
 def table_bytes(context, numeric=True):
@@ -32,11 +32,8 @@ def table_bytes(context, numeric=True):
     numeric : bool
         Whether the vectors of numeric fields count; not for methods that leave these whole.
     """
-    rows = field_rows(context)
-    if not numeric:
-        first = len(context.n_ids)
-        rows = np.delete(rows, slice(first, first + context.n_numeric))
-    return ELEMENT * context.embedding_dim * int(rows.sum())
+    n_rows = int(field_rows(context).sum()) if numeric else context.n_rows
+    return ELEMENT * context.embedding_dim * n_rows
 
 
 def budget_bytes(budget, whole, name="budget"):

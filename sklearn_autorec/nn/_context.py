@@ -1,7 +1,5 @@
 """What a module needs to know about the table, and what a batch of it looks like."""
 
-import dataclasses
-import itertools
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,6 +7,7 @@ import numpy as np
 import torch
 
 from ._axes import FieldAxis
+from ._layout import FieldLayout
 
 
 class Inputs(NamedTuple):
@@ -18,17 +17,21 @@ class Inputs(NamedTuple):
     numeric : float32 (B, 2 * F_num), scaled values (0 where missing), then 0/1 missing indicators
     sequences : int32 (B, sum of lengths), items of all sequence columns side by side, 0 is padding
     gates : float (B, F) or (1, F), or None; factors of the fields, which every table that is read
-    with them applies"""
+    with them applies
+    numbers : pairs of a module and its vectors (B, F_num, width) of the numbers, where these were
+    made beforehand"""
 
     ids: torch.Tensor
     numeric: torch.Tensor
     sequences: torch.Tensor
     gates: torch.Tensor | None = None
+    numbers: tuple = ()
 
 
 @dataclass(frozen=True)
-class BuildContext:
-    """The facts about a table and a task from which networks and searchable parts are built.
+class BuildContext(FieldLayout):
+    """The facts about a table and a task from which networks and searchable parts are built: the
+    `FieldLayout` of the table, and more.
 
     Parameters
     ----------
@@ -67,15 +70,8 @@ class BuildContext:
     reference_loss : nn.Module or None
         The estimator's own loss, logits (B, C), y (B,) -> (B,): by it validation rows are judged,
         and a part in the loss slot may start from it. None where nothing is trained.
-    shared : tuple of (int or None)
-        For each sequence field the categorical field whose vocabulary and table it shares, None
-        where it has its own; () is None for all.
     """
 
-    field_names: tuple[str, ...]
-    n_ids: tuple[int, ...]
-    n_numeric: int = 0
-    sequences: tuple[tuple[int, int], ...] = ()
     embedding_dim: int = 16
     n_outputs: int = 1
     generator: torch.Generator = field(default_factory=torch.Generator, repr=False, compare=False)
@@ -88,37 +84,6 @@ class BuildContext:
     n_numeric_bins: int = 24
     numeric_range: tuple[float, float] = (-(3**0.5), 3**0.5)
     reference_loss: torch.nn.Module | None = field(default=None, repr=False, compare=False)
-    shared: tuple[int | None, ...] = ()
-
-    @property
-    def n_fields(self):
-        """F: every categorical, numeric and sequence field."""
-        return len(self.n_ids) + self.n_numeric + len(self.sequences)
-
-    @property
-    def sharing(self):
-        """``shared`` with an entry for every sequence field."""
-        return self.shared or (None,) * len(self.sequences)
-
-    @property
-    def table_sizes(self):
-        """Rows of each table: of the categorical fields, then of the sequence fields with tables of
-        their own.
-        """
-        lists = zip(self.sequences, self.sharing, strict=True)
-        return [*self.n_ids, *(n for (n, _), shared in lists if shared is None)]
-
-    @property
-    def list_tables(self):
-        """Number of the table of each sequence field, in ``table_sizes``."""
-        own = itertools.count(len(self.n_ids))
-        return [next(own) if shared is None else shared for shared in self.sharing]
-
-    def without_numbers(self):
-        """The context of the categorical and the sequence fields alone."""
-        first = len(self.n_ids)
-        names = self.field_names[:first] + self.field_names[first + self.n_numeric :]
-        return dataclasses.replace(self, field_names=names, n_numeric=0)
 
     def axis(self, *factors):
         """The length of an axis with something for every field, pair or value; see `FieldAxis`.

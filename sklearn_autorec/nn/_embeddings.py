@@ -6,6 +6,7 @@ from torch import nn
 from ._context import BuildContext, Inputs
 from ._members import own_rows
 from ._numeric import NumericEmbedding, initial
+from ._read_rows import read_rows
 
 
 class FieldRows(NumericEmbedding):
@@ -21,15 +22,13 @@ class FieldRows(NumericEmbedding):
 
     def __init__(self, context: BuildContext):
         super().__init__(context)
-        sizes = context.table_sizes
-        offsets = torch.tensor([0, *sizes]).cumsum(0)[:-1].to(torch.int32)
-        n_categorical = len(context.n_ids)
-        self.register_buffer("offsets", offsets[:n_categorical], persistent=False)
-        self.register_buffer("fields", torch.arange(n_categorical), persistent=False)
-        self.list_tables = context.list_tables
-        self.sequence_offsets = [int(offsets[table]) for table in self.list_tables]
-        self.sequence_lengths = [length for _, length in context.sequences]
-        self.n_rows = sum(sizes)
+        n, starts, self.list_tables = context.n_categorical, context.row_starts, context.list_tables
+        offsets = torch.tensor(starts[:n], dtype=torch.int32)
+        self.register_buffer("offsets", offsets, persistent=False)
+        self.register_buffer("fields", torch.arange(n), persistent=False)
+        self.sequence_offsets = starts[self.list_tables].tolist()
+        self.sequence_lengths = context.sequence_lengths
+        self.n_rows = context.n_rows
 
     def lookup(self, ids, rows, fields):
         """Vectors of rows; all three arguments broadcast, (...) -> (..., width).
@@ -60,7 +59,8 @@ class FieldRows(NumericEmbedding):
         if self.offsets.numel():
             parts.append(self.lookup(inputs.ids, inputs.ids + self.offsets, self.fields))
         if self.n_numeric:
-            parts.append(self.embed_numbers(inputs.numeric))
+            made = next((v for module, v in inputs.numbers if module is self), None)
+            parts.append(self.embed_numbers(inputs.numeric) if made is None else made)
         lists = zip(self.list_items(inputs), self.sequence_offsets, self.list_tables, strict=True)
         return parts, [self.lookup(items, items + start, table) for items, start, table in lists]
 
@@ -106,7 +106,9 @@ class _FieldTable(FieldRows):
     def lookup(self, ids, rows, fields):
         if self.members > 1:
             rows = own_rows(rows, self.members)
-        return nn.functional.embedding(rows, self.weight, sparse=self.sparse)
+        if self.sparse:
+            return nn.functional.embedding(rows, self.weight, sparse=True)
+        return read_rows(self.weight, rows)
 
     def embedding_parameters(self):
         """The parameters that the embedding's L2 decay applies to."""

@@ -9,6 +9,7 @@ from ._context import Inputs
 from ._embeddings import FieldEmbedding
 from ._numeric import numeric_shapes
 from ._packed import pack_table
+from ._read_rows import read_rows
 
 
 def mask_to_text(mask):
@@ -83,7 +84,7 @@ class MaskedEmbedding(FieldEmbedding):
     def lookup(self, ids, rows, fields):
         if self.sparse:
             return super().lookup(ids, rows, fields) * self.mask[rows.long()]
-        return torch.nn.functional.embedding(rows, self._masked)
+        return read_rows(self._masked, rows)
 
     def compact(self):
         """The `PackedEmbedding` of fewest bytes with the same vectors."""

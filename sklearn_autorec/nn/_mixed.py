@@ -1,7 +1,5 @@
 """Embeddings of several widths side by side, brought to one width by projections."""
 
-import dataclasses
-
 import torch
 from torch import nn
 
@@ -28,54 +26,29 @@ class MixedEmbedding(nn.Module):
 
     def __init__(self, context, widths):
         super().__init__()
-        d, n_categorical, n_numeric = context.embedding_dim, len(context.n_ids), context.n_numeric
+        d = context.embedding_dim
         if len(widths) != context.n_fields or not all(0 <= w <= d for w in widths):
             raise ValueError(
                 f"widths must hold {context.n_fields} numbers between 0 and embedding_dim={d}, "
                 f"got {widths!r}."
             )
-        first = n_categorical + n_numeric
-        for k, shared in enumerate(context.sharing):
-            if shared is not None and widths[first + k] != widths[shared]:
+        for f, owner in context.sharers:
+            if widths[f] != widths[owner]:
                 raise ValueError(
-                    f"widths must be the same for {context.field_names[shared]!r} and "
-                    f"{context.field_names[first + k]!r}, which share a table, got "
-                    f"{widths[shared]} and {widths[first + k]}."
+                    f"widths must be the same for {context.field_names[owner]!r} and "
+                    f"{context.field_names[f]!r}, which share a table, got {widths[owner]} and "
+                    f"{widths[f]}."
                 )
         self.distinct = sorted({w for w in widths if w})
         self.tables, order = nn.ModuleList(), []
         self.fields_of: dict[int, list[int]] = {}
-        self.n_fields = context.n_fields
-        self.lengths = [length for _, length in context.sequences]
-        starts = torch.tensor([0, *(length for _, length in context.sequences)]).cumsum(0).tolist()
+        self.n_fields, self.lengths = context.n_fields, context.sequence_lengths
         for w in self.distinct:
             fields = [f for f, width in enumerate(widths) if width == w]
-            ids = [f for f in fields if f < n_categorical]
-            numbers = [
-                f - n_categorical for f in fields if n_categorical <= f < n_categorical + n_numeric
-            ]
-            lists = [
-                f - n_categorical - n_numeric for f in fields if f >= n_categorical + n_numeric
-            ]
-            part = dataclasses.replace(
-                context,
-                field_names=tuple(context.field_names[f] for f in fields),
-                n_ids=tuple(context.n_ids[f] for f in ids),
-                n_numeric=len(numbers),
-                sequences=tuple(context.sequences[k] for k in lists),
-                shared=tuple(
-                    ids.index(context.sharing[k]) if context.sharing[k] in ids else None
-                    for k in lists
-                ),
-                embedding_dim=w,
-            )
-            self.tables.append(FieldEmbedding(part))
-            items = [c for k in lists for c in range(starts[k], starts[k + 1])]
-            for name, columns in (
-                ("ids", ids),
-                ("numbers", [*numbers, *(j + n_numeric for j in numbers)]),
-                ("items", items),
-            ):
+            self.fields_of[w] = fields
+            self.tables.append(FieldEmbedding(context.of_fields(fields, embedding_dim=w)))
+            columns_of = zip(("ids", "numbers", "items"), context.columns(fields), strict=True)
+            for name, columns in columns_of:
                 self.register_buffer(
                     f"{name}_{w}", torch.tensor(columns, dtype=torch.int64), persistent=False
                 )
@@ -83,7 +56,6 @@ class MixedEmbedding(nn.Module):
                 shape = (w, d) if context.members == 1 else (context.members, w, d)
                 self.register_parameter(f"projection_{w}", initial(context, *shape, std=w**-0.5))
             order += fields
-            self.fields_of[w] = fields
         empty = [f for f, width in enumerate(widths) if not width]
         self.n_empty, self.dim, self.members = len(empty), d, context.members
         position = torch.tensor([*order, *empty], dtype=torch.int64).argsort()

@@ -5,7 +5,7 @@ from torch import nn
 
 from ._blocks import linear
 from ._context import Inputs
-from ._embeddings import FieldEmbedding
+from ._embeddings import FieldEmbedding, FieldRows
 
 
 class FieldAssembly(nn.Module):
@@ -49,7 +49,7 @@ class FieldAssembly(nn.Module):
                 f"context.without_numbers()."
             )
         parts = [e]
-        if numeric is not None:
+        if numeric is not None and self.n_numeric:
             parts = [e[:, : self.n_ids], numeric(inputs.numeric), e[:, self.n_ids :]]
         if lists is not None:
             parts.append(lists)
@@ -130,6 +130,13 @@ class FieldNetwork(nn.Module):
         inputs = Inputs(ids, numeric, sequences)
         if self.selection is not None:
             inputs = self.selection(inputs)
+        linear = getattr(self, "linear", None)
+        if isinstance(linear, FieldRows) and isinstance(self.embedding, FieldRows):
+            numbers = self.embedding.embed_with(linear, inputs.numeric)
+            if numbers is not None:
+                inputs = inputs._replace(
+                    numbers=((self.embedding, numbers[0]), (linear, numbers[1]))
+                )
         e = self.embed(inputs)
         if self.gate is not None:
             # Behind the gate every other table (the first-order term, those of parts) reads its

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ._context import BuildContext
+from ._read_rows import read_rows
 
 PERIODIC_STD = 0.3  # of the initial frequencies, in periods per standard deviation of a number
 NUMERIC_EMBEDDINGS = ("piecewise", "periodic", "linear")
@@ -113,8 +114,48 @@ class NumericEmbedding(nn.Module):
 
     def embed_numbers(self, numeric):
         """(M * B, 2 F_num) -> (M * B, F_num, width)."""
+        return self._embedded(numeric, self.numeric_weight)
+
+    def embed_with(self, other, numeric):
+        """What `embed_numbers` of this module and of another give, in one pass.
+
+        Parameters
+        ----------
+        other : module
+        numeric : float Tensor of shape (M * B, 2 F_num)
+
+        Returns
+        -------
+        pair of Tensor, or None
+            None where the two do not embed the same numbers in the same way.
+        """
+        embed = NumericEmbedding.embed_numbers
+        if (
+            not self.n_numeric
+            or not isinstance(other, NumericEmbedding)
+            or type(self).embed_numbers is not embed
+            or type(other).embed_numbers is not embed
+            or self._scheme() != other._scheme()
+        ):
+            return None
+        weights = self.numeric_weight, other.numeric_weight
+        vectors = self._embedded(numeric, torch.cat(weights, -1))
+        return vectors.split([w.shape[-1] for w in weights], -1)
+
+    def _scheme(self):
+        """What must be the same for one pass: "piecewise" embeds each column of a vector alone."""
+        return (
+            self.numeric_embedding == "piecewise" or id(self),
+            self.n_numeric,
+            self.n_bins,
+            self.low,
+            self.per_unit,
+            self.members,
+        )
+
+    def _embedded(self, numeric, weight):
         # (M, K, F_num, d)
-        weight = self.numeric_weight if self.members > 1 else self.numeric_weight.unsqueeze(0)
+        weight = weight if self.members > 1 else weight.unsqueeze(0)
         # (M, B, F_num)
         values, missing = numeric.unflatten(0, (self.members, -1)).split(self.n_numeric, 2)
         if self.numeric_embedding == "linear":
@@ -141,9 +182,7 @@ class NumericEmbedding(nn.Module):
         step = position.detach().to(torch.int32).clamp(0, self.n_bins - 1)
         within = (position - step).unsqueeze(-1)
         pairs = torch.cat([knots, slopes], 3).flatten(0, 2)
-        start, slope = nn.functional.embedding(step * self.n_numeric + self.numbers, pairs).chunk(
-            2, 3
-        )
+        start, slope = read_rows(pairs, step * self.n_numeric + self.numbers).chunk(2, 3)
         return torch.addcmul(start, within, slope)
 
     def _periodic(self, values, weight):

@@ -6,6 +6,7 @@ from torch import nn
 
 from ._embeddings import FieldRows
 from ._numeric import numeric_shapes
+from ._read_rows import read_rows
 from ._row_numbers import BLOCK, RowNumbers
 
 
@@ -222,7 +223,7 @@ class _LivingRows(RowNumbers, PackedEmbedding):
 
     @classmethod
     def fits(cls, context, arrays):
-        n_blocks = -(-sum(context.table_sizes) // BLOCK)
+        n_blocks = -(-context.n_rows // BLOCK)
         return len(arrays["alive"]) == n_blocks * BLOCK // 8 and len(arrays["before"]) == n_blocks
 
     def n_living(self):
@@ -346,9 +347,7 @@ class PackedDense(PackedEmbedding):
         return {"values": table.ravel()}
 
     def lookup(self, ids, rows, fields):
-        return self.without_zeros(
-            nn.functional.embedding(rows, self.values.view(self.n_rows, self.width))
-        )
+        return self.without_zeros(read_rows(self.values.view(self.n_rows, self.width), rows))
 
     def check(self):
         _require(len(self.values) == self.n_rows * self.width, "values")

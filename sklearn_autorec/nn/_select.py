@@ -1,7 +1,5 @@
 """Some fields of a table, and some values of them, as the whole table of a smaller network."""
 
-import dataclasses
-
 import numpy as np
 import torch
 from torch import nn
@@ -38,21 +36,12 @@ class InputSelection(RowNumbers, nn.Module):
 
     def __init__(self, context: BuildContext, fields, values=None):
         super().__init__()
-        n_categorical, n_numeric = len(context.n_ids), context.n_numeric
         self.fields = [int(f) for f in fields]
-        self.categorical = [f for f in self.fields if f < n_categorical]
-        self.numbers = [
-            f - n_categorical for f in self.fields if 0 <= f - n_categorical < n_numeric
-        ]
-        self.lists = [
-            f - n_categorical - n_numeric for f in self.fields if f >= n_categorical + n_numeric
-        ]
-        starts = np.cumsum([0, *(length for _, length in context.sequences)])
-        items = [c for k in self.lists for c in range(starts[k], starts[k + 1])]
-        numbers = [*self.numbers, *(j + n_numeric for j in self.numbers)]
-        offsets = np.cumsum([0, *context.n_ids])
+        self.categorical, self.numbers, self.lists = context.by_kind(self.fields)
+        ids, numbers, items = context.columns(self.fields)
+        offsets = context.row_starts[: context.n_categorical + 1]
         for name, columns in (
-            ("id_columns", self.categorical),
+            ("id_columns", ids),
             ("number_columns", numbers),
             ("item_columns", items),
             ("offsets", [offsets[f] for f in self.categorical]),
@@ -120,22 +109,22 @@ class InputSelection(RowNumbers, nn.Module):
                 left = own[ids].copy()
                 left[1] += own.sum() - left.sum()  # what is not kept counts as unknown
                 counts.append(left)
-        return dataclasses.replace(
-            context,
-            field_names=tuple(context.field_names[f] for f in self.fields),
+        sequences = tuple(
+            (n if owner < 0 else len(kept[owner]), length)
+            for (n, length), owner in zip(
+                (context.sequences[k] for k in self.lists), self.owners, strict=True
+            )
+        )
+        return context.of_fields(
+            self.fields,
             n_ids=tuple(len(ids) for ids in kept),
-            n_numeric=len(self.numbers),
-            sequences=tuple(
-                (context.sequences[k] if owner < 0 else (len(kept[owner]), context.sequences[k][1]))
-                for k, owner in zip(self.lists, self.owners, strict=True)
-            ),
-            shared=tuple(None if owner < 0 else owner for owner in self.owners),
+            sequences=sequences,
             counts=tuple(counts),
         )
 
     def table_rows(self, context):
         """Rows of the kept values in tables of the whole table, int64 ndarray."""
-        starts, tables = np.cumsum([0, *context.table_sizes]), context.list_tables
+        starts, tables = context.row_starts, context.list_tables
         rows = [starts[f] + ids for f, ids in zip(self.categorical, self.kept_ids(), strict=True)]
         own = [tables[k] for k, owner in zip(self.lists, self.owners, strict=True) if owner < 0]
         rows += [np.arange(starts[table], starts[table + 1]) for table in own]

@@ -20,11 +20,10 @@ from ..engine._building import (
     table_context,
 )
 from ..engine._search_phase import check_slots
+from ..engine._serving_form import serving_net
 from ..engine._slots import entries_of
 from ..estimators import CTRClassifier
 from ..estimators._fitted import Fitted, publish
-from ..estimators._progress import serving_net
-from ..estimators._settings import setting
 from ..estimators._targets import ClassTarget, RatingTarget
 from ..exceptions import ModelFileError
 from ..nn import FORMS, NUMERIC_EMBEDDINGS, BuildContext, Members, PackedEmbedding, ReLUDropout
@@ -248,9 +247,7 @@ def restore_model(model, state, allow_nonfinite):
         refuse(f"{where}: mixture", "None of a model of one class or of several", mixture)
     net, mixture = None, restored_mixture(mixture, encoder, learned.is_class)
     if module is not None:
-        built = _rebuild_module(
-            _state_of(model, learned, encoder, architecture, module, allow_nonfinite)
-        )
+        built = _rebuild_module(_state_of(learned, encoder, architecture, module, allow_nonfinite))
         _probe_module(built, mixture, encoder, allow_nonfinite)
         net = serving_net(built, learned.loss())
         if not allow_nonfinite:
@@ -262,7 +259,6 @@ def restore_model(model, state, allow_nonfinite):
             encoder,
             net,
             architecture,
-            setting(model, "embedding_dim"),
             search_history,
             history,
             n_iter,
@@ -283,7 +279,7 @@ def _check_classes(classes):
     return classes
 
 
-def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
+def _state_of(learned, encoder, architecture, module, allow_nonfinite):
     # Of one member, as before there were several, files say nothing.
     single = {"members": 1, "packed_members": True}
     if isinstance(module, dict) and not single.keys() & module.keys():
@@ -318,11 +314,9 @@ def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
     numeric = architecture.get("numeric_embedding", "linear")  # files of before there was a choice
     if numeric not in NUMERIC_EMBEDDINGS:
         refuse("numeric_embedding", f"one of {sorted(NUMERIC_EMBEDDINGS)}", numeric)
-    context = _context(model, learned, encoder, sparse, dim, members, numeric)
+    context = _context(learned, encoder, sparse, dim, members, numeric)
     # Pruned and narrow tables hold no row of this width, so that nothing else bounds it.
-    largest = max(n_weights, LARGEST_ROW) // (
-        context.n_fields + sum(length for _, length in context.sequences)
-    )
+    largest = max(n_weights, LARGEST_ROW) // (context.n_fields + sum(context.sequence_lengths))
     if dim > largest:
         refuse("embedding_dim", f"at most {largest} for these fields", dim)
     # Pruned tables are packed, and their architecture says so by a mask that is left to the table.
@@ -392,18 +386,13 @@ def _check_sizes(network, n_weights):
                 refuse(f"{name} of {type(network).__name__}", f"at most {limit}", size)
 
 
-def _context(model, learned, encoder, sparse, embedding_dim, members, numeric_embedding):
-    return BuildContext(
-        field_names=tuple(str(name) for name in encoder.field_names_),
-        n_ids=tuple(encoder.n_ids_),
-        n_numeric=len(encoder.numeric_),
-        sequences=tuple((n, encoder.max_length) for n in encoder.sequence_n_ids_),
-        shared=encoder.shared_with_,
+def _context(learned, encoder, sparse, embedding_dim, members, numeric_embedding):
+    return BuildContext.of_encoder(
+        encoder,
         embedding_dim=embedding_dim,
         n_outputs=learned.n_outputs,
         counts=tuple(encoder.counts_),
         sparse_gradients=sparse,
-        embedding_init=setting(model, "embedding_init"),
         members=members,
         numeric_embedding=numeric_embedding,
         n_numeric_bins=encoder.n_bins,

@@ -9,7 +9,16 @@ from torch import nn
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.base import SearchMethod
-from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
+from sklearn_autorec.embedding import (
+    NIS,
+    PEP,
+    SSEDS,
+    AutoDim,
+    AutoSrh,
+    EqualSize,
+    MagnitudePruning,
+    RandomSizes,
+)
 from sklearn_autorec.feature_selection import AutoField
 from sklearn_autorec.networks import FM
 from sklearn_autorec.nn import (
@@ -24,6 +33,8 @@ from sklearn_autorec.nn import (
     NumberVectors,
     pack_table,
 )
+from sklearn_autorec.preprocessing import FieldEncoder
+from sklearn_autorec.serving import load, save
 
 OPTIONS = {
     "embedding_dim": 4,
@@ -42,6 +53,9 @@ EMBEDDINGS = [
     AutoDim((1, 2, 4), level="one_level"),
     PEP(),
     MagnitudePruning(),
+    NIS(),
+    SSEDS(),
+    AutoSrh(),
 ]
 
 
@@ -289,7 +303,7 @@ def test_a_list_reads_the_rows_of_the_field_whose_vocabulary_it_shares():
     assert torch.equal(e[4], table.weight[9 + 6])
 
 
-@pytest.mark.parametrize("fields, shared", [([0, 3], (0,)), ([1, 3], (None,)), ([0, 1, 3], (0,))])
+@pytest.mark.parametrize("fields, shared", [([0, 3], (0,)), ([1, 3], ()), ([0, 1, 3], (0,))])
 @pytest.mark.parametrize("by_value", [True, False])
 def test_what_is_left_of_a_shared_vocabulary(fields, shared, by_value):
     context = contexts(shared=(0, None), counts=(np.arange(5), np.arange(4)))
@@ -347,3 +361,31 @@ def test_widths_of_fields_that_share_a_table_are_one():
         widths = RandomSizes((1, 2, 3, 4)).search(Problem)["widths"]
         assert widths[3] == widths[0]
     assert FM().slots[1:4] == ("embedding", "numeric", "sequence")
+
+
+def test_numbers_that_are_gone_have_no_part():
+    context = contexts().of_fields([0, 1, 3])
+    module = Sum(context, {"numeric": NumberVectors(context), "sequence": Mean()})
+    rows = batch()
+    rows = Inputs(rows.ids, rows.numeric[:, :0], rows.sequences[:, :3])
+    assert module.embed(rows).shape == (6, 3, 4)
+
+
+@pytest.mark.parametrize(
+    "method", [NIS(), SSEDS(), AutoSrh(), SSEDS(score="gradient"), AutoDim((1, 4))], ids=str
+)
+@pytest.mark.parametrize("parts", [[], ["numeric"], ["sequence"]], ids=str)
+def test_searches_of_tables_that_two_fields_share(method, parts, table, tmp_path):
+    X, y = table
+    X = X.assign(tags=[[v.replace("t", "a") for v in items] for items in X["tags"]])
+    encoder = FieldEncoder(share_vocabulary={"tags": "a"})
+    search = [method, *map(PlainPart, parts)]
+    model = CTRClassifier(network="fm", search=search, encoder=encoder, **OPTIONS).fit(X, y)
+    sizes = model.embedding_sizes_
+    np.testing.assert_array_equal(sizes["a"], sizes["tags"])
+    assert np.isfinite(model.predict_proba(X)).all()
+    if not parts:
+        save(model, tmp_path / "model")
+        np.testing.assert_array_equal(
+            load(tmp_path / "model").predict_proba(X), model.predict_proba(X)
+        )

@@ -15,7 +15,7 @@ from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import SLOTS, Network, SearchMethod, known_networks
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import ArchSchedule, EncodedTensors, FieldNet, _search_phase
-from sklearn_autorec.estimators import _base
+from sklearn_autorec.estimators import _stages
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import DCN, DIN, FM, LR, AutoInt, DeepFM, FwFM
 from sklearn_autorec.nn import (
@@ -531,19 +531,19 @@ def test_each_part_keeps_its_own_retrain_kind(first, last, clicks, monkeypatch):
     network does.
     """
     searches, start = [], {}
-    real_found, real_train = _search_phase.SearchProblem, _base.FieldEstimator._train
+    real_found, real_train = _search_phase.SearchProblem, _stages.train
 
     class Problem(real_found):
         def __init__(self, *args):
             super().__init__(*args)
             searches.append(self)
 
-    def spy(self, net, *args, **kwargs):
+    def spy(net, *args, **kwargs):
         start.update({name: t.detach().clone() for name, t in net.module.state_dict().items()})
-        return real_train(self, net, *args, **kwargs)
+        return real_train(net, *args, **kwargs)
 
     monkeypatch.setattr(_search_phase, "SearchProblem", Problem)
-    monkeypatch.setattr(_base.FieldEstimator, "_train", spy)
+    monkeypatch.setattr(_stages, "train", spy)
     fit(
         AutoInt(hidden_units=()),
         [Trivial("embedding", retrain=first), Trivial("head", retrain=last)],

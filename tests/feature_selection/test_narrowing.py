@@ -453,11 +453,11 @@ def test_partial_fit_and_warm_start_go_on_with_the_kept_fields():
 @pytest.mark.parametrize("retrain", ["scratch", "rewind", "keep"])
 def test_final_training_starts_from_the_declared_weights(retrain, monkeypatch):
     from sklearn_autorec.engine import _search_phase
-    from sklearn_autorec.estimators import _base
+    from sklearn_autorec.estimators import _stages
 
     starts, problems = [], []
     real_train, real_problem, real_carry = (
-        _base.train,
+        _stages.train,
         _search_phase.SearchProblem,
         _search_phase._carry_states,
     )
@@ -470,7 +470,7 @@ def test_final_training_starts_from_the_declared_weights(retrain, monkeypatch):
         problems.append((dict(problem.initial_state), dict(problem.final_state)))
         real_carry(problem, *args)
 
-    monkeypatch.setattr(_base, "train", spy_train)
+    monkeypatch.setattr(_stages, "train", spy_train)
     monkeypatch.setattr(_search_phase, "_carry_states", spy_carry)
     model, _ = fitted(AutoField(n_fields=3, retrain=retrain), network=DeepFM((8,)))
     (initial, final), start = problems[0], starts[0]

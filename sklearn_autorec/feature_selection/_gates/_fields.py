@@ -73,7 +73,7 @@ def usable_fields(data, context):
     context : BuildContext
     """
     ids, numeric, sequences = (t.cpu().numpy() for t in (data.ids, data.numeric, data.sequences))
-    n, seen, usable = context.n_numeric, set(), []
+    seen, usable = set(), []
 
     def add(kind, array, varies):
         key = kind, hashlib.blake2b(np.ascontiguousarray(array).tobytes()).digest()
@@ -83,14 +83,10 @@ def usable_fields(data, context):
     for column in ids.T:
         codes, values = pd.factorize(column)  # numbered as they appear, so that names do not count
         add("categorical", codes, len(values) > 1)
-    for j in range(n):
-        own = numeric[:, [j, n + j]]
-        add("numeric", own, (own != own[:1]).any())
-    start = 0
-    for _, length in context.sequences:
-        own = sequences[:, start : start + length]
-        add("sequence", own, (own != own[:1]).any())
-        start += length
+    for f in range(context.n_categorical, context.n_fields):
+        _, numbers, items = context.columns([f])
+        own = numeric[:, numbers] if numbers else sequences[:, items]
+        add("numeric" if numbers else "sequence", own, (own != own[:1]).any())
     return np.array(usable)
 
 

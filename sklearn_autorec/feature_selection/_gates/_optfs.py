@@ -37,16 +37,16 @@ class ValueGates(nn.Module):
     def __init__(self, context, penalty, gamma, travel, warmup):
         super().__init__()
         self.arch_schedule = ArchSchedule(warmup=warmup)
-        n_categorical, n_others = sum(context.n_ids), context.n_numeric + len(context.sequences)
+        n_categorical, n_others = sum(context.n_ids), context.n_fields - context.n_categorical
         self.logit = nn.Parameter(torch.full((n_categorical + n_others, 1), INIT))
         self.register_buffer("usable", torch.ones(context.n_fields), persistent=False)
-        starts = torch.tensor([0, *context.n_ids]).cumsum(0)
-        self.register_buffer("offsets", starts[:-1].to(torch.int32), persistent=False)
+        starts = context.row_starts[: context.n_categorical]
+        self.register_buffer("offsets", torch.tensor(starts, dtype=torch.int32), persistent=False)
         penalised = torch.ones(len(self.logit), 1)
-        for start in starts[:-1].tolist():
+        for start in starts.tolist():
             penalised[start : start + RESERVED] = 0
         # One gate for all of a column: as if it had the values of the average column.
-        penalised[n_categorical:] = max(n_categorical / max(len(context.n_ids), 1), 1.0)
+        penalised[n_categorical:] = max(n_categorical / max(context.n_categorical, 1), 1.0)
         self.register_buffer(
             "penalised", penalised / penalised.sum().clamp(min=1), persistent=False
         )
@@ -193,9 +193,8 @@ class OptFS(FieldSearch, SearchMethod):
             counts = np.asarray(context.counts[f]) if f < len(context.counts) else np.ones(len(own))
             scores.append(float(counts[own].sum() / max(counts.sum(), 1)))
             fields += [f] * bool(own.any())
-        for start, size in zip(
-            bounds[: len(context.n_ids)] - context.n_ids, context.n_ids, strict=True
-        ):
+        starts = context.row_starts[: context.n_categorical]
+        for start, size in zip(starts, context.n_ids, strict=True):
             kept[start : start + min(RESERVED, size)] = True
         return {
             "fields": fields,

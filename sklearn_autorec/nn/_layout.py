@@ -1,0 +1,161 @@
+"""The order of fields, of the rows of their tables, and of their columns in a batch."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldLayout:
+    """Categorical fields first, then numeric, then sequence fields: the order of the F axis.
+
+    Of these, categorical and sequence fields have tables, whose rows stand one below the other in
+    the same order.
+
+    Parameters
+    ----------
+    field_names : tuple of str, length F
+    n_ids : tuple of int, length F_cat
+        Number of ids per categorical field.
+    n_numeric : int
+        F_num.
+    sequences : tuple of (int, int)
+        Number of ids and length of each sequence field.
+    shared : tuple of (int or None)
+        For each sequence field the categorical field whose vocabulary and table it shares, None
+        where it has its own; () is None for all.
+    """
+
+    field_names: tuple[str, ...]
+    n_ids: tuple[int, ...]
+    n_numeric: int = 0
+    sequences: tuple[tuple[int, int], ...] = ()
+    shared: tuple[int | None, ...] = dataclasses.field(default=(), kw_only=True)
+
+    @classmethod
+    def of_encoder(cls, encoder, **others):
+        """The layout of what a fitted encoder gives; further fields of a subclass by name."""
+        return cls(
+            tuple(str(name) for name in encoder.field_names_),
+            tuple(int(n) for n in encoder.n_ids_),
+            len(encoder.numeric_),
+            tuple((int(n), encoder.max_length) for n in encoder.sequence_n_ids_),
+            shared=tuple(getattr(encoder, "shared_with_", ())),
+            **others,
+        )
+
+    @property
+    def n_categorical(self):
+        """F_cat."""
+        return len(self.n_ids)
+
+    @property
+    def n_fields(self):
+        """F: every categorical, numeric and sequence field."""
+        return len(self.n_ids) + self.n_numeric + len(self.sequences)
+
+    @property
+    def sharing(self):
+        """``shared`` with an entry for every sequence field."""
+        return self.shared or (None,) * len(self.sequences)
+
+    @property
+    def table_fields(self):
+        """Positions of the fields with a table of their own, rising, list of int."""
+        lists = enumerate(self.sharing, self.n_categorical + self.n_numeric)
+        return [*range(self.n_categorical), *(f for f, owner in lists if owner is None)]
+
+    @property
+    def list_tables(self):
+        """Number of the table of each sequence field, among ``table_fields``: list of int."""
+        own = itertools.count(self.n_categorical)
+        return [next(own) if owner is None else owner for owner in self.sharing]
+
+    @property
+    def sharers(self):
+        """Sequence fields that read the table of another field, and that field: list of pairs of
+        positions.
+        """
+        lists = enumerate(self.sharing, self.n_categorical + self.n_numeric)
+        return [(f, owner) for f, owner in lists if owner is not None]
+
+    @property
+    def table_sizes(self):
+        """Rows in the table of each of ``table_fields``, list of int."""
+        lists = zip(self.sequences, self.sharing, strict=True)
+        return [*self.n_ids, *(n for (n, _), owner in lists if owner is None)]
+
+    @property
+    def n_rows(self):
+        """Rows of all tables."""
+        return sum(self.table_sizes)
+
+    @property
+    def row_starts(self):
+        """Where the rows of each of ``table_fields`` begin, and where the last ends: int64 ndarray
+        of one more than there are tables.
+        """
+        return np.cumsum([0, *self.table_sizes], dtype=np.int64)
+
+    @property
+    def sequence_lengths(self):
+        """Columns of each sequence field in ``Inputs.sequences``, list of int."""
+        return [length for _, length in self.sequences]
+
+    def by_kind(self, fields):
+        """Fields as numbers within their kind.
+
+        Parameters
+        ----------
+        fields : iterable of int
+            Positions on the F axis.
+
+        Returns
+        -------
+        categorical, numeric, sequence : list of int
+            Each counted from 0, in the order given.
+        """
+        fields, n, first_list = (
+            list(fields),
+            self.n_categorical,
+            self.n_categorical + self.n_numeric,
+        )
+        return (
+            [f for f in fields if f < n],
+            [f - n for f in fields if n <= f < first_list],
+            [f - first_list for f in fields if f >= first_list],
+        )
+
+    def columns(self, fields):
+        """The columns of ``Inputs.ids``, ``.numeric`` and ``.sequences`` that belong to some
+        fields: three lists of int.
+        """
+        categorical, numbers, lists = self.by_kind(fields)
+        starts = np.cumsum([0, *self.sequence_lengths]).tolist()
+        return (
+            categorical,
+            [*numbers, *(j + self.n_numeric for j in numbers)],  # values, then missing indicators
+            [c for k in lists for c in range(starts[k], starts[k + 1])],
+        )
+
+    def of_fields(self, fields, **others):
+        """The layout of some fields, rising; further changes by name, as `dataclasses.replace`."""
+        fields = list(fields)
+        categorical, numbers, lists = self.by_kind(fields)
+        # Where the other field is gone a list has the table for itself.
+        owners = [self.sharing[k] for k in lists]
+        shared = [categorical.index(f) if f in categorical else None for f in owners]
+        changes = {
+            "field_names": tuple(self.field_names[f] for f in fields),
+            "n_ids": tuple(self.n_ids[f] for f in categorical),
+            "n_numeric": len(numbers),
+            "sequences": tuple(self.sequences[k] for k in lists),
+            "shared": () if all(f is None for f in shared) else tuple(shared),
+        }
+        return dataclasses.replace(self, **{**changes, **others})
+
+    def without_numbers(self):
+        """The layout of the categorical and the sequence fields alone."""
+        first, n = self.n_categorical, self.n_numeric
+        return self.of_fields([*range(first), *range(first + n, self.n_fields)])

@@ -17,7 +17,6 @@ from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.exceptions import FitFailedWarning
 
 from ._batches import EncodedTensors
-from ._training import forward_in_chunks
 
 __all__ = ["Evaluations", "HeldOutScore", "evaluate"]
 
@@ -77,37 +76,47 @@ class HeldOutScore:
 
     Parameters
     ----------
-    realise : callable (architecture, context) -> nn.Module, or tuple of them by slot
+    realise : callable (architecture, context) -> nn.Module, or dict of them by slot
         As `SearchMethod.realise`, whose bound method it may be.
     fraction : float in (0, 1), default=0.2
         Share of the training rows that judge.
     train_share : float in (0, 1], default=1.0
         Share of the other rows that train, so that a candidate costs less.
+    start : dict of str to ndarray, or None
+        Weights with which the networks of all candidates begin, by name, as in
+        `SearchProblem.train`; arrays, which worker processes share. The rows that judge must not
+        have trained them.
     **changes
         Fields of the training plan to change, such as ``epochs``.
     """
 
-    def __init__(self, realise, fraction=0.2, train_share=1.0, **changes):
+    def __init__(self, realise, fraction=0.2, train_share=1.0, start=None, **changes):
         self.realise = realise
         self.fraction = fraction
         self.train_share = train_share
+        self.start = start
         self.changes = changes
+
+    def rows(self, problem):
+        """Positions of the rows that train and of those that judge, disjoint."""
+        trained, judging = problem.split(self.fraction)
+        # Those of a split are shuffled.
+        return trained[: max(round(self.train_share * len(trained)), 1)], judging
 
     def __call__(self, problem, architecture):
         modules = self.realise(architecture, problem.context)
-        trained, judging = problem.split(self.fraction)
-        whole, kept = problem.data, max(round(self.train_share * len(trained)), 1)
-        problem.data = whole.select(trained[:kept])  # positions of a split are shuffled
-        try:
-            result = problem.train(
-                *(modules if isinstance(modules, tuple) else (modules,)), **self.changes
-            )
-        finally:
-            problem.data = whole
-        rows = whole.select(judging)
-        with torch.inference_mode():
-            losses = problem.loss(forward_in_chunks(result.net.module_, rows), rows.y)
-        return -float((losses if rows.weight is None else losses * rows.weight).mean())
+        trained, judging = self.rows(problem)
+        start = self.start
+        if start is not None:
+            start = {name: torch.tensor(array) for name, array in start.items()}
+        by_slot = modules if isinstance(modules, dict) else {problem.slots[0]: modules}
+        result = problem.train(
+            *(by_slot[slot] for slot in problem.slots),
+            start=start,
+            rows=trained,
+            **self.changes,
+        )
+        return -problem.score(result, judging)
 
 
 def evaluate(problem, policy, score, n_jobs=None, max_time=None, max_evaluations=None):
@@ -285,6 +294,7 @@ def _evaluate_one(problem, data, score, architecture, generator_state, bound, th
     generator = torch.Generator()
     generator.set_state(generator_state)
     own.data, own.context = data, dataclasses.replace(own.context, generator=generator)
+    own.network_context = dataclasses.replace(own.network_context, generator=generator)
     with _threads(threads):
         try:
             value, error = float(score(own, copy.deepcopy(architecture))), ""

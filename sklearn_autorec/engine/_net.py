@@ -183,7 +183,10 @@ class FieldNet(NeuralNet):
         ]
 
     def _set_training(self, training=True):
-        super()._set_training(training)
+        """The mode of the network and its loss; skorch would set that of every part each step."""
+        for module in (self.module_, self.criterion_):
+            if module.training != training:
+                module.train(training)
         for module in self.resting:
             module.training = False
 

@@ -35,7 +35,8 @@ class LeanAdam(torch.optim.Adam):
 
     State, arithmetic and bits are those of ``torch.optim.Adam(fused=True)``, whose own step sorts
     the tensors by device and type and checks each of them again, which in small networks takes
-    longer than the arithmetic. Off the CPU, and where a tensor has no state yet, it takes that one.
+    longer than the arithmetic. Off the CPU, and where a tensor has no state yet, it takes that
+    step.
     """
 
     def __init__(self, params, lr=1e-3, weight_decay=0.0):

@@ -262,18 +262,19 @@ def test_the_held_out_score_is_the_loss_of_rows_that_do_not_train():
     problem = problem_of(200)
     score = HeldOutScore(PairByPair().realise, fraction=0.25, train_share=0.5, lr=0.1)
     sizes = []
-    trained = problem.train
+    train = problem.train
 
     def spy(*args, **kwargs):
-        sizes.append((len(problem.data), kwargs))
-        results.append(trained(*args, **kwargs))
+        sizes.append((len(kwargs["rows"]), kwargs["lr"]))
+        results.append(train(*args, **kwargs))
         return results[-1]
 
     results: list = []
     problem.train = spy
     value = score(problem, {"interactions": [[0, 1]]})
-    assert sizes == [(75, {"lr": 0.1})] and len(problem.data) == 200
-    _, judging = problem.split(0.25)
+    trained, judging = score.rows(problem)
+    assert sizes == [(75, 0.1)] and len(judging) == 50
+    assert not set(trained.tolist()) & set(judging.tolist())
     rows = problem.data.select(judging)
     module = results[0].net.module_.eval()
     with torch.no_grad():
@@ -281,6 +282,11 @@ def test_the_held_out_score_is_the_loss_of_rows_that_do_not_train():
     y = rows.y
     loss = -(y * p.log() + (1 - y) * (1 - p).log()).mean()
     assert value == pytest.approx(-float(loss), rel=1e-5)
+
+    table = np.full((15, 2), 0.5, np.float32)
+    still = HeldOutScore(score.realise, start={"embedding.weight": table}, epochs=0, lr=0.1)
+    still(problem, {"interactions": [[0, 1]]})
+    assert (results[-1].net.module_.embedding.weight == 0.5).all()
 
 
 def test_a_search_by_candidates_finds_the_planted_pair_with_one_worker_and_with_two(clicks):

@@ -1,0 +1,328 @@
+"""AutoFeature: an operation for every pair of fields, found by evolution that a tree of Naive Bayes
+classifiers guides.
+"""
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..base import SearchMethod
+from ..engine import HeldOutScore
+from ..nn import PairDots, pair_index
+from ..utils._sklearn import Interval
+from ._naive_bayes_tree import tree_search
+from ._products import check_tuples
+
+OPERATIONS = ("none", "add", "product", "concat", "inner")
+
+
+class PairNetworks(nn.Module):
+    """Small networks of chosen pairs side by side; (B, F, d), inputs -> (B, K).
+
+    Those of a kind are computed together. Products begin with weights of 1, so that their sum is
+    that of a factorization machine; the others begin at zero.
+
+    Parameters
+    ----------
+    pairs : list of (int, int)
+    operations : list of list of str
+        Of each pair, out of `OPERATIONS`.
+    context : BuildContext
+    """
+
+    def __init__(self, pairs, operations, context):
+        super().__init__()
+        d, generator = context.embedding_dim, context.generator
+        self.kinds, self.weight = [], nn.ParameterDict()
+        self.dots, self.out_dim = None, 0
+        for kind in OPERATIONS[1:]:
+            own = [pair for pair, names in zip(pairs, operations, strict=True) if kind in names]
+            if not own:
+                continue
+            index = torch.tensor(own, dtype=torch.int64).T.contiguous()
+            self.kinds.append(kind)
+            self.register_buffer(f"{kind}_pairs", index, persistent=False)
+            shape = (len(own),) if kind == "inner" else (len(own), d)
+            start = torch.ones if kind in ("inner", "product") else torch.zeros
+            self.weight[kind] = nn.Parameter(start(shape))
+            self.out_dim += self.weight[kind].numel()
+            if kind == "inner":
+                self.dots = PairDots(index, context.n_fields)
+            if kind == "concat":
+                std = (2 / (2 * d + d)) ** 0.5
+                hidden = torch.empty(len(own), 2 * d, d).normal_(0, std, generator=generator)
+                self.hidden = nn.Parameter(hidden)
+                self.shift = nn.Parameter(torch.zeros(len(own), d))
+
+    def forward(self, e, inputs):
+        if not self.kinds:
+            return e.new_zeros(e.shape[0], 0)
+        return torch.cat([self._outputs(kind, e).flatten(1) for kind in self.kinds], 1)
+
+    def _outputs(self, kind, e):
+        weight = self.weight[kind]
+        if kind == "inner":
+            return self.dots(e) * weight
+        left, right = (e.index_select(1, fields) for fields in getattr(self, f"{kind}_pairs"))
+        if kind == "concat":
+            both = torch.cat([left, right], 2).transpose(0, 1)  # (K, B, 2 d)
+            hidden = torch.relu(torch.bmm(both, self.hidden).transpose(0, 1) + self.shift)
+            return hidden * weight
+        return (left + right if kind == "add" else left * right) * weight
+
+
+class PricedScore(HeldOutScore):
+    """The score of a held-out part of the rows, less a price for every operation."""
+
+    def __init__(self, price, *args, **options):
+        super().__init__(*args, **options)
+        self.price = price
+
+    def __call__(self, problem, architecture):
+        n_operations = sum(map(len, architecture["operations"]))
+        return super().__call__(problem, architecture) - self.price * n_operations
+
+
+class AutoFeature(SearchMethod):
+    r"""Find, by evolution, which pairs of fields interact and by which operation.
+
+    A candidate is a string of choices: for every pair, in a fixed order, one of five operations on
+    its two embeddings (or several, ``n_slots``):
+
+    - "none": nothing;
+    - "add": :math:`w \odot (e_i + e_j)`;
+    - "product": :math:`w \odot e_i \odot e_j`;
+    - "concat": :math:`w \odot \mathrm{ReLU}(W [e_i; e_j] + b)`, as in PIN;
+    - "inner": :math:`w \langle e_i, e_j \rangle`, as in FM and PNN.
+
+    A pair that has nothing but "none" is dropped. After ``n_initial`` random candidates a tree of
+    Naive Bayes classifiers sorts the strings evaluated so far into better and worse ones. A leaf is
+    chosen by the Chinese restaurant process, in favour of those with many good strings; its two
+    best ones are crossed over at the midpoint and mutated until the child belongs to that leaf. The
+    best candidate is trained anew on all rows.
+
+    It fits networks with an "interaction" slot: FM, DeepFM, FwFM, IPNN.
+
+    Parameters
+    ----------
+    n_slots : int, default=1
+        Operations of a pair, at most; their outputs stand side by side.
+    max_evaluations : int, default=100
+        Candidates that are trained.
+    n_initial : int, default=30
+        Random candidates among them.
+    tree_depth : int, default=4
+        Depth of the tree.
+    concentration : float, default=1.0
+        Of the Chinese restaurant process; larger explores other leaves more often.
+    n_mutations : int, default=2
+        Choices of a child that are drawn anew.
+    n_children : int, default=5
+        Candidates between two trees, which may be evaluated at a time.
+    epochs : int, default=1
+        Epochs of the training of a candidate.
+    price : float, default=0.001
+        By how much an operation must lower the loss of the rows that judge to be worth keeping.
+    train_share : float in (0, 1], default=1.0
+        Share of the rows, other than those that judge, on which candidates train.
+    search_fraction : float in (0, 1), default=0.2
+        Share of the training rows by which candidates are judged.
+    n_jobs : int or None, default=None
+        Candidates at a time, in processes. The result does not depend on it; see the notes.
+    max_time : float or None, default=None
+        Seconds after which no candidate begins.
+
+    Notes
+    -----
+    All candidates begin with the weights of one network of all inner products, trained for the
+    epochs of the search on the rows that do not judge: all but those of the interactions
+    themselves, and those that have another shape. So a short training is enough to compare them.
+    All train on the same rows in the same order.
+
+    ``interaction_scores_`` say how much more often a pair is kept in the better half of all
+    candidates than in the other, as a difference of logarithms. ``search_history_`` has a record a
+    candidate.
+
+    There is no public code, and the paper's sizes, operations and defaults were not at hand: the
+    operations are those of the networks which the paper says its space covers (PIN, PNN, DeepFM),
+    and all defaults are ours, and so is the shared start. Without ``n_jobs`` a candidate computes
+    with all threads that torch has, else with one, so that the last bits may differ between these
+    two.
+
+    References
+    ----------
+    Khawar, F. et al. "AutoFeature: Searching for Feature Interactions and Their Architectures for
+    Click-through Rate Prediction", CIKM 2020.
+
+    Examples
+    --------
+    >>> from sklearn_autorec import CTRClassifier
+    >>> from sklearn_autorec.datasets import make_ctr
+    >>> X, y, truth = make_ctr(2000, n_fields=3, cardinality=5, pairs=[(0, 1)], random_state=0)
+    >>> search = AutoFeature(max_evaluations=20, n_initial=10)
+    >>> model = CTRClassifier(
+    ...     network="fm", search=search, lr=0.02, max_epochs=4, batch_size=64, random_state=0
+    ... )
+    >>> model = model.fit(X, y)
+    >>> ("f0", "f1") in model.interactions_, len(model.search_history_)
+    (True, 24)
+    """
+
+    slot = "interaction"
+    _parameter_constraints = {
+        "n_slots": [Interval(Integral, 1, None, closed="left")],
+        "max_evaluations": [Interval(Integral, 1, None, closed="left")],
+        "n_initial": [Interval(Integral, 1, None, closed="left")],
+        "tree_depth": [Interval(Integral, 1, None, closed="left")],
+        "concentration": [Interval(Real, 0, None, closed="left")],
+        "n_mutations": [Interval(Integral, 1, None, closed="left")],
+        "n_children": [Interval(Integral, 1, None, closed="left")],
+        "epochs": [Interval(Integral, 1, None, closed="left")],
+        "price": [Interval(Real, 0, None, closed="left")],
+        "train_share": [Interval(Real, 0, 1, closed="right")],
+        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_jobs": [None, Integral],
+        "max_time": [None, Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_slots=1,
+        max_evaluations=100,
+        n_initial=30,
+        tree_depth=4,
+        concentration=1.0,
+        n_mutations=2,
+        n_children=5,
+        epochs=1,
+        price=0.001,
+        train_share=1.0,
+        search_fraction=0.2,
+        n_jobs=None,
+        max_time=None,
+    ):
+        self.n_slots = n_slots
+        self.max_evaluations = max_evaluations
+        self.n_initial = n_initial
+        self.tree_depth = tree_depth
+        self.concentration = concentration
+        self.n_mutations = n_mutations
+        self.n_children = n_children
+        self.epochs = epochs
+        self.price = price
+        self.train_share = train_share
+        self.search_fraction = search_fraction
+        self.n_jobs = n_jobs
+        self.max_time = max_time
+
+    def policy(self, problem):
+        context = problem.context
+        pairs = pair_index(context.n_fields).T.tolist()
+        seed = int(torch.randint(2**62, (), generator=context.generator))
+        search = tree_search(
+            len(pairs) * self.n_slots,
+            len(OPERATIONS),
+            np.random.default_rng(seed),
+            n_initial=self.n_initial,
+            depth=self.tree_depth,
+            concentration=self.concentration,
+            n_mutations=self.n_mutations,
+            n_children=self.n_children,
+        )
+        scores = None
+        while True:
+            try:
+                strings = search.send(scores)
+            except StopIteration:  # every string was tried
+                return
+            scores = yield [candidate(string, pairs) for string in strings]
+
+    def search(self, problem):
+        context = problem.context
+        if context.n_fields < 2:
+            raise ValueError(
+                f"AutoFeature needs at least 2 fields, the table has {context.n_fields}: "
+                f"{context.field_names}."
+            )
+        score = PricedScore(
+            self.price, self.realise, self.search_fraction, self.train_share, epochs=self.epochs
+        )
+        pairs = pair_index(context.n_fields).T.tolist()
+        whole = {"interactions": pairs, "operations": [["inner"]] * len(pairs)}
+        score.start = self._shared_start(problem, score, whole)
+        if problem.interrupted:
+            return {**whole, "candidates": pairs, "scores": [0.0] * len(pairs)}
+        evaluations = problem.evaluate(
+            self.policy(problem),
+            score=score,
+            n_jobs=self.n_jobs,
+            max_time=self.max_time,
+            max_evaluations=self.max_evaluations,
+        )
+        return {
+            **evaluations.best,
+            "candidates": pairs,
+            "scores": keeping_evidence(evaluations, pairs),
+        }
+
+    def _shared_start(self, problem, score, whole):
+        """Weights of the network of an architecture, without those that depend on the candidate;
+        None if it was interrupted.
+        """
+        rows, _ = score.rows(problem)
+        problem.train(self.realise(whole, problem.context), rows=rows)
+        if problem.interrupted:
+            return None
+        trained = problem.final_state
+        # A network without interactions has the shapes that all candidates have in common.
+        empty = self.realise({"interactions": [], "operations": []}, problem.context)
+        problem.train(empty, rows=rows, epochs=0)
+        shapes = {name: t.shape for name, t in problem.final_state.items()}
+        return {
+            name: t.cpu().numpy()
+            for name, t in trained.items()
+            if shapes.get(name) == t.shape and not name.startswith("interaction.")
+        }
+
+    def check(self, architecture, context):
+        check_tuples(architecture, context)
+        pairs, operations = architecture["interactions"], architecture.get("operations")
+        if any(len(pair) != 2 for pair in pairs) or len({tuple(p) for p in pairs}) < len(pairs):
+            raise ValueError(f"interactions must be pairs, each once, got {pairs!r:.200}.")
+        if not isinstance(operations, list) or len(operations) != len(pairs):
+            raise ValueError(
+                f"operations must be a list of {len(pairs)}, one entry a pair, got "
+                f"{operations!r:.200}."
+            )
+        for names in operations:
+            known = isinstance(names, list) and all(name in OPERATIONS[1:] for name in names)
+            if not known or not names or len(set(names)) < len(names):
+                raise ValueError(
+                    f"the operations of a pair must be a list of different names out of "
+                    f"{OPERATIONS[1:]}, got {names!r:.200}."
+                )
+
+    def realise(self, architecture, context):
+        return PairNetworks(architecture["interactions"], architecture["operations"], context)
+
+
+def candidate(string, pairs):
+    """A string of choices as a plain architecture. Two strings of one meaning give the same."""
+    kept = {}
+    for pair, choices in zip(pairs, np.reshape(string, (len(pairs), -1)), strict=True):
+        names = [OPERATIONS[k] for k in sorted({*choices.tolist()} - {0})]
+        if names:
+            kept[tuple(pair)] = names
+    return {"interactions": [list(pair) for pair in kept], "operations": list(kept.values())}
+
+
+def keeping_evidence(evaluations, pairs):
+    """log P(kept | better half of the candidates) - log P(kept | the others) of every pair."""
+    order = np.argsort(-np.nan_to_num(evaluations.scores, nan=-np.inf), kind="stable")
+    kept_pairs = [{tuple(pair) for pair in a["interactions"]} for a in evaluations.architectures]
+    kept = np.array([[tuple(pair) in own for pair in pairs] for own in kept_pairs])[order]
+    halves = kept[: len(kept) // 2], kept[len(kept) // 2 :]
+    good, other = (np.log((half.sum(0) + 1) / (len(half) + 2)) for half in halves)
+    return (good - other).tolist()

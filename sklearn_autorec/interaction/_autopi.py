@@ -1,0 +1,367 @@
+"""AutoPI: everything behind the embeddings as two cells of operations, searched by gradients."""
+
+from numbers import Integral, Real
+
+import torch
+from torch import nn
+
+from ..base import SearchMethod
+from ..engine import ArchSchedule
+from ..nn import (
+    OperationMixture,
+    add_bias,
+    annealed,
+    check_temperatures,
+    linear,
+    output_bias,
+)
+from ..utils._sklearn import Interval, StrOptions
+from ._field_operations import OPERATIONS, FieldNorm, operation
+
+CELLS = ("interaction_cell", "ensemble_cell")
+
+
+class Softmax(nn.Module):
+    """Softmax of a temperature that falls during the search; logits (N,) -> weights (N,)."""
+
+    def __init__(self, temperatures, warmup):
+        super().__init__()
+        self.temperatures, self.warmup = temperatures, warmup
+        self.temperature = temperatures[0]
+
+    def set_progress(self, t):
+        self.temperature = annealed(
+            *self.temperatures, t, warmup=self.warmup, schedule="exponential"
+        )
+
+    def forward(self, logits):
+        return torch.softmax(logits / self.temperature, 0)
+
+
+class Cell(nn.Module):
+    """A graph of nodes, each the weighted sum of what its edges make of earlier states.
+
+    Parameters
+    ----------
+    nodes : list of list of (int, nn.Module)
+        The edges of each node: from which state, and what is done to it.
+    """
+
+    def __init__(self, nodes):
+        super().__init__()
+        self.sources = [[source for source, _ in edges] for edges in nodes]
+        self.nodes = nn.ModuleList(nn.ModuleList(m for _, m in edges) for edges in nodes)
+
+    def forward(self, states, weights=None):
+        """States so far, a list of (B, F, d), to those of the nodes. ``weights`` are a tensor of
+        the edges of every node; None is a plain sum.
+        """
+        n_given = len(states)
+        for k, (sources, edges) in enumerate(zip(self.sources, self.nodes, strict=True)):
+            made = [edge(states[source]) for source, edge in zip(sources, edges, strict=True)]
+            if weights is not None:
+                made = [w * out for w, out in zip(weights[k], made, strict=True)]
+            states = [*states, sum(made[1:], made[0])]
+        return states[n_given:]
+
+
+class CellBody(nn.Module):
+    """A batch norm, two cells and a linear output; (B, F, d), inputs -> logits (B, C).
+
+    New embeddings are so small that their products would be nothing beside them; all operations
+    therefore begin with what the batch norm makes of them.
+
+    The interaction cell sees the embeddings, its output is the mean of its nodes. The ensemble cell
+    sees the embeddings and that output; its nodes go side by side into the linear layer.
+
+    Parameters
+    ----------
+    interaction : Cell or None
+        None where the ensemble cell does not read its output.
+    ensemble : Cell
+    context : BuildContext
+    """
+
+    def __init__(self, interaction, ensemble, context):
+        super().__init__()
+        self.interaction_cell, self.ensemble_cell = interaction, ensemble
+        self.norm = FieldNorm(context)
+        n_in = len(ensemble.nodes) * context.n_fields * context.embedding_dim
+        self.out = linear(n_in, context.n_outputs, context.generator, bias=False)
+        self.bias = output_bias(context)
+
+    def cell_weights(self, cell):
+        return None
+
+    def forward(self, e, inputs):
+        states = [self.norm(e), None]
+        if self.interaction_cell is not None:
+            nodes = self.interaction_cell(states[:1], self.cell_weights("interaction_cell"))
+            states[1] = sum(nodes[1:], nodes[0]) / len(nodes)
+        nodes = self.ensemble_cell(states, self.cell_weights("ensemble_cell"))
+        return add_bias(self.out(torch.cat([node.flatten(1) for node in nodes], 1)), self.bias)
+
+
+class SearchedBody(CellBody):
+    """The body with all operations on all edges, mixed by weights, and all edges by weights."""
+
+    def __init__(self, context, n_nodes, operations, rank, arch_lr, schedule, temperatures):
+        softmax = Softmax(temperatures, schedule.warmup)
+
+        def cell(n_given, n):
+            return Cell(
+                [
+                    [
+                        (
+                            source,
+                            OperationMixture(
+                                (operation(name, context, rank) for name in operations),
+                                context.generator,
+                                relaxation=softmax,
+                            ),
+                        )
+                        for source in range(n_given + k)
+                    ]
+                    for k in range(n)
+                ]
+            )
+
+        super().__init__(cell(1, n_nodes[0]), cell(2, n_nodes[1]), context)
+        self.softmax, self.arch_lr, self.arch_schedule = softmax, arch_lr, schedule
+        self.edge_logits = nn.ModuleDict(
+            {
+                name: nn.ParameterList(
+                    1e-3 * torch.randn(len(sources), generator=context.generator)
+                    for sources in getattr(self, name).sources
+                )
+                for name in CELLS
+            }
+        )
+
+    def cell_weights(self, cell):
+        return [self.softmax(logits) for logits in self.edge_logits[cell]]
+
+    def arch_parameters(self):
+        mixtures = [m.logits for m in self.modules() if isinstance(m, OperationMixture)]
+        return [*mixtures, *self.edge_logits.parameters()]
+
+    def arch_optimizer(self, n_steps):
+        return torch.optim.Adam(self.arch_parameters(), lr=self.arch_lr, betas=(0.5, 0.999))
+
+    @torch.no_grad()
+    def mixture(self, cell):
+        """Weights of every edge of a cell: lists, by node, of (source, weight of the edge, weights
+        of its operations).
+        """
+        made, edge_weights = getattr(self, cell), self.cell_weights(cell)
+        return [
+            [
+                (source, float(weight), edge.weights().tolist())
+                for source, edge, weight in zip(sources, edges, weights, strict=True)
+            ]
+            for sources, edges, weights in zip(made.sources, made.nodes, edge_weights, strict=True)
+        ]
+
+    def summary(self):
+        """The mean of the largest weights of operations: 1 where every edge has decided."""
+        largest = [max(w) for name in CELLS for node in self.mixture(name) for _, _, w in node]
+        return {"operation_weight": sum(largest) / len(largest)}
+
+
+class AutoPI(SearchMethod):
+    r"""Put the network behind the embeddings together from operations on all fields, by gradients.
+
+    Every operation takes and gives vectors of all fields, (B, F, d), and has a batch norm without
+    scale and shift behind it:
+
+    - "skip": the vectors themselves;
+    - "senet": fields times weights that depend on all fields;
+    - "attention": self-attention over fields with a residual, as in `AutoInt`;
+    - "fm": inner products of all pairs, by a linear layer in the shape of the vectors;
+    - "fc": a fully connected layer of all numbers, of low ``rank``;
+    - "conv": a convolution over neighbouring fields.
+
+    They stand on the edges of two cells. A node is the sum of its edges. The interaction cell
+    begins with the embeddings, its output is the mean of its nodes; the ensemble cell begins with
+    the embeddings and that output, its nodes go into a linear layer. In the search every edge has
+    all operations and every node all edges, each in a mixture:
+
+    .. math:: x_j = \sum_{i<j} \mathrm{softmax}_i(\beta_{ij})
+              \sum_o \mathrm{softmax}_o(\alpha_{ijo})\, o(x_i)
+
+    :math:`\alpha` and :math:`\beta` are trained on rows of their own, the weights on the others
+    (bi-level, first order). An edge then has the operation of the largest :math:`\alpha`, a node
+    keeps the ``n_edges`` whose :math:`\beta` times that weight are largest, and the network is
+    trained anew.
+
+    It fits networks with a "body" slot: all but `LR`. What they have behind the embeddings is
+    replaced.
+
+    Parameters
+    ----------
+    operations : tuple of str, default=("skip", "senet", "attention", "fm", "fc", "conv")
+        Those that an edge may have.
+    n_nodes : (int, int), default=(3, 2)
+        Nodes of the interaction cell and of the ensemble cell.
+    n_edges : int, default=2
+        Edges that a node keeps, at most.
+    rank : int or None, default=16
+        Of the fully connected layers; None is full.
+    arch_lr : float, default=0.01
+        Learning rate of the mixtures.
+    warmup : float in [0, 1), default=0.4
+        Share of the search in which only the weights are trained: operations without weights of
+        their own are good from the start, the others have to learn first.
+    temperature : (float, float), default=(1.0, 0.2)
+        First and last temperature of the softmaxes; a low one leaves little to lose when the
+        mixtures become choices.
+    search_fraction : float in (0, 1), default=0.2
+        Share of the training rows on which the mixtures are trained.
+    retrain : {"scratch", "rewind", "keep"}, default="scratch"
+        Weights with which the rest of the network, the embeddings, starts the final training: new,
+        those at the start, or those at the end of the search. The cells start anew.
+
+    Notes
+    -----
+    ``architecture_["body"]`` has for each cell a list of nodes, each a list of
+    ``[source, operation]``. Source 0 are the embeddings, 1 in the ensemble cell is the output of
+    the other; nodes follow. ``mixtures`` has the weights that led to it. If the ensemble cell reads
+    nothing of the interaction cell, that is not built.
+
+    There is no public code, and the paper's sizes and defaults were not at hand; numbers of nodes,
+    temperatures, rates and the sum at a node are ours.
+
+    References
+    ----------
+    Meng, Z. et al. "A General Method For Automatic Discovery of Powerful Interactions In
+    Click-Through Rate Prediction", SIGIR 2021.
+
+    Examples
+    --------
+    >>> from sklearn_autorec import CTRClassifier
+    >>> from sklearn_autorec.datasets import make_ctr
+    >>> X, y, truth = make_ctr(1000, n_fields=4, pairs=[(0, 1)], random_state=0)
+    >>> search = AutoPI(operations=("skip", "fm"), n_nodes=(1, 1))
+    >>> model = CTRClassifier(network="fm", search=search, lr=0.01, max_epochs=2, random_state=0)
+    >>> sorted(model.fit(X, y).architecture_["body"])[:2]
+    ['ensemble_cell', 'interaction_cell']
+    """
+
+    slot = "body"
+    _parameter_constraints = {
+        "operations": [tuple, list],
+        "n_nodes": [tuple, list],
+        "n_edges": [Interval(Integral, 1, None, closed="left")],
+        "rank": [None, Interval(Integral, 1, None, closed="left")],
+        "arch_lr": [Interval(Real, 0, None, closed="neither")],
+        "warmup": [Interval(Real, 0, 1, closed="left")],
+        "temperature": [tuple, list],
+        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
+    }
+
+    def __init__(
+        self,
+        operations=OPERATIONS,
+        n_nodes=(3, 2),
+        n_edges=2,
+        rank=16,
+        arch_lr=0.01,
+        warmup=0.4,
+        temperature=(1.0, 0.2),
+        search_fraction=0.2,
+        retrain="scratch",
+    ):
+        self.operations = operations
+        self.n_nodes = n_nodes
+        self.n_edges = n_edges
+        self.rank = rank
+        self.arch_lr = arch_lr
+        self.warmup = warmup
+        self.temperature = temperature
+        self.search_fraction = search_fraction
+        self.retrain = retrain
+
+    def build(self, context):
+        names = list(self.operations)
+        if not names or len(set(names)) < len(names) or not set(names) <= set(OPERATIONS):
+            raise ValueError(
+                f"operations must be different names out of {OPERATIONS}, got {self.operations!r}."
+            )
+        n_nodes = self.n_nodes
+        if len(n_nodes) != 2 or not all(isinstance(n, Integral) and n >= 1 for n in n_nodes):
+            raise ValueError(f"n_nodes must be two ints of at least 1, got {n_nodes!r}.")
+        schedule = ArchSchedule(
+            "first_order", fraction=self.search_fraction, warmup=float(self.warmup)
+        )
+        _check_fields(context)
+        return SearchedBody(
+            context,
+            n_nodes,
+            names,
+            self.rank,
+            self.arch_lr,
+            schedule,
+            check_temperatures(self.temperature),
+        )
+
+    def derive(self, module, context):
+        names, mixtures = list(self.operations), {cell: module.mixture(cell) for cell in CELLS}
+        architecture: dict = {}
+        for cell, nodes in mixtures.items():
+            architecture[cell] = []
+            for edges in nodes:
+                strongest = sorted(edges, key=lambda edge: -edge[1] * max(edge[2]))[: self.n_edges]
+                architecture[cell].append(
+                    [[source, names[w.index(max(w))]] for source, _, w in sorted(strongest)]
+                )
+        architecture["mixtures"] = {
+            cell: [[[source, edge, own] for source, edge, own in node] for node in nodes]
+            for cell, nodes in mixtures.items()
+        }
+        return architecture
+
+    def check(self, architecture, context):
+        _check_fields(context)
+        for cell, n_given in zip(CELLS, (1, 2), strict=True):
+            nodes = architecture.get(cell)
+            if not isinstance(nodes, list) or not nodes:
+                raise ValueError(f"{cell} must be a list of nodes, got {nodes!r:.200}.")
+            for k, edges in enumerate(nodes):
+                if not isinstance(edges, list) or not edges:
+                    raise ValueError(f"a node of {cell} must be a list of edges, got {edges!r}.")
+                for edge in edges:
+                    if (
+                        not isinstance(edge, list)
+                        or len(edge) != 2
+                        or type(edge[0]) is not int
+                        or not 0 <= edge[0] < n_given + k
+                        or edge[1] not in OPERATIONS
+                    ):
+                        raise ValueError(
+                            f"an edge of node {k} of {cell} must be [source, operation] with a "
+                            f"source below {n_given + k} and an operation out of {OPERATIONS}, "
+                            f"got {edge!r:.200}."
+                        )
+
+    def realise(self, architecture, context):
+        def cell(name):
+            return Cell(
+                [
+                    [(source, operation(kind, context, self.rank)) for source, kind in edges]
+                    for edges in architecture[name]
+                ]
+            )
+
+        read = any(source == 1 for edges in architecture["ensemble_cell"] for source, _ in edges)
+        interaction = cell("interaction_cell") if read else None
+        return CellBody(interaction, cell("ensemble_cell"), context)
+
+
+def _check_fields(context):
+    """Refuse a table without pairs of fields."""
+    if context.n_fields < 2:
+        raise ValueError(
+            f"AutoPI needs at least 2 fields, the table has {context.n_fields}: "
+            f"{context.field_names}."
+        )

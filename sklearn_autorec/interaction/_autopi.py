@@ -16,7 +16,7 @@ from ..nn import (
     output_bias,
 )
 from ..utils._sklearn import Interval, StrOptions
-from ._field_operations import OPERATIONS, FieldNorm, operation
+from ._field_operations import OPERATIONS, Cell, FieldNorm, operation
 
 CONFIDENCE_RATE = 5  # of the factor of all logits, times that of the mixtures
 CELLS = ("interaction_cell", "ensemble_cell")
@@ -37,36 +37,6 @@ class Softmax(nn.Module):
 
     def forward(self, logits):
         return torch.softmax(logits / self.temperature, 0)
-
-
-class Cell(nn.Module):
-    """A graph of nodes, each the batch norm of the weighted sum of what its edges make of earlier
-    states.
-
-    Parameters
-    ----------
-    nodes : list of list of (int, nn.Module)
-        The edges of each node: from which state, and what is done to it.
-    context : BuildContext
-    """
-
-    def __init__(self, nodes, context):
-        super().__init__()
-        self.sources = [[source for source, _ in edges] for edges in nodes]
-        self.nodes = nn.ModuleList(nn.ModuleList(m for _, m in edges) for edges in nodes)
-        self.norms = nn.ModuleList(FieldNorm(context) for _ in nodes)
-
-    def forward(self, states, weights=None):
-        """States so far, a list of (B, F, d), to those of the nodes. ``weights`` are a tensor of
-        the edges of every node; None is a plain sum.
-        """
-        n_given = len(states)
-        for k, (sources, edges) in enumerate(zip(self.sources, self.nodes, strict=True)):
-            made = [edge(states[source]) for source, edge in zip(sources, edges, strict=True)]
-            if weights is not None:
-                made = [w * out for w, out in zip(weights[k], made, strict=True)]
-            states = [*states, self.norms[k](sum(made[1:], made[0]))]
-        return states[n_given:]
 
 
 class CellBody(nn.Module):
@@ -221,9 +191,9 @@ class AutoPI(SearchMethod):
 
     :math:`\alpha` and :math:`\beta` are trained on rows of their own, the weights on the others
     (bi-level, first order), together with a factor of all logits, which says how sure weights may
-    be on rows that they have not seen. An edge then has the operation of the largest :math:`\alpha`, a node
-    keeps the ``n_edges`` whose :math:`\beta` times that weight are largest, and the network is
-    trained anew.
+    be on rows that they have not seen. An edge then has the operation of the largest
+    :math:`\alpha`, a node keeps the ``n_edges`` whose :math:`\beta` times that weight are largest,
+    and the network is trained anew.
 
     It fits networks with a "body" slot: all but `LR`. What they have behind the embeddings is
     replaced.

@@ -11,8 +11,8 @@ from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import FixedArchitecture
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.interaction import AutoPI
-from sklearn_autorec.interaction._autopi import CELLS, Cell, CellBody, Softmax
-from sklearn_autorec.interaction._field_operations import OPERATIONS, FieldNorm, operation
+from sklearn_autorec.interaction._autopi import CELLS, CellBody, Softmax
+from sklearn_autorec.interaction._field_operations import OPERATIONS, Cell, FieldNorm, operation
 from sklearn_autorec.nn import BuildContext, FieldAttention
 
 OPTIONS = {

@@ -21,6 +21,7 @@ _SUBPACKAGES = {
     "inspection",
     "interaction",
     "linear_model",
+    "losses",
     "model_selection",
     "networks",
     "preprocessing",
@@ -48,7 +49,7 @@ def _load_networks():
 
 
 def _load_methods():
-    for part in ("embedding", "feature_selection", "interaction"):
+    for part in ("embedding", "feature_selection", "interaction", "losses"):
         importlib.import_module(f".{part}", __name__)
 
 

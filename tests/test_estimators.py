@@ -287,6 +287,16 @@ def test_warm_start_goes_on_to_max_epochs(clicks):
     assert model.history_[2]["train_loss"] < first
 
 
+def test_the_width_of_a_network_that_goes_on_is_its_own(clicks):
+    X, y, _ = clicks
+    model = quick(max_epochs=1, warm_start=True).fit(X, y)
+    ratio = model.compression_ratio_
+    model.set_params(embedding_dim=64)  # which no network has
+    assert model.partial_fit(X[:500], y[:500]).compression_ratio_ == ratio == 1
+    assert model.set_params(max_epochs=3).fit(X, y).compression_ratio_ == ratio
+    assert model.architecture_["embedding_dim"] == 4
+
+
 def test_partial_fit_streams_chunks(clicks):
     X, y, _ = clicks
     model = quick(network="fm", encoder=FrozenEstimator(FieldEncoder().fit(X)))
@@ -874,6 +884,35 @@ def test_a_callback_can_stop_training(clicks):
             return context.task_name == "epoch" and context.task_id == 1
 
     assert quick(max_epochs=9).set_callbacks(Stop()).fit(X, y).n_iter_ == 2
+
+
+def test_callbacks_are_told_of_the_tasks_that_run(clicks):
+    pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9")
+    X, y, _ = clicks
+    planned, begun = [], []
+
+    class Count:
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context):
+            if context.parent is None:
+                planned.append(context.max_subtasks)
+                begun.append(0)
+            elif context.task_name != "epoch":
+                begun[-1] += 1
+
+        def on_fit_task_end(self, estimator, context):
+            pass
+
+    model = quick(search=AutoFIS(), warm_start=True, max_epochs=1).set_callbacks(Count())
+    model.fit(X, y).set_params(max_epochs=2).fit(X, y)
+    parts = {"wide": None, "target_statistics": False, "max_epochs": 1}
+    quick(network="auto", **parts).set_callbacks(Count()).fit(X, y)  # four parts judge in turn
+    assert planned == begun == [2, 1, 5]
 
 
 def test_verbose_prints_a_line_an_epoch(clicks, capsys):

@@ -1,6 +1,8 @@
 """Which part of the package may import which: a walk over the import statements."""
 
 import ast
+import importlib
+import inspect
 import pickle
 import re
 import subprocess
@@ -8,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from sklearn.base import BaseEstimator
 
 import sklearn_autorec
+from sklearn_autorec.utils._sklearn import CallbackSupportMixin
 
 ROOT = Path(sklearn_autorec.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
@@ -30,6 +34,7 @@ BELOW = {
     "networks": {"utils", "nn", "base"},
     "interaction": {"utils", "exceptions", "nn", "base", "engine"},
     "embedding": {"utils", "exceptions", "nn", "base", "engine"},
+    "losses": {"utils", "exceptions", "nn", "base", "engine"},
     "feature_selection": {
         "utils",
         "exceptions",
@@ -211,6 +216,59 @@ def in_a_new_process(code):
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent
     )
     assert done.returncode == 0, done.stderr
+
+
+def package_bases(cls):
+    """What a class takes from other classes of the package that are no estimators themselves."""
+    stand_in = CallbackSupportMixin  # of scikit-learn, where it has none
+    return [
+        base
+        for base in cls.__mro__[1:]
+        if base.__module__.startswith(PACKAGE)
+        and base is not stand_in
+        and not issubclass(base, BaseEstimator)
+    ]
+
+
+def test_no_estimator_is_put_together_from_mixins_of_the_package():
+    """What a fit does stands in functions, which see each other's arguments alone."""
+    classes = {
+        cls
+        for path in MODULES
+        if path.parts[0] == "estimators"
+        for _, cls in inspect.getmembers(module_of(path), inspect.isclass)
+        if cls.__module__.startswith(f"{PACKAGE}.estimators")
+    }
+    assert {sklearn_autorec.CTRClassifier, sklearn_autorec.RatingRegressor} < classes
+    assert {cls: package_bases(cls) for cls in classes if package_bases(cls)} == {}
+
+    class Mixin:
+        __module__ = f"{PACKAGE}.estimators._new"
+
+    class Composed(Mixin, sklearn_autorec.CTRClassifier):
+        pass
+
+    assert package_bases(Composed) == [Mixin]
+
+
+def test_each_stage_of_training_fits_on_a_page():
+    functions = functions_of((ROOT / "estimators" / "_stages.py").read_text())
+    assert {"fit_anew", "go_on", "stream"} < functions.keys()
+    assert {name: n for name, n in functions.items() if n > 60} == {}
+    assert functions_of("def f():\n" + "    1\n" * 60) == {"f": 61}
+
+
+def functions_of(source):
+    """Number of lines of each function, by name."""
+    return {
+        node.name: node.end_lineno - node.lineno + 1
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+def module_of(path):
+    return importlib.import_module(".".join([PACKAGE, *path.with_suffix("").parts]))
 
 
 def test_searches_and_encoders_do_not_load_torch():

@@ -12,13 +12,13 @@ from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.utils._param_validation import InvalidParameterError
 
-import sklearn_autorec.estimators._base
-import sklearn_autorec.estimators._prepare
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import Network
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.engine import EncodedTensors, TrainingBatches
+from sklearn_autorec.engine._search_phase import Found
+from sklearn_autorec.estimators import _prepare
 from sklearn_autorec.exceptions import ModelFileError
 from sklearn_autorec.feature_selection import AdaFS, AutoField, field_weights
 from sklearn_autorec.feature_selection._subsets._sensitivity import network_sensitivity
@@ -186,9 +186,7 @@ def test_sizes_count_every_member(clicks, model):
 def test_memory_is_asked_for_all_members(clicks, monkeypatch):
     X, y = clicks
     rows = few(members=1).fit(X, y).nbytes_["embedding"] / 4 / 4
-    monkeypatch.setattr(
-        sklearn_autorec.estimators._prepare, "available_memory", lambda: 2 * 5 * 4 * rows * (4 + 1)
-    )
+    monkeypatch.setattr(_prepare, "available_memory", lambda: 2 * 5 * 4 * rows * (4 + 1))
     few(members=1).fit(X, y)
     with pytest.raises(ValueError, match=r"embedding_dim=4 and members=3 need.*or members\."):
         few().fit(X, y)
@@ -330,13 +328,13 @@ def test_searches(name, clicks, tmp_path):
 def test_the_first_member_takes_over_the_weights_of_a_search(clicks, search, monkeypatch):
     starts = {}
 
-    def hand_over(found, module, original=sklearn_autorec.estimators._base.Found.hand_over):
+    def hand_over(found, module, original=Found.hand_over):
         before = {name: t.clone() for name, t in module.state_dict().items()}
         original(found, module)
         starts.update(module=module, before=before, given=dict(found.starts)[""])
         starts["after"] = {name: t.clone() for name, t in module.state_dict().items()}
 
-    monkeypatch.setattr(sklearn_autorec.estimators._base.Found, "hand_over", hand_over)
+    monkeypatch.setattr(Found, "hand_over", hand_over)
     few(search=search).fit(*clicks)
     before, after, given = (starts[key] for key in ("before", "after", "given"))
     name = "head.layers.0.weight"

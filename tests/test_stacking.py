@@ -10,7 +10,7 @@ from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
 from sklearn_autorec.engine import _net, _search_phase
-from sklearn_autorec.estimators import _base
+from sklearn_autorec.estimators import _stages
 from sklearn_autorec.interaction import AutoFIS, RandomInteractions
 from sklearn_autorec.nn import MaskedEmbedding, MixedEmbedding, mask_from_text, numeric_rows
 
@@ -153,7 +153,7 @@ def test_methods_with_a_search_of_their_own_cannot_search_jointly(table):
 @pytest.mark.parametrize("order", [1, -1])
 def test_rewinding_holds_for_the_slot_of_its_method(table, problems, joint, order, monkeypatch):
     starts = []
-    real = _base.train
+    real = _stages.train
 
     def spy(net, *args, **kwargs):
         module = net.module.embedding
@@ -161,7 +161,7 @@ def test_rewinding_holds_for_the_slot_of_its_method(table, problems, joint, orde
         starts.append({name: t.detach().clone() for name, t in net.module.state_dict().items()})
         return real(net, *args, **kwargs)
 
-    monkeypatch.setattr(_base, "train", spy)
+    monkeypatch.setattr(_stages, "train", spy)
     methods = [PEP(0.5), AutoFIS()][::order]
     fit(table, methods, joint=joint)
     problem = problems[0] if joint else next(p for p in problems if p.slots == ("embedding",))

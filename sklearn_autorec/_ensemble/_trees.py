@@ -52,7 +52,7 @@ class TreeSum:
         self.start, self.n_features = float(start), int(n_features)
         self.roots, self.feature, self.threshold = roots, feature, threshold
         self.missing_left, self.left, self.right, self.value = missing_left, left, right, value
-        self._walkers = self._depth = None
+        self._walkers = self._depth = self._children = None
 
     @classmethod
     def of(cls, boosting):
@@ -156,18 +156,24 @@ class TreeSum:
     def _walk(self, features):
         """All trees at once, level by level."""
         n, t = len(features), len(self.roots)
-        rows = np.repeat(np.arange(n), t) if n > 1 else np.zeros(t, np.int64)
-        at = np.tile(self.roots, n)
-        for _ in range(self.depth):
-            x = features[rows, self.feature[at]].astype(np.float64)
-            with np.errstate(invalid="ignore"):
-                go_left = x <= self.threshold[at]
-            missing = np.isnan(x)
-            if missing.any():
-                go_left = np.where(missing, self.missing_left[at], go_left)
-            at = np.where(go_left, self.left[at], self.right[at])
+        if self._children is None:
+            # Both children of a node side by side, and features as numbers that need no conversion.
+            children = np.stack([self.right, self.left], 1).ravel().astype(np.int64)
+            self._children = children, self.feature.astype(np.int64)
+        children, feature_of = self._children
+        flat = features.astype(np.float64).ravel()
+        any_missing = bool(np.isnan(flat).any())
+        first = np.repeat(np.arange(n) * features.shape[1], t) if n > 1 else 0
+        at = np.tile(self.roots, n).astype(np.int64)
+        with np.errstate(invalid="ignore"):
+            for _ in range(self.depth):
+                x = flat.take(feature_of.take(at) + first)
+                go_left = x <= self.threshold.take(at)
+                if any_missing:
+                    go_left |= np.isnan(x) & self.missing_left.take(at)
+                at = children.take(2 * at + go_left)
         values = np.empty((n, t + 1))
-        values[:, 0], values[:, 1:] = self.start, self.value[at].reshape(n, t)
+        values[:, 0], values[:, 1:] = self.start, self.value.take(at).reshape(n, t)
         return np.cumsum(values, axis=1)[:, -1]  # one after the other, as over many rows
 
     def _make_walkers(self):

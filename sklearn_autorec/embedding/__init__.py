@@ -1,7 +1,21 @@
 """Search methods that choose the size of embeddings."""
 
 from ._autodim import AutoDim
+from ._autodis import AutoDis
+from ._autosrh import AutoSrh
 from ._baselines import EqualSize, MagnitudePruning, RandomSizes
+from ._nis import NIS
 from ._pep import PEP
+from ._sseds import SSEDS
 
-__all__ = ["PEP", "AutoDim", "EqualSize", "MagnitudePruning", "RandomSizes"]
+__all__ = [
+    "NIS",
+    "PEP",
+    "SSEDS",
+    "AutoDim",
+    "AutoDis",
+    "AutoSrh",
+    "EqualSize",
+    "MagnitudePruning",
+    "RandomSizes",
+]

@@ -11,7 +11,7 @@ from ._optimizers import GRDA, RowAdam
 from ._policies import ChoiceSpace, RegularizedEvolution
 from ._problem import SearchProblem, training_net
 from ._schedule import ArchSchedule
-from ._training import TrainingPlan, forward_in_chunks, train
+from ._training import TrainingPlan, TrainingResult, forward_in_chunks, train
 
 __all__ = [
     "GRDA",
@@ -27,6 +27,7 @@ __all__ = [
     "SearchProblem",
     "TrainingBatches",
     "TrainingPlan",
+    "TrainingResult",
     "UniformPaths",
     "batches_of",
     "forward_in_chunks",

@@ -9,7 +9,7 @@ from skorch import NeuralNet
 
 from ..exceptions import NonFiniteLossError
 from ._arch_steps import first_order_gradient, policy_gradient, unrolled_gradient
-from ._optimizers import RowAdam, RowUndo, flush_denormals
+from ._optimizers import LeanAdam, RowAdam, RowUndo, flush_denormals
 from ._schedule import ArchSchedule
 
 FLUSH_EVERY = 32  # steps
@@ -130,9 +130,7 @@ class FieldNet(NeuralNet):
             groups.append(
                 {"params": of_loss, "weight_decay": 0.0, "tables": False, "of_loss": True}
             )
-        self.optimizer_ = torch.optim.Adam(
-            [g for g in groups if g["params"]], lr=self.lr, fused=True
-        )
+        self.optimizer_ = LeanAdam([g for g in groups if g["params"]], lr=self.lr)
         if sparse:
             self.table_optimizer_ = RowAdam(sparse, lr=self.lr, weight_decay=self.embedding_l2)
         self.arch_turns_ = [self._arch_turn(m) for m in arch_modules]
@@ -185,7 +183,10 @@ class FieldNet(NeuralNet):
         ]
 
     def _set_training(self, training=True):
-        super()._set_training(training)
+        """The mode of the network and its loss; skorch would set that of every part each step."""
+        for module in (self.module_, self.criterion_):
+            if module.training != training:
+                module.train(training)
         for module in self.resting:
             module.training = False
 

@@ -30,6 +30,50 @@ def flush_denormals(optimizer):
                     tensor.copy_(torch.nn.functional.hardshrink(tensor, tiny))
 
 
+class LeanAdam(torch.optim.Adam):
+    """`torch.optim.Adam` of dense tensors, with less around each step.
+
+    State, arithmetic and bits are those of ``torch.optim.Adam(fused=True)``, whose own step sorts
+    the tensors by device and type and checks each of them again, which in small networks takes
+    longer than the arithmetic. Off the CPU, and where a tensor has no state yet, it takes that
+    step.
+    """
+
+    def __init__(self, params, lr=1e-3, weight_decay=0.0):
+        super().__init__(params, lr=lr, weight_decay=weight_decay, fused=True)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        turns = []
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            states = [self.state.get(p) for p in params]
+            plain = all(p.device.type == "cpu" and p.dtype == torch.float32 for p in params)
+            if closure is not None or not plain or not all(states):
+                return super().step(closure)
+            if params:
+                turns.append((group, params, states))
+        for group, params, states in turns:
+            steps = [state["step"] for state in states]
+            torch._foreach_add_(steps, 1)
+            torch._fused_adam_(
+                params,
+                [p.grad for p in params],
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                [],
+                steps,
+                lr=group["lr"],
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=False,
+            )
+        return None
+
+
 class RowUndo:
     """Rows of tensors as they were before a training that may fail; memory grows with the rows it
     touches.

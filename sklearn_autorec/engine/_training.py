@@ -89,10 +89,11 @@ def forward_in_chunks(module, data, rows=PREDICT_ROWS, forward=None):
     try:
         while True:
             try:
+                batches = [data] if len(data) <= rows else batches_of(data, rows)
                 with torch.inference_mode():
                     chunks = [
                         forward(**_in_blocks(batch).inputs)[..., : len(batch), :]
-                        for batch in batches_of(data, rows)
+                        for batch in batches
                     ]
                 break
             except torch.OutOfMemoryError:
@@ -141,15 +142,17 @@ def _in_blocks(batch):
     missing = -len(batch) % ROW_BLOCK
     if not missing:
         return batch
-    # A tensor without columns has nothing to pad, and before torch 2.9 ``pad`` refuses it.
     return EncodedTensors(
-        *(
-            torch.nn.functional.pad(t, (0, 0, 0, missing))
-            if t.shape[1]
-            else t.new_zeros(len(batch) + missing, 0)
-            for t in batch.inputs.values()
-        )
+        *(_lengthened(t, len(batch) + missing) for t in (batch.ids, batch.numeric, batch.sequences))
     )
+
+
+def _lengthened(rows, n):
+    """The rows, and rows of zeros up to ``n``; ``pad`` takes several times as long for a few."""
+    longer = rows.new_zeros(n, rows.shape[1])
+    if rows.shape[1]:
+        longer[: len(rows)] = rows
+    return longer
 
 
 class _Snapshot:

@@ -1,7 +1,6 @@
-"""What the two estimators share: encode, search, derive, realise, retrain, compact, predict."""
+"""What the two estimators share: parameters, the steps of a fit, what a fit has found, logits."""
 
 import copy
-import dataclasses
 import warnings
 from numbers import Integral, Real
 
@@ -10,15 +9,14 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import describe, resolve_network
-from ..engine import EncodedTensors, FieldNet, forward_in_chunks, train, training_net
-from ..engine._building import build_network, realise_loss
-from ..engine._moving import held_still
-from ..engine._search_phase import Found, check_methods, search_parts
+from ..base import resolve_network
+from ..engine import EncodedTensors, FieldNet, forward_in_chunks
+from ..engine._serving_form import device_of, serving_net
 from ..engine._training import memory_explained
+from ..exceptions import SingleClassWarning
 from ..nn import NUMERIC_EMBEDDINGS, Members
 from ..preprocessing import FieldEncoder
-from ..utils._defaults import DefaultComponents
+from ..utils._defaults import with_components
 from ..utils._sklearn import (
     CallbackSupportMixin,
     HasMethods,
@@ -26,34 +24,36 @@ from ..utils._sklearn import (
     StrOptions,
     validate_parameters,
 )
-from ..utils._state import snapshot
-from ._blending import Blending, Split
+from ..utils._state import reads_once, snapshot
+from . import _results
 from ._fitted import Fitted, publish
-from ._prepare import Preparing
-from ._progress import EpochReporter, Seeds, device_of, resolve_device, serving_net
-from ._results import SearchResults
-from ._settings import MOST_EPOCHS, is_default, setting
-from ._stages import PartialFit, rolled_back, warn_of_single_class
-
-SEARCH_SHARE = 0.4  # of max_epochs, with the default network
+from ._prepare import check_chunk, check_components, prepare_chunk, prepare_fit
+from ._rows import encoded_rows, validation_rows, weighs_nothing
+from ._stages import fit_anew, go_on, rolled_back, stream
+from ._targets import target_of
 
 
-class FieldEstimator(
-    SearchResults,
-    Preparing,
-    Blending,
-    PartialFit,
-    DefaultComponents,
-    CallbackSupportMixin,
-    BaseEstimator,
-):
-    """Base of `CTRClassifier` and `RatingRegressor`: everything but labels, loss and outputs."""
+def _no_search(search, parameter):
+    raise ValueError(
+        f"search={search!r:.100} has no parameter {parameter!r}: set search to one method, such as "
+        f"search=AutoFIS(), and its parameters can be set as search__{parameter}."
+    )
 
-    _component_makers = {
-        "network": "_make_network",
-        "encoder": "_make_encoder",
-        "search": "_make_search",
-    }
+
+# What stands for components that are given by name, or left out, when a parameter of them is set.
+COMPONENTS = {
+    "network": lambda network, parameter: resolve_network(network),
+    "encoder": lambda encoder, parameter: FieldEncoder(),
+    "search": _no_search,
+}
+
+
+class FieldEstimator(CallbackSupportMixin, BaseEstimator):
+    """Base of `CTRClassifier` and `RatingRegressor`: everything but labels and outputs.
+
+    A subclass says by ``_target_kind`` what it learns: `ClassTarget` or `RatingTarget`."""
+
+    _target_kind: type
 
     # Parameters up to which ``fit`` with ``warm_start=True`` goes on; the searches of
     # model_selection read it.
@@ -151,48 +151,42 @@ class FieldEstimator(
         self.random_state = random_state
         self.verbose = verbose
 
-    @staticmethod
-    def _make_network(network, parameter):
-        return resolve_network(network)
+    def set_params(self, **params):
+        """Set parameters, also those of components: ``network__hidden_units``,
+        ``encoder__min_frequency``.
 
-    @staticmethod
-    def _make_encoder(encoder, parameter):
-        return FieldEncoder()
+        A component that is given by its name, or is None, is made first: of ``network="deepfm"``
+        with ``network__hidden_units=(8,)`` it makes ``DeepFM(hidden_units=(8,))``.
 
-    @staticmethod
-    def _make_search(search, parameter):
-        raise ValueError(
-            f"search={search!r:.100} has no parameter {parameter!r}: set search to one method, "
-            f"such as search=AutoFIS(), and its "
-            f"parameters can be set as search__{parameter}."
-        )
+        Returns
+        -------
+        self
 
-    # What a subclass supplies
-    # ------------------------------------------------------------------------
+        Raises
+        ------
+        ValueError
+            For a parameter of what does not exist, saying what to set instead.
+        """
+        return super().set_params(**with_components(self, params, COMPONENTS))
 
-    _target_kind: type  # ClassTarget or RatingTarget
+    @classmethod
+    def from_architecture(cls, architecture, **params):
+        """An estimator that trains a known architecture, without searching.
 
-    def _check_target(self, y):
-        """y as an ndarray (n_rows,), refused if it is no target of this estimator."""
-        raise NotImplementedError
+        Parameters
+        ----------
+        architecture : dict
+            ``architecture_`` of a fitted estimator, also after a round trip through JSON.
+        **params
+            Further parameters of the estimator.
 
-    def _target(self):
-        """The labels or the scale of the fitted estimator."""
-        raise NotImplementedError
-
-    def _monitor(self, target):
-        return None
-
-    # Of a fitted estimator, for those who go on with its network
-    def _transform_target(self, y):
-        """y as the loss wants it, by the labels (or the scale) already learned."""
-        return self._target().encode(self._check_target(y))
-
-    def _loss(self):
-        return self._target().loss()
-
-    def _n_outputs(self):
-        return self._target().n_outputs
+        Returns
+        -------
+        estimator
+            Not fitted. Its ``search`` holds a `FixedArchitecture` per method.
+        """
+        network, search, options = _results.parameters_of(architecture)
+        return cls(network=network, search=search, **{**options, **params})
 
     # fit
     # ---------------------------------------------------------------------------------------------
@@ -204,222 +198,106 @@ class FieldEstimator(
         validate_parameters(self)
         if (X_val is None) != (y_val is None) or (X_val is None and sample_weight_val is not None):
             raise ValueError("X_val and y_val must be given together, sample_weight_val with both.")
-        network, methods = resolve_network(self.network), check_methods(self.search, self.joint)
-        device, seeds = resolve_device(self.device), Seeds(self.random_state)
-        self._check_components(network, methods)
-        fitted = (
-            snapshot(self) if self.warm_start and getattr(self, "net_", None) is not None else None
-        )
-        rows = self._prepare(X, y, sample_weight, fitted)
-        if rows.target.n_outputs == 0:  # a single class: nothing to learn
-            self._publish(
-                Fitted(rows.target, rows.encoder, None, {}, setting(self, "embedding_dim"))
-            )
-            warn_of_single_class(self, rows.target)
+        check_components(self)
+        has_network = getattr(self, "net_", None) is not None
+        fitted = snapshot(self) if self.warm_start and has_network else None
+        rows = encoded_rows(self, X, y, sample_weight, fitted)
+        if rows.has_single_class:
+            publish(self, Fitted(rows.target, rows.encoder))
+            _warn_of_single_class(self)
             return self
-        validation = None
-        if X_val is not None and self.early_stopping:
-            validation = self._prepare_validation(rows, X_val, y_val, sample_weight_val)
-        companions = self._wanted_companions(network, methods, rows.target)
-        searched = methods if fitted is None else []
-        split = self._split_for(searched, companions, rows, validation, seeds)
-        plan = self._plan(len(split.kept), seeds, rows.target)
-        n_searches = 1 if self.joint and methods else len(methods)
-        n_trainings = 1 + (split.n_parts if split.refit and fitted is None else 0)
-        if searched and all(method.retrain == "none" for method in searched):
-            n_trainings = 0
-        progress = EpochReporter(self, X, y, n_tasks=n_searches + n_trainings)
-        with memory_explained(plan.batch_size):
+        validation = validation_rows(self, rows, X_val, y_val, sample_weight_val)
+        prepared = prepare_fit(self, X, y, rows, validation, fitted)
+        with memory_explained(prepared.plan.batch_size), rolled_back(fitted):
             if fitted is None:
-                result, interrupted = self._fit_anew(
-                    network, methods, companions, rows, split, plan, device, seeds, progress
-                )
+                outcome, interrupted = fit_anew(prepared)
             else:
-                with rolled_back(fitted):
-                    result, interrupted = self._fit_on(
-                        fitted, companions, rows, split, plan, device, seeds, progress
-                    )
-        progress.close()
-        self._publish(result)
+                outcome, interrupted = go_on(prepared, fitted)
+            publish(self, outcome)
         if interrupted:
             warnings.warn(
-                f"Training was interrupted; the model keeps the weights of epoch {result.n_iter}.",
+                f"Training was interrupted; the model keeps the weights of epoch {outcome.n_iter}.",
                 UserWarning,
                 stacklevel=3,
             )
         return self
 
-    def _fit_anew(self, network, methods, companions, rows, split, plan, device, seeds, progress):
-        """Search, then train the network that was found and its companions; `Fitted`, and whether
-        the user stopped it.
+    def _partial_fit(self, X, y, sample_weight=None, classes=None):
+        """Prepare, train an epoch on a copy, publish."""
+        validate_parameters(self)
+        fitted = snapshot(self) if hasattr(self, "encoder_") else None
+        check_chunk(self, fitted, classes)
+        if weighs_nothing(self, y, sample_weight):
+            return self
+        rows = encoded_rows(self, X, y, sample_weight, fitted, classes)
+        if rows.has_single_class:
+            publish(self, Fitted(rows.target, rows.encoder))
+            _warn_of_single_class(self)
+            return self
+        prepared = prepare_chunk(self, rows, fitted)
+        with memory_explained(prepared.plan.batch_size), rolled_back(fitted):
+            publish(self, stream(prepared, fitted))
+        return self
+
+    # What a fit has found
+    # ---------------------------------------------------------------------------------------------
+
+    @property
+    @reads_once
+    def architecture_(self):
+        """What each search found, by slot, the network and its embedding_dim: plain values."""
+        return _results.architecture_of(self)
+
+    @property
+    def part_weights_(self):
+        """Weight of the network and of each part beside it in the mean that predicts: dict, of sum
+        1.
         """
-        context, loss = self._context(rows, plan), rows.target.loss()
-        data = self._tensors(split.kept, device)
-        found = self._search(network, methods, context, loss, data, plan, device, seeds, progress)
+        return _results.part_weights(self)
 
-        def start():
-            module = build_network(network, methods, found.architecture, seeds.fresh(context))
-            found.hand_over(module)
-            part = realise_loss(methods, found.architecture, seeds.fresh(context))
-            if part is not None:
-                found.hand_over_loss(part)
-                part = part.to(device)
-            return module.to(device), part
+    @property
+    @reads_once
+    def embedding_sizes_(self):
+        """Length of the embeddings by column: an int, or an int array by id where values differ."""
+        return _results.embedding_sizes(self)
 
-        module, part = start()
-        found.architecture.update(self._described(network))
-        trained, history, n_iter, interrupted = None, [], 0, found.interrupted
-        outputs, stop_after, mixture, valid = None, None, None, None
-        if split.refit and not interrupted:
-            outputs, stop_after = self._cross_validated(
-                start, loss, rows, split, plan, device, progress
-            )
-            interrupted = outputs is None
-        if not found.interrupted:
-            valid = None if split.held_out is None else self._tensors(split.held_out, device)
-        if not found.interrupted and found.leaves(module, part):
-            trained = training_net(module, loss, plan, part)
-            with held_still(trained, rests=found.rests):
-                result = self._train(trained, rows, data, valid, plan, progress, stop_after)
-            history, n_iter = result.history, result.best_epoch
-            interrupted = interrupted or result.interrupted
-            if interrupted and not n_iter:  # in the first epoch
-                found.fall_back()
-                trained, (module, part) = None, start()
-            elif result.diverged:
-                trained = None
-        if valid is not None and not interrupted:
-            outputs = forward_in_chunks(module, valid).cpu().numpy()
-        if companions and not interrupted:
-            mixture = self._mixture(companions, rows, split, outputs, seeds)
-        seen = rows.weight_seen()
-        return self._fitted(
-            rows, module, found, history, n_iter, trained, seen, mixture, part
-        ), interrupted
+    @property
+    @reads_once
+    def interactions_(self):
+        """Interactions that the search kept: list of tuples of column names."""
+        return _results.interactions(self)
 
-    def _fit_on(self, fitted, companions, rows, split, plan, device, seeds, progress):
-        """Train a copy of the fitted network until ``max_epochs`` in all, and its
-        companions anew.
+    @property
+    @reads_once
+    def interaction_scores_(self):
+        """Score of every candidate interaction, by tuple of column names; larger is stronger."""
+        return _results.interaction_scores(self)
+
+    @property
+    @reads_once
+    def support_(self):
+        """Which columns the search kept, bool, one a column of ``fit``."""
+        return _results.support(self)
+
+    @property
+    @reads_once
+    def selected_fields_(self):
+        """Names of the columns that the search kept, in the order of the network's fields."""
+        return _results.selected_fields(self)
+
+    @property
+    @reads_once
+    def field_scores_(self):
+        """Score of every column, by name; larger is more useful."""
+        return _results.field_scores(self)
+
+    @property
+    @reads_once
+    def selected_values_(self):
+        """Values that the search kept, by name of the kept categorical columns: ndarrays, most
+        frequent first.
         """
-        before, seen = (
-            fitted.n_iter_,
-            rows.weight_seen(fitted.__dict__.get("_weight_seen", (0.0, 0))),
-        )
-        module = copy.deepcopy(fitted.net_.module_).to(device)
-        found = Found(self._adjusted(fitted, module), history=fitted.search_history_)
-        # Another order than in the epochs before, as in partial_fit: repeated orders are learned by
-        # heart.
-        epochs, lr = max(plan.epochs - before, 0), plan.lr * rows.rate(seen)
-        plan = dataclasses.replace(plan, epochs=epochs, seed=plan.seed + before, lr=lr)
-        part = self._loss_part_of(fitted, device)
-        net = self._live_net(fitted, module, rows.target.loss(), plan, part)
-        history, n_iter, interrupted, mixture = fitted.history_, before, False, None
-        valid = None if split.held_out is None else self._tensors(split.held_out, device)
-        if plan.epochs:
-            result = self._train(
-                net, rows, self._tensors(split.kept, device), valid, plan, progress
-            )
-            if result.interrupted and not result.best_epoch:
-                raise KeyboardInterrupt
-            history, n_iter, interrupted = (
-                history + result.history,
-                n_iter + result.best_epoch,
-                result.interrupted,
-            )
-            net = None if result.diverged else net
-        if companions and not interrupted:
-            # Of small tables no rows are held out of a training that goes on: there all parts count
-            # the same.
-            split = split if valid is not None else Split(rows)
-            outputs = None if valid is None else forward_in_chunks(module, valid).cpu().numpy()
-            mixture = self._mixture(companions, rows, split, outputs, seeds)
-        return self._fitted(
-            rows, module, found, history, n_iter, net, seen, mixture, part
-        ), interrupted
-
-    def _train(self, net, rows, data, valid, plan, progress, stop_after=None):
-        """The final training, observed by callbacks; ``stop_after`` so many epochs of those that
-        are planned.
-        """
-
-        def current():
-            encoder = rows.encoder
-            return {
-                **rows.target.attributes,
-                "encoder_": encoder,
-                "net_": net,
-                "_mixture_": None,
-                "n_features_in_": encoder.n_features_in_,
-            }
-
-        on_epoch = progress.begin("train", stop_after or plan.epochs, current)
-
-        def report(epoch, record):
-            return on_epoch(epoch, record) or epoch + 1 == stop_after
-
-        result = train(net, data, plan, valid, report)
-        progress.end()
-        return result
-
-    def _fitted(self, rows, module, found, history, n_iter, trained, seen, mixture, part):
-        """The value that a fit leaves; ``trained`` is a net whose moments are good, or None,
-        ``part`` what is in the loss slot.
-        """
-        numbers = [id(p) for p in module.parameters()]
-        net = serving_net(module, rows.target.loss())
-        # Moments are of no use where a smaller form of the module is what goes on.
-        same = numbers == [id(p) for p in net.module_.parameters()]
-        live = trained if self.warm_start and same else None
-        if part is not None:
-            part.zero_grad()
-        if live is not None:
-            live.keep_training()
-        return Fitted(
-            rows.target,
-            rows.encoder,
-            net,
-            found.architecture,
-            setting(self, "embedding_dim"),
-            found.history,
-            history,
-            n_iter,
-            live,
-            seen,
-            mixture,
-            part,
-        )
-
-    def _described(self, network):
-        return {
-            "network": describe(network, "network"),
-            "embedding_dim": setting(self, "embedding_dim"),
-            "numeric_embedding": self.numeric_embedding,
-        }
-
-    def _search(self, network, methods, context, loss, data, plan, device, seeds, progress):
-        """The search phase; its plan differs from that of the final training."""
-        epochs = self.search_epochs
-        if epochs is None:
-            # With rates and averages of the default network the best epoch comes long before the
-            # last.
-            share = SEARCH_SHARE if is_default(self.network) else 1.0
-            epochs = max(round(share * (self.max_epochs or MOST_EPOCHS)), 1)
-        plan = dataclasses.replace(plan, epochs=epochs, lr_schedule="constant", averaging=0.0)
-        return search_parts(
-            methods,
-            self.joint,
-            network,
-            lambda: seeds.fresh(context, search=True),
-            loss,
-            data,
-            plan,
-            device,
-            progress,
-        )
-
-    def _publish(self, fitted):
-        """Set all fitted attributes at once."""
-        publish(self, fitted)
+        return _results.selected_values(self)
 
     # predict
     # -----------------------------------------------------------------------------------------
@@ -463,6 +341,10 @@ class FieldEstimator(
         )
         return logits if self._mixture_ is None else self._mixture_.member_logits(table, logits)
 
+    def _transform_target(self, y):
+        """y as the loss wants it, by the labels (or the scale) already learned."""
+        return target_of(self).encode(self._target_kind.check(y, self))
+
     # scikit-learn
     # --------------------------------------------------------------------------------------
 
@@ -483,3 +365,13 @@ class FieldEstimator(
         tags.input_tags.categorical = True
         tags.input_tags.string = True
         return tags
+
+
+def _warn_of_single_class(estimator):
+    """Tell that a fit has trained nothing."""
+    warnings.warn(
+        f"{type(estimator).__name__} was fitted on the single class {estimator.classes_.tolist()}: "
+        f"nothing was trained, and every row is predicted to be of this class.",
+        SingleClassWarning,
+        stacklevel=4,
+    )

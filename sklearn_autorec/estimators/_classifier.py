@@ -3,20 +3,13 @@
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
-from sklearn.metrics import roc_auc_score
-from sklearn.utils.multiclass import check_classification_targets
 
-from ..utils._sklearn import StrOptions, check_y, with_callbacks
+from ..utils._sklearn import StrOptions, with_callbacks
 from ..utils._state import reads_once
 from ._base import FieldEstimator
 from ._targets import ClassTarget
 
 __all__ = ["CTRClassifier"]
-
-
-def _auc(y, logits, weight):
-    """ROC AUC of a binary validation set; NaN where it holds one class."""
-    return roc_auc_score(y, logits[:, 0], sample_weight=weight) if 0 < y.mean() < 1 else np.nan
 
 
 class CTRClassifier(ClassifierMixin, FieldEstimator):
@@ -167,6 +160,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     (2000, 2)
     """
 
+    _target_kind = ClassTarget
     _parameter_constraints = {
         **FieldEstimator._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
@@ -378,21 +372,4 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         """Share of rows whose label is predicted right; labels may be of the types that ``fit``
         takes.
         """
-        return super().score(X, self._check_target(y), sample_weight)
-
-    _target_kind = ClassTarget
-
-    def _target(self):
-        return ClassTarget(self.classes_)
-
-    def _check_target(self, y):
-        y = check_y(y, self)
-        check_classification_targets(y)
-        return y
-
-    def _monitor(self, target):
-        if self.monitor == "auc" and len(target.classes) > 2:
-            raise ValueError(
-                f"monitor='auc' needs two classes, y has {len(target.classes)}; use monitor='loss'."
-            )
-        return _auc if self.monitor == "auc" else None
+        return super().score(X, ClassTarget.check(y, self), sample_weight)

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from ..nn import numeric_rows
+from ..engine._serving_form import sizes
+from ..nn import FieldLayout, numeric_rows
 from ..preprocessing import N_BINS
-from ._progress import sizes
 
 __all__ = ["Fitted", "publish"]
 
@@ -27,7 +27,7 @@ class Fitted:
         None if there is a single class. Its module is never trained again: training that goes on
         takes a copy, so that readers in other threads see whole epochs only.
     architecture : dict of slot to dict
-    embedding_dim : int
+        With the network, its ``embedding_dim`` and ``numeric_embedding``; empty without a network.
     search_history, history : list of dict
     n_iter : int
     live : FieldNet, list or None
@@ -43,9 +43,8 @@ class Fitted:
 
     target: Any
     encoder: Any
-    net: Any
-    architecture: dict
-    embedding_dim: int
+    net: Any = None
+    architecture: dict = field(default_factory=dict)
     search_history: list = field(default_factory=list)
     history: list = field(default_factory=list)
     n_iter: int = 0
@@ -59,14 +58,7 @@ class Fitted:
         encoder = self.encoder
         module = torch.nn.Module() if self.net is None else self.net.module_
         nbytes = sizes(module)
-        kind = self.architecture.get("numeric_embedding", "linear")
-        per_number = numeric_rows(kind, getattr(encoder, "n_bins", N_BINS))
-        rows = (
-            sum(encoder.n_ids_) + sum(encoder.sequence_n_ids_) + per_number * len(encoder.numeric_)
-        )
-        members = getattr(module, "members", 1)
-        stored = nbytes["total"] - nbytes["network"]
-        found = {
+        attributes = {
             **self.target.attributes,
             "encoder_": encoder,
             "net_": self.net,
@@ -77,19 +69,28 @@ class Fitted:
             "n_features_in_": encoder.n_features_in_,
             "n_parameters_": sum(t.numel() for t in module.parameters()),
             "nbytes_": nbytes,
-            "compression_ratio_": members * 4 * int(rows) * self.embedding_dim / stored
-            if stored
-            else float("inf"),
+            "compression_ratio_": self._compression_ratio(module, nbytes),
             "_weight_seen": self.weight_seen,
             "_mixture_": self.mixture,
         }
         if hasattr(encoder, "feature_names_in_"):
-            found["feature_names_in_"] = encoder.feature_names_in_
+            attributes["feature_names_in_"] = encoder.feature_names_in_
         if self.live is not None:
-            found["_stream"] = self.live
+            attributes["_stream"] = self.live
         if self.loss_part is not None:
-            found["_loss_part_"] = self.loss_part
-        return found
+            attributes["_loss_part_"] = self.loss_part
+        return attributes
+
+    def _compression_ratio(self, module, nbytes):
+        """Bytes of full tables over those of the module's."""
+        stored = nbytes["total"] - nbytes["network"]
+        if not stored:
+            return float("inf")
+        encoder, kind = self.encoder, self.architecture.get("numeric_embedding", "linear")
+        per_number = numeric_rows(kind, getattr(encoder, "n_bins", N_BINS))
+        rows = FieldLayout.of_encoder(encoder).n_rows + per_number * len(encoder.numeric_)
+        members = getattr(module, "members", 1)
+        return members * 4 * int(rows) * self.architecture["embedding_dim"] / stored
 
 
 def publish(estimator, fitted):

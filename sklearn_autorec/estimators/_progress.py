@@ -1,4 +1,4 @@
-"""Small parts of a fit: seeds, progress, weights carried over, devices."""
+"""What accompanies a fit: the seeds of its parts, and the reports of its epochs."""
 
 import dataclasses
 
@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from ..engine import FieldNet
-from ..nn import Members
+__all__ = ["EpochReporter", "Seeds"]
 
 
 class Seeds:
@@ -34,11 +33,14 @@ class Seeds:
 class EpochReporter:
     """Carries epochs to scikit-learn's callbacks and, if verbose, to the screen."""
 
-    def __init__(self, estimator, X, y, n_tasks):
+    def __init__(self, estimator, X, y):
         self.estimator, self.X, self.y = estimator, X, y
-        self.root = estimator._init_callback_context(max_subtasks=n_tasks)
-        self.root.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
-        self.task = None
+        self.root = self.task = None
+
+    def open(self, n_tasks):
+        """Tell that a fit of so many searches and trainings begins."""
+        self.root = self.estimator._init_callback_context(max_subtasks=n_tasks)
+        self.root.call_on_fit_task_begin(estimator=self.estimator, X=self.X, y=self.y)
 
     def begin(self, name, n_epochs, current=None):
         """Open a task of ``n_epochs`` (None: not known); returns what `train` calls after each
@@ -69,73 +71,9 @@ class EpochReporter:
         return on_epoch
 
     def end(self):
+        """Close the task that was begun last."""
         self.task.call_on_fit_task_end(estimator=self.estimator, X=self.X, y=self.y)
 
     def close(self):
+        """Tell that the fit is over."""
         self.root.call_on_fit_task_end(estimator=self.estimator, X=self.X, y=self.y)
-
-
-def compact(module):
-    """Replace every part that has a smaller form for serving; returns the module."""
-    for name, child in list(module.named_children()):
-        setattr(module, name, child.compact() if hasattr(child, "compact") else compact(child))
-    return module
-
-
-def serving_net(module, loss):
-    """A skorch net that holds the module in its serving form and nothing of its training."""
-    device = next(module.parameters()).device
-    return FieldNet(compact(module).to(device), loss).initialize().discard_training_state()
-
-
-def sizes(module):
-    """Bytes of a module by purpose: dict of "embedding", "projection", "index", "network" and
-    "total".
-
-    "embedding" are vectors of values, "projection" what brings them to a common width, "index" what
-    says where stored numbers belong, "network" everything behind the embeddings."""
-    if isinstance(module, Members):
-        each = [sizes(network) for network in module.networks]
-        return {kind: sum(nbytes[kind] for nbytes in each) for kind in each[0]}
-    nbytes = dict.fromkeys(("embedding", "projection", "index", "network"), 0)
-    parameters = dict(module.named_parameters())
-    for name, t in module.state_dict().items():
-        kind = "network"
-        if name.startswith("embedding."):
-            kind = (
-                "index"
-                if name not in parameters
-                else "projection"
-                if "projection" in name
-                else "embedding"
-            )
-        nbytes[kind] += t.numel() * t.element_size()
-    selection = getattr(module, "selection", None)
-    if selection is not None:  # made from the architecture, hence in no state_dict
-        nbytes["index"] += sum(b.numel() * b.element_size() for b in selection.buffers())
-    return {**nbytes, "total": sum(nbytes.values())}
-
-
-def device_of(net):
-    """Where the parameters of a net lie."""
-    return next(net.module_.parameters()).device
-
-
-def mean_one(weight):
-    return None if weight is None else (weight / weight.mean()).astype(np.float32)
-
-
-def resolve_device(device):
-    if isinstance(device, str) and device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(
-            f"device={device!r} is not a device: give 'auto', 'cpu', 'cuda' or 'cuda:1'."
-        ) from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device={device!r}, but torch sees no CUDA device here; give 'auto' or 'cpu'."
-        )
-    return resolved

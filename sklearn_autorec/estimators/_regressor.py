@@ -1,9 +1,8 @@
 """The estimator of ratings."""
 
-import numpy as np
 from sklearn.base import RegressorMixin
 
-from ..utils._sklearn import StrOptions, check_y, with_callbacks
+from ..utils._sklearn import StrOptions, with_callbacks
 from ..utils._state import reads_once
 from ._base import FieldEstimator
 from ._targets import RatingTarget
@@ -154,6 +153,7 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
     (2000,)
     """
 
+    _target_kind = RatingTarget
     _parameter_constraints = {
         **FieldEstimator._parameter_constraints,
         "monitor": [StrOptions({"loss"})],
@@ -197,11 +197,3 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
             return self._logits(X)[:, 0] * self.y_scale_ + self.y_mean_
         ratings = self._member_logits(X)[..., 0] * self.y_scale_ + self.y_mean_
         return ratings.mean(0), ratings.std(0)
-
-    _target_kind = RatingTarget
-
-    def _target(self):
-        return RatingTarget(self.y_mean_, self.y_scale_)
-
-    def _check_target(self, y):
-        return check_y(y, self, y_numeric=True).astype(np.float64)

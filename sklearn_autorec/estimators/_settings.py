@@ -2,6 +2,8 @@
 together.
 """
 
+from .._ensemble._boosted import MANY_ROWS
+
 __all__ = [
     "DEFAULT_RECIPE",
     "MOST_EPOCHS",
@@ -9,6 +11,7 @@ __all__ = [
     "embedding_l2",
     "is_default",
     "most_epochs",
+    "most_search_epochs",
     "setting",
 ]
 
@@ -31,7 +34,10 @@ L2_BATCH = 512
 # With the default recipe the best epoch of a table that is not large comes early, and a cosine over
 # more epochs costs time for nothing.
 MOST_EPOCHS = 20
-EPOCHS_OF_FEW, MANY_ROWS = 12, 100_000
+EPOCHS_OF_FEW = 12  # with fewer than MANY_ROWS
+# With rates and averages of the default network the best epoch of a search comes long before the
+# last.
+SEARCH_SHARE = 0.4
 # With a network of the user's own: nothing that would have to be tuned to it.
 PLAIN = {
     "embedding_dim": 16,
@@ -81,3 +87,11 @@ def most_epochs(estimator, n_rows):
     if estimator.max_epochs is not None:
         return estimator.max_epochs
     return EPOCHS_OF_FEW if is_default(estimator.network) and n_rows < MANY_ROWS else MOST_EPOCHS
+
+
+def most_search_epochs(estimator):
+    """Epochs of each search: ``search_epochs``, or what None stands for."""
+    if estimator.search_epochs is not None:
+        return estimator.search_epochs
+    share = SEARCH_SHARE if is_default(estimator.network) else 1.0
+    return max(round(share * (estimator.max_epochs or MOST_EPOCHS)), 1)

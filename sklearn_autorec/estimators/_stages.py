@@ -1,192 +1,330 @@
-"""Training that goes on, chunk after chunk."""
+"""The three ways to train: anew, on from an earlier fit, and chunk after chunk.
+
+Each takes what is `Prepared` and leaves a `Fitted`; nothing of the estimator changes."""
 
 import copy
 import dataclasses
-import warnings
 from contextlib import contextmanager
+from typing import Any
 
-import numpy as np
-
-from ..base import is_described, resolve_network
+from ..base import describe, is_described
 from ..engine import FieldNet, train, training_net
-from ..engine._building import build_network
-from ..engine._search_phase import check_slots
-from ..engine._training import memory_explained
-from ..exceptions import SingleClassWarning
+from ..engine._building import build_network, realise_loss
+from ..engine._moving import held_still
+from ..engine._search_phase import Found, check_slots, search_parts
+from ..engine._serving_form import device_of, serving_net
 from ..nn import ReLUDropout
-from ..utils._sklearn import validate_parameters
-from ..utils._state import snapshot
+from ._blending import cross_validated, mixture_of
 from ._fitted import Fitted
-from ._progress import Seeds, device_of, resolve_device, serving_net
-from ._settings import setting
 
-__all__ = ["PartialFit", "rolled_back", "warn_of_single_class"]
+__all__ = ["fit_anew", "go_on", "rolled_back", "stream"]
 
 
-def warn_of_single_class(estimator, target):
-    """Tell that a fit has trained nothing."""
-    warnings.warn(
-        f"{type(estimator).__name__} was fitted on the single class {target.classes.tolist()}: "
-        f"nothing was trained, and "
-        "every row is predicted to be of this class.",
-        SingleClassWarning,
-        stacklevel=4,
-    )
+def fit_anew(prepared):
+    """Search, then train the network that was found and its companions.
+
+    Parameters
+    ----------
+    prepared : Prepared
+
+    Returns
+    -------
+    fitted : Fitted
+    interrupted : bool
+        Whether the user stopped it; the best weights so far are kept.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If it is stopped before an epoch is finished.
+    NonFiniteLossError
+        If it diverges before an epoch is finished.
+    """
+    split, progress = prepared.split, prepared.progress
+    progress.open(_n_tasks(prepared))
+    data = split.kept.tensors(prepared.device)
+    searched = _search(prepared, data)
+    running, interrupted, mixture = _begin(prepared, searched), searched.interrupted, None
+    if not interrupted:
+        outputs, n_epochs = None, None
+        if split.refit:
+            outputs, n_epochs = cross_validated(prepared, lambda: _new_network(prepared, searched))
+        valid = None if split.held_out is None else split.held_out.tensors(prepared.device)
+        interrupted = split.refit and outputs is None
+        if running.net is not None:
+            with held_still(running.net, rests=searched.rests):
+                result = _train(prepared, running, data, valid, n_epochs)
+            interrupted = interrupted or result.interrupted
+            if interrupted and not running.n_iter:  # in the first epoch
+                searched.fall_back()
+                running = dataclasses.replace(_begin(prepared, searched), history=running.history)
+        if not interrupted:
+            mixture = mixture_of(prepared, running.module, valid, outputs)
+    progress.close()
+    return _fitted(prepared, running, mixture), interrupted
+
+
+def go_on(prepared, fitted):
+    """Train a copy of a fitted network for the epochs that are left, and its companions anew.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    fitted : CTRClassifier or RatingRegressor
+        As it was before; it stays so, but for moments that training shares with it (see
+        `rolled_back`).
+
+    Returns
+    -------
+    fitted : Fitted
+    interrupted : bool
+        Whether the user stopped it; the best weights so far are kept.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If it is stopped before an epoch is finished.
+    NonFiniteLossError
+        If it diverges before an epoch is finished.
+    """
+    split, progress = prepared.split, prepared.progress
+    progress.open(n_tasks=1)
+    running, interrupted, mixture = _take_up(prepared, fitted), False, None
+    valid = None if split.held_out is None else split.held_out.tensors(prepared.device)
+    if prepared.plan.epochs:
+        data = split.kept.tensors(prepared.device)
+        result = _train(prepared, running, data, valid)
+        interrupted = result.interrupted
+        if interrupted and not result.best_epoch:
+            raise KeyboardInterrupt
+    if not interrupted:
+        mixture = mixture_of(prepared, running.module, valid)
+    progress.close()
+    return _fitted(prepared, running, mixture), interrupted
+
+
+def stream(prepared, fitted):
+    """Train an epoch on a chunk: a copy of a fitted network, or a new one.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    fitted : CTRClassifier, RatingRegressor or None
+        As in `go_on`; None of the first chunk.
+
+    Returns
+    -------
+    Fitted
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If it is stopped.
+    NonFiniteLossError
+        If it diverges.
+    """
+    running = _begin(prepared, Found()) if fitted is None else _take_up(prepared, fitted)
+    result = train(running.net, prepared.rows.tensors(prepared.device), prepared.plan)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    running.add(result)
+    return _fitted(prepared, running)
 
 
 @contextmanager
 def rolled_back(fitted):
-    """Whatever is raised within, the moments that training shares with a fitted estimator are as
-    they were.
+    """Whatever is raised within, the moments that training shares with a fitted estimator (or None)
+    are as they were.
     """
     try:
         yield
     except BaseException:
-        live = fitted.__dict__.get("_stream")
+        live = None if fitted is None else fitted.__dict__.get("_stream")
         if isinstance(live, FieldNet):
             live.undo_training()
         raise
 
 
-class PartialFit:
-    """Mixin of `FieldEstimator`: training that goes on, with today's rates and the moments of the
-    epochs before.
+@dataclasses.dataclass
+class Running:
+    """A network that is being trained, and what came before.
+
+    Parameters
+    ----------
+    module : nn.Module
+    loss_part : nn.Module or None
+        What stands in the loss slot.
+    net : FieldNet or None
+        Which trains both; None where there is nothing to train, and once its moments are good for
+        nothing.
+    architecture : dict of slot to dict
+    search_history, history : list of dict
+    n_iter : int
     """
 
-    def _partial_fit(self, X, y, sample_weight=None, classes=None):
-        """Prepare, train an epoch on a copy, publish."""
-        validate_parameters(self)
-        fitted = snapshot(self) if hasattr(self, "encoder_") else None
-        self._check_stream(fitted, classes)
-        if sample_weight is not None and not np.any(np.asarray(sample_weight)):
-            self._weight(
-                self._check_target(y), np.ones(np.shape(np.asarray(sample_weight)))
-            )  # of the right length, at least
-            return self
-        network = resolve_network(self.network)
-        if fitted is None:
-            self._check_components(network, [])
-        rows = self._prepare(X, y, sample_weight, fitted, classes)
-        if rows.target.n_outputs == 0:
-            self._publish(
-                Fitted(rows.target, rows.encoder, None, {}, setting(self, "embedding_dim"))
-            )
-            warn_of_single_class(self, rows.target)
-            return self
-        with rolled_back(fitted or self):
-            self._publish(self._next_epoch(network, rows, fitted))
-        return self
+    module: Any
+    loss_part: Any
+    net: FieldNet | None
+    architecture: dict
+    search_history: list
+    history: list = dataclasses.field(default_factory=list)
+    n_iter: int = 0
 
-    def _check_stream(self, fitted, classes):
-        if getattr(self, "class_weight", None) == "balanced":
-            raise ValueError(
-                "class_weight='balanced' is not supported by partial_fit: a chunk does not know "
-                "how often a class occurs "
-                "in the others. Give the weights as a dict, for instance "
-                "class_weight=dict(zip(classes, "
-                "sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, "
-                "y=y))) with the y of "
-                "a large sample."
-            )
-        if fitted is None:
-            if self.search is not None:
-                raise ValueError(
-                    f"partial_fit cannot start with search={self.search!r}: a search needs all "
-                    f"its rows. Call fit first "
-                    "(partial_fit then goes on training the network it found), or set search=None."
-                )
-        elif classes is not None and not np.array_equal(
-            np.unique(np.asarray(classes)), fitted.classes_
-        ):
-            raise ValueError(
-                f"classes={np.asarray(classes).tolist()} is not the same as in the call before: "
-                f"{fitted.classes_.tolist()}."
-            )
+    def add(self, result):
+        """Count the epochs of a `TrainingResult`."""
+        self.history = self.history + result.history
+        self.n_iter += result.best_epoch
+        if result.diverged:
+            self.net = None
 
-    def _next_epoch(self, network, rows, fitted):
-        """`Fitted` after one epoch on a chunk; ``fitted`` is the estimator before it, or None."""
-        seeds, loss = Seeds(self.random_state), rows.target.loss()
-        plan = self._plan(len(rows), seeds, rows.target)
-        plan = dataclasses.replace(plan, epochs=1, lr_schedule="constant", averaging=0.0)
-        n_iter, before = (
-            (0, (0.0, 0))
-            if fitted is None
-            else (fitted.n_iter_, fitted.__dict__.get("_weight_seen", (0.0, 0)))
-        )
-        seen = rows.weight_seen(before)
-        plan = dataclasses.replace(plan, seed=plan.seed + n_iter, lr=plan.lr * rows.rate(seen))
-        with memory_explained(plan.batch_size):
-            if fitted is None:
-                device, history, search_history = resolve_device(self.device), [], []
-                module = build_network(network, [], {}, seeds.fresh(self._context(rows, plan))).to(
-                    device
-                )
-                architecture, net, part = (
-                    self._described(network),
-                    training_net(module, loss, plan),
-                    None,
-                )
-            else:
-                device, history, search_history = (
-                    device_of(fitted.net_),
-                    fitted.history_,
-                    fitted.search_history_,
-                )
-                module = copy.deepcopy(fitted.net_.module_)
-                architecture = self._adjusted(fitted, module)
-                part = self._loss_part_of(fitted, device)
-                net = self._live_net(fitted, module, loss, plan, part)
-            result = train(net, self._tensors(rows, device), plan)
-        if result.interrupted:
-            raise KeyboardInterrupt
-        net.keep_training()
-        return Fitted(
-            rows.target,
-            rows.encoder,
-            serving_net(module, loss),
-            architecture,
-            setting(self, "embedding_dim"),
-            search_history,
-            history + result.history,
-            n_iter + result.best_epoch,
-            net,
-            seen,
-            loss_part=part,
-        )
 
-    @staticmethod
-    def _loss_part_of(fitted, device):
-        """A copy of what stands in the loss slot of a fitted estimator, to go on with; or None."""
-        part = fitted.__dict__.get("_loss_part_")
-        return None if part is None else copy.deepcopy(part).to(device)
+def _n_tasks(prepared):
+    """Number of searches and trainings of a fit, as callbacks are told it."""
+    methods, split = prepared.methods, prepared.split
+    n_searches = 1 if prepared.joint and methods else len(methods)
+    if methods and all(method.retrain == "none" for method in methods):
+        return n_searches
+    return n_searches + 1 + (split.n_parts if split.refit else 0)
 
-    def _live_net(self, fitted, module, loss, plan, part=None):
-        """A net for a copy of the fitted module (and loss part): the moments of the epochs before,
-        the rates of ``plan``.
-        """
-        for layer in module.modules():
-            if isinstance(layer, ReLUDropout):
-                layer.restart(fitted.n_iter_)
-        net, saved = training_net(module, loss, plan, part), fitted.__dict__.get("_stream")
-        if isinstance(saved, FieldNet) and device_of(saved) != next(module.parameters()).device:
-            saved = saved.training_state()
-        if saved is not None:
-            net.initialize()
-            if isinstance(saved, FieldNet):
-                net.go_on_from(saved)
-            else:  # of a copy, a pickle or another device
-                net.load_training_state(saved)
-            net.retune(plan.lr, plan.embedding_l2, plan.weight_decay)
-        return net
 
-    def _adjusted(self, fitted, module):
-        """The architecture, after parameters of the network that may change in training have been
-        set on a module.
-        """
-        known = fitted._architecture.get("network")
-        network = resolve_network(self.network)
-        if known is None or not is_described(network, known):
-            return fitted._architecture  # a network set after training began has no say
-        check_slots(network, [])
-        known = {**known, "params": {**known["params"], **network.adjust(module)}}
-        return {**fitted._architecture, "network": known}
+def _search(prepared, data):
+    """The search phase on some rows, as `Found`."""
+    return search_parts(
+        prepared.methods,
+        prepared.joint,
+        prepared.network,
+        lambda: prepared.seeds.fresh(prepared.context, search=True),
+        prepared.rows.target.loss(),
+        data,
+        prepared.search_plan,
+        prepared.device,
+        prepared.progress,
+    )
+
+
+def _new_network(prepared, searched):
+    """The network of an architecture with the weights that it starts from, and the part in its loss
+    slot, or None.
+    """
+    network, methods, architecture = prepared.network, prepared.methods, searched.architecture
+    fresh, context, device = prepared.seeds.fresh, prepared.context, prepared.device
+    module = build_network(network, methods, architecture, fresh(context))
+    searched.hand_over(module)
+    loss_part = realise_loss(methods, architecture, fresh(context))
+    if loss_part is not None:
+        searched.hand_over_loss(loss_part)
+        loss_part = loss_part.to(device)
+    return module.to(device), loss_part
+
+
+def _begin(prepared, searched):
+    """A network at the start of its training, or as a search has left it that was interrupted or
+    that nothing is trained after.
+    """
+    module, loss_part = _new_network(prepared, searched)
+    net = None
+    if not searched.interrupted and searched.leaves(module, loss_part):
+        net = training_net(module, prepared.rows.target.loss(), prepared.plan, loss_part)
+    architecture = {
+        **searched.architecture,
+        "network": describe(prepared.network, "network"),
+        "embedding_dim": prepared.context.embedding_dim,
+        "numeric_embedding": prepared.context.numeric_embedding,
+    }
+    return Running(module, loss_part, net, architecture, searched.history)
+
+
+def _take_up(prepared, fitted):
+    """A copy of a fitted network, with the moments of the epochs before and today's rates."""
+    plan, device = prepared.plan, prepared.device
+    module = copy.deepcopy(fitted.net_.module_).to(device)
+    architecture = _adjusted(prepared.network, fitted._architecture, module)
+    loss_part = fitted.__dict__.get("_loss_part_")
+    if loss_part is not None:
+        loss_part = copy.deepcopy(loss_part).to(device)
+    for layer in module.modules():
+        if isinstance(layer, ReLUDropout):
+            layer.restart(fitted.n_iter_)
+    net = training_net(module, prepared.rows.target.loss(), plan, loss_part)
+    saved = fitted.__dict__.get("_stream")
+    if isinstance(saved, FieldNet) and device_of(saved) != next(module.parameters()).device:
+        saved = saved.training_state()
+    if saved is not None:
+        net.initialize()
+        if isinstance(saved, FieldNet):
+            net.go_on_from(saved)
+        else:  # of a copy, a pickle or another device
+            net.load_training_state(saved)
+        net.retune(plan.lr, plan.embedding_l2, plan.weight_decay)
+    return Running(
+        module,
+        loss_part,
+        net,
+        architecture,
+        fitted.search_history_,
+        fitted.history_,
+        fitted.n_iter_,
+    )
+
+
+def _adjusted(network, architecture, module):
+    """The architecture, after parameters of the network that may change in training have been set
+    on a module.
+    """
+    known = architecture.get("network")
+    if known is None or not is_described(network, known):
+        return architecture  # a network set after training began has no say
+    check_slots(network, [])
+    known = {**known, "params": {**known["params"], **network.adjust(module)}}
+    return {**architecture, "network": known}
+
+
+def _train(prepared, running, data, valid, n_epochs=None):
+    """The final training, observed by callbacks; ``n_epochs`` of those that are planned, or all."""
+    target, encoder, progress = prepared.rows.target, prepared.rows.encoder, prepared.progress
+
+    def attributes_so_far():
+        return {
+            **target.attributes,
+            "encoder_": encoder,
+            "net_": running.net,
+            "_mixture_": None,
+            "n_features_in_": encoder.n_features_in_,
+        }
+
+    on_epoch = progress.begin("train", n_epochs or prepared.plan.epochs, attributes_so_far)
+
+    def report(epoch, record):
+        return on_epoch(epoch, record) or epoch + 1 == n_epochs
+
+    result = train(running.net, data, prepared.plan, valid, report)
+    progress.end()
+    running.add(result)
+    return result
+
+
+def _fitted(prepared, running, mixture=None):
+    """The value that a training leaves, with the network in its serving form."""
+    module, loss_part, live = running.module, running.loss_part, running.net
+    trained = [id(p) for p in module.parameters()]
+    net = serving_net(module, prepared.rows.target.loss())
+    # Moments are of no use where a smaller form of the module is what goes on.
+    if not prepared.keep_moments or trained != [id(p) for p in net.module_.parameters()]:
+        live = None
+    if live is not None:
+        live.keep_training()
+    if loss_part is not None:
+        loss_part.zero_grad()
+    return Fitted(
+        target=prepared.rows.target,
+        encoder=prepared.rows.encoder,
+        net=net,
+        architecture=running.architecture,
+        search_history=running.search_history,
+        history=running.history,
+        n_iter=running.n_iter,
+        live=live,
+        weight_seen=prepared.weight_seen,
+        mixture=mixture,
+        loss_part=loss_part,
+    )

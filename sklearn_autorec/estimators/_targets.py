@@ -1,14 +1,15 @@
-"""Targets as the networks see them: labels and their weights, ratings and their scale. Learned
-without an estimator.
-"""
+"""Targets as the networks see them: labels and their weights, ratings and their scale."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
+from sklearn.utils.multiclass import check_classification_targets
 
 from ..nn import BinaryLogLoss, MulticlassLogLoss, SquaredError
+from ..utils._sklearn import check_y
 
-__all__ = ["ClassTarget", "RatingTarget"]
+__all__ = ["ClassTarget", "RatingTarget", "target_of"]
 
 LARGEST_SPREAD = 1e150  # of ratings: their variance is finite
 
@@ -20,10 +21,22 @@ class ClassTarget:
     classes: np.ndarray
     is_class = True
 
+    @staticmethod
+    def check(y, estimator):
+        """Labels as an ndarray (n_rows,), refused if they are none."""
+        y = check_y(y, estimator)
+        check_classification_targets(y)
+        return y
+
     @classmethod
     def learn(cls, y, weight=None, classes=None):
         """From labels (n_rows,), or from all labels that there will be."""
         return cls(np.unique(y if classes is None else np.asarray(classes)))
+
+    @classmethod
+    def of(cls, fitted):
+        """The labels of a fitted estimator."""
+        return cls(fitted.classes_)
 
     @property
     def attributes(self):
@@ -88,6 +101,20 @@ class ClassTarget:
     def stratify(self, target):
         return target
 
+    def monitor(self, name):
+        """The score by which early stopping judges, see `TrainingPlan`; None is the loss.
+
+        Raises
+        ------
+        ValueError
+            If it is the AUC of several classes.
+        """
+        if name == "auc" and len(self.classes) > 2:
+            raise ValueError(
+                f"monitor='auc' needs two classes, y has {len(self.classes)}; use monitor='loss'."
+            )
+        return _auc if name == "auc" else None
+
 
 @dataclass(frozen=True, eq=False)
 class RatingTarget:
@@ -96,6 +123,11 @@ class RatingTarget:
     mean: float
     scale: float
     is_class = False
+
+    @staticmethod
+    def check(y, estimator):
+        """Ratings as float64 (n_rows,), refused if they are none."""
+        return check_y(y, estimator, y_numeric=True).astype(np.float64)
 
     @classmethod
     def learn(cls, y, weight=None, classes=None):
@@ -109,6 +141,11 @@ class RatingTarget:
             )
         mean = float(np.average(y, weights=weight))
         return cls(mean, float(np.sqrt(np.average((y - mean) ** 2, weights=weight))) or 1.0)
+
+    @classmethod
+    def of(cls, fitted):
+        """The scale of a fitted estimator."""
+        return cls(fitted.y_mean_, fitted.y_scale_)
 
     @property
     def attributes(self):
@@ -141,3 +178,17 @@ class RatingTarget:
 
     def stratify(self, target):
         return None
+
+    def monitor(self, name):
+        """None: the loss judges."""
+        return None
+
+
+def target_of(fitted):
+    """The labels or the scale of a fitted estimator."""
+    return fitted._target_kind.of(fitted)
+
+
+def _auc(y, logits, weight):
+    """ROC AUC of a binary validation set; NaN where it holds one class."""
+    return roc_auc_score(y, logits[:, 0], sample_weight=weight) if 0 < y.mean() < 1 else np.nan

@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit, logit
 
 from ._combinations import combine
@@ -15,6 +16,7 @@ MAX_PARTNERS = 40  # fields of which all pairs are tried: those that say most by
 LEAST_SHARE = 1e-3  # of a probability, against infinite logits
 N_FOLDS = 5
 BEAM = 4  # crosses of each order that are made longer
+SPAN_PER_ROW = 1  # possible combinations a row up to which an array of them all is faster
 
 
 class _Judge:
@@ -27,6 +29,7 @@ class _Judge:
         self.n_folds = int(folds.max()) + 1
         self.weight = np.ones(len(y)) if weight is None else weight
         self.prior = np.average(y, axis=0, weights=self.weight)
+        self.binary = bool(((y == 0) | (y == 1)).all())
         # The strength of a mean toward its prior: for numbers in units of their variance, so the
         # same.
         self.unit = 1.0
@@ -45,7 +48,10 @@ class _Judge:
         """Mean loss of an estimate, in units of the loss of the prior's scale."""
         if self.logistic:
             p = np.clip(mean, LEAST_SHARE, 1 - LEAST_SHARE)
-            rows = -(self.y * np.log(p) + (1 - self.y) * np.log1p(-p)).sum(1)
+            if self.binary:  # one logarithm a row
+                rows = -np.log(np.abs(1 - self.y - p)).sum(1)
+            else:
+                rows = -(self.y * np.log(p) + (1 - self.y) * np.log1p(-p)).sum(1)
         else:
             rows = ((self.y - mean) ** 2).sum(1) / self.unit
         return float(np.average(rows, weights=self.weight))
@@ -67,9 +73,17 @@ class _Judge:
 
 
 def _groups(columns, sizes, key):
+    """A number for each row, the same for the same combination, and how many there are."""
     combined = combine([columns[i] for i in key], [sizes[i] for i in key])
-    distinct, groups = np.unique(combined, return_inverse=True)
-    return groups, len(distinct)
+    span = math.prod(sizes[i] for i in key)
+    if span > SPAN_PER_ROW * len(combined):
+        groups, distinct = pd.factorize(combined)
+        return groups, len(distinct)
+    # Numbered through an array of all combinations that could be: no sorting, no hashing.
+    present = np.zeros(span, bool)
+    present[combined] = True
+    numbers = np.cumsum(present)
+    return numbers[combined] - 1, int(numbers[-1])
 
 
 def choose_keys(
@@ -126,15 +140,16 @@ def choose_keys(
         columns, y = [column[rows] for column in columns], y[rows]
         weight = None if weight is None else weight[rows]
     judge = _Judge(y, weight, rng.permutation(len(y)) % N_FOLDS, logistic)
-    grouped, estimates, losses = {}, {}, {}
+    grouped, links, losses = {}, {}, {}
     prior = np.broadcast_to(judge.prior, y.shape)
     for i in range(len(columns)):
         groups, n_groups = _groups(columns, sizes, (i,))
         if n_groups < 2:
             continue
         grouped[(i,)] = groups, n_groups
-        estimates[(i,)] = judge.estimate(groups, n_groups, prior, 5.0)
-        losses[(i,)] = judge.loss(estimates[(i,)])
+        estimate = judge.estimate(groups, n_groups, prior, 5.0)
+        losses[(i,)], links[(i,)] = judge.loss(estimate), judge.link(estimate)
+    prior_link = judge.link(judge.prior)
     singles = sorted(losses, key=losses.get)[:MAX_PARTNERS]
     gains, parts, useless = {}, {}, []
 
@@ -143,7 +158,7 @@ def choose_keys(
         together.
         """
         groups, n_groups = _groups(columns, sizes, tuple(sorted({*a, *b})))
-        parent = judge.mean(judge.link(estimates[a]) + judge.link(estimates[b]) - judge.link(prior))
+        parent = judge.mean(links[a] + links[b] - prior_link)
         return groups, n_groups, parent, judge.estimate(groups, n_groups, parent, smoothing)
 
     def try_pair(a, b):
@@ -169,11 +184,8 @@ def choose_keys(
         ]
         for key in longest:
             groups, n_groups, _, estimate = joined(*parts[key])
-            grouped[key], estimates[key], losses[key] = (
-                (groups, n_groups),
-                estimate,
-                judge.loss(estimate),
-            )
+            grouped[key], losses[key] = (groups, n_groups), judge.loss(estimate)
+            links[key] = judge.link(estimate)
         for key in longest:
             for single in singles:
                 try_pair(key, single)

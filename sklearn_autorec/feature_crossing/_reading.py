@@ -11,7 +11,7 @@ from ..preprocessing import FieldEncoder
 from ..preprocessing._names import find_column
 from ..preprocessing._numeric import GRIDS
 from ..preprocessing._vocabulary import FIRST, MISSING
-from ..utils._defaults import DefaultComponents
+from ..utils._defaults import with_components
 
 HALF_WIDTH = np.sqrt(3)  # quantile scores lie in [-sqrt(3), sqrt(3)], ranks in [0, 1]
 N_QUANTILES = 1000  # so that values of skewed columns keep apart as float32 scores
@@ -61,20 +61,34 @@ def resolve_bins(n_bins, names, labels, default=10):
     return bins
 
 
-class DefaultEncoder(DefaultComponents):
-    """Mixin of what has ``encoder=None``, which stands for one with fine quantiles."""
+def default_encoder(encoder=None, parameter=None):
+    """What ``encoder=None`` stands for: one with fine quantiles."""
+    return FieldEncoder(n_quantiles=N_QUANTILES)
 
-    _component_makers = {"encoder": "_make_encoder"}
 
-    @staticmethod
-    def _make_encoder(encoder=None, parameter=None):
-        return FieldEncoder(n_quantiles=N_QUANTILES)
+class DefaultEncoder:
+    """Mixin of what has ``encoder=None``."""
+
+    def set_params(self, **params):
+        """Set parameters, also those of the encoder, which is made first where it is None:
+        ``encoder__min_frequency``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For a parameter of what does not exist, saying what to set instead.
+        """
+        return super().set_params(**with_components(self, params, {"encoder": default_encoder}))
 
 
 def checked_encoder(encoder):
     """An encoder to fit: a clone of the given one, or the default."""
     if encoder is None:
-        return DefaultEncoder._make_encoder()
+        return default_encoder()
     if (
         not isinstance(encoder, FieldEncoder)
         or encoder.numeric not in GRIDS

@@ -15,12 +15,17 @@ from ..estimators import CTRClassifier, RatingRegressor
 from ..estimators._settings import MOST_EPOCHS
 from ..nn import BuildContext, mask_from_text
 from ..preprocessing._names import compare_names, table_names
-from ..utils._defaults import DefaultComponents
+from ..utils._defaults import with_components
 from ..utils._sklearn import HasMethods, Interval, StrOptions, safe_indexing, validate_parameters
 from ..utils._state import all_or_nothing, reads_once
 from ._gates._autofield import AutoField
 from ._gates._fields import usable_fields, with_unusable_last
 
+# What stands for components that are given by name, or left out, when a parameter of them is set.
+COMPONENTS = {
+    "network": lambda network, parameter: resolve_network(network),
+    "method": lambda method, parameter: AutoField(),
+}
 UNKNOWN = 1  # id of a value that is not kept
 
 
@@ -30,7 +35,7 @@ def usable_columns(encoder, X):
     return usable_fields(data, BuildContext.of_encoder(encoder))
 
 
-class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
+class FieldSelector(SelectorMixin, BaseEstimator):
     """Keep the columns that a gate method finds useful; a table in, a table of fewer columns out.
 
     The search runs inside a `CTRClassifier`, or a `RatingRegressor` where the target is continuous.
@@ -105,7 +110,6 @@ class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
     ['f2']
     """
 
-    _component_makers = {"network": "_make_network", "method": "_make_method"}
     _parameter_constraints: dict = {
         "method": [None, HasMethods(["build", "derive", "search"])],
         "network": [str, HasMethods("build")],
@@ -117,14 +121,6 @@ class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
         "estimator": [None, HasMethods(["fit", "set_params"])],
         "random_state": ["random_state"],
     }
-
-    @staticmethod
-    def _make_network(network, parameter):
-        return resolve_network(network)
-
-    @staticmethod
-    def _make_method(method, parameter):
-        return AutoField()
 
     def __init__(
         self,
@@ -140,6 +136,21 @@ class FieldSelector(DefaultComponents, SelectorMixin, BaseEstimator):
         self.n_features_to_select = n_features_to_select
         self.estimator = estimator
         self.random_state = random_state
+
+    def set_params(self, **params):
+        """Set parameters, also those of ``method`` and ``network``: a component that is given by
+        its name, or is None, is made first.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For a parameter of what does not exist, saying what to set instead.
+        """
+        return super().set_params(**with_components(self, params, COMPONENTS))
 
     @all_or_nothing
     def fit(self, X, y, sample_weight=None):

@@ -3,6 +3,16 @@
 from ._autofeature import AutoFeature
 from ._autofis import AutoFIS
 from ._autopi import AutoPI
+from ._bpfis import BPFIS
 from ._random import RandomInteractions
+from ._user_gates import user_gates, user_interactions
 
-__all__ = ["AutoFIS", "AutoFeature", "AutoPI", "RandomInteractions"]
+__all__ = [
+    "BPFIS",
+    "AutoFIS",
+    "AutoFeature",
+    "AutoPI",
+    "RandomInteractions",
+    "user_gates",
+    "user_interactions",
+]

@@ -30,11 +30,11 @@ def linear(n_in, n_out, generator, bias=True, members=1):
 
 
 class _ReLUDropoutFunction(torch.autograd.Function):
-    """max(x, 0) * keep / (1 - p) in one node: the backward needs nothing but the output's sign."""
+    """max(x, 0) times factors, 0 or ``scale``: the backward needs nothing but the output's sign."""
 
     @staticmethod
-    def forward(ctx, x, keep, scale):
-        out = torch.relu(x).mul_(keep).mul_(scale)
+    def forward(ctx, x, factors, scale):
+        out = torch.relu(x).mul_(factors)
         ctx.save_for_backward(out)
         ctx.scale = scale
         return out
@@ -77,21 +77,23 @@ class ReLUDropout(nn.Module):
             threshold = round(256 * self.p)
             if threshold == 0:
                 return torch.relu(x)
-            return _ReLUDropoutFunction.apply(
-                x, self._random_bytes(x.shape) >= threshold, 256 / (256 - threshold)
-            )
+            scale = 256 / (256 - threshold)
+            # By numpy: torch compares bytes one by one, which takes longer than the layer before.
+            kept = self._random_bytes(x.numel()) >= threshold
+            factors = np.multiply(kept, np.float32(scale), dtype=np.float32).reshape(x.shape)
+            return _ReLUDropoutFunction.apply(x, torch.from_numpy(factors), scale)
         if self._stream is None:
             self._stream = torch.Generator(x.device).manual_seed(self.seed + self._epoch)
+        scale = 1 / (1 - self.p)
         keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self._stream)
-        return _ReLUDropoutFunction.apply(x, keep, 1 / (1 - self.p))
+        return _ReLUDropoutFunction.apply(x, keep.mul_(scale), scale)
 
-    def _random_bytes(self, shape):
+    def _random_bytes(self, n):
         if self._stream is None:
             entropy = [self.seed, self._epoch] if self._epoch else self.seed
             self._stream = np.random.Generator(np.random.SFC64(entropy))
-        n = shape.numel()
         words = self._stream.integers(0, 2**64 - 1, (n + 7) // 8, dtype=np.uint64, endpoint=True)
-        return torch.from_numpy(words.view(np.uint8)[:n]).view(shape)
+        return words.view(np.uint8)[:n]
 
     def __getstate__(self):
         # The stream belongs to a training run on one device; a copy or a pickle starts it afresh.

@@ -17,12 +17,15 @@ class Inputs(NamedTuple):
     numeric : float32 (B, 2 * F_num), scaled values (0 where missing), then 0/1 missing indicators
     sequences : int32 (B, sum of lengths), items of all sequence columns side by side, 0 is padding
     gates : float (B, F) or (1, F), or None; factors of the fields, which every table that is read
-    with them applies"""
+    with them applies
+    numbers : pairs of a module and its vectors (B, F_num, width) of the numbers, where these were
+    made beforehand"""
 
     ids: torch.Tensor
     numeric: torch.Tensor
     sequences: torch.Tensor
     gates: torch.Tensor | None = None
+    numbers: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,8 @@ class BuildContext(FieldLayout):
         ----------
         *factors : int or str
             Numbers, and "F" for fields, "P" for pairs, "P3" for triples (and so on), "V" for the
-            rows of tables, "N" for numeric fields; the last runs fastest. ``axis("F", d)`` is the
-            length of flattened embeddings.
+            rows of tables, "N" for numeric and "L" for sequence fields; the last runs fastest.
+            ``axis("F", d)`` is the length of flattened embeddings.
 
         Returns
         -------

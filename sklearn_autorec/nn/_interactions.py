@@ -55,6 +55,28 @@ class PairDots(nn.Module):
         return torch.bmm(e, e.transpose(1, 2)).flatten(1).index_select(1, self.flat)
 
 
+class _PairSum(torch.autograd.Function):
+    """((sum e)^2 - sum e^2) / 2 with its gradient, the sum of the other fields' vectors, in
+    one node.
+    """
+
+    @staticmethod
+    def forward(ctx, e):
+        total = e.sum(1)
+        ctx.save_for_backward(e, total)
+        return _pair_sum(e, total)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        e, total = ctx.saved_tensors
+        return (total.unsqueeze(1) - e).mul_(grad.unsqueeze(1))
+
+
+def _pair_sum(e, total):
+    return 0.5 * (total * total - (e * e).sum(1))
+
+
 class BiInteraction(nn.Module):
     """Sum over pairs of e_i o e_j by ((sum e)^2 - sum e^2) / 2; (B, F, d) -> (B, d) in O(F d)."""
 
@@ -63,8 +85,7 @@ class BiInteraction(nn.Module):
         self.out_dim = context.embedding_dim
 
     def forward(self, e, inputs=None):
-        total = e.sum(1)
-        return 0.5 * (total * total - (e * e).sum(1))
+        return _PairSum.apply(e) if e.requires_grad else _pair_sum(e, e.sum(1))
 
 
 class PairProducts(PairDots):

@@ -9,6 +9,7 @@ from ._context import Inputs
 from ._embeddings import FieldEmbedding
 from ._numeric import numeric_shapes
 from ._packed import pack_table
+from ._read_rows import read_rows
 
 
 def mask_to_text(mask):
@@ -71,19 +72,19 @@ class MaskedEmbedding(FieldEmbedding):
         self.context = context
         self.register_buffer("mask", torch.from_numpy(mask), persistent=False)
 
-    def forward(self, inputs: Inputs):
+    def unpooled(self, inputs: Inputs):
         if not self.sparse:
             # Once for the whole table, which is small here: cheaper than for every row of the
             # batch.
             self._masked = self.weight * self.mask
-        out = super().forward(inputs)
+        vectors = super().unpooled(inputs)
         self._masked = None
-        return out
+        return vectors
 
     def lookup(self, ids, rows, fields):
         if self.sparse:
             return super().lookup(ids, rows, fields) * self.mask[rows.long()]
-        return torch.nn.functional.embedding(rows, self._masked)
+        return read_rows(self._masked, rows)
 
     def compact(self):
         """The `PackedEmbedding` of fewest bytes with the same vectors."""

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ._context import BuildContext
+from ._read_rows import read_rows
 
 PERIODIC_STD = 0.3  # of the initial frequencies, in periods per standard deviation of a number
 NUMERIC_EMBEDDINGS = ("piecewise", "periodic", "linear")
@@ -113,8 +114,48 @@ class NumericEmbedding(nn.Module):
 
     def embed_numbers(self, numeric):
         """(M * B, 2 F_num) -> (M * B, F_num, width)."""
+        return self._embedded(numeric, self.numeric_weight)
+
+    def embed_with(self, other, numeric):
+        """What `embed_numbers` of this module and of another give, in one pass.
+
+        Parameters
+        ----------
+        other : module
+        numeric : float Tensor of shape (M * B, 2 F_num)
+
+        Returns
+        -------
+        pair of Tensor, or None
+            None where the two do not embed the same numbers in the same way.
+        """
+        embed = NumericEmbedding.embed_numbers
+        if (
+            not self.n_numeric
+            or not isinstance(other, NumericEmbedding)
+            or type(self).embed_numbers is not embed
+            or type(other).embed_numbers is not embed
+            or self._scheme() != other._scheme()
+        ):
+            return None
+        weights = self.numeric_weight, other.numeric_weight
+        vectors = self._embedded(numeric, torch.cat(weights, -1))
+        return vectors.split([w.shape[-1] for w in weights], -1)
+
+    def _scheme(self):
+        """What must be the same for one pass: "piecewise" embeds each column of a vector alone."""
+        return (
+            self.numeric_embedding == "piecewise" or id(self),
+            self.n_numeric,
+            self.n_bins,
+            self.low,
+            self.per_unit,
+            self.members,
+        )
+
+    def _embedded(self, numeric, weight):
         # (M, K, F_num, d)
-        weight = self.numeric_weight if self.members > 1 else self.numeric_weight.unsqueeze(0)
+        weight = weight if self.members > 1 else weight.unsqueeze(0)
         # (M, B, F_num)
         values, missing = numeric.unflatten(0, (self.members, -1)).split(self.n_numeric, 2)
         if self.numeric_embedding == "linear":
@@ -130,6 +171,10 @@ class NumericEmbedding(nn.Module):
             found = self._periodic(values, weight)
         return torch.addcmul(found, missing.unsqueeze(-1), weight[:, None, -2]).flatten(0, 1)
 
+    def embedding_parameters(self):
+        """The parameters that the embedding's L2 decay applies to."""
+        return [self.numeric_weight] if self.n_numeric else []
+
     def _piecewise(self, values, weight):
         slopes = weight[:, :-2]  # (M, T, F_num, d)
         knots = torch.cat([weight[:, -1:], slopes[:, :-1]], 1).cumsum(1)  # where each step starts
@@ -137,9 +182,7 @@ class NumericEmbedding(nn.Module):
         step = position.detach().to(torch.int32).clamp(0, self.n_bins - 1)
         within = (position - step).unsqueeze(-1)
         pairs = torch.cat([knots, slopes], 3).flatten(0, 2)
-        start, slope = nn.functional.embedding(step * self.n_numeric + self.numbers, pairs).chunk(
-            2, 3
-        )
+        start, slope = read_rows(pairs, step * self.n_numeric + self.numbers).chunk(2, 3)
         return torch.addcmul(start, within, slope)
 
     def _periodic(self, values, weight):
@@ -155,3 +198,14 @@ class NumericEmbedding(nn.Module):
             + weight[:, None, -1]
         )
         return torch.relu(found) if self.rectified else found
+
+
+class NumberVectors(NumericEmbedding):
+    """The plain numeric slot; (M * B, 2 F_num) -> (M * B, F_num, d)."""
+
+    def __init__(self, context: BuildContext):
+        super().__init__(context)
+        self.init_numbers(context, context.embedding_dim, context.embedding_init)
+
+    def forward(self, numeric):
+        return self.embed_numbers(numeric)

@@ -6,6 +6,7 @@ from torch import nn
 
 from ._embeddings import FieldRows
 from ._numeric import numeric_shapes
+from ._read_rows import read_rows
 from ._row_numbers import BLOCK, RowNumbers
 
 
@@ -41,7 +42,7 @@ class PackedEmbedding(FieldRows):
         self.register_buffer("columns", torch.arange(self.width), persistent=False)
 
     def embedding_parameters(self):
-        return [self.values, self.numeric_weight] if self.n_numeric else [self.values]
+        return [self.values, *super().embedding_parameters()]
 
     def lookup(self, ids, rows, fields):
         where, present = self.locate(ids, rows.long(), fields)
@@ -346,9 +347,7 @@ class PackedDense(PackedEmbedding):
         return {"values": table.ravel()}
 
     def lookup(self, ids, rows, fields):
-        return self.without_zeros(
-            nn.functional.embedding(rows, self.values.view(self.n_rows, self.width))
-        )
+        return self.without_zeros(read_rows(self.values.view(self.n_rows, self.width), rows))
 
     def check(self):
         _require(len(self.values) == self.n_rows * self.width, "values")

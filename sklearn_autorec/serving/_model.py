@@ -11,13 +11,19 @@ from sklearn.frozen import FrozenEstimator
 
 from .._registry import HOME, METHODS, NETWORK_CLASSES
 from ..base import DESCRIBED, SLOTS, FixedArchitecture, fixed_methods, network_of
-from ..engine._building import build_network, narrowed, packs_members, realise
+from ..engine._building import (
+    build_network,
+    narrowed,
+    packs_members,
+    realise,
+    slot_context,
+    table_context,
+)
 from ..engine._search_phase import check_slots
+from ..engine._serving_form import serving_net
 from ..engine._slots import entries_of
 from ..estimators import CTRClassifier
 from ..estimators._fitted import Fitted, publish
-from ..estimators._progress import serving_net
-from ..estimators._settings import setting
 from ..estimators._targets import ClassTarget, RatingTarget
 from ..exceptions import ModelFileError
 from ..nn import FORMS, NUMERIC_EMBEDDINGS, BuildContext, Members, PackedEmbedding, ReLUDropout
@@ -89,7 +95,8 @@ def _rebuild_module(state):
         packed = {slot: name for slot in SLOTS if (name := f"{prefix}{slot}") in state.packed}
         own = {slot: entry for slot, entry in architecture.items() if slot not in packed}
         return realise(state.methods, own, context) | {
-            slot: _packed_part(state, name, context) for slot, name in packed.items()
+            slot: _packed_part(state, name, table_context(state.methods, context))
+            for slot, name in packed.items()
         }
 
     with BoundedAllocation(FREE_BYTES + 4 * n_bytes):
@@ -240,9 +247,7 @@ def restore_model(model, state, allow_nonfinite):
         refuse(f"{where}: mixture", "None of a model of one class or of several", mixture)
     net, mixture = None, restored_mixture(mixture, encoder, learned.is_class)
     if module is not None:
-        built = _rebuild_module(
-            _state_of(model, learned, encoder, architecture, module, allow_nonfinite)
-        )
+        built = _rebuild_module(_state_of(learned, encoder, architecture, module, allow_nonfinite))
         _probe_module(built, mixture, encoder, allow_nonfinite)
         net = serving_net(built, learned.loss())
         if not allow_nonfinite:
@@ -254,7 +259,6 @@ def restore_model(model, state, allow_nonfinite):
             encoder,
             net,
             architecture,
-            setting(model, "embedding_dim"),
             search_history,
             history,
             n_iter,
@@ -275,7 +279,7 @@ def _check_classes(classes):
     return classes
 
 
-def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
+def _state_of(learned, encoder, architecture, module, allow_nonfinite):
     # Of one member, as before there were several, files say nothing.
     single = {"members": 1, "packed_members": True}
     if isinstance(module, dict) and not single.keys() & module.keys():
@@ -310,7 +314,7 @@ def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
     numeric = architecture.get("numeric_embedding", "linear")  # files of before there was a choice
     if numeric not in NUMERIC_EMBEDDINGS:
         refuse("numeric_embedding", f"one of {sorted(NUMERIC_EMBEDDINGS)}", numeric)
-    context = _context(model, learned, encoder, sparse, dim, members, numeric)
+    context = _context(learned, encoder, sparse, dim, members, numeric)
     # Pruned and narrow tables hold no row of this width, so that nothing else bounds it.
     largest = max(n_weights, LARGEST_ROW) // (context.n_fields + sum(context.sequence_lengths))
     if dim > largest:
@@ -338,7 +342,7 @@ def _state_of(model, learned, encoder, architecture, module, allow_nonfinite):
     for method in methods:
         own = entries_of(method, unpacked)
         if own is not None and not method.narrows:
-            method.check(own, kept)
+            method.check(own, slot_context(method, methods, kept))
     return ModelState(network, methods, context, weights, seeds, packed, packed_members)
 
 
@@ -382,14 +386,13 @@ def _check_sizes(network, n_weights):
                 refuse(f"{name} of {type(network).__name__}", f"at most {limit}", size)
 
 
-def _context(model, learned, encoder, sparse, embedding_dim, members, numeric_embedding):
+def _context(learned, encoder, sparse, embedding_dim, members, numeric_embedding):
     return BuildContext.of_encoder(
         encoder,
         embedding_dim=embedding_dim,
         n_outputs=learned.n_outputs,
         counts=tuple(encoder.counts_),
         sparse_gradients=sparse,
-        embedding_init=setting(model, "embedding_init"),
         members=members,
         numeric_embedding=numeric_embedding,
         n_numeric_bins=encoder.n_bins,

@@ -2,49 +2,49 @@
 a default.
 """
 
+__all__ = ["with_components"]
 
-class DefaultComponents:
-    """Mixin of estimators some of whose parameters are components that may be given by name, or
-    left at None.
 
-    ``set_params`` with a parameter of such a component first makes the component: of
-    ``network="deepfm"`` with ``network__hidden_units=(8,)`` it makes ``DeepFM(hidden_units=(8,))``.
-    So grids reach what the constructor was not given. Nothing is made as long as nobody asks for
-    it."""
+def with_components(estimator, params, makers):
+    """Parameters for ``set_params``, with a component for each whose own parameters are among them.
 
-    # Methods that make a component from a parameter's value, by name of the parameter.
-    _component_makers: dict = {}
+    Of ``network="deepfm"`` with ``network__hidden_units=(8,)`` it makes ``DeepFM()``, whose
+    ``hidden_units`` scikit-learn then sets. So grids reach what the constructor was not given.
+    Nothing is made as long as nobody asks for it.
 
-    def set_params(self, **params):
-        """Set parameters, also those of components: ``network__hidden_units``,
-        ``encoder__min_frequency``.
+    Parameters
+    ----------
+    estimator : BaseEstimator
+    params : dict
+        Of ``set_params``.
+    makers : dict of str to callable (value, parameter) -> object
+        By name of a parameter: makes a component from its value, such as a name or None;
+        ``parameter`` is the one of the component that is to be set.
 
-        A component that is given by its name, or is None, is made first.
+    Returns
+    -------
+    dict
 
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            For a parameter of what does not exist, saying what to set instead.
-        """
-        nested = {}
-        for key in params:
-            name, separator, rest = key.partition("__")
-            if separator:
-                nested.setdefault(name, rest)
-        known = self.get_params(deep=False) if nested else {}
-        made = {}
-        for name, rest in nested.items():
-            value = params.get(name, known.get(name))
-            if name not in known or (hasattr(value, "set_params") and not isinstance(value, type)):
-                continue
-            if name not in self._component_makers:
-                raise ValueError(
-                    f"{name}={value!r:.100} has no parameter {rest!r}, as it is no object with "
-                    f"parameters; set {name} to one."
-                )
-            made[name] = getattr(self, self._component_makers[name])(value, rest)
-        return super().set_params(**{**params, **made})
+    Raises
+    ------
+    ValueError
+        For a parameter of what does not exist, saying what to set instead.
+    """
+    nested = {}
+    for key in params:
+        name, separator, rest = key.partition("__")
+        if separator:
+            nested.setdefault(name, rest)
+    known = estimator.get_params(deep=False) if nested else {}
+    made = {}
+    for name, rest in nested.items():
+        value = params.get(name, known.get(name))
+        if name not in known or (hasattr(value, "set_params") and not isinstance(value, type)):
+            continue
+        if name not in makers:
+            raise ValueError(
+                f"{name}={value!r:.100} has no parameter {rest!r}, as it is no object with "
+                f"parameters; set {name} to one."
+            )
+        made[name] = makers[name](value, rest)
+    return {**params, **made}

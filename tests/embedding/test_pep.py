@@ -13,7 +13,7 @@ from sklearn_autorec.embedding import PEP, MagnitudePruning
 from sklearn_autorec.embedding._masks import strongest
 from sklearn_autorec.embedding._pep import WARMUP, ThresholdedEmbedding
 from sklearn_autorec.engine import EncodedTensors, FieldNet, RowAdam, _search_phase
-from sklearn_autorec.estimators import _base, _prepare
+from sklearn_autorec.estimators import _prepare, _stages
 from sklearn_autorec.networks import FM
 from sklearn_autorec.nn import BinaryLogLoss, BuildContext, Inputs, MaskedEmbedding, mask_from_text
 
@@ -339,7 +339,7 @@ def test_the_target_is_met_exactly_up_to_rows_never_trained(target):
 def test_retraining_starts_from_the_declared_weights(method, retrain, lazy, monkeypatch):
     X, y = small_table(n_numeric=1, n_sequences=1)
     starts, problems = [], []
-    real_train, real_problem = _base.train, _search_phase.SearchProblem
+    real_train, real_problem = _stages.train, _search_phase.SearchProblem
 
     def spy_train(net, *args, **kwargs):
         module = net.module
@@ -359,7 +359,7 @@ def test_retraining_starts_from_the_declared_weights(method, retrain, lazy, monk
         embedding._masked = embedding.weight * embedding.mask
         return embedding.lookup(None, torch.arange(embedding.n_rows), None).detach().clone()
 
-    monkeypatch.setattr(_base, "train", spy_train)
+    monkeypatch.setattr(_stages, "train", spy_train)
     monkeypatch.setattr(_search_phase, "SearchProblem", spy_problem)
     if lazy:
         monkeypatch.setattr(_prepare, "LAZY_TABLE_FACTOR", 0)

@@ -15,8 +15,8 @@ from sklearn_autorec.engine import (
     _net,
 )
 from sklearn_autorec.engine._arch_steps import first_order_gradient, unrolled_gradient
-from sklearn_autorec.estimators import _base
-from sklearn_autorec.estimators._base import FieldEstimator
+from sklearn_autorec.estimators import _stages
+from sklearn_autorec.estimators._rows import Rows
 from sklearn_autorec.networks import FM
 from sklearn_autorec.nn import BinaryLogLoss, BuildContext, ReLUDropout
 
@@ -295,7 +295,7 @@ class Guarded(EncodedTensors):
 @pytest.mark.parametrize("level", ["first_order", "unrolled", "one_level"])
 def test_no_search_touches_the_rows_of_early_stopping(level, given, monkeypatch):
     X, y, _ = make_ctr(400, n_fields=3, cardinality=5, pairs=1, random_state=0)
-    real_tensors, real_search, calls, held = FieldEstimator._tensors, _base.search_parts, [], []
+    real_tensors, real_search, calls, held = Rows.tensors, _stages.search_parts, [], []
 
     def guarded_tensors(rows, device):
         made = real_tensors(rows, device)
@@ -312,8 +312,8 @@ def test_no_search_touches_the_rows_of_early_stopping(level, given, monkeypatch)
         finally:
             Guarded.locked = False
 
-    monkeypatch.setattr(FieldEstimator, "_tensors", staticmethod(guarded_tensors))
-    monkeypatch.setattr(_base, "search_parts", locked_search)
+    monkeypatch.setattr(Rows, "tensors", guarded_tensors)
+    monkeypatch.setattr(_stages, "search_parts", locked_search)
     model = CTRClassifier(
         network="fm", search=AutoDim(level=level), early_stopping=True, max_epochs=2, random_state=0
     )

@@ -11,7 +11,7 @@ from sklearn_autorec import CTRClassifier
 from sklearn_autorec.base import SearchMethod
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import _search_phase
-from sklearn_autorec.estimators import _base
+from sklearn_autorec.estimators import _stages
 from sklearn_autorec.exceptions import NonFiniteLossError
 from sklearn_autorec.networks import FM, AutoInt, DeepFM
 from sklearn_autorec.nn import BatchNorm, BinaryLogLoss, FieldEmbedding, linear
@@ -144,7 +144,7 @@ def clicks():
 def spied(monkeypatch):
     """The problems of all searches, and the weights before each final training."""
     problems, starts = [], []
-    real_train = _base.FieldEstimator._train
+    real_train = _stages.train
 
     class Problem(_search_phase.SearchProblem):
         def __init__(self, *args):
@@ -155,12 +155,12 @@ def spied(monkeypatch):
             self.result = super().train(*args, **kwargs)
             return self.result
 
-    def train(self, net, *args, **kwargs):
+    def train(net, *args, **kwargs):
         starts.append({n: t.detach().clone() for n, t in net.module.state_dict().items()})
-        return real_train(self, net, *args, **kwargs)
+        return real_train(net, *args, **kwargs)
 
     monkeypatch.setattr(_search_phase, "SearchProblem", Problem)
-    monkeypatch.setattr(_base.FieldEstimator, "_train", train)
+    monkeypatch.setattr(_stages, "train", train)
     return problems, starts
 
 

@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 import torch
 
 from sklearn_autorec.engine import GRDA, RowAdam
-from sklearn_autorec.engine._optimizers import flush_denormals
+from sklearn_autorec.engine._optimizers import LeanAdam, flush_denormals
 
 
 def run(optimizer, p, grads):
@@ -50,6 +51,44 @@ def test_grda_survives_saving():
     second = GRDA([q], 0.5, 1.0, 0.8, 10)
     second.load_state_dict(first.state_dict())
     torch.testing.assert_close(run(second, q, grads[5:])[-1], whole[-1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_lean_steps_have_the_bits_of_torch(dtype):
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(n, 3, generator=generator, dtype=dtype) for n in (50, 4, 7)]
+    made = []
+    for maker in (LeanAdam, lambda groups, lr: torch.optim.Adam(groups, lr=lr, fused=True)):
+        params = [torch.nn.Parameter(t.clone()) for t in start]
+        groups = [{"params": params[:1], "weight_decay": 0.3}, {"params": params[1:]}]
+        made.append((params, maker(groups, 0.01)))
+    for step in range(8):
+        grads = [torch.randn(t.shape, generator=generator, dtype=dtype) for t in start]
+        for params, optimizer in made:
+            for p, g in zip(params, grads, strict=True):
+                p.grad = g.clone()
+            if step in (0, 5):  # the last begins later, and once has no gradient
+                params[-1].grad = None
+            if step == 6:
+                optimizer.load_state_dict(optimizer.state_dict())
+                optimizer.param_groups[1]["lr"] = 0.1
+            optimizer.step()
+        for p, q in zip(made[0][0], made[1][0], strict=True):
+            assert torch.equal(p, q)
+    assert made[0][1].state_dict().keys() == made[1][1].state_dict().keys()
+
+
+def test_the_lean_steps_take_a_closure():
+    p = torch.nn.Parameter(torch.ones(3))
+    optimizer = LeanAdam([p], lr=0.1)
+
+    def loss():
+        optimizer.zero_grad()
+        value = (p**2).sum()
+        value.backward()
+        return value
+
+    assert [optimizer.step(loss).item() for _ in range(2)] == [3.0, pytest.approx(2.43)]
 
 
 def sparse_rows(rows, values, n):

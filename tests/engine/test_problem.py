@@ -182,7 +182,7 @@ def test_a_score_is_the_mean_reference_loss_without_dropout():
         p = problem(DeepFM(hidden_units=(8,), dropout=0.5), weighted)
         result = p.train(Table(p.context))
         module = result.net.module_
-        rows = torch.arange(0, N, 7)
+        rows = torch.arange(0, N // 2, 7)  # light ones
         module.eval()
         with torch.no_grad():
             logits = module(**p.data.select(rows).inputs)[:, 0].double().numpy()

@@ -17,7 +17,7 @@ from sklearn_autorec.base import FixedArchitecture, SearchMethod, fixed_methods,
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import ArchSchedule
 from sklearn_autorec.engine._slots import take_places
-from sklearn_autorec.estimators import _base
+from sklearn_autorec.estimators import _stages
 from sklearn_autorec.feature_selection import AutoField
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import FM, DeepFM
@@ -190,16 +190,21 @@ def test_architecture_steps_reach_a_part_that_is_not_the_first(clicks):
 @pytest.mark.parametrize("retrain", ["scratch", "rewind", "keep"])
 def test_all_its_parts_start_by_its_rule(retrain, clicks, monkeypatch):
     starts = []
-    real = _base.FieldEstimator._train
+    real = _stages.train
 
-    def spy(self, net, *args, **kwargs):
-        starts.append(MADE[-1]["gate"].shared.weight.item())
-        return real(self, net, *args, **kwargs)
+    def spy(net, *args, **kwargs):
+        parts = MADE[-1]
+        starts.append(
+            (parts["gate"].shared.weight.item(), parts["head"].layer.weight.detach().clone())
+        )
+        return real(net, *args, **kwargs)
 
-    monkeypatch.setattr(_base.FieldEstimator, "_train", spy)
-    fit([Several(retrain=retrain), Other(("head",))], clicks)
+    monkeypatch.setattr(_stages, "train", spy)
+    fit([Several(("gate", "head"), retrain=retrain), Other(("interaction",))], clicks)
     searched = MADE[0]["gate"].shared.weight.item()
-    assert starts == [searched if retrain == "keep" else 1.0] and searched != 1.0
+    ((weight, layer),) = starts
+    assert weight == (searched if retrain == "keep" else 1.0) and searched != 1.0
+    assert torch.equal(layer, MADE[0]["head"].layer.weight) == (retrain == "keep")
 
 
 class Other(Several):
@@ -282,7 +287,12 @@ def test_modules_take_their_places():
     slots = ("gate", "interaction", "head")
     assert take_places(slots, [a, b, c]) == dict(zip(slots, (a, b, c), strict=True))
     assert take_places(slots, [a, {"gate": b}, c]) == {"gate": b, "interaction": a, "head": c}
-    for wrong in ([a, b], [{"gate": a, "body": b}, c], [{"gate": a}, {"gate": b}, c]):
+    for wrong in (
+        [a, b],
+        [{"gate": a, "body": b}, c],
+        [{"gate": a}, {"gate": b}, b, c],
+        [{"body": a}, a, b, c],
+    ):
         with pytest.raises(ValueError, match="one in each"):
             take_places(slots, wrong)
 

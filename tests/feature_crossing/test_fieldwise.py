@@ -14,6 +14,7 @@ from sklearn_autorec.feature_crossing._autocross._fieldwise import (
     penalty,
     placements,
     row_loss,
+    sigmoid,
 )
 
 
@@ -153,3 +154,8 @@ def test_rare_hits_do_not_overshoot():
     ids = np.repeat([0, 1], [3, 2997])
     weights = fit_field(ids, 2, y, np.full(3000, np.log(0.001 / 0.999)), True, l2=1e-3, n_steps=20)
     assert 6 < weights[0] < 20 and abs(weights[1]) < 10
+
+
+def test_the_sigmoid_is_that_of_scipy_at_all_sizes():
+    eta = np.concatenate([np.linspace(-40, 40, 401), [-1e4, -800.0, 800.0, 1e4]])
+    assert_allclose(sigmoid(eta), expit(eta), rtol=1e-14, atol=1e-300)

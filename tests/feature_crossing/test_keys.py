@@ -125,3 +125,16 @@ def test_more_rows_judge_where_there_are_few_pairs(monkeypatch):
         y = rng.integers(2, size=600).astype(float)
         choose_keys(codes, [4] * n_fields, y, logistic=True, rng=np.random.RandomState(0))
     assert sizes == [400, 333, 50]
+
+
+def test_groups_do_not_depend_on_how_rows_are_numbered(monkeypatch):
+    rng = np.random.RandomState(0)
+    columns, sizes = [rng.randint(6, size=500), rng.randint(9, size=500)], [6, 9]
+    found = {}
+    for per_row in (0, 1):
+        monkeypatch.setattr(keys, "SPAN_PER_ROW", per_row)
+        found[per_row] = keys._groups(columns, sizes, (0, 1))
+    wanted = np.unique(columns[0] * 9 + columns[1], return_inverse=True)[1]
+    for groups, n_groups in found.values():
+        assert n_groups == wanted.max() + 1 == groups.max() + 1
+        assert len({*zip(groups.tolist(), wanted.tolist(), strict=True)}) == n_groups

@@ -9,7 +9,7 @@ from sklearn_autorec.base import FixedArchitecture
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import EncodedTensors
 from sklearn_autorec.engine._building import build_network, carry
-from sklearn_autorec.estimators import _base
+from sklearn_autorec.estimators import _stages
 from sklearn_autorec.feature_selection import LPFS
 from sklearn_autorec.feature_selection._gates._lpfs import (
     CommonScaleAdam,
@@ -179,13 +179,13 @@ def test_dropping_closed_fields_leaves_predictions_as_they_were(network, monkeyp
     monkeypatch.setattr(type(network), "build", spy)
     # The final training does nothing, so that the fitted network is the searched one without closed
     # fields.
-    train = _base.train
+    train = _stages.train
 
     def at_rest(net, *args):
         net.lr = 0.0
         return train(net, *args)
 
-    monkeypatch.setattr(_base, "train", at_rest)
+    monkeypatch.setattr(_stages, "train", at_rest)
     model, X = fit(0, network=network)
     assert 0 < len(model.selected_fields_) < 10
     data = EncodedTensors.from_table(model.encoder_.encode(X[:2000]), "cpu")

@@ -14,7 +14,7 @@ from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.engine._building import build_network, carry
 from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField
 from sklearn_autorec.interaction import AutoFIS
-from sklearn_autorec.networks import DCN, FM, AutoInt, DCNv2, DeepFM, FwFM, MLPNetwork
+from sklearn_autorec.networks import DCN, DIN, FM, AutoInt, DCNv2, DeepFM, FwFM, MLPNetwork
 from sklearn_autorec.nn import (
     BuildContext,
     FieldLinear,
@@ -91,7 +91,9 @@ def gated_and_narrow(network, **options):
 @pytest.mark.parametrize("name", [n for n in WITH_GATES if n != "autoint"])
 def test_a_network_without_closed_fields_is_the_same_function(name, n_outputs):
     before, after, module = gated_and_narrow(
-        resolve_network(name), n_outputs=n_outputs, output_bias=()
+        DIN(attention={"f": "a"}) if name == "din" else resolve_network(name),
+        n_outputs=n_outputs,
+        output_bias=(),
     )
     torch.testing.assert_close(after, before, atol=1e-12, rtol=1e-10)
     assert before.std() > 0.01
@@ -451,11 +453,11 @@ def test_partial_fit_and_warm_start_go_on_with_the_kept_fields():
 @pytest.mark.parametrize("retrain", ["scratch", "rewind", "keep"])
 def test_final_training_starts_from_the_declared_weights(retrain, monkeypatch):
     from sklearn_autorec.engine import _search_phase
-    from sklearn_autorec.estimators import _base
+    from sklearn_autorec.estimators import _stages
 
     starts, problems = [], []
     real_train, real_problem, real_carry = (
-        _base.train,
+        _stages.train,
         _search_phase.SearchProblem,
         _search_phase._carry_states,
     )
@@ -468,7 +470,7 @@ def test_final_training_starts_from_the_declared_weights(retrain, monkeypatch):
         problems.append((dict(problem.initial_state), dict(problem.final_state)))
         real_carry(problem, *args)
 
-    monkeypatch.setattr(_base, "train", spy_train)
+    monkeypatch.setattr(_stages, "train", spy_train)
     monkeypatch.setattr(_search_phase, "_carry_states", spy_carry)
     model, _ = fitted(AutoField(n_fields=3, retrain=retrain), network=DeepFM((8,)))
     (initial, final), start = problems[0], starts[0]

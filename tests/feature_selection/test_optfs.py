@@ -9,7 +9,7 @@ from scipy.special import expit
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import _search_phase
-from sklearn_autorec.estimators import _base
+from sklearn_autorec.estimators import _stages
 from sklearn_autorec.feature_selection import OptFS
 from sklearn_autorec.feature_selection._gates._optfs import ValueGates
 from sklearn_autorec.networks import DeepFM, MLPNetwork
@@ -198,7 +198,7 @@ def test_gates_have_decided_when_the_search_ends(monkeypatch):
 @pytest.mark.parametrize("retrain", ["rewind", "keep", "scratch"])
 def test_final_training_starts_from_the_first_weights(retrain, monkeypatch):
     starts, states, networks = [], [], []
-    train, carry = _base.train, _search_phase._carry_states
+    train, carry = _stages.train, _search_phase._carry_states
 
     def spy_train(net, *args):
         starts.append({name: t.clone() for name, t in net.module.state_dict().items()})
@@ -209,7 +209,7 @@ def test_final_training_starts_from_the_first_weights(retrain, monkeypatch):
         states.append({"rewind": dict(problem.initial_state), "keep": dict(problem.final_state)})
         carry(problem, *args)
 
-    monkeypatch.setattr(_base, "train", spy_train)
+    monkeypatch.setattr(_stages, "train", spy_train)
     monkeypatch.setattr(_search_phase, "_carry_states", spy_carry)
     X, y, _ = make_ctr(
         3000, n_fields=4, informative_fields=[1, 3], pairs=[], main_effect=2, random_state=0

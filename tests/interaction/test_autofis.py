@@ -344,11 +344,11 @@ def test_a_network_without_the_slot_is_refused_with_those_that_have_it():
 @pytest.mark.parametrize("retrain", ["scratch", "rewind", "keep"])
 def test_retrain_starts_from_the_declared_weights(retrain, monkeypatch):
     from sklearn_autorec.engine import _search_phase
-    from sklearn_autorec.estimators import _base
+    from sklearn_autorec.estimators import _stages
 
     X, y, _ = make_ctr(1000, n_fields=4, pairs=1, random_state=0)
     starts, problems = [], []
-    real_train, real_problem = _base.train, _search_phase.SearchProblem
+    real_train, real_problem = _stages.train, _search_phase.SearchProblem
 
     def spy_train(net, *args, **kwargs):
         starts.append(net.module.embedding.weight.detach().clone())
@@ -358,7 +358,7 @@ def test_retrain_starts_from_the_declared_weights(retrain, monkeypatch):
         problems.append(real_problem(*args, **kwargs))
         return problems[-1]
 
-    monkeypatch.setattr(_base, "train", spy_train)
+    monkeypatch.setattr(_stages, "train", spy_train)
     monkeypatch.setattr(_search_phase, "SearchProblem", spy_problem)
     CTRClassifier(network="fm", search=AutoFIS(retrain=retrain), max_epochs=1, random_state=0).fit(
         X, y

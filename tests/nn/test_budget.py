@@ -45,6 +45,10 @@ def test_a_share_and_a_number_of_bytes(budget, expected):
     assert budget_bytes(budget, 1000) == expected
 
 
+def test_rounding_takes_no_byte():
+    assert 0.29 * 100 < 29 and budget_bytes(0.29, 100) == 29
+
+
 @pytest.mark.parametrize("budget", [0, 0.0, -0.5, 1.5, 1, 3, -8, float("nan"), float("inf")])
 def test_other_numbers_are_refused_by_name(budget):
     with pytest.raises(ValueError, match=r"size=.* (share|bytes)"):

@@ -5,7 +5,6 @@ a whole field is two counts over the rows, whatever the number of ids. Everythin
 enters as the cached offset ``eta``, the sum of the other fields' weights in each row."""
 
 import numpy as np
-from scipy.special import expit
 from scipy.stats import rankdata
 
 MAX_STEP = 2.0  # of a weight per Newton step; where hits are rare, a full one overshoots
@@ -16,6 +15,14 @@ LEAST_CHANGE = 0.1  # of its sum: less says nothing, however few rows there are
 TINY = 1e-100
 
 
+def sigmoid(eta):
+    """1 / (1 + exp(-eta)), by numpy's vectorised exponential: a third of the time of scipy's."""
+    with np.errstate(over="ignore"):
+        p = np.exp(-eta)
+    p += 1.0
+    return np.divide(1.0, p, out=p)
+
+
 def derivatives(y, eta, logistic, weight=None):
     """Gradient of the log likelihood and its negative second derivative with respect to ``eta``,
     both (n_rows,).
@@ -23,7 +30,7 @@ def derivatives(y, eta, logistic, weight=None):
     Errors of a linear model have the variance of its residuals. A row of weight 2 counts as two
     rows."""
     if logistic:
-        p = expit(eta)
+        p = sigmoid(eta)
         g, h = y - p, p * (1 - p)
     else:
         residual = y - eta
@@ -148,6 +155,7 @@ class AdditiveModel:
         mean = float(np.average(y[:n_train], weights=self.train_weight))
         self.eta = np.full(len(y), np.log(mean / (1 - mean)) if logistic else mean)
         self.fields, self.weights, self.penalties = [], [], []
+        self._derived = None  # derivatives at ``eta``, while it stays
 
     def extended(self, ids, size):
         """A copy with one more field, its weights zero.
@@ -173,8 +181,8 @@ class AdditiveModel:
         tol = max(CHANGE_PER_ROW * total, LEAST_CHANGE) if tol is None else tol
         last = np.inf
         for sweep in range(max_sweeps):
-            g, h = derivatives(y, self.eta[:n], self.logistic, weight)
-            self.eta += np.clip(g.sum() / h.sum(), -MAX_STEP, MAX_STEP)
+            g, h = self._derivatives()
+            self._move(np.clip(g.sum() / h.sum(), -MAX_STEP, MAX_STEP))
             for j in range(len(self.fields)):
                 self._update(j, sweep)
                 if not within():
@@ -197,12 +205,23 @@ class AdditiveModel:
             noise = float(np.sqrt(loss)) or 1.0
         return [float(1 / np.sqrt(p)) / noise if p > 0 else 1.0 for p in self.penalties]
 
+    def _derivatives(self):
+        """Those of the training rows; a field that has not moved leaves them as they are."""
+        if self._derived is None:
+            n = self.n_train
+            self._derived = derivatives(self.y[:n], self.eta[:n], self.logistic, self.train_weight)
+        return self._derived
+
+    def _move(self, change):
+        self.eta += change
+        self._derived = None
+
     def _update(self, j, sweep):
         ids, weights = self.fields[j], self.weights[j]
+        if sweep >= ESTIMATED_SWEEPS and self.penalties[j] == np.inf and not weights.any():
+            return  # for good
         train = ids[: self.n_train]
-        g, h = derivatives(
-            self.y[: self.n_train], self.eta[: self.n_train], self.logistic, self.train_weight
-        )
+        g, h = self._derivatives()
         bag = ids.ndim == 2
         if bag:
             gradient, curvature, bound = _bag_sums(train, g, h, len(weights))
@@ -229,7 +248,7 @@ class AdditiveModel:
             self.weights[j] = (
                 weights if bag else weights - weights.mean() * (self.penalties[j] != np.inf)
             )
-            self.eta += step[ids].sum(1) if bag else step[ids]
+            self._move(step.take(ids).sum(1) if bag else step.take(ids))
 
 
 def _bag_sums(ids, g, h, size):

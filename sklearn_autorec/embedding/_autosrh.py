@@ -1,0 +1,292 @@
+"""AutoSrh: soft columns for blocks of values of like frequency, then the largest elements."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..base import SearchMethod
+from ..engine import ArchSchedule
+from ..nn import (
+    FieldEmbedding,
+    MaskedEmbedding,
+    budget_bytes,
+    mask_from_text,
+    mask_to_text,
+    table_bytes,
+)
+from ..nn._budget import ELEMENT
+from ..utils._sklearn import Interval, StrOptions
+from ._masks import check_mask, strongest
+
+
+def value_counts(data, context):
+    """How often each row of the tables occurs, int64 ndarray (V,).
+
+    Parameters
+    ----------
+    data : EncodedTensors
+    context : BuildContext
+    """
+    columns = list(data.ids.unbind(1))
+    columns += data.sequences.split([length for _, length in context.sequences], 1)
+    tables = [*range(context.n_categorical), *context.list_tables]
+    counts = [np.zeros(n, np.int64) for n in context.table_sizes]
+    for table, column in zip(tables, columns, strict=True):
+        cells = torch.bincount(column.flatten().long(), minlength=len(counts[table]))
+        counts[table] += cells.cpu().numpy()
+    return np.concatenate([np.zeros(0, np.int64), *counts])
+
+
+def frequency_blocks(counts, n_blocks, sizes=None):
+    """Number of the block of each value, int64 ndarray (V,): block 0 has the most frequent.
+
+    Parameters
+    ----------
+    counts : ndarray (V,)
+        Values of equal counts stand in the order of the tables.
+    n_blocks : int
+        Blocks have equally many values, but for rounding.
+    sizes : list of int, or None
+        Values of each field, whose blocks are then made by themselves; None makes them of all.
+    """
+    parts = [counts] if sizes is None else np.split(counts, np.cumsum(sizes)[:-1])
+    blocks = []
+    for part in parts:
+        rank = np.empty(len(part), np.int64)
+        rank[np.argsort(-part, kind="stable")] = np.arange(len(part))
+        blocks.append(rank * n_blocks // max(len(part), 1))
+    return np.concatenate(blocks)
+
+
+class RowNormalisedDescent(torch.optim.SGD):
+    """Gradient descent with each row of a gradient divided by the mean of its absolute values, and
+    parameters brought back to [0, 1].
+    """
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        for p in parameters:
+            if p.grad is not None:
+                size = p.grad.abs().mean(-1, keepdim=True)
+                p.grad = torch.where(size > 0, p.grad / size, 0.0)
+        loss = super().step(closure)
+        for p in parameters:
+            p.clamp_(0, 1)
+        return loss
+
+
+class BlockScaledEmbedding(FieldEmbedding):
+    """A table whose every value is multiplied by the weights of its block; inputs -> (B, F, d).
+
+    Parameters
+    ----------
+    context : BuildContext
+    blocks : int64 ndarray (V,)
+        Block of each row of the tables.
+    n_blocks : int
+    arch_lr, l1 : float
+    """
+
+    def __init__(self, context, blocks, n_blocks, arch_lr, l1):
+        super().__init__(context)
+        self.block_weights = nn.Parameter(torch.ones(n_blocks, context.embedding_dim))
+        self.register_buffer("blocks", torch.from_numpy(blocks))
+        self.field_axes["blocks"] = {0: context.axis("V")}
+        self.arch_lr, self.l1 = arch_lr, l1
+        self.arch_schedule = ArchSchedule()
+
+    def arch_parameters(self):
+        return [self.block_weights]
+
+    def arch_optimizer(self, n_steps):
+        return RowNormalisedDescent([self.block_weights], lr=self.arch_lr)
+
+    def penalty(self):
+        return self.l1 * self.block_weights.abs().sum()
+
+    def lookup(self, ids, rows, fields):
+        weights = nn.functional.embedding(self.blocks[rows.long()], self.block_weights)
+        return super().lookup(ids, rows, fields) * weights
+
+    def summary(self):
+        return {"mean_block_weight": float(self.block_weights.detach().mean())}
+
+
+class AutoSrh(SearchMethod):
+    r"""Keep the largest elements of embeddings that are weighed by blocks of values of like
+    frequency.
+
+    Values are sorted by frequency over all fields and cut into blocks. The embedding of value v is
+    read as
+
+    .. math:: \tilde e_v = e_v \odot A_{b(v)}, \quad A \in [0, 1]^{B \times d}
+
+    The network is trained first, with A at 1. Then the tables train on one part of the training
+    rows, with the rest of the network as it is, and in turn A on the other part: by gradient
+    descent on the loss, whose gradient is divided, row by row, by the mean of its absolute values.
+    A is multiplied into the tables, and the largest :math:`|\tilde e|` are kept, as many as the
+    budget allows.
+
+    Parameters
+    ----------
+    budget : float or int, default=0.2
+        Bytes of the numbers that are kept of the tables: a float in (0, 1] is a share of the whole
+        tables, an int a number of bytes.
+    n_blocks : int, default=10
+        Blocks of values.
+    per_field : bool, default=False
+        Make the blocks by the order of frequency within each field, of equally many of its values,
+        not over all fields.
+    arch_lr : float, default=0.01
+        Learning rate of A.
+    l1 : float, default=1e-5
+        Weight of the sum of A in the loss.
+    level : {"first_order", "unrolled"}, default="first_order"
+        How A is trained: with the weights as they are, or after one more step of the tables.
+    search_fraction : float in (0, 1), default=0.2
+        Share of the training rows on which A is trained, and nothing else.
+    warmup : float in [0, 1), default=0.5
+        Share of the epochs of the search in which the whole network is trained, with A at 1. With
+        none the network goes on moving beside the tables.
+    retrain : {"keep", "none", "scratch", "rewind"}, default="keep"
+        Weights with which the final training starts: searched ones, with A multiplied into the
+        tables; new ones; or those with which the search started. "none" leaves the searched network
+        as it is, the paper's way unless nearly everything is pruned.
+
+    Notes
+    -----
+    In the public code a training after the pruning does not hold pruned elements at zero, so that
+    they grow back; here they cannot.
+
+    The search ends with the weights of its last epoch; the public code takes those of the epoch
+    that does best on the rows of A, which these rows would have chosen.
+
+    Elements whose A has reached 0 are never kept, even if the budget would allow them. Fields of
+    numbers are left whole and are not counted. What says where the kept numbers belong comes on top
+    of the budget.
+
+    References
+    ----------
+    Kong, S., Cheng, W., Shen, Y., Huang, L. "AutoSrh: An Embedding Dimensionality Search Framework
+    for Tabular Data Prediction", TKDE 2023.
+
+    Cheng, W., Shen, Y., Huang, L. "Differentiable Neural Input Search for Recommender Systems",
+    2020.
+
+    Examples
+    --------
+    >>> from sklearn_autorec import CTRClassifier
+    >>> from sklearn_autorec.datasets import make_ctr
+    >>> X, y, truth = make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> search = AutoSrh(budget=0.25, n_blocks=3)
+    >>> model = CTRClassifier(
+    ...     network="fm", search=search, embedding_dim=4, max_epochs=2, random_state=0
+    ... ).fit(X, y)
+    >>> 4 * sum(int(sizes.sum()) for sizes in model.embedding_sizes_.values())
+    264
+    """
+
+    slot = "embedding"
+    _parameter_constraints = {
+        "budget": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Real, 0, 1, closed="right"),
+        ],
+        "n_blocks": [Interval(Integral, 1, None, closed="left")],
+        "per_field": ["boolean"],
+        "arch_lr": [Interval(Real, 0, None, closed="left")],
+        "l1": [Interval(Real, 0, None, closed="left")],
+        "level": [StrOptions({"first_order", "unrolled"})],
+        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "warmup": [Interval(Real, 0, 1, closed="left")],
+        "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
+    }
+
+    def __init__(
+        self,
+        budget=0.2,
+        n_blocks=10,
+        per_field=False,
+        arch_lr=0.01,
+        l1=1e-5,
+        level="first_order",
+        search_fraction=0.2,
+        warmup=0.5,
+        retrain="keep",
+    ):
+        self.budget = budget
+        self.n_blocks = n_blocks
+        self.per_field = per_field
+        self.arch_lr = arch_lr
+        self.l1 = l1
+        self.level = level
+        self.search_fraction = search_fraction
+        self.warmup = warmup
+        self.retrain = retrain
+
+    def search(self, problem):
+        context, epochs = problem.context, problem.plan.epochs
+        n_kept = budget_bytes(self.budget, table_bytes(context, numeric=False)) // ELEMENT
+        sizes = context.table_sizes
+        blocks = frequency_blocks(
+            value_counts(problem.data, context), self.n_blocks, sizes if self.per_field else None
+        )
+        table = BlockScaledEmbedding(context, blocks, self.n_blocks, self.arch_lr, self.l1)
+        warm_epochs, warm, only = min(round(self.warmup * epochs), epochs - 1), None, None
+        if warm_epochs:
+            for_weights, _ = problem.split(self.search_fraction)
+            warm = problem.train(
+                table,
+                rows=for_weights,
+                only=lambda name, parameter: parameter is not table.block_weights,
+                epochs=warm_epochs,
+            )
+            only = _tables_of(warm.net.module_)
+        if not problem.interrupted:
+            # The rows that the schedule holds back are those that the warm-up has not seen.
+            table.arch_schedule = ArchSchedule(self.level, fraction=self.search_fraction)
+            problem.train(table, start=warm, only=only, epochs=epochs - warm_epochs)
+        return largest_elements(table, n_kept)
+
+    def transfer(self, state, architecture, context):
+        """A is multiplied into the tables."""
+        state = dict(state)
+        weights, blocks = state.pop("embedding.block_weights"), state.pop("embedding.blocks")
+        state["embedding.weight"] = state["embedding.weight"] * weights[blocks]
+        return state
+
+    def check(self, architecture, context):
+        check_mask(architecture, context)
+
+    def realise(self, architecture, context):
+        return MaskedEmbedding(context, mask_from_text(architecture["mask"]))
+
+
+def largest_elements(table, n_kept):
+    """The architecture of a searched `BlockScaledEmbedding`: the mask of the ``n_kept`` largest
+    elements, those at 0 excepted, and A.
+    """
+    weights = table.block_weights.detach()
+    size = (table.weight.detach() * weights[table.blocks]).abs().cpu().numpy()
+    size = np.where(size > 0, size, -np.inf)
+    return {
+        "mask": mask_to_text(strongest(size, 1 - n_kept / max(size.size, 1))),
+        "block_weights": weights.double().cpu().numpy().tolist(),
+    }
+
+
+def _tables_of(network):
+    """Whether a parameter is an embedding table, the first-order weights among them, or a searched
+    weight of one: (name, parameter) -> bool, for a network of the same names.
+    """
+    tables = {
+        id(p)
+        for m in network.modules()
+        if hasattr(m, "embedding_parameters")
+        for p in m.embedding_parameters()
+    }
+    names = {name for name, p in network.named_parameters() if id(p) in tables}
+    return lambda name, parameter: name in names or name == "embedding.block_weights"

@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP
-from sklearn_autorec.interaction import AutoFIS
+from sklearn_autorec.interaction import AutoFeature, AutoFIS
 from sklearn_autorec.model_selection import HyperbandSearchCV
 
 X, Y, _ = make_ctr(3000, n_fields=3, pairs=1, random_state=0)
@@ -39,6 +39,10 @@ WORK = {
         lambda m: [m.partial_fit(X[k::5], Y[k::5], classes=[0, 1]) for k in range(5)],
     ),
     "AutoFIS": (lambda: model(search=AutoFIS()), lambda m: m.fit(X, Y)),
+    "AutoFeature": (
+        lambda: model(search=AutoFeature(max_evaluations=20, n_initial=10)),
+        lambda m: m.fit(X, Y),
+    ),
     "AutoFIS, PEP": (lambda: model(search=[AutoFIS(), PEP()]), lambda m: m.fit(X, Y)),
     "Hyperband": (search, lambda m: m.fit(X, Y)),
 }

@@ -1,4 +1,4 @@
-"""Operations on the vectors of all fields, (B, F, d) -> (B, F, d), of one scale."""
+"""Operations on the vectors of all fields, (B, F, d) -> (B, F, d), of one scale; graphs of them."""
 
 import torch
 from torch import nn
@@ -109,3 +109,33 @@ def operation(name, context, rank):
         }
         made = kinds[name](context)
     return nn.Sequential(made, FieldNorm(context))
+
+
+class Cell(nn.Module):
+    """A graph of nodes, each the batch norm of the weighted sum of what its edges make of earlier
+    states.
+
+    Parameters
+    ----------
+    nodes : list of list of (int, nn.Module)
+        The edges of each node: from which state, and what is done to it.
+    context : BuildContext
+    """
+
+    def __init__(self, nodes, context):
+        super().__init__()
+        self.sources = [[source for source, _ in edges] for edges in nodes]
+        self.nodes = nn.ModuleList(nn.ModuleList(m for _, m in edges) for edges in nodes)
+        self.norms = nn.ModuleList(FieldNorm(context) for _ in nodes)
+
+    def forward(self, states, weights=None):
+        """States so far, a list of (B, F, d), to those of the nodes. ``weights`` are a tensor of
+        the edges of every node; None is a plain sum.
+        """
+        n_given = len(states)
+        for k, (sources, edges) in enumerate(zip(self.sources, self.nodes, strict=True)):
+            made = [edge(states[source]) for source, edge in zip(sources, edges, strict=True)]
+            if weights is not None:
+                made = [w * out for w, out in zip(weights[k], made, strict=True)]
+            states = [*states, self.norms[k](sum(made[1:], made[0]))]
+        return states[n_given:]

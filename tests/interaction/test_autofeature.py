@@ -12,7 +12,7 @@ import torch
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import FixedArchitecture
 from sklearn_autorec.datasets import make_ctr
-from sklearn_autorec.engine import Evaluations
+from sklearn_autorec.engine import Evaluations, FieldNet
 from sklearn_autorec.interaction import AutoFeature
 from sklearn_autorec.interaction._autofeature import (
     OPERATIONS,
@@ -274,6 +274,24 @@ def test_other_networks_and_ratings(network):
     assert max(map(len, found["operations"])) == 2
     odd = X.iloc[:1].assign(f0="never seen")
     assert np.isfinite(model.predict(odd)).all() and np.isfinite(model.predict(X)).all()
+
+
+def test_an_interrupt_of_the_shared_start_leaves_its_network(monkeypatch):
+    X, y = table(0, 600)
+    train_step, steps = FieldNet.train_step, []
+
+    def press(self, batch, **options):
+        steps.append(1)
+        if len(steps) == 5:  # of three an epoch
+            raise KeyboardInterrupt
+        return train_step(self, batch, **options)
+
+    monkeypatch.setattr(FieldNet, "train_step", press)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model = fit((X, y))
+    assert len(steps) == 5 and len(model.search_history_) == 1
+    assert len(model.interactions_) == 10 and set(model.interaction_scores_.values()) == {0.0}
+    assert np.isfinite(model.predict_proba(X)).all()
 
 
 def test_a_table_of_two_fields_is_tried_out_and_one_of_one_is_refused():

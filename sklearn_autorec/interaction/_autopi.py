@@ -226,8 +226,9 @@ class AutoPI(SearchMethod):
     -----
     ``architecture_["body"]`` has for each cell a list of nodes, each a list of
     ``[source, operation]``. Source 0 are the embeddings, 1 in the ensemble cell is the output of
-    the other; nodes follow. ``mixtures`` has the weights that led to it. If the ensemble cell reads
-    nothing of the interaction cell, that is not built.
+    the other; nodes follow. It belongs to a table of ``n_fields`` fields. ``mixtures`` has the
+    weights that led to it. If the ensemble cell reads nothing of the interaction cell, that is not
+    built.
 
     There is no public code, and the paper's sizes and defaults were not at hand; numbers of nodes,
     temperatures, rates, the norms of input and nodes, and the factor of the logits are ours.
@@ -311,7 +312,7 @@ class AutoPI(SearchMethod):
 
     def derive(self, module, context):
         names, mixtures = list(self.operations), {cell: module.mixture(cell) for cell in CELLS}
-        architecture: dict = {}
+        architecture: dict = {"n_fields": context.n_fields}
         for cell, nodes in mixtures.items():
             architecture[cell] = []
             for edges in nodes:
@@ -327,6 +328,12 @@ class AutoPI(SearchMethod):
 
     def check(self, architecture, context):
         _check_fields(context)
+        n_fields = architecture.get("n_fields")
+        if type(n_fields) is not int or n_fields != context.n_fields:
+            raise ValueError(
+                f"n_fields={n_fields!r} of the architecture must be the number of fields, "
+                f"{context.n_fields}."
+            )
         for cell, n_given in zip(CELLS, (1, 2), strict=True):
             nodes = architecture.get(cell)
             if not isinstance(nodes, list) or not nodes:

@@ -282,14 +282,14 @@ def test_an_interrupt_of_the_shared_start_leaves_its_network(monkeypatch):
 
     def press(self, batch, **options):
         steps.append(1)
-        if len(steps) == 5:  # of three an epoch
+        if len(steps) == 5:  # of two an epoch
             raise KeyboardInterrupt
         return train_step(self, batch, **options)
 
     monkeypatch.setattr(FieldNet, "train_step", press)
     with pytest.warns(UserWarning, match="interrupted"):
         model = fit((X, y))
-    assert len(steps) == 5 and len(model.search_history_) == 1
+    assert len(steps) == 5 and len(model.search_history_) == 2
     assert len(model.interactions_) == 10 and set(model.interaction_scores_.values()) == {0.0}
     assert np.isfinite(model.predict_proba(X)).all()
 

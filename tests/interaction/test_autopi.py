@@ -10,10 +10,12 @@ from sklearn.metrics import roc_auc_score
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import FixedArchitecture
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.feature_selection import AutoField
 from sklearn_autorec.interaction import AutoPI
 from sklearn_autorec.interaction._autopi import CELLS, CellBody, Softmax
 from sklearn_autorec.interaction._field_operations import OPERATIONS, Cell, FieldNorm, operation
 from sklearn_autorec.nn import BuildContext, FieldAttention
+from sklearn_autorec.serving import load, save
 
 OPTIONS = {
     "network": "fm",
@@ -282,6 +284,21 @@ def test_other_networks_and_ratings_with_all_operations(network, clicks):
     assert np.isfinite(model.predict(odd)).all() and np.isfinite(model.predict(X)).all()
 
 
+def test_it_comes_after_a_choice_of_fields_and_is_saved(clicks, tmp_path):
+    X, _ = clicks
+    model = fit(
+        [AutoField(n_fields=3), AutoPI(n_nodes=(1, 1))], clicks, max_epochs=1, search_epochs=1
+    )
+    found = model.architecture_
+    assert found["body"]["n_fields"] == 3
+    save(model, tmp_path / "model")
+    p = model.predict_proba(X)
+    np.testing.assert_array_equal(load(tmp_path / "model").predict_proba(X), p)
+    options = {name: value for name, value in OPTIONS.items() if name not in found}
+    again = CTRClassifier.from_architecture(found, **{**options, "max_epochs": 1})
+    assert again.fit(*clicks).architecture_ == found
+
+
 def test_mixtures_wait_for_the_weights_and_see_rows_of_their_own(clicks):
     found = {}
     for warmup in (0.0, 0.99):
@@ -310,11 +327,14 @@ def test_wrong_parameters_tables_and_architectures_are_refused(clicks):
         fit(AutoPI(), (X[["f0"]], y))
     good = {
         "method": "AutoPI",
+        "n_fields": 5,
         "interaction_cell": [[[0, "fm"]]],
         "ensemble_cell": [[[0, "skip"], [1, "fc"]]],
     }
     fit(FixedArchitecture(good), clicks, max_epochs=1)
     for change in (
+        {"n_fields": 4},
+        {"n_fields": "5"},
         {"interaction_cell": None},
         {"interaction_cell": []},
         {"interaction_cell": [[]]},

@@ -242,9 +242,11 @@ def test_each_chunk_is_scored_before_it_is_trained_on(chunks):
     assert record["prequential_loss"] == pytest.approx(loss, rel=1e-5)
     better = p[y == 1][:, None] - p[y == 0][None]
     assert record["prequential_score"] == pytest.approx(((better > 0) + (better == 0) / 2).mean())
-    assert [r["epoch"] for r in model.history_] == [1, 2, 3] == [
-        r["epoch"] for r in model.search_history_
-    ]
+    assert (
+        [r["epoch"] for r in model.history_]
+        == [1, 2, 3]
+        == [r["epoch"] for r in model.search_history_]
+    )
     assert model.n_iter_ == 3
     assert model.search_history_[2]["volume"] == pytest.approx(
         np.mean(model.architecture_["embedding"]["volume"])
@@ -253,9 +255,10 @@ def test_each_chunk_is_scored_before_it_is_trained_on(chunks):
 
 def test_counts_are_those_of_all_rows_that_have_come(chunks):
     model = streamed(chunks[:1], LoudColumns("held_out"), id_dropout=0.5)
-    assert model.architecture_["embedding"]["seen"] == np.concatenate(
-        model.encoder_.counts_
-    ).astype(int).tolist()
+    assert (
+        model.architecture_["embedding"]["seen"]
+        == np.concatenate(model.encoder_.counts_).astype(int).tolist()
+    )
     model.partial_fit(*chunks[1])
     ids = model.encoder_.encode(chunks[0][0]).ids, model.encoder_.encode(chunks[1][0]).ids
     n_ids = model.encoder_.n_ids_

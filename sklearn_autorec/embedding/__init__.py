@@ -1,6 +1,7 @@
 """Search methods that choose the size of embeddings."""
 
 from ._autodim import AutoDim
+from ._autodis import AutoDis
 from ._autoemb import AutoEmb
 from ._autosrh import AutoSrh
 from ._baselines import EqualSize, MagnitudePruning, RandomSizes
@@ -13,6 +14,7 @@ __all__ = [
     "PEP",
     "SSEDS",
     "AutoDim",
+    "AutoDis",
     "AutoEmb",
     "AutoSrh",
     "EqualSize",

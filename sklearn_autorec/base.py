@@ -257,6 +257,10 @@ class SearchMethod(BaseEstimator):
     narrows : bool
         Whether its architectures drop fields or values: all that is found later, and the network
         itself, is then built for what ``selection`` keeps, in the numbering of that.
+    streams : bool
+        Whether ``partial_fit`` may begin with it: its searchable module then stays in the network
+        from chunk to chunk, and what it has found so far serves, as with ``retrain="none"``. It
+        needs the default ``search``, and a ``transfer`` that leaves nothing out.
     supports_members : bool
         Whether the module of ``realise`` holds ``context.members`` independent members in one. It
         speaks for the ``realise`` of its own class; see `Network`. Searches always run with one
@@ -287,6 +291,9 @@ class SearchMethod(BaseEstimator):
       histories).
     - ``judged_share``, ``judge(network, loss, data)``: after the training, rows (that share of the
       training rows) that nothing was trained on, to compare what was found with chance.
+    - ``begin_chunk(data)``, also of concrete modules: called before the training on each chunk of
+      ``partial_fit`` with all its rows, as they were given (counts of values). In a stream that
+      begins with a search the context's ``counts`` are zero.
     - ``summary()``: dict of JSON-able numbers for ``search_history_``, asked once an epoch.
     - ``set_widths(n_in, n_out, generator)``: in the head slot only, of concrete modules as well:
       makes the weights, once the network knows what it will give the head; see
@@ -314,6 +321,7 @@ class SearchMethod(BaseEstimator):
     slot: str = "interaction"
     retrain: str = "scratch"
     narrows: bool = False
+    streams: bool = False
     supports_members: bool = False
 
     def __init_subclass__(cls, **kwargs):

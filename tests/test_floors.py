@@ -252,7 +252,8 @@ def test_no_estimator_is_put_together_from_mixins_of_the_package():
 
 
 def test_each_stage_of_training_fits_on_a_page():
-    functions = functions_of((ROOT / "estimators" / "_stages.py").read_text())
+    files = [ROOT / "estimators" / name for name in ("_stages.py", "_streaming.py")]
+    functions = functions_of("\n".join(path.read_text() for path in files))
     assert {"fit_anew", "go_on", "stream"} < functions.keys()
     assert {name: n for name, n in functions.items() if n > 60} == {}
     assert functions_of("def f():\n" + "    1\n" * 60) == {"f": 61}

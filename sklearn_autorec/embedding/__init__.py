@@ -2,6 +2,7 @@
 
 from ._autodim import AutoDim
 from ._autodis import AutoDis
+from ._autoemb import AutoEmb
 from ._autosrh import AutoSrh
 from ._baselines import EqualSize, MagnitudePruning, RandomSizes
 from ._nis import NIS
@@ -14,6 +15,7 @@ __all__ = [
     "SSEDS",
     "AutoDim",
     "AutoDis",
+    "AutoEmb",
     "AutoSrh",
     "EqualSize",
     "MagnitudePruning",

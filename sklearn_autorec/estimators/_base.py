@@ -29,7 +29,8 @@ from . import _results
 from ._fitted import Fitted, publish
 from ._prepare import check_chunk, check_components, prepare_chunk, prepare_fit
 from ._rows import encoded_rows, validation_rows, weighs_nothing
-from ._stages import fit_anew, go_on, rolled_back, stream
+from ._stages import fit_anew, go_on, rolled_back
+from ._streaming import stream
 from ._targets import target_of
 
 
@@ -355,6 +356,8 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         net = state.get("net_")
         if net is not None and device_of(net).type != "cpu":
             state["net_"] = serving_net(copy.deepcopy(net.module_).to("cpu"), net.criterion_)
+            if "_live_search" in state:
+                state["_live_search"] = state["_live_search"].copied("cpu")
             if "_loss_part_" in state:
                 state["_loss_part_"] = copy.deepcopy(state["_loss_part_"]).to("cpu")
         return state

@@ -17,7 +17,13 @@ from ._steps import STEPS, check_parameters, restore_step, step_state
 
 # Left behind in a saved model: what belongs to a running fit, and scikit-learn's note of its
 # version.
-TRANSIENT = {"_stream", "_skl_callbacks", "_parent_callback_ctx", "_sklearn_version"}
+TRANSIENT = {
+    "_stream",
+    "_live_search",
+    "_skl_callbacks",
+    "_parent_callback_ctx",
+    "_sklearn_version",
+}
 
 # Transformers and linear models of this package: what tells that one is fitted, and functions from
 # its attributes to values and back.

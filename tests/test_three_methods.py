@@ -52,14 +52,11 @@ def test_rewards_find_the_planted_pair(guide, seed):
     assert max(model.interaction_scores_.values()) > 0.9
 
 
-def test_rewards_of_shuffled_labels_do_not_agree_on_the_pair(guide):
-    found = {
-        fit(
-            guide, guide.DrawnPair(), guide.planted_pairs(ROWS, [(1, 3)], 0), seed, shuffled=True
-        ).interactions_[0]
-        for seed in range(3)
-    }
-    assert found != {("f1", "f3")}
+def test_rewards_of_shuffled_labels_settle_nowhere(guide):
+    table = guide.planted_pairs(ROWS, [(1, 3)], 0)
+    models = [fit(guide, guide.DrawnPair(), table, seed, shuffled=True) for seed in range(2)]
+    assert [m for m in models if m.interactions_ == [("f1", "f3")]] == []
+    assert max(max(m.interaction_scores_.values()) for m in models) < 0.9
 
 
 @pytest.mark.parametrize("seed", range(3))

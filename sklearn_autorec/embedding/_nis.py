@@ -95,7 +95,7 @@ class PolicyEmbedding(FieldEmbedding):
         """The most likely choice within the budget, (G,)."""
         return self.choices.within(self.log_probabilities().detach().cpu(), self.budget)
 
-    def forward(self, inputs):
+    def unpooled(self, inputs):
         n = len(inputs.ids)
         if self.training:
             bounds = self.choices.bounds_of(self.actions)
@@ -103,9 +103,9 @@ class PolicyEmbedding(FieldEmbedding):
         else:
             bounds = self.choices.bounds_of(self.best().unsqueeze(0)).expand(n, -1, -1)
         self.bounds = bounds.to(inputs.ids.device)
-        out = super().forward(inputs)
+        vectors = super().unpooled(inputs)
         self.bounds = None
-        return out
+        return vectors
 
     def lookup(self, ids, rows, fields):
         bounds = self.bounds[:, fields]  # (B, F, T), or (B, T) of a sequence field

@@ -156,6 +156,21 @@ def test_imports_only_what_lies_below(path):
     assert "skorch" not in roots or part == "engine"
 
 
+def storey(part):
+    """The lowest floor on which a part can stand: above all that it may import."""
+    return max((storey(other) + 1 for other in BELOW[part]), default=0)
+
+
+def test_the_drawing_in_the_authors_guide_has_every_part_on_its_floor():
+    page = (REPOSITORY / "doc" / "authors_guide.rst").read_text(encoding="utf-8")
+    drawn = {
+        part: int(floor)
+        for floor, parts in re.findall(r"^   (\d) \|(.*)\|$", page, re.MULTILINE)
+        for part in parts.split()
+    }
+    assert drawn == {part: storey(part) for part in BELOW}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_private_sklearn_names_have_one_door(path):
     private = []

@@ -2,7 +2,6 @@
 
 from ._autodim import AutoDim
 from ._autodis import AutoDis
-from ._autoemb import AutoEmb
 from ._autosrh import AutoSrh
 from ._baselines import EqualSize, MagnitudePruning, RandomSizes
 from ._nis import NIS
@@ -15,7 +14,6 @@ __all__ = [
     "SSEDS",
     "AutoDim",
     "AutoDis",
-    "AutoEmb",
     "AutoSrh",
     "EqualSize",
     "MagnitudePruning",

@@ -59,6 +59,8 @@ class SearchProblem:
         See `train`.
     resting : tuple of str
         Slots whose parts are not trained any more, see ``retrain`` of `SearchMethod`.
+    encoder : FieldEncoder, FrozenEstimator of one, or None
+        Fitted: which values the ids of the whole table stand for.
 
     Attributes
     ----------
@@ -74,7 +76,18 @@ class SearchProblem:
     """
 
     def __init__(
-        self, network, context, slots, parts, loss, data, plan, device, on_epoch=None, resting=()
+        self,
+        network,
+        context,
+        slots,
+        parts,
+        loss,
+        data,
+        plan,
+        device,
+        on_epoch=None,
+        resting=(),
+        encoder=None,
     ):
         self.network = network
         self.context = context
@@ -86,6 +99,7 @@ class SearchProblem:
         self.device = device
         self.on_epoch = on_epoch
         self.resting = tuple(f"{slot}." for slot in resting)
+        self.encoder = encoder
         self.history: list[dict] = []
         self.initial_state: dict[str, torch.Tensor] = {}
         self.final_state: dict[str, torch.Tensor] = {}

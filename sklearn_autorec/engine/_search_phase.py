@@ -239,7 +239,9 @@ def check_slots(network, methods):
                 )
 
 
-def search_parts(methods, joint, network, fresh_context, loss, data, plan, device, progress):
+def search_parts(
+    methods, joint, network, fresh_context, loss, data, plan, device, progress, encoder=None
+):
     """Run the searches.
 
     Parameters
@@ -253,6 +255,8 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
     loss, data, plan, device
         See `SearchProblem`; the plan's epochs are those of one search.
     progress : EpochReporter
+    encoder : FieldEncoder, FrozenEstimator of one, or None
+        See `SearchProblem`.
 
     Returns
     -------
@@ -284,6 +288,7 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
                 plan.epochs if all(m.joint for m in group) else None,
             ),
             tuple(slot for slot, rule in found.rules.items() if rule == "none"),
+            encoder,
         )
         try:
             results = _search(group, problem)

@@ -199,6 +199,7 @@ def _search(prepared, data):
         prepared.search_plan,
         prepared.device,
         prepared.progress,
+        prepared.rows.encoder,
     )
 
 

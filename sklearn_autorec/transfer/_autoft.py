@@ -52,7 +52,7 @@ class AutoFT(SearchMethod):
         First and last temperature of the Gumbel-softmax.
     warmup : float in [0, 1), default=0.2
         Share of the search before the policy moves; copies that are as they were say nothing.
-    search_fraction : float in (0, 1), default=0.3
+    search_fraction : float in (0, 1), default=0.5
         Share of the training rows by which the policy is trained.
 
     Notes
@@ -109,7 +109,7 @@ class AutoFT(SearchMethod):
     }
 
     def __init__(
-        self, source=None, arch_lr=0.05, temperature=(1.0, 0.3), warmup=0.2, search_fraction=0.3
+        self, source=None, arch_lr=0.05, temperature=(1.0, 0.3), warmup=0.2, search_fraction=0.5
     ):
         self.source = source
         self.arch_lr = arch_lr

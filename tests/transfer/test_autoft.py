@@ -14,12 +14,13 @@ from sklearn_autorec.base import describe
 from sklearn_autorec.feature_selection import AutoField
 from sklearn_autorec.interaction import RandomInteractions
 from sklearn_autorec.networks import FM, DeepFM, FwFM, MLPNetwork
-from sklearn_autorec.nn import BuildContext, MLP, Inputs
+from sklearn_autorec.nn import MLP, BuildContext, Inputs
 from sklearn_autorec.serving import load, save
 from sklearn_autorec.transfer import AutoFT
 from sklearn_autorec.transfer._frozen_or_tuned import (
     FixedPolicy,
     FrozenOrTuned,
+    NetworkBody,
     SampledPolicy,
     chosen_weights,
     groups_of,
@@ -268,11 +269,11 @@ def test_other_kinds_of_columns_missing_values_and_single_rows(domains):
     (X, y), _ = domains
     X = X.assign(price=rng.normal(size=len(X)), same=1.0, tags=[["a", "b"], ["b"]] * 300)
     X.loc[::5, ["f1", "price"]] = None
-    options = {**QUICK, "numeric_embedding": "periodic", "batch_size": 3}
+    options = {**QUICK, "numeric_embedding": "periodic"}
     for estimator in (CTRClassifier, RatingRegressor):
         source = fit(X, y, estimator=estimator, **options)
         X_target = X[:40].assign(f0="never seen")
-        model = fit(X_target, y[:40], AutoFT(source), estimator=estimator, **options)
+        model = fit(X_target, y[:40], AutoFT(source), 0, estimator, batch_size=3, **options)
         assert np.isfinite(model.predict(X[-1:])).all()
     labels = np.arange(len(X)) % 3
     source = fit(X, labels, **QUICK)
@@ -335,39 +336,31 @@ def test_bad_architectures_are_refused(domains, slot, change, message):
         CTRClassifier.from_architecture(wrong, **options).fit(X_target, y_target)
 
 
+class Interrupted(AutoFT):
+    """Ctrl-C in the second epoch of the search."""
+
+    def search(self, problem):
+        def on_epoch(epoch, record):
+            if epoch == 1:
+                raise KeyboardInterrupt
+            return False
+
+        problem.on_epoch = on_epoch
+        return super().search(problem)
+
+
 def test_an_interrupted_search_keeps_what_its_policy_says(domains):
     (X, y), (X_target, y_target) = domains
     source = fit(X, y, **QUICK)
-
-    class Stop:
-        def __init__(self):
-            self.calls = 0
-
-    stop = Stop()
-
-    class Interrupted(AutoFT):
-        def search(self, problem):
-            def on_epoch(epoch, record):
-                stop.calls += 1
-                if stop.calls == 2:
-                    raise KeyboardInterrupt
-                return False
-
-            problem.on_epoch = on_epoch
-            return super().search(problem)
-
     with pytest.warns(UserWarning, match="interrupted"):
         model = fit(X_target, y_target, Interrupted(source), **QUICK)
-    assert stop.calls == 2 and np.isfinite(model.predict_proba(X_target)).all()
+    assert len(model.search_history_) == 2 and np.isfinite(model.predict_proba(X_target)).all()
     names = model.net_.module_.state_dict()
     assert not [name for name in names if "tuned" in name or "frozen" in name]
 
 
-def test_the_networks_share_one_batch(domains):
-    """The first-order term reads the table of the network, not one of the body's own."""
+def test_a_body_is_the_network_behind_the_embeddings():
     context = context_of(n_numeric=0, sequences=())
-    from sklearn_autorec.transfer._frozen_or_tuned import NetworkBody
-
     plain = FM().build(context, {})
     body = NetworkBody(FM(), context)
     names = {"network." + n: t for n, t in plain.state_dict().items() if n != "embedding.weight"}

@@ -1,13 +1,15 @@
 """One search for networks, papers and rates; then the same kind of search for an estimator that is
 not ours.
 
-    python examples/search_everything.py python examples/search_everything.py --rows 2000 --epochs 3
-    --no-picture python examples/search_everything.py --checkpoint FOLDER     # interrupt it, run it
-    again: it goes on
+    python examples/search_everything.py
+    python examples/search_everything.py --rows 2000 --epochs 3 --no-picture
+    # Interrupt it, run it again: it goes on.
+    python examples/search_everything.py --checkpoint FOLDER
 
 Hyperband trains candidates for few epochs and sends the best of them on (``warm=True``: with the
 weights that they have). Prints what it will cost, what it found, and how the winners do on rows
-that no candidate has seen."""
+that no candidate has seen.
+"""
 
 import argparse
 import time

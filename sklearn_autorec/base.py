@@ -23,7 +23,7 @@ __all__ = [
 DESCRIBED = ("network", "embedding_dim", "numeric_embedding")
 # Weights with which a searched part starts; see `SearchMethod`.
 RETRAIN = ("scratch", "rewind", "keep", "none")
-SLOTS = ("gate", "embedding", "interaction", "body", "head", "loss")
+SLOTS = ("gate", "embedding", "numeric", "sequence", "interaction", "body", "head", "loss")
 
 
 class Network(BaseEstimator):
@@ -33,10 +33,10 @@ class Network(BaseEstimator):
     Attributes
     ----------
     slots : tuple of str
-        The slots whose parts ``build`` accepts. "loss" needs no code of the network, "embedding"
-        and "gate" none of a `sklearn_autorec.nn.FieldNetwork`. Nor does "body": its part stands
-        for all that such a network has behind the embeddings, and ``build`` is not asked.
-        "interaction" and "head" are wired by its module, which asks for a head by
+        The slots whose parts ``build`` accepts. "loss" needs no code of the network, "embedding",
+        "numeric", "sequence" and "gate" none of a `sklearn_autorec.nn.FieldNetwork`. Nor does
+        "body": its part stands for all that such a network has behind the embeddings, and ``build``
+        is not asked. "interaction" and "head" are wired by its module, which asks for a head by
         `sklearn_autorec.nn.head_part` and so tells it its widths. A slot that is named and not used
         is an error when a method searches it.
     supports_members : bool
@@ -59,6 +59,7 @@ class Network(BaseEstimator):
     - ``context.axis("P")`` and ``context.axis("P", d)``: per pair i < j; "P3" for triples, and so
       on;
     - ``context.axis("V")`` and ``context.axis("N")``: per row of the tables, and per numeric field;
+    - ``context.axis("L")``: per list field;
     - sums of these and of ints, for what stands side by side.
 
     A module with parameters or buffers of its own has an attribute ``field_axes``: a dict of their
@@ -67,7 +68,7 @@ class Network(BaseEstimator):
     the number of fields without a declaration is refused before a search that may drop fields.
     """
 
-    slots: tuple[str, ...] = ("gate", "embedding", "loss")
+    slots: tuple[str, ...] = ("gate", "embedding", "numeric", "sequence", "loss")
     supports_members: bool = False
 
     def __init_subclass__(cls, **kwargs):
@@ -252,7 +253,8 @@ class SearchMethod(BaseEstimator):
     Attributes
     ----------
     slot : str
-        The slot it searches: "gate", "embedding", "interaction", "body", "head" or "loss".
+        The slot it searches: "gate", "embedding", "numeric", "sequence", "interaction", "body",
+        "head" or "loss".
     slots : tuple of str
         All slots that it searches; ``(slot,)`` unless a subclass says otherwise. One that does
         hands over and gets dicts by slot: ``build`` and ``realise`` give a module for every slot,
@@ -309,6 +311,13 @@ class SearchMethod(BaseEstimator):
     - ``set_widths(n_in, n_out, generator)``: in the head slot only, of concrete modules as well:
       makes the weights, once the network knows what it will give the head; see
       `sklearn_autorec.nn.head_part`.
+
+    A module in the numeric slot maps scaled values and missing indicators, (B, 2 F_num), to (B,
+    F_num, d). Beside a method of this slot the part of the embedding slot has the categorical and
+    the list fields alone: that is the context which its methods get.
+
+    A module in the sequence slot stands in place of the mean of a list: it is called with (vectors,
+    present, targets), see `sklearn_autorec.nn.FieldNetwork`, and gives (B, F_seq, d).
 
     A module in the loss slot maps logits (B, C) and y (B,) to losses (B,). It trains the weights of
     the network, and its own parameters with them, in the search and in the final training.

@@ -1,7 +1,7 @@
 """Deliberate faults, one at a time, and whether the tests of the method notice.
 
-    python tests/mutation_probe.py [--only NAME ...] [--seconds 150] [--total 3600] [--json FILE]
-    [--again FILE ...]
+    python tests/mutation_probe.py [--only NAME ...] [--seconds 150] [--total 3600] [--json \\
+        FILE] [--again FILE ...]
 
 Not part of the test suite. The package and the tests are copied to a temporary folder; each fault
 is a line of text replaced there, after which the method's own test files run (without the slow
@@ -13,7 +13,8 @@ pairs of lines ``- old`` and ``+ new``; the old text must stand in the file exac
 recorded table is in ``doc/mutation.rst``.
 
 Every run of tests is a fork of this process, which has imported what the package needs: that saves
-some seconds each. It needs a system with ``os.fork``."""
+some seconds each. It needs a system with ``os.fork``.
+"""
 
 import argparse
 import compileall

@@ -1,13 +1,14 @@
 """Speed of AutoCross over rows and fields, and of FieldCrosser, on made clicks with ten planted
 pairs.
 
-    python examples/benchmarks/bench_autocross.py [--rows 125_000 250_000 500_000 1_000_000]
-    [--fields 10 20 40]
+    python examples/benchmarks/bench_autocross.py [--rows 125_000 250_000 500_000 1_000_000] \\
+        [--fields 10 20 40]
 
-Each fit runs in a process of its own, whose peak memory is printed. The first table varies the rows
-(20 fields), the second the fields (100,000 rows); both end with the exponent of CPU time. "M rows x
-cand/s" are candidates times the training rows that each of them has seen, per second of the whole
-fit. Search and transform use one thread; encoding uses two."""
+Each fit runs in a process of its own, whose peak memory is printed. The first table varies the
+rows (20 fields), the second the fields (100,000 rows); both end with the exponent of CPU time. "M
+rows x cand/s" are candidates times the training rows that each of them has seen, per second of the
+whole fit. Search and transform use one thread; encoding uses two.
+"""
 
 import argparse
 import multiprocessing

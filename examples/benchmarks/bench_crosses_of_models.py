@@ -1,13 +1,14 @@
-"""GLIDER and AEFE beside AutoCross, random and no crosses in front of logistic regression: AUC, log
-loss, processor seconds.
+"""GLIDER and AEFE beside AutoCross, random and no crosses in front of logistic regression: AUC,
+log loss, processor seconds.
 
-    python examples/benchmarks/bench_crosses_of_models.py --data-home DIR [--data planted adult
-    criteo_sample] [--seeds 3] [--crosses 10]
+    python examples/benchmarks/bench_crosses_of_models.py --data-home DIR [--data planted adult \\
+        criteo_sample] [--seeds 3] [--crosses 10]
 
 "planted" is made: five of 66 pairs matter. Rows are cut as in bench_crossing.py. All crosses are
-pairs, and all models see the same one-hot columns (ten bins of numeric columns, no scales), so that
-only the choice of pairs differs; the validation rows choose C. "AEFE: features" has the statistics
-that its three stages select, standardised, instead of crosses."""
+pairs, and all models see the same one-hot columns (ten bins of numeric columns, no scales), so
+that only the choice of pairs differs; the validation rows choose C. "AEFE: features" has the
+statistics that its three stages select, standardised, instead of crosses.
+"""
 
 import itertools
 import time

@@ -1,14 +1,15 @@
 """Crosses in front of logistic regression, on Adult and the Criteo sample: AUC and log loss of the
 test rows, seconds.
 
-    python examples/benchmarks/bench_crossing.py --data-home DIR [--data adult criteo_sample]
-    [--seeds 3]
+    python examples/benchmarks/bench_crossing.py --data-home DIR [--data adult criteo_sample] \\
+        [--seeds 3]
 
 Each seed cuts the published training and validation rows anew (9 to 1); the published test rows
 stay. The validation rows choose C of the logistic regressions without scales, and stop the
 boosting; the other rows train. "products" are PolynomialFeatures of the one-hot columns, of which
 chi2 keeps as many as the crosses of AutoCross(min_gain=0) have columns. Without lightgbm (``pip
-install lightgbm``) scikit-learn's HistGradientBoostingClassifier takes its place."""
+install lightgbm``) scikit-learn's HistGradientBoostingClassifier takes its place.
+"""
 
 import time
 import warnings

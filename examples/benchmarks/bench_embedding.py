@@ -1,11 +1,12 @@
 """Bytes and quality on Frappe: searches for embedding sizes beside their dull baselines.
 
-    python examples/benchmarks/bench_embedding.py --data-home DIR [--only NAME ...] [--networks fm
-    deepfm] [--seeds 3] [--json FILE]
+    python examples/benchmarks/bench_embedding.py --data-home DIR [--only NAME ...] [--networks \\
+        fm deepfm] [--seeds 3] [--json FILE]
 
 Early stopping watches the published validation rows; the test rows are scored once, at the end of
 each fit. "file" is what `serving.save` writes, "pickle" what pickle writes; both hold the
-vocabularies."""
+vocabularies.
+"""
 
 import json
 import pickle

@@ -1,11 +1,12 @@
 """Quality on Frappe: a row per network and search, seeds beside one another.
 
-    python examples/benchmarks/bench_frappe.py --data-home DIR [--only NAME ...] [--seeds 3] [--json
-    FILE]
+    python examples/benchmarks/bench_frappe.py --data-home DIR [--only NAME ...] [--seeds 3] \\
+        [--json FILE]
 
 Early stopping watches the published validation rows; the test rows are scored once, at the end of
 each fit. The hyperparameters were chosen on the validation rows with seed 0 (doc/benchmarks.rst
-says from what)."""
+says from what).
+"""
 
 import json
 import pickle

@@ -1,13 +1,15 @@
 """Hyperband: warm against cold on made data, and against random search at equal epochs on Frappe.
 
-    python examples/benchmarks/bench_hyperband.py warm [--rows 2000] [--seeds 5] python
-    examples/benchmarks/bench_hyperband.py frappe --data-home DIR [--seeds 5] [--max-epochs 9]
+    python examples/benchmarks/bench_hyperband.py warm [--rows 2000] [--seeds 5]
+    python examples/benchmarks/bench_hyperband.py frappe --data-home DIR [--seeds 5] \\
+        [--max-epochs 9]
 
 A unit is an epoch of a candidate on the training split; "processor" are processor seconds, refit
 included, which a busy machine stretches less. "frappe" scores candidates by log loss on the
 published validation rows; the winner is fitted again on the training rows and scored once on the
 test rows. Epochs count those of a candidate's search for interactions or sizes as well, and random
-search goes on until it has spent at least as many as Hyperband."""
+search goes on until it has spent at least as many as Hyperband.
+"""
 
 import time
 

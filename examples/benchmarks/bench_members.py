@@ -1,14 +1,15 @@
 """Four members packed in one network, beside one network and beside four separate fits: quality,
 seconds, bytes, latency.
 
-    python examples/benchmarks/bench_members.py --data-home DIR --threads 1 [--tables insteval
-    adult] [--rows 20000]
+    python examples/benchmarks/bench_members.py --data-home DIR --threads 1 [--tables insteval \\
+        adult] [--rows 20000]
 
 DeepFM (128, 64), dropout 0.3, embeddings of 8, lr 0.004, L2 0.1 on embeddings, averaging 0.99,
 cosine schedule, early stopping on the published valid rows. Figures of single networks are means
 over the four seeds of the separate fits; those of packed networks are means over ``--seeds``.
 Seconds per epoch are processor seconds of epochs after the first, single and packed networks taken
-in turns."""
+in turns.
+"""
 
 import os
 import time

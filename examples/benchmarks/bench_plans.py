@@ -1,13 +1,14 @@
 """Plans of a search against a joint one at equal budget, on a pipeline of fields to keep, crosses
 to add and a network.
 
-    python examples/benchmarks/bench_plans.py --data-home DIR [--rows 6000] [--n-iter 60] [--seeds
-    3] [--only PLAN ...]
+    python examples/benchmarks/bench_plans.py --data-home DIR [--rows 6000] [--n-iter 60] \\
+        [--seeds 3] [--only PLAN ...]
 
 Each plan proposes as many candidates, judged on one held-out quarter of the training rows; the
 winner is fitted again and scored once on test rows. The ranks at the end are means over data sets
 and seeds (1 is best, ties averaged): of the best held-out loss and of the test loss. Without the
-crosses of ``sklearn_autorec.feature_crossing`` the step is left out."""
+crosses of ``sklearn_autorec.feature_crossing`` the step is left out.
+"""
 
 import json
 import time

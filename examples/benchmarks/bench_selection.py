@@ -1,18 +1,19 @@
 """Which columns to keep: gate searches beside sensitivities and random choices at equal numbers of
 columns.
 
-    python examples/benchmarks/bench_selection.py --data-home DIR [--seeds 3] [--parts frappe values
-    ml1m drop] [--network fm] [--ks 2 4 6 8]
+    python examples/benchmarks/bench_selection.py --data-home DIR [--seeds 3] [--parts frappe \\
+        values ml1m drop] [--network fm] [--ks 2 4 6 8]
 
 "frappe" trains one network per number of columns on the best of every ranking, early stopping on
 the published validation rows, AUC of the test rows. Its area is that of AUC - 0.5 over k, divided
 by the one of all columns at every k. Rankings are made of training rows alone; sensitivities, of a
 network trained on them. "ml1m" has the rows, label and network of the ERASE comparison (rating
-above 3, shuffled 70/20/10, DeepFM 16-16 on embeddings of 8), but for the time of rating, which this
-file does not have: ``--moments`` adds a category in its place that two successive ratings of a user
-share. "drop" leaves out one of its columns at a time. "values" is OptFS at several penalties on
-``--rows`` rows of Frappe beside a cut by frequency that keeps as many values: the same FM, the
-others sharing one value."""
+above 3, shuffled 70/20/10, DeepFM 16-16 on embeddings of 8), but for the time of rating, which
+this file does not have: ``--moments`` adds a category in its place that two successive ratings of
+a user share. "drop" leaves out one of its columns at a time. "values" is OptFS at several
+penalties on ``--rows`` rows of Frappe beside a cut by frequency that keeps as many values: the
+same FM, the others sharing one value.
+"""
 
 import time
 

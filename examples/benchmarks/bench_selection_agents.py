@@ -1,15 +1,16 @@
 """Searches for columns at an equal number of evaluations: FSTD, the MARLFS family, DualAgent,
 against random subsets and forward selection.
 
-    python examples/benchmarks/bench_selection_agents.py [--data make_ctr adult] [--evaluations 100]
-    [--seeds 5] [--data-home DIR]
+    python examples/benchmarks/bench_selection_agents.py [--data make_ctr adult] [--evaluations \\
+        100] [--seeds 5] [--data-home DIR]
 
 A decision tree scores subsets by its AUC in three folds of the training rows; it is then fitted on
 the kept columns of all of them and scored once on test rows that no search has seen. make_ctr:
 2,000 rows of 20 columns, of which four matter alone and two pairs together, 20,000 test rows, new
 data for each seed. Adult: 5,000 rows of the published training rows, drawn anew for each seed, 14
 columns and six of noise (shuffled copies of columns), the published test rows. CPU seconds are
-those of ``fit``, one thread."""
+those of ``fit``, one thread.
+"""
 
 import time
 

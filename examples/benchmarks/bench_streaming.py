@@ -1,10 +1,11 @@
 """Ten million rows, row group by row group, in bounded memory.
 
-    python examples/benchmarks/bench_streaming.py [--rows 10_000_000] [--fields 10] [--cardinality
-    100_000]
+    python examples/benchmarks/bench_streaming.py [--rows 10_000_000] [--fields 10] \\
+        [--cardinality 100_000]
 
 Writes make_ctr data to a Parquet file in a process of its own, then counts vocabularies and trains
-an FM for one pass, and prints rates and the peak resident memory of the training process."""
+an FM for one pass, and prints rates and the peak resident memory of the training process.
+"""
 
 import argparse
 import multiprocessing

@@ -1,20 +1,22 @@
 """Every method beside what people use, over the real tables: AUC, log loss (RMSE), seconds, bytes,
 one-row latency.
 
-    python examples/benchmarks/bench_suite.py --data-home DIR                        all models,
-    20,000 training rows, three seeds python examples/benchmarks/bench_suite.py --models
-    "CTRClassifier()" --tables adult bank --rows 1000 20000 full --seeds 0 python
-    examples/benchmarks/bench_suite.py --models ours --task ratings python
-    examples/benchmarks/bench_suite.py --report                               tables, ranks and the
-    picture of what is there
+    # All models, 20,000 training rows, three seeds.
+    python examples/benchmarks/bench_suite.py --data-home DIR
+    python examples/benchmarks/bench_suite.py --models "CTRClassifier()" --tables adult bank \\
+        --rows 1000 20000 full --seeds 0
+    python examples/benchmarks/bench_suite.py --models ours --task ratings
+    # Tables, ranks and the picture of what is there.
+    python examples/benchmarks/bench_suite.py --report
 
 Each (table, rows, model, seed) is one record, appended to ``--results``; what is finished is
 skipped, so that a run can be stopped at any time. A record whose parameters have changed runs
-again; ``--rerun`` also runs again what rests on other code of the package, ``--retry`` what failed.
-A seed draws the training rows (where not all are used) and goes to the model. Seconds are processor
-seconds of the whole ``fit`` on one thread, tuning included; latency is the median over 200 raw
-rows, each a DataFrame. Install the rivals with ``pip install "sklearn-autorec[bench]"``. Models
-stand in ``_suite_models.py``, tables in ``_suite.py``."""
+again; ``--rerun`` also runs again what rests on other code of the package, ``--retry`` what
+failed. A seed draws the training rows (where not all are used) and goes to the model. Seconds are
+processor seconds of the whole ``fit`` on one thread, tuning included; latency is the median over
+200 raw rows, each a DataFrame. Install the rivals with ``pip install "sklearn-autorec[bench]"``.
+Models stand in ``_suite_models.py``, tables in ``_suite.py``.
+"""
 
 import argparse
 import functools

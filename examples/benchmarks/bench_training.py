@@ -1,13 +1,14 @@
-"""Training speed of CTRClassifier.fit beside a bare torch loop and DeepCTR-Torch, interleaved round
-by round.
+"""Training speed of CTRClassifier.fit beside a bare torch loop and DeepCTR-Torch, interleaved
+round by round.
 
-    python examples/benchmarks/bench_training.py --data-home DIR [--rounds 5] [--network deepfm|fm]
-    [--device cuda]
+    python examples/benchmarks/bench_training.py --data-home DIR [--rounds 5] [--network \\
+        deepfm|fm] [--device cuda]
 
 DeepFM: embedding 10, hidden 400-400-400, batch norm, dropout 0.2, L2 0.05 on embeddings, Adam,
 batch 4096. Our figure is the whole time of the epochs inside ``fit`` (skorch net, hooks, history,
 snapshots of the best epoch), taken between the first and the last epoch's end. DeepCTR-Torch joins
-where it is installed (pip install deepctr-torch)."""
+where it is installed (pip install deepctr-torch).
+"""
 
 import time
 

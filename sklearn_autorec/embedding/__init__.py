@@ -1,6 +1,7 @@
 """Search methods that choose the size of embeddings."""
 
 from ._autodim import AutoDim
+from ._autodis import AutoDis
 from ._autosrh import AutoSrh
 from ._baselines import EqualSize, MagnitudePruning, RandomSizes
 from ._nis import NIS
@@ -12,6 +13,7 @@ __all__ = [
     "PEP",
     "SSEDS",
     "AutoDim",
+    "AutoDis",
     "AutoSrh",
     "EqualSize",
     "MagnitudePruning",

@@ -45,6 +45,10 @@ class WidthMixture(nn.Module):
             self.register_buffer("covariance", torch.zeros(n_fields, d, d))
         names = ("alpha", "scale", "mean", "covariance") if normalize else ("alpha",)
         self.field_axes = {name: {0: context.axis("F")} for name in names}
+        # A list that shares the table of a categorical field has the width of that.
+        first = n_fields - len(context.sequences)
+        owner = [first + k if f is None else f for k, f in enumerate(context.sharing)]
+        self.register_buffer("owner", torch.tensor([*range(first), *owner]), persistent=False)
         self.arch_schedule = schedule
         self.arch_lr, self.size_penalty = arch_lr, size_penalty
         self.choice = GumbelSoftmax(
@@ -64,11 +68,30 @@ class WidthMixture(nn.Module):
         choice = self.choice
         if choice.warming:
             scale = self.training * self.nested / choice.temperatures[1]
-            return torch.softmax(choice.noise * scale, 1)
-        return choice(self.alpha)
+            return torch.softmax(choice.noise * scale, 1)[self.owner]
+        return choice(self.alpha)[self.owner]
+
+    def odds(self):
+        """Weights of the candidates by alpha alone, (F, N)."""
+        return torch.softmax(self.alpha, 1)[self.owner]
 
     def penalty(self):
-        return self.size_penalty * (torch.softmax(self.alpha, 1) @ self.share).mean()
+        return self.size_penalty * (self.odds() @ self.share).mean()
+
+    def unpooled(self, inputs):
+        """As `FieldRows` has it."""
+        if self.normalize:
+            raise ValueError(
+                "AutoDim(normalize=True) cannot stand beside a part in the sequence slot: it "
+                "normalises the mean of a list, not its items; use normalize=False."
+            )
+        vectors, lists = self.table.unpooled(inputs)
+        matrix = torch.einsum("fn,nik->fik", self.mixture(), self.projection * self.used)
+        first = len(matrix) - len(lists)
+        if vectors:
+            e = torch.bmm(torch.cat(vectors, 1).transpose(0, 1), matrix[:first])
+            vectors = [e.transpose(0, 1)]
+        return vectors, [rows @ own for rows, own in zip(lists, matrix[first:], strict=True)]
 
     def forward(self, inputs):
         e = self.table(inputs).transpose(0, 1)  # (F, B, d)
@@ -98,7 +121,7 @@ class WidthMixture(nn.Module):
         return e, maps / torch.sqrt(variance.clamp(min=0) + EPS).unsqueeze(2)
 
     def summary(self):
-        p = torch.softmax(self.alpha.detach(), 1)
+        p = self.odds().detach()
         return {
             "temperature": self.choice.temperature,
             "mean_width": float((p @ self.share).mean() * self.used.shape[1]),
@@ -249,7 +272,7 @@ class AutoDim(SearchMethod):
         )
 
     def derive(self, module, context):
-        alpha = module.alpha.detach().cpu().numpy()
+        alpha = module.alpha.detach()[module.owner].cpu().numpy()
         candidates = check_candidates(self.candidates, context.embedding_dim)
         return {
             "widths": [candidates[n] for n in alpha.argmax(1)],

@@ -31,11 +31,11 @@ def value_counts(data, context):
     """
     columns = list(data.ids.unbind(1))
     columns += data.sequences.split([length for _, length in context.sequences], 1)
-    sizes = context.table_sizes
-    counts = [
-        torch.bincount(column.flatten().long(), minlength=n).cpu().numpy()
-        for column, n in zip(columns, sizes, strict=True)
-    ]
+    tables = [*range(context.n_categorical), *context.list_tables]
+    counts = [np.zeros(n, np.int64) for n in context.table_sizes]
+    for table, column in zip(tables, columns, strict=True):
+        cells = torch.bincount(column.flatten().long(), minlength=len(counts[table]))
+        counts[table] += cells.cpu().numpy()
     return np.concatenate([np.zeros(0, np.int64), *counts])
 
 

@@ -82,6 +82,8 @@ class RandomSizes(SearchMethod):
         context = problem.context
         candidates = check_candidates(self.candidates, context.embedding_dim)
         drawn = torch.randint(len(candidates), (context.n_fields,), generator=context.generator)
+        for f, owner in context.sharers:
+            drawn[f] = drawn[owner]
         return {"widths": [candidates[n] for n in drawn], "candidates": candidates}
 
     def check(self, architecture, context):
@@ -103,9 +105,9 @@ class _CountedEmbedding(FieldEmbedding):
         self.read_rows.append(rows)
         return super().lookup(ids, rows, fields)
 
-    def forward(self, inputs):
+    def unpooled(self, inputs):
         self.read_rows = []
-        return super().forward(inputs)
+        return super().unpooled(inputs)
 
     def observe(self, inputs, per_row_loss):
         for rows in self.read_rows:

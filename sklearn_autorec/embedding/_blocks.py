@@ -1,12 +1,11 @@
 """Blocks of rows and columns of embedding tables: the choices among them, and their bytes."""
 
-from numbers import Integral
-
 import numpy as np
 import torch
 
+from ..nn._budget import ELEMENT
+
 RESERVED = 2  # the missing and the unknown id, which stand before the values
-NUMBER_BYTES = 4  # of a float32
 
 
 def row_bounds(n_ids, n_blocks):
@@ -22,6 +21,9 @@ def row_bounds(n_ids, n_blocks):
 
 class BlockChoices:
     """The choices of all fields with a table, and what they cost.
+
+    A vector of a value is always a prefix of columns: where a later column block reaches further
+    down than an earlier one, the earlier reaches as far.
 
     Parameters
     ----------
@@ -41,29 +43,27 @@ class BlockChoices:
     field : int64 Tensor (G,)
         Field of each group.
     valid : bool Tensor (G, N)
-        Whether a choice exists and is another one than those before it.
-    numbers : float64 Tensor (G, N)
-        Numbers in the table under each choice.
+        Whether a choice exists.
+    widths : int64 Tensor (T,)
+        Columns of each block.
     column_block : int64 Tensor (d,)
         Block of each column.
     """
 
     def __init__(self, sizes, embedding_dim, mode, n_row_blocks, n_col_blocks):
-        edges = np.linspace(0, embedding_dim, min(n_col_blocks, embedding_dim) + 1).round()
-        widths = np.diff(edges).astype(int)
-        n_cols = len(widths)
-        self.n_fields, self.n_cols = len(sizes), n_cols
+        n_cols = min(n_col_blocks, embedding_dim)
+        edges = np.linspace(0, embedding_dim, n_cols + 1).round().astype(int)
+        self.widths = torch.from_numpy(np.diff(edges))
+        self.column_block = torch.repeat_interleave(torch.arange(n_cols), self.widths)
+        self.n_fields = len(sizes)
         groups, fields = [], []
         for f, n_ids in enumerate(sizes):
             kept = row_bounds(n_ids, n_row_blocks)
             if mode == "single":
-                nothing = [[0] * n_cols]
-                some = [
-                    [bound] * t + [0] * (n_cols - t)
-                    for bound in kept[1:]
-                    for t in range(1, n_cols + 1)
-                ]
-                groups.append(nothing + some)
+                choices = [[0] * n_cols]
+                for bound in kept[1:]:
+                    choices += [[bound] * t + [0] * (n_cols - t) for t in range(1, n_cols + 1)]
+                groups.append(choices)
                 fields.append(f)
             else:
                 for t in range(n_cols):
@@ -76,28 +76,35 @@ class BlockChoices:
             self.bounds[g, : len(choices)] = torch.tensor(choices)
             self.valid[g, : len(choices)] = True
         self.field = torch.tensor(fields, dtype=torch.int64)
-        self.numbers = (self.bounds * torch.from_numpy(widths)).sum(2).double()
-        self.column_block = torch.repeat_interleave(torch.arange(n_cols), torch.from_numpy(widths))
 
     def bounds_of(self, actions):
         """Ids of each field that have each column block, (K, F, T), of choices (K, G)."""
         own = torch.arange(len(self.field))
-        out = torch.zeros(len(actions), self.n_fields, self.n_cols, dtype=torch.int64)
-        return out.index_add_(1, self.field, self.bounds[own, actions])
+        out = torch.zeros(len(actions), self.n_fields, len(self.widths), dtype=torch.int64)
+        out.index_add_(1, self.field, self.bounds[own, actions])
+        return out.flip(2).cummax(2).values.flip(2)
 
     def bytes_of(self, actions):
         """Bytes of the tables under choices (K, G), float64 (K,)."""
-        return self.numbers[torch.arange(len(self.field)), actions].sum(1) * NUMBER_BYTES
+        return (self.bounds_of(actions) * self.widths).sum((1, 2)).double() * ELEMENT
 
     def full(self):
         """The choice of everything in each group, (G,)."""
-        return self.numbers.argmax(1)
+        return self.bounds.sum(2).argmax(1)
+
+    def bytes_of_exchanges(self, choice):
+        """Bytes of the tables if the choice (G,) of one group is exchanged, float64 (G, N)."""
+        n_groups, n = self.valid.shape
+        others = choice.repeat(n_groups, n, 1)
+        groups = torch.arange(n_groups)
+        others[groups, :, groups] = torch.arange(n)
+        return self.bytes_of(others.flatten(0, 1)).view(n_groups, n)
 
     def within(self, log_p, budget):
         """The most likely choice of each group, exchanged for smaller ones until the tables fit.
 
         Exchanges go by the log probability that they lose per byte that they save, the cheapest
-        first.
+        first. What room the last one leaves is given to likelier choices that fit.
 
         Parameters
         ----------
@@ -111,46 +118,28 @@ class BlockChoices:
         """
         log_p = log_p.double().masked_fill(~self.valid, -torch.inf)
         choice = log_p.argmax(1)
-        own = torch.arange(len(choice))
-        while float(self.bytes_of(choice.unsqueeze(0))[0]) > budget:
-            saved = self.numbers[own, choice].unsqueeze(1) - self.numbers
-            lost = log_p[own, choice].unsqueeze(1) - log_p
-            price = torch.where(self.valid & (saved > 0), lost / saved.clamp(min=1), torch.inf)
-            g, n = divmod(int(price.argmin()), price.shape[1])
+        while log_p.numel():
+            gain = log_p - log_p.gather(1, choice.unsqueeze(1))
+            after = self.bytes_of_exchanges(choice)
+            saved = float(self.bytes_of(choice.unsqueeze(0))[0]) - after
+            if after[0, choice[0]] > budget:  # that of the choice as it is
+                worth = torch.where(self.valid & (saved > 0), gain / saved.clamp(min=1), -torch.inf)
+            else:
+                worth = torch.where(self.valid & (after <= budget), gain, -torch.inf)
+                if float(worth.max()) <= 0:
+                    break
+            g, n = divmod(int(worth.argmax()), worth.shape[1])
             choice[g] = n
-        while True:  # the last exchange may have left room
-            room = budget / NUMBER_BYTES - float(self.numbers[own, choice].sum())
-            fits = self.valid & (self.numbers - self.numbers[own, choice].unsqueeze(1) <= room)
-            gain = torch.where(fits, log_p - log_p[own, choice].unsqueeze(1), -torch.inf)
-            if not gain.numel() or float(gain.max()) <= 0:
-                return choice
-            g, n = divmod(int(gain.argmax()), gain.shape[1])
-            choice[g] = n
+        return choice
+
+    def smallest(self):
+        """Bytes of the smallest choice that keeps anything; 0 without tables."""
+        nothing = torch.zeros(len(self.field), dtype=torch.int64)
+        after = self.bytes_of_exchanges(nothing)
+        return float(after[after > 0].min()) if len(after) else 0.0
 
     def mask(self, choice, sizes):
         """Elements that a choice (G,) keeps, bool ndarray (V, d), rows of all fields."""
         bounds = self.bounds_of(choice.unsqueeze(0))[0][:, self.column_block].numpy()
         rows = [np.arange(n)[:, None] < bounds[f] for f, n in enumerate(sizes)]
         return np.concatenate(rows) if rows else np.zeros((0, len(self.column_block)), bool)
-
-
-def budget_bytes(budget, choices):
-    """A budget as bytes: an int is bytes, a float a share of the bytes of whole tables.
-
-    Raises
-    ------
-    ValueError
-        If it holds none of the choices but that of nothing.
-    """
-    sizes = choices.numbers * NUMBER_BYTES
-    in_bytes = float(budget)
-    if not isinstance(budget, Integral):
-        in_bytes *= float(choices.bytes_of(choices.full().unsqueeze(0))[0])
-    least = float(sizes[sizes > 0].min()) if len(sizes) else 0.0
-    if in_bytes < least:
-        raise ValueError(
-            f"budget={budget!r} is {in_bytes:.0f} bytes, but the smallest block of the embedding "
-            f"tables takes {least:.0f}; raise it (a float is a share of the whole tables, an int "
-            "is bytes), or take more blocks."
-        )
-    return max(in_bytes, 1.0)

@@ -7,9 +7,16 @@ from torch import nn
 
 from ..base import SearchMethod
 from ..engine import ArchSchedule
-from ..nn import FieldEmbedding, MaskedEmbedding, mask_from_text, mask_to_text
+from ..nn import (
+    FieldEmbedding,
+    MaskedEmbedding,
+    budget_bytes,
+    mask_from_text,
+    mask_to_text,
+    table_bytes,
+)
 from ..utils._sklearn import Interval, StrOptions
-from ._blocks import NUMBER_BYTES, BlockChoices, budget_bytes
+from ._blocks import BlockChoices
 from ._masks import check_mask
 
 
@@ -35,7 +42,6 @@ class PolicyEmbedding(FieldEmbedding):
             int(torch.randint(2**62, (), generator=context.generator))
         )
         self.bounds = None  # of the actions drawn, (K, F, T), as this pass reads them
-        self.warm = schedule.warmup > 0
         self.sample()
 
     def arch_parameters(self):
@@ -49,24 +55,22 @@ class PolicyEmbedding(FieldEmbedding):
         return torch.log_softmax(self.logits.masked_fill(~self.valid, -torch.inf), 1)
 
     def set_progress(self, t):
-        """Draw the actions under which the weights train."""
-        self.warm = t < self.arch_schedule.warmup
+        """Draw the actions under which the weights train: half of all choices are everything.
+
+        Blocks that the policy has given up would not be trained else, and never be worth taking."""
         self.sample()
+        whole = torch.rand(self.actions.shape, generator=self.generator) < 0.5
+        self.actions = torch.where(whole, self.choices.full(), self.actions)
 
     @torch.no_grad()
     def sample(self):
-        """Draw the actions; during the warm-up each group has everything in half of them."""
-        n_groups = len(self.choices.field)
-        if n_groups:
-            p = self.log_probabilities().exp().cpu()
-            self.actions = torch.multinomial(
-                p, self.n_actions, replacement=True, generator=self.generator
-            ).T
-            if self.warm:
-                whole = torch.rand(self.actions.shape, generator=self.generator) < 0.5
-                self.actions = torch.where(whole, self.choices.full(), self.actions)
-        else:
+        """Draw the actions from the policy."""
+        if not len(self.choices.field):  # multinomial refuses what has no rows
             self.actions = torch.zeros(self.n_actions, 0, dtype=torch.int64)
+            return
+        p = self.log_probabilities().exp().cpu()
+        drawn = torch.multinomial(p, self.n_actions, replacement=True, generator=self.generator)
+        self.actions = drawn.T
 
     def policy_loss(self, reward):
         r"""What moves the probabilities: minus the advantage times the log probability, (B,).
@@ -91,7 +95,7 @@ class PolicyEmbedding(FieldEmbedding):
         """The most likely choice within the budget, (G,)."""
         return self.choices.within(self.log_probabilities().detach().cpu(), self.budget)
 
-    def forward(self, inputs):
+    def unpooled(self, inputs):
         n = len(inputs.ids)
         if self.training:
             bounds = self.choices.bounds_of(self.actions)
@@ -99,9 +103,9 @@ class PolicyEmbedding(FieldEmbedding):
         else:
             bounds = self.choices.bounds_of(self.best().unsqueeze(0)).expand(n, -1, -1)
         self.bounds = bounds.to(inputs.ids.device)
-        out = super().forward(inputs)
+        vectors = super().unpooled(inputs)
         self.bounds = None
-        return out
+        return vectors
 
     def lookup(self, ids, rows, fields):
         bounds = self.bounds[:, fields]  # (B, F, T), or (B, T) of a sequence field
@@ -110,10 +114,10 @@ class PolicyEmbedding(FieldEmbedding):
         return super().lookup(ids, rows, fields) * kept
 
     def summary(self):
-        p = self.log_probabilities().detach().exp().cpu().double()
+        p = self.log_probabilities().detach().exp()
         most = p.max(1).values if p.numel() else torch.ones(1)
         return {
-            "expected_bytes": float((p * self.choices.numbers).sum()) * NUMBER_BYTES,
+            "mean_bytes": float(self.choices.bytes_of(self.actions).mean()),
             "mean_probability": float(most.mean()),
         }
 
@@ -124,7 +128,7 @@ class NIS(SearchMethod):
     The table of a field, values sorted by frequency, is cut into S blocks of rows and T blocks of
     columns. ``mode="single"`` chooses for each field (s, t), or nothing: its first s row blocks
     have the first t column blocks, all other values have no embedding (zeros). ``mode="multi"``
-    chooses for each field and column block t how many row blocks have it, so that
+    chooses for each field and column block t how many row blocks have it at least, so that
     frequent values can be wide and rare ones narrow.
 
     A policy has a softmax for each of these choices. It is trained on rows of its own, by the score
@@ -133,10 +137,11 @@ class NIS(SearchMethod):
     .. math:: R = -L - \lambda \max(C_{used} / C - 1, 0)
 
     L is the loss of a row under an action, :math:`C_{used}` the bytes of the tables under it, C the
-    budget. The weights train under drawn actions as well. In the end the most likely choices are
-    taken; if they exceed the budget, those are exchanged for smaller ones whose exchange costs the
-    least probability per byte. The network of these blocks is trained anew and served in a packed
-    form.
+    budget. The weights train under drawn actions as well, but half of the time every choice is
+    replaced by that of everything: blocks that the policy has given up would not be trained else.
+    In the end the most likely choices are taken; if they exceed the budget, those are exchanged
+    for smaller ones whose exchange costs the least probability per byte. The network of these
+    blocks is trained anew and served in a packed form.
 
     Parameters
     ----------
@@ -149,8 +154,10 @@ class NIS(SearchMethod):
     cost_weight : float, default=0.1
         :math:`\lambda`, the price of twice the budget in units of the loss. 0 leaves the policy
         without a price; the final choice fits the budget all the same.
-    n_row_blocks, n_col_blocks : int, default=5 and 4
-        S and T, at most: no more than there are values, or columns.
+    n_row_blocks : int, default=5
+        S, at most: no more than the field has values.
+    n_col_blocks : int, default=4
+        T, at most: no more than there are columns.
     arch_lr : float, default=0.05
         Adam's learning rate of the policy.
     arch_every : int, default=1
@@ -158,15 +165,14 @@ class NIS(SearchMethod):
     search_fraction : float in (0, 1), default=0.2
         Share of the training rows on which the policy is rewarded.
     warmup : float in [0, 1), default=0.3
-        Share of the steps before the policy moves. In it every choice is drawn evenly, or is, half
-        of the time, that of everything, so that all blocks are trained.
+        Share of the steps before the policy moves.
     entropy : float, default=0.0
         Reward for the entropy of the policy.
     n_actions : int, default=64
         Actions of a step. Row i of a batch is read under action i modulo this number.
-    retrain : {"scratch", "rewind", "keep"}, default="scratch"
+    retrain : {"scratch", "rewind", "keep", "none"}, default="scratch"
         Weights with which the final training starts: new, those with which the search started, or
-        searched ones.
+        searched ones. "none": these serve as they are.
 
     Notes
     -----
@@ -217,7 +223,7 @@ class NIS(SearchMethod):
         "warmup": [Interval(Real, 0, 1, closed="left")],
         "entropy": [Interval(Real, 0, None, closed="left")],
         "n_actions": [Interval(Integral, 2, None, closed="left")],
-        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
+        "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
     }
 
     def __init__(
@@ -249,9 +255,12 @@ class NIS(SearchMethod):
         self.retrain = retrain
 
     def build(self, context):
-        sizes = context.table_sizes
         choices = BlockChoices(
-            sizes, context.embedding_dim, self.mode, self.n_row_blocks, self.n_col_blocks
+            context.table_sizes,
+            context.embedding_dim,
+            self.mode,
+            self.n_row_blocks,
+            self.n_col_blocks,
         )
         schedule = ArchSchedule(
             every=self.arch_every,
@@ -260,12 +269,18 @@ class NIS(SearchMethod):
             rows="held_out",
             gradient="policy",
         )
-        budget = budget_bytes(self.budget, choices)
-        return PolicyEmbedding(context, choices, schedule, budget, self)
+        budget = budget_bytes(self.budget, table_bytes(context, numeric=False))
+        if budget < choices.smallest():
+            raise ValueError(
+                f"budget={self.budget!r} is {budget} bytes, but the smallest block of the tables "
+                f"takes {choices.smallest():.0f}; raise it (a float is a share of the whole "
+                "tables, an int is bytes), or take more blocks."
+            )
+        return PolicyEmbedding(context, choices, schedule, max(budget, 1), self)
 
     def derive(self, module, context):
-        sizes = context.table_sizes
-        return {"mask": mask_to_text(module.choices.mask(module.best(), sizes))}
+        kept = module.choices.mask(module.best(), context.table_sizes)
+        return {"mask": mask_to_text(kept)}
 
     def check(self, architecture, context):
         check_mask(architecture, context)

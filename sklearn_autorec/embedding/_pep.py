@@ -77,10 +77,10 @@ class ThresholdedEmbedding(FieldEmbedding):
             self.read_vectors.append(vectors)
         return nn.functional.embedding(where, vectors)
 
-    def forward(self, inputs):
+    def unpooled(self, inputs):
         self.read_rows, self.read_vectors = [], []
         self.n_in_batch = len(inputs.ids)
-        return super().forward(inputs)
+        return super().unpooled(inputs)
 
     def set_progress(self, t):
         self.ramp = float(t >= WARMUP)

@@ -15,16 +15,25 @@ from ._widths import check_widths
 
 class GatedColumns(FieldEmbedding):
     """A plain table; ``gates``, a Tensor (F, d), are factors of the columns of each field while
-    these are scored, None otherwise.
+    these are scored, None otherwise. A list that reads the table of another field has the factors
+    of that.
     """
 
     def __init__(self, context):
         super().__init__(context)
         self.gates: torch.Tensor | None = None
+        sharers = dict(context.sharers)
+        owner = [sharers.get(f, f) for f in range(context.n_fields)]
+        self.register_buffer("owner", torch.tensor(owner, dtype=torch.int64), persistent=False)
 
-    def forward(self, inputs):
-        e = super().forward(inputs)
-        return e if self.gates is None else e * self.gates
+    def unpooled(self, inputs):
+        vectors, lists = super().unpooled(inputs)
+        if self.gates is None:
+            return vectors, lists
+        gates, first = self.gates[self.owner], len(self.owner) - len(lists)
+        # Without columns and numbers there are lists alone.
+        vectors = [torch.cat(vectors, 1) * gates[:first]] if vectors else []
+        return vectors, [rows * own for rows, own in zip(lists, gates[first:], strict=True)]
 
 
 def ablation_scores(problem, result, table, rows):
@@ -88,12 +97,13 @@ def widths_within(scores, n_rows, limit):
     -------
     list of int, length F
     """
-    per_number = scores / n_rows[:, None]
+    # A field without rows reads the table of another, and has the width of that.
+    per_number = np.where(n_rows > 0, scores.T / np.maximum(n_rows, 1), -np.inf).T
     widths, left = np.zeros(len(scores), int), limit
     for place in np.argsort(-per_number, axis=None, kind="stable"):
         field = place // scores.shape[1]
         cost = ELEMENT * int(n_rows[field])
-        if cost <= left:
+        if cost and cost <= left:
             widths[field] += 1
             left -= cost
     return widths.tolist()
@@ -189,10 +199,11 @@ class SSEDS(SearchMethod):
     def search(self, problem):
         context = problem.context
         limit, n_rows = budget_bytes(self.budget, table_bytes(context)), field_rows(context)
-        if limit < ELEMENT * n_rows.min():
+        smallest = ELEMENT * n_rows[n_rows > 0].min()
+        if limit < smallest:
             raise ValueError(
                 f"budget={self.budget!r} leaves {limit} bytes, fewer than the smallest column of a "
-                f"field has ({ELEMENT * n_rows.min()})."
+                f"field has ({smallest})."
             )
         table = self.build(context)
         for_weights, held_out = problem.split(self.search_fraction)
@@ -201,8 +212,11 @@ class SSEDS(SearchMethod):
             return {"widths": [context.embedding_dim] * context.n_fields, "column_scores": None}
         scored = ablation_scores if self.score == "ablation" else gradient_scores
         scores = scored(problem, result, table, held_out)
+        widths = widths_within(scores, n_rows, limit)
+        for f, owner in context.sharers:
+            widths[f] = widths[owner]
         return {
-            "widths": widths_within(scores, n_rows, limit),
+            "widths": widths,
             "column_scores": scores.tolist(),
         }
 

@@ -13,6 +13,7 @@ from ..nn import (
     InputSelection,
     MemberLosses,
     Members,
+    NumberVectors,
     check_parts,
     pair_index,
 )
@@ -28,6 +29,8 @@ __all__ = [
     "realise",
     "realise_loss",
     "select",
+    "slot_context",
+    "table_context",
 ]
 
 
@@ -61,14 +64,46 @@ def select(data, selection):
     return dataclasses.replace(data, ids=kept.ids, numeric=kept.numeric, sequences=kept.sequences)
 
 
+def table_context(methods, context):
+    """The context for which the part of the embedding slot is made.
+
+    Beside a method of the numeric slot, whether it has searched or not, it has the categorical and
+    the list fields alone.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left for the part.
+    """
+    if not any("numeric" in m.slots for m in methods):
+        return context
+    if context.n_fields == context.n_numeric:
+        raise ValueError(
+            f"search={methods!r}: the method of the embedding slot has nothing to search, since "
+            "all fields are numbers, which the method of the numeric slot embeds; leave it out."
+        )
+    return context.without_numbers()
+
+
+def slot_context(method, methods, context):
+    """The context that the hooks of a method get: that of its fields. A method over several slots
+    gets the whole one.
+    """
+    return table_context(methods, context) if tuple(method.slots) == ("embedding",) else context
+
+
 def realise(methods, architecture, context):
     """Concrete modules of the network's slots whose architecture is known, on a context that is
-    narrowed already.
+    narrowed already. Numbers that a method will embed later, or leaves, have a plain part of their
+    own.
     """
     parts: dict = {}
     for method in _in_network(methods, architecture):
-        parts |= _made(method, architecture, context)
-    return {slot: part for slot, part in parts.items() if part is not None and slot != "loss"}
+        parts |= _made(method, architecture, slot_context(method, methods, context))
+    parts = {slot: part for slot, part in parts.items() if part is not None and slot != "loss"}
+    if any("numeric" in m.slots for m in methods):
+        parts.setdefault("numeric", NumberVectors(context))
+    return parts
 
 
 def _made(method, architecture, context):
@@ -288,6 +323,7 @@ class _Places:
         self.fields = torch.tensor(selection.fields, dtype=torch.int64)
         self.rows = torch.from_numpy(selection.table_rows(context))
         self.numbers = torch.tensor(selection.numbers, dtype=torch.int64)
+        self.lists = torch.tensor(selection.lists, dtype=torch.int64)
         self.by_factor: dict = {}
 
     def of(self, axis):
@@ -311,6 +347,11 @@ class _Places:
                 tuples = pair_index(self.context.n_fields, order)
                 kept = torch.isin(tuples, self.fields).all(0).nonzero()[:, 0]
             else:
-                kept = {"F": self.fields, "V": self.rows, "N": self.numbers}[factor]
+                kept = {
+                    "F": self.fields,
+                    "V": self.rows,
+                    "N": self.numbers,
+                    "L": self.lists,
+                }[factor]
             self.by_factor[factor] = kept, int(self.context.axis(factor))
         return self.by_factor[factor]

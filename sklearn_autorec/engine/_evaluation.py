@@ -294,6 +294,7 @@ def _evaluate_one(problem, data, score, architecture, generator_state, bound, th
     generator = torch.Generator()
     generator.set_state(generator_state)
     own.data, own.context = data, dataclasses.replace(own.context, generator=generator)
+    own.network_context = dataclasses.replace(own.network_context, generator=generator)
     with _threads(threads):
         try:
             value, error = float(score(own, copy.deepcopy(architecture))), ""

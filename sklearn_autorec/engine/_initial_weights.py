@@ -10,7 +10,7 @@ from ..nn._axes import count, tuple_order
 
 __all__ = ["InitialWeights", "initial_weights"]
 
-LAYOUT = ("field_names", "n_ids", "n_numeric", "sequences")
+LAYOUT = ("field_names", "n_ids", "n_numeric", "sequences", "shared")
 FIRST_VALUE = 2  # ids below are those of missing and of unknown values, which all tables have
 
 
@@ -75,8 +75,9 @@ def initial_weights(source, encoder, context, module):
     layout, their_layout = map(FieldLayout.of_encoder, (own_encoder, their_encoder))
     if any(getattr(layout, name) != getattr(context, name) for name in LAYOUT):
         raise ValueError(
-            f"source={source!r:.100} cannot give weights to a network on a part of the table: a "
-            f"search before has dropped fields or values. Search without it."
+            f"source={source!r:.100} cannot give weights to a network on a part of the table: "
+            f"another search has dropped fields or values, or embeds the numbers. Search without "
+            f"it."
         )
     origins = _Origins(layout, their_layout, own_encoder, their_encoder)
     declared = {
@@ -188,6 +189,7 @@ class _Origins:
         self.by_factor = {
             "F": self.fields,
             "N": self._numbers(),
+            "L": self._lists(),
             "V": self._rows(own_encoder, their_encoder),
         }
 
@@ -197,19 +199,47 @@ class _Origins:
         fields = self.fields[n : n + self.own.n_numeric]
         return np.where(fields >= 0, fields - self.theirs.n_categorical, -1)
 
+    def _lists(self):
+        """List fields by their number among those of the source.
+
+        Raises
+        ------
+        ValueError
+            If one shares the vocabulary of a column in one of the tables alone.
+        """
+        first, their_first = (x.n_categorical + x.n_numeric for x in (self.own, self.theirs))
+        fields = self.fields[first:]
+        for k, field in enumerate(fields):
+            if field < 0:
+                continue
+            owners = [
+                None if owner is None else layout.field_names[owner]
+                for layout, owner in (
+                    (self.own, self.own.sharing[k]),
+                    (self.theirs, self.theirs.sharing[field - their_first]),
+                )
+            ]
+            if owners[0] != owners[1]:
+                raise ValueError(
+                    f"column {self.own.field_names[first + k]!r} shares the vocabulary of "
+                    f"{owners[0]!r} here and of {owners[1]!r} in the table of the source (None: it "
+                    f"has its own); let both encoders share alike."
+                )
+        return np.where(fields >= 0, fields - their_first, -1)
+
     def _rows(self, own_encoder, their_encoder):
         """Rows of all tables by the value that they stand for."""
-        own_tables, their_tables = (_vocabularies(e) for e in (own_encoder, their_encoder))
+        own_tables = _vocabularies(own_encoder, self.own)
+        their_tables = _vocabularies(their_encoder, self.theirs)
         starts = dict(zip(self.theirs.table_fields, self.theirs.row_starts[:-1], strict=True))
-        their_numbers = {f: k for k, f in enumerate(self.theirs.table_fields)}
         rows = []
-        for f, vocabulary in zip(self.own.table_fields, own_tables, strict=True):
+        for f, vocabulary in own_tables.items():
             origin = int(self.fields[f])
             if origin < 0:
                 rows.append(np.full(vocabulary.n_ids, -1))
                 continue
             name = self.own.field_names[f]
-            ids = _ids_by_value(vocabulary, their_tables[their_numbers[origin]], name)
+            ids = _ids_by_value(vocabulary, their_tables[origin], name)
             self.new_values[name] = int((ids < 0).sum())
             rows.append(np.where(ids >= 0, ids + starts[origin], -1))
         return np.concatenate(rows) if rows else np.zeros(0, np.int64)
@@ -254,10 +284,11 @@ def _kinds(layout):
     return ["ids"] * layout.n_categorical + ["numbers"] * layout.n_numeric + ["lists"] * n_lists
 
 
-def _vocabularies(encoder):
-    """The vocabularies of an encoder in the order of its tables."""
-    schema = encoder._schema
-    return [encoder._fields[part] for part in (*schema.categorical, *schema.sequence)]
+def _vocabularies(encoder, layout):
+    """The vocabulary of every table, by the field that it belongs to, in the order of tables."""
+    schema, first_list = encoder._schema, layout.n_categorical + layout.n_numeric
+    parts = dict(enumerate(schema.categorical)) | dict(enumerate(schema.sequence, first_list))
+    return {f: encoder._fields[parts[f]] for f in layout.table_fields}
 
 
 def _ids_by_value(own, theirs, name):

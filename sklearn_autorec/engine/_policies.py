@@ -98,7 +98,7 @@ class RegularizedEvolution:
 
     The first ``population`` configurations are drawn at random. Then children join a queue of that
     length, each a mutation of the best of ``tournament`` members; the oldest leaves, however good.
-    Where `TRIES` mutations of a parent give nothing new, the child is drawn at random. The search
+    Where ``TRIES`` mutations of a parent give nothing new, the child is drawn at random. The search
     ends after ``n_evaluations``, or if random draws give nothing new either.
 
     Parameters

@@ -44,6 +44,7 @@ class SearchProblem:
     network : Network
         ``build(context, parts)`` makes the module.
     context : BuildContext
+        Of the fields that the searched part has.
     slots : tuple of str
         Where the searched modules stand.
     parts : callable () -> dict of str to nn.Module
@@ -59,6 +60,8 @@ class SearchProblem:
         See `train`.
     resting : tuple of str
         Slots whose parts are not trained any more, see ``retrain`` of `SearchMethod`.
+    network_context : BuildContext or None, default=None
+        Of the whole network, where the searched part has a smaller one.
     encoder : FieldEncoder, FrozenEstimator of one, or None
         Fitted: which values the ids of the whole table stand for.
 
@@ -87,8 +90,10 @@ class SearchProblem:
         device,
         on_epoch=None,
         resting=(),
+        network_context=None,
         encoder=None,
     ):
+        self.network_context = context if network_context is None else network_context
         self.network = network
         self.context = context
         self.slots = slots
@@ -191,7 +196,7 @@ class SearchProblem:
         parts = {**self.parts(), **placed}
         loss = parts.pop("loss", None)  # judges what the network gives and is no part of it
         check_loss(loss)
-        module = build_module(self.network, self.context, parts).to(self.device)
+        module = build_module(self.network, self.network_context, parts).to(self.device)
         check_parts(self.network, module, parts)
         net = training_net(module, self.loss, plan, None if loss is None else loss.to(self.device))
         if start is not None:

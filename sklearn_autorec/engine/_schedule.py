@@ -48,8 +48,8 @@ class ArchSchedule:
         "direct": that of the loss, with the weights taken as they are. "unrolled": after one more
         gradient step of the weights on their batch, whose dependence on the architecture enters
         by a finite difference. "policy": that of the module's own ``policy_loss(reward)`` after
-        ``sample()``, without any gradient through the network; see `sklearn_autorec.base
-        .SearchMethod`.
+        ``sample()``, without any gradient through the network; see
+        `sklearn_autorec.base.SearchMethod`.
 
     Attributes
     ----------

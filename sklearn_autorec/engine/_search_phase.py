@@ -15,6 +15,7 @@ from ._building import (
     realise,
     realise_loss,
     select,
+    slot_context,
 )
 from ._problem import SearchProblem
 from ._slots import by_slot, entries_of
@@ -216,6 +217,14 @@ def check_slots(network, methods):
             raise ValueError(
                 f"search={method!r} has retrain={method.retrain!r}; it must be one of {RETRAIN}."
             )
+        wide = len(method.slots) > 1 and "embedding" in method.slots
+        if wide and "numeric" not in method.slots:
+            rivals = [other for other in methods if "numeric" in other.slots]
+            if rivals:
+                raise ValueError(
+                    f"search={methods!r}: {method!r} searches embeddings together with other "
+                    f"slots, numbers included, so that {rivals[0]!r} cannot embed these beside it."
+                )
         beside = {slot for other in methods for slot in other.slots} & {"interaction", "head"}
         if "body" in method.slots and beside:
             raise ValueError(
@@ -275,7 +284,7 @@ def search_parts(
         selection, context = narrowed(methods, known, fresh_context())
         problem = SearchProblem(
             network,
-            context,
+            slot_context(group[0], methods, context) if len(group) == 1 else context,
             tuple(slot for m in group for slot in m.slots),
             lambda known=known: found.give_weights(_known_parts(methods, known, fresh_context)),
             loss,
@@ -288,10 +297,11 @@ def search_parts(
                 plan.epochs if all(m.joint for m in group) else None,
             ),
             tuple(slot for slot, rule in found.rules.items() if rule == "none"),
+            context,
             encoder,
         )
         try:
-            results = _search(group, problem)
+            results = _search(group, methods, problem)
         except KeyboardInterrupt:  # between trainings: there is no architecture
             progress.end()
             found.fall_back()
@@ -304,7 +314,8 @@ def search_parts(
             known_as = {} if isinstance(method, FixedArchitecture) else describe(method, "method")
             for slot, own in by_slot(method, result, "the search").items():
                 found.architecture[slot] = {**known_as, **own}
-            _transfer(method, problem, entries_of(method, found.architecture))
+            own = slot_context(method, methods, context)
+            _transfer(method, problem, entries_of(method, found.architecture), own)
             if method.narrows:
                 _carry_states(problem, network, methods, found.architecture, fresh_context())
         for method in group:
@@ -331,13 +342,15 @@ def search_parts(
     return found
 
 
-def _search(group, problem):
+def _search(group, methods, problem):
     """What the methods of a group find."""
     if len(group) == 1:
         return [group[0].search(problem)]
-    modules = [m.build(problem.context) for m in group]
+    contexts = [slot_context(m, methods, problem.network_context) for m in group]
+    modules = [m.build(context) for m, context in zip(group, contexts, strict=True)]
     problem.train(*modules)
-    return [m.derive(module, problem.context) for m, module in zip(group, modules, strict=True)]
+    each = zip(group, modules, contexts, strict=True)
+    return [m.derive(module, context) for m, module, context in each]
 
 
 def _known_parts(methods, known, fresh_context):
@@ -359,12 +372,12 @@ def _carry_states(problem, network, methods, architecture, context):
         setattr(problem, name, carry(getattr(problem, name), selection, context, module))
 
 
-def _transfer(method, problem, architecture):
+def _transfer(method, problem, architecture, context):
     """Bring the weights of a search to the names and shapes of what was found."""
     for name in ("initial_state", "final_state"):
         state = getattr(problem, name)
         if state:
-            state = method.transfer(state, architecture, problem.context)
+            state = method.transfer(state, architecture, context)
             setattr(problem, name, state)
 
 

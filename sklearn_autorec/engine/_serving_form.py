@@ -25,8 +25,9 @@ def sizes(module):
     """Bytes of a module by purpose: dict of "embedding", "projection", "index", "network" and
     "total".
 
-    "embedding" are vectors of values, "projection" what brings them to a common width, "index" what
-    says where stored numbers belong, "network" everything behind the embeddings."""
+    "embedding" are vectors of values and of numbers, "projection" what brings them to a common
+    width, "index" what says where stored numbers belong, "network" everything behind the
+    embeddings."""
     if isinstance(module, Members):
         each = [sizes(network) for network in module.networks]
         return {kind: sum(nbytes[kind] for nbytes in each) for kind in each[0]}
@@ -34,7 +35,9 @@ def sizes(module):
     parameters = dict(module.named_parameters())
     for name, t in module.state_dict().items():
         kind = "network"
-        if name.startswith("embedding."):
+        if name.startswith("numeric."):
+            kind = "embedding" if name in parameters else "network"
+        elif name.startswith("embedding."):
             kind = (
                 "index"
                 if name not in parameters

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from ..engine._serving_form import sizes
-from ..nn import numeric_rows
+from ..nn import FieldLayout, numeric_rows
 from ..preprocessing import N_BINS
 
 __all__ = ["Fitted", "publish"]
@@ -88,9 +88,7 @@ class Fitted:
             return float("inf")
         encoder, kind = self.encoder, self.architecture.get("numeric_embedding", "linear")
         per_number = numeric_rows(kind, getattr(encoder, "n_bins", N_BINS))
-        rows = (
-            sum(encoder.n_ids_) + sum(encoder.sequence_n_ids_) + per_number * len(encoder.numeric_)
-        )
+        rows = FieldLayout.of_encoder(encoder).n_rows + per_number * len(encoder.numeric_)
         members = getattr(module, "members", 1)
         return members * 4 * int(rows) * self.architecture["embedding_dim"] / stored
 

@@ -272,6 +272,7 @@ def build_context(estimator, rows, plan):
         n_ids=n_ids,
         n_numeric=len(encoder.numeric_),
         sequences=sequences,
+        shared=tuple(getattr(encoder, "shared_with_", ())),
         embedding_dim=setting(estimator, "embedding_dim"),
         n_outputs=rows.target.n_outputs,
         counts=tuple(encoder.counts_),

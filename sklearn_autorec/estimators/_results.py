@@ -61,7 +61,14 @@ def embedding_sizes(model):
     chosen = model._architecture.get("embedding", {})
     if "widths" in chosen:
         sizes = dict.fromkeys(model.encoder_.field_names_, 0)  # a dropped field has no table
-        return sizes | dict(zip(_field_names(model), chosen["widths"], strict=True))
+        names = _field_names(model)
+        if "numeric" in model._architecture:  # numbers have a part of their own
+            first = len(model.encoder_.n_ids_)
+            numbers = model.encoder_.field_names_[first : first + len(model.encoder_.numeric_)]
+            dim = model._architecture["embedding_dim"]
+            sizes |= {name: dim for name in names if name in numbers}
+            names = [name for name in names if name not in numbers]
+        return sizes | dict(zip(names, chosen["widths"], strict=True))
     if "mask" in chosen:
         return _sizes_of_values(model)
     raise AttributeError(
@@ -74,15 +81,15 @@ def _sizes_of_values(model):
     all_names, module = model.encoder_.field_names_, model.net_.module_
     layout = FieldLayout.of_encoder(model.encoder_)
     totals = dict(zip(layout.table_fields, layout.table_sizes, strict=True))
-    tables = {f: np.arange(n) for f, n in totals.items()}
+    totals |= {f: totals[owner] for f, owner in layout.sharers}
+    tables = {f: np.arange(totals[f]) for f in sorted(totals)}
     if module.selection is not None:
-        lists = {
-            f: tables[f]
-            for f in layout.table_fields[layout.n_categorical :]
-            if f in module.selection.fields
-        }
+        lists = {f: ids for f, ids in tables.items() if f >= layout.n_categorical}
         kept = module.selection.kept_ids()
-        tables = dict(zip(module.selection.categorical, kept, strict=True)) | lists
+        tables = dict(zip(module.selection.categorical, kept, strict=True))
+        tables |= {f: ids for f, ids in lists.items() if f in module.selection.fields}
+    readers = {f: owner for f, owner in layout.sharers if f in tables and owner in tables}
+    tables = {f: ids for f, ids in tables.items() if f not in readers}
     counts = module.embedding.mask().sum(1)
     bounds = np.cumsum([len(ids) for ids in tables.values()])[:-1]
     sizes = {all_names[f]: np.zeros(n_ids, counts.dtype) for f, n_ids in totals.items()}
@@ -90,6 +97,7 @@ def _sizes_of_values(model):
         tables.items(), np.split(counts, bounds) if tables else [], strict=True
     ):
         sizes[all_names[f]][ids] = own
+    sizes |= {all_names[f]: sizes[all_names[owner]] for f, owner in readers.items()}
     return sizes
 
 

@@ -181,8 +181,8 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows,
-        n_columns) y : ignored
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
+        y : ignored
 
         Returns
         -------

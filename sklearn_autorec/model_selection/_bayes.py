@@ -54,8 +54,9 @@ class BayesSearchCV(TrialSearchCV):
 
     Attributes
     ----------
-    cv_results_ : dict best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_,
-    refit_time_, multimetric_
+    cv_results_ : dict
+    best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_, refit_time_
+    multimetric_
         As in scikit-learn.
     stopped_ : str
         "finished", "max_time" or "interrupted".

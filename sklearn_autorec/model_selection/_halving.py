@@ -295,7 +295,7 @@ class SuccessiveHalvingSearchCV(ResourceSearchCV):
     See Also
     --------
     HyperbandSearchCV : Several such brackets, when it is not known how early candidates can be told
-    apart.
+        apart.
 
     References
     ----------

@@ -4,6 +4,7 @@ from ._autoint import AutoInt
 from ._dcn import DCN, DCNv2
 from ._deepfm import DeepFM
 from ._default import DefaultNetwork
+from ._din import DIN
 from ._fm import FM
 from ._fwfm import FwFM
 from ._ipnn import IPNN
@@ -14,6 +15,7 @@ from ._wide_deep import WideDeep
 
 __all__ = [
     "DCN",
+    "DIN",
     "FM",
     "IPNN",
     "LR",

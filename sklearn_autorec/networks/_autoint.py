@@ -74,7 +74,7 @@ class AutoInt(DeepNetwork):
     2
     """
 
-    slots = ("gate", "embedding", "body", "head", "loss")
+    slots = ("gate", "embedding", "numeric", "sequence", "body", "head", "loss")
     supports_members = True
     _parameter_constraints = {
         **DeepNetwork._parameter_constraints,

@@ -60,7 +60,7 @@ class DCN(DeepNetwork):
     2
     """
 
-    slots = ("gate", "embedding", "body", "loss")
+    slots = ("gate", "embedding", "numeric", "sequence", "body", "loss")
     supports_members = True
     _parameter_constraints = {
         **DeepNetwork._parameter_constraints,
@@ -112,7 +112,7 @@ class DCNv2(DeepNetwork):
     8
     """
 
-    slots = ("gate", "embedding", "body", "loss")
+    slots = ("gate", "embedding", "numeric", "sequence", "body", "loss")
     supports_members = True
     _parameter_constraints = {
         **DeepNetwork._parameter_constraints,

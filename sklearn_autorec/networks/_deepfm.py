@@ -65,10 +65,10 @@ class DeepFM(DeepNetwork):
     --------
     >>> from sklearn_autorec.networks import DeepFM
     >>> DeepFM(hidden_units=(64, 32)).slots
-    ('gate', 'embedding', 'interaction', 'body', 'head', 'loss')
+    ('gate', 'embedding', 'numeric', 'sequence', 'interaction', 'body', 'head', 'loss')
     """
 
-    slots = ("gate", "embedding", "interaction", "body", "head", "loss")
+    slots = ("gate", "embedding", "numeric", "sequence", "interaction", "body", "head", "loss")
     supports_members = True
     _parameter_constraints = {
         **DeepNetwork._parameter_constraints,

@@ -38,7 +38,7 @@ class FM(Network):
     FM()
     """
 
-    slots = ("gate", "embedding", "interaction", "body", "loss")
+    slots = ("gate", "embedding", "numeric", "sequence", "interaction", "body", "loss")
     supports_members = True
 
     def build(self, context, parts):

@@ -71,7 +71,7 @@ class FwFM(Network):
     FwFM(linear='FiLV')
     """
 
-    slots = ("gate", "embedding", "interaction", "body", "loss")
+    slots = ("gate", "embedding", "numeric", "sequence", "interaction", "body", "loss")
     supports_members = True
     _parameter_constraints = {"linear": [StrOptions({"LW", "FiLV"})]}
 

@@ -46,7 +46,7 @@ class IPNN(DeepNetwork):
     True
     """
 
-    slots = ("gate", "embedding", "interaction", "body", "head", "loss")
+    slots = ("gate", "embedding", "numeric", "sequence", "interaction", "body", "head", "loss")
     supports_members = True
 
     def build(self, context, parts):

@@ -36,7 +36,7 @@ class MLPNetwork(DeepNetwork):
     (64,)
     """
 
-    slots = ("gate", "embedding", "body", "head", "loss")
+    slots = ("gate", "embedding", "numeric", "sequence", "body", "head", "loss")
     supports_members = True
 
     def build(self, context, parts):

@@ -50,10 +50,10 @@ class NFM(DeepNetwork):
     --------
     >>> from sklearn_autorec.networks import NFM
     >>> NFM(hidden_units=(64,)).slots
-    ('gate', 'embedding', 'body', 'head', 'loss')
+    ('gate', 'embedding', 'numeric', 'sequence', 'body', 'head', 'loss')
     """
 
-    slots = ("gate", "embedding", "body", "head", "loss")
+    slots = ("gate", "embedding", "numeric", "sequence", "body", "head", "loss")
     supports_members = True
 
     def __init__(self, hidden_units=(400,), dropout=0.2, batch_norm=True):

@@ -41,10 +41,10 @@ class WideDeep(DeepNetwork):
     --------
     >>> from sklearn_autorec.networks import WideDeep
     >>> WideDeep().slots
-    ('gate', 'embedding', 'body', 'head', 'loss')
+    ('gate', 'embedding', 'numeric', 'sequence', 'body', 'head', 'loss')
     """
 
-    slots = ("gate", "embedding", "body", "head", "loss")
+    slots = ("gate", "embedding", "numeric", "sequence", "body", "head", "loss")
     supports_members = True
 
     def build(self, context, parts):

@@ -32,8 +32,8 @@ from ._members import (
     row_batch_norm,
 )
 from ._mixed import MixedEmbedding
-from ._network import FieldNetwork, SumPool, check_parts, head_part
-from ._numeric import NUMERIC_EMBEDDINGS, NumericEmbedding, numeric_rows
+from ._network import FieldAssembly, FieldNetwork, SumPool, check_parts, head_part
+from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numeric_rows
 from ._packed import FORMS, PackedEmbedding, pack_table
 from ._relaxed import (
     GumbelSoftmax,
@@ -60,6 +60,7 @@ __all__ = [
     "BiInteraction",
     "BinaryLogLoss",
     "BuildContext",
+    "FieldAssembly",
     "FieldAttention",
     "FieldAxis",
     "FieldEmbedding",
@@ -79,6 +80,7 @@ __all__ = [
     "Members",
     "MixedEmbedding",
     "MulticlassLogLoss",
+    "NumberVectors",
     "NumericEmbedding",
     "OperationMixture",
     "PackedEmbedding",

@@ -8,7 +8,7 @@ import math
 
 __all__ = ["FieldAxis"]
 
-VALUES, NUMBERS, FIELDS = "V", "N", "F"  # beside "P", "P3" ...; see `tuple_order`
+VALUES, NUMBERS, LISTS, FIELDS = "V", "N", "L", "F"  # beside "P", "P3" ...; see `tuple_order`
 
 
 def tuple_order(factor):
@@ -33,7 +33,8 @@ class FieldAxis(int):
         runs fastest: ("F", 4) is four numbers a field, ("F", "F") one for every two fields in both
         orders, (7,) seven that belong to no field. "F" stands for fields, "P" for pairs of fields i
         < j as `pair_index` has them, "P3" for triples and so on, "V" for the rows of tables (values
-        of categorical, then of sequence fields) and "N" for numeric fields.
+        of categorical, then of sequence fields with tables of their own), "N" for numeric and "L"
+        for sequence fields.
     """
 
     runs: tuple
@@ -81,10 +82,13 @@ def count(factor, context):
         return context.n_fields
     if factor == NUMBERS:
         return context.n_numeric
+    if factor == LISTS:
+        return len(context.sequences)
     if factor == VALUES:
         return context.n_rows
     raise ValueError(
-        f"a factor of an axis must be an int, 'F', 'P', 'P3', 'P4' ..., 'V' or 'N', got {factor!r}."
+        f"a factor of an axis must be an int, 'F', 'P', 'P3', 'P4' ..., 'V', 'N' or 'L', got "
+        f"{factor!r}."
     )
 
 

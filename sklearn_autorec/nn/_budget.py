@@ -11,12 +11,14 @@ ELEMENT = 4  # bytes of a float32
 
 def field_rows(context):
     """Vectors that each field has in the whole tables, int64 ndarray (F,): ids of categorical and
-    list fields, and the vectors of numbers.
+    list fields, and the vectors of numbers. A list that reads the table of another field has none.
     """
     of_number = 0
     if context.n_numeric:
         of_number = numeric_rows(context.numeric_embedding, context.n_numeric_bins)
-    rows = np.full(context.n_fields, of_number, np.int64)
+    rows = np.zeros(context.n_fields, np.int64)
+    first = context.n_categorical
+    rows[first : first + context.n_numeric] = of_number
     rows[context.table_fields] = context.table_sizes
     return rows
 

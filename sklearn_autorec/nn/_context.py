@@ -92,8 +92,8 @@ class BuildContext(FieldLayout):
         ----------
         *factors : int or str
             Numbers, and "F" for fields, "P" for pairs, "P3" for triples (and so on), "V" for the
-            rows of tables, "N" for numeric fields; the last runs fastest. ``axis("F", d)`` is the
-            length of flattened embeddings.
+            rows of tables, "N" for numeric and "L" for sequence fields; the last runs fastest.
+            ``axis("F", d)`` is the length of flattened embeddings.
 
         Returns
         -------

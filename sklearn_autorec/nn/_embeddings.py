@@ -11,7 +11,7 @@ from ._read_rows import read_rows
 
 class FieldRows(NumericEmbedding):
     """Every field's rows in one numbering; (B, ...) inputs to (B, F, width). A subclass looks the
-    rows up.
+    rows up. A sequence field that shares the vocabulary of a categorical one reads its rows.
 
     With M members a batch holds rows of each, and (M * B, ...) goes to (M * B, F, width).
 
@@ -22,11 +22,11 @@ class FieldRows(NumericEmbedding):
 
     def __init__(self, context: BuildContext):
         super().__init__(context)
-        n, starts = context.n_categorical, context.row_starts[:-1]
+        n, starts, self.list_tables = context.n_categorical, context.row_starts, context.list_tables
         offsets = torch.tensor(starts[:n], dtype=torch.int32)
         self.register_buffer("offsets", offsets, persistent=False)
         self.register_buffer("fields", torch.arange(n), persistent=False)
-        self.sequence_offsets = starts[n:].tolist()
+        self.sequence_offsets = starts[self.list_tables].tolist()
         self.sequence_lengths = context.sequence_lengths
         self.n_rows = context.n_rows
 
@@ -40,25 +40,42 @@ class FieldRows(NumericEmbedding):
         rows : int Tensor
             The same in the numbering over all fields.
         fields : int Tensor or int
-            Number of the field among those with a table: categorical, then sequence fields.
+            Number of the table: of the categorical fields, then of the sequence fields with tables
+            of their own.
         """
         raise NotImplementedError
 
-    def forward(self, inputs: Inputs):
+    def unpooled(self, inputs: Inputs):
+        """Vectors of the fields, and of the single items of the sequence fields.
+
+        Returns
+        -------
+        list of Tensor (B, n, width)
+            Of the categorical and of the numeric fields, where there are such.
+        list of Tensor (B, L, width)
+            Of each sequence field; what stands where there is no item has no meaning.
+        """
         parts = []
         if self.offsets.numel():
             parts.append(self.lookup(inputs.ids, inputs.ids + self.offsets, self.fields))
         if self.n_numeric:
             made = next((v for module, v in inputs.numbers if module is self), None)
             parts.append(self.embed_numbers(inputs.numeric) if made is None else made)
-        if self.sequence_lengths:
-            for k, items in enumerate(inputs.sequences.split(self.sequence_lengths, 1)):
-                vectors = self.lookup(
-                    items, items + self.sequence_offsets[k], len(self.offsets) + k
-                )
-                present = (items > 0).unsqueeze(-1).to(vectors.dtype)
-                total = (vectors * present).sum(1)
-                parts.append((total / present.sum(1).clamp(min=1)).unsqueeze(1))
+        lists = zip(self.list_items(inputs), self.sequence_offsets, self.list_tables, strict=True)
+        return parts, [self.lookup(items, items + start, table) for items, start, table in lists]
+
+    def list_items(self, inputs):
+        """Ids of the items of each sequence field, tuple of (B, L)."""
+        if not self.sequence_lengths:
+            return ()
+        return inputs.sequences.split(self.sequence_lengths, 1)
+
+    def forward(self, inputs: Inputs):
+        parts, lists = self.unpooled(inputs)
+        for items, vectors in zip(self.list_items(inputs), lists, strict=True):
+            present = (items > 0).unsqueeze(-1).to(vectors.dtype)
+            total = (vectors * present).sum(1)
+            parts.append((total / present.sum(1).clamp(min=1)).unsqueeze(1))
         e = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         return e if inputs.gates is None else e * inputs.gates.unsqueeze(-1)
 
@@ -95,7 +112,7 @@ class _FieldTable(FieldRows):
 
     def embedding_parameters(self):
         """The parameters that the embedding's L2 decay applies to."""
-        return [self.weight, self.numeric_weight] if self.n_numeric else [self.weight]
+        return [self.weight, *super().embedding_parameters()]
 
     def sparse_parameters(self):
         """The parameters with row-wise gradients."""

@@ -1,6 +1,7 @@
 """The order of fields, of the rows of their tables, and of their columns in a batch."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -21,12 +22,16 @@ class FieldLayout:
         F_num.
     sequences : tuple of (int, int)
         Number of ids and length of each sequence field.
+    shared : tuple of (int or None)
+        For each sequence field the categorical field whose vocabulary and table it shares, None
+        where it has its own; () is None for all.
     """
 
     field_names: tuple[str, ...]
     n_ids: tuple[int, ...]
     n_numeric: int = 0
     sequences: tuple[tuple[int, int], ...] = ()
+    shared: tuple[int | None, ...] = dataclasses.field(default=(), kw_only=True)
 
     @classmethod
     def of_encoder(cls, encoder, **others):
@@ -36,6 +41,7 @@ class FieldLayout:
             tuple(int(n) for n in encoder.n_ids_),
             len(encoder.numeric_),
             tuple((int(n), encoder.max_length) for n in encoder.sequence_n_ids_),
+            shared=tuple(getattr(encoder, "shared_with_", ())),
             **others,
         )
 
@@ -50,15 +56,35 @@ class FieldLayout:
         return len(self.n_ids) + self.n_numeric + len(self.sequences)
 
     @property
+    def sharing(self):
+        """``shared`` with an entry for every sequence field."""
+        return self.shared or (None,) * len(self.sequences)
+
+    @property
     def table_fields(self):
-        """Positions of the fields with a table, rising, list of int."""
-        first_list = self.n_categorical + self.n_numeric
-        return [*range(self.n_categorical), *range(first_list, self.n_fields)]
+        """Positions of the fields with a table of their own, rising, list of int."""
+        lists = enumerate(self.sharing, self.n_categorical + self.n_numeric)
+        return [*range(self.n_categorical), *(f for f, owner in lists if owner is None)]
+
+    @property
+    def list_tables(self):
+        """Number of the table of each sequence field, among ``table_fields``: list of int."""
+        own = itertools.count(self.n_categorical)
+        return [next(own) if owner is None else owner for owner in self.sharing]
+
+    @property
+    def sharers(self):
+        """Sequence fields that read the table of another field, and that field: list of pairs of
+        positions.
+        """
+        lists = enumerate(self.sharing, self.n_categorical + self.n_numeric)
+        return [(f, owner) for f, owner in lists if owner is not None]
 
     @property
     def table_sizes(self):
         """Rows in the table of each of ``table_fields``, list of int."""
-        return [*self.n_ids, *(n for n, _ in self.sequences)]
+        lists = zip(self.sequences, self.sharing, strict=True)
+        return [*self.n_ids, *(n for (n, _), owner in lists if owner is None)]
 
     @property
     def n_rows(self):
@@ -114,13 +140,22 @@ class FieldLayout:
         )
 
     def of_fields(self, fields, **others):
-        """The layout of some fields, rising; further changes by name, as `dataclasses.replace`."""
+        """The layout of some fields, rising; other changes by name, as ``dataclasses.replace``."""
         fields = list(fields)
         categorical, numbers, lists = self.by_kind(fields)
+        # Where the other field is gone a list has the table for itself.
+        owners = [self.sharing[k] for k in lists]
+        shared = [categorical.index(f) if f in categorical else None for f in owners]
         changes = {
             "field_names": tuple(self.field_names[f] for f in fields),
             "n_ids": tuple(self.n_ids[f] for f in categorical),
             "n_numeric": len(numbers),
             "sequences": tuple(self.sequences[k] for k in lists),
+            "shared": () if all(f is None for f in shared) else tuple(shared),
         }
         return dataclasses.replace(self, **{**changes, **others})
+
+    def without_numbers(self):
+        """The layout of the categorical and the sequence fields alone."""
+        first, n = self.n_categorical, self.n_numeric
+        return self.of_fields([*range(first), *range(first + n, self.n_fields)])

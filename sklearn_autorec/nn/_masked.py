@@ -72,14 +72,14 @@ class MaskedEmbedding(FieldEmbedding):
         self.context = context
         self.register_buffer("mask", torch.from_numpy(mask), persistent=False)
 
-    def forward(self, inputs: Inputs):
+    def unpooled(self, inputs: Inputs):
         if not self.sparse:
             # Once for the whole table, which is small here: cheaper than for every row of the
             # batch.
             self._masked = self.weight * self.mask
-        out = super().forward(inputs)
+        vectors = super().unpooled(inputs)
         self._masked = None
-        return out
+        return vectors
 
     def lookup(self, ids, rows, fields):
         if self.sparse:

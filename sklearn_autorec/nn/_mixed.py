@@ -18,7 +18,8 @@ class MixedEmbedding(nn.Module):
     ----------
     context : BuildContext
     widths : list of int, length F
-        In the order of ``context.field_names``.
+        In the order of ``context.field_names``. A list that shares the table of a categorical field
+        has its width.
     """
 
     position: torch.Tensor
@@ -31,10 +32,20 @@ class MixedEmbedding(nn.Module):
                 f"widths must hold {context.n_fields} numbers between 0 and embedding_dim={d}, "
                 f"got {widths!r}."
             )
+        for f, owner in context.sharers:
+            if widths[f] != widths[owner]:
+                raise ValueError(
+                    f"widths must be the same for {context.field_names[owner]!r} and "
+                    f"{context.field_names[f]!r}, which share a table, got {widths[owner]} and "
+                    f"{widths[f]}."
+                )
         self.distinct = sorted({w for w in widths if w})
         self.tables, order = nn.ModuleList(), []
+        self.fields_of: dict[int, list[int]] = {}
+        self.n_fields, self.lengths = context.n_fields, context.sequence_lengths
         for w in self.distinct:
             fields = [f for f, width in enumerate(widths) if width == w]
+            self.fields_of[w] = fields
             self.tables.append(FieldEmbedding(context.of_fields(fields, embedding_dim=w)))
             columns_of = zip(("ids", "numbers", "items"), context.columns(fields), strict=True)
             for name, columns in columns_of:
@@ -51,21 +62,50 @@ class MixedEmbedding(nn.Module):
         self.register_buffer("position", position, persistent=False)
 
     def forward(self, inputs: Inputs):
-        parts = []
-        for w, table in zip(self.distinct, self.tables, strict=True):
-            e = table(
-                Inputs(
-                    inputs.ids.index_select(1, getattr(self, f"ids_{w}")),
-                    inputs.numeric.index_select(1, getattr(self, f"numbers_{w}")),
-                    inputs.sequences.index_select(1, getattr(self, f"items_{w}")),
-                )
+        parts = [
+            self._project(table(own), w)
+            for w, table, own in zip(
+                self.distinct, self.tables, self._by_width(inputs), strict=True
             )
-            parts.append(e if w == self.dim else self._project(e, getattr(self, f"projection_{w}")))
+        ]
         if self.n_empty:
             parts.append(inputs.numeric.new_zeros(inputs.ids.shape[0], self.n_empty, self.dim))
         return torch.cat(parts, 1).index_select(1, self.position)
 
-    def _project(self, e, projection):
+    def unpooled(self, inputs: Inputs):
+        """As `FieldRows` has it."""
+        n_rows = inputs.ids.shape[0]
+        single: dict[int, torch.Tensor] = {}
+        lists: dict[int, torch.Tensor] = {}
+        empty = inputs.numeric.new_zeros(n_rows, 1, self.dim)
+        for w, table, own in zip(self.distinct, self.tables, self._by_width(inputs), strict=True):
+            vectors, items = table.unpooled(own)
+            numbers = self.fields_of[w]
+            n_single = len(numbers) - len(items)
+            if n_single:
+                e = self._project(torch.cat(vectors, 1), w)
+                single |= dict(zip(numbers, e.split(1, 1), strict=False))
+            for f, rows in zip(numbers[n_single:], items, strict=True):
+                lists[f] = self._project(rows, w)
+        first = self.n_fields - len(self.lengths)
+        vectors = [single.get(f, empty) for f in range(first)]
+        nothing = [empty.expand(n_rows, length, self.dim) for length in self.lengths]
+        return vectors, [lists.get(first + k, zeros) for k, zeros in enumerate(nothing)]
+
+    def _by_width(self, inputs):
+        """The batch of the fields of each width, in turn."""
+        for w in self.distinct:
+            yield Inputs(
+                inputs.ids.index_select(1, getattr(self, f"ids_{w}")),
+                inputs.numeric.index_select(1, getattr(self, f"numbers_{w}")),
+                inputs.sequences.index_select(1, getattr(self, f"items_{w}")),
+            )
+
+    def _project(self, e, w):
+        """Vectors of width w brought to d columns."""
+        if w == self.dim:
+            return e
+        projection = getattr(self, f"projection_{w}")
         if self.members == 1:
             return e @ projection
         return torch.cat(

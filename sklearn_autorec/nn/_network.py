@@ -1,10 +1,72 @@
 """The frame every network shares: inputs -> embedding -> gate -> the network's own wiring."""
 
+import torch
 from torch import nn
 
 from ._blocks import linear
 from ._context import Inputs
 from ._embeddings import FieldEmbedding, FieldRows
+
+
+class FieldAssembly(nn.Module):
+    """Puts the vectors of categorical, numeric and list fields side by side where parts of their
+    own make the latter; it has no weights.
+
+    Parameters
+    ----------
+    context : BuildContext
+    targets : sequence of (int or None)
+        For each list field the categorical field that its part is told of.
+    """
+
+    def __init__(self, context, targets):
+        super().__init__()
+        self.n_ids, self.n_numeric = len(context.n_ids), context.n_numeric
+        self.lengths = [length for _, length in context.sequences]
+        self.targets, self.dim, self.members = list(targets), context.embedding_dim, context.members
+
+    def forward(self, inputs, embedding, numeric, sequence):
+        """inputs and the parts (None where there is none) -> (B, F, d)."""
+        lists = None
+        if embedding is None:
+            vectors = []
+        elif sequence is None:
+            vectors = [embedding(inputs)]
+        else:
+            vectors, items = embedding.unpooled(inputs)
+            lists = self._pooled(inputs.sequences, vectors, items, sequence)
+        e = (
+            torch.cat(vectors, 1)
+            if vectors
+            else inputs.numeric.new_zeros(inputs.ids.shape[0], 0, 1)
+        )
+        wanted = self.n_ids + (len(self.lengths) if sequence is None else 0)
+        wanted += self.n_numeric if numeric is None else 0
+        if e.shape[1] != wanted:
+            raise TypeError(
+                f"{type(embedding).__name__} in the embedding slot gives vectors of {e.shape[1]} "
+                f"fields where {wanted} are wanted: beside a numeric part it is built for "
+                f"context.without_numbers()."
+            )
+        parts = [e]
+        if numeric is not None and self.n_numeric:
+            parts = [e[:, : self.n_ids], numeric(inputs.numeric), e[:, self.n_ids :]]
+        if lists is not None:
+            parts.append(lists)
+        # Without categorical fields the first is empty, and so is the last without lists.
+        return torch.cat([part for part in parts if part.shape[1]], 1)
+
+    def _pooled(self, sequences, vectors, items, sequence):
+        """Vectors of the list fields, (B, F_seq, d)."""
+        longest, padded, present = max(self.lengths), [], []
+        for ids, rows in zip(sequences.split(self.lengths, 1), items, strict=True):
+            there, missing = ids > 0, longest - ids.shape[1]
+            rows = rows * there.unsqueeze(-1).to(rows.dtype)
+            padded.append(nn.functional.pad(rows, (0, 0, 0, missing)))
+            present.append(nn.functional.pad(there, (0, missing)))
+        nothing = items[0].new_zeros(sequences.shape[0], self.dim)
+        targets = [nothing if f is None else vectors[0][:, f] for f in self.targets]
+        return sequence(torch.stack(padded, 1), torch.stack(present, 1), torch.stack(targets, 1))
 
 
 class FieldNetwork(nn.Module):
@@ -16,19 +78,52 @@ class FieldNetwork(nn.Module):
     ----------
     context : BuildContext
     parts : dict of str to nn.Module
-        Modules that stand in for slots: "embedding" (inputs -> (B, F, d)), "gate" ((B, F, d),
-        inputs -> factors (B, F) or (1, F)), "body" ((B, F, d), inputs -> logits (B, C), in the
-        place of ``logits``), and those that the network itself reads ("interaction", "head").
-        "selection", an `InputSelection`, brings batches of the whole table down to the
-        fields of the context.
+        Modules that stand in for slots:
+
+        - "embedding": inputs -> (B, F, d). Beside a "numeric" part it is one of
+          ``context.without_numbers()``. Beside a "sequence" part it has ``unpooled(inputs)``, as
+          `FieldRows` has it.
+        - "numeric": scaled values and missing indicators (B, 2 F_num) -> (B, F_num, d);
+        - "sequence": vectors (B, F_seq, L, d) of the items of all lists, zero where there is none,
+          bool (B, F_seq, L), where there is an item, and (B, F_seq, d), the embeddings of the
+          fields that the lists are judged by, zero where there is no such field -> (B, F_seq, d);
+        - "gate": (B, F, d), inputs -> factors (B, F) or (1, F);
+        - "body": (B, F, d), inputs -> logits (B, C), in the place of ``logits``;
+        - those that the network itself reads ("interaction", "head").
+
+        "selection", an `InputSelection`, brings batches of the whole table down to the fields of
+        the context.
+    targets : sequence of (int or None) or None, default=None
+        For each list field the number of the categorical field whose embedding the "sequence" part
+        is told; None stands for the fields with which they share their tables.
     """
 
-    def __init__(self, context, parts):
+    def __init__(self, context, parts, targets=None):
         super().__init__()
-        self.embedding = parts.get("embedding") or FieldEmbedding(context)
+        # Of a table without lists (and of one without numbers) such a part has nothing to do.
+        self.numeric, self.sequence = parts.get("numeric"), parts.get("sequence")
+        own = context if self.numeric is None else context.without_numbers()
+        self.embedding = parts.get("embedding") or (FieldEmbedding(own) if own.n_fields else None)
         self.gate = parts.get("gate")
         self.body = parts.get("body")
         self.selection = parts.get("selection")
+        self.assembly = None
+        if self.numeric is not None or self.sequence is not None:
+            self.assembly = FieldAssembly(context, context.sharing if targets is None else targets)
+        self.has_lists = bool(context.sequences)
+        if self.sequence is not None and self.has_lists and not hasattr(self.embedding, "unpooled"):
+            raise TypeError(
+                f"{type(self.embedding).__name__} in the embedding slot cannot stand beside "
+                f"{type(self.sequence).__name__} in the sequence slot: it has no method unpooled, "
+                "which gives the vectors of single items; see sklearn_autorec.nn.FieldRows."
+            )
+
+    def embed(self, inputs):
+        """Embeddings of all fields, not gated, (B, F, d)."""
+        if self.assembly is None:
+            return self.embedding(inputs)
+        sequence = self.sequence if self.has_lists else None
+        return self.assembly(inputs, self.embedding, self.numeric, sequence)
 
     def forward(self, ids, numeric, sequences):
         """Encoded batch (see `Inputs`) to logits (B, C)."""
@@ -42,7 +137,7 @@ class FieldNetwork(nn.Module):
                 inputs = inputs._replace(
                     numbers=((self.embedding, numbers[0]), (linear, numbers[1]))
                 )
-        e = self.embedding(inputs)
+        e = self.embed(inputs)
         if self.gate is not None:
             # Behind the gate every other table (the first-order term, those of parts) reads its
             # fields gated as well.
@@ -55,7 +150,7 @@ class FieldNetwork(nn.Module):
         inputs = Inputs(ids, numeric, sequences)
         if self.selection is not None:
             inputs = self.selection(inputs)
-        e = self.embedding(inputs)
+        e = self.embed(inputs)
         return (
             e.new_ones(e.shape[:2])
             if self.gate is None

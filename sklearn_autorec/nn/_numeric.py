@@ -171,6 +171,10 @@ class NumericEmbedding(nn.Module):
             found = self._periodic(values, weight)
         return torch.addcmul(found, missing.unsqueeze(-1), weight[:, None, -2]).flatten(0, 1)
 
+    def embedding_parameters(self):
+        """The parameters that the embedding's L2 decay applies to."""
+        return [self.numeric_weight] if self.n_numeric else []
+
     def _piecewise(self, values, weight):
         slopes = weight[:, :-2]  # (M, T, F_num, d)
         knots = torch.cat([weight[:, -1:], slopes[:, :-1]], 1).cumsum(1)  # where each step starts
@@ -194,3 +198,14 @@ class NumericEmbedding(nn.Module):
             + weight[:, None, -1]
         )
         return torch.relu(found) if self.rectified else found
+
+
+class NumberVectors(NumericEmbedding):
+    """The plain numeric slot; (M * B, 2 F_num) -> (M * B, F_num, d)."""
+
+    def __init__(self, context: BuildContext):
+        super().__init__(context)
+        self.init_numbers(context, context.embedding_dim, context.embedding_init)
+
+    def forward(self, numeric):
+        return self.embed_numbers(numeric)

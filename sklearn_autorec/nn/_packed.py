@@ -42,7 +42,7 @@ class PackedEmbedding(FieldRows):
         self.register_buffer("columns", torch.arange(self.width), persistent=False)
 
     def embedding_parameters(self):
-        return [self.values, self.numeric_weight] if self.n_numeric else [self.values]
+        return [self.values, *super().embedding_parameters()]
 
     def lookup(self, ids, rows, fields):
         where, present = self.locate(ids, rows.long(), fields)

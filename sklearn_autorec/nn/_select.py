@@ -14,7 +14,8 @@ class InputSelection(RowNumbers, nn.Module):
     """Encoded batch in, encoded batch of the kept fields and values out.
 
     Ids of kept values are counted anew, so that tables hold no rows of others; values that are not
-    kept read as the unknown id of their field.
+    kept read as the unknown id of their field, and so they do in a list that shares its vocabulary.
+    Where the categorical field is dropped, such a list has a table of its own.
 
     Parameters
     ----------
@@ -29,6 +30,7 @@ class InputSelection(RowNumbers, nn.Module):
     id_columns: torch.Tensor
     number_columns: torch.Tensor
     item_columns: torch.Tensor
+    item_owner: torch.Tensor
     offsets: torch.Tensor
     first: torch.Tensor
 
@@ -45,6 +47,11 @@ class InputSelection(RowNumbers, nn.Module):
             ("offsets", [offsets[f] for f in self.categorical]),
         ):
             self.register_buffer(name, torch.tensor(columns, dtype=torch.int64), persistent=False)
+        # The lists that share the values of a kept field; -1 of the others.
+        self.owners = [
+            self.categorical.index(f) if (f := context.sharing[k]) in self.categorical else -1
+            for k in self.lists
+        ]
         self.n_ids = [int(context.n_ids[f]) for f in self.categorical]
         self.by_value = values is not None
         if values is not None:
@@ -57,6 +64,9 @@ class InputSelection(RowNumbers, nn.Module):
                 self.register_buffer(name, torch.from_numpy(array), persistent=False)
             self.register_popcount()
             first = np.concatenate([[0], np.cumsum(kept)])[offsets]
+            lengths = [context.sequences[k][1] for k in self.lists]
+            owner = np.repeat(self.owners, lengths).astype(np.int64)
+            self.register_buffer("item_owner", torch.from_numpy(owner), persistent=False)
             self.register_buffer(
                 "first", torch.tensor([first[f] for f in self.categorical]), persistent=False
             )
@@ -66,10 +76,17 @@ class InputSelection(RowNumbers, nn.Module):
         if self.by_value and self.categorical:
             number, kept = self.number(ids + self.offsets)
             ids = torch.where(kept, number - self.first, 1).to(inputs.ids.dtype)
+        items = inputs.sequences.index_select(1, self.item_columns)
+        if self.by_value and any(owner >= 0 for owner in self.owners):
+            owner, own = self.item_owner.clamp(min=0), self.item_owner < 0
+            # Items of other lists are not looked up: they may be larger than any id here.
+            number, kept = self.number(torch.where(own, 0, items) + self.offsets[owner])
+            numbered = torch.where(kept, number - self.first[owner], 1)
+            items = torch.where(own, items, numbered).to(inputs.sequences.dtype)
         return inputs._replace(
             ids=ids,
             numeric=inputs.numeric.index_select(1, self.number_columns),
-            sequences=inputs.sequences.index_select(1, self.item_columns),
+            sequences=items,
         )
 
     def kept_ids(self):
@@ -92,13 +109,23 @@ class InputSelection(RowNumbers, nn.Module):
                 left = own[ids].copy()
                 left[1] += own.sum() - left.sum()  # what is not kept counts as unknown
                 counts.append(left)
+        sequences = tuple(
+            (n if owner < 0 else len(kept[owner]), length)
+            for (n, length), owner in zip(
+                (context.sequences[k] for k in self.lists), self.owners, strict=True
+            )
+        )
         return context.of_fields(
-            self.fields, n_ids=tuple(len(ids) for ids in kept), counts=tuple(counts)
+            self.fields,
+            n_ids=tuple(len(ids) for ids in kept),
+            sequences=sequences,
+            counts=tuple(counts),
         )
 
     def table_rows(self, context):
         """Rows of the kept values in tables of the whole table, int64 ndarray."""
-        n, starts = context.n_categorical, context.row_starts
+        starts, tables = context.row_starts, context.list_tables
         rows = [starts[f] + ids for f, ids in zip(self.categorical, self.kept_ids(), strict=True)]
-        rows += [np.arange(starts[n + k], starts[n + k + 1]) for k in self.lists]
+        own = [tables[k] for k, owner in zip(self.lists, self.owners, strict=True) if owner < 0]
+        rows += [np.arange(starts[table], starts[table + 1]) for table in own]
         return np.concatenate(rows).astype(np.int64) if rows else np.zeros(0, np.int64)

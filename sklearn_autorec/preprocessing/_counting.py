@@ -6,6 +6,7 @@ from joblib import cpu_count
 
 from ._columns import NUMERIC
 from ._numeric import NumericSummary
+from ._sharing import shared_vocabularies
 from ._value_counter import ValueCounter
 
 THREAD_ROWS = 100_000  # from so many rows, columns are read in parallel
@@ -70,9 +71,12 @@ def compress(counters):
 
 def derive(counters, encoder):
     """Vocabulary or scaler of each column."""
+    shared = shared_vocabularies(
+        counters, encoder._schema.shared, encoder.min_frequency, encoder.max_categories
+    )
     return [
         counter.scaler(encoder.n_quantiles, encoder.n_bins)
         if isinstance(counter, NumericSummary)
-        else counter.vocabulary(encoder.min_frequency, encoder.max_categories)
-        for counter in counters
+        else shared.get(i) or counter.vocabulary(encoder.min_frequency, encoder.max_categories)
+        for i, counter in enumerate(counters)
     ]

@@ -68,6 +68,11 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         no vocabulary.
     n_hash_buckets : int, default=65536
         Ids of a hashed column.
+    share_vocabulary : dict or None, default=None
+        ``{list column: categorical column}``, where the former holds values of the latter, such as
+        ``{"history": "item"}``: one value then has one id in both, and networks have one table for
+        both. Values are ordered, and are rare, by what both hold together. Several lists can share
+        the values of one column, which is one of ids under "auto".
     unknown_warning : float or None, default=0.5
         Warn if more than this share of a column (of 100 rows or more) was never seen in training.
 
@@ -83,6 +88,9 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         Number of ids of each categorical column.
     sequence_categories_, sequence_counts_, sequence_n_ids_ : list
         The same for the items of sequence columns.
+    shared_with_ : tuple of (int or None)
+        For each sequence column the number of the categorical column (of ``categorical_``) whose
+        vocabulary it shares, None where it has its own.
     kinds_ : dict of str to {"id", "number", "both", "sequence"}
         What each column is, by name.
     categorical_, numeric_, sequence_ : ndarray of int
@@ -163,6 +171,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         "max_length": [Interval(Integral, 1, None, closed="left")],
         "hash_threshold": [None, Interval(Integral, 1, None, closed="left")],
         "n_hash_buckets": [Interval(Integral, 1, None, closed="left")],
+        "share_vocabulary": [dict, None],
         "unknown_warning": [None, Interval(Real, 0, 1, closed="both")],
     }
 
@@ -180,6 +189,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         max_length=20,
         hash_threshold=None,
         n_hash_buckets=2**16,
+        share_vocabulary=None,
         unknown_warning=0.5,
     ):
         self.categorical_features = categorical_features
@@ -193,6 +203,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         self.max_length = max_length
         self.hash_threshold = hash_threshold
         self.n_hash_buckets = n_hash_buckets
+        self.share_vocabulary = share_vocabulary
         self.unknown_warning = unknown_warning
 
     # fit
@@ -204,8 +215,8 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows,
-        n_columns) y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
+        y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
             Targets, for ``numeric_bins="target"`` only: numbers (more than one column of them for
             more than two classes), or labels.
         sample_weight : array-like of shape (n_rows,), default=None
@@ -313,7 +324,12 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         if reset:
             validate_data(self, X, reset=True, skip_check_array=True)
             schema = choose_schema(
-                names, columns, self.categorical_features, self.sequence_features, weight
+                names,
+                columns,
+                self.categorical_features,
+                self.sequence_features,
+                weight,
+                self.share_vocabulary,
             )
             # The former: numeric columns that came as text.
             text_numbers, counters = set(), new_counters(schema, self)

@@ -60,6 +60,12 @@ class FittedFields:
     def sequence_n_ids_(self):
         return [self._fields[i].n_ids for i in self.sequence_]
 
+    @property
+    def shared_with_(self):
+        schema = self._schema
+        owners = (schema.shared.get(i) for i in schema.sequence)
+        return tuple(None if i is None else schema.categorical.index(i) for i in owners)
+
     @reads_once
     def inverse_transform(self, ids):
         """Ids of the categorical columns back to values.

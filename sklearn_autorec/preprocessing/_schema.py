@@ -7,6 +7,7 @@ import numpy as np
 from ._columns import CATEGORICAL, NUMERIC, SEQUENCE, column_kind
 from ._kinds import BOTH, choose_kinds
 from ._names import find_column
+from ._sharing import check_shared, shared_positions
 from ._time_columns import time_of_column
 
 # As users give them and are told.
@@ -34,6 +35,9 @@ class Schema:
         Columns that hold times, by position; None if that was not written down (files of version
         0.1).
 
+    shared : dict of int to int
+        Categorical column whose vocabulary a list column shares, by position of the latter.
+
     Attributes
     ----------
     column_labels, column_kinds : list
@@ -51,6 +55,7 @@ class Schema:
     kinds: list
     separators: dict
     times: dict | None = field(default_factory=dict)
+    shared: dict = field(default_factory=dict)
 
     def time(self, i, column):
         """The `TimeKind` of a column, None if it holds none."""
@@ -89,8 +94,15 @@ class Schema:
         return [columns[i] for i in self.sources]
 
 
-def choose_schema(names, columns, categorical_features, sequence_features, weight=None):
-    """The schema that dtypes and the two parameters of `FieldEncoder` ask for."""
+def choose_schema(
+    names,
+    columns,
+    categorical_features,
+    sequence_features,
+    weight=None,
+    share_vocabulary=None,
+):
+    """The schema that dtypes and the three parameters of `FieldEncoder` ask for."""
     n = len(columns)
     labels = [f"x{i}" for i in range(n)] if names is None else [str(name) for name in names]
     if len(set(labels)) < n:
@@ -101,11 +113,17 @@ def choose_schema(names, columns, categorical_features, sequence_features, weigh
             f"Column {labels[kinds.index(SEQUENCE)]!r} holds lists, but sequence_features=None."
         )
     named = _named_sequences(sequence_features, names, n)
+
+    def position(key):
+        return next(iter(_positions("share_vocabulary", [key], names, n)))
+
+    shared = shared_positions(share_vocabulary, position)
     if isinstance(categorical_features, str | dict):
         given = {}
         if isinstance(categorical_features, dict):
             given = _given_kinds(categorical_features, names, n)
-        settled = dict.fromkeys(named, SEQUENCE) | given
+        of_lists = dict.fromkeys(shared.values(), CATEGORICAL)
+        settled = of_lists | dict.fromkeys(named, SEQUENCE) | given
         free = [i for i in range(n) if i not in settled]
         called = range(n) if names is None else names
         chosen = choose_kinds(
@@ -130,7 +148,8 @@ def choose_schema(names, columns, categorical_features, sequence_features, weigh
         time = None if kind == SEQUENCE else time_of_column(column, labels[i], kind == NUMERIC)
         if time is not None:
             times[i] = time
-    return Schema(names, labels, kinds, separators, times)
+    check_shared(shared, kinds, times, labels)
+    return Schema(names, labels, kinds, separators, times, shared)
 
 
 def _named_sequences(sequence_features, names, n_columns):

@@ -62,9 +62,33 @@ class ValueCounter:
             np.add.at(total, where, both_counts)
             self.kind, self.counts = wider, as_counts(total)
         if self.hash_threshold is not None and len(self.keys) > self.hash_threshold:
-            buckets = np.zeros(self.n_hash_buckets, self.counts.dtype)
+            self._hash()
+
+    def _hash(self):
+        """Count buckets from here on."""
+        buckets = np.zeros(self.n_hash_buckets, self.counts.dtype)
+        if len(self.keys):
             np.add.at(buckets, hash_buckets(self.keys, self.n_hash_buckets), self.counts)
-            self.hashed, self.counts, self.keys = True, buckets, np.zeros(0, object)
+        self.hashed, self.counts, self.keys = True, buckets, np.zeros(0, object)
+
+    def twin(self):
+        """A counter that counts on without changing this one: arrays are replaced, not written."""
+        twin = object.__new__(type(self))
+        twin.__dict__ = dict(vars(self))
+        return twin
+
+    def merge(self, other):
+        """Count what another counter has counted, but for its missing cells."""
+        if not other.hashed:
+            self.add(np.arange(len(other.keys)), other.keys, other.seen, other.counts)
+            return
+        if not self.hashed:
+            self._hash()
+        kinds = [kind for kind in (self.kind, other.kind) if kind is not None]
+        self.kind = max(kinds, key="ifO".index)
+        self.seen |= other.seen
+        self.counts = as_counts(self.counts + other.counts)
+        self.n_cells += other.n_cells - other.n_missing
 
     def _distinct(self):
         """Values and counts with every spelling of true and false as one, where the column held

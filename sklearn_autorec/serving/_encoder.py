@@ -9,6 +9,7 @@ from ..preprocessing._columns import CATEGORICAL, NUMERIC, SEQUENCE
 from ..preprocessing._kinds import BOTH
 from ..preprocessing._numeric import GRIDS, NumericScaler, NumericSummary
 from ..preprocessing._schema import Schema
+from ..preprocessing._sharing import check_shared
 from ..preprocessing._times import DURATION, TIME, TimeKind
 from ..preprocessing._value_counter import ValueCounter
 from ..preprocessing._vocabulary import FIRST, Vocabulary
@@ -44,12 +45,17 @@ def encoder_state(encoder):
         "separators": schema.separators,
         "text_numbers": encoder._text_numbers,
         "has_feature_names": hasattr(encoder, "feature_names_in_"),
-        "fields": [field_state(field) for field in encoder._fields],
+        "fields": [
+            {"counts": _narrow(field.counts)} if i in schema.shared else field_state(field)
+            for i, field in enumerate(encoder._fields)
+        ],
         "counters": None,
         "times": {i: (time.kind, time.zone, time.unit) for i, time in schema.times.items()}
         if schema.times
         else {},
     }
+    if schema.shared:  # as files had it before there were such
+        state["shared"] = schema.shared
     if hasattr(encoder, "_counters"):
         state["counters"] = [{n: getattr(c, n) for n in _counted(c)} for c in encoder._counters]
     return state
@@ -98,11 +104,8 @@ def restore_encoder(encoder, state):
         "counters",
     )
     # Files of version 0.1 do not say which columns held times.
-    take(
-        state,
-        (*names, "times") if isinstance(state, dict) and "times" in state else names,
-        "The encoder",
-    )
+    given = [name for name in ("times", "shared") if isinstance(state, dict) and name in state]
+    take(state, (*names, *given), "The encoder")
     kinds, names = state["kinds"], state["names"]
     if (
         not isinstance(kinds, list)
@@ -133,6 +136,8 @@ def restore_encoder(encoder, state):
         separators,
         _times(state["times"], kinds) if "times" in state else None,
     )
+    if "shared" in state:
+        schema.shared = _shared(state["shared"], schema)
     if len(schema.sequence) * encoder.max_length > MAX_ROW_ITEMS:
         refuse(
             "max_length",
@@ -155,6 +160,22 @@ def restore_encoder(encoder, state):
     encoder._derived = _by_part(state["fields"], schema, _scaler, vocabulary_of)
     if state["counters"] is not None:
         encoder._counters = _by_part(state["counters"], schema, _summary, _counter)
+
+
+def _shared(shared, schema):
+    """Categorical columns of lists, by position."""
+    n = len(schema.column_kinds)
+    if (
+        not isinstance(shared, dict)
+        or not shared
+        or not all(type(i) is int and 0 <= i < n for i in (*shared, *shared.values()))
+    ):
+        refuse("shared", f"positions below {n} by position", shared)
+    try:
+        check_shared(shared, schema.column_kinds, schema.times, schema.column_labels)
+    except ValueError as error:
+        refuse("shared", str(error), shared)
+    return shared
 
 
 def _times(times, kinds):
@@ -191,10 +212,21 @@ def _by_part(states, schema, numeric, values):
     kinds, labels = schema.kinds, schema.labels
     if not isinstance(states, list) or len(states) != len(kinds):
         refuse("fields", f"a list of {len(kinds)}", states)
-    return [
-        (numeric if kind == NUMERIC else values)(state, f"Column {label!r}")
-        for state, kind, label in zip(states, kinds, labels, strict=True)
+    shared = schema.shared if values is vocabulary_of else {}
+    fields = [
+        None
+        if i in shared
+        else (numeric if kind == NUMERIC else values)(state, f"Column {label!r}")
+        for i, (state, kind, label) in enumerate(zip(states, kinds, labels, strict=True))
     ]
+    for i, owner in shared.items():
+        where, whole = f"Column {labels[i]!r}", fields[owner]
+        (counts,) = take(states[i], ("counts",), where)
+        counts = _counts(counts, whole.n_ids, where)
+        fields[i] = Vocabulary(
+            whole.categories, counts, whole.kind, whole.seen, whole.n_hash_buckets
+        )
+    return fields
 
 
 def vocabulary_of(state, where):

@@ -11,7 +11,14 @@ from sklearn.frozen import FrozenEstimator
 
 from .._registry import HOME, METHODS, NETWORK_CLASSES
 from ..base import DESCRIBED, SLOTS, FixedArchitecture, fixed_methods, network_of
-from ..engine._building import build_network, narrowed, packs_members, realise
+from ..engine._building import (
+    build_network,
+    narrowed,
+    packs_members,
+    realise,
+    slot_context,
+    table_context,
+)
 from ..engine._search_phase import check_slots
 from ..engine._serving_form import serving_net
 from ..engine._slots import entries_of
@@ -88,7 +95,8 @@ def _rebuild_module(state):
         packed = {slot: name for slot in SLOTS if (name := f"{prefix}{slot}") in state.packed}
         own = {slot: entry for slot, entry in architecture.items() if slot not in packed}
         return realise(state.methods, own, context) | {
-            slot: _packed_part(state, name, context) for slot, name in packed.items()
+            slot: _packed_part(state, name, table_context(state.methods, context))
+            for slot, name in packed.items()
         }
 
     with BoundedAllocation(FREE_BYTES + 4 * n_bytes):
@@ -334,7 +342,7 @@ def _state_of(learned, encoder, architecture, module, allow_nonfinite):
     for method in methods:
         own = entries_of(method, unpacked)
         if own is not None and not method.narrows:
-            method.check(own, kept)
+            method.check(own, slot_context(method, methods, kept))
     return ModelState(network, methods, context, weights, seeds, packed, packed_members)
 
 

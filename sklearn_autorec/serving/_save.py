@@ -29,9 +29,9 @@ def save(model, path):
 
     Parameters
     ----------
-    model : CTRClassifier, RatingRegressor, CrossedLinearClassifier, CrossedLinearRegressor,
-    FieldEncoder, FieldCrosser, \
-AutoCross, TargetStatistics or Pipeline of these
+    model : estimator, transformer of tables, or Pipeline of these
+        CTRClassifier, RatingRegressor, CrossedLinearClassifier, CrossedLinearRegressor,
+        FieldEncoder, FieldCrosser, AutoCross or TargetStatistics.
         Fitted. Steps of a pipeline may be StandardScaler, MinMaxScaler, SimpleImputer,
         OrdinalEncoder, OneHotEncoder, ColumnTransformer, VarianceThreshold, FunctionTransformer
         without a function, LogisticRegression, FrozenEstimator and "passthrough". Networks and

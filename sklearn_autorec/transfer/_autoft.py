@@ -168,10 +168,10 @@ class AutoFT(SearchMethod):
         # All tensors of the table are mixed with those of the source, so that none is row-wise.
         context = dataclasses.replace(problem.context, sparse_gradients=False)
         plain = build_module(network, context, {})
-        if not isinstance(plain, FieldNetwork):
+        if not isinstance(plain, FieldNetwork) or plain.assembly is not None:
             raise ValueError(
-                f"network={network!r} must make a sklearn_autorec.nn.FieldNetwork, got "
-                f"{type(plain).__name__}."
+                f"network={network!r} must make a sklearn_autorec.nn.FieldNetwork whose embeddings "
+                f"make the vectors of all fields; {type(plain).__name__} does not."
             )
         weights = initial_weights(source, problem.encoder, context, plain)
         searched = sorted(source.architecture_.keys() - OWN_KEYS)

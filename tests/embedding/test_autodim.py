@@ -13,7 +13,7 @@ from sklearn_autorec.base import networks_with_slot
 from sklearn_autorec.datasets import make_ctr, make_tastes
 from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
 from sklearn_autorec.engine import EncodedTensors, SearchProblem, TrainingPlan
-from sklearn_autorec.networks import FM
+from sklearn_autorec.networks import DIN, FM
 from sklearn_autorec.nn import BinaryLogLoss, BuildContext, FieldEmbedding, Inputs, MixedEmbedding
 
 METHODS = {
@@ -382,7 +382,7 @@ def small():
 def test_every_network_takes_every_method(network, name, small):
     X, y = small
     model = CTRClassifier(
-        network=network,
+        network=DIN(attention={"s0": "f0"}) if network == "din" else network,
         search=METHODS[name],
         embedding_dim=4,
         max_epochs=1,

@@ -59,7 +59,7 @@ def network_for(X, network=None, **options):
     return encoder, context, (network or FM()).build(context, {})
 
 
-LAYOUT = ("field_names", "n_ids", "n_numeric", "sequences")
+LAYOUT = ("field_names", "n_ids", "n_numeric", "sequences", "shared")
 
 
 def rows_of(encoder, state, field, value, name="embedding.weight"):
@@ -207,8 +207,24 @@ def test_sources_that_cannot_serve_are_refused(source):
     with pytest.raises(ValueError, match="both must predict the same kind of target"):
         initial_weights(ratings, *context)
     encoder, _, _ = network_for(X)
-    with pytest.raises(ValueError, match="a search before has dropped fields or values"):
+    with pytest.raises(ValueError, match="another search has dropped fields or values"):
         initial_weights(source, encoder, *network_for(X[["colour", "size"]])[1:])
+
+
+def test_lists_that_share_a_vocabulary_share_its_rows():
+    X, y = table(["a", "b", "c"])
+    options = {"share_vocabulary": {"tags": "colour"}}
+    source = fitted(X, y, encoder=FieldEncoder(**options))
+    encoder, context, module = network_for(table(["c", "z", "a"])[0], encoder=options)
+    weights = initial_weights(source, encoder, context, module)
+    theirs = source.net_.module_.state_dict()
+    for value in ("a", "b", "c"):  # b stands in lists alone here
+        there = rows_of(source.encoder_, theirs, 0, value)
+        assert torch.equal(rows_of(encoder, weights.state, 0, value), there)
+    assert weights.new_values == {"colour": 1, "size": 0}
+    message = "column 'tags' shares the vocabulary of None here and of 'colour' in the table of"
+    with pytest.raises(ValueError, match=message):
+        initial_weights(source, *network_for(X))
 
 
 def test_hashed_columns_go_by_bucket():

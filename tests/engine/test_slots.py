@@ -17,7 +17,7 @@ from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import ArchSchedule, EncodedTensors, FieldNet, _search_phase
 from sklearn_autorec.estimators import _stages
 from sklearn_autorec.interaction import AutoFIS
-from sklearn_autorec.networks import DCN, FM, LR, AutoInt, DeepFM, FwFM
+from sklearn_autorec.networks import DCN, DIN, FM, LR, AutoInt, DeepFM, FwFM
 from sklearn_autorec.nn import (
     BinaryLogLoss,
     FieldEmbedding,
@@ -33,6 +33,7 @@ NETWORKS = {
         name: cls(**({"hidden_units": (5,)} if hasattr(cls(), "hidden_units") else {}))
         for name, cls in sorted(known_networks().items())
     },
+    "din": DIN(hidden_units=(5,), attention={"tags": "f0"}),
     "autoint-alone": AutoInt(hidden_units=()),
     "fwfm-vectors": FwFM("FiLV"),
 }
@@ -84,6 +85,26 @@ class Embedding(Part):
 
     def forward(self, inputs):
         return self.scaled(self.table(inputs))
+
+    def unpooled(self, inputs):
+        vectors, lists = self.table.unpooled(inputs)
+        return [self.scaled(e) for e in vectors], lists
+
+
+class Numeric(Part):
+    """Numbers in three columns: value, indicator, one."""
+
+    def forward(self, numeric):
+        value, missing = numeric.unflatten(1, (2, -1)).unbind(1)
+        return self.scaled(torch.stack([value, missing, torch.ones_like(value)], 2))
+
+
+class Sequence(Part):
+    """The sum of the items, and the target."""
+
+    def forward(self, vectors, present, targets):
+        self.seen = vectors, present, targets
+        return self.scaled((vectors * present.unsqueeze(-1)).sum(2) + targets)
 
 
 class Interaction(Part):
@@ -148,6 +169,8 @@ class Trivial(SearchMethod):
         classes = {
             "gate": Gate,
             "embedding": Embedding,
+            "numeric": Numeric,
+            "sequence": Sequence,
             "interaction": Interaction,
             "body": Body,
             "head": Head,
@@ -169,7 +192,10 @@ class Trivial(SearchMethod):
 
 @pytest.fixture(scope="module")
 def clicks():
-    return make_ctr(200, n_fields=3, cardinality=5, pairs=[(0, 1)], n_numeric=1, random_state=0)[:2]
+    X, y, _ = make_ctr(200, n_fields=3, cardinality=5, pairs=[(0, 1)], n_numeric=1, random_state=0)
+    items = np.random.default_rng(0).integers(0, 4, 300).tolist()
+    X["tags"] = [items[i : i + n] for i, n in enumerate(np.arange(len(X)) % 4)]
+    return X, y
 
 
 @pytest.fixture(autouse=True)
@@ -254,7 +280,7 @@ def test_a_head_is_told_the_widths_of_its_network(name, interaction, clicks):
         [Trivial("interaction"), Trivial("head")] if interaction else Trivial("head"),
         three,
     )
-    d, n_fields = 3, 4
+    d, n_fields = 3, 5
     pairs = 2 if interaction else n_fields * (n_fields - 1) // 2
     n_in = {"nfm": d, "ipnn": d * n_fields + pairs}.get(name, d * n_fields)
     heads = [part for part in MADE if isinstance(part, Head)]

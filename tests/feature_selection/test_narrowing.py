@@ -14,7 +14,7 @@ from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.engine._building import build_network, carry
 from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField
 from sklearn_autorec.interaction import AutoFIS
-from sklearn_autorec.networks import DCN, FM, AutoInt, DCNv2, DeepFM, FwFM, MLPNetwork
+from sklearn_autorec.networks import DCN, DIN, FM, AutoInt, DCNv2, DeepFM, FwFM, MLPNetwork
 from sklearn_autorec.nn import (
     BuildContext,
     FieldLinear,
@@ -91,7 +91,9 @@ def gated_and_narrow(network, **options):
 @pytest.mark.parametrize("name", [n for n in WITH_GATES if n != "autoint"])
 def test_a_network_without_closed_fields_is_the_same_function(name, n_outputs):
     before, after, module = gated_and_narrow(
-        resolve_network(name), n_outputs=n_outputs, output_bias=()
+        DIN(attention={"f": "a"}) if name == "din" else resolve_network(name),
+        n_outputs=n_outputs,
+        output_bias=(),
     )
     torch.testing.assert_close(after, before, atol=1e-12, rtol=1e-10)
     assert before.std() > 0.01

@@ -9,6 +9,7 @@ import torch
 from sklearn_autorec.base import known_networks, networks_with_slot, resolve_network
 from sklearn_autorec.networks import (
     DCN,
+    DIN,
     FM,
     IPNN,
     LR,
@@ -25,6 +26,11 @@ from sklearn_autorec.nn import BiInteraction, BuildContext, FieldEmbedding, Inpu
 
 NAMES = sorted(known_networks())
 H = (6, 5)
+
+
+def made(name):
+    """A network by its name; "din" with the target of the list of `context`, which has no other."""
+    return DIN(H, attention={"f5": "f0"}) if name == "din" else resolve_network(name)
 
 
 def context(n_outputs=1, n_ids=(5, 4, 6), n_numeric=2, sequences=((5, 3),), seed=0, d=3):
@@ -156,7 +162,7 @@ def reference(module, e, first):
                 flat @ module.linear.weight.detach().numpy() + module.linear.bias.detach().numpy()
             )
         return first + np_pool(module.pool, weighted)
-    if kind == "MLPModule":
+    if kind in ("MLPModule", "DINModule"):
         return np_mlp(module.head, flat)
     if kind == "WideDeepModule":
         return first + np_mlp(module.head, flat)
@@ -192,6 +198,7 @@ VARIANTS = [
     DefaultNetwork(H),
     DeepFM(H, batch_norm=False),
     WideDeep(H),
+    DIN(H, attention={"f5": "f0"}),
     DCN(2, H),
     DCN(1, ()),
     DCNv2(2, hidden_units=H),
@@ -209,7 +216,8 @@ def test_agrees_with_numpy(network, n_outputs):
     module = prepared(network, c)
     x = batch(c)
     with torch.no_grad():
-        e = module.embedding(x).numpy() if hasattr(module, "embedding") else None
+        # Of "din" the lists are pooled already; tests/networks/test_din.py has the pool.
+        e = module.embed(x).numpy() if hasattr(module, "embed") else None
         first = (
             module.linear(x).numpy()
             if hasattr(module, "linear") and not getattr(module, "by_vector", False)
@@ -221,23 +229,21 @@ def test_agrees_with_numpy(network, n_outputs):
 
 
 def test_every_registered_network_has_a_reference():
-    assert {type(resolve_network(n)) for n in NAMES} == {type(v) for v in VARIANTS}
+    assert {type(made(n)) for n in NAMES} == {type(v) for v in VARIANTS}
 
 
 @pytest.mark.parametrize("name", NAMES)
 class TestAllNetworks:
     def test_initial_weights_come_from_the_generator_alone(self, name):
         before = torch.random.get_rng_state()
-        a, b, other = (
-            resolve_network(name).build(context(seed=s), {}).state_dict() for s in (0, 0, 1)
-        )
+        a, b, other = (made(name).build(context(seed=s), {}).state_dict() for s in (0, 0, 1))
         assert torch.equal(torch.random.get_rng_state(), before)
         assert all(torch.equal(a[k], b[k]) for k in a)
         assert name == "lr" or any(not torch.equal(a[k], other[k]) for k in a)
 
     def test_gradients_reach_every_parameter(self, name):
         c = context(2)
-        module = resolve_network(name).build(c, {}).train()
+        module = made(name).build(c, {}).train()
         module(*batch(c, 64)[:3]).square().sum().backward()
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
 
@@ -249,17 +255,17 @@ class TestAllNetworks:
 
     def test_pickles_to_the_same_predictions(self, name):
         c = context()
-        module = prepared(resolve_network(name), c)
+        module = prepared(made(name), c)
         again = pickle.loads(pickle.dumps(module))
         assert torch.equal(module(*batch(c)[:3]), again(*batch(c)[:3]))
 
     def test_dropout_and_batch_statistics_only_in_training(self, name):
         c = context()
-        module = prepared(resolve_network(name), c)
+        module = prepared(made(name), c)
         assert torch.equal(module(*batch(c)[:3]), module(*batch(c)[:3]))
 
     def test_parts_stand_in_their_slots(self, name):
-        network, c = resolve_network(name), context()
+        network, c = made(name), context()
         x = batch(c)
         if "embedding" not in network.slots:
             return

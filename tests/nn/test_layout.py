@@ -52,7 +52,7 @@ def test_layout_of_some_fields():
 
 
 def test_context_is_a_layout_and_keeps_the_rest():
-    context = BuildContext(*dataclasses.astuple(LAYOUT), embedding_dim=3, members=2)
+    context = BuildContext(**dataclasses.asdict(LAYOUT), embedding_dim=3, members=2)
     part = context.of_fields([0, 5], embedding_dim=2)
     assert isinstance(part, BuildContext) and part.members == 2 and part.embedding_dim == 2
     assert (part.field_names, part.n_ids, part.n_numeric) == (("a", "s"), (5,), 0)

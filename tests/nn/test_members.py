@@ -11,7 +11,7 @@ from sklearn_autorec.engine import EncodedTensors, FieldNet
 from sklearn_autorec.engine._building import build_network
 from sklearn_autorec.feature_selection import AutoField
 from sklearn_autorec.interaction import AutoFIS
-from sklearn_autorec.networks import FM, AutoInt, DCNv2, DeepFM, FwFM
+from sklearn_autorec.networks import DIN, FM, AutoInt, DCNv2, DeepFM, FwFM
 from sklearn_autorec.nn import (
     BinaryLogLoss,
     BuildContext,
@@ -31,6 +31,7 @@ NETWORKS = {
         name: cls(**(SIZES if hasattr(cls(), "hidden_units") else {}))
         for name, cls in known_networks().items()
     },
+    "din": DIN(attention={"f5": "f0"}, **SIZES),
     "fwfm-vectors": FwFM("FiLV"),
     "dcnv2-low-rank": DCNv2(rank=2, structure="stacked", **SIZES),
     "autoint-alone": AutoInt(hidden_units=(), residual=False),

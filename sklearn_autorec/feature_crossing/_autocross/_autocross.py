@@ -209,8 +209,8 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows,
-        n_columns) y : array-like of shape (n_rows,)
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
+        y : array-like of shape (n_rows,)
             Two classes, or numbers.
 
         Returns

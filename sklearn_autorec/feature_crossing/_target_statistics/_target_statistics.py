@@ -204,8 +204,8 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, of shape (n_rows,
-        n_columns) y : array-like of shape (n_rows,)
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
+        y : array-like of shape (n_rows,)
             Classes, or numbers.
         sample_weight : array-like of shape (n_rows,), default=None
             What a row counts. Whole weights are the same as repeating the row, a zero as leaving it

@@ -46,8 +46,10 @@ def _open(module, shift, to_mean):
     inside = set()
     for network in module.networks if isinstance(module, Members) else [module]:
         if hasattr(network, "embedding"):  # "lr" has none
-            inside |= set(network.embedding.modules())
-            network.embedding.register_forward_hook(lambda table, _, e: shift(table, e, to_mean))
+            parts = [getattr(network, slot, None) for slot in ("embedding", "numeric", "sequence")]
+            inside |= {m for part in parts if part is not None for m in part.modules()}
+            whole = getattr(network, "assembly", None) or network.embedding
+            whole.register_forward_hook(lambda table, _, e: shift(table, e, to_mean))
 
     class Shifted(FieldRows):
         # Stands between a table's class and FieldRows, so that what the table makes of its rows

@@ -35,6 +35,7 @@ BELOW = {
     "interaction": {"utils", "exceptions", "nn", "base", "engine"},
     "embedding": {"utils", "exceptions", "nn", "base", "engine"},
     "losses": {"utils", "exceptions", "nn", "base", "engine"},
+    "transfer": {"utils", "exceptions", "nn", "base", "engine"},
     "feature_selection": {
         "utils",
         "exceptions",

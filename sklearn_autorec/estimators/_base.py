@@ -9,7 +9,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import resolve_network
+from ..base import resolve_network, without_fit_only
 from ..engine import EncodedTensors, FieldNet, forward_in_chunks
 from ..engine._serving_form import device_of, serving_net
 from ..engine._training import memory_explained
@@ -354,6 +354,8 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         if isinstance(state.get("_stream"), FieldNet):
             state["_stream"] = state["_stream"].training_state()
         net = state.get("net_")
+        if "encoder_" in state and state.get("search") is not None:
+            state["search"] = _stored(state["search"])
         if net is not None and device_of(net).type != "cpu":
             state["net_"] = serving_net(copy.deepcopy(net.module_).to("cpu"), net.criterion_)
             if "_live_search" in state:
@@ -368,6 +370,13 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         tags.input_tags.categorical = True
         tags.input_tags.string = True
         return tags
+
+
+def _stored(search):
+    """The parameter ``search`` of a fitted estimator without what only a search reads."""
+    if isinstance(search, list | tuple):
+        return type(search)(map(without_fit_only, search))
+    return without_fit_only(search)
 
 
 def _warn_of_single_class(estimator):

@@ -171,6 +171,7 @@ def _search(prepared, data):
         prepared.search_plan,
         prepared.device,
         prepared.progress,
+        prepared.rows.encoder,
     )
 
 

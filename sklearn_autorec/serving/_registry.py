@@ -72,6 +72,7 @@ class Registry:
         if cls in STEPS:
             check_parameters(value)
         params = value.get_params(deep=False)
+        stored = params.keys() - {*getattr(value, "fit_only", ())}  # of methods, see SearchMethod
         state = self._state(value)
         output = getattr(value, OUTPUT, {"transform": None})["transform"]
         odd = sorted(
@@ -85,6 +86,7 @@ class Registry:
             "params": {
                 name: writer.node(v, f"{where}, {cls.__name__}.{name}")
                 for name, v in params.items()
+                if name in stored
             },
             "state": None
             if state is None

@@ -279,8 +279,8 @@ class SearchMethod(BaseEstimator):
         needs the default ``search``, and a ``transfer`` that leaves nothing out.
     fit_only : tuple of str
         Parameters that only the search reads, such as another fitted model. They are None in copies
-        and pickles of a fitted estimator, and in no architecture or model file; ``clone`` hands them
-        on as they are.
+        and pickles of a fitted estimator, and in no architecture or model file; ``clone`` hands
+        them on as they are.
     supports_members : bool
         Whether the module of ``realise`` holds ``context.members`` independent members in one. It
         speaks for the ``realise`` of its own class; see `Network`. Searches always run with one

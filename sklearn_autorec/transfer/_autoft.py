@@ -44,8 +44,8 @@ class AutoFT(SearchMethod):
     source : CTRClassifier or RatingRegressor
         A fitted model with the same network, sizes and kind of target, and without a search of its
         own. Needed by ``fit``, and by nothing after it: copies and pickles of a fitted estimator,
-        architectures and model files have nothing of it. ``clone`` hands it on as it is. The default
-        None is for these; to search with it is an error.
+        architectures and model files have nothing of it. ``clone`` hands it on as it is. The
+        default None is for these; to search with it is an error.
     arch_lr : float, default=0.05
         Learning rate of the policy (Adam).
     temperature : (float, float), default=(1.0, 0.3)
@@ -68,7 +68,7 @@ class AutoFT(SearchMethod):
     ``tune_probabilities`` of these. Either way what serves is one network of the usual size, not
     two. Batch statistics begin with those of the source and follow the rows of this table.
 
-    ``from_architecture`` trains the same network from new weights: an architecture holds no weights.
+    ``from_architecture`` trains the same network from new weights: an architecture holds none.
     Both parts of the search, and the fine-tuning, have ``search_epochs`` epochs. In the search
     tables are updated whole, however large they are.
 

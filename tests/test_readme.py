@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sklearn_autorec._registry import METHODS, NETWORK_CLASSES
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.rst").read_text(encoding="utf-8")
 
@@ -99,3 +101,16 @@ def test_files_exist():
     assert len(named) >= 5 and {name for name in named if not (ROOT / name).exists()} <= {
         "doc/_build/html"
     }
+
+
+def test_what_is_not_yet_there_is_not_there():
+    """What is listed as coming, in README and in the table of methods, is not in the package."""
+    rows = re.findall(r"\n     - ([^\n]+)\n     - not yet\n", README)
+    methods = (ROOT / "doc" / "methods.rst").read_text(encoding="utf-8")
+    rows += re.findall(r"\n     - ([^\n]+)", methods[methods.index("Not yet in the package\n") :])
+    missing = {name.replace("-", "") for row in rows for name in re.findall(r"[\w-]+", row)}
+    there = {cls.__name__ for cls in {**METHODS.own(), **NETWORK_CLASSES.own()}.values()}
+    assert "AutoCTR" in missing and "AutoFIS" in there
+    assert missing & there == set()
+    for name in there & {"AutoDis", "AutoFT", "BPFIS", "NIS", "SSEDS"}:
+        assert f"{name}``" in README, name

@@ -32,6 +32,7 @@ test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python examples/serve_crosses.py --rows 8000
 	OMP_NUM_THREADS=1 $(BIN)/python examples/search_everything.py --rows 2000 --epochs 3 --no-picture
 	OMP_NUM_THREADS=1 $(BIN)/python examples/select_features.py --rows 3000 --evaluations 30
+	OMP_NUM_THREADS=1 $(BIN)/python examples/three_methods.py
 	mkdir -p build/pictures
 	OMP_NUM_THREADS=1 $(BIN)/python examples/plot_inspection.py --rows 4000 --folder build/pictures
 	OMP_NUM_THREADS=1 $(BIN)/python examples/plot_gates.py --rows 3000 --folder build/pictures

@@ -39,7 +39,16 @@ html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_sidebars = {  # pages without a chapter of their own need no chapter navigation
     page: []
-    for page in ("index", "install", "tutorial", "methods", "benchmarks", "developing", "changelog")
+    for page in (
+        "index",
+        "install",
+        "tutorial",
+        "methods",
+        "benchmarks",
+        "developing",
+        "authors_guide",
+        "changelog",
+    )
 }
 html_theme_options = {
     "header_links_before_dropdown": 8,

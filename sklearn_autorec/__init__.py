@@ -26,6 +26,7 @@ _SUBPACKAGES = {
     "networks",
     "preprocessing",
     "serving",
+    "transfer",
 }
 
 _ESTIMATORS = {
@@ -49,7 +50,7 @@ def _load_networks():
 
 
 def _load_methods():
-    for part in ("embedding", "feature_selection", "interaction", "losses"):
+    for part in ("embedding", "feature_selection", "interaction", "losses", "transfer"):
         importlib.import_module(f".{part}", __name__)
 
 

@@ -1,7 +1,9 @@
 """The two kinds of object a user hands to an estimator: a network, and a search method."""
 
+import copy
+
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from ._registry import METHODS, NETWORK_CLASSES, NETWORKS, public_name
 
@@ -179,9 +181,14 @@ def networks_with_slot(*slots):
 
 def describe(component, kind):
     """A network or method as plain values: its class's public name under ``kind``, its
-    parameters.
+    parameters but for those that are ``fit_only``.
     """
-    params = {name: _plain(value) for name, value in component.get_params(False).items()}
+    left_out = getattr(component, "fit_only", ())
+    params = {
+        name: _plain(value)
+        for name, value in component.get_params(False).items()
+        if name not in left_out
+    }
     return {kind: public_name(type(component)), "params": params}
 
 
@@ -189,6 +196,15 @@ def is_described(network, description):
     """Whether a network is of the class that `describe` wrote down."""
     cls = NETWORK_CLASSES.find(description["network"])
     return cls is not None and public_name(cls) == public_name(type(network))
+
+
+def without_fit_only(method):
+    """A method as a fitted estimator stores it: a copy without what only its search reads."""
+    if not getattr(method, "fit_only", ()):
+        return method
+    stored = copy.copy(method)
+    stored.__dict__.update(dict.fromkeys(method.fit_only))
+    return stored
 
 
 def _plain(value):
@@ -257,6 +273,14 @@ class SearchMethod(BaseEstimator):
     narrows : bool
         Whether its architectures drop fields or values: all that is found later, and the network
         itself, is then built for what ``selection`` keeps, in the numbering of that.
+    streams : bool
+        Whether ``partial_fit`` may begin with it: its searchable module then stays in the network
+        from chunk to chunk, and what it has found so far serves, as with ``retrain="none"``. It
+        needs the default ``search``, and a ``transfer`` that leaves nothing out.
+    fit_only : tuple of str
+        Parameters that only the search reads, such as another fitted model. They are None in copies
+        and pickles of a fitted estimator, and in no architecture or model file; ``clone`` hands
+        them on as they are.
     supports_members : bool
         Whether the module of ``realise`` holds ``context.members`` independent members in one. It
         speaks for the ``realise`` of its own class; see `Network`. Searches always run with one
@@ -287,6 +311,9 @@ class SearchMethod(BaseEstimator):
       histories).
     - ``judged_share``, ``judge(network, loss, data)``: after the training, rows (that share of the
       training rows) that nothing was trained on, to compare what was found with chance.
+    - ``begin_chunk(data)``, also of concrete modules: called before the training on each chunk of
+      ``partial_fit`` with all its rows, as they were given (counts of values). In a stream that
+      begins with a search the context's ``counts`` are zero.
     - ``summary()``: dict of JSON-able numbers for ``search_history_``, asked once an epoch.
     - ``set_widths(n_in, n_out, generator)``: in the head slot only, of concrete modules as well:
       makes the weights, once the network knows what it will give the head; see
@@ -314,11 +341,22 @@ class SearchMethod(BaseEstimator):
     slot: str = "interaction"
     retrain: str = "scratch"
     narrows: bool = False
+    streams: bool = False
+    fit_only: tuple[str, ...] = ()
     supports_members: bool = False
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         METHODS.add(cls)
+
+    def __sklearn_clone__(self):
+        if not self.fit_only:
+            return super().__sklearn_clone__()
+        params = {
+            name: value if name in self.fit_only else clone(value, safe=False)
+            for name, value in self.get_params(deep=False).items()
+        }
+        return type(self)(**params)
 
     @property
     def slots(self):

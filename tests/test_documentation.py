@@ -25,6 +25,7 @@ PAGES = sorted(
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the pages write files
+    monkeypatch.syspath_prepend(str(DOC.parent / "examples"))  # scripts that the pages show
     failures, run = doctest.testfile(
         str(DOC / page), module_relative=False, optionflags=doctest.ELLIPSIS, encoding="utf-8"
     )

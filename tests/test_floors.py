@@ -35,6 +35,7 @@ BELOW = {
     "interaction": {"utils", "exceptions", "nn", "base", "engine"},
     "embedding": {"utils", "exceptions", "nn", "base", "engine"},
     "losses": {"utils", "exceptions", "nn", "base", "engine"},
+    "transfer": {"utils", "exceptions", "nn", "base", "engine"},
     "feature_selection": {
         "utils",
         "exceptions",
@@ -156,6 +157,21 @@ def test_imports_only_what_lies_below(path):
     assert "skorch" not in roots or part == "engine"
 
 
+def storey(part):
+    """The lowest floor on which a part can stand: above all that it may import."""
+    return max((storey(other) + 1 for other in BELOW[part]), default=0)
+
+
+def test_the_drawing_in_the_authors_guide_has_every_part_on_its_floor():
+    page = (REPOSITORY / "doc" / "authors_guide.rst").read_text(encoding="utf-8")
+    drawn = {
+        part: int(floor)
+        for floor, parts in re.findall(r"^   (\d) \|(.*)\|$", page, re.MULTILINE)
+        for part in parts.split()
+    }
+    assert drawn == {part: storey(part) for part in BELOW}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_private_sklearn_names_have_one_door(path):
     private = []
@@ -252,7 +268,8 @@ def test_no_estimator_is_put_together_from_mixins_of_the_package():
 
 
 def test_each_stage_of_training_fits_on_a_page():
-    functions = functions_of((ROOT / "estimators" / "_stages.py").read_text())
+    files = [ROOT / "estimators" / name for name in ("_stages.py", "_streaming.py")]
+    functions = functions_of("\n".join(path.read_text() for path in files))
     assert {"fit_anew", "go_on", "stream"} < functions.keys()
     assert {name: n for name, n in functions.items() if n > 60} == {}
     assert functions_of("def f():\n" + "    1\n" * 60) == {"f": 61}

@@ -40,8 +40,16 @@ def clicks():
     return X, y
 
 
+def sources(name, clicks):
+    """What a search cannot do without: a model to begin with."""
+    fit_only = METHODS[name].fit_only
+    return {
+        p: CTRClassifier(network="fm", random_state=9, **OPTIONS).fit(*clicks) for p in fit_only
+    }
+
+
 def fit(name, clicks, seed=0):
-    method = METHODS[name]()
+    method = METHODS[name](**sources(name, clicks))
     names = networks_with_slot(*method.slots)
     network = "fm" if "fm" in names else names[0]
     return CTRClassifier(network=network, search=method, random_state=seed, **OPTIONS).fit(*clicks)

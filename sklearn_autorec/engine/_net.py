@@ -245,7 +245,7 @@ class FieldNet(NeuralNet):
                 self._arch_step(*turn, batch)
         for after_step in self._after_step_hooks:
             after_step()
-        if any(schedule.before_weights for schedule, _, _ in self.arch_turns_):
+        if any(schedule.rows == "previous" for schedule, _, _ in self.arch_turns_):
             self.previous_batch = batch
         self.step_ += 1
         if self.step_ % FLUSH_EVERY == 0:
@@ -262,7 +262,7 @@ class FieldNet(NeuralNet):
         if schedule.rows == "held_out":
             batch = next(self.arch_batches)
         else:
-            batch = train_batch if schedule.rows == "same" else self.previous_batch
+            batch = self.previous_batch if schedule.rows == "previous" else train_batch
         trained = schedule.objective == "trained"
         objective = self._train_objective if trained else self._objective
         gradient = schedule.gradient

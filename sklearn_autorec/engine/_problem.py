@@ -62,6 +62,8 @@ class SearchProblem:
         Slots whose parts are not trained any more, see ``retrain`` of `SearchMethod`.
     network_context : BuildContext or None, default=None
         Of the whole network, where the searched part has a smaller one.
+    encoder : FieldEncoder, FrozenEstimator of one, or None
+        Fitted: which values the ids of the whole table stand for.
 
     Attributes
     ----------
@@ -89,6 +91,7 @@ class SearchProblem:
         on_epoch=None,
         resting=(),
         network_context=None,
+        encoder=None,
     ):
         self.network_context = context if network_context is None else network_context
         self.network = network
@@ -101,6 +104,7 @@ class SearchProblem:
         self.device = device
         self.on_epoch = on_epoch
         self.resting = tuple(f"{slot}." for slot in resting)
+        self.encoder = encoder
         self.history: list[dict] = []
         self.initial_state: dict[str, torch.Tensor] = {}
         self.final_state: dict[str, torch.Tensor] = {}

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from numbers import Integral
 
-ROWS = ("held_out", "same", "previous")
+ROWS = ("held_out", "same", "previous", "next")
 GRADIENTS = ("direct", "unrolled", "policy")
 OBJECTIVES = ("reference", "trained")
 # What the short names of a schedule stand for: its rows and its gradient.
@@ -39,11 +39,13 @@ class ArchSchedule:
         By which loss a step of its own judges the architecture: the estimator's, or that of the
         loss slot, which trains the weights. They differ where a search method stands in the loss
         slot.
-    rows : {"held_out", "same", "previous"} or None, default=None
+    rows : {"held_out", "same", "previous", "next"} or None, default=None
         "held_out": a part of the training rows that the weights never see (bi-level), one batch
         of it after the step of the weights. "same": the batch that the weights have just been
         trained on, in a second pass. "previous": the batch before that of the weights' step, and
-        before this step; there is none before the first one.
+        before this step; there is none before the first one. "next": the batch on which the
+        weights will be trained right after this step; in a first pass over the rows, as in a
+        stream, they have not seen it yet.
     gradient : {"direct", "unrolled", "policy"} or None, default=None
         "direct": that of the loss, with the weights taken as they are. "unrolled": after one more
         gradient step of the weights on their batch, whose dependence on the architecture enters
@@ -134,7 +136,7 @@ class ArchSchedule:
     @property
     def before_weights(self):
         """Whether an architecture step stands before the step of the weights, not after it."""
-        return self.rows == "previous"
+        return self.rows in ("previous", "next")
 
     def first_step(self, weight_steps):
         """The first weight step (from 0) with which the architecture may move: whose share of steps
@@ -142,7 +144,7 @@ class ArchSchedule:
         """
         # The margin is for products like 0.55 * 100, which rounding puts above a whole number.
         first = math.ceil(self.warmup * max(weight_steps - 1, 1) - 1e-9)
-        return max(first, 1) if self.before_weights else first
+        return max(first, 1) if self.rows == "previous" else first
 
     def n_steps(self, weight_steps):
         """Architecture steps during so many weight steps, at least 1 for those who divide by it."""

@@ -248,7 +248,9 @@ def check_slots(network, methods):
                 )
 
 
-def search_parts(methods, joint, network, fresh_context, loss, data, plan, device, progress):
+def search_parts(
+    methods, joint, network, fresh_context, loss, data, plan, device, progress, encoder=None
+):
     """Run the searches.
 
     Parameters
@@ -262,6 +264,8 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
     loss, data, plan, device
         See `SearchProblem`; the plan's epochs are those of one search.
     progress : EpochReporter
+    encoder : FieldEncoder, FrozenEstimator of one, or None
+        See `SearchProblem`.
 
     Returns
     -------
@@ -294,6 +298,7 @@ def search_parts(methods, joint, network, fresh_context, loss, data, plan, devic
             ),
             tuple(slot for slot, rule in found.rules.items() if rule == "none"),
             context,
+            encoder,
         )
         try:
             results = _search(group, methods, problem)

@@ -199,7 +199,7 @@ class _WeightAverage:
             average.copy_(kept)
 
 
-def train(net, data, plan, valid=None, on_epoch=None):
+def train(net, data, plan, valid=None, on_epoch=None, goes_on=False):
     """Train a net in place and leave it with the weights of its best epoch.
 
     Without validation rows the best epoch is the last finished one.
@@ -211,6 +211,9 @@ def train(net, data, plan, valid=None, on_epoch=None):
     plan : TrainingPlan
     on_epoch : callable (epoch, record dict) -> bool or None
         Called after each epoch; True stops.
+    goes_on : bool, default=False
+        Count the steps of an initialised net on, by the plan that it has, instead of beginning
+        with the first step of a new plan: its schedules then do not begin again.
 
     Returns
     -------
@@ -228,10 +231,13 @@ def train(net, data, plan, valid=None, on_epoch=None):
     batches = TrainingBatches(
         data, plan.batch_size, id_dropout=plan.id_dropout, seed=plan.seed, members=members
     )
-    net.n_steps, net.cosine = len(batches) * plan.epochs, plan.lr_schedule == "cosine"
+    net.cosine = plan.lr_schedule == "cosine"
+    if not goes_on:
+        net.n_steps = len(batches) * plan.epochs
     if not net.initialized_:
         net.initialize()
-    net.step_ = 0  # schedules are those of this run, also of a net that goes on
+    if not goes_on:
+        net.step_ = 0  # schedules are those of this run, also of a net with moments
     trained, best, history = net.trained, _Snapshot(), []
     average = _WeightAverage(trained, plan.averaging) if plan.averaging else None
     step = net.train_step
@@ -315,19 +321,30 @@ def _check_finite(module, step):
         raise NonFiniteLossError(f"the weights became infinite by step {step}")
 
 
+def scores_of(net, data, plan, name):
+    """The reference loss of rows, and what the plan monitors beside it.
+
+    Returns
+    -------
+    dict
+        "NAME_loss" and, if something else than the loss is monitored, "NAME_score", higher being
+        better.
+    """
+    logits = forward_in_chunks(net.module_, data)
+    with torch.inference_mode():
+        scores = {f"{name}_loss": float(net.get_loss(logits, data.y, X=data))}
+    if plan.monitor is not None:
+        weight = None if data.weight is None else data.weight.cpu().numpy()
+        monitored = plan.monitor(data.y.cpu().numpy(), logits.cpu().numpy(), weight)
+        scores[f"{name}_score"] = float(monitored)
+    return scores
+
+
 def _validate(net, valid, plan, record):
     """Score the validation rows (higher is better) and write the figures into the epoch's
     record.
     """
-    logits = forward_in_chunks(net.module_, valid)
-    with torch.inference_mode():
-        loss = float(net.get_loss(logits, valid.y, X=valid))
-    record["valid_loss"] = loss
-    if plan.monitor is None:
-        score = -loss
-    else:
-        weight = None if valid.weight is None else valid.weight.cpu().numpy()
-        score = record["valid_score"] = float(
-            plan.monitor(valid.y.cpu().numpy(), logits.cpu().numpy(), weight)
-        )
+    scores = scores_of(net, valid, plan, "valid")
+    record.update(scores)
+    score = scores.get("valid_score", -scores["valid_loss"])
     return score if np.isfinite(score) else -np.inf

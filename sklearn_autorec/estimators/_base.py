@@ -9,7 +9,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import resolve_network
+from ..base import resolve_network, without_fit_only
 from ..engine import EncodedTensors, FieldNet, forward_in_chunks
 from ..engine._serving_form import device_of, serving_net
 from ..engine._training import memory_explained
@@ -29,7 +29,8 @@ from . import _results
 from ._fitted import Fitted, publish
 from ._prepare import check_chunk, check_components, prepare_chunk, prepare_fit
 from ._rows import encoded_rows, validation_rows, weighs_nothing
-from ._stages import fit_anew, go_on, rolled_back, stream
+from ._stages import fit_anew, go_on, rolled_back
+from ._streaming import stream
 from ._targets import target_of
 
 
@@ -353,8 +354,12 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         if isinstance(state.get("_stream"), FieldNet):
             state["_stream"] = state["_stream"].training_state()
         net = state.get("net_")
+        if "encoder_" in state and state.get("search") is not None:
+            state["search"] = _stored(state["search"])
         if net is not None and device_of(net).type != "cpu":
             state["net_"] = serving_net(copy.deepcopy(net.module_).to("cpu"), net.criterion_)
+            if "_live_search" in state:
+                state["_live_search"] = state["_live_search"].copied("cpu")
             if "_loss_part_" in state:
                 state["_loss_part_"] = copy.deepcopy(state["_loss_part_"]).to("cpu")
         return state
@@ -365,6 +370,13 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         tags.input_tags.categorical = True
         tags.input_tags.string = True
         return tags
+
+
+def _stored(search):
+    """The parameter ``search`` of a fitted estimator without what only a search reads."""
+    if isinstance(search, list | tuple):
+        return type(search)(map(without_fit_only, search))
+    return without_fit_only(search)
 
 
 def _warn_of_single_class(estimator):

@@ -12,7 +12,7 @@ from ..preprocessing import N_BINS
 __all__ = ["Fitted", "publish"]
 
 # Fitted attributes whose names do not end in "_".
-PRIVATE = ("_architecture", "_stream", "_weight_seen")
+PRIVATE = ("_architecture", "_live_search", "_stream", "_weight_seen")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,8 @@ class Fitted:
     loss_part : nn.Module or None
         What stands in the loss slot, as the training has left it, for training that goes on; None
         is the estimator's loss.
+    live_search : LiveSearch or None
+        A search that goes on with the next chunk; ``live`` then has the moments of its weights.
     """
 
     target: Any
@@ -52,6 +54,7 @@ class Fitted:
     weight_seen: tuple = (0.0, 0)
     mixture: Any = None
     loss_part: Any = None
+    live_search: Any = None
 
     def attributes(self):
         """The attributes of the estimator, by name."""
@@ -77,6 +80,8 @@ class Fitted:
             attributes["feature_names_in_"] = encoder.feature_names_in_
         if self.live is not None:
             attributes["_stream"] = self.live
+        if self.live_search is not None:
+            attributes["_live_search"] = self.live_search
         if self.loss_part is not None:
             attributes["_loss_part_"] = self.loss_part
         return attributes

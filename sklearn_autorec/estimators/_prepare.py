@@ -7,6 +7,7 @@ import pickle
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from ..base import resolve_network
 from ..engine import TrainingPlan
@@ -35,6 +36,7 @@ class Prepared:
     ----------
     network : Network
     methods : list of SearchMethod
+        In a chunk those whose search is live.
     joint : bool
         Whether the methods search in one run.
     companions : list of str
@@ -148,8 +150,8 @@ def prepare_chunk(estimator, rows, fitted):
     plan = dataclasses.replace(plan, epochs=1, lr_schedule="constant", averaging=0.0)
     return Prepared(
         network=resolve_network(estimator.network),
-        methods=[],
-        joint=False,
+        methods=_live_methods(estimator, fitted),
+        joint=True,
         companions=[],
         rows=rows,
         split=Split(rows),
@@ -162,6 +164,14 @@ def prepare_chunk(estimator, rows, fitted):
         weight_seen=rows.weight_seen(_seen_before(fitted)),
         keep_moments=True,
     )
+
+
+def _live_methods(estimator, fitted):
+    """The methods that search in a chunk: those with which the stream began."""
+    if fitted is None:
+        return clone(check_methods(estimator.search, estimator.joint))
+    live = fitted.__dict__.get("_live_search")
+    return [] if live is None else live.methods
 
 
 def _seen_before(fitted):
@@ -215,12 +225,7 @@ def check_chunk(estimator, fitted, classes):
             "'balanced', classes=classes, y=y))) with the y of a large sample."
         )
     if fitted is None:
-        if estimator.search is not None:
-            raise ValueError(
-                f"partial_fit cannot start with search={estimator.search!r}: a search needs all "
-                f"its rows. Call fit first (partial_fit then goes on training the network it "
-                f"found), or set search=None."
-            )
+        _check_streams(estimator)
         check_components(estimator)
     elif classes is not None and not np.array_equal(
         np.unique(np.asarray(classes)), fitted.classes_
@@ -228,6 +233,32 @@ def check_chunk(estimator, fitted, classes):
         raise ValueError(
             f"classes={np.asarray(classes).tolist()} is not the same as in the call before: "
             f"{fitted.classes_.tolist()}."
+        )
+
+
+def _check_streams(estimator):
+    """Refuse searches with which ``partial_fit`` cannot begin."""
+    methods = check_methods(estimator.search, estimator.joint)
+    told = f"partial_fit cannot start with search={estimator.search!r}"
+    if not all(method.streams for method in methods):
+        raise ValueError(
+            f"{told}: a search needs all its rows. Call fit first (partial_fit then goes on "
+            f"training the network it found), or set search=None."
+        )
+    for method in methods:
+        if method.narrows or not method.joint or "loss" in method.slots:
+            raise ValueError(
+                f"{told}: {method!r} declares streams=True, which takes the default search, and "
+                f"neither dropped fields nor the loss slot."
+            )
+    if len(methods) > 1 and not estimator.joint:
+        raise ValueError(
+            f"{told} and joint=False: in a stream several methods search at once; set joint=True."
+        )
+    if methods and estimator.members > 1:
+        raise ValueError(
+            f"{told} and members={estimator.members}: the one searched network serves; choose "
+            f"members=1."
         )
 
 

@@ -1,4 +1,4 @@
-"""The three ways to train: anew, on from an earlier fit, and chunk after chunk.
+"""Two ways to train: anew, and on from an earlier fit; chunks are in `_streaming`.
 
 Each takes what is `Prepared` and leaves a `Fitted`; nothing of the estimator changes."""
 
@@ -11,13 +11,13 @@ from ..base import describe, is_described
 from ..engine import FieldNet, train, training_net
 from ..engine._building import build_network, realise_loss
 from ..engine._moving import held_still
-from ..engine._search_phase import Found, check_slots, search_parts
+from ..engine._search_phase import check_slots, search_parts
 from ..engine._serving_form import device_of, serving_net
 from ..nn import ReLUDropout
 from ._blending import cross_validated, mixture_of
 from ._fitted import Fitted
 
-__all__ = ["fit_anew", "go_on", "rolled_back", "stream"]
+__all__ = ["fit_anew", "go_on", "rolled_back"]
 
 
 def fit_anew(prepared):
@@ -103,34 +103,6 @@ def go_on(prepared, fitted):
     return _fitted(prepared, running, mixture), interrupted
 
 
-def stream(prepared, fitted):
-    """Train an epoch on a chunk: a copy of a fitted network, or a new one.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    fitted : CTRClassifier, RatingRegressor or None
-        As in `go_on`; None of the first chunk.
-
-    Returns
-    -------
-    Fitted
-
-    Raises
-    ------
-    KeyboardInterrupt
-        If it is stopped.
-    NonFiniteLossError
-        If it diverges.
-    """
-    running = _begin(prepared, Found()) if fitted is None else _take_up(prepared, fitted)
-    result = train(running.net, prepared.rows.tensors(prepared.device), prepared.plan)
-    if result.interrupted:
-        raise KeyboardInterrupt
-    running.add(result)
-    return _fitted(prepared, running)
-
-
 @contextmanager
 def rolled_back(fitted):
     """Whatever is raised within, the moments that training shares with a fitted estimator (or None)
@@ -199,6 +171,7 @@ def _search(prepared, data):
         prepared.search_plan,
         prepared.device,
         prepared.progress,
+        prepared.rows.encoder,
     )
 
 
@@ -225,13 +198,17 @@ def _begin(prepared, searched):
     net = None
     if not searched.interrupted and searched.leaves(module, loss_part):
         net = training_net(module, prepared.rows.target.loss(), prepared.plan, loss_part)
-    architecture = {
-        **searched.architecture,
-        "network": describe(prepared.network, "network"),
-        "embedding_dim": prepared.context.embedding_dim,
-        "numeric_embedding": prepared.context.numeric_embedding,
-    }
+    architecture = {**searched.architecture, **_described(prepared.network, prepared.context)}
     return Running(module, loss_part, net, architecture, searched.history)
+
+
+def _described(network, context):
+    """What an architecture says beside its slots."""
+    return {
+        "network": describe(network, "network"),
+        "embedding_dim": context.embedding_dim,
+        "numeric_embedding": context.numeric_embedding,
+    }
 
 
 def _take_up(prepared, fitted):
@@ -242,20 +219,12 @@ def _take_up(prepared, fitted):
     loss_part = fitted.__dict__.get("_loss_part_")
     if loss_part is not None:
         loss_part = copy.deepcopy(loss_part).to(device)
-    for layer in module.modules():
-        if isinstance(layer, ReLUDropout):
-            layer.restart(fitted.n_iter_)
+    _restart_dropout(module, fitted)
     net = training_net(module, prepared.rows.target.loss(), plan, loss_part)
-    saved = fitted.__dict__.get("_stream")
-    if isinstance(saved, FieldNet) and device_of(saved) != next(module.parameters()).device:
-        saved = saved.training_state()
-    if saved is not None:
+    # The moments of a search that is live are those of the searchable network, not of this one.
+    if fitted.__dict__.get("_stream") is not None and "_live_search" not in fitted.__dict__:
         net.initialize()
-        if isinstance(saved, FieldNet):
-            net.go_on_from(saved)
-        else:  # of a copy, a pickle or another device
-            net.load_training_state(saved)
-        net.retune(plan.lr, plan.embedding_l2, plan.weight_decay)
+        _take_up_moments(net, fitted, plan)
     return Running(
         module,
         loss_part,
@@ -265,6 +234,25 @@ def _take_up(prepared, fitted):
         fitted.history_,
         fitted.n_iter_,
     )
+
+
+def _restart_dropout(module, fitted):
+    """Let dropout draw other numbers than in the epochs before."""
+    for layer in module.modules():
+        if isinstance(layer, ReLUDropout):
+            layer.restart(fitted.n_iter_)
+
+
+def _take_up_moments(net, fitted, plan):
+    """Give an initialised net the moments of a fitted estimator, and today's rates."""
+    saved = fitted.__dict__["_stream"]
+    if isinstance(saved, FieldNet) and device_of(saved) != device_of(net):
+        saved = saved.training_state()
+    if isinstance(saved, FieldNet):
+        net.go_on_from(saved)
+    else:  # of a copy, a pickle or another device
+        net.load_training_state(saved)
+    net.retune(plan.lr, plan.embedding_l2, plan.weight_decay)
 
 
 def _adjusted(network, architecture, module):

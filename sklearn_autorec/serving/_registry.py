@@ -17,7 +17,13 @@ from ._steps import STEPS, check_parameters, restore_step, step_state
 
 # Left behind in a saved model: what belongs to a running fit, and scikit-learn's note of its
 # version.
-TRANSIENT = {"_stream", "_skl_callbacks", "_parent_callback_ctx", "_sklearn_version"}
+TRANSIENT = {
+    "_stream",
+    "_live_search",
+    "_skl_callbacks",
+    "_parent_callback_ctx",
+    "_sklearn_version",
+}
 
 # Transformers and linear models of this package: what tells that one is fitted, and functions from
 # its attributes to values and back.
@@ -66,6 +72,7 @@ class Registry:
         if cls in STEPS:
             check_parameters(value)
         params = value.get_params(deep=False)
+        stored = params.keys() - {*getattr(value, "fit_only", ())}  # of methods, see SearchMethod
         state = self._state(value)
         output = getattr(value, OUTPUT, {"transform": None})["transform"]
         odd = sorted(
@@ -79,6 +86,7 @@ class Registry:
             "params": {
                 name: writer.node(v, f"{where}, {cls.__name__}.{name}")
                 for name, v in params.items()
+                if name in stored
             },
             "state": None
             if state is None

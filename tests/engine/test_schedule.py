@@ -135,13 +135,13 @@ def loop_by_hand(module, rows, kind, train, held_out, every, first):
         since = step - (max(first, 1) if rows == "previous" else first)
         due = since >= 0 and since % every == every - 1
         moves += due
-        if due and rows == "previous":
-            move(previous, batch)
+        if due and rows in ("previous", "next"):
+            move(previous if rows == "previous" else batch, batch)
         gradients = torch.autograd.grad(loss_of(module, batch), module.weights())
         with torch.no_grad():
             for w, g in zip(module.weights(), gradients, strict=True):
                 w -= LR * g
-        if due and rows != "previous":
+        if due and rows in ("held_out", "same"):
             move(next(held_out) if rows == "held_out" else batch, batch)
         previous = batch
     return moves

@@ -20,7 +20,12 @@ from sklearn_autorec.interaction._autofeature import (
     candidate,
     keeping_evidence,
 )
-from sklearn_autorec.interaction._naive_bayes_tree import NaiveBayesTree, tree_search
+from sklearn_autorec.interaction._naive_bayes_tree import (
+    NaiveBayesTree,
+    _child,
+    _choose_leaf,
+    tree_search,
+)
 from sklearn_autorec.nn import BuildContext
 
 OPTIONS = {
@@ -49,6 +54,11 @@ def test_the_evidence_of_naive_bayes_is_that_of_the_counts():
         [[1 / 5, 3 / 5, 1 / 5], [1 / 5, 2 / 5, 2 / 5]]
     )
     np.testing.assert_allclose(tree.evidence(np.arange(4)), expected)
+    # Of three strings one is the better half, two the other.
+    expected = np.log([[2 / 4, 1 / 4, 1 / 4], [1 / 4, 2 / 4, 1 / 4]]) - np.log(
+        [[2 / 5, 2 / 5, 1 / 5], [1 / 5, 2 / 5, 2 / 5]]
+    )
+    np.testing.assert_allclose(tree.evidence(np.array([2, 0, 1])), expected)
 
 
 def test_the_tree_sends_good_strings_left_and_finds_them_again():
@@ -65,6 +75,31 @@ def test_the_tree_sends_good_strings_left_and_finds_them_again():
     # Failures are the worst, and equal scores split as well.
     equal = NaiveBayesTree(strings, np.full(400, -np.inf), 3, depth=3)
     assert sorted(np.concatenate(equal.leaves).tolist()) == list(range(400))
+
+
+def test_leaves_are_drawn_by_their_good_strings():
+    rng = np.random.default_rng(0)
+    strings = rng.integers(0, 3, (100, 5))
+    tree = NaiveBayesTree(strings, (strings[:, 0] == 0) + 0.01 * rng.normal(size=100), 3, depth=1)
+    good = np.array([(tree.rank[rows] < 50).sum() for rows in tree.leaves])
+    assert len(good) == 2 and good.sum() == 50
+    for concentration in (0.0, 50.0):
+        drawn = [_choose_leaf(tree, concentration, rng) for _ in range(4000)]
+        expected = (good + concentration / 2) / (50 + concentration)
+        np.testing.assert_allclose(np.bincount(drawn, minlength=2) / 4000, expected, atol=0.03)
+
+
+def test_a_child_has_a_half_of_each_parent_and_new_choices():
+    rng = np.random.default_rng(0)
+    parents = np.array([[1] * 6, [2] * 6])
+    children = np.array([_child(parents, 5, 2, rng) for _ in range(3000)])
+    crossed = np.array([1, 1, 1, 2, 2, 2])
+    changed = children != crossed
+    assert changed.sum(1).max() == 2
+    # Drawn from five, one of which is what was there; two positions that may be the same.
+    assert changed.mean() == pytest.approx(0.8 * (1 - (5 / 6) ** 2), abs=0.03)
+    values = [(children[changed] == value).mean() for value in (0, 3, 4)]
+    np.testing.assert_allclose(values, 1 / 4, atol=0.03)
 
 
 def landscape(seed):

@@ -327,7 +327,9 @@ def test_what_is_left_of_a_shared_vocabulary(fields, shared, by_value):
         assert items == [[4, 2, 0], [1, 3, 0]]
     table = FieldEmbedding(context)
     narrow = FieldEmbedding(left)
-    narrow.weight = nn.Parameter(table.weight[torch.from_numpy(selection.table_rows(context))])
+    taken = selection.table_rows(context)
+    assert len(taken) == narrow.n_rows == left.n_rows  # each row once
+    narrow.weight = nn.Parameter(table.weight[torch.from_numpy(taken)])
     whole, small = table(rows), narrow(selection(rows))
     at = fields.index(3)
     exact = [0, 1] if not (by_value and shared == (0,)) else []

@@ -264,7 +264,7 @@ def test_on_shuffled_labels_they_are_not():
         X, y = table(seed)
         model = fit((X, np.random.default_rng(seed).permutation(y)), seed)
         hits += sum(pair in multiplied(model) for pair in PAIRS)
-    assert hits <= 6
+    assert hits <= 3
 
 
 def test_the_search_tells_what_it_has_tried(models):

@@ -4,18 +4,23 @@ from ._autodim import AutoDim
 from ._autodis import AutoDis
 from ._autosrh import AutoSrh
 from ._baselines import EqualSize, MagnitudePruning, RandomSizes
+from ._hashed import QR, Hashing
+from ._mixed_dimensions import MDE
 from ._nis import NIS
 from ._pep import PEP
 from ._sseds import SSEDS
 
 __all__ = [
+    "MDE",
     "NIS",
     "PEP",
+    "QR",
     "SSEDS",
     "AutoDim",
     "AutoDis",
     "AutoSrh",
     "EqualSize",
+    "Hashing",
     "MagnitudePruning",
     "RandomSizes",
 ]

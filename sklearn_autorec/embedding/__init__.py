@@ -8,6 +8,7 @@ from ._hashed import QR, Hashing
 from ._mixed_dimensions import MDE
 from ._nis import NIS
 from ._pep import PEP
+from ._rule import RULE
 from ._sseds import SSEDS
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "NIS",
     "PEP",
     "QR",
+    "RULE",
     "SSEDS",
     "AutoDim",
     "AutoDis",

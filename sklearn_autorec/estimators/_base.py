@@ -7,15 +7,15 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import resolve_network, without_fit_only
+from ..base import without_fit_only
 from ..engine import EncodedTensors, FieldNet, forward_in_chunks
 from ..engine._serving_form import device_of, serving_net
 from ..engine._training import memory_explained
 from ..exceptions import SingleClassWarning
 from ..nn import NUMERIC_EMBEDDINGS, Members
-from ..preprocessing import FieldEncoder
 from ..utils._defaults import with_components
 from ..utils._sklearn import (
     CallbackSupportMixin,
@@ -29,24 +29,11 @@ from . import _results
 from ._fitted import Fitted, publish
 from ._prepare import check_chunk, check_components, prepare_chunk, prepare_fit
 from ._rows import encoded_rows, validation_rows, weighs_nothing
+from ._settings import COMPONENTS
+from ._specialized import can_specialize, pickled, specialized
 from ._stages import fit_anew, go_on, rolled_back
 from ._streaming import stream
 from ._targets import target_of
-
-
-def _no_search(search, parameter):
-    raise ValueError(
-        f"search={search!r:.100} has no parameter {parameter!r}: set search to one method, such as "
-        f"search=AutoFIS(), and its parameters can be set as search__{parameter}."
-    )
-
-
-# What stands for components that are given by name, or left out, when a parameter of them is set.
-COMPONENTS = {
-    "network": lambda network, parameter: resolve_network(network),
-    "encoder": lambda encoder, parameter: FieldEncoder(),
-    "search": _no_search,
-}
 
 
 class FieldEstimator(CallbackSupportMixin, BaseEstimator):
@@ -300,6 +287,28 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         """
         return _results.selected_values(self)
 
+    @available_if(can_specialize)
+    @reads_once
+    def specialize(self, budget):
+        """A fitted estimator of another size, cut from what the search has trained; neither rows
+        nor training are needed.
+
+        It is there after a fit with a search that has it, such as
+        `sklearn_autorec.embedding.RULE`, not after further training.
+
+        Parameters
+        ----------
+        budget : float or int
+            As the parameter of the search: bytes of the tables (int), or their share of the whole
+            tables' (float).
+
+        Returns
+        -------
+        estimator
+            Fitted. It shares all but the cut part with this one.
+        """
+        return specialized(self, budget)
+
     # predict
     # -----------------------------------------------------------------------------------------
 
@@ -354,6 +363,8 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         if isinstance(state.get("_stream"), FieldNet):
             state["_stream"] = state["_stream"].training_state()
         net = state.get("net_")
+        if "_kept_" in state:
+            state["_kept_"] = pickled(state["_kept_"], self.search)
         if "encoder_" in state and state.get("search") is not None:
             state["search"] = _stored(state["search"])
         if net is not None and device_of(net).type != "cpu":

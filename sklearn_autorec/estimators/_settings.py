@@ -3,8 +3,11 @@ together.
 """
 
 from .._ensemble._boosted import MANY_ROWS
+from ..base import resolve_network
+from ..preprocessing import FieldEncoder
 
 __all__ = [
+    "COMPONENTS",
     "DEFAULT_RECIPE",
     "MOST_EPOCHS",
     "PLAIN",
@@ -95,3 +98,18 @@ def most_search_epochs(estimator):
         return estimator.search_epochs
     share = SEARCH_SHARE if is_default(estimator.network) else 1.0
     return max(round(share * (estimator.max_epochs or MOST_EPOCHS)), 1)
+
+
+def _no_search(search, parameter):
+    raise ValueError(
+        f"search={search!r:.100} has no parameter {parameter!r}: set search to one method, such as "
+        f"search=AutoFIS(), and its parameters can be set as search__{parameter}."
+    )
+
+
+# What stands for components that are given by name, or left out, when a parameter of them is set.
+COMPONENTS = {
+    "network": lambda network, parameter: resolve_network(network),
+    "encoder": lambda encoder, parameter: FieldEncoder(),
+    "search": _no_search,
+}

@@ -157,8 +157,8 @@ class RULE(SearchMethod):
     come or go as well, and the paper's one empty set, a group without any block, is allowed: its
     values have no embedding. Defaults and the form of the penalty were not to be had.
 
-    Steps draw how large a share of the blocks is kept before they draw which, since with all
-    independent half would be kept nearly always.
+    A quarter of the steps keep everything. The others draw how large a share of the blocks is kept
+    before they draw which: with independent draws half would be kept nearly always.
 
     Fields of numbers are left whole and are not counted. Where the blocks of a group lie takes two
     bytes a group and column, on top of the budget.

@@ -1,0 +1,298 @@
+import copy
+import functools
+import itertools
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import log_loss
+
+from sklearn_autorec import CTRClassifier, RatingRegressor
+from sklearn_autorec.embedding import RULE, EqualSize
+from sklearn_autorec.embedding._elastic import AnyBlocks, BlockSpace, ScoreEstimator
+from sklearn_autorec.embedding._rule import ElasticEmbedding, column_widths
+from sklearn_autorec.engine import EncodedTensors, SearchProblem, _search_phase
+from sklearn_autorec.interaction import AutoFIS
+from sklearn_autorec.nn import BuildContext, Inputs
+from sklearn_autorec.nn._row_groups import GroupedRows
+from sklearn_autorec.serving import load, save
+
+# Parts
+# ------------------------------------------------------------------------------------------
+
+BOUNDS = [[4, 9, 12], [5], [3, 7]]  # of two fields and of the list that has a table
+
+
+def context():
+    return BuildContext(
+        ("a", "b", "number", "items", "others"),
+        (12, 5),
+        1,
+        ((7, 3), (12, 2)),
+        shared=(None, 0),
+        embedding_dim=5,
+        embedding_init=1.0,
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def batch(n=30):
+    g = torch.Generator().manual_seed(1)
+
+    def ids(size, length):
+        return torch.randint(0, size, (n, length), generator=g).int()
+
+    numbers = torch.randn(n, 2, generator=g)
+    return Inputs(torch.cat([ids(12, 1), ids(5, 1)], 1), numbers, torch.cat([ids(7, 3), ids(12, 2)], 1))
+
+
+def masked_vectors(x, table, mask):
+    """Vectors of the fields but the numeric one, in numpy."""
+    a, b, own = np.split(table * mask, [12, 17])
+    ids, items = x.ids.numpy(), x.sequences.numpy()
+
+    def mean(rows, own):
+        present = (own > 0)[..., None]
+        return (rows[own] * present).sum(1) / np.maximum(present.sum(1), 1)
+
+    return np.stack([a[ids[:, 0]], b[ids[:, 1]], mean(own, items[:, :3]), mean(a, items[:, 3:])], 1)
+
+
+def drawn_columns(seed):
+    return np.random.default_rng(seed).random((6, 5)) < 0.5
+
+
+def by_row(kept):
+    return np.repeat(kept, [4, 5, 3, 5, 3, 4], axis=0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_of_rows_store_their_own_columns(seed):
+    kept = drawn_columns(seed) if seed else np.zeros((6, 5), bool)
+    module, x = GroupedRows(context(), BOUNDS, kept), batch()
+    table = torch.randn(24, 5, generator=torch.Generator().manual_seed(seed))
+    module.values.data = GroupedRows.pack(table, BOUNDS, kept)
+    assert len(module.values) == by_row(kept).sum()
+    expected = masked_vectors(x, table.numpy(), by_row(kept))
+    e = module(x)
+    np.testing.assert_allclose(e[:, [0, 1, 3, 4]].detach(), expected, rtol=1e-6)
+    np.testing.assert_allclose(module(Inputs(*(t[:1] for t in x[:3])))[0].detach(), e[0].detach())
+    counts = np.split(by_row(kept).sum(1), [12, 17])
+    sizes = module.sizes()
+    assert sizes[2] == 5
+    for got, own in zip((sizes[0], sizes[1], sizes[3], sizes[4]), (*counts, counts[0]), strict=True):
+        np.testing.assert_array_equal(got, own)
+    stored = 4 * (by_row(kept).sum() + 3 * 5)  # three vectors of the number
+    assert module.nbytes() == {"embedding": stored, "index": 2 * 6 * 5}
+    if seed:
+        e.sum().backward()
+        assert (module.values.grad != 0).any()
+
+
+def test_a_step_reads_the_blocks_that_are_drawn():
+    widths = column_widths(5, 3)
+    assert widths.tolist() == [2, 1, 2] and column_widths(2, 8).tolist() == [1, 1]
+    module, x = ElasticEmbedding(context(), BOUNDS, widths, 0.5), batch()
+    table = module.weight.detach().numpy()
+    seen = set()
+    for _ in range(4):
+        module.paths.set_progress(0.0)
+        bits = BlockSpace.bits(module.paths.current, (6, 3))
+        seen.add(bits.tobytes())
+        kept = np.repeat(bits, widths, axis=1)
+        e = module(x).detach()[:, [0, 1, 3, 4]]
+        np.testing.assert_allclose(e, masked_vectors(x, table, by_row(kept)), rtol=1e-6)
+    assert len(seen) > 1
+
+
+def test_the_penalty_is_the_likeness_of_blocks():
+    widths = np.array([2, 1, 2])
+    module, x = ElasticEmbedding(context(), BOUNDS, widths, 0.5), batch()
+    module(x)
+    a, b, own = np.split(module.weight.detach().numpy().astype(float), [12, 17])
+    ids, items = x.ids.numpy(), x.sequences.numpy()
+    read = [a[ids[:, 0]], b[ids[:, 1]], *own[items[:, :3]].swapaxes(0, 1), *a[items[:, 3:]].swapaxes(0, 1)]
+    blocks = np.split(np.concatenate(read), [2, 3], axis=1)
+    alike = [
+        ((E.T @ G) ** 2).sum() / (E**2).sum() / (G**2).sum()
+        for E, G in itertools.combinations(blocks, 2)
+    ]
+    assert module.penalty().item() == pytest.approx(0.5 * np.mean(alike), rel=1e-4)
+    assert ElasticEmbedding(context(), BOUNDS, widths, 0.0).penalty() == 0
+
+
+def test_draws_have_any_number_of_blocks_and_a_quarter_has_all():
+    space, random = AnyBlocks(4, 5), np.random.default_rng(0)
+    n = np.array([BlockSpace.bits(space.draw(random), (4, 5)).sum() for _ in range(4000)])
+    assert 0.25 < (n == 20).mean() < 0.32
+    assert (np.bincount(n, minlength=21)[:20] > 80).all()
+
+
+@pytest.fixture
+def space():
+    sizes, widths = np.array([10, 20, 5]), np.array([1, 2])
+    worth = np.array([6.0, 1.0, -1.0, 0.1, 2.0, 0.5])
+    return BlockSpace(sizes, widths, 4 * 55, worth, np.random.default_rng(0))
+
+
+def test_repaired_configurations_fit_and_use_the_budget_up(space):
+    random, seen = np.random.default_rng(1), []
+    cost = 4 * np.outer([10, 20, 5], [1, 2])
+    for _ in range(200):
+        start = BlockSpace.configuration(random.random((3, 2)) < random.random())
+        before = copy.deepcopy(start)
+        bits = BlockSpace.bits(space.repair(start), (3, 2))
+        assert start == before
+        left = 220 - cost[bits].sum()
+        assert left >= 0 and (cost[~bits] > left).all()
+        seen.append(bits)
+    mean = np.mean(seen, 0)
+    # What is worth most per byte is there most often.
+    assert mean[0, 0] > mean[1, 0] and mean[2, 0] > mean[1, 0] and len({b.tobytes() for b in seen}) > 3
+
+
+def test_mutations_change_one_thing_and_never_their_parent(space):
+    random = np.random.default_rng(0)
+    parent = {"blocks": [[0, 1], [], [1]]}
+    before, kinds = copy.deepcopy(parent), set()
+    start = BlockSpace.bits(parent, (3, 2))
+    for _ in range(300):
+        child = space.mutate(parent, random)
+        assert parent == before
+        bits = BlockSpace.bits(child, (3, 2))
+        changed = (bits != start).any(1)
+        if (bits != start).sum() == 1:
+            kinds.add("one block")
+        elif sorted(map(tuple, bits)) == sorted(map(tuple, start)):
+            kinds.add("exchange")
+        else:
+            assert changed.sum() <= 1 and bits.sum() == start.sum()
+            kinds.add("others")
+    assert kinds == {"one block", "exchange", "others"}
+
+
+def test_estimates_agree_with_a_regression_on_bits_and_pairs():
+    random = np.random.default_rng(0)
+    bits = random.random((40, 6)) < 0.5
+    scores = bits[:, 0] + 2.0 * bits[:, 1] * bits[:, 2] + 0.1 * random.normal(size=40)
+    estimator = ScoreEstimator(bits, scores)
+    x, y = np.where(bits, 1.0, -1.0), (scores - scores.mean()) / scores.std()
+
+    def phi(x):  # whose products are the kernel
+        pairs = np.stack([np.outer(row, row).ravel() for row in x]) / 6
+        return np.concatenate([np.ones((len(x), 1)), np.sqrt(2 / 6) * x, pairs], 1)
+
+    best = None
+    for penalty in np.logspace(-5, 2, 15):
+        def fit(rows, penalty=penalty):
+            A = phi(x[rows])
+            return A.T @ np.linalg.solve(A @ A.T + penalty * np.eye(len(A)), y[rows])
+
+        every = np.arange(40)
+        left_out = [phi(x[[i]]) @ fit(every[every != i]) for i in every]
+        error = ((np.ravel(left_out) - y) ** 2).sum()
+        if best is None or error < best[0]:
+            best = error, fit(every), np.ravel(left_out)
+    new = random.random((9, 6)) < 0.5
+    expected = scores.mean() + scores.std() * (phi(np.where(new, 1.0, -1.0)) @ best[1])
+    np.testing.assert_allclose(estimator.predict(new), expected, rtol=1e-6)
+    rank = pd.Series(best[2]).corr(pd.Series(y), method="spearman")
+    assert estimator.rank_correlation == pytest.approx(rank)
+    worth = estimator.worth()
+    assert set(worth.argsort()[-3:]) == {0, 1, 2}
+    assert worth[0] == pytest.approx(1.0, abs=0.2) and worth[1] == pytest.approx(1.0, abs=0.3)
+    assert ScoreEstimator(bits, np.ones(40)).rank_correlation is None
+
+
+# What is found
+# ------------------------------------------------------------------------------------------
+
+OPTIONS = {
+    "network": "fm",
+    "embedding_dim": 8,
+    "lr": 0.02,
+    "batch_size": 256,
+    "search_epochs": 8,
+    "max_epochs": 6,
+    "device": "cpu",
+}
+WHOLE = 4 * 8 * (102 + 10 + 102)
+
+
+def planted(seed, n=6000):
+    """Of the values of "rich" the most frequent fifth acts with "partner", by rank 4; the others,
+    and "noise", say nothing.
+    """
+    rng = np.random.default_rng(seed)
+    chance = 1 / np.arange(1, 101) ** 1.1
+    rich, partner = rng.choice(100, 2 * n, p=chance / chance.sum()), rng.integers(0, 8, 2 * n)
+    noise = rng.integers(0, 100, 2 * n)
+    U = rng.normal(size=(100, 4))
+    V = np.array(list(itertools.product((-1, 1), repeat=4)))[rng.choice(16, 8, replace=False)]
+    U[20:] = 0
+    effect = (U[rich] * V[partner]).sum(1)
+    X = pd.DataFrame({"rich": rich, "partner": partner, "noise": noise}).astype(str)
+    y = (rng.random(2 * n) < 1 / (1 + np.exp(-effect))).astype(int)
+    return X[:n], y[:n], X[n:], y[n:]
+
+
+@functools.cache
+def fitted(seed, shuffled=False):
+    X, y, _, _ = planted(seed)
+    if shuffled:
+        y = np.random.default_rng(seed).permutation(y)
+    return CTRClassifier(search=RULE(0.25), random_state=seed, **OPTIONS).fit(X, y)
+
+
+def n_blocks(model):
+    """Blocks of the groups of rich, partner and noise, (3, 5)."""
+    return np.reshape([len(own) for own in model.architecture_["embedding"]["blocks"]], (3, 5))
+
+
+def loss(model, seed):
+    _, _, X, y = planted(seed)
+    return log_loss(y, model.predict_proba(X)[:, 1])
+
+
+def finds_the_truth(model):
+    rich, partner, noise = n_blocks(model)
+    return rich[0] >= 5 and rich[0] > max(*rich[1:], *noise) and partner.mean() >= 4
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_blocks_go_where_something_is_said(seed):
+    model = fitted(seed)
+    assert finds_the_truth(model), n_blocks(model)
+    assert model.architecture_["embedding"]["estimator_score"] > 0.8
+    assert 0.25 * WHOLE - 80 < model.nbytes_["embedding"] <= 0.25 * WHOLE
+    own = loss(model, seed)
+    X, y, _, _ = planted(seed)
+    equal = CTRClassifier(search=EqualSize(1), random_state=seed, **OPTIONS).fit(X, y)
+    assert own < loss(equal, seed) - 0.015
+    assert own < loss(model.specialize(1.0), seed) - 0.03  # which learns the noise by heart
+    # The controls: labels of nothing, and estimates of other configurations.
+    assert not finds_the_truth(fitted(seed, shuffled=True))
+    wrong = copy.copy(model._kept_["embedding"])
+    bits = np.where(wrong.estimator.known > 0, True, False)
+    scores = np.random.default_rng(seed).permutation(wrong.estimator.predict(bits))
+    wrong.estimator = ScoreEstimator(bits, scores)
+    blind = copy.copy(model)
+    blind.__dict__ = {**vars(model), "_kept_": {"embedding": wrong}}
+    assert not finds_the_truth(blind.specialize(0.25))
+    assert loss(blind.specialize(0.25), seed) > own + 0.01
+
+
+@functools.cache
+def of_rank_four(seed, pickle_supernet=False):
+    """Two columns whose 40 values all act by rank 4: the fewer columns, the worse."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(0, 40, (2, 12_000))
+    U, V = rng.normal(size=(2, 40, 4))
+    y = (rng.random(12_000) < 1 / (1 + np.exp(-1.5 * (U[a] * V[b]).sum(1)))).astype(int)
+    X = pd.DataFrame({"a": a, "b": b}).astype(str)
+    search = RULE(0.5, pickle_supernet=pickle_supernet)
+    options = {**OPTIONS, "search_epochs": 12, "embedding_init": 0.1}
+    model = CTRClassifier(search=search, random_state=seed, **options).fit(X[:8000], y[:8000])
+    return model, X[8000:], y[8000:]

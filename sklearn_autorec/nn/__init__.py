@@ -51,6 +51,13 @@ from ._relaxed import (
     straight_through,
 )
 from ._select import InputSelection
+from ._sized_rows import (
+    SizedRows,
+    rows_by_size,
+    sizes_from_text,
+    sizes_to_text,
+    tables_by_size,
+)
 
 __all__ = [
     "FORMS",
@@ -87,6 +94,7 @@ __all__ = [
     "PairDots",
     "PairProducts",
     "ReLUDropout",
+    "SizedRows",
     "SquaredError",
     "SumPool",
     "VectorCross",
@@ -115,6 +123,10 @@ __all__ = [
     "probability_of_one",
     "probability_of_open",
     "row_batch_norm",
+    "rows_by_size",
+    "sizes_from_text",
+    "sizes_to_text",
     "straight_through",
     "table_bytes",
+    "tables_by_size",
 ]

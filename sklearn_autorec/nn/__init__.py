@@ -34,7 +34,8 @@ from ._members import (
 from ._mixed import MixedEmbedding
 from ._network import FieldAssembly, FieldNetwork, SumPool, check_parts, head_part
 from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numeric_rows
-from ._packed import FORMS, PackedEmbedding, pack_table
+from ._packed import FORMS, pack_table
+from ._packed_table import PackedEmbedding
 from ._relaxed import (
     GumbelSoftmax,
     HardConcreteGates,

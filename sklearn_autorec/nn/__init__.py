@@ -36,6 +36,7 @@ from ._network import FieldAssembly, FieldNetwork, SumPool, check_parts, head_pa
 from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numeric_rows
 from ._packed import FORMS, pack_table
 from ._packed_table import PackedEmbedding
+from ._parts import PACKED_PARTS, PackedPart, own_bytes, tensor_bytes
 from ._relaxed import (
     GumbelSoftmax,
     HardConcreteGates,
@@ -57,6 +58,7 @@ __all__ = [
     "FORMS",
     "MLP",
     "NUMERIC_EMBEDDINGS",
+    "PACKED_PARTS",
     "BatchNorm",
     "BiInteraction",
     "BinaryLogLoss",
@@ -85,6 +87,7 @@ __all__ = [
     "NumericEmbedding",
     "OperationMixture",
     "PackedEmbedding",
+    "PackedPart",
     "PairDots",
     "PairProducts",
     "ReLUDropout",
@@ -111,6 +114,7 @@ __all__ = [
     "numeric_rows",
     "one_hot_of_largest",
     "output_bias",
+    "own_bytes",
     "pack_table",
     "pair_index",
     "probability_of_one",
@@ -118,4 +122,5 @@ __all__ = [
     "row_batch_norm",
     "straight_through",
     "table_bytes",
+    "tensor_bytes",
 ]

@@ -1,4 +1,4 @@
-"""Embedding tables that hold only what is not zero, in whichever form takes fewest bytes."""
+"""Embedding tables in whichever form takes fewest bytes: those that leave out what is zero."""
 
 import numpy as np
 import torch
@@ -48,6 +48,11 @@ class PackedColumns(PackedEmbedding):
             blocks.append(block[:, used].ravel())
         return {"values": np.concatenate(blocks), "position": position}
 
+    @staticmethod
+    def bytes_of(table, sizes):
+        stored = sum(len(b) * int((b != 0).any(0).sum()) for b in by_field(table, sizes))
+        return 4 * stored + 2 * len(sizes) * table.shape[1]
+
     def locate(self, ids, rows, fields):
         position = self.position[fields].long()
         start = self.start[fields] + ids.long() * self.widths[fields]
@@ -93,12 +98,14 @@ class PackedPrefixes(PackedEmbedding):
     def pack(table, sizes):
         bounds, runs = np.zeros((len(sizes), table.shape[1]), np.int32), [np.zeros(0, np.float32)]
         for f, block in enumerate(by_field(table, sizes)):
-            last = np.array(
-                [np.flatnonzero(column)[-1] + 1 if column.any() else 0 for column in block.T]
-            )
-            bounds[f] = np.maximum.accumulate(last[::-1])[::-1]
+            bounds[f] = _prefix_bounds(block)
             runs += [column[:n] for column, n in zip(block.T, bounds[f], strict=True)]
         return {"values": np.concatenate(runs), "bounds": bounds}
+
+    @staticmethod
+    def bytes_of(table, sizes):
+        stored = sum(int(_prefix_bounds(block).sum()) for block in by_field(table, sizes))
+        return 4 * stored + 4 * len(sizes) * table.shape[1]
 
     def locate(self, ids, rows, fields):
         ids = ids.long().unsqueeze(-1)
@@ -111,6 +118,14 @@ class PackedPrefixes(PackedEmbedding):
         require(bool(falling and fits) and self.n_stored == len(self.values), "bounds")
 
 
+def _prefix_bounds(block):
+    """How many values of a field store each column, int64 (d,): all up to the last that is not zero
+    in this column or a later one.
+    """
+    last = np.array([np.flatnonzero(column)[-1] + 1 if column.any() else 0 for column in block.T])
+    return np.maximum.accumulate(last[::-1])[::-1]
+
+
 class PackedDense(PackedEmbedding):
     """S0: every element is stored."""
 
@@ -120,6 +135,10 @@ class PackedDense(PackedEmbedding):
     def pack(table, sizes):
         return {"values": table.ravel()}
 
+    @staticmethod
+    def bytes_of(table, sizes):
+        return 4 * table.size
+
     def lookup(self, ids, rows, fields):
         return self.without_zeros(read_rows(self.values.view(self.n_rows, self.width), rows))
 
@@ -127,6 +146,8 @@ class PackedDense(PackedEmbedding):
         require(len(self.values) == self.n_rows * self.width, "values")
 
 
+# Forms that read as any table does. `pack_table` takes the smallest; others are made by the parts
+# of the methods whose they are.
 FORMS: dict[str, type[PackedEmbedding]] = {
     cls.form: cls for cls in (PackedDense, PackedColumns, PackedPrefixes, PackedSparse, PackedBits)
 }
@@ -154,9 +175,7 @@ def pack_table(table, context, numeric_weight=None, forms=None, numeric_frequenc
         forms = ["dense"]
     elif forms is None:
         forms = [name for name, cls in FORMS.items() if table.shape[1] <= cls.max_width]
-    packed = {name: FORMS[name].pack(table, sizes) for name in forms}
-    best = min(packed, key=lambda name: sum(array.nbytes for array in packed[name].values()))
+    best = FORMS[min(forms, key=lambda name: FORMS[name].bytes_of(table, sizes))]
     numeric = {"numeric_weight": numeric_weight, "numeric_frequency": numeric_frequency}
-    return FORMS[best](
-        context, packed[best] | {name: a for name, a in numeric.items() if a is not None}
-    )
+    numeric = {name: array for name, array in numeric.items() if array is not None}
+    return best(context, best.pack(table, sizes) | numeric)

@@ -21,6 +21,11 @@ class _LivingRows(RowNumbers, PackedEmbedding):
         n_blocks = -(-context.n_rows // BLOCK)
         return len(arrays["alive"]) == n_blocks * BLOCK // 8 and len(arrays["before"]) == n_blocks
 
+    @staticmethod
+    def row_bytes(living):
+        """Bytes of what numbers the living rows, bool (V,), and of their offsets."""
+        return -(-len(living) // BLOCK) * (BLOCK // 8 + 4) + 4 * (int(living.sum()) + 1)
+
     def n_living(self):
         """Living rows; raises ValueError if the counts do not fit the bits."""
         bits = np.unpackbits(self.alive.numpy(), bitorder="little")
@@ -56,6 +61,11 @@ class PackedSparse(_LivingRows):
             "row_offsets": np.concatenate([[0], np.cumsum(used[living].sum(1))]).astype(np.int32),
             **_LivingRows.pack_rows(living),
         }
+
+    @staticmethod
+    def bytes_of(table, sizes):
+        used = table != 0
+        return (4 + 1) * int(used.sum()) + _LivingRows.row_bytes(used.any(1))
 
     def lookup(self, ids, rows, fields):
         number, living = self.number(rows.long())
@@ -105,6 +115,12 @@ class PackedBits(_LivingRows):
             "row_offsets": np.concatenate([[0], np.cumsum(used[living].sum(1))]).astype(np.int32),
             **_LivingRows.pack_rows(living),
         }
+
+    @staticmethod
+    def bytes_of(table, sizes):
+        living = (table != 0).any(1)
+        bits = -(-table.shape[1] // 8) * int(living.sum())
+        return 4 * int((table != 0).sum()) + bits + _LivingRows.row_bytes(living)
 
     def locate(self, ids, rows, fields):
         number, living = self.number(rows)

@@ -6,14 +6,19 @@ from torch import nn
 
 from ._embeddings import FieldRows
 from ._numeric import numeric_shapes
+from ._parts import PackedPart
 
 
-class PackedEmbedding(FieldRows):
-    """Base of the packed forms: one vector ``values`` of stored numbers, and buffers that say where
-    they belong.
+class PackedEmbedding(PackedPart, FieldRows):
+    """Base of the packed forms of tables: one vector ``values`` of stored numbers, and buffers that
+    say where they belong.
 
     What is not stored reads as zero and has no gradient, and neither has a stored zero: what is
-    pruned cannot grow back.
+    pruned cannot grow back. One stored number may stand for several elements of the table.
+
+    A subclass writes `locate` (or ``lookup``), `fits` and `check`. To be chosen by `pack_table` it
+    also has ``pack(table, sizes)``, which gives its arrays, reads as the table does, and declares
+    by ``bytes_of(table, sizes)`` what they take.
 
     Parameters
     ----------
@@ -23,7 +28,6 @@ class PackedEmbedding(FieldRows):
         there are such.
     """
 
-    form = ""
     buffer_types: dict[str, torch.dtype] = {}
     matrices: tuple[str, ...] = ()  # buffers of two dimensions; the others have one
     max_width = 2**31  # that the type of its buffers can count to
@@ -31,7 +35,6 @@ class PackedEmbedding(FieldRows):
     def __init__(self, context, arrays):
         super().__init__(context)
         self.width = context.embedding_dim
-        self.field_sizes = context.table_sizes
         self.values = nn.Parameter(torch.from_numpy(np.array(arrays["values"], np.float32)))
         for name, dtype in self.buffer_types.items():
             self.register_buffer(name, torch.from_numpy(np.array(arrays[name])).to(dtype))
@@ -90,6 +93,12 @@ class PackedEmbedding(FieldRows):
     def fits(cls, context, arrays):
         """Whether the shapes of a form's own arrays go with the tables and with each other."""
         return True
+
+    def sizes(self):
+        """Elements that are not zero, by field: int ndarray (n_rows,) of a table, all of a
+        number.
+        """
+        return self.by_field(self.mask().sum(1), self.width)
 
     @torch.no_grad()
     def mask(self):

@@ -12,7 +12,7 @@ from ...base import SearchMethod
 from ...engine import ArchSchedule, EncodedTensors, batches_of
 from ...nn import MLP, batch_norm
 from ...utils._sklearn import Interval, StrOptions
-from ._fields import check_numbers
+from ._fields import ScoredFields, check_numbers
 
 PREDICT_ROWS = 16_384  # of one forward pass
 
@@ -91,7 +91,7 @@ class SearchedAdaptiveGates(AdaptiveGates):
         }
 
 
-class AdaFS(SearchMethod):
+class AdaFS(ScoredFields, SearchMethod):
     r"""Weigh the fields of each row by a small controller network.
 
     Of the embeddings of a row, batch-normalised, the controller makes weights

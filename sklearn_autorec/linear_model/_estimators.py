@@ -14,6 +14,8 @@ from ..feature_crossing._crosser import SEPARATOR
 from ..feature_crossing._reading import checked_encoder
 from ..preprocessing._columns import read_columns
 from ..preprocessing._names import check_columns
+from ..utils._docs import inherits_entries
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import (
     HasMethods,
     Interval,
@@ -27,7 +29,13 @@ from ..utils._state import all_or_nothing, reads_once
 from ._core import CrossedLinear, CrossedLinearOptions
 from ._naming import value_names_of
 
-_PARAMETERS = """max_crosses : int, default=10
+
+class CrossedLinearBase(BaseEstimator):
+    """What classifier and regressor share.
+
+    Parameters
+    ----------
+    max_crosses : int, default=10
         Crosses at most; 0 leaves a linear model of single columns.
     max_order : int, default=4
         Columns of a cross at most.
@@ -47,11 +55,20 @@ _PARAMETERS = """max_crosses : int, default=10
     encoder : FieldEncoder or None, default=None
         Tells how columns are read, such as ``FieldEncoder(categorical_features=["user"])``. It is
         cloned.
+    random_state : int, RandomState or None, default=None
+        Draws the held-out rows of the search.
+    verbose : int, default=0
+        Print a line about what was found.
+
+    Attributes
+    ----------
+    crosses_ : list of tuple of str
+        Columns of each cross.
+    coefficients_ : DataFrame
+        Every weight, with term, value and training rows.
+    encoder_ : FieldEncoder
+        The fitted encoder.
     """
-
-
-class CrossedLinearBase(BaseEstimator):
-    """What classifier and regressor share."""
 
     _parameter_constraints: dict = {
         "max_crosses": [Interval(Integral, 0, None, closed="left")],
@@ -65,6 +82,23 @@ class CrossedLinearBase(BaseEstimator):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    @stores_parameters
+    def __init__(
+        self,
+        max_crosses=10,
+        *,
+        max_order=4,
+        n_bins=(5, 20, 100),
+        min_count=2,
+        l2="auto",
+        min_gain="auto",
+        n_folds="auto",
+        encoder=None,
+        random_state=None,
+        verbose=0,
+    ):
+        """Store the parameters."""
 
     def _fit(self, X, y, sample_weight):
         validate_parameters(self)
@@ -224,8 +258,9 @@ class CrossedLinearBase(BaseEstimator):
         return tags
 
 
+@inherits_entries
 class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
-    __doc__ = f"""Logistic regression on raw tables that finds its own crosses of columns.
+    """Logistic regression on raw tables that finds its own crosses of columns.
 
     One weight for each value of a column, bin of a number, item of a list and combination of a
     cross; the crosses are found by the search of `AutoCross`. Small, fast, and every weight has a
@@ -233,25 +268,19 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
 
     Parameters
     ----------
-    {_PARAMETERS}class_weight : dict, "balanced" or None, default=None
+    {max_crosses to encoder}
+    class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with ``sample_weight``.
-    random_state : int, RandomState or None, default=None
-        Draws the held-out rows of the search.
-    verbose : int, default=0
-        Print a line about what was found.
+    {random_state, verbose}
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-    crosses_ : list of tuple of str
-        Columns of each cross.
+    {crosses_}
     scores_ : ndarray of shape (n_crosses,)
         What each gained in the log loss of held-out rows when it came in (several classes: summed
         over them).
-    coefficients_ : DataFrame
-        Every weight, with term, value and training rows.
-    encoder_ : FieldEncoder
-        The fitted encoder.
+    {coefficients_, encoder_}
     n_features_in_, feature_names_in_
         Columns seen in ``fit``.
 
@@ -278,6 +307,7 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
 
+    @stores_parameters
     def __init__(
         self,
         max_crosses=10,
@@ -293,17 +323,7 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
         random_state=None,
         verbose=0,
     ):
-        self.max_crosses = max_crosses
-        self.max_order = max_order
-        self.n_bins = n_bins
-        self.min_count = min_count
-        self.l2 = l2
-        self.min_gain = min_gain
-        self.n_folds = n_folds
-        self.class_weight = class_weight
-        self.encoder = encoder
-        self.random_state = random_state
-        self.verbose = verbose
+        """Store the parameters."""
 
     @all_or_nothing
     def fit(self, X, y, sample_weight=None):
@@ -381,29 +401,23 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
         )
 
 
+@inherits_entries
 class CrossedLinearRegressor(RegressorMixin, CrossedLinearBase):
-    __doc__ = f"""Linear regression on raw tables that finds its own crosses of columns.
+    """Linear regression on raw tables that finds its own crosses of columns.
 
     `CrossedLinearClassifier` for numbers and ratings.
 
     Parameters
     ----------
-    {_PARAMETERS}random_state : int, RandomState or None, default=None
-        Draws the held-out rows of the search.
-    verbose : int, default=0
-        Print a line about what was found.
+    {max_crosses to verbose}
 
     Attributes
     ----------
-    crosses_ : list of tuple of str
-        Columns of each cross.
+    {crosses_}
     scores_ : ndarray of shape (n_crosses,)
         What each gained in the squared error of held-out rows when it came in, as a share of the
         target's variance.
-    coefficients_ : DataFrame
-        Every weight, with term, value and training rows.
-    encoder_ : FieldEncoder
-        The fitted encoder.
+    {coefficients_, encoder_}
     n_features_in_, feature_names_in_
         Columns seen in ``fit``.
 
@@ -422,31 +436,6 @@ class CrossedLinearRegressor(RegressorMixin, CrossedLinearBase):
     >>> model.predict([["ann", "tea"]]).round(1)
     array([5.])
     """
-
-    def __init__(
-        self,
-        max_crosses=10,
-        *,
-        max_order=4,
-        n_bins=(5, 20, 100),
-        min_count=2,
-        l2="auto",
-        min_gain="auto",
-        n_folds="auto",
-        encoder=None,
-        random_state=None,
-        verbose=0,
-    ):
-        self.max_crosses = max_crosses
-        self.max_order = max_order
-        self.n_bins = n_bins
-        self.min_count = min_count
-        self.l2 = l2
-        self.min_gain = min_gain
-        self.n_folds = n_folds
-        self.encoder = encoder
-        self.random_state = random_state
-        self.verbose = verbose
 
     @all_or_nothing
     def fit(self, X, y, sample_weight=None):

@@ -4,6 +4,7 @@ from numbers import Integral
 
 import numpy as np
 
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._optuna_samplers import POINT_SAMPLERS
 from ._trials import Trial, TrialSearchCV
@@ -90,6 +91,7 @@ class BayesSearchCV(TrialSearchCV):
         "batch_size": [Interval(Integral, 1, None, closed="left")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator,
@@ -111,25 +113,7 @@ class BayesSearchCV(TrialSearchCV):
         checkpoint=None,
         candidate_timeout=None,
     ):
-        super().__init__(
-            estimator,
-            scoring=scoring,
-            n_jobs=n_jobs,
-            refit=refit,
-            cv=cv,
-            verbose=verbose,
-            pre_dispatch=pre_dispatch,
-            error_score=error_score,
-            return_train_score=return_train_score,
-        )
-        self.param_distributions = param_distributions
-        self.n_iter = n_iter
-        self.sampler = sampler
-        self.batch_size = batch_size
-        self.max_time = max_time
-        self.random_state = random_state
-        self.checkpoint = checkpoint
-        self.candidate_timeout = candidate_timeout
+        """Store the parameters."""
 
     def _open_checkpoint(self, X, y, params):
         self._check_search()  # before a folder is made for it

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils import indexable
 
 from ..utils._evolution import AgingQueue, first_new
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, validate_parameters
 from ._mutation import check_distributions, draw, draw_other, has_scale, is_listed, walk
 from ._running._checkpoint import identity
@@ -118,6 +119,7 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
         "mutation_scale": [Interval(Real, 0, None, closed="neither")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator,
@@ -141,27 +143,7 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
         return_train_score=False,
         max_time=None,
     ):
-        super().__init__(
-            estimator=estimator,
-            scoring=scoring,
-            n_jobs=n_jobs,
-            refit=refit,
-            cv=cv,
-            verbose=verbose,
-            pre_dispatch=pre_dispatch,
-            error_score=error_score,
-            return_train_score=return_train_score,
-        )
-        self.param_distributions = param_distributions
-        self.n_iter = n_iter
-        self.population = population
-        self.tournament = tournament
-        self.batch_size = batch_size
-        self.mutation_scale = mutation_scale
-        self.checkpoint = checkpoint
-        self.candidate_timeout = candidate_timeout
-        self.random_state = random_state
-        self.max_time = max_time
+        """Store the parameters."""
 
     def fit(self, X, y=None, **params):
         """Evolve, then fit the best candidate on all rows.

@@ -7,6 +7,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions, validate_parameters
 from ..utils._state import all_or_nothing, reads_once, snapshot
 from ._columns import read_columns
@@ -175,6 +176,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         "unknown_warning": [None, Interval(Real, 0, 1, closed="both")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         *,
@@ -192,19 +194,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         share_vocabulary=None,
         unknown_warning=0.5,
     ):
-        self.categorical_features = categorical_features
-        self.sequence_features = sequence_features
-        self.min_frequency = min_frequency
-        self.max_categories = max_categories
-        self.numeric = numeric
-        self.n_bins = n_bins
-        self.numeric_bins = numeric_bins
-        self.n_quantiles = n_quantiles
-        self.max_length = max_length
-        self.hash_threshold = hash_threshold
-        self.n_hash_buckets = n_hash_buckets
-        self.share_vocabulary = share_vocabulary
-        self.unknown_warning = unknown_warning
+        """Store the parameters."""
 
     # fit
     # ----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from ...preprocessing._columns import read_columns
 from ...preprocessing._names import check_columns, output_labels, refuse_new_names
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
 from ...utils._state import all_or_nothing, reads_once
 from .._crosser import SEPARATOR
@@ -194,6 +195,7 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator=None,
@@ -222,30 +224,7 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
         n_jobs=None,
         random_state=None,
     ):
-        self.estimator = estimator
-        self.scoring = scoring
-        self.n_pairs = n_pairs
-        self.paradigms = paradigms
-        self.n_factors = n_factors
-        self.max_epochs = max_epochs
-        self.variance_threshold = variance_threshold
-        self.selector = selector
-        self.importance_quantile = importance_quantile
-        self.cv = cv
-        self.max_features = max_features
-        self.block_size = block_size
-        self.patience = patience
-        self.min_gain = min_gain
-        self.smoothing = smoothing
-        self.min_count = min_count
-        self.max_ids = max_ids
-        self.n_bins = n_bins
-        self.max_rows = max_rows
-        self.max_time = max_time
-        self.append = append
-        self.encoder = encoder
-        self.n_jobs = n_jobs
-        self.random_state = random_state
+        """Store the parameters."""
 
     @all_or_nothing
     def fit(self, X, y):

@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ...preprocessing._columns import read_columns
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
 from ...utils._state import all_or_nothing
 from .._crosser import SEPARATOR, FieldCrosser
@@ -160,6 +161,7 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
+    @stores_parameters
     def __init__(
         self,
         max_crosses=10,
@@ -183,25 +185,7 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
         scale=True,
         random_state=None,
     ):
-        self.max_crosses = max_crosses
-        self.max_order = max_order
-        self.beam_width = beam_width
-        self.n_bins = n_bins
-        self.scoring = scoring
-        self.min_gain = min_gain
-        self.l2 = l2
-        self.n_blocks = n_blocks
-        self.validation_fraction = validation_fraction
-        self.n_folds = n_folds
-        self.loss = loss
-        self.time_limit = time_limit
-        self.min_count = min_count
-        self.max_ids = max_ids
-        self.output = output
-        self.append = append
-        self.encoder = encoder
-        self.scale = scale
-        self.random_state = random_state
+        """Store the parameters."""
 
     @all_or_nothing
     def fit(self, X, y):

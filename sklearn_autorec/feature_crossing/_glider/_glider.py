@@ -18,6 +18,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ...preprocessing._columns import read_columns
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
 from ...utils._state import all_or_nothing
 from .._crosser import FieldCrosser
@@ -177,6 +178,7 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
         "random_state": ["random_state"],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator,
@@ -201,26 +203,7 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
         n_jobs=None,
         random_state=None,
     ):
-        self.estimator = estimator
-        self.prefit = prefit
-        self.detector = detector
-        self.max_crosses = max_crosses
-        self.max_order = max_order
-        self.n_instances = n_instances
-        self.n_perturbations = n_perturbations
-        self.background = background
-        self.validation_fraction = validation_fraction
-        self.hidden_units = hidden_units
-        self.l1 = l1
-        self.max_epochs = max_epochs
-        self.min_count = min_count
-        self.max_ids = max_ids
-        self.n_bins = n_bins
-        self.output = output
-        self.append = append
-        self.encoder = encoder
-        self.n_jobs = n_jobs
-        self.random_state = random_state
+        """Store the parameters."""
 
     @all_or_nothing
     def fit(self, X, y=None):

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from ...preprocessing._columns import read_columns
 from ...preprocessing._names import check_columns, output_labels
 from ...preprocessing._weights import row_weights
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import HasMethods, Interval, StrOptions, validate_parameters
 from ...utils._state import all_or_nothing, reads_once
 from .._autocross._autocross import AutoCross
@@ -166,6 +167,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
+    @stores_parameters
     def __init__(
         self,
         columns=None,
@@ -182,18 +184,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         encoder=None,
         random_state=None,
     ):
-        self.columns = columns
-        self.crosses = crosses
-        self.method = method
-        self.order = order
-        self.cv = cv
-        self.smoothing = smoothing
-        self.counts = counts
-        self.append = append
-        self.target_type = target_type
-        self.n_bins = n_bins
-        self.encoder = encoder
-        self.random_state = random_state
+        """Store the parameters."""
 
     # fit
     # ----------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from numbers import Integral
 
 import numpy as np
 
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval
 from .._bayes import BayesSearchCV
 from .._trials import Trial
@@ -128,6 +129,7 @@ class PlanSearchCV(BayesSearchCV):
         "n_iter": [Interval(Integral, 1, None, closed="left"), None],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator,
@@ -150,26 +152,7 @@ class PlanSearchCV(BayesSearchCV):
         checkpoint=None,
         candidate_timeout=None,
     ):
-        super().__init__(
-            estimator,
-            param_distributions,
-            n_iter=n_iter,
-            sampler=sampler,
-            batch_size=batch_size,
-            max_time=max_time,
-            scoring=scoring,
-            n_jobs=n_jobs,
-            refit=refit,
-            cv=cv,
-            verbose=verbose,
-            pre_dispatch=pre_dispatch,
-            random_state=random_state,
-            error_score=error_score,
-            return_train_score=return_train_score,
-            checkpoint=checkpoint,
-            candidate_timeout=candidate_timeout,
-        )
-        self.plan = plan
+        """Store the parameters."""
 
     def _build(self, random_state):
         plan = Joint() if self.plan is None else self.plan

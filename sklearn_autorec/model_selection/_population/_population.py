@@ -12,6 +12,7 @@ from sklearn.model_selection import ShuffleSplit
 from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, Options, StrOptions, validate_parameters
 from ...utils._state import all_or_nothing
 from .._mutation import draw, truncation_sources
@@ -191,6 +192,7 @@ class PopulationSearchCV(TrialSearchCV):
 
     warm = True
 
+    @stores_parameters
     def __init__(
         self,
         estimator,
@@ -222,35 +224,7 @@ class PopulationSearchCV(TrialSearchCV):
         return_train_score=False,
         max_time=None,
     ):
-        super().__init__(
-            estimator=estimator,
-            scoring=scoring,
-            n_jobs=n_jobs,
-            refit=refit,
-            cv=cv,
-            verbose=verbose,
-            pre_dispatch=pre_dispatch,
-            error_score=error_score,
-            return_train_score=return_train_score,
-        )
-        self.param_distributions = param_distributions
-        self.resource = resource
-        self.step = step
-        self.n_steps = n_steps
-        self.population = population
-        self.quantile = quantile
-        self.factors = factors
-        self.resample = resample
-        self.mutable = mutable
-        self.explore = explore
-        self.hypergradient = hypergradient
-        self.hyper_step = hyper_step
-        self.teacher_step = teacher_step
-        self.probe_rows = probe_rows
-        self.checkpoint = checkpoint
-        self.candidate_timeout = candidate_timeout
-        self.random_state = random_state
-        self.max_time = max_time
+        """Store the parameters."""
 
     @all_or_nothing
     def fit(self, X, y=None, **params):

@@ -17,6 +17,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.exceptions import FitFailedWarning
 
 from ._batches import EncodedTensors
+from ._policies import text_of
 
 __all__ = ["Evaluations", "HeldOutScore", "evaluate"]
 
@@ -263,12 +264,7 @@ def _canonical(architecture):
     """One text for one architecture, whatever the order of its keys."""
     if not isinstance(architecture, dict):
         raise TypeError(f"a candidate must be a dict, got {architecture!r:.200}.")
-    try:
-        return json.dumps(architecture, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"a candidate must hold what JSON knows, got {architecture!r:.200}: {error}"
-        ) from error
+    return text_of(architecture, "candidate")
 
 
 def _bare(problem):

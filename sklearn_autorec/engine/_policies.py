@@ -19,13 +19,13 @@ from ..utils._evolution import AgingQueue, first_new
 DRAWS = 1000  # random configurations until a space counts as exhausted
 
 
-def text_of(configuration):
-    """One text for one configuration, whatever the order of its keys."""
+def text_of(configuration, what="configuration"):
+    """One text for one configuration, whatever the order of its keys; ``what`` it is, to errors."""
     try:
         return json.dumps(configuration, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"a configuration must hold what JSON knows, got {configuration!r:.200}: {error}"
+            f"a {what} must hold what JSON knows, got {configuration!r:.200}: {error}"
         ) from error
 
 

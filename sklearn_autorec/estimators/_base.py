@@ -12,7 +12,7 @@ from ..engine._serving_form import device_of, serving_net
 from ..engine._training import memory_explained
 from ..exceptions import SingleClassWarning
 from ..nn import Members
-from ..utils._sklearn import CallbackSupportMixin, validate_parameters
+from ..utils._sklearn import CallbackSupportMixin, of_raw_tables, validate_parameters
 from ..utils._state import reads_once, snapshot
 from . import _results
 from ._fitted import Fitted, publish
@@ -231,11 +231,7 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
         return state
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
-        return tags
+        return of_raw_tables(super().__sklearn_tags__())
 
 
 def _stored(search):

@@ -3,12 +3,11 @@
 from numbers import Integral, Real
 
 import torch
-from sklearn.base import BaseEstimator
 
 from ..base import resolve_network
 from ..nn import NUMERIC_EMBEDDINGS
 from ..preprocessing import FieldEncoder
-from ..utils._defaults import with_components
+from ..utils._defaults import ComponentEstimator
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import HasMethods, Interval, StrOptions
 
@@ -21,14 +20,14 @@ def _no_search(search, parameter):
 
 
 # What stands for components that are given by name, or left out, when a parameter of them is set.
-COMPONENTS = {
+MAKERS = {
     "network": lambda network, parameter: resolve_network(network),
     "encoder": lambda encoder, parameter: FieldEncoder(),
     "search": _no_search,
 }
 
 
-class FieldParameters(BaseEstimator):
+class FieldParameters(ComponentEstimator):
     """Base of `FieldEstimator`: what may be set, and what it means.
 
     Parameters
@@ -151,6 +150,7 @@ class FieldParameters(BaseEstimator):
         Their names, where they all are strings.
     """
 
+    _makers = MAKERS
     _parameter_constraints: dict = {
         "network": [str, HasMethods("build")],
         "search": [None, list, tuple, HasMethods(["build", "realise", "search"])],
@@ -216,21 +216,3 @@ class FieldParameters(BaseEstimator):
         verbose=0,
     ):
         """Store the parameters."""
-
-    def set_params(self, **params):
-        """Set parameters, also those of components: ``network__hidden_units``,
-        ``encoder__min_frequency``.
-
-        A component that is given by its name, or is None, is made first: of ``network="deepfm"``
-        with ``network__hidden_units=(8,)`` it makes ``DeepFM(hidden_units=(8,))``.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            For a parameter of what does not exist, saying what to set instead.
-        """
-        return super().set_params(**with_components(self, params, COMPONENTS))

@@ -11,9 +11,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ..feature_crossing._crosser import SEPARATOR
-from ..feature_crossing._reading import checked_encoder
+from ..feature_crossing._reading import check_as_fitted, checked_encoder
 from ..preprocessing._columns import read_columns
-from ..preprocessing._names import check_columns
 from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import (
@@ -22,6 +21,7 @@ from ..utils._sklearn import (
     StrOptions,
     check_sample_weight,
     check_y,
+    of_raw_tables,
     safe_indexing,
     validate_parameters,
 )
@@ -165,13 +165,7 @@ class CrossedLinearBase(BaseEstimator):
 
     def _encode(self, X):
         check_is_fitted(self, "model_")
-        if not (
-            isinstance(X, pd.DataFrame)
-            and X.columns.tolist() == self.encoder_._schema.names
-            and len(X)
-        ):
-            read_columns(X, self)
-            check_columns(self, X, self.encoder_._schema.names)
+        check_as_fitted(self, X, self.encoder_._schema.names)
         return self.encoder_.encode(X)
 
     def _logits(self, X):
@@ -251,11 +245,7 @@ class CrossedLinearBase(BaseEstimator):
         )
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
-        return tags
+        return of_raw_tables(super().__sklearn_tags__())
 
 
 @inherits_entries

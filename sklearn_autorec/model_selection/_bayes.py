@@ -4,12 +4,14 @@ from numbers import Integral
 
 import numpy as np
 
+from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._optuna_samplers import POINT_SAMPLERS
 from ._trials import Trial, TrialSearchCV
 
 
+@inherits_entries
 class BayesSearchCV(TrialSearchCV):
     """Search in which a model of the scores so far proposes the next candidates.
 
@@ -47,11 +49,7 @@ class BayesSearchCV(TrialSearchCV):
         Seed of the sampler.
     checkpoint : path, default=None
         A folder for finished evaluations, from which the same search goes on after a crash.
-    candidate_timeout : float or None, default=None
-        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each
-        runs in a process of its own, also with ``n_jobs=1``: one that takes longer, or kills its
-        process, scores ``error_score`` and is named in a warning. ``float("inf")`` guards against
-        crashes alone.
+    {candidate_timeout}
 
     Attributes
     ----------
@@ -59,8 +57,7 @@ class BayesSearchCV(TrialSearchCV):
     best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_, refit_time_
     multimetric_
         As in scikit-learn.
-    stopped_ : str
-        "finished", "max_time" or "interrupted".
+    {stopped_}
 
     References
     ----------
@@ -115,12 +112,7 @@ class BayesSearchCV(TrialSearchCV):
     ):
         """Store the parameters."""
 
-    def _open_checkpoint(self, X, y, params):
-        self._check_search()  # before a folder is made for it
-        return super()._open_checkpoint(X, y, params)
-
     def _check_search(self):
-        """Refuse what cannot be searched."""
         self._new_sampler(0)
 
     def _new_sampler(self, random_state):

@@ -37,6 +37,7 @@ def table_of(brackets):
     ]
 
 
+@inherits_entries
 class ResourceSearchCV(TrialSearchCV):
     """What successive halving and Hyperband share: brackets, their budget and their policy.
 
@@ -86,11 +87,7 @@ class ResourceSearchCV(TrialSearchCV):
         A folder in which finished evaluations are kept. A search that was killed or stopped, run
         again with the same parameters and data, reads them and ends as if nothing had happened. The
         files are pickles: load none that you do not trust.
-    candidate_timeout : float or None, default=None
-        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each
-        runs in a process of its own, also with ``n_jobs=1``: one that takes longer, or kills its
-        process, scores ``error_score`` and is named in a warning. ``float("inf")`` guards against
-        crashes alone.
+    {candidate_timeout}
     random_state : int, RandomState or None, default=None
         Of the candidates, and of the rows for "n_samples". An int gives the same ``cv_results_``
         each time, but for times.

@@ -7,6 +7,7 @@ import torch
 from ..base import register_network
 from ..nn import FieldNetwork, MatrixCross, VectorCross, linear
 from ..utils._docs import inherits_entries
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._deep import DeepNetwork
 
@@ -114,6 +115,7 @@ class DCNv2(DeepNetwork):
         "structure": [StrOptions({"parallel", "stacked"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         n_cross_layers=3,
@@ -123,10 +125,7 @@ class DCNv2(DeepNetwork):
         dropout=0.2,
         batch_norm=True,
     ):
-        super().__init__(hidden_units, dropout, batch_norm)
-        self.n_cross_layers = n_cross_layers
-        self.rank = rank
-        self.structure = structure
+        """Store the parameters."""
 
     def build(self, context, parts):
         n_in = context.axis("F", context.embedding_dim)

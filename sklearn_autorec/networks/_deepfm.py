@@ -7,6 +7,7 @@ from torch import nn
 from ..base import register_network
 from ..nn import BiInteraction, FieldLinear, FieldNetwork, MatrixCross, SumPool, linear
 from ..utils._docs import inherits_entries
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._deep import DeepNetwork
 
@@ -73,6 +74,7 @@ class DeepFM(DeepNetwork):
         "cross_rank": [None, Interval(Integral, 1, None, closed="left")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         hidden_units=(400, 400, 400),
@@ -81,9 +83,7 @@ class DeepFM(DeepNetwork):
         n_cross_layers=0,
         cross_rank=16,
     ):
-        super().__init__(hidden_units, dropout, batch_norm)
-        self.n_cross_layers = n_cross_layers
-        self.cross_rank = cross_rank
+        """Store the parameters."""
 
     def build(self, context, parts):
         return DeepFMModule(context, parts, self)

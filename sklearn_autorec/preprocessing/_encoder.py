@@ -7,8 +7,9 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
-from ..utils._sklearn import Interval, StrOptions, validate_parameters
+from ..utils._sklearn import Interval, StrOptions, of_raw_tables, validate_parameters
 from ..utils._state import all_or_nothing, reads_once, snapshot
 from ._columns import read_columns
 from ._counting import compress, count, derive, each_column, new_counters, twins
@@ -23,6 +24,7 @@ from ._weights import row_weights, weighted_rows
 FEW_ROWS = 16  # up to so many rows, the table is read cell by cell
 
 
+@inherits_entries
 class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     """Encode the columns of a raw table as ids, scaled numbers and padded sequences of ids.
 
@@ -103,10 +105,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     numeric_range_ : (float, float)
         Lowest and highest of scaled numbers; (-3, 3), between which most lie, where the scale has
         no bounds.
-    n_features_in_ : int
-        Columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (``n_features_in_``,)
-        Their names, where they all are strings.
+    {n_features_in_, feature_names_in_}
 
     Notes
     -----
@@ -435,6 +434,4 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         return np.hstack([table.ids, table.numeric, table.sequences], dtype=dtype, casting="unsafe")
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
-        return tags
+        return of_raw_tables(super().__sklearn_tags__())

@@ -6,22 +6,31 @@ from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin, is_classifier, is_regressor
+from sklearn.base import TransformerMixin, is_classifier, is_regressor
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ...preprocessing._columns import read_columns
-from ...preprocessing._names import check_columns, output_labels, refuse_new_names
+from ...preprocessing._names import labels_of, output_labels, refuse_new_names
+from ...utils._defaults import ComponentEstimator
 from ...utils._parameters import stores_parameters
-from ...utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
+from ...utils._sklearn import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_y,
+    of_raw_tables,
+    validate_parameters,
+)
 from ...utils._state import all_or_nothing, reads_once
 from .._crosser import SEPARATOR
 from .._distinct import distinct_groups
 from .._reading import (
-    DefaultEncoder,
+    MAKERS,
     append_columns,
     append_to_array,
     binned_columns,
+    check_as_fitted,
     checked_encoder,
     column_edges,
     column_ids,
@@ -36,7 +45,7 @@ from ._pair_search import PairSearch, numbers_of, read_targets
 PARADIGMS = ("count", "nunique", "ratio", "target", "concat")
 
 
-class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
+class AEFE(TransformerMixin, ComponentEstimator):
     r"""Add statistics of pairs of columns that a model gains from.
 
     Pairs of columns that act together are found by a small factorization machine. Each becomes
@@ -168,6 +177,7 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
     (6000, 7)
     """
 
+    _makers = MAKERS
     _parameter_constraints = {
         "estimator": [None, HasMethods(["fit", "predict"])],
         "scoring": [StrOptions({"auto"}), str, callable, None],
@@ -263,11 +273,7 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
         self._names = names
-        self.field_names_ = (
-            [f"x{i}" for i in range(len(columns))]
-            if names is None
-            else [str(name) for name in names]
-        )
+        self.field_names_ = labels_of(names, len(columns))
         self._bins = resolve_bins(self.n_bins, names, self.field_names_)
         y = check_y(y, self)
         check_consistent_length(columns[0], y)
@@ -371,9 +377,7 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
             all missing, 1 unseen or rare, 2.. by frequency.
         """
         check_is_fitted(self, "_statistics")
-        if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self._names and len(X)):
-            read_columns(X, self)
-            check_columns(self, X, self._names)
+        check_as_fitted(self, X, self._names)
         table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
         ids = column_ids(table, self.encoder_, self._positions, self._edges)
         return self._output(X, self._columns([s.transform(ids) for s in self._statistics], ids))
@@ -415,7 +419,6 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
         return np.array([*(labels if self.append else []), *self.features_], dtype=object)
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
+        tags = of_raw_tables(super().__sklearn_tags__())
         tags.target_tags.required = True
         return tags

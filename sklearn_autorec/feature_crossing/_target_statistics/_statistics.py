@@ -15,6 +15,18 @@ FEW_ROWS = 16  # up to so many rows, combinations are looked up in dictionaries
 # A table over all possible combinations may be so many times longer than the seen ones.
 DENSE_FACTOR = 8
 DENSE_LEAST = 4096
+# Attributes from which fitted statistics can be made again.
+STATE = (
+    "keys",
+    "smoothing",
+    "method",
+    "n_folds",
+    "sizes",
+    "prior",
+    "combinations",
+    "means",
+    "counts",
+)
 METHODS = ("ordered", "folds")
 
 _building = threading.Lock()
@@ -326,17 +338,7 @@ class Statistics:
 
     def state(self):
         """Plain values from which `restored` makes the same statistics again."""
-        names = (
-            "smoothing",
-            "method",
-            "n_folds",
-            "sizes",
-            "prior",
-            "combinations",
-            "means",
-            "counts",
-        )
-        return {"keys": list(self.keys), **{name: getattr(self, name) for name in names}}
+        return {name: getattr(self, name) for name in STATE} | {"keys": list(self.keys)}
 
     @classmethod
     def restored(cls, state):

@@ -9,16 +9,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ...preprocessing._columns import read_columns
-from ...preprocessing._names import check_columns, output_labels
+from ...preprocessing._names import labels_of, output_labels
 from ...preprocessing._weights import row_weights
 from ...utils._parameters import stores_parameters
-from ...utils._sklearn import HasMethods, Interval, StrOptions, validate_parameters
+from ...utils._sklearn import HasMethods, Interval, StrOptions, of_raw_tables, validate_parameters
 from ...utils._state import all_or_nothing, reads_once
 from .._autocross._autocross import AutoCross
 from .._reading import (
     append_columns,
     append_to_array,
     bins_of,
+    check_as_fitted,
     checked_encoder,
     column_edges,
     column_ids,
@@ -235,11 +236,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
             )
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
-        labels = (
-            [f"x{i}" for i in range(len(columns))]
-            if names is None
-            else [str(name) for name in names]
-        )
+        labels = labels_of(names, len(columns))
         weights = row_weights(
             None if sample_weight is None else np.asarray(sample_weight), len(columns[0])
         )
@@ -353,9 +350,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
             float64 where y is numbers. A table of the kind of X.
         """
         check_is_fitted(self, "_statistics")
-        if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self._names and len(X)):
-            read_columns(X, self)
-            check_columns(self, X, self._names)
+        check_as_fitted(self, X, self._names)
         table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
         m, codes = len(self.encoder_.numeric_), []
         for is_number, j, edges in self._sources:
@@ -421,10 +416,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         return np.array([*before, *self._new_names(labels)], dtype=object)
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
+        tags = of_raw_tables(super().__sklearn_tags__())
         tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = []
         return tags

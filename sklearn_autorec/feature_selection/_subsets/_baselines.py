@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ...utils._docs import inherits_entries
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import HasMethods, Interval, validate_parameters
 from ...utils._state import all_or_nothing
 from ._subset_scorer import bits_of, mean_difference
@@ -78,6 +79,7 @@ class RandomSubset(SubsetSelector):
         "max_evaluations": [Interval(Integral, 1, None, closed="left")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator=None,
@@ -90,14 +92,7 @@ class RandomSubset(SubsetSelector):
         random_state=None,
         n_jobs=None,
     ):
-        self.estimator = estimator
-        self.n_features_to_select = n_features_to_select
-        self.scoring = scoring
-        self.cv = cv
-        self.max_evaluations = max_evaluations
-        self.max_time = max_time
-        self.random_state = random_state
-        self.n_jobs = n_jobs
+        """Store the parameters."""
 
     @all_or_nothing
     def fit(self, X, y=None, **params):

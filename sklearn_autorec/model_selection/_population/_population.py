@@ -12,6 +12,7 @@ from sklearn.model_selection import ShuffleSplit
 from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 
+from ...utils._docs import inherits_entries
 from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, Options, StrOptions, validate_parameters
 from ...utils._state import all_or_nothing
@@ -27,6 +28,7 @@ __all__ = ["PopulationSearchCV"]
 ONE_SPLIT = ShuffleSplit(n_splits=1, test_size=0.2, random_state=0)
 
 
+@inherits_entries
 class PopulationSearchCV(TrialSearchCV):
     """Population-based training: hyperparameters that change while models train.
 
@@ -79,11 +81,7 @@ class PopulationSearchCV(TrialSearchCV):
     checkpoint : path-like or None, default=None
         Folder in which finished evaluations and models are kept; a search that was killed goes on
         from there. The files are pickles: use only folders that you trust.
-    candidate_timeout : float or None, default=None
-        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each
-        runs in a process of its own, also with ``n_jobs=1``: one that takes longer, or kills its
-        process, scores ``error_score`` and is named in a warning. ``float("inf")`` guards against
-        crashes alone.
+    {candidate_timeout}
     scoring : str, callable, list, tuple, dict or None, default=None
         Several metrics are allowed with ``refit=False``; the first decides.
     n_jobs : int or None, default=None
@@ -127,8 +125,7 @@ class PopulationSearchCV(TrialSearchCV):
         "parent" (row that it went on from, -1 at the start), "n_resources" and "n_resources_spent".
     n_splits_, scorer_, multimetric_, refit_time_
         As in scikit-learn's searches.
-    stopped_ : str
-        "finished", "max_time" or "interrupted".
+    {stopped_}
 
     See Also
     --------

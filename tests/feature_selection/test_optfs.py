@@ -79,22 +79,17 @@ def planted_values(seed, n=16_000):
     return pd.DataFrame(X), (rng.random(n) < expit(logit)).astype(int), informative
 
 
+def searched(network, search, seed, **options):
+    """A classifier that searches and hardly trains anew."""
+    options |= {"embedding_dim": 8, "batch_size": 256, "max_epochs": 1, "early_stopping": False}
+    return CTRClassifier(network=network, search=search, device="cpu", random_state=seed, **options)
+
+
 def shares_kept(seed, shuffled=False, network="fm", n=16_000, **options):
     """Shares of informative and of other values that are kept."""
     X, y, informative = planted_values(seed, n)
     y = np.random.default_rng(seed).permutation(y) if shuffled else y
-    model = CTRClassifier(
-        network=network,
-        search=OptFS(**options),
-        embedding_dim=8,
-        lr=2e-3,
-        batch_size=256,
-        search_epochs=10,
-        max_epochs=1,
-        early_stopping=False,
-        device="cpu",
-        random_state=seed,
-    ).fit(X, y)
+    model = searched(network, OptFS(**options), seed, lr=2e-3, search_epochs=10).fit(X, y)
     kept = {column: set(values) for column, values in model.selected_values_.items()}
     kept = {column: kept.get(column, set()) for column in X}
     counts = {column: X[column].value_counts() for column in X}
@@ -120,18 +115,7 @@ def test_planted_values_are_kept_and_others_are_not():
 def frequent_kept(seed, **options):
     """Share of the values of at least 100 rows that are kept, by an FM that learns pairs."""
     X, y, _ = make_ctr(12_000, n_fields=8, cardinality=50, zipf=0.5, pairs=4, random_state=seed)
-    model = CTRClassifier(
-        network="fm",
-        search=OptFS(**options),
-        embedding_dim=8,
-        lr=0.01,
-        batch_size=256,
-        search_epochs=4,
-        max_epochs=1,
-        early_stopping=False,
-        device="cpu",
-        random_state=seed,
-    ).fit(X, y)
+    model = searched("fm", OptFS(**options), seed, lr=0.01, search_epochs=4).fit(X, y)
     kept = {column: set(values) for column, values in model.selected_values_.items()}
     counts = [(column, *pair) for column in X for pair in X[column].value_counts().items()]
     return np.mean(

@@ -95,16 +95,8 @@ def test_labels_of_any_kind(clicks, labels):
 
 
 def test_many_classes():
-    X, y, truth = make_ctr(
-        4000,
-        n_fields=4,
-        cardinality=6,
-        pairs=1,
-        pair_effect=3.0,
-        task="multiclass",
-        n_classes=4,
-        random_state=0,
-    )
+    four = {"task": "multiclass", "n_classes": 4, "pair_effect": 3.0}
+    X, y, truth = make_ctr(4000, n_fields=4, cardinality=6, pairs=1, random_state=0, **four)
     model = quick(max_epochs=6).fit(X, np.array(list("abcd"))[y])
     p = model.predict_proba(X)
     assert p.shape == (4000, 4) and model.decision_function(X).shape == (4000, 4)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from searching import searching
 from sklearn.base import clone
 from small_networks import small_context
 from small_tables import mixed_clicks
@@ -262,17 +263,7 @@ def test_mixed_embedding_agrees_with_numpy_and_stores_no_more(widths):
 
 
 def searched(search, X, y, seed):
-    model = CTRClassifier(
-        network="fm",
-        embedding_dim=8,
-        lr=0.01,
-        max_epochs=1,
-        search_epochs=20,
-        batch_size=512,
-        search=search,
-        random_state=seed,
-    )
-    return model.fit(X, y)
+    return searching(search, seed, network="fm", search_epochs=20, batch_size=512).fit(X, y)
 
 
 @functools.cache

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
+from searching import searching
 from sklearn.metrics import roc_auc_score
 from small_tables import planted_fields
 
@@ -80,17 +81,8 @@ def test_noise_is_gumbel_of_a_generator_of_its_own():
 def search(seed, shuffled=False, **options):
     X, y = planted_fields(10_000, seed, cardinality=20)
     y = np.random.default_rng(seed).permutation(y) if shuffled else y
-    model = CTRClassifier(
-        network=NETWORK,
-        search=AutoField(**options),
-        embedding_dim=8,
-        batch_size=256,
-        search_epochs=12,
-        max_epochs=1,
-        early_stopping=False,
-        device="cpu",
-        random_state=seed,
-    )
+    plain = {"network": NETWORK, "early_stopping": False, "device": "cpu"}
+    model = searching(AutoField(**options), seed, lr=None, search_epochs=12, **plain)
     model.fit(X, y)
     scores = np.array(list(model.field_scores_.values()))
     return set(np.argsort(-scores)[:5].tolist()), model, X, y

@@ -26,7 +26,8 @@ from ..utils._sklearn import (
 from ..utils._state import all_or_nothing
 from ._running._checkpoint import Checkpoint, NoCheckpoint, identity
 from ._running._evaluate import way_to_continue
-from ._running._run import Outcome, Run, Trial
+from ._running._run import Run
+from ._running._trial import Outcome, Trial
 
 __all__ = ["Outcome", "Trial", "TrialSearchCV", "check_warm"]
 

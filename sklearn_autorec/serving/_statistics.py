@@ -6,13 +6,8 @@ import numpy as np
 
 from ..feature_crossing._combinations import RADIX_LIMIT, n_combinations
 from ..feature_crossing._reading import binned_columns, column_sizes
-from ..feature_crossing._target_statistics._statistics import (
-    DENSE_FACTOR,
-    DENSE_LEAST,
-    METHODS,
-    STATE,
-    Statistics,
-)
+from ..feature_crossing._target_statistics._look_up import DENSE_FACTOR, DENSE_LEAST
+from ..feature_crossing._target_statistics._statistics import METHODS, STATE, Statistics
 from ..preprocessing._names import labels_of
 from ..utils._state import snapshot
 from ._collisions import all_different

@@ -3,7 +3,6 @@
 from numbers import Integral, Real
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -24,8 +23,7 @@ from ..utils._state import all_or_nothing, reads_once
 from ._combinations import Combinations
 from ._reading import (
     MAKERS,
-    append_columns,
-    append_to_array,
+    append_block,
     bin_names,
     check_as_fitted,
     checked_encoder,
@@ -294,14 +292,7 @@ class FieldCrosser(TransformerMixin, ComponentEstimator):
         ):
             row[:] = combinations.ids([ids[i] for i in cross])
         names = [SEPARATOR.join(cross) for cross in self.crosses_]
-        if isinstance(X, pd.DataFrame):
-            new = pd.DataFrame(crosses.T, columns=names, index=X.index, copy=False)
-            return pd.concat([X, new], axis=1) if self.append else new
-        if hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__"):
-            return append_columns(X, dict(zip(names, crosses, strict=True)), self.append)
-        if not self.append:
-            return crosses.T
-        return append_to_array(X, crosses.T)
+        return append_block(X, crosses.T, names, self.append)
 
     def _one_hot(self, table, ids):
         sizes = column_sizes(self.encoder_, self._positions, self._edges)

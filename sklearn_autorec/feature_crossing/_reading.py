@@ -236,3 +236,16 @@ def append_to_array(X, *blocks):
     if X.dtype.kind in "US":
         X = X.astype(object)  # else numbers would become text
     return np.hstack([X, *blocks])
+
+
+def append_block(X, block, names, append):
+    """A table of the kind of X with a block (n_rows, n) of named columns on the right, or the block
+    alone.
+    """
+    if isinstance(X, pd.DataFrame):
+        new = pd.DataFrame(block, columns=names, index=X.index, copy=False)
+        return pd.concat([X, new], axis=1) if append else new
+    if hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__"):
+        columns = np.ascontiguousarray(block.T)
+        return append_columns(X, dict(zip(names, columns, strict=True)), append)
+    return append_to_array(X, block) if append else block

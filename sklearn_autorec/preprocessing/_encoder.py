@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
-from ..utils._sklearn import Interval, StrOptions, of_raw_tables, validate_parameters
+from ..utils._sklearn import Interval, StrOptions, validate_parameters
 from ..utils._state import all_or_nothing, reads_once, snapshot
 from ._columns import read_columns
 from ._counting import compress, count, derive, each_column, new_counters, twins
@@ -283,20 +283,6 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         self._derived = None
         return self
 
-    @all_or_nothing
-    def discard_counts(self):
-        """Forget what only ``partial_fit`` needs: the values that were too rare, the distribution
-        of numbers.
-
-        Returns
-        -------
-        self
-        """
-        check_is_fitted(self, "_derived")
-        self._derived = self._fields
-        self.__dict__.pop("_counters", None)
-        return self
-
     def _fit(self, X, y, sample_weight=None):
         n, parsed = self._count(X, y, sample_weight, reset=True, labels=True)
         self._derived = derive(self._counters, self)
@@ -312,14 +298,8 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         X, names, columns, weight, left_out = weighted_rows(X, sample_weight, self)
         if reset:
             validate_data(self, X, reset=True, skip_check_array=True)
-            schema = choose_schema(
-                names,
-                columns,
-                self.categorical_features,
-                self.sequence_features,
-                weight,
-                self.share_vocabulary,
-            )
+            asked = self.categorical_features, self.sequence_features
+            schema = choose_schema(names, columns, *asked, weight, self.share_vocabulary)
             # The former: numeric columns that came as text.
             text_numbers, counters = set(), new_counters(schema, self)
         else:
@@ -344,21 +324,6 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
             schema.labels[i] for i in (*schema.categorical, *schema.numeric, *schema.sequence)
         ]
         return len(columns[0]), None if left_out else parsed
-
-    @property
-    def _fields(self):
-        """Vocabulary or scaler of each part (see `Schema`); after ``partial_fit`` derived when
-        first asked for.
-        """
-        if self._derived is None:
-            self._derived = derive(self._counters, self)
-        return self._derived
-
-    def __getstate__(self):
-        if hasattr(self, "_derived"):
-            # Derived before saving, so that a loaded encoder serves at once.
-            self._fields  # noqa: B018
-        return super().__getstate__()
 
     # encode
     # --------------------------------------------------------------------------------------------
@@ -428,10 +393,3 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
             numeric, else float64.
         """
         return self._as_matrix(self.encode(X))
-
-    def _as_matrix(self, table):
-        dtype = np.float64 if len(self.numeric_) else np.int32
-        return np.hstack([table.ids, table.numeric, table.sequences], dtype=dtype, casting="unsafe")
-
-    def __sklearn_tags__(self):
-        return of_raw_tables(super().__sklearn_tags__())

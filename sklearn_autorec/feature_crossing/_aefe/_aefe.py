@@ -6,7 +6,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
-from sklearn.base import TransformerMixin, is_classifier, is_regressor
+from sklearn.base import TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
@@ -23,7 +23,6 @@ from ...utils._sklearn import (
     validate_parameters,
 )
 from ...utils._state import all_or_nothing, reads_once
-from .._crosser import SEPARATOR
 from .._distinct import distinct_groups
 from .._reading import (
     MAKERS,
@@ -41,8 +40,7 @@ from .._reading import (
 from ._cascade import N_FOLDS
 from ._pair_features import Statistic, random_folds
 from ._pair_search import PairSearch, numbers_of, read_targets
-
-PARADIGMS = ("count", "nunique", "ratio", "target", "concat")
+from ._paradigms import PARADIGMS, check_paradigms, names_of
 
 
 class AEFE(TransformerMixin, ComponentEstimator):
@@ -269,7 +267,8 @@ class AEFE(TransformerMixin, ComponentEstimator):
     def _fit(self, X, y):
         """Everything; the new columns of the training rows, one array each."""
         began = time.monotonic()
-        self._check_parameters()
+        validate_parameters(self)
+        check_paradigms(self)
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
         self._names = names
@@ -290,20 +289,6 @@ class AEFE(TransformerMixin, ComponentEstimator):
         self._statistics = [Statistic(feature, self) for feature in selected]
         blocks = [s.fit_transform(ids, sizes, targets, folds) for s in self._statistics]
         return self._columns(blocks, ids)
-
-    def _check_parameters(self):
-        validate_parameters(self)
-        unknown = [p for p in self.paradigms if p not in PARADIGMS]
-        if unknown or not len(self.paradigms) or len(set(self.paradigms)) < len(self.paradigms):
-            raise ValueError(
-                f"paradigms must be some of {list(PARADIGMS)}, each once, got {self.paradigms!r}."
-            )
-        if self.estimator is not None and not (
-            is_classifier(self.estimator) or is_regressor(self.estimator)
-        ):
-            raise ValueError(
-                f"estimator must be a classifier or a regressor, got {self.estimator!r:.200}."
-            )
 
     def _encode(self, X, positions):
         """Encoder, encoded table, edges of bins, ids and their numbers by position."""
@@ -345,22 +330,9 @@ class AEFE(TransformerMixin, ComponentEstimator):
             | {"features": [name for f in record["features"] for name in f.names(labels, classes)]}
             for record in search.history
         ]
-        self._name(selected, classes)
-        return selected
-
-    def _name(self, selected, classes):
-        """Set names of the new columns and crosses."""
-        labels, names, ids = self.field_names_, [], []
-        for feature in selected:
-            if feature.kind != "mean" or "target" in self.paradigms:
-                names += feature.names(labels, classes)
-            if feature.kind == "mean" and "concat" in self.paradigms:
-                ids.append(SEPARATOR.join(labels[i] for i in feature.columns))
-        self.features_ = [*names, *ids]
-        self.crosses_ = list(
-            dict.fromkeys(tuple(labels[i] for i in sorted(f.columns)) for f in selected)
-        )
+        self.features_, self.crosses_ = names_of(selected, labels, classes, self.paradigms)
         refuse_new_names(labels if self.append else [], self.features_, "feature")
+        return selected
 
     @reads_once
     def transform(self, X):

@@ -20,7 +20,7 @@ from .._mutation import draw, truncation_sources
 from .._running._evaluate import continue_fit, split_fold
 from .._trials import Trial, TrialSearchCV
 from ._explore import Explorer, smooth_names
-from ._members import Gradients, fitted_head, last_name, last_step, split_parameters
+from ._members import Gradients, behind, fitted_head, last_name, last_step, split_parameters
 from ._population_checks import check_population
 
 __all__ = ["PopulationSearchCV"]
@@ -346,7 +346,7 @@ class PopulationSearchCV(TrialSearchCV):
             self.estimator, X, y, *run.splits[0], fit_params
         )
         head, _, _ = fitted_head(self.estimator, params, X_train, y_train, fit_params)
-        return self._behind(head, model)
+        return behind(self.estimator, head, model)
 
     def _replayed(self, X, y, fit_params, run):
         """A new model that follows the winner's schedule on all rows."""
@@ -368,16 +368,9 @@ class PopulationSearchCV(TrialSearchCV):
             units = trial.resource - before
             continue_fit(model, X, y, units, trial.resource, resource, run.classes, fit_params)
             before = trial.resource
-        return self._behind(head, model) if isinstance(self.estimator, Pipeline) else model
-
-    def _behind(self, head, model):
-        """A pipeline of fitted parts."""
-        pipeline = clone(self.estimator)
-        pipeline.steps = [
-            *([] if head is None else head.steps),
-            (self.estimator.steps[-1][0], model),
-        ]
-        return pipeline
+        return (
+            behind(self.estimator, head, model) if isinstance(self.estimator, Pipeline) else model
+        )
 
     def _publish(self, run):
         for name in ("lineage_", "schedule_"):

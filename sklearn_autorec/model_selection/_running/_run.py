@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import is_classifier
-from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import type_of_target
 
 from ...utils._sklearn import check_method_params, insert_error_scores, plain_labels
-from ._answers import _answer, _fold_or_error
+from ._answers import _answer, _fold_or_error, warn_of
 from ._checkpoint import identity
 from ._evaluate import (
     evaluate,
@@ -356,27 +355,8 @@ class Run:
             self.states = {}
         self.states |= states
         if failed:
-            self._warn(failed, len(outcomes) * n_splits)
+            warn_of(failed, len(outcomes) * n_splits, self)
         return outcomes
-
-    def _warn(self, failed, n_fits):
-        named = {}
-        for row, error in failed:
-            named.setdefault(
-                row, f"row {row} {self.rows[row].params}: {error.strip().splitlines()[-1]}"
-            )
-        shown = list(named.values())[:5] + (
-            [f"and {len(named) - 5} more"] if len(named) > 5 else []
-        )
-        warnings.warn(
-            f"{len(failed)} of {n_fits} fits failed and score {self.search.error_score}; "
-            f"error_score='raise' stops "
-            "at the first. Candidates:\n"
-            + "\n".join(shown)
-            + f"\nThe first of them:\n{failed[0][1]}",
-            FitFailedWarning,
-            stacklevel=6,
-        )
 
     def _score(self, results):
         scores = [r["test_scores"] for r in results]

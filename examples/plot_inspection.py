@@ -29,18 +29,7 @@ from sklearn_autorec.inspection import (
 )
 from sklearn_autorec.interaction import AutoFIS
 
-NAMES = [
-    "user",
-    "item",
-    "category",
-    "brand",
-    "city",
-    "device",
-    "weekday",
-    "hour",
-    "page",
-    "position",
-]
+NAMES = "user item category brand city device weekday hour page position".split()
 
 
 def fit(rows):

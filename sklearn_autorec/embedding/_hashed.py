@@ -103,10 +103,6 @@ class _FewRows(FieldRows):
         """Columns of each field, list of int."""
         return [self.dim] * self.n_fields
 
-    def nbytes(self):
-        """Bytes by kind; where a value lies is computed, not stored."""
-        return {"embedding": sum(p.numel() * p.element_size() for p in self.parameters())}
-
 
 class HashedEmbedding(_FewRows):
     """Values of a field share rows; inputs -> (B, F, d).

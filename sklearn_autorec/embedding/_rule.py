@@ -12,6 +12,7 @@ from ..engine._policies import numpy_random, text_of
 from ..nn import FieldEmbedding, budget_bytes, table_bytes
 from ..nn._budget import ELEMENT
 from ..nn._row_groups import GroupedRows, group_sizes
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._blocks import row_bounds
 from ._elastic import AnyBlocks, BlockSpace, ScoreEstimator, fittest
@@ -206,6 +207,7 @@ class RULE(SearchMethod):
         "pickle_supernet": ["boolean"],
     }
 
+    @stores_parameters
     def __init__(
         self,
         budget=0.25,
@@ -219,16 +221,7 @@ class RULE(SearchMethod):
         search_fraction=0.2,
         pickle_supernet=False,
     ):
-        self.budget = budget
-        self.n_groups = n_groups
-        self.n_blocks = n_blocks
-        self.diversity = diversity
-        self.n_samples = n_samples
-        self.n_evaluations = n_evaluations
-        self.population = population
-        self.n_rescored = n_rescored
-        self.search_fraction = search_fraction
-        self.pickle_supernet = pickle_supernet
+        """Store the parameters."""
 
     def build(self, context):
         widths = column_widths(context.embedding_dim, self.n_blocks)

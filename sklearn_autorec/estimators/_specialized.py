@@ -6,7 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..base import fixed_methods, network_of
 from ..engine._building import build_network, narrowed, slot_context
-from ..engine._serving_form import device_of, serving_net
+from ..engine._serving_form import device_of, serving_net, whole_architecture
 from ._fitted import Fitted, publish
 from ._prepare import fitted_context
 from ._targets import target_of
@@ -40,7 +40,8 @@ def specialized(model, budget):
     """
     check_is_fitted(model, "encoder_")
     ((slot, kept),) = model._kept_.items()
-    architecture, served = dict(model._architecture), model.net_.module_
+    served = model.net_.module_
+    architecture = whole_architecture(model._architecture, served)
     methods = fixed_methods(architecture)
     context = _context(model, served)
     owner = next(m for m in methods if slot in m.slots)

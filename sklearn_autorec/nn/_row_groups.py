@@ -32,7 +32,6 @@ class GroupedRows(FieldRows):
         sizes, d = group_sizes(bounds), context.embedding_dim
         widths = kept.sum(1).astype(np.int64)
         self.row_widths, self.width = np.repeat(widths, sizes), d
-        self.table_sizes, self.list_owners = context.table_sizes, context.list_tables
         self.values = initial(context, int((sizes * widths).sum()), std=context.embedding_init)
         self.init_numbers(context, d, context.embedding_init)
         position = np.where(kept, np.cumsum(kept, 1) - 1, -1)
@@ -77,14 +76,4 @@ class GroupedRows(FieldRows):
 
     def sizes(self):
         """Columns of each field: an int of a number, an int ndarray by id of the others."""
-        starts = np.cumsum(self.table_sizes)[:-1]
-        tables = np.split(self.row_widths, starts) if self.table_sizes else []
-        numbers = [self.width] * self.n_numeric
-        return [*tables[: len(self.offsets)], *numbers, *(tables[t] for t in self.list_owners)]
-
-    def nbytes(self):
-        """Bytes by kind: vectors, and where the columns of groups lie."""
-        return {
-            "embedding": sum(p.numel() * p.element_size() for p in self.parameters()),
-            "index": self.position.numel() * self.position.element_size(),
-        }
+        return self.by_field(self.row_widths, self.width)

@@ -7,6 +7,7 @@ from ._baselines import EqualSize, MagnitudePruning, RandomSizes
 from ._hashed import QR, Hashing
 from ._mixed_dimensions import MDE
 from ._nis import NIS
+from ._optembed import OptEmbed
 from ._pep import PEP
 from ._rule import RULE
 from ._sseds import SSEDS
@@ -24,5 +25,6 @@ __all__ = [
     "EqualSize",
     "Hashing",
     "MagnitudePruning",
+    "OptEmbed",
     "RandomSizes",
 ]

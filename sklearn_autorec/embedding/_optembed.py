@@ -157,7 +157,7 @@ class OptEmbed(MaskSearch, SearchMethod):
     default of ``level``.
 
     A field may lose all values. Fields of numbers are left whole and are not counted. What says
-    where the kept numbers belong comes on top of the budget.
+    where the kept numbers belong, and zeros that the packed form stores, come on top of the budget.
 
     References
     ----------
@@ -247,6 +247,7 @@ class OptEmbed(MaskSearch, SearchMethod):
             "mask": mask_to_text(mask),
             "thresholds": module.thresholds.detach().double().tolist(),
             "table_widths": list(widths),
+            "table_rows": [int(own.sum()) for own in kept],
         }
 
     def transfer(self, state, architecture, context):

@@ -31,7 +31,7 @@ class GroupedRows(FieldRows):
         super().__init__(context)
         sizes, d = group_sizes(bounds), context.embedding_dim
         widths = kept.sum(1).astype(np.int64)
-        self.row_widths, self.width = np.repeat(widths, sizes), d
+        self.group_sizes, self.width = sizes, d
         self.values = initial(context, int((sizes * widths).sum()), std=context.embedding_init)
         self.init_numbers(context, d, context.embedding_init)
         position = np.where(kept, np.cumsum(kept, 1) - 1, -1)
@@ -76,4 +76,4 @@ class GroupedRows(FieldRows):
 
     def sizes(self):
         """Columns of each field: an int of a number, an int ndarray by id of the others."""
-        return self.by_field(self.row_widths, self.width)
+        return self.by_field(np.repeat(self.widths.cpu().numpy(), self.group_sizes), self.width)

@@ -95,6 +95,13 @@ def test_groups_of_rows_store_their_own_columns(seed):
         assert (module.values.grad != 0).any()
 
 
+def test_nothing_is_stored_for_single_values():
+    c = BuildContext(("a",), (50_000,), embedding_dim=8)
+    module = GroupedRows(c, [[10_000, 50_000]], np.arange(16).reshape(2, 8) < 9)
+    assert module.nbytes()["embedding"] == 4 * (8 * 10_000 + 40_000)
+    assert len(pickle.dumps(module)) < 4 * (8 * 10_000 + 40_000) + 20_000
+
+
 def test_a_step_reads_the_blocks_that_are_drawn():
     widths = column_widths(5, 3)
     assert widths.tolist() == [2, 1, 2] and column_widths(2, 8).tolist() == [1, 1]

@@ -83,7 +83,10 @@ def test_values_share_the_rows_that_the_hash_says(row_wise):
     assert where[0][:2] == [0, 1] and min(where[0][2:]) >= 2 and max(where[0]) <= 8
     assert module.weight.grad.is_sparse == row_wise
     assert module.sparse_parameters() == ([module.weight] if row_wise else [])
-    assert module.sizes() == [4] * 5 and module.nbytes() == {"embedding": 4 * 4 * (21 + 3)}
+    assert module.sizes() == [4] * 5 and module.nbytes() == {
+        "embedding": 4 * 4 * (21 + 3),
+        "index": 0,
+    }
 
 
 @pytest.mark.parametrize("row_wise", [False, True])
@@ -102,7 +105,7 @@ def test_vectors_are_made_of_quotient_and_remainder(combine, row_wise):
     ]
     np.testing.assert_allclose(vectors_and_rows(module, x), expected_vectors(x, tables), rtol=1e-5)
     assert len(np.unique(tables[0].round(6), axis=0)) == 30  # no two values are alike
-    assert module.nbytes() == {"embedding": 4 * 4 * (16 + 11 + 3)}
+    assert module.nbytes() == {"embedding": 4 * 4 * (16 + 11 + 3), "index": 0}
     assert len(module.sparse_parameters()) == 2 * row_wise
 
 

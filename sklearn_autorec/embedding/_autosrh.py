@@ -15,6 +15,7 @@ from ..nn import (
     table_bytes,
 )
 from ..nn._budget import ELEMENT
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._masks import MaskSearch, strongest
 
@@ -203,6 +204,7 @@ class AutoSrh(MaskSearch, SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         budget=0.2,
@@ -215,15 +217,7 @@ class AutoSrh(MaskSearch, SearchMethod):
         warmup=0.5,
         retrain="keep",
     ):
-        self.budget = budget
-        self.n_blocks = n_blocks
-        self.per_field = per_field
-        self.arch_lr = arch_lr
-        self.l1 = l1
-        self.level = level
-        self.search_fraction = search_fraction
-        self.warmup = warmup
-        self.retrain = retrain
+        """Store the parameters."""
 
     def search(self, problem):
         context, epochs = problem.context, problem.plan.epochs

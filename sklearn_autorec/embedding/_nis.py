@@ -13,6 +13,7 @@ from ..nn import (
     mask_to_text,
     table_bytes,
 )
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._blocks import BlockChoices
 from ._masks import MaskSearch
@@ -224,6 +225,7 @@ class NIS(MaskSearch, SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         mode="single",
@@ -239,18 +241,7 @@ class NIS(MaskSearch, SearchMethod):
         n_actions=64,
         retrain="scratch",
     ):
-        self.mode = mode
-        self.budget = budget
-        self.cost_weight = cost_weight
-        self.n_row_blocks = n_row_blocks
-        self.n_col_blocks = n_col_blocks
-        self.arch_lr = arch_lr
-        self.arch_every = arch_every
-        self.search_fraction = search_fraction
-        self.warmup = warmup
-        self.entropy = entropy
-        self.n_actions = n_actions
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         choices = BlockChoices(

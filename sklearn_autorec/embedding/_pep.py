@@ -9,6 +9,7 @@ from torch import nn
 from ..base import SearchMethod
 from ..engine import RowAdam
 from ..nn import FieldEmbedding, mask_to_text
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._masks import MaskSearch, strongest
 
@@ -210,6 +211,7 @@ class PEP(MaskSearch, SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         target_sparsity=0.8,
@@ -221,14 +223,7 @@ class PEP(MaskSearch, SearchMethod):
         threshold_decay=0.0,
         retrain="rewind",
     ):
-        self.target_sparsity = target_sparsity
-        self.granularity = granularity
-        self.schedule = schedule
-        self.pressure = pressure
-        self.threshold_init = threshold_init
-        self.threshold_lr = threshold_lr
-        self.threshold_decay = threshold_decay
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         first = self.threshold_init

@@ -20,7 +20,14 @@ from ..utils._memory import available_memory
 from ._blending import wanted_companions
 from ._progress import EpochReporter, Seeds
 from ._rows import Rows
-from ._settings import embedding_l2, most_epochs, most_search_epochs, setting
+from ._settings import (
+    batch_size,
+    embedding_l2,
+    learning_rate,
+    most_epochs,
+    most_search_epochs,
+    setting,
+)
 from ._split import Split, split_rows
 
 __all__ = ["Prepared", "check_chunk", "check_components", "prepare_chunk", "prepare_fit"]
@@ -264,16 +271,12 @@ def _check_streams(estimator):
 
 def training_plan(estimator, n_rows, target, seed):
     """The plan of a training on so many rows, as the parameters have it."""
-    batch_size = estimator.batch_size
-    if batch_size == "auto":
-        # About 64 steps an epoch, within what is efficient: small tables need steps, large ones
-        # wide batches.
-        batch_size = int(np.clip(2 ** np.ceil(np.log2(max(n_rows / 64, 1))), 32, 4096))
+    rows = batch_size(estimator, n_rows)
     return TrainingPlan(
         epochs=most_epochs(estimator, n_rows),
-        batch_size=batch_size,
-        lr=setting(estimator, "lr"),
-        embedding_l2=embedding_l2(estimator, batch_size),
+        batch_size=rows,
+        lr=learning_rate(estimator, n_rows),
+        embedding_l2=embedding_l2(estimator, rows),
         weight_decay=setting(estimator, "weight_decay"),
         lr_schedule=setting(estimator, "lr_schedule"),
         id_dropout=estimator.id_dropout,

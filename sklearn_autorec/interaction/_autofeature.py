@@ -11,6 +11,7 @@ from torch import nn
 from ..base import SearchMethod
 from ..engine import HeldOutScore
 from ..nn import PairDots, pair_index
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._naive_bayes_tree import tree_search
 from ._products import ScoredTuples, check_tuples
@@ -192,6 +193,7 @@ class AutoFeature(ScoredTuples, SearchMethod):
         "max_time": [None, Interval(Real, 0, None, closed="left")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         n_slots=1,
@@ -208,19 +210,7 @@ class AutoFeature(ScoredTuples, SearchMethod):
         n_jobs=None,
         max_time=None,
     ):
-        self.n_slots = n_slots
-        self.max_evaluations = max_evaluations
-        self.n_initial = n_initial
-        self.tree_depth = tree_depth
-        self.concentration = concentration
-        self.n_mutations = n_mutations
-        self.n_children = n_children
-        self.epochs = epochs
-        self.price = price
-        self.train_share = train_share
-        self.search_fraction = search_fraction
-        self.n_jobs = n_jobs
-        self.max_time = max_time
+        """Store the parameters."""
 
     def policy(self, problem):
         context = problem.context

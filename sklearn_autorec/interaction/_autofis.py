@@ -9,6 +9,7 @@ from torch import nn
 
 from ..base import SearchMethod
 from ..engine import GRDA, batches_of
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._products import CandidateProducts, KeptProducts, ScoredTuples, check_tuples
 
@@ -214,6 +215,7 @@ class AutoFIS(ScoredTuples, SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         orders=(2,),
@@ -224,13 +226,7 @@ class AutoFIS(ScoredTuples, SearchMethod):
         max_interactions=None,
         retrain="scratch",
     ):
-        self.orders = orders
-        self.threshold = threshold
-        self.mu = mu
-        self.arch_lr = arch_lr
-        self.init_gate = init_gate
-        self.max_interactions = max_interactions
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         orders = check_orders(self.orders, context)

@@ -10,6 +10,7 @@ from ..base import SearchMethod
 from ..engine import batches_of
 from ..nn import SquaredError, linear, pair_index
 from ..nn._relaxed import own_generator
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._products import check_tuples
 from ._user_gates import LEVELS, levels_from_text, levels_to_text, pair_gates, user_field
@@ -292,6 +293,7 @@ class BPFIS(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         user_column=0,
@@ -303,14 +305,7 @@ class BPFIS(SearchMethod):
         n_sweeps=2,
         retrain="scratch",
     ):
-        self.user_column = user_column
-        self.heredity = heredity
-        self.prior = prior
-        self.hidden_units = hidden_units
-        self.kl_weight = kl_weight
-        self.n_rounds = n_rounds
-        self.n_sweeps = n_sweeps
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         user = user_field(self.user_column, context)

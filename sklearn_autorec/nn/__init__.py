@@ -53,6 +53,13 @@ from ._relaxed import (
     straight_through,
 )
 from ._select import InputSelection
+from ._sized_rows import (
+    SizedRows,
+    rows_by_size,
+    sizes_from_text,
+    sizes_to_text,
+    tables_by_size,
+)
 
 __all__ = [
     "FORMS",
@@ -91,6 +98,7 @@ __all__ = [
     "PairDots",
     "PairProducts",
     "ReLUDropout",
+    "SizedRows",
     "SquaredError",
     "SumPool",
     "VectorCross",
@@ -120,7 +128,11 @@ __all__ = [
     "probability_of_one",
     "probability_of_open",
     "row_batch_norm",
+    "rows_by_size",
+    "sizes_from_text",
+    "sizes_to_text",
     "straight_through",
     "table_bytes",
+    "tables_by_size",
     "tensor_bytes",
 ]

@@ -9,6 +9,22 @@ from ._numeric import initial
 from ._parts import tensor_bytes
 
 
+def check_shared_widths(widths, context):
+    """Refuse two widths, of a list and of the field whose table it reads.
+
+    Raises
+    ------
+    ValueError
+    """
+    for f, owner in context.sharers:
+        if widths[f] != widths[owner]:
+            raise ValueError(
+                f"widths must be the same for {context.field_names[owner]!r} and "
+                f"{context.field_names[f]!r}, which share a table, got {widths[owner]} and "
+                f"{widths[f]}."
+            )
+
+
 class MixedEmbedding(nn.Module):
     """Every field has its own width d_f; fields of one width share a projection to d; inputs -> (B,
     F, d).
@@ -33,13 +49,7 @@ class MixedEmbedding(nn.Module):
                 f"widths must hold {context.n_fields} numbers between 0 and embedding_dim={d}, "
                 f"got {widths!r}."
             )
-        for f, owner in context.sharers:
-            if widths[f] != widths[owner]:
-                raise ValueError(
-                    f"widths must be the same for {context.field_names[owner]!r} and "
-                    f"{context.field_names[f]!r}, which share a table, got {widths[owner]} and "
-                    f"{widths[f]}."
-                )
+        check_shared_widths(widths, context)
         self.widths, self.distinct = list(widths), sorted({w for w in widths if w})
         self.tables, order = nn.ModuleList(), []
         self.fields_of: dict[int, list[int]] = {}

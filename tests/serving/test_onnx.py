@@ -10,7 +10,6 @@ import pytest
 from sklearn.frozen import FrozenEstimator
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, RandomSizes
 from sklearn_autorec.exceptions import DataTypeDriftWarning
 from sklearn_autorec.interaction import AutoFIS
@@ -26,11 +25,8 @@ SMALL = DeepFM(hidden_units=(8,))
 
 
 @pytest.fixture(scope="module")
-def clicks():
-    X, y, _ = make_ctr(1000, n_fields=4, cardinality=8, n_numeric=2, n_sequences=1, random_state=0)
-    X["f0"] = X["f0"].str[1:].astype(int)
-    X.loc[X.index[::7], ["f1", "x0"]] = None
-    return X, y
+def clicks(clicks_with_gaps):
+    return clicks_with_gaps(1000, n_numeric=2)
 
 
 def exported(model, tmp_path):

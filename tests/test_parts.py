@@ -1,6 +1,7 @@
 """Parts of networks tell what they are; nobody outside of the methods reads their architectures."""
 
 import ast
+import copy
 import json
 import pickle
 import warnings
@@ -367,11 +368,11 @@ def test_a_file_with_a_form_that_is_not_the_packages_is_refused(form, clicks, tm
 def test_a_form_inside_of_a_part_cannot_be_saved(clicks, tmp_path):
     model = CTRClassifier(search=PEP(), **SMALL).fit(*clicks)
     outer = nn.Module()
-    outer.inner = model.net_.module_.embedding
+    outer.inner = copy.deepcopy(model.net_.module_.embedding)
     model.net_.module_.interaction = outer
     with pytest.raises(TypeError, match=r"'interaction\.inner' of the network is packed"):
         save(model, tmp_path / "model")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        copy = pickle.loads(pickle.dumps(CTRClassifier(search=PEP(), **SMALL).fit(*clicks)))
-    assert isinstance(clicks[0], pd.DataFrame) and copy.architecture_["embedding"]["mask"]
+        loaded = pickle.loads(pickle.dumps(CTRClassifier(search=PEP(), **SMALL).fit(*clicks)))
+    assert isinstance(clicks[0], pd.DataFrame) and loaded.architecture_["embedding"]["mask"]

@@ -7,6 +7,7 @@ import pickle
 import resource
 import struct
 import time
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -40,7 +41,7 @@ from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning,
 from sklearn_autorec.exceptions import ModelFileError
 from sklearn_autorec.interaction import AutoFIS, RandomInteractions
 from sklearn_autorec.networks import DIN, FM, AutoInt, DeepFM
-from sklearn_autorec.nn import FORMS, mask_to_text
+from sklearn_autorec.nn import FORMS, _masked, mask_to_text, pack_table
 from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.serving import load, save
 from sklearn_autorec.serving._container import VERSION, pack, unpack
@@ -89,11 +90,14 @@ def pruned(visits):
     }
     assert len(sizes) == 4
     models = {}
-    for form, mask in masks.items():
+    for form in FORMS:
+        mask = masks.get(form, masks["bits"])
         search = FixedArchitecture({"method": "PEP", "params": {}, "mask": mask_to_text(mask)})
-        models[form] = CTRClassifier(
-            network="fm", search=search, **OPTIONS | {"embedding_dim": d}
-        ).fit(X, y)
+        model = CTRClassifier(network="fm", search=search, **OPTIONS | {"embedding_dim": d})
+        with pytest.MonkeyPatch.context() as patch:
+            if form not in masks:  # it is the smallest of other tables
+                patch.setattr(_masked, "pack_table", partial(pack_table, forms=[form]))
+            models[form] = model.fit(X, y)
         assert models[form].net_.module_.embedding.form == form
         np.testing.assert_array_equal(models[form].net_.module_.embedding.mask(), mask)
     return models

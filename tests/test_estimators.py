@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from estimators_cases import quick
+from estimators_cases import clicks_of_five, quick
 from processes import printed
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import log_loss, roc_auc_score
@@ -20,8 +20,7 @@ from sklearn_autorec.preprocessing import FieldEncoder
 
 @pytest.fixture(scope="module")
 def clicks():
-    options = {"cardinality": 8, "pairs": 2, "informative_fields": 2, "random_state": 0}
-    return make_ctr(3000, n_fields=5, n_numeric=1, n_sequences=1, **options)
+    return clicks_of_five()
 
 
 # what it learns

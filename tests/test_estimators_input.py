@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from estimators_cases import SMALL, quick
+from estimators_cases import SMALL, clicks_of_five, quick
 from sklearn import set_config
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -29,8 +29,7 @@ from sklearn_autorec.preprocessing import FieldEncoder
 
 @pytest.fixture(scope="module")
 def clicks():
-    options = {"cardinality": 8, "pairs": 2, "informative_fields": 2, "random_state": 0}
-    return make_ctr(3000, n_fields=5, n_numeric=1, n_sequences=1, **options)
+    return clicks_of_five()
 
 
 # bad input

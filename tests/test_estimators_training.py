@@ -5,13 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
-from estimators_cases import quick
+from estimators_cases import clicks_of_five, quick
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import roc_auc_score
 
-from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP
 from sklearn_autorec.exceptions import (
     ConvergenceWarning,
@@ -25,8 +24,7 @@ from sklearn_autorec.preprocessing import FieldEncoder
 
 @pytest.fixture(scope="module")
 def clicks():
-    options = {"cardinality": 8, "pairs": 2, "informative_fields": 2, "random_state": 0}
-    return make_ctr(3000, n_fields=5, n_numeric=1, n_sequences=1, **options)
+    return clicks_of_five()
 
 
 def test_early_stopping_on_a_split_or_on_given_rows(clicks):

@@ -10,19 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from estimators_cases import quick
+from estimators_cases import clicks_of_five, quick
 from sklearn.base import BaseEstimator
 from sklearn.metrics import roc_auc_score
 
-from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import DeepFM
 
 
 @pytest.fixture(scope="module")
 def clicks():
-    options = {"cardinality": 8, "pairs": 2, "informative_fields": 2, "random_state": 0}
-    return make_ctr(3000, n_fields=5, n_numeric=1, n_sequences=1, **options)
+    return clicks_of_five()
 
 
 # artifacts

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from aefe_cases import CHEAP, PLANTED, clicks
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -20,7 +21,6 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
-from small_tables import planted_crosses
 
 from sklearn_autorec.feature_crossing import AEFE, FieldCrosser
 from sklearn_autorec.feature_crossing._aefe import _cascade
@@ -33,15 +33,6 @@ from sklearn_autorec.feature_crossing._aefe._cascade import (
 from sklearn_autorec.feature_crossing._aefe._pair_features import Feature
 
 SEEDS = range(5)
-
-CHEAP = {"n_pairs": 4, "cv": 2, "max_epochs": 12, "random_state": 0}
-
-PLANTED = {("f1", "f2"), ("f3", "f4")}
-
-
-def clicks(seed, n=4000, **options):
-    X, y, _ = planted_crosses(n, seed, **{"pair_effect": 2.0, **options})
-    return X, y
 
 
 def linear_model():

@@ -6,23 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from aefe_cases import CHEAP, PLANTED, clicks
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
-from small_tables import planted_crosses
 
 from sklearn_autorec.feature_crossing import AEFE, FieldCrosser
-
-CHEAP = {"n_pairs": 4, "cv": 2, "max_epochs": 12, "random_state": 0}
-
-PLANTED = {("f1", "f2"), ("f3", "f4")}
-
-
-def clicks(seed, n=4000, **options):
-    X, y, _ = planted_crosses(n, seed, **{"pair_effect": 2.0, **options})
-    return X, y
-
 
 # tables
 # ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the tests of autocross share."""
+"""What the tests of AutoCross share."""
 
 import small_tables
 

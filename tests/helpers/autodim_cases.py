@@ -1,4 +1,4 @@
-"""What the tests of autodim share."""
+"""What the tests of AutoDim share."""
 
 import functools
 

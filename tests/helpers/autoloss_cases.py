@@ -1,4 +1,4 @@
-"""What the tests of autoloss share."""
+"""What the tests of AutoLoss share."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""What the tests of crosser share."""
+"""What the tests of FieldCrosser share."""
 
 import pandas as pd
 

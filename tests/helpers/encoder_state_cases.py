@@ -1,4 +1,4 @@
-"""What the tests of encoder state share."""
+"""What the tests of an encoder's state share."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What the tests of fit state share."""
+"""What the tests of fits that fail share."""
 
 import numpy as np
 

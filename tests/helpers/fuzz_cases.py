@@ -1,4 +1,4 @@
-"""What the tests of fuzz share."""
+"""What the tests of files changed at random share."""
 
 import hashlib
 import json

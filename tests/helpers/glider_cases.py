@@ -1,4 +1,4 @@
-"""What the tests of glider share."""
+"""What the tests of GLIDER share."""
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin

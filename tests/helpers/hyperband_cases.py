@@ -1,4 +1,4 @@
-"""What the tests of hyperband share."""
+"""What the tests of Hyperband share."""
 
 import numpy as np
 from known_curves import Curve

@@ -1,4 +1,4 @@
-"""What the tests of marlfs share."""
+"""What the tests of MARLFS share."""
 
 import numpy as np
 from sklearn.tree import DecisionTreeClassifier

@@ -1,4 +1,4 @@
-"""What the tests of narrowing share."""
+"""What the tests of dropped fields share."""
 
 import torch
 

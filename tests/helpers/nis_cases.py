@@ -1,4 +1,4 @@
-"""What the tests of nis share."""
+"""What the tests of NIS share."""
 
 import torch
 

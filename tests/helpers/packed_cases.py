@@ -1,4 +1,4 @@
-"""What the tests of packed share."""
+"""What the tests of packed tables share."""
 
 import numpy as np
 import torch

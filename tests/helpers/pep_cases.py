@@ -1,4 +1,4 @@
-"""What the tests of pep share."""
+"""What the tests of PEP share."""
 
 import numpy as np
 import torch

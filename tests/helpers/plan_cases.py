@@ -1,4 +1,4 @@
-"""What the tests of plan share."""
+"""What the tests of plans share."""
 
 import numpy as np
 from scipy import stats

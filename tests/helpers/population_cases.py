@@ -1,4 +1,4 @@
-"""What the tests of population share."""
+"""What the tests of populations share."""
 
 import numpy as np
 from scipy.stats import loguniform

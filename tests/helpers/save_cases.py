@@ -1,4 +1,4 @@
-"""What the tests of save share."""
+"""What the tests of model files share."""
 
 from sklearn_autorec.networks import DeepFM
 

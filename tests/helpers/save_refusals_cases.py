@@ -1,4 +1,4 @@
-"""What the tests of save refusals share."""
+"""What the tests of refused model files share."""
 
 from save_cases import state
 

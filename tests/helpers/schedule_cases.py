@@ -1,4 +1,4 @@
-"""What the tests of schedule share."""
+"""What the tests of schedules share."""
 
 import torch
 from torch import nn

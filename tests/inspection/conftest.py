@@ -27,14 +27,14 @@ def no_matplotlib(monkeypatch):
     return lambda: monkeypatch.setattr(builtins, "__import__", without)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def data():
     X, y = mixed_clicks(1200, cardinality=5, pairs=1)
     X.columns = ["f0", "f1", "f2", "f3", "n0", "s0"]
     return X, y
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def searched(data):
     model = SizedClassifier(
         network="fm",

@@ -39,7 +39,7 @@ def clicks_with_gaps():
     return table
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def saved(tmp_path_factory):
     """By name: bytes of the file, rows, predictions of the model."""
     X, y, _ = make_ctr(400, n_fields=4, cardinality=6, n_numeric=1, n_sequences=1, random_state=0)
@@ -126,12 +126,12 @@ def saved(tmp_path_factory):
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def clicks(clicks_with_gaps):
     return clicks_with_gaps(500)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def data(clicks, tmp_path_factory):
     """The bytes of a small model's file."""
     path = tmp_path_factory.mktemp("data") / "model"
@@ -139,13 +139,13 @@ def data(clicks, tmp_path_factory):
     return path.read_bytes()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def visits():
     """Rows with enough values that every form of packed table can pay."""
     return mixed_clicks(1000, n_fields=3, pairs=2, cardinality=100, n_numeric=2)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pruned(visits):
     """By form of its packed table: a fitted model, 12 columns wide."""
     X, y = visits

@@ -9,16 +9,14 @@ from ..base import SearchMethod
 from ..engine import ArchSchedule
 from ..nn import (
     FieldEmbedding,
-    MaskedEmbedding,
     budget_bytes,
-    mask_from_text,
     mask_to_text,
     table_bytes,
 )
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._blocks import BlockChoices
-from ._masks import check_mask
+from ._masks import MaskSearch
 
 
 class PolicyEmbedding(FieldEmbedding):
@@ -123,7 +121,7 @@ class PolicyEmbedding(FieldEmbedding):
         }
 
 
-class NIS(SearchMethod):
+class NIS(MaskSearch, SearchMethod):
     r"""Which values have an embedding, and how wide, chosen by a policy under a budget of bytes.
 
     The table of a field, values sorted by frequency, is cut into S blocks of rows and T blocks of
@@ -272,9 +270,3 @@ class NIS(SearchMethod):
     def derive(self, module, context):
         kept = module.choices.mask(module.best(), context.table_sizes)
         return {"mask": mask_to_text(kept)}
-
-    def check(self, architecture, context):
-        check_mask(architecture, context)
-
-    def realise(self, architecture, context):
-        return MaskedEmbedding(context, mask_from_text(architecture["mask"]))

@@ -181,7 +181,7 @@ class _Run:
 
         The scores are None if it was stopped on the way.
         """
-        keys = [_canonical(architecture) for architecture in batch]
+        keys = [text_of(architecture, "a candidate", dict) for architecture in batch]
         new = {}
         for key in keys:
             if key not in self.known:
@@ -258,13 +258,6 @@ class _Run:
         if self.best[1] is not None:
             problem.initial_state, problem.final_state = self.best[1]
         return evaluations
-
-
-def _canonical(architecture):
-    """One text for one architecture, whatever the order of its keys."""
-    if not isinstance(architecture, dict):
-        raise TypeError(f"a candidate must be a dict, got {architecture!r:.200}.")
-    return text_of(architecture, "candidate")
 
 
 def _bare(problem):

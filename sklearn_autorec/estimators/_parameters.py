@@ -49,7 +49,8 @@ class FieldParameters(ComponentEstimator):
     embedding_dim : int or None, default=None
         Length of an embedding vector. None: 8 with ``network="auto"``, 16 with another.
     lr : float or None, default=None
-        Learning rate of Adam. None: 0.004 with ``network="auto"``, 0.001 with another.
+        Learning rate of Adam. None: with ``network="auto"`` 0.004, 0.005 with fewer than
+        100,000 rows; 0.001 with another.
     embedding_l2 : float or None, default=None
         L2 decay of embeddings and first-order weights: its gradient, embedding_l2 times the value,
         is added before Adam's scaling. Raise it against over-fitting of rare values. Tables much
@@ -64,10 +65,11 @@ class FieldParameters(ComponentEstimator):
         encoder has ``n_bins``, through sines and cosines of so many trained frequencies, or as a
         multiple of one vector.
     batch_size : int or "auto", default="auto"
-        Rows of a training step; "auto" is between 32 and 4096, for about 64 steps an epoch.
+        Rows of a training step; "auto" is between 32 and 4096, for about 32 steps an epoch with
+        ``network="auto"``, 64 with another.
     max_epochs : int or None, default=None
         Passes over the training rows at most. None: 20, with ``network="auto"`` and fewer than
-        100,000 rows 12.
+        100,000 rows 10.
     search_epochs : int or None, default=None
         Epochs of each search. None: two fifths of ``max_epochs`` with ``network="auto"``, else
         ``max_epochs``, which counts as 20 if it is None.

@@ -14,7 +14,7 @@ from ..nn import PairDots, pair_index
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._naive_bayes_tree import tree_search
-from ._products import check_tuples
+from ._products import ScoredTuples, check_tuples
 
 OPERATIONS = ("none", "add", "product", "concat", "inner")
 
@@ -37,6 +37,7 @@ class PairNetworks(nn.Module):
         super().__init__()
         d, generator = context.embedding_dim, context.generator
         self.kinds, self.weight = [], nn.ParameterDict()
+        self.pairs = [tuple(pair) for pair in pairs]
         self.dots, self.out_dim = None, 0
         for kind in OPERATIONS[1:]:
             own = [pair for pair, names in zip(pairs, operations, strict=True) if kind in names]
@@ -56,6 +57,10 @@ class PairNetworks(nn.Module):
                 hidden = torch.empty(len(own), 2 * d, d).normal_(0, std, generator=generator)
                 self.hidden = nn.Parameter(hidden)
                 self.shift = nn.Parameter(torch.zeros(len(own), d))
+
+    def interactions(self):
+        """The pairs; each has networks of several numbers, and no one weight."""
+        return [(pair, None) for pair in self.pairs]
 
     def forward(self, e, inputs):
         if not self.kinds:
@@ -86,7 +91,7 @@ class PricedScore(HeldOutScore):
         return super().__call__(problem, architecture) - self.price * n_operations
 
 
-class AutoFeature(SearchMethod):
+class AutoFeature(ScoredTuples, SearchMethod):
     r"""Find, by evolution, which pairs of fields interact and by which operation.
 
     A candidate is a string of choices: for every pair, in a fixed order, one of five operations on

@@ -11,7 +11,7 @@ from ..base import SearchMethod
 from ..engine import GRDA, batches_of
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
-from ._products import CandidateProducts, KeptProducts, check_tuples
+from ._products import CandidateProducts, KeptProducts, ScoredTuples, check_tuples
 
 PRESSURE = 0.0005  # c of the published code, whose threshold is c lr^(1/2 + mu) T^mu
 CHANCE = 0.01  # probability that, on labels of noise, any of the candidates is kept
@@ -131,7 +131,7 @@ def downhill(loss, logits, y):
     return -torch.autograd.grad(loss(logits, y).sum(), logits)[0]
 
 
-class AutoFIS(SearchMethod):
+class AutoFIS(ScoredTuples, SearchMethod):
     r"""Keep the feature interactions whose gates survive regularised dual averaging.
 
     During the search every product of embeddings is batch-normalised and multiplied by a gate

@@ -69,6 +69,11 @@ class PersonalPairs(nn.Module):
         products = [torch.bmm(e * vector, e.transpose(1, 2)).flatten(1) for vector in vectors]
         return [p.index_select(1, self.flat) for p in products]
 
+    def interactions(self):
+        """All pairs: their weights depend on the row."""
+        pairs = zip(self.left.tolist(), self.right.tolist(), strict=True)
+        return [(pair, None) for pair in pairs]
+
     def forward(self, e, inputs):
         (weight,) = self.scores(e, self.mean)
         if self.heredity == "strong" or inputs.gates is None:
@@ -372,6 +377,13 @@ class BPFIS(SearchMethod):
                 f"the interactions must be all pairs of {context.n_fields} fields, got "
                 f"{pairs['interactions']!r:.200}."
             )
+
+    def interaction_scores(self, architecture, context):
+        own = architecture["interaction"]
+        return {tuple(t): s for t, s in zip(own["candidates"], own["scores"], strict=True)}
+
+    def field_scores(self, architecture, context):
+        return architecture["gate"]["scores"]
 
     def realise(self, architecture, context):
         gate = architecture["gate"]

@@ -6,6 +6,7 @@ from torch import nn
 from ._context import Inputs
 from ._embeddings import FieldEmbedding
 from ._numeric import initial
+from ._parts import tensor_bytes
 
 
 def check_shared_widths(widths, context):
@@ -49,7 +50,7 @@ class MixedEmbedding(nn.Module):
                 f"got {widths!r}."
             )
         check_shared_widths(widths, context)
-        self.distinct = sorted({w for w in widths if w})
+        self.widths, self.distinct = list(widths), sorted({w for w in widths if w})
         self.tables, order = nn.ModuleList(), []
         self.fields_of: dict[int, list[int]] = {}
         self.n_fields, self.lengths = context.n_fields, context.sequence_lengths
@@ -70,6 +71,15 @@ class MixedEmbedding(nn.Module):
         self.n_empty, self.dim, self.members = len(empty), d, context.members
         position = torch.tensor([*order, *empty], dtype=torch.int64).argsort()
         self.register_buffer("position", position, persistent=False)
+
+    def sizes(self):
+        """Length of the embeddings by field, list of F."""
+        return list(self.widths)
+
+    def nbytes(self):
+        """Bytes by kind: those of the tables, and of the projections."""
+        tables = tensor_bytes(self.tables.parameters())
+        return {"embedding": tables, "projection": tensor_bytes(self.parameters()) - tables}
 
     def forward(self, inputs: Inputs):
         parts = [

@@ -133,6 +133,8 @@ class AEFE(TransformerMixin, ComponentEstimator):
         Pairs that became features, strongest first.
     pair_scores_ : dict of tuple of str to float
         Strength of every pair: mean over rows of the absolute inner product of the pair's factors.
+    interaction_scores_ : dict of tuple of str to float
+        The same as ``pair_scores_``.
     crosses_ : list of tuple of str
         Pairs of which a feature was selected, in the order of selection;
         ``FieldCrosser.from_estimator`` takes them.
@@ -382,6 +384,10 @@ class AEFE(TransformerMixin, ComponentEstimator):
         check_is_fitted(self, "_statistics")
         labels = output_labels(self, self.field_names_, input_features)
         return np.array([*(labels if self.append else []), *self.features_], dtype=object)
+
+    @property
+    def interaction_scores_(self):
+        return self.pair_scores_
 
     def __sklearn_tags__(self):
         tags = of_raw_tables(super().__sklearn_tags__())

@@ -93,6 +93,8 @@ class AutoCross(CrosserSearch):
         Columns of each cross in the order found, by name ("x0", "x1", ... where there are none).
     scores_ : ndarray of shape (n_crosses,)
         Gain of each cross in the score of the held-out rows, with all weights fitted again.
+    interaction_scores_ : dict of tuple of str to float
+        The same by cross; of others no score is kept.
     base_score_ : float
         Score of the single columns: AUC, or minus the loss.
     search_history_ : list of dict
@@ -311,6 +313,10 @@ class AutoCross(CrosserSearch):
                 f"n_bins must be one or more ints in [1, {2**20}], got {self.n_bins!r}."
             )
         return sorted(found)
+
+    @property
+    def interaction_scores_(self):
+        return dict(zip(self.crosses_, self.scores_.tolist(), strict=True))
 
     def __sklearn_tags__(self):
         tags = of_raw_tables(super().__sklearn_tags__())

@@ -13,7 +13,7 @@ from ...engine import ArchSchedule, EncodedTensors, batches_of
 from ...nn import MLP, batch_norm
 from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, StrOptions
-from ._fields import check_numbers
+from ._fields import ScoredFields, check_numbers
 
 PREDICT_ROWS = 16_384  # of one forward pass
 
@@ -92,7 +92,7 @@ class SearchedAdaptiveGates(AdaptiveGates):
         }
 
 
-class AdaFS(SearchMethod):
+class AdaFS(ScoredFields, SearchMethod):
     r"""Weigh the fields of each row by a small controller network.
 
     Of the embeddings of a row, batch-normalised, the controller makes weights

@@ -51,6 +51,7 @@ from ._relaxed import (
     straight_through,
 )
 from ._select import InputSelection
+from ._separate import PairEnds, SeparateLinear
 
 __all__ = [
     "FORMS",
@@ -85,8 +86,10 @@ __all__ = [
     "OperationMixture",
     "PackedEmbedding",
     "PairDots",
+    "PairEnds",
     "PairProducts",
     "ReLUDropout",
+    "SeparateLinear",
     "SquaredError",
     "SumPool",
     "VectorCross",

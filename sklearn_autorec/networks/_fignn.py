@@ -10,6 +10,13 @@ from ..nn import FieldAttention, FieldNetwork, SeparateLinear, add_bias, linear,
 from ..utils._sklearn import Interval
 
 
+def sigmoid(x):
+    """1 / (1 + exp(-x)), with the same bits wherever an element stands: torch computes the last
+    elements of a tensor otherwise than the rest, so that a row alone would get another prediction.
+    """
+    return 0.5 + 0.5 * torch.tanh(0.5 * x)
+
+
 class FieldGraph(nn.Module):
     """Message passing between fields; (B, F, n) -> (B, F, n).
 
@@ -41,8 +48,8 @@ class FieldGraph(nn.Module):
             message = self.received(weights @ self.sent(state))
             update, reset, candidate = self.by_message(message).chunk(3, 2)
             own_update, own_reset, own_candidate = self.by_state(state).chunk(3, 2)
-            update = torch.sigmoid(update + own_update)
-            candidate = torch.tanh(candidate + torch.sigmoid(reset + own_reset) * own_candidate)
+            update = sigmoid(update + own_update)
+            candidate = torch.tanh(candidate + sigmoid(reset + own_reset) * own_candidate)
             state = candidate + update * (state - candidate) + e
         return state
 
@@ -65,7 +72,7 @@ class FiGNNModule(FieldNetwork):
 
     def logits(self, e, inputs):
         state = self.graph(e if self.attention is None else self.attention(e))
-        weight = torch.sigmoid(self.weight(state.flatten(1))).unsqueeze(2)
+        weight = sigmoid(self.weight(state.flatten(1))).unsqueeze(2)
         return add_bias((weight * self.score(state)).sum(1), self.bias)
 
 

@@ -26,9 +26,7 @@ class PairNorm(nn.Module):
 
     def forward(self, x):
         rows = nn.functional.layer_norm(x, x.shape[-1:]).unflatten(0, (self.members, -1))
-        weight, bias = (
-            p.view(self.members, 1, *x.shape[1:]) for p in (self.weight, self.bias)
-        )
+        weight, bias = (p.view(self.members, 1, *x.shape[1:]) for p in (self.weight, self.bias))
         return torch.addcmul(bias, rows, weight).flatten(0, 1)
 
 

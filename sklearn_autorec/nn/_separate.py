@@ -36,8 +36,15 @@ class SeparateLinear(nn.Module):
             self.field_axes["bias"] = {-2: n}
 
     def forward(self, x):
-        # (M, n, B, n_in): one product for each member and layer.
-        rows = x.unflatten(0, (self.members, -1)).transpose(1, 2).flatten(0, 1)
+        rows = x.unflatten(0, (self.members, -1))  # (M, B, n, n_in)
+        if self.weight.shape[-1] == 1:
+            # Products of matrices and vectors sum in another order for other numbers of rows.
+            out = (rows * self.weight.view(self.members, 1, *x.shape[1:])).sum(3, keepdim=True)
+            if self.bias is not None:
+                out = out + self.bias.view(self.members, 1, -1, 1)
+            return out.flatten(0, 1)
+        # (M n, B, n_in): one product for each member and layer.
+        rows = rows.transpose(1, 2).flatten(0, 1)
         weight = self.weight.flatten(0, -3)
         if self.bias is None:
             out = torch.bmm(rows, weight)

@@ -211,6 +211,18 @@ def test_agrees_with_numpy(network, formula, n_outputs):
     np.testing.assert_allclose(out, expected, atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("network", [network for network, _ in FORMULAS], ids=repr)
+def test_a_row_has_the_same_bits_in_any_batch(network):
+    c = BuildContext(tuple("abcde"), (9,) * 5, embedding_dim=D, embedding_init=0.7)
+    module = network.build(c, {}).eval()
+    ids = torch.randint(0, 9, (64, 5), generator=c.generator).int()
+    nothing = torch.zeros(64, 0)
+    with torch.inference_mode():
+        whole = module(ids, nothing, nothing.int())
+        for n in (8, 16, 40):
+            assert torch.equal(module(ids[:n], nothing[:n], nothing[:n].int()), whole[:n])
+
+
 def test_a_value_has_a_vector_for_every_field():
     module = moved(FFM().build(context(), {}))
     x, table = batch(), array(module.embedding.weight)

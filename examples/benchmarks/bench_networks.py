@@ -75,7 +75,9 @@ def main():
     args = p.parse_args()
     torch.set_num_threads(args.threads)
     print_machine()
-    print(f"{'fields':>6}  {'network':14} {'ms':>8} {'ratio':>7}  {'[min, max]':14} {'weights':>11}")
+    print(
+        f"{'fields':>6}  {'network':14} {'ms':>8} {'ratio':>7}  {'[min, max]':14} {'weights':>11}"
+    )
     for n_fields in args.fields:
         names = ["FM", *(name for name in args.only if name != "FM")]
         modules = {name: module_of(name, n_fields) for name in names}

@@ -73,7 +73,7 @@ class AFM(Network):
     References
     ----------
     Xiao, J. et al. "Attentional Factorization Machines: Learning the Weight of Feature Interactions
-    via Attention Networks", IJCAI 2017, eq. 5-6.
+    via Attention Networks", IJCAI 2017.
 
     Examples
     --------

@@ -46,7 +46,7 @@ class DeepCrossing(DeepNetwork):
     References
     ----------
     Shan, Y. et al. "Deep Crossing: Web-Scale Modeling without Manually Crafted Combinatorial
-    Features", KDD 2016, eq. 3-4.
+    Features", KDD 2016.
 
     Examples
     --------

@@ -69,8 +69,8 @@ class FFM(Network):
 
     References
     ----------
-    Juan, Y. et al. "Field-aware Factorization Machines for CTR Prediction", RecSys 2016, eq. 4;
-    the first-order term is that of its released code's successors.
+    Juan, Y. et al. "Field-aware Factorization Machines for CTR Prediction", RecSys 2016. Its
+    formula has no first-order term; later implementations add it, as here.
 
     Examples
     --------

@@ -103,7 +103,7 @@ class FiGNN(Network):
     References
     ----------
     Li, Z. et al. "Fi-GNN: Modeling Feature Interactions via Graph Neural Networks for CTR
-    Prediction", CIKM 2019, section 3.
+    Prediction", CIKM 2019.
 
     Examples
     --------

@@ -83,7 +83,7 @@ class PIN(DeepNetwork):
     References
     ----------
     Qu, Y. et al. "Product-based Neural Networks for User Response Prediction over Multi-field
-    Categorical Data", TOIS 2018, section 4.4.
+    Categorical Data", TOIS 2018.
 
     Examples
     --------

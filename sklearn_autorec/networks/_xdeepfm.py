@@ -80,7 +80,7 @@ class XDeepFM(DeepNetwork):
     References
     ----------
     Lian, J. et al. "xDeepFM: Combining Explicit and Implicit Feature Interactions for Recommender
-    Systems", KDD 2018, eq. 6-10.
+    Systems", KDD 2018.
 
     Examples
     --------

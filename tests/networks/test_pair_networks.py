@@ -1,22 +1,16 @@
 """Networks whose pairs have vectors, weights or networks of their own, and what is near to them:
-formulas in plain numpy, planted pairs, and the weights that are left when fields are dropped.
+formulas in plain numpy, and the weights that are left when fields are dropped.
 """
 
 import dataclasses
-import pickle
 
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
 
-from sklearn_autorec import CTRClassifier
 from sklearn_autorec.base import FixedArchitecture
-from sklearn_autorec.datasets import CTRProblem, make_ctr
 from sklearn_autorec.engine._building import build_network, carry
-from sklearn_autorec.feature_selection import AdaFS, AutoField
-from sklearn_autorec.interaction import RandomInteractions
-from sklearn_autorec.networks import AFM, FFM, FM, OPNN, PIN, DeepCrossing, FiGNN, XDeepFM
+from sklearn_autorec.networks import AFM, FFM, OPNN, PIN, DeepCrossing, FiGNN, XDeepFM
 from sklearn_autorec.nn import BuildContext, Inputs, SeparateLinear
 
 H = (6, 5)
@@ -213,14 +207,17 @@ def test_agrees_with_numpy(network, formula, n_outputs):
 
 @pytest.mark.parametrize("network", [network for network, _ in FORMULAS], ids=repr)
 def test_a_row_has_the_same_bits_in_any_batch(network):
-    c = BuildContext(tuple("abcde"), (9,) * 5, embedding_dim=D, embedding_init=0.7)
-    module = network.build(c, {}).eval()
-    ids = torch.randint(0, 9, (64, 5), generator=c.generator).int()
-    nothing = torch.zeros(64, 0)
-    with torch.inference_mode():
-        whole = module(ids, nothing, nothing.int())
-        for n in (8, 16, 40):
-            assert torch.equal(module(ids[:n], nothing[:n], nothing[:n].int()), whole[:n])
+    for n_fields in (2, 5):
+        c = BuildContext(
+            tuple("abcde")[:n_fields], (9,) * n_fields, embedding_dim=D, embedding_init=0.7
+        )
+        module = network.build(c, {}).eval()
+        ids = torch.randint(0, 9, (64, n_fields), generator=c.generator).int()
+        nothing = torch.zeros(64, 0)
+        with torch.inference_mode():
+            whole = module(ids, nothing, nothing.int())
+            for n in (8, 16, 40):
+                assert torch.equal(module(ids[:n], nothing[:n], nothing[:n].int()), whole[:n])
 
 
 def test_a_value_has_a_vector_for_every_field():
@@ -270,70 +267,14 @@ def test_separate_layers_have_glorots_deviation_for_every_member(bias):
             np.testing.assert_allclose(found[row, p], expected, atol=1e-4)
 
 
-# what is found
-# ------------------------------------------------------------------------------------
-
-OPTIONS = {
-    "embedding_dim": 4,
-    "embedding_init": 0.1,
-    "lr": 0.02,
-    "max_epochs": 8,
-    "batch_size": 128,
-    "early_stopping": False,
-    "device": "cpu",
-}
-LEARNERS = {
-    "ffm": FFM(),
-    "afm": AFM(),
-    "opnn": OPNN(hidden_units=(32,)),
-    "opnn-kernel": OPNN("kernel", hidden_units=(32,)),
-    "pin": PIN(8, hidden_units=(32,)),
-    "xdeepfm": XDeepFM((6, 6), (32,)),
-    "deep_crossing": DeepCrossing((32, 32)),
-    "fignn": FiGNN(2, 2, 4),
-}
-
-
-def planted(seed, pairs=((0, 1), (2, 4)), rank=3, n_rows=3000):
-    rng = np.random.RandomState(seed)
-    problem = CTRProblem(
-        n_fields=5,
-        cardinality=6,
-        zipf=0.0,
-        pairs=list(pairs),
-        pair_effect=1.5,
-        rank=rank,
-        random_state=rng,
-    )
-    return problem.sample(n_rows, rng), problem.sample(4000, rng)
-
-
-def auc(network, train, test, seed, **options):
-    model = CTRClassifier(network=network, random_state=seed, **{**OPTIONS, **options})
-    return roc_auc_score(test[1], model.fit(*train[:2]).predict_proba(test[0])[:, 1])
-
-
-@pytest.mark.parametrize("name", LEARNERS)
-def test_planted_pairs_are_learned_and_shuffled_labels_are_not(name):
-    for seed in range(3):
-        train, test = planted(seed)
-        by_fields, best = auc("lr", train, test, seed), test[2].bayes_auc
-        assert best - by_fields > 0.25
-        # Of what pairs add to single fields.
-        assert auc(LEARNERS[name], train, test, seed) > by_fields + 0.75 * (best - by_fields)
-    shuffled = train[0], np.random.default_rng(0).permutation(train[1])
-    assert abs(auc(LEARNERS[name], shuffled, test, 0) - 0.5) < 0.07
-
-
-def test_one_number_for_each_other_field_is_enough_where_one_for_all_is_not():
-    """A field of four pairs, each of rank one: d = 1 for FFM, more for FM."""
-    for seed in range(3):
-        train, test = planted(seed, [(0, 1), (0, 2), (0, 3), (0, 4)], rank=1, n_rows=4000)
-        aware, shared = (
-            auc(network, train, test, seed, embedding_dim=1, max_epochs=12)
-            for network in (FFM(), FM())
-        )
-        assert aware > test[2].bayes_auc - 0.04 and aware > shared + 0.05
+@pytest.mark.parametrize("n_in", [8, 20])
+def test_separate_layers_of_one_number_keep_the_bits_of_a_row(n_in):
+    g = torch.Generator().manual_seed(0)
+    for n_layers in (1, 3, 10):
+        layer = SeparateLinear(n_layers, n_in, 1, g)
+        x = torch.randn(64, n_layers, n_in, generator=g)
+        with torch.inference_mode():
+            assert all(torch.equal(layer(x[:n]), layer(x)[:n]) for n in (8, 16, 40))
 
 
 # fields that are dropped
@@ -382,23 +323,6 @@ def test_what_belongs_to_kept_fields_and_pairs_is_taken_over(network):
     assert {n for n in changed if not n.startswith(tables)} <= {*known}
 
 
-# around the network
-# ------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def clicks():
-    X, y, _ = make_ctr(
-        600, n_fields=4, cardinality=6, pairs=[(0, 1)], n_numeric=1, n_sequences=1, random_state=0
-    )
-    return X, y
-
-
-def small(network, clicks, **options):
-    options = {**OPTIONS, "max_epochs": 2, "random_state": 0, **options}
-    return CTRClassifier(network=network, **options).fit(*clicks)
-
-
 def test_gates_of_ffm_see_one_vector_a_field_and_scale_all_that_a_value_has():
     class Gate(torch.nn.Module):
         def forward(self, e, inputs):
@@ -414,76 +338,3 @@ def test_gates_of_ffm_see_one_vector_a_field_and_scale_all_that_a_value_has():
     first = module.linear(x._replace(gates=gate(None, None)))
     torch.testing.assert_close(gated, first + module.pool(module.products(half)))
     assert module.gates(*x[:3])[:, 2].tolist() == [0.5] * 7
-
-
-@pytest.mark.parametrize("search", [AdaFS(hidden_units=(3,)), AutoField(n_fields=3)], ids=repr)
-def test_ffm_takes_searches_for_fields(search, clicks):
-    X, _ = clicks
-    model = small("ffm", clicks, search=search)
-    n_fields = len(model.architecture_["gate"].get("fields", range(6)))
-    module = model.net_.module_
-    assert module.embedding.weight.shape[1] == 4 * n_fields
-    again = pickle.loads(pickle.dumps(model))
-    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
-
-
-def test_tables_of_ffm_count_a_vector_for_every_field(clicks, monkeypatch):
-    from sklearn_autorec.estimators import _prepare
-
-    model = small("ffm", clicks)
-    assert model.compression_ratio_ == 1.0
-    n_rows = model.net_.module_.embedding.n_rows
-    needed = 5 * 4 * n_rows * (4 * 6 + 1)
-    monkeypatch.setattr(_prepare, "available_memory", lambda: needed)
-    assert np.isfinite(small("ffm", clicks).predict_proba(clicks[0])).all()
-    monkeypatch.setattr(_prepare, "available_memory", lambda: needed - 1)
-    small("fm", clicks)
-    with pytest.raises(ValueError, match="embedding tables of .* need about"):
-        small("ffm", clicks)
-
-
-@pytest.mark.parametrize("name", ["afm", "opnn", "pin", "xdeepfm"])
-def test_searches_for_interactions_take_the_place_of_products(name, clicks):
-    network = LEARNERS[name]
-    model = small(network, clicks, search=RandomInteractions(2))
-    kept = model.net_.module_.interaction
-    assert len(model.interactions_) == 2 and type(kept).__name__ == "KeptProducts"
-    nothing = {**model.architecture_["interaction"], "interactions": []}
-    X, three = clicks[0], np.arange(len(clicks[1])) % 3
-    model = small(network, (X, three), search=FixedArchitecture(nothing))
-    assert model.interactions_ == [] and np.isfinite(model.predict_proba(X)).all()
-
-
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
-        (AFM(attention_units=0), "attention_units"),
-        (OPNN(products="outer"), "products"),
-        (PIN(pair_units=0), "pair_units"),
-        (PIN(pair_outputs=1.5), "pair_outputs"),
-        (XDeepFM(cross_units=3), "cross_units"),
-        (XDeepFM(cross_units=()), r"cross_units must hold one int or more.*got \(\)"),
-        (XDeepFM(cross_units=(4, 0)), r"cross_units must hold one int or more.*got \(4, 0\)"),
-        (DeepCrossing(hidden_units=(8, 0)), r"hidden_units must hold ints .*got \(8, 0\)"),
-        (FiGNN(n_steps=0), "n_steps"),
-        (FiGNN(n_heads=-1), "n_heads"),
-        (FiGNN(width=0), "width"),
-    ],
-    ids=repr,
-)
-def test_wrong_parameters_are_refused_by_name(network, message, clicks):
-    with pytest.raises(ValueError, match=message):
-        small(network, clicks)
-
-
-@pytest.mark.parametrize("name", LEARNERS)
-def test_what_real_tables_have(name, clicks):
-    """Values never seen, missing ones, a constant column, batches of one row, three classes."""
-    X, _ = clicks
-    X = X.head(70).assign(same="x")
-    y = np.arange(70) % 3
-    model = small(LEARNERS[name], (X, y), max_epochs=1, batch_size=23)  # the last batch has one row
-    new = X.head(3).assign(f0=["never", None, X.f0[0]], x0=[np.nan, 1e9, 0.0], s0=[[], None, ["?"]])
-    p = model.predict_proba(new)
-    assert p.shape == (3, 3) and np.isfinite(p).all()
-    np.testing.assert_array_equal(model.predict_proba(new[1:2]), p[1:2])

@@ -31,9 +31,9 @@ class DeepNetwork(Network):
         self.dropout = dropout
         self.batch_norm = batch_norm
 
-    def mlp(self, context, n_in, n_outputs=None):
+    def mlp(self, context, n_in, n_outputs=None, hidden_units=None):
         """Hidden layers on ``n_in`` numbers, with a linear output layer if ``n_outputs`` is
-        given.
+        given; ``hidden_units`` are some of the network's, None is all.
         """
         wrong = [n for n in self.hidden_units if not isinstance(n, int) or n < 1]
         if wrong:
@@ -42,7 +42,7 @@ class DeepNetwork(Network):
             )
         return MLP(
             n_in,
-            self.hidden_units,
+            self.hidden_units if hidden_units is None else hidden_units,
             context.generator,
             dropout=self.dropout,
             batch_norm=self.batch_norm,

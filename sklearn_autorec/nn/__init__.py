@@ -53,6 +53,7 @@ from ._relaxed import (
     straight_through,
 )
 from ._select import InputSelection
+from ._separate import PairEnds, SeparateLinear
 from ._sized_rows import (
     SizedRows,
     rows_by_size,
@@ -96,9 +97,11 @@ __all__ = [
     "PackedEmbedding",
     "PackedPart",
     "PairDots",
+    "PairEnds",
     "PairProducts",
     "ReLUDropout",
     "SizedRows",
+    "SeparateLinear",
     "SquaredError",
     "SumPool",
     "VectorCross",

@@ -21,7 +21,9 @@ def linear(n_in, n_out, generator, bias=True, members=1):
         layer = MemberLinear(n_in, n_out, generator, members, bias)
         layer.field_axes = layer_axes(n_in, n_out)
         return layer
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
+    layer = nn.utils.skip_init(nn.Linear, n_in or 1, n_out, bias=bias)
+    if not n_in:  # a search may leave nothing to read, of which torch's own constructor warns
+        layer.in_features, layer.weight = 0, nn.Parameter(layer.weight[:, :0].detach())
     nn.init.xavier_normal_(layer.weight, generator=generator)
     if bias:
         nn.init.zeros_(layer.bias)

@@ -111,7 +111,8 @@ def test_a_head_is_told_the_widths_of_its_network(name, interaction, clicks):
     )
     d, n_fields = 3, 5
     pairs = 2 if interaction else n_fields * (n_fields - 1) // 2
-    n_in = {"nfm": d, "ipnn": d * n_fields + pairs}.get(name, d * n_fields)
+    products = {"ipnn": pairs, "pin": pairs, "opnn": pairs if interaction else d * d}
+    n_in = d if name == "nfm" else d * n_fields + products.get(name, 0)
     heads = [part for part in MADE if isinstance(part, Head)]
     assert {part.widths for part in heads} == {(n_in, 3)} and len(heads) == 2
 

@@ -2,29 +2,41 @@
 
 from ._autoint import AutoInt
 from ._dcn import DCN, DCNv2
+from ._dcnv3 import DCNv3
 from ._deepfm import DeepFM
 from ._default import DefaultNetwork
+from ._dien import DIEN
 from ._din import DIN
+from ._fibinet import FiBiNET
+from ._finalmlp import FinalMLP
 from ._fm import FM
 from ._fwfm import FwFM
+from ._gdcn import GDCN
 from ._ipnn import IPNN
 from ._lr import LR
+from ._masknet import MaskNet
 from ._mlp import MLPNetwork
 from ._nfm import NFM
 from ._wide_deep import WideDeep
 
 __all__ = [
     "DCN",
+    "DIEN",
     "DIN",
     "FM",
+    "GDCN",
     "IPNN",
     "LR",
     "NFM",
     "AutoInt",
     "DCNv2",
+    "DCNv3",
     "DeepFM",
     "DefaultNetwork",
+    "FiBiNET",
+    "FinalMLP",
     "FwFM",
     "MLPNetwork",
+    "MaskNet",
     "WideDeep",
 ]

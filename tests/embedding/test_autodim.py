@@ -13,9 +13,10 @@ from sklearn_autorec.base import networks_with_slot
 from sklearn_autorec.datasets import make_ctr, make_tastes
 from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
 from sklearn_autorec.engine import EncodedTensors, SearchProblem, TrainingPlan
-from sklearn_autorec.networks import DIN, FM
+from sklearn_autorec.networks import DIEN, DIN, FM
 from sklearn_autorec.nn import BinaryLogLoss, BuildContext, FieldEmbedding, Inputs, MixedEmbedding
 
+HISTORIES = {"din": DIN, "dien": DIEN}  # which must be told a target
 METHODS = {
     "autodim": AutoDim(),
     "pep": PEP(0.5),
@@ -382,7 +383,7 @@ def small():
 def test_every_network_takes_every_method(network, name, small):
     X, y = small
     model = CTRClassifier(
-        network=DIN(attention={"s0": "f0"}) if network == "din" else network,
+        network=HISTORIES[network](attention={"s0": "f0"}) if network in HISTORIES else network,
         search=METHODS[name],
         embedding_dim=4,
         max_epochs=1,

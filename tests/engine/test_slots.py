@@ -17,7 +17,7 @@ from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import ArchSchedule, EncodedTensors, FieldNet, _search_phase
 from sklearn_autorec.estimators import _stages
 from sklearn_autorec.interaction import AutoFIS
-from sklearn_autorec.networks import DCN, DIN, FM, LR, AutoInt, DeepFM, FwFM
+from sklearn_autorec.networks import DCN, DIEN, DIN, FM, LR, AutoInt, DeepFM, FwFM
 from sklearn_autorec.nn import (
     BinaryLogLoss,
     FieldEmbedding,
@@ -34,6 +34,7 @@ NETWORKS = {
         for name, cls in sorted(known_networks().items())
     },
     "din": DIN(hidden_units=(5,), attention={"tags": "f0"}),
+    "dien": DIEN(hidden_units=(5,), attention={"tags": "f0"}),
     "autoint-alone": AutoInt(hidden_units=()),
     "fwfm-vectors": FwFM("FiLV"),
 }
@@ -282,7 +283,14 @@ def test_a_head_is_told_the_widths_of_its_network(name, interaction, clicks):
     )
     d, n_fields = 3, 5
     pairs = 2 if interaction else n_fields * (n_fields - 1) // 2
-    n_in = {"nfm": d, "ipnn": d * n_fields + pairs}.get(name, d * n_fields)
+    n_in = {
+        "nfm": d,
+        "ipnn": d * n_fields + pairs,
+        "gdcn": d * n_fields + 5,
+        "finalmlp": 5 + 5,
+        "masknet": 3 * 64,
+        "fibinet": pairs if interaction else 2 * d * pairs,
+    }.get(name, d * n_fields)
     heads = [part for part in MADE if isinstance(part, Head)]
     assert {part.widths for part in heads} == {(n_in, 3)} and len(heads) == 2
 

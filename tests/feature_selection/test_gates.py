@@ -17,10 +17,11 @@ from sklearn_autorec.engine import EncodedTensors
 from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField, OptFS
 from sklearn_autorec.feature_selection._gates._fields import usable_fields
 from sklearn_autorec.interaction import AutoFIS
-from sklearn_autorec.networks import DIN, FM, DeepFM
+from sklearn_autorec.networks import DIEN, DIN, FM, DeepFM
 from sklearn_autorec.nn import BuildContext
 from sklearn_autorec.serving import load, save, to_onnx
 
+HISTORIES = {"din": DIN, "dien": DIEN}  # which must be told a target
 METHODS = {
     "AutoField": AutoField(),
     "AdaFS": AdaFS(),
@@ -66,7 +67,7 @@ def fit(name, X, y, estimator=CTRClassifier, **options):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_network_with_embeddings(name, network, clicks):
     X, y = clicks
-    network = DIN(attention={"s0": "f0"}) if network == "din" else network
+    network = HISTORIES[network](attention={"s0": "f0"}) if network in HISTORIES else network
     model = fit(name, X[:400], y[:400], network=network, max_epochs=1, search_epochs=1)
     p = model.predict_proba(X)
     assert np.isfinite(p).all() and p.std(0).min() > 1e-6

@@ -14,7 +14,22 @@ from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.engine._building import build_network, carry
 from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField
 from sklearn_autorec.interaction import AutoFIS
-from sklearn_autorec.networks import DCN, DIN, FM, AutoInt, DCNv2, DeepFM, FwFM, MLPNetwork
+from sklearn_autorec.networks import (
+    DCN,
+    DIEN,
+    DIN,
+    FM,
+    AutoInt,
+    DCNv2,
+    DCNv3,
+    DeepFM,
+    FinalMLP,
+    FiBiNET,
+    FwFM,
+    GDCN,
+    MaskNet,
+    MLPNetwork,
+)
 from sklearn_autorec.nn import (
     BuildContext,
     FieldLinear,
@@ -30,6 +45,14 @@ FIELDS = [0, 2, 3, 5]
 KEEP = FixedArchitecture(
     {"method": "AutoField", "params": {}, "fields": FIELDS, "scores": [0.0] * 6}
 )
+HISTORIES = {"din": DIN, "dien": DIEN}  # which must be told a target
+# Attention sees a closed field as a vector of zeros, layer norm gives it a shift or counts it.
+NOT_THE_SAME = {
+    "autoint": AutoInt(),
+    "masknet": MaskNet(),
+    "masknet-serial": MaskNet("serial", hidden_units=(8, 8)),
+    "dcnv3": DCNv3(),
+}
 WITH_GATES = sorted(name for name, cls in known_networks().items() if "gate" in cls.slots)
 
 
@@ -88,10 +111,10 @@ def gated_and_narrow(network, **options):
 
 
 @pytest.mark.parametrize("n_outputs", [1, 3])
-@pytest.mark.parametrize("name", [n for n in WITH_GATES if n != "autoint"])
+@pytest.mark.parametrize("name", [n for n in WITH_GATES if n not in NOT_THE_SAME])
 def test_a_network_without_closed_fields_is_the_same_function(name, n_outputs):
     before, after, module = gated_and_narrow(
-        DIN(attention={"f": "a"}) if name == "din" else resolve_network(name),
+        HISTORIES[name](attention={"f": "a"}) if name in HISTORIES else resolve_network(name),
         n_outputs=n_outputs,
         output_bias=(),
     )
@@ -107,14 +130,20 @@ def test_first_order_term_by_vectors_and_stacked_layers_as_well():
         DCNv2(2, rank=3, structure="stacked", hidden_units=()),
         DeepFM((8,), n_cross_layers=1),
         MLPNetwork(()),
+        GDCN(2, "stacked", hidden_units=()),
+        FinalMLP((8,), contexts=(("a", "d"), ("c",))),
+        FinalMLP((8,), contexts=(("b", "e"), ("f",))),  # of which two are dropped
+        FiBiNET("each", hidden_units=()),
+        FiBiNET("all", hidden_units=(8,)),
     ):
         before, after, _ = gated_and_narrow(network)
         torch.testing.assert_close(after, before, atol=1e-12, rtol=1e-10)
 
 
-def test_attention_sees_a_closed_field_as_a_vector_of_zeros():
+@pytest.mark.parametrize("name", NOT_THE_SAME)
+def test_some_networks_see_that_a_closed_field_is_there(name):
     # Weights are all taken over, the function is another one.
-    before, after, _ = gated_and_narrow(AutoInt())
+    before, after, _ = gated_and_narrow(NOT_THE_SAME[name])
     assert (after - before).abs().max() > 1e-3
 
 
@@ -300,8 +329,8 @@ def test_whatever_grows_with_the_fields_is_declared(name, members):
         slot, method = SEARCHABLE[name]
         return FM().build(c, {slot: method.build(c)})
 
-    if members > 1 and name in SEARCHABLE:
-        members = 1  # searches have one
+    if name in SEARCHABLE or not resolve_network(name).supports_members:
+        members = 1  # searches have one, and so has each module of a network that does not pack them
     small, large = build(4, 2), build(5, 4)
     shapes = {k: t.shape for k, t in large.state_dict().items()}
     grown = {

@@ -18,8 +18,9 @@ from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.feature_selection import RandomSubset, SensitivitySelector
 from sklearn_autorec.feature_selection._subsets._sensitivity import network_sensitivity
 from sklearn_autorec.interaction import AutoFIS
-from sklearn_autorec.networks import DIN
+from sklearn_autorec.networks import DIEN, DIN
 
+HISTORIES = {"din": DIN, "dien": DIEN}  # which must be told a target
 OPTIONS = {"embedding_dim": 4, "lr": 0.02, "max_epochs": 3, "device": "cpu", "random_state": 0}
 
 
@@ -99,7 +100,7 @@ def by_differences(model, X, y, step=1e-4):
 @pytest.mark.parametrize("network", sorted(known_networks()))
 def test_all_networks_and_kinds_of_columns(network, mixed):
     X, y, _ = mixed
-    chosen = DIN(attention={"s0": "f1"}) if network == "din" else network
+    chosen = HISTORIES[network](attention={"s0": "f1"}) if network in HISTORIES else network
     model = CTRClassifier(network=chosen, **OPTIONS).fit(X, y)
     before = model.predict_proba(X)
     state = {k: v.clone() for k, v in model.net_.module_.state_dict().items()}

@@ -38,13 +38,14 @@ from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
 from sklearn_autorec.exceptions import ModelFileError
 from sklearn_autorec.interaction import AutoFIS, RandomInteractions
-from sklearn_autorec.networks import DIN, FM, AutoInt, DeepFM
+from sklearn_autorec.networks import DIEN, DIN, FM, AutoInt, DeepFM
 from sklearn_autorec.nn import FORMS, mask_to_text
 from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.serving import load, save
 from sklearn_autorec.serving._container import VERSION, pack, unpack
 from sklearn_autorec.serving._save import _loads
 
+HISTORIES = {"din": DIN, "dien": DIEN}  # which must be told a target
 OPTIONS = {"embedding_dim": 4, "max_epochs": 1, "random_state": 0, "device": "cpu"}
 SMALL = DeepFM(hidden_units=(8,))
 
@@ -144,7 +145,7 @@ def state(node, *path):
 @pytest.mark.parametrize("network", sorted(known_networks()))
 def test_the_same_bits_come_back(clicks, tmp_path, network):
     X, y = clicks
-    network = DIN(attention={"s0": "f1"}) if network == "din" else network
+    network = HISTORIES[network](attention={"s0": "f1"}) if network in HISTORIES else network
     model = CTRClassifier(network=network, **OPTIONS).fit(X, y)
     loaded = again(model, tmp_path)
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))

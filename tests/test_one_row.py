@@ -113,9 +113,7 @@ def test_every_network_learns_from_one_row(name, members, clicks):
         model.predict_proba(X[60:]),
     )
     normalised = any(isinstance(m, NORMS) for m in model.net_.module_.modules())
-    assert normalised == (
-        name not in {"dcnv3", "fm", "fwfm", "lr", "masknet"}
-    )
+    assert normalised == (name not in {"dcnv3", "fm", "fwfm", "lr", "masknet"})
     label = 1 - int(p[0, 1] > 0.5)  # of which the model is not yet convinced
     model.partial_fit(X[60:], np.full(1, model.classes_[label]))
     assert model.predict_proba(X[60:])[0, label] > p[0, label]

@@ -99,9 +99,7 @@ class DCNv3Module(FieldNetwork):
         if batch.weight is not None:
             rows = rows * batch.weight
         mean, *own = rows.unflatten(1, (self.members, -1)).mean(2)
-        self.extra = sum(
-            ((loss - mean).detach().clamp(min=0) * loss).sum() for loss in own
-        )
+        self.extra = sum(((loss - mean).detach().clamp(min=0) * loss).sum() for loss in own)
 
     def penalty(self):
         extra, self.extra = self.extra, None

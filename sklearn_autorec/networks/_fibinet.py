@@ -99,10 +99,13 @@ class FiBiNETModule(FieldNetwork):
         super().__init__(context, parts)
         self.linear = FieldLinear(context)
         self.interaction = parts.get("interaction") or SqueezedPairs(context, network)
-        self.head = network.head(context, parts, self.interaction.out_dim)
+        self.head = None
+        if self.interaction.out_dim or "head" in parts:  # a field alone has no pair
+            self.head = network.head(context, parts, self.interaction.out_dim)
 
     def logits(self, e, inputs):
-        return self.linear(inputs) + self.head(self.interaction(e, inputs))
+        logits = self.linear(inputs)
+        return logits if self.head is None else logits + self.head(self.interaction(e, inputs))
 
 
 @register_network("fibinet")

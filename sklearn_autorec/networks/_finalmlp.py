@@ -94,7 +94,8 @@ class FinalMLPModule(FieldNetwork):
     def logits(self, e, inputs):
         x = e.flatten(1)
         outs = [
-            stream(x * gate(e)) for gate, stream in zip(self.stream_gates, self.streams, strict=True)
+            stream(x * gate(e))
+            for gate, stream in zip(self.stream_gates, self.streams, strict=True)
         ]
         return self.head(torch.cat(outs, 1))
 
@@ -180,7 +181,10 @@ class FinalMLP(DeepNetwork):
             If one has no layer, or ``n_heads`` does not divide its last one.
         """
         made = []
-        for name in ("hidden_units", "hidden_units" if self.second_units is None else "second_units"):
+        for name in (
+            "hidden_units",
+            "hidden_units" if self.second_units is None else "second_units",
+        ):
             units = self.checked_units(name)
             if not units or units[-1] % self.n_heads:
                 raise ValueError(

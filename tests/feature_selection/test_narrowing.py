@@ -330,7 +330,9 @@ def test_whatever_grows_with_the_fields_is_declared(name, members):
         return FM().build(c, {slot: method.build(c)})
 
     if name in SEARCHABLE or not resolve_network(name).supports_members:
-        members = 1  # searches have one, and so has each module of a network that does not pack them
+        members = (
+            1  # searches have one, and so has each module of a network that does not pack them
+        )
     small, large = build(4, 2), build(5, 4)
     shapes = {k: t.shape for k, t in large.state_dict().items()}
     grown = {

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import CTRProblem
-from sklearn_autorec.networks import GDCN, DCNv2, DCNv3, FiBiNET, FinalMLP, MaskNet
+from sklearn_autorec.networks import GDCN, LR, DCNv2, DCNv3, FiBiNET, FinalMLP, MaskNet
 from sklearn_autorec.nn import BinaryLogLoss, BuildContext, Inputs, PlainDropout, ReLUDropout
 
 H = (6, 5)
@@ -174,9 +174,7 @@ def np_bilinear(pairs, e, matrices):
 def np_fibinet(module, e, first, network):
     interaction = module.interaction
     z = e.mean(2)
-    a = np_linear(
-        interaction.excitation.excite, relu(np_linear(interaction.excitation.squeeze, z))
-    )
+    a = np_linear(interaction.excitation.excite, relu(np_linear(interaction.excitation.squeeze, z)))
     a = sigmoid(a) if network.excitation == "sigmoid" else relu(a)
     raw = np_bilinear(interaction.pairs, e, network.matrices)
     squeezed = np_bilinear(interaction.squeezed_pairs, e * a[:, :, None], network.matrices)
@@ -186,7 +184,9 @@ def np_fibinet(module, e, first, network):
 def np_dcnv3_net(cross, e):
     d = e.shape[2]
     half = d // 2
-    x0 = x = np.hstack([e[..., : d - half].reshape(len(e), -1), e[..., d - half :].reshape(len(e), -1)])
+    x0 = x = np.hstack(
+        [e[..., : d - half].reshape(len(e), -1), e[..., d - half :].reshape(len(e), -1)]
+    )
     for i, (layer, norm) in enumerate(zip(cross.layers, cross.norms, strict=True)):
         c = np_linear(layer, x)
         masked = (c * relu(np_layer_norm(norm, c))).reshape(len(e), e.shape[1], d - half)
@@ -196,9 +196,7 @@ def np_dcnv3_net(cross, e):
 
 
 def np_dcnv3(module, e):
-    return (
-        np_dcnv3_net(module.linear_cross, e) + np_dcnv3_net(module.exponential_cross, e)
-    ) / 2
+    return (np_dcnv3_net(module.linear_cross, e) + np_dcnv3_net(module.exponential_cross, e)) / 2
 
 
 FORMULAS = {
@@ -287,7 +285,9 @@ def test_contexts_must_name_columns_and_heads_divide_units():
         with pytest.raises(ValueError, match="contexts must be two tuples of columns out of"):
             FinalMLP(contexts=contexts).build(c, {})
     assert FinalMLP(contexts=(("f9", "f1"), ())).context_fields(c, narrowed=True) == [[None, 1], []]
-    with pytest.raises(ValueError, match="the last of second_units must be a multiple of n_heads=2"):
+    with pytest.raises(
+        ValueError, match="the last of second_units must be a multiple of n_heads=2"
+    ):
         FinalMLP((4,), (3,), n_heads=2).build(c, {})
     with pytest.raises(ValueError, match="the last of hidden_units must be a multiple of"):
         FinalMLP(()).build(c, {})
@@ -408,3 +408,29 @@ PLANTED = {
     "fibinet": FiBiNET(hidden_units=(32,), dropout=0.0),
     "dcnv3": DCNv3(2, 2, dropout=0.0),
 }
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", PLANTED)
+def test_it_finds_planted_pairs(name, seed):
+    """Of pairs without main effects; the first-order term alone cannot, nor can any network with
+    the labels of other rows.
+    """
+    problem = CTRProblem(
+        n_fields=5, cardinality=5, zipf=0, pairs=[(0, 3), (1, 2)], pair_effect=2, random_state=seed
+    )
+    X, y, _ = problem.sample(3000, random_state=0)
+    X_test, y_test, truth = problem.sample(3000, random_state=1)
+
+    def auc(network, labels):
+        options = {"embedding_dim": 8, "embedding_init": 0.1, "lr": 0.01, "batch_size": 128}
+        options |= {"max_epochs": 6, "early_stopping": False, "random_state": 0, "device": "cpu"}
+        model = CTRClassifier(network=network, **options).fit(X, labels)
+        return roc_auc_score(y_test, model.predict_proba(X_test)[:, 1])
+
+    best = roc_auc_score(y_test, truth.probabilities)
+    assert best - 0.05 < auc(PLANTED[name], y) <= best + 0.01
+    assert auc(LR(), y) < 0.65
+    if seed == 0:
+        mixed = np.random.default_rng(0).permutation(y)
+        assert abs(auc(PLANTED[name], mixed) - 0.5) < 0.06

@@ -163,9 +163,7 @@ def np_bilinear(pairs, e, matrices):
     for i in range(n):
         for j in range(i + 1, n):
             weight = array(pairs.weight)
-            own = {"all": lambda: weight, "each": lambda i=i: weight[i]}.get(
-                matrices, lambda k=number: weight[k]
-            )()
+            own = weight if matrices == "all" else weight[i if matrices == "each" else number]
             vectors.append((e[:, i] @ own.T) * e[:, j])
             number += 1
     return np.hstack(vectors)

@@ -14,7 +14,7 @@ from ._histories import HistoryNetwork
 
 
 class Recurrence(nn.Module):
-    r"""A GRU for each of K lists, from the first item to the last, whose update gate may be weighed.
+    r"""A GRU for each of K lists, from first item to last, whose update gate may be weighed.
 
     .. math:: h_j = (1 - a_j u) \odot h_{j-1} + a_j u \odot
               \tanh(W x_j + b + r \odot U h_{j-1})

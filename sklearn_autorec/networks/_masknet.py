@@ -99,9 +99,9 @@ class MaskNet(DeepNetwork):
     shift a field that a gate has closed is a constant to the network, not nothing: one that a
     search drops changes the function a little more than its gate did.
 
-    The masks of the paper start around zero, where all but the scale is lost; here they start around
-    one. They have as many hidden units there as numbers that they multiply, or a multiple; here the
-    number is given, so that it is the same where a search drops fields.
+    The masks of the paper start around zero, where all but the scale is lost; here they start
+    around one. They have as many hidden units there as numbers that they multiply, or a multiple;
+    here the number is given, so that it is the same where a search drops fields.
 
     References
     ----------

@@ -35,7 +35,9 @@ from ._members import (
 from ._mixed import MixedEmbedding
 from ._network import FieldAssembly, FieldNetwork, SumPool, check_parts, head_part
 from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numeric_rows
-from ._packed import FORMS, PackedEmbedding, pack_table
+from ._packed import FORMS, pack_table
+from ._packed_table import PackedEmbedding
+from ._parts import PACKED_PARTS, PackedPart, own_bytes, tensor_bytes
 from ._relaxed import (
     GumbelSoftmax,
     HardConcreteGates,
@@ -52,11 +54,19 @@ from ._relaxed import (
     straight_through,
 )
 from ._select import InputSelection
+from ._sized_rows import (
+    SizedRows,
+    rows_by_size,
+    sizes_from_text,
+    sizes_to_text,
+    tables_by_size,
+)
 
 __all__ = [
     "FORMS",
     "MLP",
     "NUMERIC_EMBEDDINGS",
+    "PACKED_PARTS",
     "BatchNorm",
     "BiInteraction",
     "BinaryLogLoss",
@@ -86,10 +96,12 @@ __all__ = [
     "NumericEmbedding",
     "OperationMixture",
     "PackedEmbedding",
+    "PackedPart",
     "PairDots",
     "PairProducts",
     "PlainDropout",
     "ReLUDropout",
+    "SizedRows",
     "SquaredError",
     "SumPool",
     "VectorCross",
@@ -113,11 +125,17 @@ __all__ = [
     "numeric_rows",
     "one_hot_of_largest",
     "output_bias",
+    "own_bytes",
     "pack_table",
     "pair_index",
     "probability_of_one",
     "probability_of_open",
     "row_batch_norm",
+    "rows_by_size",
+    "sizes_from_text",
+    "sizes_to_text",
     "straight_through",
     "table_bytes",
+    "tables_by_size",
+    "tensor_bytes",
 ]

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from autodim_cases import context, searched, widths
 from sklearn.base import clone
+from small_networks import told
 from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.base import networks_with_slot
 from sklearn_autorec.datasets import make_tastes
 from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
-from sklearn_autorec.networks import DIN
 from sklearn_autorec.nn import FieldEmbedding
 
 METHODS = {
@@ -94,7 +94,7 @@ def small():
 def test_every_network_takes_every_method(network, name, small):
     X, y = small
     model = CTRClassifier(
-        network=DIN(attention={"s0": "f0"}) if network == "din" else network,
+        network=told(network, {"s0": "f0"}),
         search=METHODS[name],
         embedding_dim=4,
         max_epochs=1,

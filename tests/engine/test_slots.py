@@ -112,7 +112,10 @@ def test_a_head_is_told_the_widths_of_its_network(name, interaction, clicks):
     d, n_fields = 3, 5
     pairs = 2 if interaction else n_fields * (n_fields - 1) // 2
     products = {"ipnn": pairs, "pin": pairs, "opnn": pairs if interaction else d * d}
-    n_in = d if name == "nfm" else d * n_fields + products.get(name, 0)
+    products |= {"gdcn": 5}
+    of_its_own = {"nfm": d, "finalmlp": 5 + 5, "masknet": 3 * 64}
+    of_its_own["fibinet"] = pairs if interaction else 2 * d * pairs
+    n_in = of_its_own.get(name, d * n_fields + products.get(name, 0))
     heads = [part for part in MADE if isinstance(part, Head)]
     assert {part.widths for part in heads} == {(n_in, 3)} and len(heads) == 2
 

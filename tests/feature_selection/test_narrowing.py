@@ -5,6 +5,7 @@ import pickle
 import pytest
 import torch
 from narrowing_cases import FIELDS, KEEP, context, data, moved
+from small_networks import told
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.base import known_networks, resolve_network
@@ -12,7 +13,20 @@ from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.engine._building import build_network, carry
 from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField
 from sklearn_autorec.interaction import AutoFIS
-from sklearn_autorec.networks import DCN, DIN, FM, AutoInt, DCNv2, DeepFM, FwFM, MLPNetwork
+from sklearn_autorec.networks import (
+    DCN,
+    FM,
+    GDCN,
+    AutoInt,
+    DCNv2,
+    DCNv3,
+    DeepFM,
+    FiBiNET,
+    FinalMLP,
+    FwFM,
+    MaskNet,
+    MLPNetwork,
+)
 from sklearn_autorec.nn import (
     BuildContext,
     FieldLinear,
@@ -53,14 +67,21 @@ def gated_and_narrow(network, **options):
 
 
 # To these a closed field is a vector of zeros that others still see; to all others it is nothing.
-SEE_CLOSED_FIELDS = {"afm", "autoint", "deep_crossing", "fignn", "pin"}
+SEE_CLOSED_FIELDS = {
+    **{name: resolve_network(name) for name in ("afm", "deep_crossing", "fignn", "pin")},
+    "autoint": AutoInt(),
+    # ... for which layer norm has a shift, or counts them.
+    "masknet": MaskNet(),
+    "masknet-serial": MaskNet("serial", hidden_units=(8, 8)),
+    "dcnv3": DCNv3(),
+}
 
 
 @pytest.mark.parametrize("n_outputs", [1, 3])
 @pytest.mark.parametrize("name", [n for n in WITH_GATES if n not in SEE_CLOSED_FIELDS])
 def test_a_network_without_closed_fields_is_the_same_function(name, n_outputs):
     before, after, module = gated_and_narrow(
-        DIN(attention={"f": "a"}) if name == "din" else resolve_network(name),
+        told(name, {"f": "a"}),
         n_outputs=n_outputs,
         output_bias=(),
     )
@@ -76,14 +97,20 @@ def test_first_order_term_by_vectors_and_stacked_layers_as_well():
         DCNv2(2, rank=3, structure="stacked", hidden_units=()),
         DeepFM((8,), n_cross_layers=1),
         MLPNetwork(()),
+        GDCN(2, "stacked", hidden_units=()),
+        FinalMLP((8,), contexts=(("a", "d"), ("c",))),
+        FinalMLP((8,), contexts=(("b", "e"), ("f",))),  # of which two are dropped
+        FiBiNET("each", hidden_units=()),
+        FiBiNET("all", hidden_units=(8,)),
     ):
         before, after, _ = gated_and_narrow(network)
         torch.testing.assert_close(after, before, atol=1e-12, rtol=1e-10)
 
 
-def test_attention_sees_a_closed_field_as_a_vector_of_zeros():
+@pytest.mark.parametrize("name", SEE_CLOSED_FIELDS)
+def test_some_networks_see_that_a_closed_field_is_there(name):
     # Weights are all taken over, the function is another one.
-    before, after, _ = gated_and_narrow(AutoInt())
+    before, after, _ = gated_and_narrow(SEE_CLOSED_FIELDS[name])
     assert (after - before).abs().max() > 1e-3
 
 
@@ -269,8 +296,8 @@ def test_whatever_grows_with_the_fields_is_declared(name, members):
         slot, method = SEARCHABLE[name]
         return FM().build(c, {slot: method.build(c)})
 
-    if members > 1 and name in SEARCHABLE:
-        members = 1  # searches have one
+    if name in SEARCHABLE or not resolve_network(name).supports_members:
+        members = 1  # as searches have, and each module of a network that does not pack them
     small, large = build(4, 2), build(5, 4)
     shapes = {k: t.shape for k, t in large.state_dict().items()}
     grown = {

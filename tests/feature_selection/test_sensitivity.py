@@ -10,6 +10,7 @@ from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier
+from small_networks import told
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import known_networks
@@ -18,7 +19,6 @@ from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.feature_selection import RandomSubset, SensitivitySelector
 from sklearn_autorec.feature_selection._subsets._sensitivity import network_sensitivity
 from sklearn_autorec.interaction import AutoFIS
-from sklearn_autorec.networks import DIN
 
 OPTIONS = {"embedding_dim": 4, "lr": 0.02, "max_epochs": 3, "device": "cpu", "random_state": 0}
 
@@ -99,7 +99,7 @@ def by_differences(model, X, y, step=1e-6):
 @pytest.mark.parametrize("network", sorted(known_networks()))
 def test_all_networks_and_kinds_of_columns(network, mixed):
     X, y, _ = mixed
-    chosen = DIN(attention={"s0": "f1"}) if network == "din" else network
+    chosen = told(network, {"s0": "f1"})
     model = CTRClassifier(network=chosen, **OPTIONS).fit(X, y)
     before = model.predict_proba(X)
     state = {k: v.clone() for k, v in model.net_.module_.state_dict().items()}

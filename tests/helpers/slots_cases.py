@@ -1,12 +1,12 @@
 """What the tests of slots share."""
 
 import torch
-from small_networks import small_networks
+from small_networks import small_networks, told
 from torch import nn
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.base import SearchMethod
-from sklearn_autorec.networks import DIN, AutoInt, FwFM
+from sklearn_autorec.networks import AutoInt, FwFM
 from sklearn_autorec.nn import (
     FieldEmbedding,
     linear,
@@ -14,7 +14,7 @@ from sklearn_autorec.nn import (
 
 NETWORKS = {
     **small_networks(),
-    "din": DIN(hidden_units=(5,), attention={"tags": "f0"}),
+    **{name: told(name, {"tags": "f0"}, hidden_units=(5,)) for name in ("din", "dien")},
     "autoint-alone": AutoInt(hidden_units=()),
     "fwfm-vectors": FwFM("FiLV"),
 }

@@ -20,13 +20,14 @@ from sklearn.preprocessing import (
     OrdinalEncoder,
     StandardScaler,
 )
+from small_networks import told
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import known_networks
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
 from sklearn_autorec.interaction import AutoFIS, RandomInteractions
-from sklearn_autorec.networks import DIN, AutoInt, DeepFM
+from sklearn_autorec.networks import AutoInt, DeepFM
 from sklearn_autorec.nn import FORMS
 from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.serving import load, save
@@ -44,7 +45,7 @@ def again(model, tmp_path):
 @pytest.mark.parametrize("network", sorted(known_networks()))
 def test_the_same_bits_come_back(clicks, tmp_path, network):
     X, y = clicks
-    network = DIN(attention={"s0": "f1"}) if network == "din" else network
+    network = told(network, {"s0": "f1"})
     model = CTRClassifier(network=network, **OPTIONS).fit(X, y)
     loaded = again(model, tmp_path)
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from fuzz_cases import predictions
@@ -21,7 +23,7 @@ from sklearn_autorec.feature_crossing import AutoCross
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.linear_model import CrossedLinearClassifier
 from sklearn_autorec.networks import AutoInt, DCNv2, DeepFM
-from sklearn_autorec.nn import mask_to_text
+from sklearn_autorec.nn import FORMS, _masked, mask_to_text, pack_table
 from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.serving import save
 
@@ -165,11 +167,14 @@ def pruned(visits):
     }
     assert len(sizes) == 4
     models = {}
-    for form, mask in masks.items():
+    for form in FORMS:
+        mask = masks.get(form, masks["bits"])
         search = FixedArchitecture({"method": "PEP", "params": {}, "mask": mask_to_text(mask)})
-        models[form] = CTRClassifier(
-            network="fm", search=search, **OPTIONS | {"embedding_dim": d}
-        ).fit(X, y)
+        model = CTRClassifier(network="fm", search=search, **OPTIONS | {"embedding_dim": d})
+        with pytest.MonkeyPatch.context() as patch:
+            if form not in masks:  # it is the smallest of other tables
+                patch.setattr(_masked, "pack_table", partial(pack_table, forms=[form]))
+            models[form] = model.fit(X, y)
         assert models[form].net_.module_.embedding.form == form
         np.testing.assert_array_equal(models[form].net_.module_.embedding.mask(), mask)
     return models

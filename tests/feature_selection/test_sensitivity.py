@@ -108,7 +108,9 @@ def test_all_networks_and_kinds_of_columns(network, mixed):
         found = network_sensitivity(model, X, y, method, 256)
         assert found.shape == (7,) and (found > 0).all()
         if method == "shark":
-            assert found[1] > 1.5 * found[[0, 2, 3]].max()
+            # Layer norm makes the vectors of useless fields as long as all others.
+            factor = 1.0 if network == "masknet" else 1.5
+            assert found[1] > factor * found[[0, 2, 3]].max()
     if network != "lr":  # which has no place for a mask
         np.testing.assert_allclose(
             network_sensitivity(model, X, y, "sfs", 2000),

@@ -88,10 +88,10 @@ def test_it_finds_a_planted_order(seed):
     best = roc_auc_score(y_test, hits)
     test = X_test, y_test
     assert best - 0.08 < auc_of(NETWORK, X, y, *test) <= best + 0.01
-    assert abs(auc_of(DIN((32,), dropout=0.0), X, y, *test) - 0.5) < 0.06
+    assert auc_of(DIN((32,), dropout=0.0), X, y, *test) < 0.6
     if seed == 0:
         mixed = shuffled(X_test, 1), y_test
-        assert abs(auc_of(NETWORK, shuffled(X, 0), y, *mixed) - 0.5) < 0.06
+        assert auc_of(NETWORK, shuffled(X, 0), y, *mixed) < 0.6
 
 
 def test_the_newest_item_is_the_last():

@@ -3,103 +3,33 @@
 What is asked of every form holds for those that leave out zeros and for others alike; one that does
 something else, storing equal rows once, is tried beside those of the package."""
 
-import copy
-import itertools
 import pickle
 
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
-
-from sklearn_autorec.nn import (
-    FORMS,
-    PACKED_PARTS,
-    BuildContext,
-    Inputs,
-    PackedEmbedding,
-    PackedPart,
-    pack_table,
+from packed_cases import (
+    N_IDS,
+    SEQUENCES,
+    TABLES,
+    TRIED,
+    EqualRows,
+    all_rows,
+    by_prefixes,
+    context,
+    inputs_of,
+    numeric_weight,
+    places,
+    random_table,
 )
 
-N_IDS, SEQUENCES, N_NUMERIC = (40, 3, 90), ((30, 4), (8, 1)), 2
-ROWS = sum(N_IDS) + sum(n for n, _ in SEQUENCES)
-
-
-class EqualRows(PackedEmbedding):
-    """Rows that are the same are stored once.
-
-    Buffers: ``number`` int32 (V,), of the stored row of each row, counted as they appear."""
-
-    form = "equal rows, of a test"
-    buffer_types = {"number": torch.int32}
-
-    @classmethod
-    def fits(cls, context, arrays):
-        return len(arrays["number"]) == context.n_rows
-
-    @staticmethod
-    def pack(table, sizes):
-        number, first = EqualRows._numbered(table)
-        return {"values": table[first].ravel(), "number": number.astype(np.int32)}
-
-    @staticmethod
-    def bytes_of(table, sizes):
-        return 4 * len(EqualRows._numbered(table)[1]) * table.shape[1] + 4 * len(table)
-
-    @staticmethod
-    def _numbered(table):
-        """Number of the stored row of each row, and the first row of each."""
-        _, first, number = np.unique(table, axis=0, return_index=True, return_inverse=True)
-        order = np.argsort(first)
-        return np.argsort(order)[number.ravel()], first[order]
-
-    def locate(self, ids, rows, fields):
-        where = self.number[rows].long().unsqueeze(-1) * self.width + self.columns
-        return where, torch.ones_like(where, dtype=torch.bool)
-
-    def check(self):
-        number = self.number.numpy().astype(np.int64)
-        new = np.diff(np.maximum.accumulate(np.r_[-1, number]))
-        n = number.max(initial=-1) + 1
-        if (number < 0).any() or (new > 1).any() or n * self.width != len(self.values):
-            raise ValueError("the packed table's 'number' does not fit what is stored.")
-
-
-TRIED = {**FORMS, EqualRows.form: EqualRows}
+from sklearn_autorec.nn import FORMS, PACKED_PARTS, BuildContext, Inputs, PackedPart, pack_table
 
 
 @pytest.fixture(autouse=True)
 def forms(monkeypatch):
     """The form of this test is one that `pack_table` chooses from."""
     monkeypatch.setitem(FORMS, EqualRows.form, EqualRows)
-
-
-def context(width, n_ids=N_IDS, sequences=SEQUENCES, n_numeric=N_NUMERIC):
-    n = len(n_ids) + len(sequences) + n_numeric
-    return BuildContext(
-        tuple(f"f{i}" for i in range(n)), n_ids, n_numeric, sequences, embedding_dim=width
-    )
-
-
-def numeric_weight(width, n_numeric=N_NUMERIC):
-    return np.random.default_rng(1).normal(size=(3, n_numeric, width)).astype(np.float32)
-
-
-def inputs_of(c, n=200, seed=2):
-    rng = np.random.default_rng(seed)
-    ids = np.column_stack([rng.integers(0, k, n) for k in c.n_ids]) if c.n_ids else np.zeros((n, 0))
-    items = [rng.integers(0, k, (n, length)) for k, length in c.sequences]
-    for array, k in zip(items, (k for k, _ in c.sequences), strict=True):
-        array[:3] = 0  # nothing but padding
-        array[3] = k - 1
-    numbers = np.hstack([rng.normal(size=(n, c.n_numeric)), rng.integers(0, 2, (n, c.n_numeric))])
-    return Inputs(
-        torch.from_numpy(ids.astype(np.int32)),
-        torch.from_numpy(numbers.astype(np.float32)),
-        torch.from_numpy(np.hstack([np.zeros((n, 0)), *items]).astype(np.int32)),
-    )
 
 
 def reference(c, table, numeric, x):
@@ -121,60 +51,6 @@ def reference(c, table, numeric, x):
         parts.append(total / np.maximum(present.sum(1), 1))
         start, first = start + n, first + length
     return np.stack(parts, 1)
-
-
-def random_table(rows, width, density, seed=0):
-    rng = np.random.default_rng(seed)
-    table = rng.normal(size=(rows, width)).astype(np.float32)
-    return table * (rng.random((rows, width)) < density)
-
-
-def dead_field(width):
-    table = random_table(ROWS, width, 0.7)
-    table[N_IDS[0] : N_IDS[0] + N_IDS[1]] = 0
-    table[-SEQUENCES[1][0] :] = 0
-    return table
-
-
-def by_columns(width):
-    """Every field has its own columns, some none."""
-    rng = np.random.default_rng(3)
-    field = np.repeat(np.arange(5), [*N_IDS, *(n for n, _ in SEQUENCES)])
-    used = rng.random((5, width)) < 0.5
-    used[1] = False
-    return random_table(ROWS, width, 1.0) * used[field]
-
-
-def by_prefixes(width):
-    """Frequent values are wide, rare ones narrow."""
-    number = np.concatenate([np.arange(n) for n in (*N_IDS, *(n for n, _ in SEQUENCES))])
-    return random_table(ROWS, width, 1.0) * (
-        np.arange(width) < width - np.ceil(np.log2(number + 1))[:, None]
-    )
-
-
-TABLES = {
-    **{
-        f"density {p}": (lambda width, p=p: random_table(ROWS, width, p))
-        for p in (0, 0.02, 0.2, 0.6, 1)
-    },
-    "dead fields": dead_field,
-    "columns": by_columns,
-    "prefixes": by_prefixes,
-    "equal rows": lambda width: random_table(7, width, 1.0)[np.arange(ROWS) ** 2 % 7],
-    "one number": lambda width: np.eye(ROWS, width, -ROWS + 1, dtype=np.float32),
-}
-
-
-def all_rows(module):
-    """The whole table as the module reads it, one field after the other."""
-    out, start = [np.zeros((0, module.width), np.float32)], 0
-    with torch.no_grad():
-        for f, n in enumerate(module.field_sizes):
-            ids = torch.arange(n, dtype=torch.int32)
-            out.append(module.lookup(ids, ids + start, f).numpy())
-            start += n
-    return np.concatenate(out)
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -263,14 +139,6 @@ def test_training_leaves_zeros_at_zero(form, name):
     module.check()
 
 
-def places(module):
-    """Number of the stored number that each element of the table reads, -1 where it reads none."""
-    numbered = copy.deepcopy(module).eval()
-    with torch.no_grad():
-        numbered.values.copy_(torch.arange(1, len(module.values) + 1))
-    return all_rows(numbered).astype(np.int64) - 1
-
-
 def test_modules_survive_pickling_and_their_own_state(tmp_path):
     c, x = context(8), inputs_of(context(8))
     for form, cls in TRIED.items():
@@ -281,10 +149,6 @@ def test_modules_survive_pickling_and_their_own_state(tmp_path):
         again.check()
         assert torch.equal(again(x), module(x))
         assert again.values.data_ptr() != module.values.data_ptr()
-
-
-# bytes
-# --------------------------------------------------------------------------------------------------
 
 
 def n_bytes(module):
@@ -372,129 +236,6 @@ def test_wide_tables_leave_out_forms_whose_types_are_too_narrow():
         FORMS["sparse"].from_arrays(c, arrays)
 
 
-# the forward pass
-# ------------------------------------------------------------------------------------------
-
-
-class Largest(TorchDispatchMode):
-    """Remembers the largest tensor that any operation has made."""
-
-    def __init__(self):
-        super().__init__()
-        self.elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        made = func(*args, **kwargs or {})
-        if not func.is_view:
-            sizes = [t.numel() for t in tree_flatten(made)[0] if isinstance(t, torch.Tensor)]
-            self.elements = max(self.elements, *sizes, 0)
-        return made
-
-
-@pytest.mark.parametrize("form", TRIED)
-@pytest.mark.parametrize("training", [True, False])
-def test_forward_never_unpacks_the_table(form, training):
-    rows, width = 200_000, 8
-    c = context(width, (rows - 100,), ((100, 3),), 0)
-    table = np.zeros((rows, width), np.float32)
-    table[::50, :2] = 1.5
-    module = pack_table(table, c, None, [form]).train(training)
-    x = Inputs(
-        torch.tensor([[0], [50], [rows - 101]]), torch.zeros(3, 0), torch.tensor([[0, 2, 99]] * 3)
-    )
-    with Largest() as largest:
-        found = module(x)
-    assert 0 < largest.elements < 5000
-    np.testing.assert_array_equal(found[:2, 0, :3].detach(), [[1.5, 1.5, 0]] * 2)
-    with Largest() as largest:
-        table * 2
-        torch.zeros(rows, width)
-    assert largest.elements == rows * width  # the mode does see such tensors
-
-
-# what is refused
-# -------------------------------------------------------------------------------------------
-
-
-def arrays_of(form, width=12):
-    table = {"columns": by_columns, "prefixes": by_prefixes}.get(form, TABLES["density 0.2"])(width)
-    module = pack_table(table, context(width), numeric_weight(width), [form])
-    return {name: t.numpy().copy() for name, t in module.state_dict().items()}
-
-
-@pytest.mark.parametrize("form", TRIED)
-def test_every_array_is_needed_with_its_type_and_dimensions(form):
-    cls, c = FORMS[form], context(12)
-    good = arrays_of(form)
-    cls.from_arrays(c, good).check()
-    assert set(good) == {"values", "numeric_weight", *cls.buffer_types}
-    for name, array in good.items():
-        broken = [{k: v for k, v in good.items() if k != name}]
-        broken += [
-            {**good, name: array.astype(np.float64)},
-            {**good, name: array[None]},
-            {**good, name: array[..., 0]},
-        ]
-        for arrays in [*broken, {**good, "more": array}]:
-            with pytest.raises(
-                ValueError, match=f"a packed table of form '{form}' needs the arrays"
-            ):
-                cls.from_arrays(c, arrays)
-        for short in (array[:-1], array[:0]):
-            with pytest.raises(
-                ValueError, match="the packed table's '.*' does not fit what is stored"
-            ):
-                cls.from_arrays(c, {**good, name: short}).check()
-    for other, name in itertools.product(TRIED, good):
-        if other != form and name in FORMS[other].buffer_types:
-            continue
-        if other != form:
-            with pytest.raises(ValueError, match="needs the arrays"):
-                FORMS[other].from_arrays(c, good)
-
-
-@pytest.mark.parametrize("form", TRIED)
-def test_random_changes_of_indices_are_refused_or_harmless(form):
-    cls, c, x = FORMS[form], context(12), inputs_of(context(12))
-    good, rng = arrays_of(form), np.random.default_rng(0)
-    names = [*cls.buffer_types] or ["values"]
-    refused = 0
-    for k in range(300):
-        arrays = {name: array.copy() for name, array in good.items()}
-        array = arrays[names[k % len(names)]].reshape(-1)
-        at = rng.integers(len(array))
-        kind = rng.integers(3)
-        if array.dtype.kind == "f":
-            arrays["values"] = array[: rng.integers(len(array))]
-        elif kind == 0:
-            array[at] = rng.choice([np.iinfo(array.dtype).min, np.iinfo(array.dtype).max, 0])
-        elif kind == 1:
-            array[at] ^= 1 << rng.integers(8 * array.itemsize - 1)
-        else:
-            array[at] = max(int(array[at]) - 1, 0)
-        try:
-            module = cls.from_arrays(c, arrays)
-            module.check()
-        except ValueError as error:
-            assert "packed table" in str(error)
-            refused += 1
-            continue
-        # What passes can be read everywhere, and reads only what is stored.
-        assert np.isfinite(all_rows(module)).all() and module(x).isfinite().all()
-        assert places(module).max(initial=-1) < len(module.values)
-    assert refused > 30 if form == "sparse" else refused > 150
-
-
-def test_packed_embedding_is_abstract():
-    c = context(4)
-    module = PackedEmbedding(
-        c, {"values": np.zeros(0, np.float32), "numeric_weight": numeric_weight(4)}
-    )
-    for call in (module.check, lambda: module(inputs_of(c))):
-        with pytest.raises(NotImplementedError):
-            call()
-
-
 @pytest.mark.parametrize("form", TRIED)
 def test_a_table_tells_its_sizes_and_bytes(form):
     c, table, numeric = context(8), TABLES["prefixes"](8), numeric_weight(8)
@@ -515,10 +256,6 @@ def test_a_list_that_shares_a_table_has_the_sizes_of_its_owner():
     (own, shared), width = module.sizes(), (module.mask()).sum(1)
     np.testing.assert_array_equal(own, width)
     np.testing.assert_array_equal(shared, width)
-
-
-# what is no table
-# --------------------------------------------------------------------------------------------------
 
 
 def test_a_form_has_one_name_and_a_name_one_form():

@@ -100,9 +100,9 @@ class AdaFS(ScoredFields, SearchMethod):
     .. math:: w = \mathrm{softmax}(\mathrm{controller}(\mathrm{BN}(e))), \qquad
               e_i \leftarrow F w_i e_i
 
-    With ``mode="hard"`` the ``n_kept`` largest weights of each row are kept, scaled to that sum, the
-    others are zero. The network trains on one part of the training rows, the controller on the other. No
-    field is dropped: the controller stays in the network.
+    With ``mode="hard"`` the ``n_kept`` largest weights of each row are kept, scaled to that sum,
+    the others are zero. The network trains on one part of the training rows, the controller on the
+    other. No field is dropped: the controller stays in the network.
 
     Parameters
     ----------

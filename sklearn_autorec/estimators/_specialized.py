@@ -50,9 +50,8 @@ def specialized(model, budget):
     described = {name: architecture[slot][name] for name in ("method", "params")}
     described["params"] = {**described["params"], "budget": budget}
     architecture[slot] = {**described, **entry}
-    module = build_network(
-        network_of(architecture["network"]), fixed_methods(architecture), architecture, context
-    )
+    network = network_of(architecture["network"])
+    module = build_network(network, fixed_methods(architecture), architecture, context)
     rest = {n: t for n, t in served.state_dict().items() if not n.startswith(f"{slot}.")}
     weights = {f"{slot}.{name}": t for name, t in weights.items()}
     module.load_state_dict({**rest, **weights})
@@ -73,6 +72,7 @@ def specialized(model, budget):
             weight_seen=model._weight_seen,
             mixture=model._mixture_,
             kept=model._kept_,
+            network=network,
         ),
     )
     return twin

@@ -310,4 +310,5 @@ def _fitted(prepared, running, mixture=None, kept=None):
         mixture=mixture,
         loss_part=loss_part,
         kept=kept or {},
+        network=prepared.network,
     )

@@ -5,7 +5,7 @@ fields, C outputs (1 for binary clicks and ratings, the number of classes otherw
 """
 
 from ._axes import FieldAxis
-from ._blocks import MLP, ReLUDropout, linear
+from ._blocks import MLP, PlainDropout, ReLUDropout, linear
 from ._budget import budget_bytes, field_rows, table_bytes
 from ._context import BuildContext, Inputs
 from ._embeddings import FieldEmbedding, FieldLinear, FieldRows, add_bias, output_bias
@@ -19,6 +19,7 @@ from ._interactions import (
     WeightedPairs,
     pair_index,
 )
+from ._layer_norm import LayerNorm
 from ._layout import FieldLayout
 from ._losses import BinaryLogLoss, MemberLosses, MulticlassLogLoss, SquaredError
 from ._masked import MaskedEmbedding, mask_from_text, mask_to_text
@@ -53,6 +54,7 @@ from ._relaxed import (
     straight_through,
 )
 from ._select import InputSelection
+from ._separate import PairEnds, SeparateLinear
 from ._sized_rows import (
     SizedRows,
     rows_by_size,
@@ -82,6 +84,7 @@ __all__ = [
     "HardConcreteGates",
     "InputSelection",
     "Inputs",
+    "LayerNorm",
     "MaskedEmbedding",
     "MatrixCross",
     "MemberBatchNorm",
@@ -96,9 +99,12 @@ __all__ = [
     "PackedEmbedding",
     "PackedPart",
     "PairDots",
+    "PairEnds",
     "PairProducts",
+    "PlainDropout",
     "ReLUDropout",
     "SizedRows",
+    "SeparateLinear",
     "SquaredError",
     "SumPool",
     "VectorCross",

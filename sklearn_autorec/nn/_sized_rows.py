@@ -107,7 +107,7 @@ class SizedRows(FieldRows):
                 f"sizes must hold {self.n_rows} numbers between 0 and embedding_dim={d}, got "
                 f"{sizes.shape} numbers between {sizes.min(initial=0)} and {sizes.max(initial=0)}."
             )
-        self.dim, self.sparse, self.table_sizes = d, context.sparse_gradients, context.table_sizes
+        self.dim, self.sparse = d, context.sparse_gradients
         own = rows_by_size(sizes)
         self.distinct = [*own]
         self.starts = np.cumsum([0, *(len(rows) for rows in own.values())]).tolist()
@@ -227,9 +227,7 @@ class SizedRows(FieldRows):
         numbers = self.number(torch.arange(self.n_rows, device=self.offsets.device)).cpu().numpy()
         bucket = np.searchsorted(self.starts, numbers, side="right") - 1
         by_row = np.where(numbers < 0, 0, np.append(self.distinct, 0).astype(np.int64)[bucket])
-        by_table = np.split(by_row, np.cumsum(self.table_sizes)[:-1].astype(int))
-        tables = [*range(len(self.offsets)), *[None] * self.n_numeric, *self.list_tables]
-        return [self.dim if table is None else by_table[table] for table in tables]
+        return self.by_field(by_row, self.dim)
 
     def nbytes(self):
         """Bytes by kind: dict of "embedding", "projection" and "index"."""

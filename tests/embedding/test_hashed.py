@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from size_cases import batch, context, expected_vectors, odd_table
 from sklearn.metrics import log_loss
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
@@ -21,41 +22,6 @@ P = 2**31 - 1
 HASHES = [[12345678, 987], [1, 0], [P - 1, P - 1], [77, 5]]
 
 
-def context(**changes):
-    """Tables of 30, 5 and 21 ids; the second list reads the first table."""
-    return BuildContext(
-        ("a", "b", "number", "items", "others"),
-        (30, 5),
-        1,
-        ((21, 3), (30, 2)),
-        shared=(None, 0),
-        embedding_dim=4,
-        embedding_init=1.0,
-        generator=torch.Generator().manual_seed(0),
-        **changes,
-    )
-
-
-def batch(n=40):
-    g = torch.Generator().manual_seed(1)
-    columns = [torch.randint(0, k, (n, 1), generator=g) for k in (30, 5)]
-    lists = [torch.randint(0, k, (n, w), generator=g) for k, w in ((21, 3), (30, 2))]
-    numbers = torch.randn(n, 2, generator=g)
-    return Inputs(torch.cat(columns, 1).int(), numbers, torch.cat(lists, 1).int())
-
-
-def expected_vectors(x, tables):
-    """Vectors of the fields, the numeric one left out, of full tables in numpy."""
-    ids, items = x.ids.numpy(), x.sequences.numpy()
-
-    def mean(table, own):
-        present = (own > 0)[..., None]
-        return (table[own] * present).sum(1) / np.maximum(present.sum(1), 1)
-
-    a, b, own = tables
-    return np.stack([a[ids[:, 0]], b[ids[:, 1]], mean(own, items[:, :3]), mean(a, items[:, 3:])], 1)
-
-
 def vectors_and_rows(module, x):
     """The same of a module, and the gradients of the sum of squares."""
     e = module(x)[:, [0, 1, 3, 4]]
@@ -70,7 +36,8 @@ def place(v, n, rows, a, b):
 
 @pytest.mark.parametrize("row_wise", [False, True])
 def test_values_share_the_rows_that_the_hash_says(row_wise):
-    module, x = HashedEmbedding(context(sparse_gradients=row_wise), [9, 5, 7], HASHES[:3]), batch()
+    c = context(d=4, sizes=(30, 5, 21), sparse_gradients=row_wise)
+    module, x = HashedEmbedding(c, [9, 5, 7], HASHES[:3]), batch(c)
     stored = np.split(module.weight.detach().numpy(), [9, 14])
     where = [
         [place(v, n, r, *h) for v in range(n)]
@@ -92,7 +59,8 @@ def test_values_share_the_rows_that_the_hash_says(row_wise):
 @pytest.mark.parametrize("row_wise", [False, True])
 @pytest.mark.parametrize("combine", ["multiply", "add"])
 def test_vectors_are_made_of_quotient_and_remainder(combine, row_wise):
-    c, x = context(sparse_gradients=row_wise), batch()
+    c = context(d=4, sizes=(30, 5, 21), sparse_gradients=row_wise)
+    x = batch(c)
     module = QuotientRemainderEmbedding(c, [7, 5, 4], combine)
     R = np.split(module.weight.detach().numpy(), [7, 12])
     Q = np.split(module.quotient_weight.detach().numpy(), [5])  # 5 of 30, none of 5, 6 of 21
@@ -202,17 +170,7 @@ def test_values_that_are_alike_may_share_a_row(seed):
 
 @pytest.fixture(scope="module")
 def mixed():
-    rng = np.random.default_rng(0)
-    X = pd.DataFrame(
-        {
-            "a": rng.integers(0, 40, 300).astype(str),
-            "constant": ["x"] * 300,
-            "number": rng.normal(size=300),
-            "list": [[str(i) for i in rng.integers(0, 30, rng.integers(0, 4))] for _ in range(300)],
-        }
-    )
-    X.loc[rng.random(300) < 0.2, "a"] = None
-    return X, rng.integers(0, 2, 300)
+    return odd_table(300, 40)
 
 
 @pytest.mark.parametrize("search", [Hashing(0.6), Hashing(0.6, "modulo"), QR(0.6), QR(0.6, "add")])
@@ -236,9 +194,9 @@ def test_a_whole_budget_keeps_the_tables_and_bytes_are_counted(mixed):
     for cls in (Hashing, QR):
         model = CTRClassifier(network="fm", search=cls(1.0), max_epochs=1, random_state=0)
         assert model.fit(X, y).compression_ratio_ == 1.0
-        model.set_params(search__budget=16 * 4 * 60).fit(X, y)
+        model.set_params(search__budget=16 * 4 * 40).fit(X, y)
         stored = model.nbytes_["embedding"] - 16 * 4 * 26
-        assert 16 * 4 * 56 <= stored <= 16 * 4 * 60
+        assert 16 * 4 * 32 <= stored <= 16 * 4 * 40
 
 
 def test_numbers_alone_and_several_members_are_fitted(mixed):

@@ -1,42 +1,17 @@
 import functools
-import itertools
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from size_cases import batch, context, expected_vectors, odd_table, planted
 from sklearn.metrics import log_loss
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.embedding import OptEmbed
 from sklearn_autorec.embedding._optembed import LongTailedStep, ThresholdedEmbedding, WidthSpace
 from sklearn_autorec.engine import SearchProblem, _search_phase
-from sklearn_autorec.nn import BuildContext, Inputs, mask_from_text
+from sklearn_autorec.nn import mask_from_text
 from sklearn_autorec.serving import load, save
-
-
-def context(**changes):
-    return BuildContext(
-        ("a", "b", "number", "items", "others"),
-        (12, 5),
-        1,
-        ((7, 3), (12, 2)),
-        shared=(None, 0),
-        embedding_dim=4,
-        embedding_init=0.3,
-        generator=torch.Generator().manual_seed(0),
-        **changes,
-    )
-
-
-def batch(n=40):
-    g = torch.Generator().manual_seed(1)
-
-    def ids(size, length):
-        return torch.randint(0, size, (n, length), generator=g).int()
-
-    columns = torch.cat([ids(12, 1), ids(5, 1)], 1)
-    return Inputs(columns, torch.randn(n, 2, generator=g), torch.cat([ids(7, 3), ids(12, 2)], 1))
 
 
 def test_the_step_has_the_gradient_of_a_wide_hat():
@@ -51,7 +26,8 @@ def test_the_step_has_the_gradient_of_a_wide_hat():
 
 @pytest.mark.parametrize("row_wise", [False, True])
 def test_short_vectors_and_later_columns_are_not_read(row_wise):
-    module, x = ThresholdedEmbedding(context(sparse_gradients=row_wise), OptEmbed()), batch()
+    c = context(0.3, 4, sparse_gradients=row_wise)
+    module, x = ThresholdedEmbedding(c, OptEmbed()), batch(c)
     module.thresholds.data = torch.tensor([1.0, 0.5, 0.9])
     module.paths.current = {"widths": [3, 4, 1]}
     whole = np.split(module.weight.detach().numpy(), [12, 17])
@@ -59,14 +35,7 @@ def test_short_vectors_and_later_columns_are_not_read(row_wise):
         own * (np.abs(own).sum(1, keepdims=True) > t) * (np.arange(4) < width)
         for own, t, width in zip(whole, (1.0, 0.5, 0.9), (3, 4, 1), strict=True)
     ]
-    ids, items = x.ids.numpy(), x.sequences.numpy()
-
-    def mean(table, own):
-        present = (own > 0)[..., None]
-        return (table[own] * present).sum(1) / np.maximum(present.sum(1), 1)
-
-    own, others = mean(tables[2], items[:, :3]), mean(tables[0], items[:, 3:])
-    expected = np.stack([tables[0][ids[:, 0]], tables[1][ids[:, 1]], own, others], 1)
+    expected = expected_vectors(x, tables)
     e = module(x)
     np.testing.assert_allclose(e[:, [0, 1, 3, 4]].detach(), expected, rtol=1e-5, atol=1e-7)
     kept = module.kept_rows()
@@ -76,7 +45,8 @@ def test_short_vectors_and_later_columns_are_not_read(row_wise):
 
 
 def test_thresholds_feel_what_rows_are_worth_and_the_pull():
-    module, x = ThresholdedEmbedding(context(), OptEmbed(alpha=0.2)), batch()
+    c = context(0.3, 4)
+    module, x = ThresholdedEmbedding(c, OptEmbed(alpha=0.2)), batch(c)
     module.thresholds.data = torch.tensor([0.4, -0.5, 0.1])
     module.paths.current = {"widths": [4, 2, 3]}
     e, worth = module(x), torch.randn(40, 5, 4, generator=torch.Generator().manual_seed(2))
@@ -132,21 +102,6 @@ OPTIONS = {
     "device": "cpu",
 }
 WHOLE = 4 * 8 * (102 + 10 + 102)
-
-
-def planted(seed, n=6000):
-    """ "rich" acts with "partner" by rank 4, by its most frequent fifth; "noise" says nothing."""
-    rng = np.random.default_rng(seed)
-    chance = 1 / np.arange(1, 101) ** 1.1
-    rich, partner = rng.choice(100, 2 * n, p=chance / chance.sum()), rng.integers(0, 8, 2 * n)
-    noise = rng.integers(0, 100, 2 * n)
-    U = rng.normal(size=(100, 4))
-    V = np.array(list(itertools.product((-1, 1), repeat=4)))[rng.choice(16, 8, replace=False)]
-    U[20:] = 0
-    effect = (U[rich] * V[partner]).sum(1)
-    X = pd.DataFrame({"rich": rich, "partner": partner, "noise": noise}).astype(str)
-    y = (rng.random(2 * n) < 1 / (1 + np.exp(-effect))).astype(int)
-    return X[:n], y[:n], X[n:], y[n:]
 
 
 def fit(seed, search, shuffled=False):
@@ -219,17 +174,7 @@ def test_a_larger_pull_drops_more():
 
 @pytest.fixture(scope="module")
 def mixed():
-    rng = np.random.default_rng(0)
-    X = pd.DataFrame(
-        {
-            "a": rng.integers(0, 9, 200).astype(str),
-            "constant": ["x"] * 200,
-            "number": rng.normal(size=200),
-            "list": [[str(i) for i in rng.integers(0, 5, rng.integers(0, 4))] for _ in range(200)],
-        }
-    )
-    X.loc[rng.random(200) < 0.2, "a"] = None
-    return X, rng.integers(0, 2, 200)
+    return odd_table()
 
 
 SMALL = {"embedding_dim": 6, "max_epochs": 1, "search_epochs": 2, "random_state": 0}

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from size_cases import batch, context, expected_vectors, odd_table, planted
 from sklearn.metrics import log_loss
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
@@ -25,41 +26,9 @@ from sklearn_autorec.serving import load, save
 BOUNDS = [[4, 9, 12], [5], [3, 7]]  # of two fields and of the list that has a table
 
 
-def context():
-    return BuildContext(
-        ("a", "b", "number", "items", "others"),
-        (12, 5),
-        1,
-        ((7, 3), (12, 2)),
-        shared=(None, 0),
-        embedding_dim=5,
-        embedding_init=1.0,
-        generator=torch.Generator().manual_seed(0),
-    )
-
-
-def batch(n=30):
-    g = torch.Generator().manual_seed(1)
-
-    def ids(size, length):
-        return torch.randint(0, size, (n, length), generator=g).int()
-
-    numbers = torch.randn(n, 2, generator=g)
-    return Inputs(
-        torch.cat([ids(12, 1), ids(5, 1)], 1), numbers, torch.cat([ids(7, 3), ids(12, 2)], 1)
-    )
-
-
 def masked_vectors(x, table, mask):
     """Vectors of the fields but the numeric one, in numpy."""
-    a, b, own = np.split(table * mask, [12, 17])
-    ids, items = x.ids.numpy(), x.sequences.numpy()
-
-    def mean(rows, own):
-        present = (own > 0)[..., None]
-        return (rows[own] * present).sum(1) / np.maximum(present.sum(1), 1)
-
-    return np.stack([a[ids[:, 0]], b[ids[:, 1]], mean(own, items[:, :3]), mean(a, items[:, 3:])], 1)
+    return expected_vectors(x, np.split(table * mask, [12, 17]))
 
 
 def drawn_columns(seed):
@@ -73,7 +42,7 @@ def by_row(kept):
 @pytest.mark.parametrize("seed", range(3))
 def test_groups_of_rows_store_their_own_columns(seed):
     kept = drawn_columns(seed) if seed else np.zeros((6, 5), bool)
-    module, x = GroupedRows(context(), BOUNDS, kept), batch()
+    module, x = GroupedRows(context(), BOUNDS, kept), batch(context())
     table = torch.randn(24, 5, generator=torch.Generator().manual_seed(seed))
     module.values.data = GroupedRows.pack(table, BOUNDS, kept)
     assert len(module.values) == by_row(kept).sum()
@@ -105,7 +74,7 @@ def test_nothing_is_stored_for_single_values():
 def test_a_step_reads_the_blocks_that_are_drawn():
     widths = column_widths(5, 3)
     assert widths.tolist() == [2, 1, 2] and column_widths(2, 8).tolist() == [1, 1]
-    module, x = ElasticEmbedding(context(), BOUNDS, widths, 0.5), batch()
+    module, x = ElasticEmbedding(context(), BOUNDS, widths, 0.5), batch(context())
     table = module.weight.detach().numpy()
     seen = set()
     for _ in range(4):
@@ -120,7 +89,7 @@ def test_a_step_reads_the_blocks_that_are_drawn():
 
 def test_the_penalty_is_the_likeness_of_blocks():
     widths = np.array([2, 1, 2])
-    module, x = ElasticEmbedding(context(), BOUNDS, widths, 0.5), batch()
+    module, x = ElasticEmbedding(context(), BOUNDS, widths, 0.5), batch(context())
     module(x)
     a, b, own = np.split(module.weight.detach().numpy().astype(float), [12, 17])
     ids, items = x.ids.numpy(), x.sequences.numpy()
@@ -238,23 +207,6 @@ OPTIONS = {
     "device": "cpu",
 }
 WHOLE = 4 * 8 * (102 + 10 + 102)
-
-
-def planted(seed, n=6000):
-    """Of the values of "rich" the most frequent fifth acts with "partner", by rank 4; the others,
-    and "noise", say nothing.
-    """
-    rng = np.random.default_rng(seed)
-    chance = 1 / np.arange(1, 101) ** 1.1
-    rich, partner = rng.choice(100, 2 * n, p=chance / chance.sum()), rng.integers(0, 8, 2 * n)
-    noise = rng.integers(0, 100, 2 * n)
-    U = rng.normal(size=(100, 4))
-    V = np.array(list(itertools.product((-1, 1), repeat=4)))[rng.choice(16, 8, replace=False)]
-    U[20:] = 0
-    effect = (U[rich] * V[partner]).sum(1)
-    X = pd.DataFrame({"rich": rich, "partner": partner, "noise": noise}).astype(str)
-    y = (rng.random(2 * n) < 1 / (1 + np.exp(-effect))).astype(int)
-    return X[:n], y[:n], X[n:], y[n:]
 
 
 @functools.cache
@@ -402,17 +354,7 @@ def test_pickles_are_small_unless_they_are_to_be_cut(tmp_path):
 
 @pytest.fixture(scope="module")
 def mixed():
-    rng = np.random.default_rng(0)
-    X = pd.DataFrame(
-        {
-            "a": rng.integers(0, 9, 200).astype(str),
-            "constant": ["x"] * 200,
-            "number": rng.normal(size=200),
-            "list": [[str(i) for i in rng.integers(0, 5, rng.integers(0, 4))] for _ in range(200)],
-        }
-    )
-    X.loc[rng.random(200) < 0.2, "a"] = None
-    return X, rng.integers(0, 2, 200)
+    return odd_table()
 
 
 FEW = {"n_samples": 12, "n_evaluations": 30, "population": 10}

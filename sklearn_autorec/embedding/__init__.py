@@ -1,5 +1,6 @@
 """Search methods that choose the size of embeddings."""
 
+from ._amtl import AMTL
 from ._autodim import AutoDim
 from ._autodis import AutoDis
 from ._autosrh import AutoSrh
@@ -9,6 +10,7 @@ from ._pep import PEP
 from ._sseds import SSEDS
 
 __all__ = [
+    "AMTL",
     "NIS",
     "PEP",
     "SSEDS",

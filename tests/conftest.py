@@ -1,8 +1,13 @@
+"""What all tests share. Modules under ``helpers`` are imported by name, in workers too."""
+
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
 
 @pytest.fixture(scope="session")

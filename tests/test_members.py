@@ -11,6 +11,7 @@ from scipy.special import expit, softmax
 from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.utils._param_validation import InvalidParameterError
+from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import Network
@@ -44,10 +45,7 @@ def few(**options):
 
 @pytest.fixture(scope="module")
 def clicks():
-    X, y, _ = make_ctr(
-        600, n_fields=4, cardinality=8, pairs=2, n_numeric=1, n_sequences=1, random_state=0
-    )
-    return X, y
+    return mixed_clicks(600, cardinality=8, pairs=2)
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import copy
 import numpy as np
 import pytest
 import torch
+from small_networks import small_networks
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.base import known_networks
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import EncodedTensors, FieldNet, TrainingBatches
 from sklearn_autorec.feature_selection import AdaFS
@@ -22,10 +22,7 @@ from sklearn_autorec.nn import (
     row_batch_norm,
 )
 
-NETWORKS = {
-    name: cls(**({"hidden_units": (5,)} if hasattr(cls(), "hidden_units") else {}))
-    for name, cls in sorted(known_networks().items())
-}
+NETWORKS = small_networks()
 OPTIONS = {
     "embedding_dim": 3,
     "lr": 0.01,

@@ -136,3 +136,25 @@ def timed(work):
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start
+
+
+class EpochClock:
+    """A scikit-learn callback that notes when each epoch ends, by a clock in seconds."""
+
+    def __init__(self, clock=time.perf_counter):
+        self.clock, self.ends = clock, []
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "epoch":
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            self.ends.append(self.clock())

@@ -31,21 +31,14 @@ from sklearn_autorec.exceptions import UnknownCategoryWarning
 from sklearn_autorec.feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser
 
 PLANTED = [(2, 3), (4, 5), (6, 7), (8, 9), (3, 6)]
+SIZES = {"n_fields": 12, "cardinality": 12, "informative_fields": 3, "base_rate": 0.3}
 
 
 def load(name, data_home):
     """Rows for training, labels, test rows, labels, numeric columns."""
     if name != "planted":
         return load_public(name, data_home)
-    X, y, _ = make_ctr(
-        40_000,
-        n_fields=12,
-        cardinality=12,
-        pairs=PLANTED,
-        informative_fields=3,
-        base_rate=0.3,
-        random_state=0,
-    )
+    X, y, _ = make_ctr(40_000, pairs=PLANTED, random_state=0, **SIZES)
     return X[:30_000], y[:30_000], X[30_000:], y[30_000:], []
 
 

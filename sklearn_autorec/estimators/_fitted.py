@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ..engine._serving_form import sizes
+from ..engine._serving_form import bytes_by_kind, stored_architecture
 from ..nn import FieldLayout, numeric_rows
 from ..preprocessing import N_BINS
 
@@ -60,12 +60,12 @@ class Fitted:
         """The attributes of the estimator, by name."""
         encoder = self.encoder
         module = torch.nn.Module() if self.net is None else self.net.module_
-        nbytes = sizes(module)
+        nbytes = bytes_by_kind(module)
         attributes = {
             **self.target.attributes,
             "encoder_": encoder,
             "net_": self.net,
-            "_architecture": _without_masks(self.architecture, self.net),
+            "_architecture": stored_architecture(self.architecture, module),
             "search_history_": self.search_history,
             "history_": self.history,
             "n_iter_": self.n_iter,
@@ -107,12 +107,3 @@ def publish(estimator, fitted):
         if not name.endswith("_") and name not in PRIVATE
     }
     estimator.__dict__ = {**kept, **attributes}
-
-
-def _without_masks(architecture, net):
-    """The architecture as it is stored: a packed table knows its mask, which need not be saved
-    twice.
-    """
-    if net is None or "mask" not in architecture.get("embedding", {}):
-        return architecture
-    return {**architecture, "embedding": {**architecture["embedding"], "mask": None}}

@@ -8,7 +8,17 @@ from ..utils._sklearn import Interval
 
 
 class DeepNetwork(Network):
-    """Base of networks with hidden layers, dropout and batch normalisation."""
+    """Base of networks with hidden layers, dropout and batch normalisation.
+
+    Parameters
+    ----------
+    hidden_units : tuple of int, default=(400, 400, 400)
+        Units of each hidden layer.
+    dropout : float in [0, 1), default=0.2
+        Share of hidden units dropped at a training step.
+    batch_norm : bool, default=True
+        Batch normalisation before each ReLU.
+    """
 
     _parameter_constraints: dict = {
         "hidden_units": [tuple, list],

@@ -5,6 +5,7 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import FieldNetwork
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import StrOptions
 from ._deep import DeepNetwork
 
@@ -204,6 +205,7 @@ class DIN(DeepNetwork):
         "normalize": [StrOptions({"softmax"}), None],
     }
 
+    @stores_parameters
     def __init__(
         self,
         hidden_units=(200, 80),
@@ -213,10 +215,7 @@ class DIN(DeepNetwork):
         attention_units=(64,),
         normalize="softmax",
     ):
-        super().__init__(hidden_units, dropout, batch_norm)
-        self.attention = attention
-        self.attention_units = attention_units
-        self.normalize = normalize
+        """Store the parameters."""
 
     def targets(self, context, narrowed=False):
         """Number of the categorical field that is the target of each list field, or None.

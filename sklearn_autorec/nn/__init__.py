@@ -34,7 +34,9 @@ from ._members import (
 from ._mixed import MixedEmbedding
 from ._network import FieldAssembly, FieldNetwork, SumPool, check_parts, head_part
 from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numeric_rows
-from ._packed import FORMS, PackedEmbedding, pack_table
+from ._packed import FORMS, pack_table
+from ._packed_table import PackedEmbedding
+from ._parts import PACKED_PARTS, PackedPart, own_bytes, tensor_bytes
 from ._relaxed import (
     GumbelSoftmax,
     HardConcreteGates,
@@ -63,6 +65,7 @@ __all__ = [
     "FORMS",
     "MLP",
     "NUMERIC_EMBEDDINGS",
+    "PACKED_PARTS",
     "BatchNorm",
     "BiInteraction",
     "BinaryLogLoss",
@@ -91,6 +94,7 @@ __all__ = [
     "NumericEmbedding",
     "OperationMixture",
     "PackedEmbedding",
+    "PackedPart",
     "PairDots",
     "PairProducts",
     "ReLUDropout",
@@ -118,6 +122,7 @@ __all__ = [
     "numeric_rows",
     "one_hot_of_largest",
     "output_bias",
+    "own_bytes",
     "pack_table",
     "pair_index",
     "probability_of_one",
@@ -129,4 +134,5 @@ __all__ = [
     "straight_through",
     "table_bytes",
     "tables_by_size",
+    "tensor_bytes",
 ]

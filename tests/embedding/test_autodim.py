@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from searching import searching
 from sklearn.base import clone
+from small_networks import small_context
+from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.base import networks_with_slot
@@ -14,7 +17,7 @@ from sklearn_autorec.datasets import make_ctr, make_tastes
 from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
 from sklearn_autorec.engine import EncodedTensors, SearchProblem, TrainingPlan
 from sklearn_autorec.networks import DIN, FM
-from sklearn_autorec.nn import BinaryLogLoss, BuildContext, FieldEmbedding, Inputs, MixedEmbedding
+from sklearn_autorec.nn import BinaryLogLoss, FieldEmbedding, Inputs, MixedEmbedding
 
 METHODS = {
     "autodim": AutoDim(),
@@ -26,16 +29,7 @@ METHODS = {
 
 
 def context(**changes):
-    options = {
-        "field_names": ("a", "b", "n", "s"),
-        "n_ids": (5, 7),
-        "n_numeric": 1,
-        "sequences": ((4, 3),),
-        "embedding_dim": 4,
-        "generator": torch.Generator().manual_seed(0),
-        "embedding_init": 1.0,
-    }
-    return BuildContext(**{**options, **changes})
+    return small_context(**{"embedding_init": 1.0, **changes})
 
 
 def inputs(n=9, seed=1):
@@ -268,6 +262,10 @@ def test_mixed_embedding_agrees_with_numpy_and_stores_no_more(widths):
 # ------------------------------------------------------------------------------------------
 
 
+def searched(search, X, y, seed):
+    return searching(search, seed, network="fm", search_epochs=20, batch_size=512).fit(X, y)
+
+
 @functools.cache
 def widths(seed, level="first_order", shuffled=False, size_penalty=None, nested=False):
     """Widths of two fields of rank 6, two of rank 1, one of noise; and the numbers in the
@@ -286,17 +284,7 @@ def widths(seed, level="first_order", shuffled=False, size_penalty=None, nested=
     search = AutoDim(level=level, nested_warmup=nested)
     if size_penalty is not None:
         search.set_params(size_penalty=size_penalty)
-    model = CTRClassifier(
-        network="fm",
-        embedding_dim=8,
-        lr=0.01,
-        max_epochs=1,
-        search_epochs=20,
-        batch_size=512,
-        search=search,
-        random_state=seed,
-    )
-    model.fit(X, np.random.default_rng(seed).permutation(y) if shuffled else y)
+    model = searched(search, X, np.random.default_rng(seed).permutation(y) if shuffled else y, seed)
     return [model.embedding_sizes_[f"f{f}"] for f in range(5)], model.n_parameters_
 
 
@@ -321,16 +309,7 @@ def widths_of_tastes(seed, nested=False):
     rank 6.
     """
     X, y, _ = make_tastes(40_000, topics=(6, 1), random_state=seed)
-    model = CTRClassifier(
-        network="fm",
-        embedding_dim=8,
-        lr=0.01,
-        max_epochs=1,
-        search_epochs=20,
-        batch_size=512,
-        search=AutoDim(nested_warmup=nested),
-        random_state=seed,
-    ).fit(X, y)
+    model = searched(AutoDim(nested_warmup=nested), X, y, seed)
     return [model.embedding_sizes_[name] for name in X]
 
 
@@ -362,17 +341,7 @@ def test_one_level_search_uses_at_least_as_many_parameters():
 
 @pytest.fixture(scope="module")
 def small():
-    X, y, _ = make_ctr(
-        300,
-        n_fields=3,
-        cardinality=5,
-        zipf=0,
-        pairs=1,
-        n_numeric=1,
-        n_sequences=1,
-        missing_rate=0.05,
-        random_state=0,
-    )
+    X, y = mixed_clicks(300, n_fields=3, cardinality=5, zipf=0, pairs=1, missing_rate=0.05)
     X["constant"] = "same"
     return X, y
 

@@ -9,6 +9,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from small_networks import small_networks
 from torch import nn
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
@@ -29,10 +30,7 @@ from sklearn_autorec.nn import (
 )
 
 NETWORKS = {
-    **{
-        name: cls(**({"hidden_units": (5,)} if hasattr(cls(), "hidden_units") else {}))
-        for name, cls in sorted(known_networks().items())
-    },
+    **small_networks(),
     "din": DIN(hidden_units=(5,), attention={"tags": "f0"}),
     "autoint-alone": AutoInt(hidden_units=()),
     "fwfm-vectors": FwFM("FiLV"),

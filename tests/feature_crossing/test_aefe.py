@@ -23,8 +23,8 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
+from small_tables import planted_crosses
 
-from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_crossing import AEFE, FieldCrosser
 from sklearn_autorec.feature_crossing._aefe import _cascade
 from sklearn_autorec.feature_crossing._aefe._cascade import (
@@ -41,16 +41,7 @@ PLANTED = {("f1", "f2"), ("f3", "f4")}
 
 
 def clicks(seed, n=4000, **options):
-    options = {
-        "n_fields": 8,
-        "cardinality": 8,
-        "zipf": 0.5,
-        "informative_fields": [0],
-        "pairs": [(1, 2), (3, 4)],
-        "pair_effect": 2.0,
-        "base_rate": 0.4,
-    } | options
-    X, y, _ = make_ctr(n, random_state=seed, **options)
+    X, y, _ = planted_crosses(n, seed, **{"pair_effect": 2.0, **options})
     return X, y
 
 

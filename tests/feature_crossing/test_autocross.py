@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import small_tables
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 from sklearn.base import clone
@@ -37,16 +38,7 @@ def planted_crosses(seed, n=16_000, **options):
     """Field 0 adds; (1, 2), (3, 4) and (3, 4, 5) act together; (3, 4) leads to the triple. The rest
     is noise.
     """
-    options = {
-        "n_fields": 8,
-        "cardinality": 8,
-        "zipf": 0.5,
-        "informative_fields": [0],
-        "pairs": [(1, 2), (3, 4)],
-        "triples": [(3, 4, 5)],
-        "base_rate": 0.4,
-    } | options
-    return make_ctr(n, random_state=seed, **options)
+    return small_tables.planted_crosses(n, seed, **{"triples": [(3, 4, 5)], **options})
 
 
 PLANTED = {("f1", "f2"), ("f3", "f4"), ("f3", "f4", "f5")}

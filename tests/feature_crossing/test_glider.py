@@ -19,9 +19,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from sklearn.tree import DecisionTreeClassifier
+from small_tables import planted_crosses
 
 from sklearn_autorec import CTRClassifier
-from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_crossing import GLIDER, FieldCrosser
 from sklearn_autorec.feature_crossing._glider._explaining import answers_of
 from sklearn_autorec.feature_crossing._glider._perturbing import GONE, perturbed, typical_rows
@@ -60,15 +60,8 @@ def of_formula(function, X, **params):
 
 
 def clicks(seed, n=4000, **options):
-    options = {
-        "n_fields": 7,
-        "cardinality": 6,
-        "zipf": 0.5,
-        "informative_fields": [0],
-        "pairs": [(1, 2), (3, 4)],
-        "pair_effect": 1.6,
-    } | options
-    return make_ctr(n, ids="category", base_rate=0.4, random_state=seed, **options)
+    options = {"n_fields": 7, "cardinality": 6, "pair_effect": 1.6} | options
+    return planted_crosses(n, seed, ids="category", **options)
 
 
 TREES = HistGradientBoostingClassifier(max_iter=40, random_state=0)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import networks_with_slot
@@ -44,17 +45,7 @@ OPTIONS = {
 
 @pytest.fixture(scope="module")
 def clicks():
-    X, y, _ = make_ctr(
-        1500,
-        n_fields=4,
-        cardinality=8,
-        informative_fields=[0, 2],
-        pairs=[(0, 1)],
-        n_numeric=1,
-        n_sequences=1,
-        random_state=0,
-    )
-    return X, y
+    return mixed_clicks(1500, cardinality=8, informative_fields=[0, 2], pairs=[(0, 1)])
 
 
 def fit(name, X, y, estimator=CTRClassifier, **options):

@@ -1,4 +1,3 @@
-import builtins
 from itertools import combinations
 
 import numpy as np
@@ -10,9 +9,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier
-from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser
 from sklearn_autorec.inspection import (
     EmbeddingSizeDisplay,
@@ -38,17 +37,9 @@ class SizedClassifier(CTRClassifier):
     embedding_sizes_ = {"f0": 4, "f1": np.array([0, 0, 2, 8]), "f2": 0, "f3": 8, "n0": 1, "s0": 3}
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
 @pytest.fixture(scope="module")
 def data():
-    X, y, _ = make_ctr(
-        1200, n_fields=4, cardinality=5, pairs=1, n_numeric=1, n_sequences=1, random_state=0
-    )
+    X, y = mixed_clicks(1200, cardinality=5, pairs=1)
     X.columns = ["f0", "f1", "f2", "f3", "n0", "s0"]
     return X, y
 
@@ -149,16 +140,9 @@ def test_unfitted(display):
 
 
 @pytest.mark.parametrize("display", DISPLAYS)
-def test_without_matplotlib_the_extra_is_named(display, searched, monkeypatch):
+def test_without_matplotlib_the_extra_is_named(display, searched, no_matplotlib):
     drawn = display.from_estimator(searched)
-    original = builtins.__import__
-
-    def no_matplotlib(name, *args, **kwargs):
-        if name.split(".")[0] == "matplotlib":
-            raise ImportError(name)
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", no_matplotlib)
+    no_matplotlib()
     for method, call in (
         ("from_estimator", lambda: display.from_estimator(searched)),
         ("plot", drawn.plot),

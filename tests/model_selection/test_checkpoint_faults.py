@@ -11,32 +11,15 @@ import threading
 from pathlib import Path
 
 import joblib
-import numpy as np
 import pytest
-from known_curves import Curve, Troubled, columns
-from scipy.stats import loguniform, uniform
+from known_curves import Curve, Troubled, X, Y, columns, search
 from sklearn.metrics import fbeta_score, make_scorer
 from sklearn.model_selection import KFold
 
 from sklearn_autorec.exceptions import CheckpointError
-from sklearn_autorec.model_selection import HyperbandSearchCV
 from sklearn_autorec.model_selection._running._checkpoint import Checkpoint, identity
 
 HERE = Path(__file__).parent
-X, Y = np.random.RandomState(0).normal(size=(40, 3)), np.tile([0, 1], 20)
-CURVES = {"a": uniform(0.2, 0.8), "b": loguniform(0.01, 2)}
-
-
-def search(estimator=None, **options):
-    options = {
-        "resource": "epochs",
-        "max_resources": 9,
-        "cv": 2,
-        "random_state": 0,
-        "refit": False,
-        **options,
-    }
-    return HyperbandSearchCV(estimator or Curve(), CURVES, **options)
 
 
 # which search it is

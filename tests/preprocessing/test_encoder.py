@@ -1,6 +1,4 @@
 import pickle
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
@@ -9,6 +7,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from processes import printed
 from sklearn.base import clone
 from sklearn.preprocessing import OrdinalEncoder, QuantileTransformer
 
@@ -377,16 +376,7 @@ def test_hashing_is_stable_across_processes():
         "e = FieldEncoder(hash_threshold=100, n_hash_buckets=50).fit(X)\n"
         "print(e.n_ids_, len(e.categories_[0]), e.encode(X).ids.ravel().tolist())"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
-        ).stdout
-        for seed in ("0", "1")
-    }
+    outputs = {printed(code, seed) for seed in ("0", "1")}
     assert len(outputs) == 1 and outputs.pop().startswith("[52] 0 ")
 
 

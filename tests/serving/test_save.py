@@ -30,6 +30,7 @@ from sklearn.preprocessing import (
     OrdinalEncoder,
     StandardScaler,
 )
+from small_tables import mixed_clicks
 
 import sklearn_autorec.serving
 from sklearn_autorec import CTRClassifier, RatingRegressor
@@ -50,11 +51,8 @@ SMALL = DeepFM(hidden_units=(8,))
 
 
 @pytest.fixture(scope="module")
-def clicks():
-    X, y, _ = make_ctr(500, n_fields=4, cardinality=8, n_numeric=1, n_sequences=1, random_state=0)
-    X["f0"] = X["f0"].str[1:].astype(int)
-    X.loc[X.index[::7], ["f1", "x0"]] = None
-    return X, y
+def clicks(clicks_with_gaps):
+    return clicks_with_gaps(500)
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +66,7 @@ def data(clicks, tmp_path_factory):
 @pytest.fixture(scope="module")
 def visits():
     """Rows with enough values that every form of packed table can pay."""
-    X, y, _ = make_ctr(
-        1000, n_fields=3, pairs=2, cardinality=100, n_numeric=2, n_sequences=1, random_state=0
-    )
-    return X, y
+    return mixed_clicks(1000, n_fields=3, pairs=2, cardinality=100, n_numeric=2)
 
 
 @pytest.fixture(scope="module")

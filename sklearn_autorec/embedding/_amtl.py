@@ -1,7 +1,7 @@
 """AMTL: the length of each embedding, made of its frequency by twin networks."""
 
 import dataclasses
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from ..nn import (
     tables_by_size,
 )
 from ..nn._read_rows import read_rows
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import HasMethods, Interval, StrOptions
 from ._frequency import value_counts
 from ._sizes import check_sizes
@@ -179,6 +180,80 @@ class FrequencySizedEmbedding(FieldEmbedding):
 
 
 class AMTL(SearchMethod):
+    r"""The length of the embedding of each value, as a function of how often it occurs (AMTL).
+
+    Two small networks read the frequency :math:`s_v` of value v (its logarithm and its rank within
+    the field) and give the logits of the lengths 1 .. d:
+
+    .. math:: o_v = a_v\, h(s_v) + (1 - a_v)\, l(s_v), \quad p_v = \mathrm{softmax}(o_v / T)
+
+    :math:`a_v`, the sigmoid of the standardised logarithm of the count, sends frequent values to h
+    and rare ones to l. The embedding is read up to the likeliest length; the gradient is that of
+    :math:`p_v` (straight-through), so that the networks, the tables and the rest are trained
+    together. In the end the rows are cut, and what was searched serves as it is.
+
+    Parameters
+    ----------
+    size_penalty : float, default=0.05
+        Loss of a mean expected length of ``embedding_dim``, over all values. 0 is the paper, see
+        Notes.
+    level : {"one_level", "first_order"}, default="one_level"
+        How the twin networks are trained: on the same rows as everything else, which is the paper,
+        or on rows of their own, by which a value is as long as other rows bear out. With these 0.01
+        is enough of a penalty.
+    arch_lr : float, default=0.03
+        Adam's learning rate of the twin networks.
+    warmup : float in [0, 1), default=0.2
+        Share of the search in which all values have the full length: a penalty would cut off
+        numbers before they have learned anything.
+    search_fraction : float in (0, 1), default=0.2
+        Share of the training rows for the twin networks ("first_order" only). With
+        ``retrain="none"`` nothing else is ever trained on them.
+    hidden_units : tuple of int, default=(16,)
+        Of each twin network.
+    temperature : tuple of (float, float), default=(1.0, 0.1)
+        First and last T; falls linearly with the share of steps done.
+    twins : bool, default=True
+        Whether there are two networks; with one of them frequent values own nearly all of the
+        gradient.
+    start : CTRClassifier or RatingRegressor, default=None
+        A fitted model with the same network and sizes, without a search, with whose weights the
+        search begins: lengths for a table that is trained already. Columns are matched by name and
+        ids by value. Only ``fit`` needs it: copies and pickles of fitted estimators, architectures
+        and model files have nothing of it.
+    retrain : {"none", "keep", "scratch", "rewind"}, default="none"
+        Weights with which a final training starts; "none" is the paper: there is no other training.
+
+    Notes
+    -----
+    Values of one field that occur equally often have the same length. Counts are those of the rows
+    that are trained on. A value that none of them holds has the length of a count of zero; the
+    shortest is 1. Fields of numbers are left whole.
+
+    Without a penalty nothing but the fit shortens an embedding, and a longer one fits better the
+    rows that it is trained on: on planted tables ``size_penalty=0`` left all values at full length.
+
+    The paper's temperature and layers were not at hand; the defaults are ours. There is no budget:
+    prices that held one, raised while the networks learned, gave long embeddings to rare values as
+    often as to frequent ones.
+
+    References
+    ----------
+    Yan, B. et al. "Learning Effective and Efficient Embedding via an Adaptively-Masked Twins-based
+    Layer", CIKM 2021.
+
+    Examples
+    --------
+    >>> from sklearn_autorec import CTRClassifier
+    >>> from sklearn_autorec.datasets import make_ctr
+    >>> X, y, truth = make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> model = CTRClassifier(
+    ...     network="fm", search=AMTL(), embedding_dim=4, max_epochs=3, random_state=0
+    ... ).fit(X, y)
+    >>> model.n_iter_, len(model.embedding_sizes_["f0"]) == model.encoder_.n_ids_[0]
+    (0, True)
+    """
+
     slot = "embedding"
     fit_only = ("start",)
     _parameter_constraints = {
@@ -194,6 +269,7 @@ class AMTL(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         size_penalty=0.05,
@@ -207,19 +283,12 @@ class AMTL(SearchMethod):
         start=None,
         retrain="none",
     ):
-        self.size_penalty = size_penalty
-        self.level = level
-        self.arch_lr = arch_lr
-        self.warmup = warmup
-        self.search_fraction = search_fraction
-        self.hidden_units = hidden_units
-        self.temperature = temperature
-        self.twins = twins
-        self.start = start
-        self.retrain = retrain
+        """Store the parameters."""
 
     def search(self, problem):
-        context = problem.context
+        context, hidden = problem.context, self.hidden_units
+        if not all(isinstance(n, Integral) and n >= 1 for n in hidden):
+            raise ValueError(f"hidden_units must hold whole numbers of at least 1, got {hidden!r}.")
         frequencies = Frequencies.of(value_counts(problem.data, context), context.table_sizes)
         module = FrequencySizedEmbedding(context, frequencies, self)
         problem.train(module, start=self._start(problem))

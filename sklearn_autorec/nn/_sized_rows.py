@@ -9,6 +9,7 @@ from ._embeddings import FieldRows
 from ._masked import mask_from_text, mask_to_text
 from ._members import own_rows
 from ._numeric import initial
+from ._parts import tensor_bytes
 from ._read_rows import read_rows
 
 EIGHT = 8  # rows of a block, within which a row of a matrix product has the same bits anywhere
@@ -107,7 +108,7 @@ class SizedRows(FieldRows):
                 f"sizes must hold {self.n_rows} numbers between 0 and embedding_dim={d}, got "
                 f"{sizes.shape} numbers between {sizes.min(initial=0)} and {sizes.max(initial=0)}."
             )
-        self.dim, self.sparse, self.table_sizes = d, context.sparse_gradients, context.table_sizes
+        self.dim, self.sparse = d, context.sparse_gradients
         own = rows_by_size(sizes)
         self.distinct = [*own]
         self.starts = np.cumsum([0, *(len(rows) for rows in own.values())]).tolist()
@@ -227,9 +228,7 @@ class SizedRows(FieldRows):
         numbers = self.number(torch.arange(self.n_rows, device=self.offsets.device)).cpu().numpy()
         bucket = np.searchsorted(self.starts, numbers, side="right") - 1
         by_row = np.where(numbers < 0, 0, np.append(self.distinct, 0).astype(np.int64)[bucket])
-        by_table = np.split(by_row, np.cumsum(self.table_sizes)[:-1].astype(int))
-        tables = [*range(len(self.offsets)), *[None] * self.n_numeric, *self.list_tables]
-        return [self.dim if table is None else by_table[table] for table in tables]
+        return self.by_field(by_row, self.dim)
 
     def nbytes(self):
         """Bytes by kind: dict of "embedding", "projection" and "index"."""
@@ -237,7 +236,7 @@ class SizedRows(FieldRows):
         kinds = {"projection": projections, "index": [getattr(self, n) for n in self.index]}
         own = {id(p) for p in projections}
         kinds["embedding"] = [p for p in self.parameters() if id(p) not in own]
-        return {kind: sum(t.nbytes for t in tensors) for kind, tensors in kinds.items()}
+        return {kind: tensor_bytes(tensors) for kind, tensors in kinds.items()}
 
 
 def _product(vectors, matrix, training):

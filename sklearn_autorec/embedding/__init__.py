@@ -1,6 +1,7 @@
 """Search methods that choose the size of embeddings."""
 
 from ._amtl import AMTL
+from ._ant import ANT
 from ._autodim import AutoDim
 from ._autodis import AutoDis
 from ._autosrh import AutoSrh
@@ -11,6 +12,7 @@ from ._sseds import SSEDS
 
 __all__ = [
     "AMTL",
+    "ANT",
     "NIS",
     "PEP",
     "SSEDS",

@@ -19,7 +19,7 @@ import torch
 from _common import frappe, parser, print_machine, scores
 
 from sklearn_autorec import CTRClassifier, serving
-from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
+from sklearn_autorec.embedding import AMTL, ANT, PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
 from sklearn_autorec.interaction import AutoFIS, RandomInteractions
 from sklearn_autorec.networks import FM, DeepFM
 
@@ -60,6 +60,10 @@ SEARCHES = {
     "MagnitudePruning 50 %": MagnitudePruning(0.5),
     "PEP 80 %": PEP(0.8),
     "MagnitudePruning 80 %": MagnitudePruning(0.8),
+    "AMTL": AMTL(),
+    "AMTL 0.5": AMTL(size_penalty=0.5),
+    "ANT": ANT(),
+    "ANT(32)": ANT(n_anchors=32),
     "AutoDim + AutoFIS": [AutoDim(), AutoFIS()],
 }
 

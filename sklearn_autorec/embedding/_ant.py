@@ -141,7 +141,7 @@ class ANT(SearchMethod):
     ----------
     n_anchors : int, default=16
         K, between 1 and 256, of all fields together.
-    l1 : float, default=0.02
+    l1 : float, default=1.0
         Weight of the L1 norm of the rows of T that a batch reads, per row of the batch. It begins
         with 0 and rises linearly from the end of the warm-up to the end of the search.
     warmup : float in [0, 1), default=0.3
@@ -190,7 +190,7 @@ class ANT(SearchMethod):
     }
 
     @stores_parameters
-    def __init__(self, n_anchors=16, l1=0.02, warmup=0.3, arch_lr=0.01, retrain="none"):
+    def __init__(self, n_anchors=16, l1=1.0, warmup=0.3, arch_lr=0.01, retrain="none"):
         """Store the parameters."""
 
     def build(self, context):

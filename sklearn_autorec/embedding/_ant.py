@@ -141,16 +141,16 @@ class ANT(SearchMethod):
     ----------
     n_anchors : int, default=16
         K, between 1 and 256, of all fields together.
-    l1 : float, default=1.0
+    l1 : float, default=0.3
         Weight of the L1 norm of the rows of T that a batch reads, per row of the batch. It begins
         with 0 and rises linearly from the end of the warm-up to the end of the search.
     warmup : float in [0, 1), default=0.3
         Share of the search without the norm.
     arch_lr : float, default=0.01
         Adam's learning rate of T.
-    retrain : {"none", "keep", "scratch", "rewind"}, default="none"
-        Weights with which a final training of what is left of T and A starts; "none" is the paper:
-        there is no other training.
+    retrain : {"keep", "none", "scratch", "rewind"}, default="keep"
+        Weights with which a final training of what is left of T and A starts, without the norm,
+        which has drawn all weights towards zero. "none" is the paper: there is no other training.
 
     Notes
     -----
@@ -190,7 +190,7 @@ class ANT(SearchMethod):
     }
 
     @stores_parameters
-    def __init__(self, n_anchors=16, l1=1.0, warmup=0.3, arch_lr=0.01, retrain="none"):
+    def __init__(self, n_anchors=16, l1=0.3, warmup=0.3, arch_lr=0.01, retrain="keep"):
         """Store the parameters."""
 
     def build(self, context):

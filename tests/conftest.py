@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent / "helpers"))
+HELPERS = Path(__file__).parent / "helpers"
+sys.path.insert(0, str(HELPERS))
+pytest.register_assert_rewrite(*(path.stem for path in HELPERS.glob("*.py")))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """What the methods that prune single elements share."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ..nn import MaskedEmbedding, mask_from_text, mask_to_text
@@ -12,7 +14,7 @@ class MaskSearch:
     The packed table tells the mask, which is as large as the table has rows.
     """
 
-    packed_entries = {"mask": lambda part: mask_to_text(part.mask())}
+    packed_entries: Mapping | None = {"mask": lambda part: mask_to_text(part.mask())}
 
     def check(self, architecture, context):
         check_mask(architecture, context)

@@ -58,7 +58,7 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
     # fit
     # ---------------------------------------------------------------------------------------------
 
-    def _fit(self, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
+    def _fit(self, X, y, sample_weight, X_val, y_val, sample_weight_val, groups):
         """Prepare, search, train, publish. Before the last step nothing of the estimator
         changes.
         """
@@ -68,7 +68,7 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
         check_components(self)
         has_network = getattr(self, "net_", None) is not None
         fitted = snapshot(self) if self.warm_start and has_network else None
-        rows = encoded_rows(self, X, y, sample_weight, fitted)
+        rows = encoded_rows(self, X, y, sample_weight, fitted, groups=groups)
         if rows.has_single_class:
             publish(self, Fitted(rows.target, rows.encoder))
             _warn_of_single_class(self)

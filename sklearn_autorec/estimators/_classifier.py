@@ -97,7 +97,16 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         """Store the parameters."""
 
     @with_callbacks
-    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        groups=None,
+    ):
         """Search and train.
 
         Parameters
@@ -116,6 +125,13 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
             Rows for early stopping, instead of a split of X.
         sample_weight_val : array-like of shape (n_validation_rows,), default=None
             Weights of the rows of X_val.
+        groups : array-like of shape (n_rows,), default=None
+            A label for each row, such as its user, its session or its day: anything with a hash.
+            Rows of one group are held out together, of early stopping, of the weights of the parts
+            beside the network and of searches, so that these are judged by groups that they have
+            not seen. ``validation="last"`` takes the last rows all the same; with "auto" groups are
+            drawn at random. Searches that learn by group read it as ``problem.groups``. What the
+            parts beside the network hold out by themselves goes row by row.
 
         Returns
         -------
@@ -125,6 +141,8 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         ------
         ValueError
             For bad parameters or data, naming the parameter or column.
+        TypeError
+            For ``groups`` that are no labels.
         NonFiniteLossError
             If training diverges before one epoch is finished.
         KeyboardInterrupt
@@ -135,8 +153,11 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         Notes
         -----
         Whatever is raised, the estimator is as it was before: fitted as then, or not fitted.
+
+        With metadata routing, ``set_fit_request(groups=True)`` has ``GridSearchCV`` and pipelines
+        hand the groups on: those of the splitter (``GroupKFold``) are then those of ``fit``.
         """
-        return self._fit(X, y, sample_weight, X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, X_val, y_val, sample_weight_val, groups)
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Train one epoch on a chunk of rows.
@@ -176,6 +197,9 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         Notes
         -----
         Whatever is raised, the model is the one before this chunk.
+
+        There are no groups here: nothing is held out of a chunk for early stopping, and what a
+        search that goes on from chunk to chunk holds out, it draws row by row.
         """
         if not hasattr(self, "encoder_") and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")

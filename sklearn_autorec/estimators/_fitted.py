@@ -41,6 +41,8 @@ class Fitted:
         is the estimator's loss.
     live_search : LiveSearch or None
         A search that goes on with the next chunk; ``live`` then has the moments of its weights.
+    network : Network or None
+        Of which ``net`` is; None without one.
     """
 
     target: Any
@@ -55,6 +57,7 @@ class Fitted:
     mixture: Any = None
     loss_part: Any = None
     live_search: Any = None
+    network: Any = None
 
     def attributes(self):
         """The attributes of the estimator, by name."""
@@ -95,7 +98,10 @@ class Fitted:
         per_number = numeric_rows(kind, getattr(encoder, "n_bins", N_BINS))
         rows = FieldLayout.of_encoder(encoder).n_rows + per_number * len(encoder.numeric_)
         members = getattr(module, "members", 1)
-        return members * 4 * int(rows) * self.architecture["embedding_dim"] / stored
+        width = self.network.table_width(
+            self.architecture["embedding_dim"], len(encoder.field_names_)
+        )
+        return members * 4 * int(rows) * width / stored
 
 
 def publish(estimator, fitted):

@@ -319,7 +319,8 @@ def _check_memory(estimator, layout, n_outputs):
     """Refuse embedding tables that would not fit, before anything is allocated."""
     # The table, its gradient, two moments, and a copy of the best epoch.
     dim, members, n_rows = setting(estimator, "embedding_dim"), estimator.members, layout.n_rows
-    needed = 5 * 4 * n_rows * (dim + n_outputs) * members
+    width = resolve_network(estimator.network).table_width(dim, layout.n_fields)
+    needed = 5 * 4 * n_rows * (width + n_outputs) * members
     available = available_memory()
     if needed <= available:
         return

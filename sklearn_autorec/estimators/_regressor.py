@@ -52,9 +52,18 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
     }
 
     @with_callbacks
-    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        groups=None,
+    ):
         """Search and train; see `CTRClassifier.fit`. ``y`` holds numbers, (n_rows,)."""
-        return self._fit(X, y, sample_weight, X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, X_val, y_val, sample_weight_val, groups)
 
     def partial_fit(self, X, y, sample_weight=None):
         """Train one epoch on a chunk of rows; see `CTRClassifier.partial_fit`.

@@ -308,4 +308,5 @@ def _fitted(prepared, running, mixture=None):
         weight_seen=prepared.weight_seen,
         mixture=mixture,
         loss_part=loss_part,
+        network=prepared.network,
     )

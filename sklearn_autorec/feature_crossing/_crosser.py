@@ -25,11 +25,11 @@ from ._reading import (
     MAKERS,
     append_block,
     bin_names,
-    check_as_fitted,
     checked_encoder,
     column_edges,
     column_ids,
     column_sizes,
+    encode_as_fitted,
     resolve_bins,
     resolve_crosses,
     select,
@@ -277,8 +277,7 @@ class FieldCrosser(TransformerMixin, ComponentEstimator):
             "onehot": an indicator for each id of each column and cross, float64, times its scale.
         """
         check_is_fitted(self, "_combinations")
-        check_as_fitted(self, X, self._names)
-        table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
+        table = encode_as_fitted(self, X)
         return self._output(
             X, table, column_ids(table, self.encoder_, self._positions, self._edges)
         )
@@ -339,18 +338,9 @@ class FieldCrosser(TransformerMixin, ComponentEstimator):
 
     @reads_once
     def get_feature_names_out(self, input_features=None):
-        """Names of the columns of ``transform``, object ndarray (n_features_out,).
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Names of the columns of ``fit``, if these had none; else the same names again.
-
-        Returns
-        -------
-        ndarray
-            All different; such as "user x day", and "user=ann" and "user x day=ann x mon" with
-            "onehot".
+        """Names of the columns of ``transform``, all different: such as "user x day", and
+        "user=ann" and "user x day=ann x mon" with "onehot"; see
+        `FieldEncoder.get_feature_names_out`.
         """
         check_is_fitted(self, "_combinations")
         labels = output_labels(self, self._labels, input_features)

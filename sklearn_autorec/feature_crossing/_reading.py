@@ -114,6 +114,15 @@ def check_as_fitted(estimator, X, names):
         check_columns(estimator, X, names)
 
 
+def encode_as_fitted(transformer, X):
+    """New rows as an `EncodedTable`: the columns that a transformer reads, by its encoder."""
+    names = transformer._names
+    check_as_fitted(transformer, X, names)
+    return transformer.encoder_.encode(
+        select(X, transformer._positions, names, transformer.n_features_in_)
+    )
+
+
 def bin_edges(values, counts, scaler, n_bins):
     """Scores between which a numeric column is cut, rising, at most ``n_bins - 1``.
 

@@ -20,7 +20,7 @@ from ..utils._sklearn import (
     safe_indexing,
     validate_parameters,
 )
-from ..utils._state import reads_once
+from ..utils._state import all_or_nothing, reads_once
 from ._core import CrossedLinear, CrossedLinearOptions
 from ._naming import value_names_of
 
@@ -95,7 +95,29 @@ class CrossedLinearBase(BaseEstimator):
     ):
         """Store the parameters."""
 
-    def _fit(self, X, y, sample_weight):
+    @all_or_nothing
+    def fit(self, X, y, sample_weight=None):
+        """Search for crosses and fit all weights.
+
+        Parameters
+        ----------
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
+            Raw columns: text, integers (ids), floats (numbers), lists, missing cells.
+        y : array-like of shape (n_rows,)
+            Labels, or numbers of a regressor.
+        sample_weight : array-like of shape (n_rows,), default=None
+            A row of weight 2 counts as two rows; a zero is the same as leaving the row out.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For labels of a single class, numbers whose variance overflows, weights that are
+            negative or all zero, and what `FieldEncoder` refuses.
+        """
         validate_parameters(self)
         granularities = self._granularities()
         _, columns = read_columns(X, self)

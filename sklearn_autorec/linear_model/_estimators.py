@@ -12,7 +12,7 @@ from ..utils._sklearn import (
     StrOptions,
     check_y,
 )
-from ..utils._state import all_or_nothing, reads_once
+from ..utils._state import reads_once
 from ._base import CrossedLinearBase
 
 
@@ -82,31 +82,6 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
         verbose=0,
     ):
         """Store the parameters."""
-
-    @all_or_nothing
-    def fit(self, X, y, sample_weight=None):
-        """Search for crosses and fit all weights.
-
-        Parameters
-        ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
-            Raw columns: text, integers (ids), floats (numbers), lists, missing cells.
-        y : array-like of shape (n_rows,)
-            Labels.
-        sample_weight : array-like of shape (n_rows,), default=None
-            A row of weight 2 counts as two rows; a zero is the same as leaving the row out.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            For labels of a single class, weights that are negative or all zero, and what
-            `FieldEncoder` refuses.
-        """
-        return self._fit(X, y, sample_weight)
 
     def _checked_target(self, y):
         y = check_y(y, self)
@@ -194,31 +169,6 @@ class CrossedLinearRegressor(RegressorMixin, CrossedLinearBase):
     >>> model.predict([["ann", "tea"]]).round(1)
     array([5.])
     """
-
-    @all_or_nothing
-    def fit(self, X, y, sample_weight=None):
-        """Search for crosses and fit all weights.
-
-        Parameters
-        ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
-            Raw columns: text, integers (ids), floats (numbers), lists, missing cells.
-        y : array-like of shape (n_rows,)
-            Numbers.
-        sample_weight : array-like of shape (n_rows,), default=None
-            A row of weight 2 counts as two rows; a zero is the same as leaving the row out.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            For targets whose variance overflows, weights that are negative or all zero, and what
-            `FieldEncoder` refuses.
-        """
-        return self._fit(X, y, sample_weight)
 
     def _checked_target(self, y):
         return check_y(y, self, y_numeric=True).astype(np.float64)

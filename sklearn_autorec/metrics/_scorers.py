@@ -1,6 +1,7 @@
 """Metrics of groups as scorers that take the groups from a column of the table."""
 
 import inspect
+from collections.abc import Callable
 from numbers import Integral
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from ._ranking import grouped_hit_rate, grouped_ndcg_score, grouped_roc_auc_score
 
-METRICS = {
+METRICS: dict[str, Callable] = {
     "roc_auc": grouped_roc_auc_score,
     "ndcg": grouped_ndcg_score,
     "hit_rate": grouped_hit_rate,

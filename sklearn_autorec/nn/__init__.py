@@ -6,7 +6,7 @@ fields, C outputs (1 for binary clicks and ratings, the number of classes otherw
 
 from ._anchored_rows import MAX_ANCHORS, AnchoredRows
 from ._axes import FieldAxis
-from ._blocks import MLP, ReLUDropout, linear
+from ._blocks import MLP, PlainDropout, ReLUDropout, linear
 from ._budget import budget_bytes, field_rows, table_bytes
 from ._context import BuildContext, Inputs
 from ._embeddings import FieldEmbedding, FieldLinear, FieldRows, add_bias, output_bias
@@ -20,6 +20,7 @@ from ._interactions import (
     WeightedPairs,
     pair_index,
 )
+from ._layer_norm import LayerNorm
 from ._layout import FieldLayout
 from ._losses import BinaryLogLoss, MemberLosses, MulticlassLogLoss, SquaredError
 from ._masked import MaskedEmbedding, mask_from_text, mask_to_text
@@ -54,6 +55,7 @@ from ._relaxed import (
     straight_through,
 )
 from ._select import InputSelection
+from ._separate import PairEnds, SeparateLinear
 from ._sized_rows import (
     SizedRows,
     rows_by_size,
@@ -85,6 +87,7 @@ __all__ = [
     "HardConcreteGates",
     "InputSelection",
     "Inputs",
+    "LayerNorm",
     "MaskedEmbedding",
     "MatrixCross",
     "MemberBatchNorm",
@@ -99,9 +102,12 @@ __all__ = [
     "PackedEmbedding",
     "PackedPart",
     "PairDots",
+    "PairEnds",
     "PairProducts",
+    "PlainDropout",
     "ReLUDropout",
     "SizedRows",
+    "SeparateLinear",
     "SquaredError",
     "SumPool",
     "VectorCross",

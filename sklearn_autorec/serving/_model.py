@@ -245,6 +245,7 @@ def restore_model(model, state, allow_nonfinite):
             n_iter,
             weight_seen=(total, seen[1]),
             mixture=mixture,
+            network=None if net is None else _network(architecture),
         ),
     )
 

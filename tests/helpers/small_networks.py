@@ -2,7 +2,7 @@
 
 import torch
 
-from sklearn_autorec.base import known_networks
+from sklearn_autorec.base import known_networks, resolve_network
 from sklearn_autorec.nn import BuildContext
 
 
@@ -17,6 +17,14 @@ def small_context(seed=0, **changes):
         "generator": torch.Generator().manual_seed(seed),
     }
     return BuildContext(**{**options, **changes})
+
+
+def told(name, attention, **params):
+    """The network of a name, told which column is the target of a list where it has to be."""
+    network = resolve_network(name)
+    if "attention" in network.get_params():
+        params["attention"] = attention
+    return network.set_params(**params)
 
 
 def small_networks():

@@ -29,11 +29,11 @@ from .._reading import (
     append_columns,
     append_to_array,
     binned_columns,
-    check_as_fitted,
     checked_encoder,
     column_edges,
     column_ids,
     column_sizes,
+    encode_as_fitted,
     resolve_bins,
     select,
 )
@@ -351,8 +351,7 @@ class AEFE(TransformerMixin, ComponentEstimator):
             all missing, 1 unseen or rare, 2.. by frequency.
         """
         check_is_fitted(self, "_statistics")
-        check_as_fitted(self, X, self._names)
-        table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
+        table = encode_as_fitted(self, X)
         ids = column_ids(table, self.encoder_, self._positions, self._edges)
         return self._output(X, self._columns([s.transform(ids) for s in self._statistics], ids))
 
@@ -381,13 +380,7 @@ class AEFE(TransformerMixin, ComponentEstimator):
 
     @reads_once
     def get_feature_names_out(self, input_features=None):
-        """Names of the columns of ``transform``, object ndarray (n_features_out,).
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Names of the columns of ``fit``, if these had none; else the same names again.
-        """
+        """Names of the columns of ``transform``; see `FieldEncoder.get_feature_names_out`."""
         check_is_fitted(self, "_statistics")
         labels = output_labels(self, self.field_names_, input_features)
         return np.array([*(labels if self.append else []), *self.features_], dtype=object)

@@ -17,11 +17,11 @@ from .._autocross._autocross import AutoCross
 from .._reading import (
     append_block,
     bins_of,
-    check_as_fitted,
     checked_encoder,
     column_edges,
     column_ids,
     column_sizes,
+    encode_as_fitted,
     position,
     resolve_bins,
     select,
@@ -333,8 +333,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
             float64 where y is numbers. A table of the kind of X.
         """
         check_is_fitted(self, "_statistics")
-        check_as_fitted(self, X, self._names)
-        table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
+        table = encode_as_fitted(self, X)
         m, codes = len(self.encoder_.numeric_), []
         for is_number, j, edges in self._sources:
             if is_number:
@@ -374,16 +373,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     @reads_once
     def get_feature_names_out(self, input_features=None):
         """Names of the columns of ``transform``, such as "mean(y | user, day)" and "log_count(user,
-        day)".
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Names of the columns of ``fit``, if these had none; else the same names again.
-
-        Returns
-        -------
-        object ndarray of shape (n_features_out,)
+        day)"; see `FieldEncoder.get_feature_names_out`.
         """
         check_is_fitted(self, "_statistics")
         labels = output_labels(self, self._labels, input_features)

@@ -19,7 +19,15 @@ import torch
 from _common import frappe, parser, print_machine, scores
 
 from sklearn_autorec import CTRClassifier, serving
-from sklearn_autorec.embedding import AMTL, ANT, PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
+from sklearn_autorec.embedding import (
+    AMTL,
+    ANT,
+    PEP,
+    AutoDim,
+    EqualSize,
+    MagnitudePruning,
+    RandomSizes,
+)
 from sklearn_autorec.interaction import AutoFIS, RandomInteractions
 from sklearn_autorec.networks import FM, DeepFM
 

@@ -154,8 +154,8 @@ class FrequencySizedEmbedding(FieldEmbedding):
         if not self.size_penalty or not len(self.attributes):
             return 0.0
         d = self.weight.shape[1]
-        lengths = self.odds() @ torch.arange(1.0, d + 1, device=self.weight.device)
-        return self.size_penalty * (lengths @ self.n_values) / (self.n_values.sum() * d)
+        expected = self.odds() @ torch.arange(1.0, d + 1, device=self.weight.device)
+        return self.size_penalty * (expected @ self.n_values) / (self.n_values.sum() * d)
 
     def unpooled(self, inputs):
         self._masks = self.masks()
@@ -167,15 +167,15 @@ class FrequencySizedEmbedding(FieldEmbedding):
         return super().lookup(ids, rows, fields) * read_rows(self._masks, self.group[rows.long()])
 
     @torch.no_grad()
-    def sizes(self):
+    def lengths(self):
         """Length of each value, int64 ndarray (V,)."""
         return (self.twins(self.attributes).argmax(1) + 1)[self.group].cpu().numpy()
 
     def summary(self):
-        sizes = self.sizes()
+        lengths = self.lengths()
         return {
             "temperature": self.temperature,
-            "mean_size": float(sizes.mean()) if len(sizes) else 0.0,
+            "mean_size": float(lengths.mean()) if len(lengths) else 0.0,
         }
 
 
@@ -292,7 +292,7 @@ class AMTL(SearchMethod):
         frequencies = Frequencies.of(value_counts(problem.data, context), context.table_sizes)
         module = FrequencySizedEmbedding(context, frequencies, self)
         problem.train(module, start=self._start(problem))
-        return {"sizes": sizes_to_text(module.sizes())}
+        return {"sizes": sizes_to_text(module.lengths())}
 
     def _start(self, problem):
         """Weights of the fitted model for the problem's network, None where there is none."""

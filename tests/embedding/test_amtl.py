@@ -120,7 +120,7 @@ def test_twins_masks_and_penalty_agree_with_numpy(twins):
     )
     lengths = logits.argmax(1) + 1
     assert len({*lengths}) > 1
-    np.testing.assert_array_equal(module.sizes(), lengths[module.group.numpy()])
+    np.testing.assert_array_equal(module.lengths(), lengths[module.group.numpy()])
     masks = np.arange(5) < lengths[:, None]
     np.testing.assert_array_equal(module.masks().detach().numpy(), masks)
     for t, temperature in ((0.0, 1.0), (0.5, 0.75), (1.0, 0.5)):
@@ -146,7 +146,7 @@ def test_twins_masks_and_penalty_agree_with_numpy(twins):
 def test_all_begin_with_the_full_length_and_a_gradient():
     for d in (1, 2, 16):
         module = searchable(d=d)
-        assert (module.sizes() == d).all()
+        assert (module.lengths() == d).all()
     module.masks().square().sum().backward()
     assert min(float(n.layers[-1].bias.grad.abs().max()) for n in module.twins.networks) > 1e-3
 
@@ -157,7 +157,7 @@ def test_what_is_searched_reads_as_what_serves(sparse):
     with torch.no_grad():
         for network in module.twins.networks:
             network.layers[-1].bias.zero_()
-    sizes = module.sizes()
+    sizes = module.lengths()
     assert len({*sizes.tolist()}) > 1
     architecture = {"sizes": sizes_to_text(sizes)}
     served = AMTL().realise(architecture, context(sparse))

@@ -6,20 +6,29 @@ from ._autodim import AutoDim
 from ._autodis import AutoDis
 from ._autosrh import AutoSrh
 from ._baselines import EqualSize, MagnitudePruning, RandomSizes
+from ._hashed import QR, Hashing
+from ._mixed_dimensions import MDE
 from ._nis import NIS
+from ._optembed import OptEmbed
 from ._pep import PEP
+from ._rule import RULE
 from ._sseds import SSEDS
 
 __all__ = [
     "AMTL",
     "ANT",
+    "MDE",
     "NIS",
     "PEP",
+    "QR",
+    "RULE",
     "SSEDS",
     "AutoDim",
     "AutoDis",
     "AutoSrh",
     "EqualSize",
+    "Hashing",
     "MagnitudePruning",
+    "OptEmbed",
     "RandomSizes",
 ]

@@ -2,6 +2,8 @@
 
 from numbers import Integral
 
+from ..nn import sizes_from_text
+
 
 def check_candidates(candidates, embedding_dim):
     """Sorted distinct widths; refuses what does not lie between 0 and ``embedding_dim``.
@@ -46,3 +48,18 @@ def check_widths(architecture, context):
                 f"{context.field_names[f]!r}, which share a table, got {widths[owner]} and "
                 f"{widths[f]}."
             )
+
+
+def check_value_sizes(architecture, context):
+    """Refuse an architecture whose sizes do not fit the tables.
+
+    Raises
+    ------
+    ValueError
+    """
+    candidates, codes = sizes_from_text(architecture.get("sizes"))
+    if len(codes) != context.n_rows or candidates[-1] > context.embedding_dim:
+        raise ValueError(
+            f"sizes must be those of {context.n_rows} values, at most embedding_dim="
+            f"{context.embedding_dim}, got {len(codes)} values and candidates {candidates}."
+        )

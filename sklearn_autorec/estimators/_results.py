@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import fixed_methods, network_of
-from ..nn import FieldLayout, mask_from_text, mask_to_text
+from ..nn import FieldLayout, mask_from_text, mask_to_text, sizes_from_text
 
 
 def architecture_of(model):
@@ -70,14 +70,19 @@ def embedding_sizes(model):
             names = [name for name in names if name not in numbers]
         return sizes | dict(zip(names, chosen["widths"], strict=True))
     if "mask" in chosen:
-        return _sizes_of_values(model)
+        return _sizes_of_values(model, model.net_.module_.embedding.mask().sum(1))
+    if "sizes" in chosen:
+        candidates, codes = sizes_from_text(chosen["sizes"])
+        return _sizes_of_values(model, np.array(candidates)[codes])
     raise AttributeError(
         f"search={model.search!r} does not choose embedding sizes; use for instance search=PEP()."
     )
 
 
-def _sizes_of_values(model):
-    """Numbers that a mask has left each id: int array by column that has a table."""
+def _sizes_of_values(model, counts):
+    """Sizes of all rows of the network's tables, int (V,), as int arrays by column that has a
+    table.
+    """
     all_names, module = model.encoder_.field_names_, model.net_.module_
     layout = FieldLayout.of_encoder(model.encoder_)
     totals = dict(zip(layout.table_fields, layout.table_sizes, strict=True))
@@ -90,7 +95,6 @@ def _sizes_of_values(model):
         tables |= {f: ids for f, ids in lists.items() if f in module.selection.fields}
     readers = {f: owner for f, owner in layout.sharers if f in tables and owner in tables}
     tables = {f: ids for f, ids in tables.items() if f not in readers}
-    counts = module.embedding.mask().sum(1)
     bounds = np.cumsum([len(ids) for ids in tables.values()])[:-1]
     sizes = {all_names[f]: np.zeros(n_ids, counts.dtype) for f, n_ids in totals.items()}
     for (f, ids), own in zip(

@@ -35,6 +35,7 @@ from ._mixed import MixedEmbedding
 from ._network import FieldAssembly, FieldNetwork, SumPool, check_parts, head_part
 from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numeric_rows
 from ._packed import FORMS, PackedEmbedding, pack_table
+from ._projected_sizes import ProjectedSizes
 from ._relaxed import (
     GumbelSoftmax,
     HardConcreteGates,
@@ -51,6 +52,7 @@ from ._relaxed import (
     straight_through,
 )
 from ._select import InputSelection
+from ._value_sizes import sizes_from_text, sizes_to_text
 
 __all__ = [
     "FORMS",
@@ -86,6 +88,7 @@ __all__ = [
     "PackedEmbedding",
     "PairDots",
     "PairProducts",
+    "ProjectedSizes",
     "ReLUDropout",
     "SquaredError",
     "SumPool",
@@ -115,6 +118,8 @@ __all__ = [
     "probability_of_one",
     "probability_of_open",
     "row_batch_norm",
+    "sizes_from_text",
+    "sizes_to_text",
     "straight_through",
     "table_bytes",
 ]

@@ -56,7 +56,8 @@ class SizeMixture(FieldRows):
             rows=method.rows, fraction=method.search_fraction, warmup=method.warmup
         )
         self.arch_lr, self.price, self.harden = method.arch_lr, method.price, method.harden
-        self.temperature, self.cost = 1.0, None
+        self.temperature, self.cost = 1.0, []
+        self.floor = self.first_floor = method.floor
         self.sparse = context.sparse_gradients
         self.pieces = initial(context, context.n_rows, sum(sizes), std=std)
         self.init_numbers(context, d, std)
@@ -101,6 +102,7 @@ class SizeMixture(FieldRows):
     def set_progress(self, t):
         if self.harden:
             self.temperature = annealed(1.0, HARD, t, warmup=0.5)
+            self.floor = annealed(self.first_floor, 0.0, t, warmup=0.5)
 
     def observe(self, batch, per_row_loss):
         if self.last_loss is not None:
@@ -136,7 +138,8 @@ class SizeMixture(FieldRows):
         """
         hidden = torch.tanh(torch.bmm(told, self.entry[fields]) + self.entry_shift[fields])
         logits = torch.bmm(hidden, self.exit[fields]) + self.exit_shift[fields]
-        return torch.softmax(logits / (temperature or self.temperature), -1)
+        w = torch.softmax(logits / (temperature or self.temperature), -1)
+        return (1 - self.floor) * w + self.floor / len(self.sizes)
 
     def candidates(self, e, fields, present):
         """The vectors of every candidate, (B, n, N, d), of pieces (n, B, S); zeros, which count in
@@ -179,7 +182,7 @@ class SizeMixture(FieldRows):
     def penalty(self):
         """The price of the mean size of all values, estimated by those of the batch."""
         cost, self.cost = self.cost, None
-        return self.price * sum(cost)
+        return self.price * sum(cost or [])
 
     @torch.no_grad()
     def of_all_values(self, what):
@@ -304,8 +307,13 @@ class AutoEmb(SearchMethod):
         Tell the controllers the last loss of the value as well, less the usual one.
     hidden : int, default=16
         Hidden units of a controller.
-    warmup : float in [0, 1), default=0.2
-        Share of the steps (in a stream: of the first chunk) before the controllers move.
+    floor : float in [0, 1), default=0.1
+        Share of the mixture that all sizes have alike, whatever their weights. A size that is given
+        up is trained by it, and can come back when counts have grown. With ``harden`` it falls to
+        zero with the temperature.
+    warmup : float in [0, 1), default=0.8
+        Share of the steps (in a stream: of the first chunk) before the controllers move. What
+        wide pieces are worth shows only once they have learned something.
     search_fraction : float in (0, 1), default=0.2
         Share of the rows that only the controllers see, with ``rows="held_out"``.
     retrain : {"none", "keep"}, default="none"
@@ -357,6 +365,7 @@ class AutoEmb(SearchMethod):
         "harden": ["boolean"],
         "use_loss": ["boolean"],
         "hidden": [Interval(Integral, 1, None, closed="left")],
+        "floor": [Interval(Real, 0, 1, closed="left")],
         "warmup": [Interval(Real, 0, 1, closed="left")],
         "search_fraction": [Interval(Real, 0, 1, closed="neither")],
         "retrain": [StrOptions({"none", "keep"})],
@@ -371,7 +380,8 @@ class AutoEmb(SearchMethod):
         harden=False,
         use_loss=False,
         hidden=16,
-        warmup=0.2,
+        floor=0.1,
+        warmup=0.8,
         search_fraction=0.2,
         retrain="none",
     ):
@@ -382,6 +392,7 @@ class AutoEmb(SearchMethod):
         self.harden = harden
         self.use_loss = use_loss
         self.hidden = hidden
+        self.floor = floor
         self.warmup = warmup
         self.search_fraction = search_fraction
         self.retrain = retrain

@@ -24,11 +24,13 @@ class Reads(NamedTuple):
 
     rows : of the tables
     level : number of their size
-    larger : 1 where the next size was read, else 0"""
+    larger : 1 where the next size was read, else 0
+    present : bool, whether it is no padding of a list"""
 
     rows: torch.Tensor
     level: torch.Tensor
     larger: torch.Tensor
+    present: torch.Tensor
 
 
 class Evidence(NamedTuple):
@@ -39,7 +41,6 @@ class Evidence(NamedTuple):
 
     drawn: Reads
     other: torch.Tensor
-    present: torch.Tensor
     gain: torch.Tensor
     weight: torch.Tensor | None
 
@@ -113,7 +114,7 @@ class GrowingTable(FieldEmbedding):
         self.drawing = True
 
     def unpooled(self, inputs):
-        rows, _ = self.counted.rows_of(inputs)
+        rows, present = self.counted.rows_of(inputs)
         level = self.level[rows]
         larger = torch.zeros_like(level)
         drawing, self.drawing = self.drawing, False
@@ -123,9 +124,9 @@ class GrowingTable(FieldEmbedding):
             chance = torch.rand(rows.shape, generator=self.generator)
             larger = (chance < (odds if drawing else 0.5)).to(level) * (level < len(self.sizes) - 1)
             if drawing:
-                self.drawn = Reads(rows, level, larger)
+                self.drawn = Reads(rows, level, larger, present)
             else:
-                self.read = Reads(rows, level, larger)
+                self.read = Reads(rows, level, larger, present)
         width, n = self.widths[level + larger], self.counted.n_categorical
         self.widths_read = [width[:, :n]] if n else []
         if self.sequence_lengths:
@@ -137,16 +138,15 @@ class GrowingTable(FieldEmbedding):
         return super().lookup(ids, rows, fields) * (self.columns < width.unsqueeze(-1))
 
     def observe(self, batch, per_row_loss):
-        rows, present = self.counted.rows_of(batch)
-        self.seen = rows, present, self.read.larger, per_row_loss, batch.weight
-        self.history.push(rows, present, per_row_loss)
+        self.seen = self.read, per_row_loss, batch.weight
+        self.history.push(self.read.rows, self.read.present, per_row_loss)
         if self.reward is not None:
             self.evidence = self._compare(self.drawn, self.reward)
             self.reward = None
 
     def after_step(self):
         """Enlarge the values of the batch that the policy would rather enlarge than not."""
-        rows, present, *_ = self.seen
+        rows, _, _, present = self.seen[0]
         with torch.no_grad():
             level = self.level[rows]
             grows = (self.log_odds(rows, level) > 0) & (level < len(self.sizes) - 1) & present
@@ -162,8 +162,8 @@ class GrowingTable(FieldEmbedding):
         if self.baseline == "history":
             usual = self.history(self.drawn.rows)
             gain = (usual + reward.unsqueeze(1)).nan_to_num(0.0)
-            larger = self.drawn.larger
-            self.evidence = Evidence(self.drawn, torch.zeros_like(larger), larger >= 0, gain, None)
+            nothing = torch.zeros_like(self.drawn.larger)
+            self.evidence = Evidence(self.drawn, nothing, gain, None)
         elif self.arch_schedule.rows == "previous":
             self.evidence = self._compare(self.drawn, reward)
         loss = self._loss_of(self.evidence)
@@ -174,16 +174,16 @@ class GrowingTable(FieldEmbedding):
 
     def _compare(self, drawn, reward):
         """Evidence of two passes on the same rows; None if they are not the same."""
-        rows, present, larger, losses, weight = self.seen
-        if rows.shape != drawn.rows.shape or not torch.equal(rows, drawn.rows):
+        other, losses, weight = self.seen
+        if not torch.equal(other.rows, drawn.rows):
             return None
         gain = losses + reward
-        return Evidence(drawn, larger, present, (gain - gain.mean()).unsqueeze(1), weight)
+        return Evidence(drawn, other.larger, (gain - gain.mean()).unsqueeze(1), weight)
 
     def _loss_of(self, evidence):
         if evidence is None:
             return 0.0 * sum(p.sum() for p in self.arch_parameters())
-        (rows, level, larger), other, present, gain, weight = evidence
+        (rows, level, larger, present), other, gain, weight = evidence
         columns = self.widths.diff(append=self.widths[-1:])[level]
         price = self.price * columns / self.counted.counts[rows].clamp(min=1)
         odds = self.log_odds(rows, level)

@@ -3,6 +3,7 @@
 import dataclasses
 from numbers import Integral, Real
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,6 +14,7 @@ from ..nn import (
     FieldRows,
     ProjectedSizes,
     annealed,
+    projected_state,
     row_batch_norm,
     sizes_from_text,
     sizes_to_text,
@@ -21,7 +23,8 @@ from ..nn._numeric import initial
 from ..nn._read_rows import read_rows
 from ..utils._sklearn import Interval, StrOptions
 from ._value_counts import LossHistory, ValueCounts, popularity
-from ._widths import check_candidates, check_value_sizes
+from ._value_sizes import check_sizes_to_choose, check_value_sizes
+from ._widths import check_candidates
 
 # Added to variances, of the size of the square of a tenth of the usual initial embeddings.
 EPS = 1e-6
@@ -224,31 +227,20 @@ class SizeMixture(FieldRows):
         return self.pieces.new_zeros(0, self.projection.shape[-1]) if found is None else found
 
     @torch.no_grad()
-    def hard_state(self, codes):
-        """State of a `ProjectedSizes` that reads every value as its candidate of the given number.
-
-        Parameters
-        ----------
-        codes : Tensor (V,)
-
-        Returns
-        -------
-        dict of str to Tensor
-            But for the buffers.
+    def hard_state(self, sizes):
+        """State of a `ProjectedSizes` of given sizes (V,): one piece of each value, with batch norm
+        in the maps.
         """
-        piece = torch.repeat_interleave(torch.tensor(self.sizes)).to(self.pieces.device)
-        kept = codes.to(piece).unsqueeze(1) == piece
+        table = self.pieces.new_zeros(len(self.pieces), self.projection.shape[-1])
         deviation = (self.variance + EPS).sqrt().unflatten(1, (len(self.sizes), -1))  # (F, N, d)
-        shift = -self.mean.view_as(deviation) / deviation
-        state = {
-            "values": self.pieces[kept],
-            "projection_shift": shift.transpose(0, 1).contiguous(),
-            "projection_scale": self.scale.clone(),
-        }
-        for n in range(len(self.sizes)):
-            own = self.projection[:, piece == n, n]
-            state[f"projection_{n}"] = own / deviation[:, n].unsqueeze(1)
-        return state
+        shift, projections, shifts, start = -self.mean.view_as(deviation) / deviation, {}, {}, 0
+        for n, size in enumerate(self.sizes):
+            piece, rows = slice(start, start + size), torch.from_numpy(sizes == size)
+            table[rows.to(table.device), :size] = self.pieces[rows.to(table.device), piece]
+            projections[size] = self.projection[:, piece, n] / deviation[:, n].unsqueeze(1)
+            shifts[size] = shift[:, n]
+            start += size
+        return projected_state(table, sizes, projections, shifts, self.scale)
 
     def weights_by_count(self):
         """Weights by field with a table and number of rows, for ``REPORTED_COUNTS``: a list of
@@ -266,6 +258,25 @@ class SizeMixture(FieldRows):
     def summary(self):
         sizes = self.weights_of_values() @ self.widths
         return {"mean_size": float(sizes.mean()) if len(sizes) else 0.0}
+
+
+class MixedTable(FieldEmbedding):
+    """The mixtures of all values, worked out: a plain table that tells the sizes of which they are
+    made for the most part.
+
+    Parameters
+    ----------
+    context : BuildContext
+    sizes : ndarray of int (V,)
+    """
+
+    def __init__(self, context, sizes):
+        super().__init__(context)
+        self.told = sizes.astype(np.uint16)
+
+    def sizes(self):
+        """Size of the largest weight by field: int ndarray (n_rows,) of a table, d of a number."""
+        return self.by_field(self.told.astype(np.int64), self.weight.shape[1])
 
 
 class AutoEmb(SearchMethod):
@@ -399,14 +410,12 @@ class AutoEmb(SearchMethod):
 
     def build(self, context):
         sizes = check_candidates(self.sizes, context.embedding_dim)
-        if not sizes[0]:
-            raise ValueError(f"sizes of AutoEmb must be at least 1, got {self.sizes!r}.")
-        return SizeMixture(context, sizes, self)
+        return SizeMixture(context, check_sizes_to_choose("AutoEmb", sizes), self)
 
     def derive(self, module, context):
-        best = module.weights_of_values().argmax(1).cpu().numpy()
+        best = module.widths[module.weights_of_values().argmax(1)]
         return {
-            "sizes": sizes_to_text(best, module.sizes),
+            "sizes": sizes_to_text(best.cpu().numpy()),
             "hard": bool(self.harden),
             "weights": {"counts": list(REPORTED_COUNTS), "by_field": module.weights_by_count()},
         }
@@ -425,10 +434,7 @@ class AutoEmb(SearchMethod):
         module.to(own["pieces"].device).eval()
         numbers = {k: t for k, t in own.items() if k.startswith("numeric_")}
         if architecture["hard"]:
-            sizes, codes = sizes_from_text(architecture["sizes"])
-            buffers = dict(ProjectedSizes(quiet, sizes, codes).named_buffers())
-            found = module.hard_state(torch.from_numpy(codes.copy()))
-            found |= {name: buffers[name] for name in ("code", "before")}
+            found = module.hard_state(sizes_from_text(architecture["sizes"]))
         else:
             found = {"weight": module.vectors()}
         return state | {f"embedding.{k}": t for k, t in (numbers | found).items()}
@@ -439,6 +445,5 @@ class AutoEmb(SearchMethod):
             raise ValueError(f"hard must be True or False, got {architecture.get('hard')!r:.200}.")
 
     def realise(self, architecture, context):
-        if not architecture["hard"]:
-            return FieldEmbedding(context)
-        return ProjectedSizes(context, *sizes_from_text(architecture["sizes"]))
+        sizes = sizes_from_text(architecture["sizes"])
+        return (ProjectedSizes if architecture["hard"] else MixedTable)(context, sizes)

@@ -10,15 +10,14 @@ from ..base import SearchMethod
 from ..engine import ArchSchedule
 from ..nn import (
     FieldEmbedding,
-    MaskedEmbedding,
     budget_bytes,
-    mask_from_text,
     mask_to_text,
     table_bytes,
 )
 from ..nn._budget import ELEMENT
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
-from ._masks import check_mask, strongest
+from ._masks import MaskSearch, strongest
 
 
 def value_counts(data, context):
@@ -115,7 +114,7 @@ class BlockScaledEmbedding(FieldEmbedding):
         return {"mean_block_weight": float(self.block_weights.detach().mean())}
 
 
-class AutoSrh(SearchMethod):
+class AutoSrh(MaskSearch, SearchMethod):
     r"""Keep the largest elements of embeddings that are weighed by blocks of values of like
     frequency.
 
@@ -205,6 +204,7 @@ class AutoSrh(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         budget=0.2,
@@ -217,15 +217,7 @@ class AutoSrh(SearchMethod):
         warmup=0.5,
         retrain="keep",
     ):
-        self.budget = budget
-        self.n_blocks = n_blocks
-        self.per_field = per_field
-        self.arch_lr = arch_lr
-        self.l1 = l1
-        self.level = level
-        self.search_fraction = search_fraction
-        self.warmup = warmup
-        self.retrain = retrain
+        """Store the parameters."""
 
     def search(self, problem):
         context, epochs = problem.context, problem.plan.epochs
@@ -257,12 +249,6 @@ class AutoSrh(SearchMethod):
         weights, blocks = state.pop("embedding.block_weights"), state.pop("embedding.blocks")
         state["embedding.weight"] = state["embedding.weight"] * weights[blocks]
         return state
-
-    def check(self, architecture, context):
-        check_mask(architecture, context)
-
-    def realise(self, architecture, context):
-        return MaskedEmbedding(context, mask_from_text(architecture["mask"]))
 
 
 def largest_elements(table, n_kept):

@@ -8,11 +8,11 @@ from torch import nn
 
 from ..base import SearchMethod
 from ..engine import ArchSchedule
-from ..nn import FieldEmbedding, MaskedEmbedding, mask_from_text, mask_to_text
+from ..nn import FieldEmbedding, SizedRows, sizes_from_text, sizes_to_text, tables_by_size
 from ..nn._numeric import initial
 from ..utils._sklearn import Interval, StrOptions
-from ._masks import check_mask
 from ._value_counts import LossHistory, ValueCounts
+from ._value_sizes import check_sizes_to_choose, check_value_sizes
 from ._widths import check_candidates
 
 # Log odds of enlarging at first: chance alone does not make an even bet of them.
@@ -339,25 +339,25 @@ class ESAPN(SearchMethod):
 
     def build(self, context):
         sizes = check_candidates(self.sizes, context.embedding_dim)
-        if not sizes[0]:
-            raise ValueError(f"sizes of ESAPN must be at least 1, got {self.sizes!r}.")
-        return GrowingTable(context, sizes, self)
+        return GrowingTable(context, check_sizes_to_choose("ESAPN", sizes), self)
 
     def derive(self, module, context):
-        width = module.widths[module.level].cpu().unsqueeze(1)
-        return {"mask": mask_to_text((module.columns.cpu() < width).numpy())}
+        return {"sizes": sizes_to_text(module.widths[module.level].cpu().numpy())}
 
     def transfer(self, state, architecture, context):
-        """The table and the vectors of numbers are all that is left."""
-        kept = ("embedding.weight", "embedding.numeric_")
-        return {
+        """The columns in use, and the vectors of numbers, are all that is left."""
+        numbers = "embedding.numeric_"
+        kept = {
             name: t
             for name, t in state.items()
-            if not name.startswith("embedding.") or name.startswith(kept)
+            if name.startswith(numbers) or not name.startswith("embedding.")
         }
+        sizes = sizes_from_text(architecture["sizes"])
+        tables = tables_by_size(state["embedding.weight"], sizes)
+        return kept | {f"embedding.{name}": t for name, t in tables.items()}
 
     def check(self, architecture, context):
-        check_mask(architecture, context)
+        check_value_sizes(architecture, context)
 
     def realise(self, architecture, context):
-        return MaskedEmbedding(context, mask_from_text(architecture["mask"]))
+        return SizedRows(context, sizes_from_text(architecture["sizes"]))

@@ -2,7 +2,7 @@
 
 from numbers import Integral
 
-from ..nn import sizes_from_text
+from ..nn._mixed import check_shared_widths
 
 
 def check_candidates(candidates, embedding_dim):
@@ -41,25 +41,4 @@ def check_widths(architecture, context):
             f"widths must hold {context.n_fields} whole numbers between 0 and embedding_dim={d}, "
             f"got {widths!r:.200}."
         )
-    for f, owner in context.sharers:
-        if widths[f] != widths[owner]:
-            raise ValueError(
-                f"widths must be the same for {context.field_names[owner]!r} and "
-                f"{context.field_names[f]!r}, which share a table, got {widths[owner]} and "
-                f"{widths[f]}."
-            )
-
-
-def check_value_sizes(architecture, context):
-    """Refuse an architecture whose sizes do not fit the tables.
-
-    Raises
-    ------
-    ValueError
-    """
-    candidates, codes = sizes_from_text(architecture.get("sizes"))
-    if len(codes) != context.n_rows or candidates[-1] > context.embedding_dim:
-        raise ValueError(
-            f"sizes must be those of {context.n_rows} values, at most embedding_dim="
-            f"{context.embedding_dim}, got {len(codes)} values and candidates {candidates}."
-        )
+    check_shared_widths(widths, context)

@@ -78,14 +78,7 @@ def go_on(prepared, fitted):
     -------
     fitted : Fitted
     interrupted : bool
-        Whether the user stopped it; the best weights so far are kept.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        If it is stopped before an epoch is finished.
-    NonFiniteLossError
-        If it diverges before an epoch is finished.
+        As of `fit_anew`, which raises the same errors.
     """
     split, progress = prepared.split, prepared.progress
     progress.open(n_tasks=1)
@@ -315,4 +308,5 @@ def _fitted(prepared, running, mixture=None):
         weight_seen=prepared.weight_seen,
         mixture=mixture,
         loss_part=loss_part,
+        network=prepared.network,
     )

@@ -9,8 +9,9 @@ from torch import nn
 
 from ..base import SearchMethod
 from ..engine import GRDA, batches_of
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
-from ._products import CandidateProducts, KeptProducts, check_tuples
+from ._products import CandidateProducts, KeptProducts, ScoredTuples, check_tuples
 
 PRESSURE = 0.0005  # c of the published code, whose threshold is c lr^(1/2 + mu) T^mu
 CHANCE = 0.01  # probability that, on labels of noise, any of the candidates is kept
@@ -130,7 +131,7 @@ def downhill(loss, logits, y):
     return -torch.autograd.grad(loss(logits, y).sum(), logits)[0]
 
 
-class AutoFIS(SearchMethod):
+class AutoFIS(ScoredTuples, SearchMethod):
     r"""Keep the feature interactions whose gates survive regularised dual averaging.
 
     During the search every product of embeddings is batch-normalised and multiplied by a gate
@@ -214,6 +215,7 @@ class AutoFIS(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         orders=(2,),
@@ -224,13 +226,7 @@ class AutoFIS(SearchMethod):
         max_interactions=None,
         retrain="scratch",
     ):
-        self.orders = orders
-        self.threshold = threshold
-        self.mu = mu
-        self.arch_lr = arch_lr
-        self.init_gate = init_gate
-        self.max_interactions = max_interactions
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         orders = check_orders(self.orders, context)

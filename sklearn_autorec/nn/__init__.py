@@ -5,7 +5,7 @@ fields, C outputs (1 for binary clicks and ratings, the number of classes otherw
 """
 
 from ._axes import FieldAxis
-from ._blocks import MLP, ReLUDropout, linear
+from ._blocks import MLP, PlainDropout, ReLUDropout, linear
 from ._budget import budget_bytes, field_rows, table_bytes
 from ._context import BuildContext, Inputs
 from ._embeddings import FieldEmbedding, FieldLinear, FieldRows, add_bias, output_bias
@@ -19,6 +19,7 @@ from ._interactions import (
     WeightedPairs,
     pair_index,
 )
+from ._layer_norm import LayerNorm
 from ._layout import FieldLayout
 from ._losses import BinaryLogLoss, MemberLosses, MulticlassLogLoss, SquaredError
 from ._masked import MaskedEmbedding, mask_from_text, mask_to_text
@@ -34,8 +35,10 @@ from ._members import (
 from ._mixed import MixedEmbedding
 from ._network import FieldAssembly, FieldNetwork, SumPool, check_parts, head_part
 from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numeric_rows
-from ._packed import FORMS, PackedEmbedding, pack_table
-from ._projected_sizes import ProjectedSizes
+from ._packed import FORMS, pack_table
+from ._packed_table import PackedEmbedding
+from ._parts import PACKED_PARTS, PackedPart, own_bytes, tensor_bytes
+from ._projected_sizes import ProjectedSizes, projected_state
 from ._relaxed import (
     GumbelSoftmax,
     HardConcreteGates,
@@ -52,12 +55,20 @@ from ._relaxed import (
     straight_through,
 )
 from ._select import InputSelection
-from ._value_sizes import sizes_from_text, sizes_to_text
+from ._separate import PairEnds, SeparateLinear
+from ._sized_rows import (
+    SizedRows,
+    rows_by_size,
+    sizes_from_text,
+    sizes_to_text,
+    tables_by_size,
+)
 
 __all__ = [
     "FORMS",
     "MLP",
     "NUMERIC_EMBEDDINGS",
+    "PACKED_PARTS",
     "BatchNorm",
     "BiInteraction",
     "BinaryLogLoss",
@@ -74,6 +85,7 @@ __all__ = [
     "HardConcreteGates",
     "InputSelection",
     "Inputs",
+    "LayerNorm",
     "MaskedEmbedding",
     "MatrixCross",
     "MemberBatchNorm",
@@ -86,10 +98,15 @@ __all__ = [
     "NumericEmbedding",
     "OperationMixture",
     "PackedEmbedding",
+    "PackedPart",
     "PairDots",
+    "PairEnds",
     "PairProducts",
+    "PlainDropout",
     "ProjectedSizes",
     "ReLUDropout",
+    "SizedRows",
+    "SeparateLinear",
     "SquaredError",
     "SumPool",
     "VectorCross",
@@ -113,13 +130,18 @@ __all__ = [
     "numeric_rows",
     "one_hot_of_largest",
     "output_bias",
+    "own_bytes",
     "pack_table",
     "pair_index",
     "probability_of_one",
     "probability_of_open",
+    "projected_state",
     "row_batch_norm",
+    "rows_by_size",
     "sizes_from_text",
     "sizes_to_text",
     "straight_through",
     "table_bytes",
+    "tables_by_size",
+    "tensor_bytes",
 ]

@@ -1,96 +1,82 @@
-"""Values with vectors of their own length, brought to one width by maps of their field."""
+"""Rows of sizes of their own, brought to one width and one scale by maps of their field."""
 
 import numpy as np
 import torch
 from torch import nn
 
 from ._context import BuildContext
-from ._embeddings import FieldRows
 from ._numeric import initial
+from ._sized_rows import SizedRows, tables_by_size
 
-BLOCK = 16  # values that share one stored position
 
-
-class ProjectedSizes(FieldRows):
-    r"""Vectors of several sizes, stored end to end; inputs -> (B, F, d).
-
-    Value v of field f, of candidate n, has the numbers :math:`e_v` of length :math:`d_n` and the
-    vector :math:`s_f \tanh(e_v P_{fn} + c_{fn})`.
-
-    Parameters are ``values`` (all :math:`e_v`), ``projection_n`` (F, d_n, d) of candidate n,
-    ``projection_shift`` (N, F, d) and ``projection_scale`` (F, 1); buffers, which need 1.25 bytes a
-    value, ``code`` uint8 (V,), the number of the candidate, and ``before`` int32, where the numbers
-    of every sixteenth value begin.
+class ProjectedSizes(SizedRows):
+    r"""Values of size k of field f, stored as :math:`e_v` of length k, are read as
+    :math:`s_f \tanh(e_v P_{fk} + c_{fk})`; inputs -> (B, F, d).
 
     Parameters
     ----------
     context : BuildContext
-    candidates : list of int
-        Sizes, rising.
-    codes : uint8 ndarray (V,)
-        Number of the candidate of each row of the tables.
+        Of one member.
+    sizes : ndarray of int (V,)
+        As in `SizedRows`; at least 1.
     """
 
-    code: torch.Tensor
-    before: torch.Tensor
-    lengths: torch.Tensor
-
-    def __init__(self, context: BuildContext, candidates, codes):
-        super().__init__(context)
-        d, n_fields, std = context.embedding_dim, context.n_fields, context.embedding_init
-        self.candidates, self.field_of_table = list(candidates), context.table_fields
-        lengths = np.asarray(candidates, np.int64)
-        each = lengths[codes]
-        before = (np.cumsum(each) - each)[::BLOCK].astype(np.int32)
-        self.values = initial(context, int(each.sum()), std=std)
-        self.init_numbers(context, d, std)
-        for n, w in enumerate(candidates):
-            self.register_parameter(
-                f"projection_{n}", initial(context, n_fields, w, d, std=w**-0.5)
-            )
-        self.projection_shift = nn.Parameter(torch.zeros(len(candidates), n_fields, d))
+    def __init__(self, context: BuildContext, sizes):
+        super().__init__(context, sizes)
+        n_fields, d = context.n_fields, context.embedding_dim
+        self.field_of_table = context.table_fields
+        for size in self.distinct:
+            maps = initial(context, n_fields, size, d, std=size**-0.5)
+            self.register_parameter(f"projection_of_{size}", maps)
+        self.projection_shift = nn.Parameter(torch.zeros(len(self.distinct), n_fields, d))
         self.projection_scale = nn.Parameter(torch.full((n_fields, 1), d**-0.5))
-        padded = np.zeros(len(before) * BLOCK, np.uint8)
-        padded[: len(codes)] = codes
-        self.register_buffer("code", torch.from_numpy(padded))
-        self.register_buffer("before", torch.from_numpy(before))
-        self.register_buffer("lengths", torch.from_numpy(lengths), persistent=False)
-
-    def embedding_parameters(self):
-        return [self.values, *super().embedding_parameters()]
-
-    def stored(self, rows):
-        """Numbers of rows of the tables, padded with zeros, and their candidates.
-
-        Parameters
-        ----------
-        rows : int64 Tensor (...)
-
-        Returns
-        -------
-        Tensor (..., longest candidate)
-        int64 Tensor (...)
-        """
-        block = rows // BLOCK
-        near = (block * BLOCK).unsqueeze(-1) + torch.arange(BLOCK, device=rows.device)
-        earlier = torch.where(near < rows.unsqueeze(-1), self.lengths[self.code[near].long()], 0)
-        start = self.before[block].long() + earlier.sum(-1)
-        code = self.code[rows].long()
-        column = torch.arange(self.candidates[-1], device=rows.device)
-        present = column < self.lengths[code].unsqueeze(-1)
-        where = (start.unsqueeze(-1) + column).clamp(0, len(self.values) - 1)
-        return self.values[where] * present, code
 
     def lookup(self, ids, rows, fields):
         single = isinstance(fields, int)  # a list of items, of one table
         first = self.field_of_table[fields] if single else 0
-        rows = (rows.flatten().unsqueeze(1) if single else rows).long().T  # (n, B)
+        rows = (rows.reshape(-1, 1) if single else rows).T  # (n, B)
         own = slice(first, first + len(rows))
-        e, code = self.stored(rows)
-        out = e.new_zeros(*code.shape, self.projection_shift.shape[-1])
-        for n, w in enumerate(self.candidates):
-            projection = getattr(self, f"projection_{n}")[own]
-            x = torch.baddbmm(self.projection_shift[n, own].unsqueeze(1), e[..., :w], projection)
-            out = torch.where((code == n).unsqueeze(-1), torch.tanh(x), out)
+        e, numbers = super().lookup(rows, rows, fields), self.number(rows).unsqueeze(-1)
+        out = torch.zeros_like(e)
+        for k, (size, start, stop) in enumerate(self._ranges()):
+            projection = getattr(self, f"projection_of_{size}")[own]
+            shift = self.projection_shift[k, own].unsqueeze(1)
+            x = torch.baddbmm(shift, e[..., :size], projection)
+            out = torch.where((numbers >= start) & (numbers < stop), torch.tanh(x), out)
         out = (out * self.projection_scale[own].unsqueeze(1)).transpose(0, 1)
         return out.reshape(*ids.shape, -1)
+
+    def nbytes(self):
+        """Bytes by kind: dict of "embedding", "projection" and "index"."""
+        kinds = super().nbytes()
+        maps = sum(p.nbytes for name, p in self.named_parameters() if "projection" in name)
+        return {**kinds, "projection": maps, "embedding": kinds["embedding"] - maps}
+
+
+def projected_state(table, sizes, projections, shifts, scale):
+    """State of a `ProjectedSizes`.
+
+    Parameters
+    ----------
+    table : Tensor (V, d)
+        Of which row v has the first columns, as many as its size says.
+    sizes : ndarray of int (V,)
+    projections, shifts : dict of size to Tensor (F, size, d), and (F, d)
+        Of all candidates.
+    scale : Tensor (F, 1)
+
+    Returns
+    -------
+    dict of str to Tensor
+    """
+    distinct = [int(size) for size in np.unique(sizes)]
+    maps = {f"projection_of_{size}": projections[size].clone() for size in distinct}
+    d = table.shape[1]
+    return {
+        **tables_by_size(table, sizes),
+        **maps,
+        "projection_shift": torch.stack([shifts[size] for size in distinct])
+        if distinct
+        else shifts[next(iter(shifts))].new_zeros(0, len(scale), d),
+        "projection_scale": scale.clone(),
+    }

@@ -8,7 +8,7 @@ from sklearn_autorec.embedding import ESAPN
 from sklearn_autorec.embedding._value_counts import LossHistory
 from sklearn_autorec.engine import EncodedTensors, SearchProblem, TrainingPlan
 from sklearn_autorec.networks import FM
-from sklearn_autorec.nn import BinaryLogLoss, BuildContext, Inputs, mask_from_text
+from sklearn_autorec.nn import BinaryLogLoss, BuildContext, Inputs, sizes_from_text
 
 D, SIZES = 4, (1, 2, 4)
 
@@ -79,8 +79,8 @@ def test_values_read_the_columns_of_their_size():
     there = b.sequences.numpy()[:, :, None] > 0
     items = (masked[rows[:, 2:]] * there).sum(1) / np.maximum(there.sum(1), 1)
     np.testing.assert_allclose(e[:, 3], items, atol=1e-6)
-    kept = mask_from_text(ESAPN(SIZES).derive(module, context())["mask"])
-    np.testing.assert_array_equal(kept, np.arange(D) < width[:, None])
+    found = sizes_from_text(ESAPN(SIZES).derive(module, context())["sizes"])
+    np.testing.assert_array_equal(found, width)
 
 
 def test_passes_read_the_next_size_by_the_odds_that_they_should():

@@ -15,7 +15,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import ESAPN, AutoEmb
-from sklearn_autorec.nn import FieldEmbedding, PackedEmbedding, ProjectedSizes
+from sklearn_autorec.nn import FieldEmbedding, ProjectedSizes, SizedRows, sizes_to_text
 from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.serving import load, save
 
@@ -124,7 +124,7 @@ def test_autoemb_hardens_to_the_same_order():
     assert set(np.unique(found["item"])) <= set(SIZES)
     served = model.net_.module_.embedding
     assert isinstance(served, ProjectedSizes)
-    assert served.values.numel() == sum(int(own.sum()) for own in found.values())
+    assert model.nbytes_["embedding"] == 4 * sum(int(own.sum()) for own in found.values())
     assert model.nbytes_["embedding"] < 0.4 * 4 * 8 * sum(model.encoder_.n_ids_)
 
 
@@ -147,7 +147,7 @@ def test_esapn_enlarges_what_is_frequent(seed):
     assert last["rare"] < 2.5 and last["noise"] == 1.0 < last["order"] + 0.8, last
     for before, after in zip(records, records[1:], strict=False):
         assert all(after[name] >= before[name] for name in ("early", "late", "rare", "user"))
-    assert isinstance(model.net_.module_.embedding, PackedEmbedding)
+    assert isinstance(model.net_.module_.embedding, SizedRows)
     full = 4 * 8 * sum(model.encoder_.n_ids_)
     assert model.nbytes_["embedding"] < 0.5 * full
 
@@ -245,7 +245,7 @@ def test_what_serves_reads_as_the_searched_module_does(name, small, tmp_path):
         logits = live(*(torch.from_numpy(a) for a in inputs))[:, 0]
     p = model.predict_proba(X)[:, 1]
     np.testing.assert_allclose(p, torch.sigmoid(logits), rtol=2e-4, atol=1e-6)
-    kind = {"soft": FieldEmbedding, "hard": ProjectedSizes, "esapn": PackedEmbedding}
+    kind = {"soft": FieldEmbedding, "hard": ProjectedSizes, "esapn": SizedRows}
     assert isinstance(model.net_.module_.embedding, kind[name.partition(",")[0]])
     save(model, tmp_path / "model")
     again = load(tmp_path / "model")
@@ -329,13 +329,10 @@ def test_bad_architectures_are_refused(small):
     X, y = small
     good = CTRClassifier(search=METHODS["hard"], max_epochs=1, **OPTIONS).fit(X, y).architecture_
     own = good["embedding"]
-    sizes = own["sizes"]
     for changed, message in (
-        ({**own, "sizes": None}, "sizes must be a dict"),
-        ({**own, "sizes": {**sizes, "candidates": [4, 2]}}, "rising ints"),
-        ({**own, "sizes": {**sizes, "candidates": [1, 2, 4, 16]}}, "at most embedding_dim=8"),
-        ({**own, "sizes": {**sizes, "codes": sizes["codes"][:8]}}, "got 6 values"),
-        ({**own, "sizes": {**sizes, "codes": "////"}}, "codes of sizes must be below 4"),
+        ({**own, "sizes": None}, "must be a dict"),
+        ({**own, "sizes": sizes_to_text([1, 2])}, "got 2 between 1 and 2"),
+        ({**own, "sizes": sizes_to_text(np.full(60, 9))}, "between 1 and embedding_dim=8"),
         ({**own, "hard": 1}, "hard must be True or False"),
     ):
         model = CTRClassifier.from_architecture(

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small_networks import told
+from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import networks_with_slot
@@ -17,7 +19,7 @@ from sklearn_autorec.engine import EncodedTensors
 from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField, OptFS
 from sklearn_autorec.feature_selection._gates._fields import usable_fields
 from sklearn_autorec.interaction import AutoFIS
-from sklearn_autorec.networks import DIN, FM, DeepFM
+from sklearn_autorec.networks import FM, DeepFM
 from sklearn_autorec.nn import BuildContext
 from sklearn_autorec.serving import load, save, to_onnx
 
@@ -44,17 +46,7 @@ OPTIONS = {
 
 @pytest.fixture(scope="module")
 def clicks():
-    X, y, _ = make_ctr(
-        1500,
-        n_fields=4,
-        cardinality=8,
-        informative_fields=[0, 2],
-        pairs=[(0, 1)],
-        n_numeric=1,
-        n_sequences=1,
-        random_state=0,
-    )
-    return X, y
+    return mixed_clicks(1500, cardinality=8, informative_fields=[0, 2], pairs=[(0, 1)])
 
 
 def fit(name, X, y, estimator=CTRClassifier, **options):
@@ -66,7 +58,7 @@ def fit(name, X, y, estimator=CTRClassifier, **options):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_network_with_embeddings(name, network, clicks):
     X, y = clicks
-    network = DIN(attention={"s0": "f0"}) if network == "din" else network
+    network = told(network, {"s0": "f0"})
     model = fit(name, X[:400], y[:400], network=network, max_epochs=1, search_epochs=1)
     p = model.predict_proba(X)
     assert np.isfinite(p).all() and p.std(0).min() > 1e-6

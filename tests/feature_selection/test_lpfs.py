@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from small_tables import planted_fields
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.base import FixedArchitecture
@@ -122,15 +123,7 @@ def test_common_scale_agrees_with_numpy():
 
 
 def fit(seed, shuffled=False, **options):
-    X, y, _ = make_ctr(
-        10_000,
-        n_fields=10,
-        cardinality=10,
-        zipf=0.5,
-        informative_fields=[1, 4, 8],
-        pairs=[(2, 6)],
-        random_state=seed,
-    )
+    X, y = planted_fields(10_000, seed, cardinality=10)
     y = np.random.default_rng(seed).permutation(y) if shuffled else y
     options = {"network": "fm", "search": LPFS(), "max_epochs": 1, **options}
     model = CTRClassifier(

@@ -11,8 +11,9 @@ from torch import nn
 from ...base import SearchMethod
 from ...engine import ArchSchedule, EncodedTensors, batches_of
 from ...nn import MLP, batch_norm
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, StrOptions
-from ._fields import check_numbers
+from ._fields import ScoredFields, check_numbers
 
 PREDICT_ROWS = 16_384  # of one forward pass
 
@@ -91,7 +92,7 @@ class SearchedAdaptiveGates(AdaptiveGates):
         }
 
 
-class AdaFS(SearchMethod):
+class AdaFS(ScoredFields, SearchMethod):
     r"""Weigh the fields of each row by a small controller network.
 
     Of the embeddings of a row, batch-normalised, the controller makes weights
@@ -168,6 +169,7 @@ class AdaFS(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         mode="soft",
@@ -180,15 +182,7 @@ class AdaFS(SearchMethod):
         warmup=0.2,
         retrain="keep",
     ):
-        self.mode = mode
-        self.k = k
-        self.hidden_units = hidden_units
-        self.level = level
-        self.arch_lr = arch_lr
-        self.arch_every = arch_every
-        self.search_fraction = search_fraction
-        self.warmup = warmup
-        self.retrain = retrain
+        """Store the parameters."""
 
     def _sizes(self, context):
         """Hidden layers, and fields that are kept in a row or None."""

@@ -8,6 +8,7 @@ from torch import nn
 from ...base import SearchMethod
 from ...engine import ArchSchedule
 from ...nn import GumbelSoftmax, check_temperatures
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, StrOptions
 from ._fields import N_FIELDS, FieldSearch, choose, with_unusable_last
 
@@ -130,6 +131,7 @@ class AutoField(FieldSearch, SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         n_fields="auto",
@@ -141,14 +143,7 @@ class AutoField(FieldSearch, SearchMethod):
         temperature=(1.0, 0.1),
         retrain="scratch",
     ):
-        self.n_fields = n_fields
-        self.level = level
-        self.arch_lr = arch_lr
-        self.arch_every = arch_every
-        self.search_fraction = search_fraction
-        self.warmup = warmup
-        self.temperature = temperature
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         schedule = ArchSchedule(self.level, self.arch_every, self.search_fraction, self.warmup)

@@ -19,7 +19,16 @@ N_FIELDS = [
 ]
 
 
-class FieldSearch:
+class ScoredFields:
+    """Mixin of search methods whose architecture has "scores", one a field; it stands before
+    `SearchMethod`.
+    """
+
+    def field_scores(self, architecture, context):
+        return architecture["scores"]
+
+
+class FieldSearch(ScoredFields):
     """Mixin of search methods whose architecture has "fields", those kept, and "scores", one a
     field.
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from ...base import SearchMethod
 from ...nn import annealed
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, StrOptions
 from ._fields import N_FIELDS, FieldSearch, FixedGates, check_numbers, choose, with_unusable_last
 
@@ -231,6 +232,7 @@ class LPFS(FieldSearch, SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         plus=True,
@@ -242,14 +244,7 @@ class LPFS(FieldSearch, SearchMethod):
         tau=2.0,
         retrain="keep",
     ):
-        self.plus = plus
-        self.n_fields = n_fields
-        self.total_shrink = total_shrink
-        self.travel = travel
-        self.epsilon = epsilon
-        self.alpha = alpha
-        self.tau = tau
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         if len(self.epsilon) != 2 or min(self.epsilon) <= 0:

@@ -34,7 +34,7 @@ class ProjectedSizes(SizedRows):
     def lookup(self, ids, rows, fields):
         single = isinstance(fields, int)  # a list of items, of one table
         first = self.field_of_table[fields] if single else 0
-        rows = (rows.reshape(-1, 1) if single else rows).T  # (n, B)
+        rows = (rows.reshape(-1, 1) if single else rows).T.contiguous()  # (n, B)
         own = slice(first, first + len(rows))
         e, numbers = super().lookup(rows, rows, fields), self.number(rows).unsqueeze(-1)
         out = torch.zeros_like(e)

@@ -279,7 +279,7 @@ def test_a_fit_takes_every_kind_of_column_and_odd_tables(name, small):
     ):
         model = CTRClassifier(**{**options, "batch_size": 32}).fit(table, labels)
         assert np.isfinite(model.predict_proba(table.iloc[:1])).all()
-        assert set(model.embedding_sizes_) == {*table} - {"x0"}
+        assert set(model.embedding_sizes_) == ({*table} - {"x0"} or {"x0"})
 
 
 @pytest.mark.parametrize("name", METHODS)

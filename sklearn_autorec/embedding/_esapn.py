@@ -91,7 +91,8 @@ class GrowingTable(FieldEmbedding):
             int(torch.randint(2**62, (), generator=context.generator))
         )
         self.drawing, self.widths_read = False, []
-        # What passes have told the policy: no buffers, which its own passes would put back.
+        # What passes have told the policy; its own passes would put buffers back. The losses of
+        # its pass are kept as ``reward`` until the weights' pass on the same rows.
         self.read = self.drawn = self.reward = self.seen = self.evidence = None
 
     def arch_parameters(self):
@@ -153,11 +154,11 @@ class GrowingTable(FieldEmbedding):
         self.level[rows[grows].unique()] += 1
 
     def policy_loss(self, reward):
-        """Minus the advantage of what was drawn, times its log probability: the mean over rows of
-        the sum over what they read.
+        """What moves the policies: the mean over rows of the sum over what they read.
 
-        Where the weights' pass on the same rows comes after the policy's, what is learned is what
-        the step before has drawn.
+        Of pairs, minus the expected gain; else minus the advantage of what was drawn, times its log
+        probability. Where the weights' pass on the same rows comes after the policy's, what the
+        step before has drawn is learned from.
         """
         if self.baseline == "history":
             usual = self.history(self.drawn.rows)

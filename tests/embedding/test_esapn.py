@@ -48,6 +48,7 @@ def searched(**options):
         for p in module.arch_parameters():
             p.normal_(generator=generator)
     module.level.copy_(torch.randint(0, 3, module.level.shape, generator=generator))
+    module.level[12] = 0  # of the padding of lists, which could grow
     return module
 
 
@@ -100,6 +101,11 @@ def test_passes_read_the_next_size_by_the_odds_that_they_should():
         assert not larger[level == 2].any()
         error = np.sqrt(np.maximum(chance * (1 - chance), 1e-4).sum(0))
         assert (np.abs(larger.sum(0) - chance.sum(0)) < 5 * error).all()
+    # What is said to have been read was read.
+    e = module(inputs_of(b))[:, 0].detach().numpy()
+    width = np.array(SIZES)[level[:, 0] + module.read.larger[:, 0].numpy()]
+    whole = module.weight.detach().numpy()[rows[:, 0]]
+    np.testing.assert_allclose(e, whole * (np.arange(D) < width[:, None]), atol=1e-6)
     # A pass without gradients that is not the policy's reads sizes as they are.
     before = module.read
     with torch.no_grad():
@@ -198,6 +204,20 @@ def test_only_likely_values_of_the_batch_grow_by_one_size_and_none_shrinks():
     expected[np.unique(rows[grows])] += 1
     np.testing.assert_array_equal(module.level, expected)
     assert grows.any() and not grows[there].all()
+
+
+@pytest.mark.parametrize("odds", [-0.1, 0.1])
+def test_values_grow_when_growing_is_the_better_bet(odds):
+    module, b = searched().train(), batch(6)
+    with torch.no_grad():
+        module.exit.zero_()
+        module.exit_shift.fill_(odds)
+    module.level.zero_()
+    module(inputs_of(b))
+    module.observe(b, torch.rand(6))
+    module.after_step()
+    read = np.unique(rows_of(b)[:, :2])
+    assert (module.level.numpy()[read] == (odds > 0)).all()
 
 
 def test_exploration_leaves_tables_sizes_and_histories_as_they_are():

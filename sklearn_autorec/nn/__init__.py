@@ -39,6 +39,7 @@ from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numer
 from ._packed import FORMS, pack_table
 from ._packed_table import PackedEmbedding
 from ._parts import PACKED_PARTS, PackedPart, own_bytes, tensor_bytes
+from ._projected_sizes import ProjectedSizes, projected_state
 from ._relaxed import (
     GumbelSoftmax,
     HardConcreteGates,
@@ -105,6 +106,7 @@ __all__ = [
     "PairEnds",
     "PairProducts",
     "PlainDropout",
+    "ProjectedSizes",
     "ReLUDropout",
     "SizedRows",
     "SeparateLinear",
@@ -136,6 +138,7 @@ __all__ = [
     "pair_index",
     "probability_of_one",
     "probability_of_open",
+    "projected_state",
     "row_batch_norm",
     "rows_by_size",
     "sizes_from_text",

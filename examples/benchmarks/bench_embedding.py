@@ -20,6 +20,8 @@ from _common import frappe, parser, print_machine, scores
 
 from sklearn_autorec import CTRClassifier, serving
 from sklearn_autorec.embedding import (
+    AMTL,
+    ANT,
     MDE,
     PEP,
     QR,
@@ -71,6 +73,10 @@ SEARCHES = {
     "MagnitudePruning 50 %": MagnitudePruning(0.5),
     "PEP 80 %": PEP(0.8),
     "MagnitudePruning 80 %": MagnitudePruning(0.8),
+    "AMTL": AMTL(),
+    "AMTL 0.5": AMTL(size_penalty=0.5),
+    "ANT": ANT(),
+    "ANT(32)": ANT(n_anchors=32),
     "AutoDim + AutoFIS": [AutoDim(), AutoFIS()],
     "MagnitudePruning 75 %": MagnitudePruning(0.75),
     "MDE 25 %": MDE(0.25),

@@ -1,9 +1,13 @@
 """Search methods that choose the size of embeddings."""
 
+from ._amtl import AMTL
+from ._ant import ANT
 from ._autodim import AutoDim
 from ._autodis import AutoDis
+from ._autoemb import AutoEmb
 from ._autosrh import AutoSrh
 from ._baselines import EqualSize, MagnitudePruning, RandomSizes
+from ._esapn import ESAPN
 from ._hashed import QR, Hashing
 from ._mixed_dimensions import MDE
 from ._nis import NIS
@@ -13,7 +17,10 @@ from ._rule import RULE
 from ._sseds import SSEDS
 
 __all__ = [
+    "AMTL",
+    "ANT",
     "MDE",
+    "ESAPN",
     "NIS",
     "PEP",
     "QR",
@@ -21,6 +28,7 @@ __all__ = [
     "SSEDS",
     "AutoDim",
     "AutoDis",
+    "AutoEmb",
     "AutoSrh",
     "EqualSize",
     "Hashing",

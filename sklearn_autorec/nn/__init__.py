@@ -4,6 +4,7 @@ Symbols used in every docstring here: B rows of a batch, F fields, d embedding d
 fields, C outputs (1 for binary clicks and ratings, the number of classes otherwise).
 """
 
+from ._anchored_rows import MAX_ANCHORS, AnchoredRows
 from ._axes import FieldAxis
 from ._blocks import MLP, PlainDropout, ReLUDropout, linear
 from ._budget import budget_bytes, field_rows, table_bytes
@@ -66,9 +67,11 @@ from ._sized_rows import (
 
 __all__ = [
     "FORMS",
+    "MAX_ANCHORS",
     "MLP",
     "NUMERIC_EMBEDDINGS",
     "PACKED_PARTS",
+    "AnchoredRows",
     "BatchNorm",
     "BiInteraction",
     "BinaryLogLoss",

@@ -37,7 +37,45 @@ def fading_evidence(part, network, loss, data, columns=None):
     float64 Tensor (P,), or (1,) with ``columns``
         t statistics; 0 where a feature does not vary.
     """
-    seen, gains, start = [], [], 0
+    gains, start = [], 0
+    for batch, logits, products, slopes in _passes(part, network, data):
+        shares = products.unsqueeze(2) * slopes  # of the logits, (B, P, C)
+        if columns is not None:
+            shares = shares[:, columns].sum(1, keepdim=True)
+        if not start:
+            nothing = torch.zeros(len(data), logits.shape[1], device=logits.device)
+            alone = downhill(loss, nothing, data.y)
+            alone = alone - alone.mean(0)
+        without = (logits.unsqueeze(1) - shares).flatten(0, 1)
+        beside = downhill(loss, without, batch.y.repeat_interleave(shares.shape[1], 0)).view(
+            shares.shape
+        )
+        stop = start + len(logits)
+        gain = torch.stack([(shares * d).sum(2) for d in (beside, alone[start:stop].unsqueeze(1))])
+        gains.append((gain if batch.weight is None else gain * batch.weight.unsqueeze(1)).double())
+        start = stop
+    gains = torch.cat(gains, 1)  # (2, n, P)
+    error = gains.std(1) / len(data) ** 0.5
+    return torch.where(error > 0, gains.mean(1) / error, 0.0).amin(0).cpu()
+
+
+def mean_slopes(part, network, data):
+    """Mean derivatives of the logits by the features of the interaction slot.
+
+    They are 1 where features are added to the logit, as in FM and DeepFM. Parameters as of
+    `fading_evidence`.
+
+    Returns
+    -------
+    float64 Tensor (P, C)
+    """
+    total = sum(slopes.double().sum(0) for *_, slopes in _passes(part, network, data))
+    return (total / len(data)).cpu()
+
+
+def _passes(part, network, data):
+    """Batches with their logits (B, C), features (B, P) and the slopes of these, (B, P, C)."""
+    seen = []
 
     def cut(module, args, out):
         seen[:] = [out.detach().requires_grad_()]
@@ -48,37 +86,14 @@ def fading_evidence(part, network, loss, data, columns=None):
     try:
         for batch in batches_of(data, max(JUDGED_CELLS // max(part.out_dim, 1), 1)):
             logits = network(**batch.inputs)
-            products = seen[0]
             slopes = [
-                torch.autograd.grad(logits[:, c].sum(), products, retain_graph=True)[0]
+                torch.autograd.grad(logits[:, c].sum(), seen[0], retain_graph=True)[0]
                 for c in range(logits.shape[1])
             ]
-            shares = products.detach().unsqueeze(2) * torch.stack(slopes, 2)  # logits, (B, P, C)
-            if columns is not None:
-                shares = shares[:, columns].sum(1, keepdim=True)
-            if not start:
-                alone = downhill(
-                    loss, torch.zeros(len(data), logits.shape[1], device=logits.device), data.y
-                )
-                alone = alone - alone.mean(0)
-            without = (logits.detach().unsqueeze(1) - shares).flatten(0, 1)
-            beside = downhill(loss, without, batch.y.repeat_interleave(shares.shape[1], 0)).view(
-                shares.shape
-            )
-            stop = start + len(logits)
-            gain = torch.stack(
-                [(shares * d).sum(2) for d in (beside, alone[start:stop].unsqueeze(1))]
-            )
-            gains.append(
-                (gain if batch.weight is None else gain * batch.weight.unsqueeze(1)).double()
-            )
-            start = stop
+            yield batch, logits.detach(), seen[0].detach(), torch.stack(slopes, 2)
     finally:
         handle.remove()
         network.train(mode)
-    gains = torch.cat(gains, 1)  # (2, n, P)
-    error = gains.std(1) / len(data) ** 0.5
-    return torch.where(error > 0, gains.mean(1) / error, 0.0).amin(0).cpu()
 
 
 def downhill(loss, logits, y):

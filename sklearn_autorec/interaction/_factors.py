@@ -4,10 +4,8 @@ import math
 from itertools import combinations
 
 import numpy as np
-import torch
 
 LISTED = 20_000  # tuples of one order that are scored, at most
-PASS_ROWS = 4096
 
 
 def symmetric_polynomials(weights, e, order):
@@ -80,19 +78,3 @@ def scored_tuples(order, factors, head, limit=LISTED):
         beam = longer[np.argsort(-reach, kind="stable")[:limit]]
     beam = beam[np.lexsort(beam.T[::-1])]
     return beam, tuple_weights(beam, factors, head)
-
-
-@torch.no_grad()
-def field_sizes(embed, batches):
-    """Root of the mean squared length of every field's vectors; float64 ndarray (F,).
-
-    Parameters
-    ----------
-    embed : callable (EncodedTensors) -> Tensor (B, F, d)
-    batches : iterable of EncodedTensors
-    """
-    total, n = 0.0, 0
-    for batch in batches:
-        total = total + embed(batch).double().square().sum((0, 2))
-        n += len(batch)
-    return (total / n).sqrt().cpu().numpy()

@@ -17,6 +17,7 @@ from ._factors import scored_tuples, symmetric_polynomials
 from ._field_operations import FieldNorm
 from ._products import check_tuples
 
+FIRST_LOGIT = 0.5  # of a field to be in a group
 FIRST_SIZE = 0.3  # of the logits of an order at the start
 JUDGED_SHARE = 0.2  # of the training rows; they tell what a group contributes
 
@@ -89,8 +90,7 @@ class SearchedGroups(GroupProducts):
         self.temperature, self.price = temperature, price
         self.noise = {}
         for p, k in n_groups.items():
-            logits = torch.empty(k, n).uniform_(-1e-3, 1e-3, generator=context.generator)
-            self.register_parameter(f"logits_{p}", nn.Parameter(logits))
+            self.register_parameter(f"logits_{p}", nn.Parameter(torch.full((k, n), FIRST_LOGIT)))
             self.noise[p] = torch.zeros(k, n)
         self.generator = own_generator(context.generator)
         self.passes = 0  # of this training step
@@ -134,9 +134,12 @@ class SearchedGroups(GroupProducts):
 
     @torch.no_grad()
     def scores(self, order):
-        """Tuples (K, p) of an order, and the sum of what all groups make of each, (K,)."""
+        """Tuples (K, p) of an order, and the sum of what all groups make of each, (K,), fields by
+        the odds of their choice.
+        """
         before = sum(len(self.noise[p]) for p in self.orders if p < order)
-        weight = getattr(self, f"weight_{order}").double().cpu() * self.members(order)
+        odds = torch.sigmoid(getattr(self, f"logits_{order}") / self.temperature)
+        weight = (getattr(self, f"weight_{order}") * odds).double().cpu()
         slopes = self.slopes[before : before + len(weight)]
         return scored_tuples(order, weight.numpy(), slopes.numpy())
 
@@ -166,12 +169,12 @@ class AutoGroup(SearchMethod):
     ----------
     max_order : int, default=3
         Fields of an interaction, at most.
-    n_groups : int or sequence of int, default=16
+    n_groups : int or sequence of int, default=32
         Groups of each order from 2 before the search.
     kernel : {"esp", "power"}, default="esp"
         "power" is the paper's. From order three on it has products with powers of a field in it,
         which "esp" has not; for pairs it is twice "esp".
-    price : float, default=0.02
+    price : float, default=0.06
         Of all fields in all groups of an order, in units of the loss; larger makes smaller groups.
     arch_lr : float, default=0.02
         Learning rate of the choices.
@@ -189,11 +192,11 @@ class AutoGroup(SearchMethod):
     Notes
     -----
     ``interactions_`` are all tuples of an order inside its groups. ``interaction_scores_`` tell
-    them apart: the absolute sum of the products of weights over all groups, each times what the
-    network makes of its number (the mean derivative of the logit on a fifth of the training rows,
-    which train nothing; 1 in FM and DeepFM). Tuples outside of all groups have 0. Groups overlap,
-    and a tuple may be in several that cancel out. ``architecture_["interaction"]["groups"]`` has the
-    groups by order. Networks keep groups, not tuples: six fields in a group of order two are 15
+    them apart: the absolute sum over all groups of the products of weights times the odds of their
+    choice, each times what the network makes of the group's number (the mean derivative of the
+    logit on a fifth of the training rows, which train nothing; 1 in FM and DeepFM). Groups overlap,
+    and a tuple may be in several that cancel out. ``architecture_["interaction"]["groups"]`` has
+    the groups by order. Networks keep groups, not tuples: six fields in a group of order two are 15
     pairs.
 
     Departures from the published code: the first order is left to the network; pairs read the
@@ -235,9 +238,9 @@ class AutoGroup(SearchMethod):
     def __init__(
         self,
         max_order=3,
-        n_groups=16,
+        n_groups=32,
         kernel="esp",
-        price=0.02,
+        price=0.06,
         arch_lr=0.02,
         temperature=0.5,
         warmup=0.4,

@@ -5,7 +5,6 @@ nothing.
 from numbers import Integral, Real
 
 import numpy as np
-import torch
 from scipy.stats import hypergeom
 
 from ..base import SearchMethod

@@ -22,7 +22,8 @@ from ._field_operations import FieldNorm
 from ._products import check_tuples
 
 FIRST_LOGIT = 1.0  # of an edge; most are open at the start
-FIRST_SIZE = 0.3  # of the logits at the start
+FIRST_VECTOR = 0.1  # standard deviation of the numbers of vectors at the start
+FIRST_SIZE = 0.3
 PASS_CELLS = 2**21  # numbers of messages made at a time
 
 
@@ -30,7 +31,7 @@ class EdgeGraph(nn.Module):
     """Sum of the messages along the edges of every row's graph; (B, F, d), inputs -> (B, d).
 
     A message is the elementwise product of two embeddings and what a hidden layer makes of it.
-    Both are batch-normalised first.
+    Embeddings are brought to one initial size first, whatever that of the network is.
 
     Parameters
     ----------
@@ -48,10 +49,10 @@ class EdgeGraph(nn.Module):
         for name, fields in (("left", pairs[0]), ("right", pairs[1])):
             self.register_buffer(name, fields.contiguous(), persistent=False)
         self.out_dim, self.level = d, level
-        self.norm = FieldNorm(context)
+        self.factor = FIRST_VECTOR / context.embedding_init
         self.hidden = linear(d, hidden_units, generator)
         self.out = linear(hidden_units, d, generator, bias=False)
-        # The sum over edges then varies by about FIRST_SIZE.
+        # Of vectors of unit size the sum over edges would vary by FIRST_SIZE.
         self.scale = nn.Parameter(torch.tensor(FIRST_SIZE / max(d * n_pairs, 1) ** 0.5))
         if level == "field":
             self.edge = nn.Parameter(torch.full((n_pairs,), FIRST_LOGIT))
@@ -74,7 +75,7 @@ class EdgeGraph(nn.Module):
 
     def messages(self, e):
         """Product and hidden units of every edge, (B, K, d + H)."""
-        products = self.products(self.norm(e))
+        products = self.products(e * self.factor)
         return torch.cat([products, torch.relu(self.hidden(products))], 2)
 
     def reading(self):
@@ -100,10 +101,13 @@ class SearchedGraph(EdgeGraph):
 
     def __init__(self, context, hidden_units, level, l0):
         super().__init__(pair_index(context.n_fields), context, hidden_units, level)
-        self.l0, self.share = l0, torch.zeros(())
+        self.l0, self.progress, self.share = l0, 0.0, torch.zeros(())
         if level == "field":
             self.field_axes = {"edge": {0: context.axis("P")}}
         self.generator = own_generator(context.generator)
+
+    def set_progress(self, t):
+        self.progress = t
 
     def gates(self, logits):
         if not self.training:
@@ -113,7 +117,10 @@ class SearchedGraph(EdgeGraph):
         return hard_concrete(logits, noise)
 
     def penalty(self):
-        return self.l0 * self.share
+        """The price of the open edges, which grows from nothing: at once it would close all edges
+        of embeddings that have not learned anything yet.
+        """
+        return self.l0 * self.progress * self.share
 
     def summary(self):
         """Mean probability of an edge to be open, in the last batch."""
@@ -121,7 +128,8 @@ class SearchedGraph(EdgeGraph):
 
     @torch.no_grad()
     def measure(self, network, data):
-        """Mean gate of every pair, and how much what it adds to the logits varies; (P,) each.
+        """Mean gate of every pair, and how much its message to the logits, times the odds that it
+        passes, varies; (P,) each.
 
         Parameters
         ----------
@@ -140,9 +148,10 @@ class SearchedGraph(EdgeGraph):
             for batch in batches_of(data, max(PASS_CELLS // (len(self.left) * len(read)), 1)):
                 network(**batch.inputs)
                 e, inputs = seen.pop()
-                gates = hard_concrete(self.edge_logits(e, inputs)).double()
-                shares = gates.unsqueeze(2) * (self.messages(e).double() @ read)  # (B, P, C)
-                opened = opened + gates.sum(0).cpu()
+                logits = self.edge_logits(e, inputs)
+                odds = probability_of_open(logits).double().unsqueeze(2)
+                shares = odds * (self.messages(e).double() @ read)  # (B, P, C)
+                opened = opened + hard_concrete(logits).double().sum(0).cpu()
                 sums, squares = sums + shares.sum(0).cpu(), squares + shares.square().sum(0).cpu()
         finally:
             handle.remove()
@@ -186,15 +195,17 @@ class L0SIGN(SearchMethod):
     Notes
     -----
     ``interaction_scores_`` tell how much what a pair adds to the logit varies over the training
-    rows (its standard deviation; the logit's mean derivative where a perceptron reads the sum).
+    rows: its standard deviation, gates at the odds that they are open; the logit's mean derivative
+    where a perceptron reads the sum.
     ``architecture_["interaction"]["gates"]`` has the mean gates of all candidates. Gates out of
     the search are those without noise.
 
     Departures from the published code: :math:`h(x) = x + W\,\mathrm{ReLU}(V x + b)` keeps the
-    product itself, without which few epochs teach it nothing (the paper trains hundreds); vectors
-    are batch-normalised; messages are summed, not averaged over the open edges, so that to close
-    one does not move the others; no value has an edge to itself; gates that serve have no noise;
-    the estimator's loss in place of a squared one, and no penalty of the states of nodes.
+    product itself, without which few epochs teach it nothing (the paper trains hundreds); the
+    vectors :math:`v_i` are batch-normalised; messages are summed, not averaged over the open edges,
+    so that to close one does not move the others; no value has an edge to itself; gates that serve
+    have no noise; the estimator's loss in place of a squared one, and no penalty of the states of
+    nodes.
 
     References
     ----------

@@ -39,7 +39,7 @@ def check_tuples(architecture, context, max_order=3):
             or not 2 <= len(t) <= max_order
             or not all(type(i) is int for i in t)
         ):
-            allowed = "two or three" if max_order == 3 else f"2 to {max_order}"
+            allowed = {2: "two", 3: "two or three"}.get(max_order, f"2 to {max_order}")
             raise ValueError(f"an interaction must be {allowed} ints, got {t!r:.100}.")
         if not (t[0] >= 0 and t[-1] < context.n_fields and all(i < j for i, j in pairwise(t))):
             raise ValueError(

@@ -13,8 +13,8 @@ from ..engine import ArchSchedule
 from ..nn import FieldEmbedding
 from ..utils._sklearn import Interval, StrOptions
 from ._evidence import fading_evidence, mean_slopes
-from ._field_operations import FieldNorm
 from ._factors import scored_tuples, symmetric_polynomials
+from ._field_operations import FieldNorm
 from ._products import KeptProducts, check_tuples
 
 FIRST_SIZE = 0.3  # of the logits of a new order
@@ -168,10 +168,10 @@ class PROFIT(SearchMethod):
     ``architecture_["interaction"]["evidence"]`` has the t statistics by order.
 
     Orders above two have an embedding table of their own each in the search; in the final network
-    they share one. There is no public code, and the paper's sizes and defaults were not at hand: the
-    weights of the ranks, the batch norm, the rule when to stop and all defaults are ours. Without
-    the batch norm small embeddings left a DeepFM's products far behind its perceptron, and planted
-    pairs were ranked little better than by chance; with a rank of 8 in place of 16 it missed some.
+    they share one. There is no public code, and the paper's sizes and defaults were not at hand:
+    the weights of the ranks, the batch norm, the rule when to stop and all defaults are ours.
+    Without the batch norm small embeddings left the products of a DeepFM far behind its perceptron,
+    and planted pairs were ranked little better than by chance.
 
     References
     ----------
@@ -245,9 +245,9 @@ class PROFIT(SearchMethod):
         )
         if len(counts) != self.max_order - 1 or not right:
             raise ValueError(
-                f"n_interactions must be a number of tuples, a share in [0, 1], or one of these for "
-                f"each of the {self.max_order - 1} orders up to max_order={self.max_order}, got "
-                f"{n!r}."
+                f"n_interactions must be a number of tuples, a share in [0, 1], or one of these "
+                f"for each of the {self.max_order - 1} orders up to max_order={self.max_order}, "
+                f"got {n!r}."
             )
         return counts
 

@@ -68,7 +68,10 @@ def main():
     p = parser(__doc__.splitlines()[0])
     p.add_argument("--only", nargs="*", default=[*ROWS])
     p.add_argument("--seeds", type=int, default=3)
-    p.add_argument("--rows", type=int, help="training rows, the first; all unless given")
+    p.add_argument(
+        "--rows", type=int, help="the first training rows, and a quarter as many to stop"
+    )
+    p.add_argument("--batch-size", type=int, help="instead of 4096")
     p.add_argument("--json", help="append one line per fit")
     p.add_argument(
         "--ensemble",
@@ -80,7 +83,9 @@ def main():
     print_machine()
     data = frappe(args.data_home)
     (X, y), (X_val, y_val), (X_test, y_test) = data["train"], data["valid"], data["test"]
-    X, y = X[: args.rows], y[: args.rows]
+    if args.rows:
+        X, y, n_val = X[: args.rows], y[: args.rows], args.rows // 4
+        X_val, y_val = X_val[:n_val], y_val[:n_val]
     start = time.perf_counter()
     linear = make_pipeline(
         OneHotEncoder(handle_unknown="ignore"), LogisticRegression(C=0.3, max_iter=500)
@@ -95,6 +100,8 @@ def main():
         results, kept = [], ""
         for seed in range(args.seeds):
             options = dict(ROWS[name])
+            if args.batch_size:
+                options["batch_size"] = args.batch_size
             search, sizes = options.get("search"), kept_by_search.get(name.split(" + ")[0])
             if isinstance(search, RandomInteractions | InteractionGain | PROFIT) and sizes:
                 options["search"] = clone(search).set_params(n_interactions=sizes[seed])

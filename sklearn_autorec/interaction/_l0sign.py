@@ -180,8 +180,9 @@ class L0SIGN(SearchMethod):
     ----------
     level : {"value", "field"}, default="value"
         "field" has one gate for each pair of fields in place of one for two values.
-    l0 : float, default=0.02
-        Price of all edges, in units of the loss; larger leaves fewer open.
+    l0 : float, default=0.1
+        Price of all edges at the end of the search, in units of the loss; it grows from zero.
+        Larger leaves fewer open.
     threshold : float in [0, 1], default=0.1
         Pairs of fields whose mean gate is not above it are dropped.
     max_interactions : int or None, default=None
@@ -235,7 +236,7 @@ class L0SIGN(SearchMethod):
     def __init__(
         self,
         level="value",
-        l0=0.02,
+        l0=0.1,
         threshold=0.1,
         max_interactions=None,
         hidden_units=32,

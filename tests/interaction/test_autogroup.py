@@ -172,7 +172,7 @@ def test_planted_pairs_are_ranked_first(name, seeds):
         assert ranking(model, truth.pairs) >= 0.95
         assert planted <= {*model.interactions_}
         if name == "fm":
-            y = np.random.default_rng(seed).permutation(y)
+            X, y = X[:5000], np.random.default_rng(seed).permutation(y)[:5000]
             control = fit(AutoGroup(max_order=2), X, y, seed, name)
             shuffled.append(ranking(control, truth.pairs))
     assert not shuffled or 0.25 < np.mean(shuffled) < 0.75
@@ -181,7 +181,7 @@ def test_planted_pairs_are_ranked_first(name, seeds):
 def test_planted_triples_are_found():
     for seed in range(5):
         X, y, truth = make_ctr(
-            12_000,
+            9000,
             n_fields=7,
             cardinality=5,
             zipf=0,

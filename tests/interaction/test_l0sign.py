@@ -110,7 +110,10 @@ def test_gates_are_drawn_for_every_row_and_open_ones_cost():
     assert ((gates == 0) | (gates == 1)).any(0).all() and len(gates[:, 2].unique()) > 100
     odds = torch.sigmoid(module.edge - 2 / 3 * np.log(0.1 / 1.1)).detach()
     torch.testing.assert_close((gates > 0).float().mean(0), odds, atol=0.03, rtol=0)
-    assert module.penalty().item() == pytest.approx(0.5 * odds.mean().item(), rel=1e-5)
+    for progress in (0.0, 0.4, 1.0):
+        module.set_progress(progress)
+        price = 0.5 * progress * odds.mean().item()
+        assert module.penalty().item() == pytest.approx(price, rel=1e-5)
     assert module.summary()["open_edges"] == pytest.approx(odds.mean().item(), rel=1e-5)
     module.eval()
     again = module.gates(logits)
@@ -169,7 +172,7 @@ def test_dropping_closed_pairs_changes_no_prediction(level):
 
 @pytest.mark.parametrize("level", ["value", "field"])
 def test_planted_pairs_are_ranked_first_on_a_factorization_machine(level):
-    shuffled = []
+    shuffled, recall, sizes = [], [], []
     for seed in range(5 if level == "value" else 2):
         X, y, truth = make_ctr(
             12_000, n_fields=8, cardinality=8, pairs=3, informative_fields=2, random_state=seed
@@ -177,12 +180,15 @@ def test_planted_pairs_are_ranked_first_on_a_factorization_machine(level):
         model = fit(L0SIGN(level), X, y, seed)
         assert ranking(model, truth) >= 0.95
         if level == "value":
-            assert {(f"f{i}", f"f{j}") for i, j in truth.pairs} <= {*model.interactions_}
-            y = np.random.default_rng(seed).permutation(y)
-            control = fit(L0SIGN(level), X, y, seed, search_epochs=2)
+            recall += [(f"f{i}", f"f{j}") in model.interactions_ for i, j in truth.pairs]
+            sizes.append(len(model.interactions_))
+            X, y = X[:5000], np.random.default_rng(seed).permutation(y)[:5000]
+            control = fit(L0SIGN(level), X, y, seed)
             shuffled.append(ranking(control, truth))
             assert control.interactions_ == []
-    assert not shuffled or 0.25 < np.mean(shuffled) < 0.75
+    if level == "value":
+        assert 0.25 < np.mean(shuffled) < 0.75
+        assert np.mean(recall) >= 0.8 and np.mean(sizes) <= 20
 
 
 def test_the_threshold_and_the_number_decide_what_is_kept():

@@ -205,7 +205,7 @@ def test_planted_pairs_are_ranked_first(name, seeds):
         assert ranking(model, truth.pairs) >= 0.95
         if name == "fm":
             assert {*model.interactions_} == {(f"f{i}", f"f{j}") for i, j in truth.pairs}
-            y = np.random.default_rng(seed).permutation(y)
+            X, y = X[:5000], np.random.default_rng(seed).permutation(y)[:5000]
             control = fit(search, X, y, seed, name)
             shuffled.append(ranking(control, truth.pairs))
             assert control.interactions_ == []
@@ -215,7 +215,7 @@ def test_planted_pairs_are_ranked_first(name, seeds):
 def test_planted_triples_are_found_and_pairs_alone_end_the_search():
     for seed in range(5):
         X, y, truth = make_ctr(
-            12_000,
+            9000,
             n_fields=7,
             cardinality=5,
             zipf=0,
@@ -228,7 +228,7 @@ def test_planted_triples_are_found_and_pairs_alone_end_the_search():
         model = fit(PROFIT(n_interactions=1), X, y, seed)
         triple = tuple(f"f{i}" for i in truth.triples[0])
         assert model.interactions_ == [tuple(f"f{i}" for i in truth.pairs[0]), triple]
-    X, y, _ = make_ctr(12_000, n_fields=6, cardinality=5, pairs=2, random_state=0)
+    X, y, _ = make_ctr(9000, n_fields=6, cardinality=5, pairs=2, random_state=0)
     model = fit(PROFIT(max_order=5, n_interactions=2), X, y)
     assert [r["order"] for r in model.search_history_] == [2] * 3 + [3] * 3
     assert {len(t) for t in model.interactions_} == {2}

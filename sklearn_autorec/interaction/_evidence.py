@@ -55,7 +55,7 @@ def fading_evidence(part, network, loss, data, columns=None):
         gains.append((gain if batch.weight is None else gain * batch.weight.unsqueeze(1)).double())
         start = stop
     gains = torch.cat(gains, 1)  # (2, n, P)
-    error = gains.std(1) / len(data) ** 0.5
+    error = gains.std(1, correction=min(len(data) - 1, 1)) / len(data) ** 0.5
     return torch.where(error > 0, gains.mean(1) / error, 0.0).amin(0).cpu()
 
 

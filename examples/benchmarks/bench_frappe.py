@@ -64,6 +64,14 @@ ROWS = {
 }
 
 
+def of_size(search, n):
+    """The search with a budget of n interactions, if it has a parameter for that."""
+    budgets = {"n_interactions": n, "max_interactions": n, "threshold": 0}
+    return clone(search).set_params(
+        **{name: value for name, value in budgets.items() if name in search.get_params()}
+    )
+
+
 def main():
     p = parser(__doc__.splitlines()[0])
     p.add_argument("--only", nargs="*", default=[*ROWS])
@@ -71,6 +79,7 @@ def main():
     p.add_argument(
         "--rows", type=int, help="the first training rows, and a quarter as many to stop"
     )
+    p.add_argument("--size", type=int, help="interactions that searches keep, where they can")
     p.add_argument("--batch-size", type=int, help="instead of 4096")
     p.add_argument("--json", help="append one line per fit")
     p.add_argument(
@@ -105,6 +114,8 @@ def main():
             search, sizes = options.get("search"), kept_by_search.get(name.split(" + ")[0])
             if isinstance(search, RandomInteractions | InteractionGain | PROFIT) and sizes:
                 options["search"] = clone(search).set_params(n_interactions=sizes[seed])
+            if search is not None and args.size is not None:
+                options["search"] = of_size(search, args.size)
             start = time.perf_counter()
             model = CTRClassifier(random_state=seed, **options).fit(X, y, X_val=X_val, y_val=y_val)
             seconds = time.perf_counter() - start

@@ -5,7 +5,7 @@ nothing.
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.stats import hypergeom
+from scipy.special import gammaln
 
 from ..base import SearchMethod
 from ..nn import SquaredError, pair_index
@@ -192,6 +192,15 @@ def chance_information(totals):
     found = np.arange(1, len(sizes))[:, None]
     expected = np.zeros(len(sizes))
     for total in totals[totals > 0]:
-        odds = hypergeom.pmf(found, n, total, sizes)
-        expected[1:] += (odds[:, 1:] * found / n * np.log(found * n / (sizes[1:] * total))).sum(0)
+        # Of the hypergeometric distribution; scipy's own takes seconds for so many.
+        possible = (found <= total) & (found <= sizes) & (sizes - found <= n - total)
+        k, size = (np.broadcast_to(a, possible.shape)[possible] for a in (found, sizes))
+        odds = np.exp(log_choose(total, k) + log_choose(n - total, size - k) - log_choose(n, size))
+        told = odds * k / n * np.log(k * n / (size * total))
+        expected += np.bincount(size, told, minlength=len(sizes))
     return expected
+
+
+def log_choose(n, k):
+    """Logarithm of a binomial coefficient."""
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)

@@ -167,6 +167,24 @@ def test_kept_products_of_any_order_agree_with_numpy():
 # The search -------------------------------------------------------------------------------------
 
 
+def test_the_strongest_tuples_of_proven_orders_are_kept():
+    method, module = PROFIT(n_interactions=(2, 0.2)), DecomposedTensors(context(), 3, 1, 0.1, 0.2)
+    with torch.no_grad():
+        module.factors_2[:] = torch.tensor([[0.1, -3.0, 2.0, 0.2, 0.5]])
+        module.factors_3[:] = torch.tensor([[2.0, 1.0, 0.1, -3.0, 0.2]])
+    for evidence, kept in (
+        ({2: 5.0, 3: 2.4}, [[1, 2], [1, 4], [0, 1, 3], [0, 3, 4]]),
+        ({2: 5.0, 3: 2.3}, [[1, 2], [1, 4]]),
+        ({2: 2.3, 3: 2.4}, [[0, 1, 3], [0, 3, 4]]),
+        ({}, []),
+    ):
+        module.order, module.evidence = 3, evidence
+        found = method.derive(module, context())
+        assert found["interactions"] == kept
+        assert found["candidates"] == [list(t) for p in (2, 3) for t in combinations(range(5), p)]
+    assert found["scores"][4] == pytest.approx(6.0) and found["scores"][10] == pytest.approx(0.2)
+
+
 def test_only_the_present_order_moves_and_lower_ones_rest():
     module = DecomposedTensors(context(), 4, 2, 0.01, 0.2)
     module.order = 3

@@ -9,7 +9,7 @@ WORKERS ?= 2
 FLOORS_TORCH ?= 2.8.0
 FLOORS_INDEX ?=
 
-.PHONY: quickstart test lint slow floors doc clean
+.PHONY: quickstart test lint slow floors newest doc clean
 
 $(VENV)/installed: pyproject.toml constraints.txt setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +52,17 @@ floors: .venv-floors/installed
 	OMP_NUM_THREADS=1 .venv-floors/bin/python examples/quickstart.py --rows 3000 --epochs 1 --no-picture
 	OMP_NUM_THREADS=1 .venv-floors/bin/python .ci/floors.py
 
+# On the newest releases, pre-releases included; by hand, and once a week by a workflow. A new environment each time, since a
+# week later "newest" is another one. NEWEST_INDEX may name an index of nightly builds.
+NEWEST_INDEX ?=
+newest:
+	rm -rf .venv-newest
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --pre --upgrade $(NEWEST_INDEX) scikit-learn torch pandas numpy
+	.venv-newest/bin/python -m pip install --quiet -e ".[dev,plot,progress,parquet]"
+	.venv-newest/bin/python -m pip list | grep -iE "^(scikit-learn|torch|pandas|numpy) "
+	OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 .venv-newest/bin/python -m pytest -n $(WORKERS) -m "not slow"
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -64,4 +75,4 @@ doc: $(VENV)/installed-doc
 	@echo "doc/_build/html/index.html"
 
 clean:
-	rm -rf $(VENV) .venv-floors doc/_build doc/generated build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-floors .venv-newest doc/_build doc/generated build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -15,18 +15,7 @@ from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField, OptFS
 
-NAMES = [
-    "user",
-    "item",
-    "category",
-    "brand",
-    "city",
-    "device",
-    "weekday",
-    "hour",
-    "page",
-    "position",
-]
+NAMES = "user item category brand city device weekday hour page position".split()
 SEARCHES = {
     "AutoField: log odds of keeping": AutoField(),
     "LPFS++: average |x|": LPFS(),

@@ -1,7 +1,7 @@
 """Pictures of a search: which interactions it kept, embedding sizes, how its epochs went; fields
-selected and crosses found elsewhere.
+selected and crosses found elsewhere; click rates of the values of a column.
 
-Saves five figures in the current folder, or shows them::
+Saves six figures in the current folder, or shows them::
 
     python examples/plot_inspection.py
     python examples/plot_inspection.py --show
@@ -21,6 +21,7 @@ from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_crossing import AEFE, GLIDER
 from sklearn_autorec.feature_selection import FSTD, RandomSubset, SensitivitySelector
 from sklearn_autorec.inspection import (
+    CalibrationByFieldDisplay,
     EmbeddingSizeDisplay,
     InteractionDisplay,
     SearchHistoryDisplay,
@@ -28,18 +29,7 @@ from sklearn_autorec.inspection import (
 )
 from sklearn_autorec.interaction import AutoFIS
 
-NAMES = [
-    "user",
-    "item",
-    "category",
-    "brand",
-    "city",
-    "device",
-    "weekday",
-    "hour",
-    "page",
-    "position",
-]
+NAMES = "user item category brand city device weekday hour page position".split()
 
 
 def fit(rows):
@@ -98,6 +88,19 @@ def selection(rows):
     return SelectionPathDisplay.from_estimator(fstd, baselines=baselines)
 
 
+def draw_calibration(model, rows):
+    """Click rates by city on rows that the model has not seen; in one city something has
+    changed.
+    """
+    X, y, _ = make_ctr(
+        2 * rows, n_fields=len(NAMES), cardinality=10, pairs=5, informative_fields=3, random_state=0
+    )
+    X, y = X[rows:].set_axis(NAMES, axis=1), y[rows:]
+    changed = (X["city"] == X["city"].mode()[0]).to_numpy()
+    y[changed] &= np.random.default_rng(0).uniform(size=changed.sum()) < 0.7
+    return CalibrationByFieldDisplay.from_estimator(model, X, y, "city")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=30_000, help="rows of the made data")
@@ -122,6 +125,7 @@ def main():
         "history": SearchHistoryDisplay.from_estimator(model),
         "crosses": draw_crosses(X, y),
         "selection": selection(min(args.rows, 4000)),
+        "calibration": draw_calibration(model, args.rows),
     }
     if args.show:
         plt.show()

@@ -95,6 +95,9 @@ class FieldGates(SearchMethod):
     def selection(self, architecture, context):
         return InputSelection(context, architecture["fields"])
 
+    def field_scores(self, architecture, context):
+        return architecture["scores"]
+
     def realise(self, architecture, context):
         return None  # nothing stands in the slot when the search is over
 
@@ -109,6 +112,10 @@ class SomePairs(nn.Module):
         super().__init__()
         index = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
         self.dots, self.out_dim = PairDots(index, context.n_fields), len(pairs)
+        self.pairs = [tuple(pair) for pair in pairs]
+
+    def interactions(self):
+        return [(pair, None) for pair in self.pairs]  # without weights
 
     def forward(self, e, inputs):
         return self.dots(e)
@@ -180,6 +187,9 @@ class DrawnPair(SearchMethod):
     def realise(self, architecture, context):
         return SomePairs(architecture["interactions"], context)
 
+    def interaction_scores(self, architecture, context):
+        return scores_of_pairs(architecture)
+
 
 def check_pairs(architecture, context):
     """Refuse what is no list of pairs of rising fields."""
@@ -190,6 +200,12 @@ def check_pairs(architecture, context):
         ints = isinstance(pair, list) and len(pair) == 2 and all(type(f) is int for f in pair)
         if not ints or not (0 <= pair[0] and pair[1] < n and all(i < j for i, j in pairwise(pair))):
             raise ValueError(f"a pair must be two rising ints below {n}, got {pair!r}.")
+
+
+def scores_of_pairs(architecture):
+    """Scores of the candidates by pair."""
+    pairs = map(tuple, architecture["candidates"])
+    return dict(zip(pairs, architecture["scores"], strict=True))
 
 
 # Candidates --------------------------------------------------------------------------------------
@@ -237,6 +253,9 @@ class GreedyPairs(SearchMethod):
 
     def realise(self, architecture, context):
         return SomePairs(architecture["interactions"], context)
+
+    def interaction_scores(self, architecture, context):
+        return scores_of_pairs(architecture)
 
 
 # Planted answers ---------------------------------------------------------------------------------

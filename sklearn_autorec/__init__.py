@@ -22,6 +22,7 @@ _SUBPACKAGES = {
     "interaction",
     "linear_model",
     "losses",
+    "metrics",
     "model_selection",
     "networks",
     "preprocessing",

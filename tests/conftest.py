@@ -1,8 +1,15 @@
+"""What all tests share. Modules under ``helpers`` are imported by name, in workers too."""
+
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+HELPERS = Path(__file__).parent / "helpers"
+sys.path.insert(0, str(HELPERS))
+pytest.register_assert_rewrite(*(path.stem for path in HELPERS.glob("*.py")))
 
 
 @pytest.fixture(scope="session")

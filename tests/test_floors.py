@@ -61,7 +61,8 @@ BELOW = {
         "_ensemble",
         "_registry",
     },
-    "inspection": {"utils", "exceptions"},
+    "metrics": {"utils", "exceptions"},
+    "inspection": {"utils", "exceptions", "metrics"},
     "model_selection": {"utils", "exceptions"},
 }
 
@@ -142,7 +143,8 @@ def test_imports_only_what_lies_below(path):
     assert inside - {part} <= BELOW[part]
     roots = {name.split(".")[0] for name in outside}
     no_torch = (
-        "utils linear_model _ensemble preprocessing datasets exceptions inspection model_selection"
+        "utils linear_model _ensemble preprocessing datasets exceptions inspection metrics "
+        "model_selection"
     ).split()
     if part in no_torch:
         assert not roots & {"torch", "skorch"}
@@ -292,7 +294,8 @@ def module_of(path):
 def test_searches_and_encoders_do_not_load_torch():
     in_a_new_process(
         "import sys, sklearn_autorec\n"
-        "from sklearn_autorec import datasets, inspection, model_selection, preprocessing\n"
+        "from sklearn_autorec import datasets, inspection, metrics, model_selection\n"
+        "from sklearn_autorec import preprocessing\n"
         "assert 'torch' not in sys.modules\n"
         "sklearn_autorec.CTRClassifier()\n"
         "assert 'torch' in sys.modules"

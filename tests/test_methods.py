@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from small_tables import mixed_clicks
 
 import sklearn_autorec
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec._registry import METHODS as REGISTRY
 from sklearn_autorec.base import FixedArchitecture, SearchMethod, networks_with_slot
-from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.serving import load, save
 
 METHODS = {
@@ -26,16 +26,7 @@ OPTIONS = {"embedding_dim": 4, "max_epochs": 2, "lr": 0.01, "device": "cpu"}
 
 @pytest.fixture(scope="module")
 def clicks():
-    X, y, _ = make_ctr(
-        600,
-        n_fields=4,
-        cardinality=8,
-        pairs=2,
-        n_numeric=1,
-        n_sequences=1,
-        missing_rate=0.05,
-        random_state=0,
-    )
+    X, y = mixed_clicks(600, cardinality=8, pairs=2, missing_rate=0.05)
     X["age"] = np.random.default_rng(0).integers(18, 60, len(X))  # an id and a number, two fields
     return X, y
 

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import log_loss
+from small_networks import told
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import known_networks
-from sklearn_autorec.networks import DIN, DeepFM
+from sklearn_autorec.networks import DeepFM
 from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.serving import load, onnx_inputs, save, to_onnx
 
@@ -77,7 +78,7 @@ CASES = [(network, "piecewise") for network in sorted(known_networks())]
 def test_every_network_takes_numbers_and_columns_of_both_kinds(network, name, tmp_path):
     X, y = mixed()
     members = 2 if name == "periodic" and network in ("deepfm", "fm") else 1
-    network = DIN(attention={"past": "city"}) if network == "din" else network
+    network = told(network, {"past": "city"})
     model = CTRClassifier(network=network, numeric_embedding=name, members=members, **OPTIONS).fit(
         X, y
     )

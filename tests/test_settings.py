@@ -7,7 +7,12 @@ import pytest
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec._ensemble import _boosted
 from sklearn_autorec.estimators import _settings as settings
-from sklearn_autorec.estimators._settings import embedding_l2, most_epochs
+from sklearn_autorec.estimators._settings import (
+    batch_size,
+    embedding_l2,
+    learning_rate,
+    most_epochs,
+)
 from sklearn_autorec.preprocessing import FieldEncoder
 
 
@@ -21,9 +26,23 @@ def test_l2_falls_with_larger_batches_of_the_default_recipe_alone(make):
 
 @pytest.mark.parametrize("make", [CTRClassifier, RatingRegressor])
 def test_epochs_follow_the_rows_with_the_default_network_alone(make):
-    assert most_epochs(make(), 99_999) == 12 and most_epochs(make(), 100_000) == 20
+    assert most_epochs(make(), 99_999) == 10 and most_epochs(make(), 100_000) == 20
     assert most_epochs(make(network="fm"), 100) == 20
     assert most_epochs(make(max_epochs=7), 100) == most_epochs(make(max_epochs=7), 10**6) == 7
+
+
+@pytest.mark.parametrize("make", [CTRClassifier, RatingRegressor])
+def test_batches_follow_the_rows(make):
+    assert [batch_size(make(), n) for n in (10, 2000, 20_000, 10**7)] == [32, 64, 1024, 4096]
+    assert [batch_size(make(network="fm"), n) for n in (10, 5000, 20_000)] == [32, 128, 512]
+    assert batch_size(make(batch_size=7), 10**6) == 7
+
+
+@pytest.mark.parametrize("make", [CTRClassifier, RatingRegressor])
+def test_the_rate_follows_the_rows_with_the_default_network_alone(make):
+    assert learning_rate(make(), 99_999) == 5e-3 and learning_rate(make(), 100_000) == 4e-3
+    assert learning_rate(make(network="fm"), 100) == 1e-3
+    assert learning_rate(make(lr=0.1), 100) == learning_rate(make(lr=0.1), 10**6) == 0.1
 
 
 def test_a_fit_takes_the_values_that_none_stands_for(monkeypatch):

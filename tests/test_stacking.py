@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
 from sklearn_autorec.engine import _net, _search_phase
 from sklearn_autorec.estimators import _stages
@@ -17,17 +17,7 @@ from sklearn_autorec.nn import MaskedEmbedding, MixedEmbedding, mask_from_text, 
 
 @pytest.fixture(scope="module")
 def table():
-    X, y, _ = make_ctr(
-        1200,
-        n_fields=4,
-        cardinality=10,
-        zipf=0.5,
-        pairs=2,
-        n_numeric=1,
-        n_sequences=1,
-        random_state=0,
-    )
-    return X, y
+    return mixed_clicks(1200, cardinality=10, zipf=0.5, pairs=2)
 
 
 PARAMS = {

@@ -4,13 +4,16 @@ import argparse
 import os
 import platform
 import time
+import warnings
 from importlib.metadata import version
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss, roc_auc_score
 
 from sklearn_autorec.datasets import fetch_frappe
+from sklearn_autorec.exceptions import UnknownCategoryWarning
 
 
 def parser(description):
@@ -45,6 +48,20 @@ def print_machine():
         f"# {time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {versions}, "
         f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     )
+
+
+def tables_of(args, load):
+    """The tables that ``args.data`` asks for, one after the other, and their sizes as a line.
+
+    Yields (name, rows to train and validate, labels, rows to test, labels, numeric columns);
+    ``load(name, data_home)`` gives all but the name. A model that has not converged is an error."""
+    print_machine()
+    warnings.simplefilter("ignore", UnknownCategoryWarning)
+    warnings.simplefilter("error", ConvergenceWarning)
+    for name in args.data:
+        X, y, X_test, y_test, numeric = load(name, args.data_home)
+        print(f"\n{name}: {len(X):,} rows to train and validate, {len(X_test):,} to test")
+        yield name, X, y, X_test, y_test, numeric
 
 
 class PoolDropout(torch.nn.Module):
@@ -136,3 +153,25 @@ def timed(work):
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start
+
+
+class EpochClock:
+    """A scikit-learn callback that notes when each epoch ends, by a clock in seconds."""
+
+    def __init__(self, clock=time.perf_counter):
+        self.clock, self.ends = clock, []
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "epoch":
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            self.ends.append(self.clock())

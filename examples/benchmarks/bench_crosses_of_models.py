@@ -12,40 +12,30 @@ statistics that its three stages select, standardised, instead of crosses.
 
 import itertools
 import time
-import warnings
 
 import numpy as np
-from _common import parser, print_machine, scores
+from _common import parser, scores, tables_of
 from bench_crossing import FETCH, Linear
 from bench_crossing import load as load_public
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
-from sklearn_autorec.exceptions import UnknownCategoryWarning
 from sklearn_autorec.feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser
 
 PLANTED = [(2, 3), (4, 5), (6, 7), (8, 9), (3, 6)]
+SIZES = {"n_fields": 12, "cardinality": 12, "informative_fields": 3, "base_rate": 0.3}
 
 
 def load(name, data_home):
     """Rows for training, labels, test rows, labels, numeric columns."""
     if name != "planted":
         return load_public(name, data_home)
-    X, y, _ = make_ctr(
-        40_000,
-        n_fields=12,
-        cardinality=12,
-        pairs=PLANTED,
-        informative_fields=3,
-        base_rate=0.3,
-        random_state=0,
-    )
+    X, y, _ = make_ctr(40_000, pairs=PLANTED, random_state=0, **SIZES)
     return X[:30_000], y[:30_000], X[30_000:], y[30_000:], []
 
 
@@ -136,13 +126,8 @@ def main():
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--crosses", type=int, default=10)
     args = p.parse_args()
-    print_machine()
-    warnings.simplefilter("ignore", UnknownCategoryWarning)
-    warnings.simplefilter("error", ConvergenceWarning)
-    for name in args.data:
-        X, y, X_test, y_test, numeric = load(name, args.data_home)
+    for _, X, y, X_test, y_test, numeric in tables_of(args, load):
         categorical = [c for c in X if c not in numeric]
-        print(f"\n{name}: {len(X):,} rows to train and validate, {len(X_test):,} to test")
         results, chosen = {}, []
         for seed in range(args.seeds):
             Z, Z_valid, t, t_valid = train_test_split(

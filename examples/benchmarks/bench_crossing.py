@@ -12,14 +12,12 @@ install lightgbm``) scikit-learn's HistGradientBoostingClassifier takes its plac
 """
 
 import time
-import warnings
 
 import numpy as np
 import pandas as pd
-from _common import parser, print_machine, scores
+from _common import parser, scores, tables_of
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_selection import SelectKBest, chi2
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -33,7 +31,6 @@ from sklearn.preprocessing import (
 )
 
 from sklearn_autorec.datasets import fetch_adult, fetch_criteo_sample
-from sklearn_autorec.exceptions import UnknownCategoryWarning
 from sklearn_autorec.feature_crossing import AutoCross
 from sklearn_autorec.preprocessing import FieldEncoder
 
@@ -172,13 +169,8 @@ def main():
     p.add_argument("--data", nargs="+", choices=[*FETCH], default=[*FETCH])
     p.add_argument("--seeds", type=int, default=3)
     args = p.parse_args()
-    print_machine()
-    warnings.simplefilter("ignore", UnknownCategoryWarning)
-    warnings.simplefilter("error", ConvergenceWarning)
-    for name in args.data:
-        X, y, X_test, y_test, numeric = load(name, args.data_home)
+    for name, X, y, X_test, y_test, numeric in tables_of(args, load):
         categorical = [c for c in X if c not in numeric]
-        print(f"\n{name}: {len(X):,} rows to train and validate, {len(X_test):,} to test")
         results, crosses = {}, []
         for seed in range(args.seeds):
             Z, Z_valid, t, t_valid = train_test_split(

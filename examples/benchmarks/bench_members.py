@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from _common import parser, print_machine, scores
+from _common import EpochClock, parser, print_machine, scores
 from scipy.special import expit
 
 from sklearn_autorec import CTRClassifier
@@ -41,26 +41,6 @@ def table(folder, rows):
             frame["label"].to_numpy(),
         )
     return found
-
-
-class EpochClock:
-    """A scikit-learn callback that notes the processor time at which each epoch ends."""
-
-    def __init__(self):
-        self.ends = []
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
-    def on_fit_task_end(self, estimator, context):
-        if context.task_name == "epoch":
-            self.ends.append(time.process_time())
 
 
 def estimator(seed, members=1, **options):
@@ -89,7 +69,7 @@ def seconds_an_epoch(X, y, rounds):
     found = {1: [], MEMBERS: []}
     for _ in range(rounds):
         for members, seconds in found.items():
-            clock = EpochClock()
+            clock = EpochClock(time.process_time)
             estimator(0, members, max_epochs=4, early_stopping=False).set_callbacks(clock).fit(X, y)
             seconds += np.diff(clock.ends).tolist()
     return {members: np.median(seconds) for members, seconds in found.items()}

@@ -82,18 +82,17 @@ def kinds_of(X, numeric, chosen):
     return given
 
 
+OPTIONS = {"embedding_dim": 8, "lr": 0.004, "embedding_l2": 0.1, "averaging": 0.99, "patience": 4}
+
+
 def measure(X, y, X_test, y_test, seed, encoder, numeric_embedding="piecewise"):
     start = time.perf_counter()
     model = CTRClassifier(
         network=DeepFM((128, 64), dropout=0.3),
         encoder=encoder,
         numeric_embedding=numeric_embedding,
-        embedding_dim=8,
-        lr=0.004,
-        embedding_l2=0.1,
-        averaging=0.99,
-        patience=4,
         random_state=seed,
+        **OPTIONS,
     ).fit(X, y)
     seconds = time.perf_counter() - start
     return (*scores(y_test, model.predict_proba(X_test)[:, 1]), seconds)

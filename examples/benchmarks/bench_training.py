@@ -10,11 +10,19 @@ snapshots of the best epoch), taken between the first and the last epoch's end. 
 where it is installed (pip install deepctr-torch).
 """
 
-import time
-
 import numpy as np
 import torch
-from _common import BareDeepFM, BareFM, BareLoop, PoolDropout, frappe, parser, print_machine, timed
+from _common import (
+    BareDeepFM,
+    BareFM,
+    BareLoop,
+    EpochClock,
+    PoolDropout,
+    frappe,
+    parser,
+    print_machine,
+    timed,
+)
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.interaction import AutoFIS
@@ -22,28 +30,6 @@ from sklearn_autorec.networks import FM, DeepFM
 from sklearn_autorec.preprocessing import FieldEncoder
 
 HIDDEN = (400, 400, 400)
-
-
-class EpochClock:
-    """A scikit-learn callback that notes when each epoch ends."""
-
-    def __init__(self):
-        self.ends = []
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
-    def on_fit_task_end(self, estimator, context):
-        if context.task_name == "epoch":
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            self.ends.append(time.perf_counter())
 
 
 def ours(X, y, network, args, epochs, **options):

@@ -93,6 +93,16 @@ class FixedArchitecture(SearchMethod):
     def realise(self, architecture, context):
         return self.method().realise(architecture, context)
 
+    @property
+    def packed_entries(self):
+        return self.method().packed_entries
+
+    def interaction_scores(self, architecture, context):
+        return self.method().interaction_scores(architecture, context)
+
+    def field_scores(self, architecture, context):
+        return self.method().field_scores(architecture, context)
+
     def selection(self, architecture, context):
         return self.method().selection(architecture, context)
 

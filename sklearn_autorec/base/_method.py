@@ -1,5 +1,7 @@
 """Search methods: the class that an author subclasses."""
 
+from collections.abc import Mapping
+
 from sklearn.base import BaseEstimator, clone
 
 from .._registry import METHODS
@@ -48,10 +50,19 @@ class SearchMethod(BaseEstimator):
         Parameters that only the search reads, such as another fitted model. They are None in copies
         and pickles of a fitted estimator, and in no architecture or model file; ``clone`` hands
         them on as they are.
+    pickle_supernet : bool
+        Whether pickles and copies of a fitted estimator hold what the search has left in
+        ``problem.kept`` for ``specialize``.
     supports_members : bool
         Whether the module of ``realise`` holds ``context.members`` independent members in one. It
         speaks for the ``realise`` of its own class; see `Network`. Searches always run with one
         member.
+
+    packed_entries : dict of str to callable, or None
+        Whether its concrete part is served as a `sklearn_autorec.nn.PackedPart`, and which entries
+        of the architecture that tells: by key the function of the part that reads them. They are
+        not stored beside it, neither in an estimator nor in a model file. {} if it tells none; None
+        if the part is never packed: files that say otherwise are refused. With ``slots``, by slot.
 
     Notes
     -----
@@ -98,7 +109,9 @@ class SearchMethod(BaseEstimator):
     Validation rows, early stopping, histories, scores and architecture steps of their own
     (`ArchSchedule` can say otherwise) go by the estimator's own loss, ``context.reference_loss``.
 
-    The concrete module of ``realise`` may have ``compact()``, which returns the module that serves.
+    The concrete module of ``realise`` may have ``compact()``, which returns the module that serves,
+    and answers for itself by ``sizes()``, ``nbytes()`` and ``interactions()``: see
+    `sklearn_autorec.nn.PackedPart`.
 
     Subclasses register themselves by their public name (module and class, without private modules
     in between), so that a stored architecture finds its method. The bare name of a class means one
@@ -110,7 +123,9 @@ class SearchMethod(BaseEstimator):
     narrows: bool = False
     streams: bool = False
     fit_only: tuple[str, ...] = ()
+    pickle_supernet: bool = False
     supports_members: bool = False
+    packed_entries: Mapping | None = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -190,6 +205,69 @@ class SearchMethod(BaseEstimator):
         ValueError
             Naming what is wrong. The default accepts every dict.
         """
+
+    def specialize(self, kept, budget, context):
+        """What another budget gives of a search that is over, without rows and training; asked by
+        ``specialize`` of a fitted estimator.
+
+        Only of methods with ``retrain="none"`` and a single slot, whose ``search`` has left
+        something in ``problem.kept``.
+
+        Parameters
+        ----------
+        kept : object
+            What ``problem.kept`` was. Several models are made of it: it does not change.
+        budget : float or int
+            The value of the parameter ``budget`` that is wanted.
+        context : BuildContext
+            As ``realise`` gets it.
+
+        Returns
+        -------
+        architecture : dict
+        state : dict of str to Tensor
+            All weights of the part that ``realise`` makes of it, by their names in the part.
+        """
+        raise NotImplementedError
+
+    def interaction_scores(self, architecture, context):
+        """How strong the search found each candidate interaction; ``interaction_scores_`` and its
+        display.
+
+        Those that were kept are told by the concrete part (``interactions()``), which knows no
+        others.
+
+        Parameters
+        ----------
+        architecture : dict
+            Its entry; of a method over several slots the dict of these by slot.
+        context : BuildContext
+            Of the fields that the network has.
+
+        Returns
+        -------
+        dict of tuple of int to float, or None
+            By positions of the fields, rising; larger is stronger. None (the default) if the
+            architecture says nothing about interactions.
+        """
+        return None
+
+    def field_scores(self, architecture, context):
+        """How useful the search found each field; ``field_scores_``.
+
+        Parameters
+        ----------
+        architecture : dict
+            As above.
+        context : BuildContext
+            Of the fields that were searched: of the whole table, if the method ``narrows``.
+
+        Returns
+        -------
+        list of float, length F, or None
+            Larger is more useful. None (the default) if the architecture says nothing about fields.
+        """
+        return None
 
     def policy(self, problem):
         """Candidates of a search that only asks how good each is; for ``problem.evaluate``.

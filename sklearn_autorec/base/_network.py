@@ -71,6 +71,22 @@ class Network(BaseEstimator):
         """
         raise NotImplementedError
 
+    def table_width(self, embedding_dim, n_fields):
+        """Numbers that a value has in the embedding tables, by which the memory is estimated before
+        anything is built.
+
+        Parameters
+        ----------
+        embedding_dim : int
+        n_fields : int
+
+        Returns
+        -------
+        int
+            ``embedding_dim``, unless the network has tables of its own.
+        """
+        return embedding_dim
+
     def adjust(self, module):
         """Set on a module whose training goes on those of the parameters that need no new weights.
 

@@ -1,5 +1,6 @@
 """Planted-truth data, and loaders of public data sets."""
 
+from ._ctr_truth import CTRTruth
 from ._loaders import (
     fetch_adult,
     fetch_amazon_beauty,
@@ -11,7 +12,7 @@ from ._loaders import (
     get_data_home,
     load_splits,
 )
-from ._make_ctr import CTRProblem, CTRTruth, make_ctr
+from ._make_ctr import CTRProblem, make_ctr
 from ._make_tastes import TasteTruth, make_tastes
 
 __all__ = [

@@ -1,8 +1,6 @@
 """Click data whose right answer is known by construction."""
 
-from dataclasses import dataclass, field
-from itertools import combinations
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -11,59 +9,10 @@ from scipy.special import expit, xlogy
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
+from ._ctr_checks import _centred, _check_number, _duplicates, _per_field, _tuples, _weighted_std
+from ._ctr_truth import CTRTruth
+
 REFERENCE_ROWS = 20_000  # on which the intercept is solved
-
-
-@dataclass(frozen=True)
-class CTRTruth:
-    """What was planted; fields are positions of categorical columns.
-
-    Parameters
-    ----------
-    informative_fields : tuple of int
-        Fields with a main effect.
-    informative_values : dict of int to ndarray of int
-        Values (ranks by frequency, 0 the most frequent) that carry the main effect of those fields.
-    pairs, triples : tuple of tuple of int
-        Fields that act only together: on the logit scale no single one of them has an effect of its
-        own.
-    noise_fields : tuple of int
-        Fields that nothing depends on.
-    duplicated_fields : dict of int to int
-        New field to the field of which it is a relabelled copy.
-    ranks : dict of int to int
-        Rank of the pair tables of a field: the embedding dimension it needs.
-    main_tables, pair_tables, triple_tables : dict
-        Effects on the latent scale by value rank: arrays (cardinality,), factor pairs
-        (cardinality_i, r), (cardinality_j, r), factor triples.
-    value_names : tuple of ndarray
-        Name of each value rank, per field.
-    numeric_steps : tuple of (ndarray, ndarray)
-        Edges and levels of the piecewise constant effect of each numeric column.
-    probabilities : ndarray
-        True probability of a click (n_rows,), of each class (n_rows, n_classes), or the expected
-        rating (n_rows,).
-    bayes_log_loss : float
-        Log loss of the true probabilities on the drawn labels; mean squared error for ratings.
-    bayes_auc : float
-        ROC AUC of the true probabilities on the drawn labels; NaN unless binary.
-    """
-
-    informative_fields: tuple
-    informative_values: dict
-    pairs: tuple
-    triples: tuple
-    noise_fields: tuple
-    duplicated_fields: dict
-    ranks: dict
-    main_tables: dict = field(repr=False)
-    pair_tables: dict = field(repr=False)
-    triple_tables: dict = field(repr=False)
-    value_names: tuple = field(repr=False)
-    numeric_steps: tuple = field(repr=False)
-    probabilities: np.ndarray | None = field(repr=False, default=None)
-    bayes_log_loss: float = np.nan
-    bayes_auc: float = np.nan
 
 
 class CTRProblem:
@@ -418,68 +367,3 @@ def make_ctr(n_rows=10_000, *, random_state=None, **problem):
     """
     rng = check_random_state(random_state)
     return CTRProblem(random_state=rng, **problem).sample(n_rows, rng)
-
-
-def _check_number(name, value, low, high, kind=Real):
-    if (
-        not isinstance(value, kind)
-        or isinstance(value, bool)
-        or value < low
-        or (high is not None and value > high)
-    ):
-        allowed = f"in [{low}, {high}]" if high is not None else f"of at least {low}"
-        what = "an int" if kind is Integral else "a number"
-        raise ValueError(f"{name} must be {what} {allowed}, got {value!r}.")
-
-
-def _per_field(name, value, n_fields):
-    values = [value] * n_fields if isinstance(value, Integral) else list(value)
-    if len(values) != n_fields or any(not isinstance(v, Integral) or v < 1 for v in values):
-        raise ValueError(
-            f"{name} must be an int of at least 1, or {n_fields} of them, got {value!r}."
-        )
-    return values
-
-
-def _duplicates(given, n_fields, rng):
-    if isinstance(given, dict):
-        pairs = given
-    else:
-        _check_number("duplicated_fields", given, 0, n_fields // 2, Integral)
-        olds = rng.choice(n_fields - given, given, replace=False)
-        pairs = {n_fields - given + k: int(old) for k, old in enumerate(olds)}
-    for new, old in pairs.items():
-        if new == old or old in pairs or not (0 <= new < n_fields and 0 <= old < n_fields):
-            raise ValueError(
-                f"duplicated_fields must map new fields to other, original fields, got {new}: "
-                f"{old}."
-            )
-    return pairs
-
-
-def _tuples(name, given, order, fields, n_fields, rng):
-    if isinstance(given, Integral):
-        candidates = list(combinations(fields, order))
-        if not 0 <= given <= len(candidates):
-            raise ValueError(
-                f"{name} must be at most the {len(candidates)} that {len(fields)} fields allow, "
-                f"got {given}."
-            )
-        return tuple(
-            sorted(candidates[i] for i in rng.choice(len(candidates), given, replace=False))
-        )
-    chosen = tuple(tuple(sorted(int(f) for f in t)) for t in given)
-    for t in chosen:
-        if len(set(t)) != order or not all(0 <= f < n_fields for f in t):
-            raise ValueError(
-                f"{name} must hold {order} different fields below {n_fields} each, got {t}."
-            )
-    return chosen
-
-
-def _centred(factors, shares):
-    return factors - shares @ factors
-
-
-def _weighted_std(table, shares):
-    return float(np.sqrt(shares @ (table - shares @ table) ** 2))

@@ -9,6 +9,7 @@ from torch import nn
 from ..base import SearchMethod
 from ..engine import ArchSchedule
 from ..nn import FieldEmbedding, GumbelSoftmax, MixedEmbedding, check_temperatures
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._widths import check_candidates, check_widths
 
@@ -231,6 +232,7 @@ class AutoDim(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         candidates="auto",
@@ -245,17 +247,7 @@ class AutoDim(SearchMethod):
         normalize=False,
         retrain="scratch",
     ):
-        self.candidates = candidates
-        self.level = level
-        self.arch_lr = arch_lr
-        self.arch_every = arch_every
-        self.search_fraction = search_fraction
-        self.warmup = warmup
-        self.temperature = temperature
-        self.size_penalty = size_penalty
-        self.nested_warmup = nested_warmup
-        self.normalize = normalize
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         schedule = ArchSchedule(self.level, self.arch_every, self.search_fraction, self.warmup)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ..base import SearchMethod
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 
 SLOPE = 0.01  # of the leaky ReLU below zero
@@ -159,12 +160,9 @@ class AutoDis(SearchMethod):
         "n_top": [None, Interval(Integral, 1, None, closed="left")],
     }
 
+    @stores_parameters
     def __init__(self, n_bins=20, temperature=0.1, skip=0.5, bias=True, n_top=None):
-        self.n_bins = n_bins
-        self.temperature = temperature
-        self.skip = skip
-        self.bias = bias
-        self.n_top = n_top
+        """Store the parameters."""
 
     def search(self, problem):
         n = problem.context.n_numeric

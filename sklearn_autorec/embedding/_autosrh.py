@@ -10,33 +10,15 @@ from ..base import SearchMethod
 from ..engine import ArchSchedule
 from ..nn import (
     FieldEmbedding,
-    MaskedEmbedding,
     budget_bytes,
-    mask_from_text,
     mask_to_text,
     table_bytes,
 )
 from ..nn._budget import ELEMENT
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
-from ._masks import check_mask, strongest
-
-
-def value_counts(data, context):
-    """How often each row of the tables occurs, int64 ndarray (V,).
-
-    Parameters
-    ----------
-    data : EncodedTensors
-    context : BuildContext
-    """
-    columns = list(data.ids.unbind(1))
-    columns += data.sequences.split([length for _, length in context.sequences], 1)
-    tables = [*range(context.n_categorical), *context.list_tables]
-    counts = [np.zeros(n, np.int64) for n in context.table_sizes]
-    for table, column in zip(tables, columns, strict=True):
-        cells = torch.bincount(column.flatten().long(), minlength=len(counts[table]))
-        counts[table] += cells.cpu().numpy()
-    return np.concatenate([np.zeros(0, np.int64), *counts])
+from ._frequency import value_counts
+from ._masks import MaskSearch, strongest
 
 
 def frequency_blocks(counts, n_blocks, sizes=None):
@@ -115,7 +97,7 @@ class BlockScaledEmbedding(FieldEmbedding):
         return {"mean_block_weight": float(self.block_weights.detach().mean())}
 
 
-class AutoSrh(SearchMethod):
+class AutoSrh(MaskSearch, SearchMethod):
     r"""Keep the largest elements of embeddings that are weighed by blocks of values of like
     frequency.
 
@@ -205,6 +187,7 @@ class AutoSrh(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         budget=0.2,
@@ -217,15 +200,7 @@ class AutoSrh(SearchMethod):
         warmup=0.5,
         retrain="keep",
     ):
-        self.budget = budget
-        self.n_blocks = n_blocks
-        self.per_field = per_field
-        self.arch_lr = arch_lr
-        self.l1 = l1
-        self.level = level
-        self.search_fraction = search_fraction
-        self.warmup = warmup
-        self.retrain = retrain
+        """Store the parameters."""
 
     def search(self, problem):
         context, epochs = problem.context, problem.plan.epochs
@@ -257,12 +232,6 @@ class AutoSrh(SearchMethod):
         weights, blocks = state.pop("embedding.block_weights"), state.pop("embedding.blocks")
         state["embedding.weight"] = state["embedding.weight"] * weights[blocks]
         return state
-
-    def check(self, architecture, context):
-        check_mask(architecture, context)
-
-    def realise(self, architecture, context):
-        return MaskedEmbedding(context, mask_from_text(architecture["mask"]))
 
 
 def largest_elements(table, n_kept):

@@ -5,9 +5,9 @@ from numbers import Integral, Real
 import torch
 
 from ..base import SearchMethod
-from ..nn import FieldEmbedding, MaskedEmbedding, MixedEmbedding, mask_from_text, mask_to_text
+from ..nn import FieldEmbedding, MixedEmbedding, mask_to_text
 from ..utils._sklearn import Interval, StrOptions
-from ._masks import check_mask, strongest
+from ._masks import MaskSearch, strongest
 from ._widths import check_candidates, check_widths
 
 
@@ -114,7 +114,7 @@ class _CountedEmbedding(FieldEmbedding):
             self.seen[rows.long()] = True
 
 
-class MagnitudePruning(SearchMethod):
+class MagnitudePruning(MaskSearch, SearchMethod):
     """Train once, keep the largest elements of the embeddings, train again without the others.
 
     Often as good as learned pruning; it stands beside `PEP` in every table.
@@ -151,9 +151,3 @@ class MagnitudePruning(SearchMethod):
     def derive(self, module, context):
         size = torch.where(module.seen.unsqueeze(1), module.weight.detach().abs(), -torch.inf)
         return {"mask": mask_to_text(strongest(size.cpu().numpy(), self.target_sparsity))}
-
-    def check(self, architecture, context):
-        check_mask(architecture, context)
-
-    def realise(self, architecture, context):
-        return MaskedEmbedding(context, mask_from_text(architecture["mask"]))

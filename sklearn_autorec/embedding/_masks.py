@@ -1,8 +1,26 @@
 """What the methods that prune single elements share."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from ..nn import mask_from_text
+from ..nn import MaskedEmbedding, mask_from_text, mask_to_text
+
+
+class MaskSearch:
+    """Mixin of search methods whose architecture has "mask", the elements of the tables that are
+    kept; it stands before `SearchMethod`.
+
+    The packed table tells the mask, which is as large as the table has rows.
+    """
+
+    packed_entries: Mapping | None = {"mask": lambda part: mask_to_text(part.mask())}
+
+    def check(self, architecture, context):
+        check_mask(architecture, context)
+
+    def realise(self, architecture, context):
+        return MaskedEmbedding(context, mask_from_text(architecture["mask"]))
 
 
 def strongest(scores, sparsity):

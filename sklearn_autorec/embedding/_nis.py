@@ -9,15 +9,14 @@ from ..base import SearchMethod
 from ..engine import ArchSchedule
 from ..nn import (
     FieldEmbedding,
-    MaskedEmbedding,
     budget_bytes,
-    mask_from_text,
     mask_to_text,
     table_bytes,
 )
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._blocks import BlockChoices
-from ._masks import check_mask
+from ._masks import MaskSearch
 
 
 class PolicyEmbedding(FieldEmbedding):
@@ -122,7 +121,7 @@ class PolicyEmbedding(FieldEmbedding):
         }
 
 
-class NIS(SearchMethod):
+class NIS(MaskSearch, SearchMethod):
     r"""Which values have an embedding, and how wide, chosen by a policy under a budget of bytes.
 
     The table of a field, values sorted by frequency, is cut into S blocks of rows and T blocks of
@@ -226,6 +225,7 @@ class NIS(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         mode="single",
@@ -241,18 +241,7 @@ class NIS(SearchMethod):
         n_actions=64,
         retrain="scratch",
     ):
-        self.mode = mode
-        self.budget = budget
-        self.cost_weight = cost_weight
-        self.n_row_blocks = n_row_blocks
-        self.n_col_blocks = n_col_blocks
-        self.arch_lr = arch_lr
-        self.arch_every = arch_every
-        self.search_fraction = search_fraction
-        self.warmup = warmup
-        self.entropy = entropy
-        self.n_actions = n_actions
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         choices = BlockChoices(
@@ -281,9 +270,3 @@ class NIS(SearchMethod):
     def derive(self, module, context):
         kept = module.choices.mask(module.best(), context.table_sizes)
         return {"mask": mask_to_text(kept)}
-
-    def check(self, architecture, context):
-        check_mask(architecture, context)
-
-    def realise(self, architecture, context):
-        return MaskedEmbedding(context, mask_from_text(architecture["mask"]))

@@ -8,9 +8,10 @@ from torch import nn
 
 from ..base import SearchMethod
 from ..engine import RowAdam
-from ..nn import FieldEmbedding, MaskedEmbedding, mask_from_text, mask_to_text
+from ..nn import FieldEmbedding, mask_to_text
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
-from ._masks import check_mask, strongest
+from ._masks import MaskSearch, strongest
 
 PAPER_INIT = -15.0  # of the public code on MovieLens
 # Share of the search without pressure: embeddings near their small initial values would all be
@@ -134,7 +135,7 @@ class ThresholdedEmbedding(FieldEmbedding):
         }
 
 
-class PEP(SearchMethod):
+class PEP(MaskSearch, SearchMethod):
     r"""Prune single elements of embeddings by thresholds that are learned with them.
 
     During the search the table is read as
@@ -210,6 +211,7 @@ class PEP(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         target_sparsity=0.8,
@@ -221,14 +223,7 @@ class PEP(SearchMethod):
         threshold_decay=0.0,
         retrain="rewind",
     ):
-        self.target_sparsity = target_sparsity
-        self.granularity = granularity
-        self.schedule = schedule
-        self.pressure = pressure
-        self.threshold_init = threshold_init
-        self.threshold_lr = threshold_lr
-        self.threshold_decay = threshold_decay
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         first = self.threshold_init
@@ -242,9 +237,3 @@ class PEP(SearchMethod):
 
     def derive(self, module, context):
         return {"mask": mask_to_text(strongest(module.margins(), self.target_sparsity))}
-
-    def check(self, architecture, context):
-        check_mask(architecture, context)
-
-    def realise(self, architecture, context):
-        return MaskedEmbedding(context, mask_from_text(architecture["mask"]))

@@ -2,6 +2,8 @@
 
 from numbers import Integral
 
+from ..nn._mixed import check_shared_widths
+
 
 def check_candidates(candidates, embedding_dim):
     """Sorted distinct widths; refuses what does not lie between 0 and ``embedding_dim``.
@@ -39,10 +41,4 @@ def check_widths(architecture, context):
             f"widths must hold {context.n_fields} whole numbers between 0 and embedding_dim={d}, "
             f"got {widths!r:.200}."
         )
-    for f, owner in context.sharers:
-        if widths[f] != widths[owner]:
-            raise ValueError(
-                f"widths must be the same for {context.field_names[owner]!r} and "
-                f"{context.field_names[f]!r}, which share a table, got {widths[owner]} and "
-                f"{widths[f]}."
-            )
+    check_shared_widths(widths, context)

@@ -11,7 +11,8 @@ class EncodedTensors:
     """Encoded rows on one device; N rows.
 
     ids int32 (N, F_cat), numeric float32 (N, 2 F_num), sequences int32 (N, L), y (N,) float32 or
-    int64 and weight float32 (N,) with mean 1; y and weight may be None.
+    int64, weight float32 (N,) with mean 1 and groups int64 (N,), codes of the groups of rows; the
+    last three may be None.
     """
 
     ids: torch.Tensor
@@ -19,9 +20,10 @@ class EncodedTensors:
     sequences: torch.Tensor
     y: torch.Tensor | None = None
     weight: torch.Tensor | None = None
+    groups: torch.Tensor | None = None
 
     @classmethod
-    def from_table(cls, table, device, y=None, weight=None):
+    def from_table(cls, table, device, y=None, weight=None, groups=None):
         """Wrap the arrays of an ``EncodedTable`` (no copy on the CPU) and move them to the
         device.
         """
@@ -37,6 +39,7 @@ class EncodedTensors:
             tensor(table.sequences),
             tensor(y),
             tensor(weight),
+            tensor(groups),
         )
 
     def __len__(self):

@@ -17,6 +17,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.exceptions import FitFailedWarning
 
 from ._batches import EncodedTensors
+from ._policies import text_of
 
 __all__ = ["Evaluations", "HeldOutScore", "evaluate"]
 
@@ -180,7 +181,7 @@ class _Run:
 
         The scores are None if it was stopped on the way.
         """
-        keys = [_canonical(architecture) for architecture in batch]
+        keys = [text_of(architecture, "a candidate", dict) for architecture in batch]
         new = {}
         for key in keys:
             if key not in self.known:
@@ -257,18 +258,6 @@ class _Run:
         if self.best[1] is not None:
             problem.initial_state, problem.final_state = self.best[1]
         return evaluations
-
-
-def _canonical(architecture):
-    """One text for one architecture, whatever the order of its keys."""
-    if not isinstance(architecture, dict):
-        raise TypeError(f"a candidate must be a dict, got {architecture!r:.200}.")
-    try:
-        return json.dumps(architecture, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"a candidate must hold what JSON knows, got {architecture!r:.200}: {error}"
-        ) from error
 
 
 def _bare(problem):

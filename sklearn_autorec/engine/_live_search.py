@@ -11,7 +11,8 @@ from ..nn import BuildContext, check_parts
 from ._batches import EncodedTensors, TrainingBatches
 from ._building import build_module, build_network
 from ._moving import network_state
-from ._net import FieldNet, _hooks, _on_cpu
+from ._net import FieldNet
+from ._net_state import _hooks, _on_cpu
 from ._problem import _parts, training_net
 from ._search_phase import Found
 from ._slots import by_slot, entries_of, take_places

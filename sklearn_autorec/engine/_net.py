@@ -9,25 +9,12 @@ from skorch import NeuralNet
 
 from ..exceptions import NonFiniteLossError
 from ._arch_steps import first_order_gradient, policy_gradient, unrolled_gradient
+from ._net_state import _hooks, _on_cpu
 from ._optimizers import LeanAdam, RowAdam, RowUndo, flush_denormals
 from ._schedule import ArchSchedule
 
 FLUSH_EVERY = 32  # steps
 ONE_LEVEL = ArchSchedule()
-
-
-def _hooks(modules, name):
-    """The method ``name`` of every module that has it."""
-    return [getattr(m, name) for m in modules if hasattr(m, name)]
-
-
-def _on_cpu(state):
-    """An optimiser's state with its tensors on the CPU."""
-    moments = {
-        k: {name: v.cpu() if isinstance(v, torch.Tensor) else v for name, v in slots.items()}
-        for k, slots in state["state"].items()
-    }
-    return {**state, "state": moments}
 
 
 class FieldNet(NeuralNet):

@@ -30,6 +30,14 @@ def flush_denormals(optimizer):
                     tensor.copy_(torch.nn.functional.hardshrink(tensor, tiny))
 
 
+def _loss_of(closure):
+    """What the argument of an optimiser's ``step`` says, if it is given."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
+
+
 class LeanAdam(torch.optim.Adam):
     """`torch.optim.Adam` of dense tensors, with less around each step.
 
@@ -129,10 +137,7 @@ class RowAdam(Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = _loss_of(closure)
         for group in self.param_groups:
             beta1, beta2 = group["betas"]
             for p in group["params"]:
@@ -205,10 +210,7 @@ class GRDA(Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = _loss_of(closure)
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:

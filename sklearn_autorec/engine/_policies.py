@@ -19,13 +19,30 @@ from ..utils._evolution import AgingQueue, first_new
 DRAWS = 1000  # random configurations until a space counts as exhausted
 
 
-def text_of(configuration):
-    """One text for one configuration, whatever the order of its keys."""
+def text_of(configuration, what="a configuration", kind=object):
+    """One text for one configuration, whatever the order of its keys.
+
+    Parameters
+    ----------
+    configuration : object
+        What JSON knows.
+    what : str
+        What it is, for messages.
+    kind : type
+        Which it must be of.
+
+    Raises
+    ------
+    TypeError
+        If it is of another kind, or holds what JSON does not know.
+    """
+    if not isinstance(configuration, kind):
+        raise TypeError(f"{what} must be a {kind.__name__}, got {configuration!r:.200}.")
     try:
         return json.dumps(configuration, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"a configuration must hold what JSON knows, got {configuration!r:.200}: {error}"
+            f"{what} must hold what JSON knows, got {configuration!r:.200}: {error}"
         ) from error
 
 

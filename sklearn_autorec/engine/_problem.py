@@ -10,6 +10,7 @@ from ..nn import check_parts
 from ._batches import TrainingBatches
 from ._building import build_module
 from ._evaluation import evaluate
+from ._group_parts import group_parts
 from ._moving import begin_with, check_distinct, held_still, network_state, positions_of, state_of
 from ._net import ONE_LEVEL, FieldNet
 from ._slots import take_places
@@ -76,6 +77,9 @@ class SearchProblem:
         candidate.
     interrupted : bool
         Whether the user stopped the search.
+    kept : object or None
+        What the method leaves here stays with the fitted estimator; see ``specialize`` of
+        `SearchMethod`.
     """
 
     def __init__(
@@ -109,10 +113,18 @@ class SearchProblem:
         self.initial_state: dict[str, torch.Tensor] = {}
         self.final_state: dict[str, torch.Tensor] = {}
         self.interrupted = False
+        self.kept: object = None
+
+    @property
+    def groups(self):
+        """Codes of the groups of the training rows, int64 Tensor (N,) aligned with ``data``, whose
+        rows have theirs as well (``data.select(rows).groups``); None if ``fit`` was given none.
+        """
+        return self.data.groups
 
     def split(self, fraction, rows=None):
         """Positions of the rows for weights and of those for the architecture, disjoint; stratified
-        by class.
+        by class. Of ``groups``, if there are several, each is on one side.
 
         Parameters
         ----------
@@ -328,7 +340,7 @@ def training_net(module, loss, plan, part=None):
 
 def _parts(data, share, seed):
     """Positions of two disjoint parts of the rows, the second of so large a share; stratified by
-    class where that can be.
+    class where that can be. Where there are several groups of rows, none is in both.
 
     Raises
     ------
@@ -337,9 +349,21 @@ def _parts(data, share, seed):
     """
     y = data.y.cpu().numpy()
     classes = y if len(np.unique(y)) == 2 or np.issubdtype(y.dtype, np.integer) else None
+    groups = None if data.groups is None else data.groups.cpu().numpy()
+    if groups is not None and (groups != groups[:1]).any():
+        random = np.random.RandomState(seed % 2**32)
+        judges = group_parts(groups, (1 - share, share), random, classes) == 1
+        # Shuffled, as those of single rows are: a method may take the first of them.
+        order = random.permutation(len(y))
+        rows = order[~judges[order]], order[judges[order]]
+    else:
+        rows = _single_rows(len(y), share, seed, classes)
+    return tuple(torch.from_numpy(part).to(data.ids.device) for part in rows)
+
+
+def _single_rows(n_rows, share, seed, classes):
     options = {"test_size": share, "random_state": seed % 2**32}
     try:
-        rows = train_test_split(np.arange(len(y)), stratify=classes, **options)
+        return train_test_split(np.arange(n_rows), stratify=classes, **options)
     except ValueError:  # a class with a single row, or fewer rows than classes
-        rows = train_test_split(np.arange(len(y)), **options)
-    return tuple(torch.from_numpy(part).to(data.ids.device) for part in rows)
+        return train_test_split(np.arange(n_rows), **options)

@@ -1,11 +1,27 @@
-"""What serves after a training: the network in its smallest form, its bytes and its device."""
+"""What serves after a training: the network in its smallest form, its bytes, what of its
+architecture it tells itself, and its device.
+"""
 
 import torch
 
-from ..nn import Members
+from ..base import fixed_methods
+from ..nn import Members, PackedPart, tensor_bytes
+from ..nn._parts import KINDS
 from ._net import FieldNet
+from ._slots import packed_entries
 
-__all__ = ["compact", "device_of", "resolve_device", "serving_net", "sizes"]
+__all__ = [
+    "bytes_by_kind",
+    "compact",
+    "device_of",
+    "parts_of",
+    "resolve_device",
+    "serving_net",
+    "stored_architecture",
+    "whole_architecture",
+]
+
+TABLES = ("embedding", "numeric")  # slots whose parts are tables, if they do not say otherwise
 
 
 def compact(module):
@@ -21,35 +37,75 @@ def serving_net(module, loss):
     return FieldNet(compact(module).to(device), loss).initialize().discard_training_state()
 
 
-def sizes(module):
+def bytes_by_kind(module):
     """Bytes of a module by purpose: dict of "embedding", "projection", "index", "network" and
     "total".
 
-    "embedding" are vectors of values and of numbers, "projection" what brings them to a common
-    width, "index" what says where stored numbers belong, "network" everything behind the
-    embeddings."""
-    if isinstance(module, Members):
-        each = [sizes(network) for network in module.networks]
-        return {kind: sum(nbytes[kind] for nbytes in each) for kind in each[0]}
-    nbytes = dict.fromkeys(("embedding", "projection", "index", "network"), 0)
-    parameters = dict(module.named_parameters())
-    for name, t in module.state_dict().items():
-        kind = "network"
-        if name.startswith("numeric."):
-            kind = "embedding" if name in parameters else "network"
-        elif name.startswith("embedding."):
-            kind = (
-                "index"
-                if name not in parameters
-                else "projection"
-                if "projection" in name
-                else "embedding"
-            )
-        nbytes[kind] += t.numel() * t.element_size()
-    selection = getattr(module, "selection", None)
-    if selection is not None:  # made from the architecture, hence in no state_dict
-        nbytes["index"] += sum(b.numel() * b.element_size() for b in selection.buffers())
+    Parts say by ``nbytes()`` what they hold (see `sklearn_autorec.nn.PackedPart`), wherever they
+    stand. Of others the parameters and the buffers of their state count: as "embedding" and "index"
+    in the slots of tables, else as "network". What is shared counts once.
+    """
+    nbytes, counted = dict.fromkeys(KINDS, 0), set()
+
+    def count(part, kinds):
+        if id(part) in counted:
+            return
+        if hasattr(part, "nbytes"):
+            counted.update(map(id, (*part.modules(), *part.parameters())))
+            for kind, own in part.nbytes().items():
+                nbytes[kind] += own
+            return
+        counted.add(id(part))
+        state = part._parameters.items(), part._buffers.items()
+        for kind, tensors in zip(kinds, state, strict=True):
+            for name, t in tensors:
+                kept = t is not None and name not in part._non_persistent_buffers_set
+                if kept and id(t) not in counted:
+                    counted.add(id(t))
+                    nbytes[kind] += tensor_bytes([t])
+        for child in part.children():
+            count(child, kinds)
+
+    for network in module.networks if isinstance(module, Members) else [module]:
+        for name, child in network.named_children():
+            if name in TABLES:
+                count(child, ("embedding", "index"))
+        count(network, ("network", "network"))
     return {**nbytes, "total": sum(nbytes.values())}
+
+
+def parts_of(module):
+    """Parts of a network by slot; of several members, those of the first: what was found is the
+    same in all.
+    """
+    network = module.networks[0] if isinstance(module, Members) else module
+    return dict(network.named_children())
+
+
+def _told(architecture, module):
+    """Functions that read entries of an architecture off packed parts, by slot and key."""
+    parts, told = parts_of(module), {}
+    for method in fixed_methods(architecture):
+        for slot, entries in packed_entries(method).items():
+            if entries and isinstance(parts.get(slot), PackedPart):
+                told[slot] = entries
+    return told
+
+
+def stored_architecture(architecture, module):
+    """The architecture as an estimator keeps it beside its network: what packed parts tell is None,
+    so that nothing is stored twice.
+    """
+    told = _told(architecture, module)
+    return architecture | {slot: architecture[slot] | dict.fromkeys(told[slot]) for slot in told}
+
+
+def whole_architecture(architecture, module):
+    """The stored architecture with what packed parts tell."""
+    told, parts, whole = _told(architecture, module), parts_of(module), dict(architecture)
+    for slot, entries in told.items():
+        whole[slot] = {**whole[slot], **{key: read(parts[slot]) for key, read in entries.items()}}
+    return whole
 
 
 def device_of(net):

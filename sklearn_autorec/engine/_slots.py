@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ..base import has_slots
 
-__all__ = ["by_slot", "entries_of", "stands_in", "take_places"]
+__all__ = ["by_slot", "entries_of", "packed_entries", "stands_in", "take_places"]
 
 
 def by_slot(method, value, hook, slots=None):
@@ -63,6 +63,14 @@ def entries_of(method, architecture):
     if not known:
         return None
     return {s: architecture[s] for s in known} if has_slots(method) else architecture[known[0]]
+
+
+def packed_entries(method):
+    """``packed_entries`` of a method as a dict by slot."""
+    own = method.packed_entries
+    if not has_slots(method):
+        return {method.slot: own}
+    return {slot: None if own is None else own.get(slot) for slot in method.slots}
 
 
 def take_places(slots, searched):

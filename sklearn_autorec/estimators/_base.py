@@ -1,174 +1,42 @@
-"""What the two estimators share: parameters, the steps of a fit, what a fit has found, logits."""
+"""What the two estimators share: the steps of a fit, what a fit has found, logits."""
 
 import copy
 import warnings
-from numbers import Integral, Real
 
 import numpy as np
-import torch
-from sklearn.base import BaseEstimator
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import resolve_network, without_fit_only
+from ..base import without_fit_only
 from ..engine import EncodedTensors, FieldNet, forward_in_chunks
 from ..engine._serving_form import device_of, serving_net
 from ..engine._training import memory_explained
 from ..exceptions import SingleClassWarning
-from ..nn import NUMERIC_EMBEDDINGS, Members
-from ..preprocessing import FieldEncoder
-from ..utils._defaults import with_components
-from ..utils._sklearn import (
-    CallbackSupportMixin,
-    HasMethods,
-    Interval,
-    StrOptions,
-    validate_parameters,
-)
+from ..nn import Members
+from ..utils._sklearn import CallbackSupportMixin, of_raw_tables, validate_parameters
 from ..utils._state import reads_once, snapshot
 from . import _results
 from ._fitted import Fitted, publish
+from ._parameters import FieldParameters
 from ._prepare import check_chunk, check_components, prepare_chunk, prepare_fit
 from ._rows import encoded_rows, validation_rows, weighs_nothing
+from ._specialized import can_specialize, pickled, specialized
 from ._stages import fit_anew, go_on, rolled_back
 from ._streaming import stream
 from ._targets import target_of
 
 
-def _no_search(search, parameter):
-    raise ValueError(
-        f"search={search!r:.100} has no parameter {parameter!r}: set search to one method, such as "
-        f"search=AutoFIS(), and its parameters can be set as search__{parameter}."
-    )
-
-
-# What stands for components that are given by name, or left out, when a parameter of them is set.
-COMPONENTS = {
-    "network": lambda network, parameter: resolve_network(network),
-    "encoder": lambda encoder, parameter: FieldEncoder(),
-    "search": _no_search,
-}
-
-
-class FieldEstimator(CallbackSupportMixin, BaseEstimator):
+class FieldEstimator(CallbackSupportMixin, FieldParameters):
     """Base of `CTRClassifier` and `RatingRegressor`: everything but labels and outputs.
 
-    A subclass says by ``_target_kind`` what it learns: `ClassTarget` or `RatingTarget`."""
+    A subclass says by ``_target_kind`` what it learns: `ClassTarget` or `RatingTarget`.
+    """
 
     _target_kind: type
 
     # Parameters up to which ``fit`` with ``warm_start=True`` goes on; the searches of
     # model_selection read it.
     warm_start_until = ("max_epochs",)
-
-    _parameter_constraints: dict = {
-        "network": [str, HasMethods("build")],
-        "search": [None, list, tuple, HasMethods(["build", "realise", "search"])],
-        "joint": ["boolean"],
-        "encoder": [None, HasMethods(["fit", "encode"])],
-        "embedding_dim": [None, Interval(Integral, 1, None, closed="left")],
-        "numeric_embedding": [StrOptions({*NUMERIC_EMBEDDINGS})],
-        "lr": [None, Interval(Real, 0, None, closed="neither")],
-        "embedding_l2": [None, Interval(Real, 0, None, closed="left")],
-        "weight_decay": [None, Interval(Real, 0, None, closed="left")],
-        "embedding_init": [None, Interval(Real, 0, None, closed="neither")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
-        "search_epochs": [None, Interval(Integral, 1, None, closed="left")],
-        "early_stopping": [StrOptions({"auto"}), "boolean"],
-        "validation": [StrOptions({"auto", "random", "last"})],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "patience": [None, Interval(Integral, 1, None, closed="left")],
-        "monitor": [StrOptions({"loss", "auc"})],
-        "lr_schedule": [None, StrOptions({"constant", "plateau", "cosine"})],
-        "averaging": [None, Interval(Real, 0, 1, closed="left")],
-        "id_dropout": [Interval(Real, 0, 1, closed="left")],
-        "members": [Interval(Integral, 1, None, closed="left")],
-        "wide": [StrOptions({"auto", "autocross"}), None],
-        "target_statistics": [StrOptions({"auto"}), "boolean"],
-        "warm_start": ["boolean"],
-        "device": [str, torch.device],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
-
-    def __init__(
-        self,
-        *,
-        network="auto",
-        search=None,
-        joint=False,
-        encoder=None,
-        embedding_dim=None,
-        numeric_embedding="piecewise",
-        lr=None,
-        embedding_l2=None,
-        weight_decay=None,
-        embedding_init=None,
-        batch_size="auto",
-        max_epochs=None,
-        search_epochs=None,
-        early_stopping="auto",
-        validation="auto",
-        validation_fraction=0.1,
-        patience=None,
-        monitor="loss",
-        lr_schedule=None,
-        averaging=None,
-        id_dropout=0.005,
-        members=1,
-        wide="auto",
-        target_statistics="auto",
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
-        self.network = network
-        self.search = search
-        self.joint = joint
-        self.encoder = encoder
-        self.embedding_dim = embedding_dim
-        self.numeric_embedding = numeric_embedding
-        self.lr = lr
-        self.embedding_l2 = embedding_l2
-        self.weight_decay = weight_decay
-        self.embedding_init = embedding_init
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.search_epochs = search_epochs
-        self.early_stopping = early_stopping
-        self.validation = validation
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.monitor = monitor
-        self.lr_schedule = lr_schedule
-        self.averaging = averaging
-        self.id_dropout = id_dropout
-        self.members = members
-        self.wide = wide
-        self.target_statistics = target_statistics
-        self.warm_start = warm_start
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def set_params(self, **params):
-        """Set parameters, also those of components: ``network__hidden_units``,
-        ``encoder__min_frequency``.
-
-        A component that is given by its name, or is None, is made first: of ``network="deepfm"``
-        with ``network__hidden_units=(8,)`` it makes ``DeepFM(hidden_units=(8,))``.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            For a parameter of what does not exist, saying what to set instead.
-        """
-        return super().set_params(**with_components(self, params, COMPONENTS))
 
     @classmethod
     def from_architecture(cls, architecture, **params):
@@ -192,7 +60,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
     # fit
     # ---------------------------------------------------------------------------------------------
 
-    def _fit(self, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
+    def _fit(self, X, y, sample_weight, X_val, y_val, sample_weight_val, groups):
         """Prepare, search, train, publish. Before the last step nothing of the estimator
         changes.
         """
@@ -202,7 +70,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         check_components(self)
         has_network = getattr(self, "net_", None) is not None
         fitted = snapshot(self) if self.warm_start and has_network else None
-        rows = encoded_rows(self, X, y, sample_weight, fitted)
+        rows = encoded_rows(self, X, y, sample_weight, fitted, groups=groups)
         if rows.has_single_class:
             publish(self, Fitted(rows.target, rows.encoder))
             _warn_of_single_class(self)
@@ -300,6 +168,28 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         """
         return _results.selected_values(self)
 
+    @available_if(can_specialize)
+    @reads_once
+    def specialize(self, budget):
+        """A fitted estimator of another size, cut from what the search has trained; neither rows
+        nor training are needed.
+
+        It is there after a fit with a search that has it, such as
+        `sklearn_autorec.embedding.RULE`, not after further training.
+
+        Parameters
+        ----------
+        budget : float or int
+            As the parameter of the search: bytes of the tables (int), or their share of the whole
+            tables' (float).
+
+        Returns
+        -------
+        estimator
+            Fitted. It shares all but the cut part with this one.
+        """
+        return specialized(self, budget)
+
     # predict
     # -----------------------------------------------------------------------------------------
 
@@ -354,6 +244,8 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         if isinstance(state.get("_stream"), FieldNet):
             state["_stream"] = state["_stream"].training_state()
         net = state.get("net_")
+        if "_kept_" in state:
+            state["_kept_"] = pickled(state["_kept_"], self.search)
         if "encoder_" in state and state.get("search") is not None:
             state["search"] = _stored(state["search"])
         if net is not None and device_of(net).type != "cpu":
@@ -365,11 +257,7 @@ class FieldEstimator(CallbackSupportMixin, BaseEstimator):
         return state
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
-        return tags
+        return of_raw_tables(super().__sklearn_tags__())
 
 
 def _stored(search):

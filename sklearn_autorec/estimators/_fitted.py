@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ..engine._serving_form import sizes
+from ..engine._serving_form import bytes_by_kind, stored_architecture
 from ..nn import FieldLayout, numeric_rows
 from ..preprocessing import N_BINS
 
@@ -41,6 +41,10 @@ class Fitted:
         is the estimator's loss.
     live_search : LiveSearch or None
         A search that goes on with the next chunk; ``live`` then has the moments of its weights.
+    kept : dict of slot to object
+        What searches have left for `specialized`.
+    network : Network or None
+        Of which ``net`` is; None without one.
     """
 
     target: Any
@@ -55,17 +59,19 @@ class Fitted:
     mixture: Any = None
     loss_part: Any = None
     live_search: Any = None
+    kept: dict = field(default_factory=dict)
+    network: Any = None
 
     def attributes(self):
         """The attributes of the estimator, by name."""
         encoder = self.encoder
         module = torch.nn.Module() if self.net is None else self.net.module_
-        nbytes = sizes(module)
+        nbytes = bytes_by_kind(module)
         attributes = {
             **self.target.attributes,
             "encoder_": encoder,
             "net_": self.net,
-            "_architecture": _without_masks(self.architecture, self.net),
+            "_architecture": stored_architecture(self.architecture, module),
             "search_history_": self.search_history,
             "history_": self.history,
             "n_iter_": self.n_iter,
@@ -82,6 +88,8 @@ class Fitted:
             attributes["_stream"] = self.live
         if self.live_search is not None:
             attributes["_live_search"] = self.live_search
+        if self.kept:
+            attributes["_kept_"] = self.kept
         if self.loss_part is not None:
             attributes["_loss_part_"] = self.loss_part
         return attributes
@@ -95,7 +103,10 @@ class Fitted:
         per_number = numeric_rows(kind, getattr(encoder, "n_bins", N_BINS))
         rows = FieldLayout.of_encoder(encoder).n_rows + per_number * len(encoder.numeric_)
         members = getattr(module, "members", 1)
-        return members * 4 * int(rows) * self.architecture["embedding_dim"] / stored
+        width = self.network.table_width(
+            self.architecture["embedding_dim"], len(encoder.field_names_)
+        )
+        return members * 4 * int(rows) * width / stored
 
 
 def publish(estimator, fitted):
@@ -107,12 +118,3 @@ def publish(estimator, fitted):
         if not name.endswith("_") and name not in PRIVATE
     }
     estimator.__dict__ = {**kept, **attributes}
-
-
-def _without_masks(architecture, net):
-    """The architecture as it is stored: a packed table knows its mask, which need not be saved
-    twice.
-    """
-    if net is None or "mask" not in architecture.get("embedding", {}):
-        return architecture
-    return {**architecture, "embedding": {**architecture["embedding"], "mask": None}}

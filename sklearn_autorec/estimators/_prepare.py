@@ -13,17 +13,31 @@ from ..base import resolve_network
 from ..engine import TrainingPlan
 from ..engine._search_phase import check_methods, check_slots
 from ..engine._serving_form import device_of, resolve_device
-from ..nn import BuildContext
+from ..nn import BuildContext, FieldLayout
 from ..preprocessing import N_BINS
 from ..preprocessing._fitted import UNBOUNDED_RANGE
 from ..utils._memory import available_memory
 from ._blending import wanted_companions
 from ._progress import EpochReporter, Seeds
 from ._rows import Rows
-from ._settings import embedding_l2, most_epochs, most_search_epochs, setting
+from ._settings import (
+    batch_size,
+    embedding_l2,
+    learning_rate,
+    most_epochs,
+    most_search_epochs,
+    setting,
+)
 from ._split import Split, split_rows
 
-__all__ = ["Prepared", "check_chunk", "check_components", "prepare_chunk", "prepare_fit"]
+__all__ = [
+    "Prepared",
+    "check_chunk",
+    "check_components",
+    "fitted_context",
+    "prepare_chunk",
+    "prepare_fit",
+]
 
 LAZY_TABLE_FACTOR = 8  # tables this many times larger than a batch's ids get row-wise updates
 
@@ -264,16 +278,12 @@ def _check_streams(estimator):
 
 def training_plan(estimator, n_rows, target, seed):
     """The plan of a training on so many rows, as the parameters have it."""
-    batch_size = estimator.batch_size
-    if batch_size == "auto":
-        # About 64 steps an epoch, within what is efficient: small tables need steps, large ones
-        # wide batches.
-        batch_size = int(np.clip(2 ** np.ceil(np.log2(max(n_rows / 64, 1))), 32, 4096))
+    rows = batch_size(estimator, n_rows)
     return TrainingPlan(
         epochs=most_epochs(estimator, n_rows),
-        batch_size=batch_size,
-        lr=setting(estimator, "lr"),
-        embedding_l2=embedding_l2(estimator, batch_size),
+        batch_size=rows,
+        lr=learning_rate(estimator, n_rows),
+        embedding_l2=embedding_l2(estimator, rows),
         weight_decay=setting(estimator, "weight_decay"),
         lr_schedule=setting(estimator, "lr_schedule"),
         id_dropout=estimator.id_dropout,
@@ -293,22 +303,16 @@ def build_context(estimator, rows, plan):
         If its tables would not fit into the memory.
     """
     encoder = rows.encoder
-    n_ids = tuple(int(n) for n in encoder.n_ids_)
-    sequences = tuple((int(n), encoder.max_length) for n in encoder.sequence_n_ids_)
-    n_rows = sum(n_ids) + sum(n for n, _ in sequences)
-    _check_memory(estimator, encoder, n_rows, rows.target.n_outputs)
-    per_batch = plan.batch_size * (len(n_ids) + sum(length for _, length in sequences))
-    return BuildContext(
-        field_names=tuple(str(name) for name in encoder.field_names_),
-        n_ids=n_ids,
-        n_numeric=len(encoder.numeric_),
-        sequences=sequences,
-        shared=tuple(getattr(encoder, "shared_with_", ())),
+    layout = FieldLayout.of_encoder(encoder)
+    _check_memory(estimator, layout, rows.target.n_outputs)
+    per_batch = plan.batch_size * (layout.n_categorical + sum(layout.sequence_lengths))
+    return BuildContext.of_encoder(
+        encoder,
         embedding_dim=setting(estimator, "embedding_dim"),
         n_outputs=rows.target.n_outputs,
         counts=tuple(encoder.counts_),
         output_bias=tuple(float(b) for b in rows.target.output_bias(rows.y, rows.weight)),
-        sparse_gradients=n_rows > LAZY_TABLE_FACTOR * per_batch,
+        sparse_gradients=layout.n_rows > LAZY_TABLE_FACTOR * per_batch,
         embedding_init=setting(estimator, "embedding_init"),
         members=estimator.members,
         numeric_embedding=estimator.numeric_embedding,
@@ -318,24 +322,51 @@ def build_context(estimator, rows, plan):
     )
 
 
-def _check_memory(estimator, encoder, n_rows, n_outputs):
+def fitted_context(target, encoder, sparse, embedding_dim, members, numeric_embedding):
+    """What the network of a fitted estimator is built from once more.
+
+    Parameters
+    ----------
+    target : ClassTarget or RatingTarget
+    encoder : FieldEncoder, or a frozen one
+    sparse : bool
+        Whether tables have row-wise gradients.
+    embedding_dim, members : int
+    numeric_embedding : str
+
+    Returns
+    -------
+    BuildContext
+    """
+    return BuildContext.of_encoder(
+        encoder,
+        embedding_dim=embedding_dim,
+        n_outputs=target.n_outputs,
+        counts=tuple(encoder.counts_),
+        sparse_gradients=sparse,
+        members=members,
+        numeric_embedding=numeric_embedding,
+        n_numeric_bins=getattr(encoder, "n_bins", N_BINS),
+        numeric_range=getattr(encoder, "numeric_range_", UNBOUNDED_RANGE),
+        reference_loss=target.loss(),
+    )
+
+
+def _check_memory(estimator, layout, n_outputs):
     """Refuse embedding tables that would not fit, before anything is allocated."""
     # The table, its gradient, two moments, and a copy of the best epoch.
-    dim, members = setting(estimator, "embedding_dim"), estimator.members
-    needed = 5 * 4 * n_rows * (dim + n_outputs) * members
+    dim, members, n_rows = setting(estimator, "embedding_dim"), estimator.members, layout.n_rows
+    width = resolve_network(estimator.network).table_width(dim, layout.n_fields)
+    needed = 5 * 4 * n_rows * (width + n_outputs) * members
     available = available_memory()
     if needed <= available:
         return
-    largest = int(np.argmax([*encoder.n_ids_, *encoder.sequence_n_ids_]))
-    names = [
-        *(encoder.field_names_[: len(encoder.n_ids_)]),
-        *encoder.field_names_[len(encoder.n_ids_) + len(encoder.numeric_) :],
-    ]
+    largest = layout.table_fields[int(np.argmax(layout.table_sizes))]
     raise ValueError(
         f"The embedding tables of {n_rows:,} ids with embedding_dim={dim}"
         f"{f' and members={members}' if members > 1 else ''} need about "
         f"{needed / 2**30:.2f} GiB in training, {available / 2**30:.2f} GiB are available. Column "
-        f"{names[largest]!r} has most ids: cap it with "
+        f"{layout.field_names[largest]!r} has most ids: cap it with "
         f"encoder=FieldEncoder(max_categories=..., min_frequency=... or hash_threshold=...), or "
         f"lower embedding_dim{' or members' if members > 1 else ''}."
     )

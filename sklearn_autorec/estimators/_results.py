@@ -1,23 +1,27 @@
 """What searches found, read off a fitted estimator.
 
-All functions read ``_architecture`` (dict by slot; the mask of a packed table stays in the table),
-``encoder_`` and ``net_`` of an estimator that does not change meanwhile, such as a snapshot."""
+All functions read ``_architecture`` (dict by slot, without what packed parts tell), ``encoder_``
+and ``net_`` of an estimator that does not change meanwhile, such as a snapshot. What stands in the
+network is asked of its parts; what a search has found beside that, of its method, which alone knows
+the keys of its architecture."""
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import fixed_methods, network_of
-from ..nn import FieldLayout, mask_from_text, mask_to_text
+from ..engine._building import slot_context
+from ..engine._serving_form import parts_of, whole_architecture
+from ..engine._slots import entries_of
+from ..nn import BuildContext, FieldLayout
+from ..nn._select import RESERVED
 
 
 def architecture_of(model):
     """What each search found, by slot, and the network: plain values."""
     check_is_fitted(model, "encoder_")
-    architecture = dict(model._architecture)
-    if "mask" in architecture.get("embedding", {}):
-        mask = model.net_.module_.embedding.mask()
-        architecture["embedding"] = {**architecture["embedding"], "mask": mask_to_text(mask)}
-    return architecture
+    if model.net_ is None:
+        return dict(model._architecture)
+    return whole_architecture(model._architecture, model.net_.module_)
 
 
 def parameters_of(architecture):
@@ -56,103 +60,134 @@ def part_weights(model):
 
 
 def embedding_sizes(model):
-    """Length of the embeddings by column: an int, or an int array by id where values differ."""
-    check_is_fitted(model, "encoder_")
-    chosen = model._architecture.get("embedding", {})
-    if "widths" in chosen:
-        sizes = dict.fromkeys(model.encoder_.field_names_, 0)  # a dropped field has no table
-        names = _field_names(model)
-        if "numeric" in model._architecture:  # numbers have a part of their own
-            first = len(model.encoder_.n_ids_)
-            numbers = model.encoder_.field_names_[first : first + len(model.encoder_.numeric_)]
-            dim = model._architecture["embedding_dim"]
-            sizes |= {name: dim for name in names if name in numbers}
-            names = [name for name in names if name not in numbers]
-        return sizes | dict(zip(names, chosen["widths"], strict=True))
-    if "mask" in chosen:
-        return _sizes_of_values(model)
-    raise AttributeError(
-        f"search={model.search!r} does not choose embedding sizes; use for instance search=PEP()."
-    )
+    """Length of the embeddings by column: an int, or an int array by id where values differ.
 
-
-def _sizes_of_values(model):
-    """Numbers that a mask has left each id: int array by column that has a table."""
-    all_names, module = model.encoder_.field_names_, model.net_.module_
-    layout = FieldLayout.of_encoder(model.encoder_)
-    totals = dict(zip(layout.table_fields, layout.table_sizes, strict=True))
-    totals |= {f: totals[owner] for f, owner in layout.sharers}
-    tables = {f: np.arange(totals[f]) for f in sorted(totals)}
-    if module.selection is not None:
-        lists = {f: ids for f, ids in tables.items() if f >= layout.n_categorical}
-        kept = module.selection.kept_ids()
-        tables = dict(zip(module.selection.categorical, kept, strict=True))
-        tables |= {f: ids for f, ids in lists.items() if f in module.selection.fields}
-    readers = {f: owner for f, owner in layout.sharers if f in tables and owner in tables}
-    tables = {f: ids for f, ids in tables.items() if f not in readers}
-    counts = module.embedding.mask().sum(1)
-    bounds = np.cumsum([len(ids) for ids in tables.values()])[:-1]
-    sizes = {all_names[f]: np.zeros(n_ids, counts.dtype) for f, n_ids in totals.items()}
-    for (f, ids), own in zip(
-        tables.items(), np.split(counts, bounds) if tables else [], strict=True
-    ):
-        sizes[all_names[f]][ids] = own
-    sizes |= {all_names[f]: sizes[all_names[owner]] for f, owner in readers.items()}
-    return sizes
+    Where it is chosen by value, columns without values (numbers) are left out.
+    """
+    (method,), parts = _searched(model, "embedding"), _parts(model)
+    part, encoder = parts.get("embedding"), model.encoder_
+    if method is None or not hasattr(part, "sizes"):
+        raise AttributeError(
+            f"search={model.search!r} does not choose embedding sizes; use for instance "
+            f"search=PEP()."
+        )
+    whole, selection = FieldLayout.of_encoder(encoder), parts.get("selection")
+    every = dict.fromkeys(range(whole.n_fields))
+    kept = every if selection is None else selection.ids_by_field(whole)
+    n_ids = dict(zip(whole.table_fields, whole.table_sizes, strict=True))
+    n_ids |= {f: n_ids[owner] for f, owner in whole.sharers}
+    apart = "numeric" in model._architecture  # numbers have a part of their own
+    fields = [f for f in kept if f in n_ids or not apart]
+    sizes = dict(zip(fields, part.sizes(), strict=True))
+    by_value = any(np.ndim(size) for size in sizes.values())
+    told = {}
+    for f, name in enumerate(encoder.field_names_):
+        if by_value and f not in n_ids:
+            continue
+        size = sizes.get(f)
+        if f not in kept:  # a dropped field has no table
+            told[name] = np.zeros(n_ids[f], np.int64) if by_value else 0
+        elif size is None:
+            told[name] = model._architecture["embedding_dim"]
+        elif np.ndim(size):
+            told[name] = np.zeros(n_ids[f], size.dtype)
+            told[name][slice(None) if kept[f] is None else kept[f]] = size
+        else:
+            told[name] = int(size)
+    return told
 
 
 def interactions(model):
     """Interactions that the search kept: list of tuples of column names."""
-    names, chosen = _interactions(model)
-    return [tuple(names[i] for i in t) for t in chosen["interactions"]]
+    methods, parts = _searched(model, "interaction", "body"), _parts(model)
+    names = _field_names(model)
+    for slot, method in zip(("interaction", "body"), methods, strict=True):
+        if method is not None and hasattr(parts.get(slot), "interactions"):
+            return [tuple(names[f] for f in t) for t, _ in parts[slot].interactions()]
+    raise _no_interactions(model)
 
 
 def interaction_scores(model):
     """Score of every candidate interaction, by tuple of column names."""
-    names, chosen = _interactions(model)
-    return {
-        tuple(names[i] for i in t): s
-        for t, s in zip(chosen["candidates"], chosen["scores"], strict=True)
-    }
+    scores, names = _scores(model, "interaction_scores")
+    if scores is None:
+        found = any(hasattr(part, "interactions") for part in _parts(model).values())
+        if found and any(_searched(model, "interaction", "body")):
+            raise AttributeError(
+                f"search={model.search!r} has kept no scores of interactions; those that it chose "
+                f"are interactions_."
+            )
+        raise _no_interactions(model)
+    return {tuple(names[f] for f in t): score for t, score in scores.items()}
 
 
-def _interactions(model):
-    """Names of the network's fields, and the entry of the interaction slot."""
+def _no_interactions(model):
+    return AttributeError(
+        f"search={model.search!r} does not choose interactions; use for instance search=AutoFIS()."
+    )
+
+
+def _parts(model):
+    """Parts of the network by name; none where there is no network."""
+    return {} if model.net_ is None else parts_of(model.net_.module_)
+
+
+def _searched(model, *slots):
+    """The methods that searched some slots, None where there is none: list."""
     check_is_fitted(model, "encoder_")
-    chosen = model._architecture.get("interaction", {})
-    if "candidates" not in chosen:
-        raise AttributeError(
-            f"search={model.search!r} does not choose interactions; use for instance "
-            f"search=AutoFIS()."
-        )
-    return _field_names(model), chosen
+    methods = {slot: m for m in fixed_methods(model._architecture) for slot in m.slots}
+    return [methods.get(slot) for slot in slots]
+
+
+def _scores(model, hook):
+    """What a hook of the first method that has an answer says of the architecture, or None; and the
+    names of the fields in its context.
+    """
+    check_is_fitted(model, "encoder_")
+    methods = fixed_methods(model._architecture)
+    if not methods:
+        return None, ()
+    dim, selection = model._architecture["embedding_dim"], _parts(model).get("selection")
+    whole = BuildContext.of_encoder(model.encoder_, embedding_dim=dim)
+    kept = whole if selection is None else selection.narrow(whole)
+    for method in methods:
+        context = slot_context(method, methods, whole if method.narrows else kept)
+        answer = getattr(method, hook)(entries_of(method, model._architecture), context)
+        if answer is not None:
+            return answer, context.field_names
+    return None, ()
 
 
 def _field_names(model):
     """Names of the fields that the network has, in its order."""
-    names, gate = model.encoder_.field_names_, model._architecture.get("gate", {})
-    return [names[f] for f in gate.get("fields", range(len(names)))]
-
-
-def _chosen(model, key, what="fields", example="AutoField"):
-    """An entry of the gate slot."""
     check_is_fitted(model, "encoder_")
-    gate = model._architecture.get("gate", {})
+    names, selection = model.encoder_.field_names_, _parts(model).get("selection")
+    return list(names) if selection is None else [names[f] for f in selection.fields]
+
+
+def _kept_fields(model):
+    """Positions of the fields that the search kept."""
+    check_is_fitted(model, "encoder_")
+    if not any(method.narrows for method in fixed_methods(model._architecture)):
+        raise _nothing_chosen(model, "fields", "AutoField")
+    selection = _parts(model).get("selection")
+    return list(range(len(model.encoder_.field_names_))) if selection is None else selection.fields
+
+
+def _nothing_chosen(model, what, example):
     if model.net_ is None:
-        raise AttributeError(
+        return AttributeError(
             f"The model has seen a single class: nothing was searched, there are no {what} to "
             f"choose."
         )
-    if key not in gate:
-        raise AttributeError(
-            f"search={model.search!r} does not choose {what}; use for instance search={example}()."
-        )
-    return gate[key]
+    return AttributeError(
+        f"search={model.search!r} does not choose {what}; use for instance search={example}()."
+    )
 
 
 def support(model):
     """Which columns the search kept, bool, one a column of ``fit``."""
-    kept, encoder = _chosen(model, "fields"), model.encoder_
+    kept, encoder = _kept_fields(model), model.encoder_
     columns = np.concatenate([encoder.categorical_, encoder.numeric_, encoder.sequence_])
     is_kept = np.zeros(model.n_features_in_, bool)
     is_kept[columns[kept]] = True
@@ -161,23 +196,26 @@ def support(model):
 
 def selected_fields(model):
     """Names of the columns that the search kept, in the order of the network's fields."""
-    _chosen(model, "fields")
-    return _field_names(model)
+    return [model.encoder_.field_names_[f] for f in _kept_fields(model)]
 
 
 def field_scores(model):
-    """Score of every column, by name."""
-    scores = _chosen(model, "scores")
-    return dict(zip(model.encoder_.field_names_, scores, strict=True))
+    """Score of every column that was searched, by name."""
+    scores, names = _scores(model, "field_scores")
+    if scores is None:
+        raise _nothing_chosen(model, "fields", "AutoField")
+    return dict(zip(names, scores, strict=True))
 
 
 def selected_values(model):
     """Values that the search kept, by name of the kept categorical columns."""
-    kept = mask_from_text(_chosen(model, "values", "values", "OptFS"))[:, 0]
-    own = np.split(kept, np.cumsum(model.encoder_.n_ids_)[:-1])
-    fields, names = _chosen(model, "fields"), model.encoder_.field_names_
+    check_is_fitted(model, "encoder_")
+    selection = _parts(model).get("selection")
+    if selection is None or not selection.by_value:
+        raise _nothing_chosen(model, "values", "OptFS")
+    names, categories = model.encoder_.field_names_, model.encoder_.categories_
     return {
-        names[f]: values[own[f][2:]]  # after the missing and the unknown id
-        for f, values in enumerate(model.encoder_.categories_)
-        if f in fields and len(values)
+        names[f]: categories[f][ids[ids >= RESERVED] - RESERVED]
+        for f, ids in zip(selection.categorical, selection.kept_ids(), strict=True)
+        if len(categories[f])
     }

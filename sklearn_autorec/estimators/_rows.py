@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_consistent_length
@@ -32,6 +33,8 @@ class Rows:
         As the loss wants it.
     weight : float64 ndarray (n_rows,) or None
         The user's weights times those of the classes.
+    groups : int64 ndarray (n_rows,) or None
+        Codes of the groups that the user gave.
     """
 
     encoder: Any
@@ -40,6 +43,7 @@ class Rows:
     table: Any
     y: np.ndarray
     weight: np.ndarray | None
+    groups: np.ndarray | None = None
 
     def __len__(self):
         return len(self.y)
@@ -52,14 +56,16 @@ class Rows:
     def take(self, rows):
         """Rows by position."""
         weight = None if self.weight is None else self.weight[rows]
-        return replace(self, table=self.table.take(rows), y=self.y[rows], weight=weight)
+        groups = None if self.groups is None else self.groups[rows]
+        table = self.table.take(rows)
+        return replace(self, table=table, y=self.y[rows], weight=weight, groups=groups)
 
     def tensors(self, device):
         """The rows on a device; their weights have mean 1."""
         weight = self.weight
         if weight is not None:
             weight = (weight / weight.mean()).astype(np.float32)
-        return EncodedTensors.from_table(self.table, device, self.y, weight)
+        return EncodedTensors.from_table(self.table, device, self.y, weight, self.groups)
 
     def weight_seen(self, before=(0.0, 0)):
         """Sum of weights and number of rows, with those of earlier chunks."""
@@ -76,7 +82,7 @@ class Rows:
         return min((own[0] / own[1]) / (seen[0] / seen[1]), HIGHEST_RATE)
 
 
-def encoded_rows(estimator, X, y, sample_weight, fitted=None, classes=None):
+def encoded_rows(estimator, X, y, sample_weight, fitted=None, classes=None, groups=None):
     """The rows that count, as `Rows`.
 
     Parameters
@@ -91,17 +97,21 @@ def encoded_rows(estimator, X, y, sample_weight, fitted=None, classes=None):
         the rows.
     classes : array-like or None
         All labels that there will be.
+    groups : array-like or None
+        A label a row.
 
     Raises
     ------
     ValueError
-        For wrong targets and weights, and if no row counts.
+        For wrong targets, weights and groups, and if no row counts.
     """
     kind = estimator._target_kind
     y = kind.check(y, estimator)
     weight = _checked_weight(y, sample_weight)
+    groups = None if groups is None else _group_codes(groups, len(y))
     if weight is not None and not weight.all():
         check_consistent_length(X, y)
+        groups = None if groups is None else groups[weight > 0]
         X, y, weight = _drop(X, y, weight, weight > 0)
     target = kind.learn(y, weight, classes) if fitted is None else target_of(fitted)
     encoded = target.encode(y)
@@ -115,6 +125,7 @@ def encoded_rows(estimator, X, y, sample_weight, fitted=None, classes=None):
         if not of_rows.all():
             check_consistent_length(X, y)
             X, encoded, counts = _drop(X, encoded, weight, of_rows > 0)
+            groups = None if groups is None else groups[of_rows > 0]
             of_rows = of_rows[of_rows > 0]
         weight = of_rows if counts is None else of_rows * counts
     if fitted is None:
@@ -122,7 +133,7 @@ def encoded_rows(estimator, X, y, sample_weight, fitted=None, classes=None):
     else:
         encoder, table = fitted.encoder_, fitted.encoder_.encode(X)
     check_consistent_length(encoded, table.ids)
-    return Rows(encoder, target, by_class, table, encoded, weight)
+    return Rows(encoder, target, by_class, table, encoded, weight, groups)
 
 
 def _learned_encoder(encoder, X, y, weight):
@@ -160,7 +171,7 @@ def validation_rows(estimator, rows, X, y, sample_weight):
             raise ValueError(
                 "X_val has no row of positive weight; see class_weight and sample_weight_val."
             )
-    return replace(rows, table=table, y=encoded, weight=weight)
+    return replace(rows, table=table, y=encoded, weight=weight, groups=None)
 
 
 def weighs_nothing(estimator, y, sample_weight):
@@ -179,6 +190,42 @@ def _checked_weight(y, sample_weight, name="sample_weight"):
     if not np.any(np.asarray(sample_weight)):
         raise ValueError(f"{name} must have at least one positive value, got only zeros.")
     return check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+
+
+def _group_codes(groups, n_rows):
+    """Groups of rows as codes, int64 (n_rows,), numbered as they appear.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer labels than rows, or labels are missing.
+    TypeError
+        If they are no list or array, or have no hash.
+    """
+    labels = groups.to_numpy() if hasattr(groups, "to_numpy") else groups
+    if not isinstance(labels, np.ndarray):
+        if isinstance(labels, str) or not hasattr(labels, "__iter__"):
+            raise TypeError(f"groups must have a label for each row, got {groups!r:.100}.")
+        given = list(labels)
+        labels = np.empty(len(given), object)  # tuples are labels, too
+        for row, label in enumerate(given):
+            labels[row] = label
+    if labels.shape != (n_rows,):
+        raise ValueError(
+            f"groups must have one label for each of the {n_rows} rows, got an array of shape "
+            f"{labels.shape}."
+        )
+    missing = pd.isna(labels)
+    if missing.any():
+        row = int(missing.argmax())
+        raise ValueError(
+            f"groups must have a label for each row, that of row {row} is missing "
+            f"({labels[row]!r}); rows without a group can have labels of their own."
+        )
+    try:
+        return pd.factorize(labels)[0].astype(np.int64)
+    except TypeError as error:
+        raise TypeError(f"groups must have labels with a hash: {error}") from error
 
 
 def _drop(X, y, weight, counts):

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from .._ensemble._order import order_matters
+from ..engine._group_parts import group_parts
 from ._settings import is_default
 
 __all__ = ["Split", "split_rows"]
@@ -49,7 +50,8 @@ def split_rows(estimator, rows, validation, methods, companions, seed):
     """Training rows and those that judge.
 
     Searched parts that are not trained again have seen the rows of their search, so that rows that
-    judge must be held out of that for good.
+    judge must be held out of that for good. Of groups of rows, each is in one part, but where the
+    last rows judge because the user says so.
 
     Parameters
     ----------
@@ -71,7 +73,7 @@ def split_rows(estimator, rows, validation, methods, companions, seed):
     Raises
     ------
     ValueError
-        If ``validation_fraction`` leaves no rows on one side.
+        If ``validation_fraction`` leaves no rows on one side, or there is a single group.
     """
     untrained = [method for method in methods if method.retrain == "none"]
     if untrained and len(untrained) == len(methods) and not companions:
@@ -84,6 +86,14 @@ def split_rows(estimator, rows, validation, methods, companions, seed):
         return Split(rows)
     if validation is not None:
         return Split(rows, validation, validation)
+    n_groups = n if rows.groups is None else len(np.unique(rows.groups))
+    if n_groups == 1 < n and estimator.validation != "last":
+        if estimator.early_stopping == "auto":
+            return Split(rows)  # a part of the group would not tell how others fare
+        raise ValueError(
+            "groups has the same label in all rows, so that none can be held out for early "
+            "stopping; set early_stopping=False, or give X_val and y_val."
+        )
     if (
         not untrained
         and is_default(estimator.network)
@@ -91,7 +101,8 @@ def split_rows(estimator, rows, validation, methods, companions, seed):
         and estimator.early_stopping == "auto"
         and estimator.validation != "last"
     ):
-        return Split(rows, None, None, _folds(rows, seed), N_FOLDS, refit=True)
+        n_parts = min(N_FOLDS, n_groups)
+        return Split(rows, None, None, _folds(rows, n_parts, seed), n_parts, refit=True)
     if _judged_by_last(estimator, rows, seed):
         parts = np.full(n, -1)
         parts[n - max(int(estimator.validation_fraction * n), 1) :] = 0
@@ -107,21 +118,24 @@ def split_rows(estimator, rows, validation, methods, companions, seed):
     return Split(rows.take(kept), rows.take(np.flatnonzero(parts == 0)), None, parts, 1)
 
 
-def _folds(rows, seed):
+def _folds(rows, n_parts, seed):
     """Number of the part of each row; all rows are in one, and each class spreads evenly."""
-    order = np.random.RandomState(seed).permutation(len(rows))
-    stratify = rows.target.stratify(rows.y)
+    random, stratify = np.random.RandomState(seed), rows.target.stratify(rows.y)
+    if rows.groups is not None:
+        return group_parts(rows.groups, [1 / n_parts] * n_parts, random, stratify)
+    order = random.permutation(len(rows))
     if stratify is not None:
         order = order[np.argsort(stratify[order], kind="stable")]
     parts = np.empty(len(rows), np.int64)
-    parts[order] = np.arange(len(rows)) % N_FOLDS
+    parts[order] = np.arange(len(rows)) % n_parts
     return parts
 
 
 def _judged_by_last(estimator, rows, seed):
-    """Whether the last rows are held out, not rows drawn at random."""
+    """Whether the last rows are held out, not rows (or groups of them) drawn at random."""
     if (
         estimator.validation != "auto"
+        or rows.groups is not None
         or rows.target.n_outputs > 1
         or not is_default(estimator.network)
     ):
@@ -139,6 +153,10 @@ def _random_part(rows, fraction, seed):
     """Positions of the rows that are kept and of those held out, the latter of so large a share."""
     positions = np.arange(len(rows))
     stratify = rows.target.stratify(rows.y)
+    if rows.groups is not None:
+        random = np.random.RandomState(seed)
+        part = group_parts(rows.groups, (1 - fraction, fraction), random, stratify)
+        return positions[part == 0], positions[part == 1]
     options = {"test_size": fraction, "random_state": seed, "shuffle": True}
     try:
         return train_test_split(positions, stratify=stratify, **options)

@@ -3,26 +3,33 @@
 from numbers import Integral, Real
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..preprocessing._columns import NUMERIC, SEQUENCE, read_columns
-from ..preprocessing._names import check_columns, output_labels, refuse_new_names, unused_names
+from ..preprocessing._names import (
+    labels_of,
+    output_labels,
+    refuse_new_names,
+    unused_names,
+)
 from ..preprocessing._vocabulary import MISSING
-from ..utils._sklearn import HasMethods, Interval, StrOptions, validate_parameters
+from ..utils._defaults import ComponentEstimator
+from ..utils._docs import inherits_entries
+from ..utils._parameters import stores_parameters
+from ..utils._sklearn import HasMethods, Interval, StrOptions, of_raw_tables, validate_parameters
 from ..utils._state import all_or_nothing, reads_once
 from ._combinations import Combinations
 from ._reading import (
-    DefaultEncoder,
-    append_columns,
-    append_to_array,
+    MAKERS,
+    append_block,
     bin_names,
     checked_encoder,
     column_edges,
     column_ids,
     column_sizes,
+    encode_as_fitted,
     resolve_bins,
     resolve_crosses,
     select,
@@ -32,7 +39,8 @@ from ._reading import (
 SEPARATOR = " x "
 
 
-class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
+@inherits_entries
+class FieldCrosser(TransformerMixin, ComponentEstimator):
     """Add a column for each cross: an id for each combination of the values of its columns.
 
     Parameters
@@ -68,10 +76,7 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
         Number of ids of each cross.
     encoder_ : FieldEncoder
         The fitted encoder.
-    n_features_in_ : int
-        Columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (``n_features_in_``,)
-        Their names, where they all are strings.
+    {n_features_in_, feature_names_in_}
 
     Notes
     -----
@@ -104,6 +109,7 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
            [0., 1., 0.]])
     """
 
+    _makers = MAKERS
     _parameter_constraints = {
         "crosses": [list, tuple],
         "min_count": [Interval(Integral, 1, None, closed="left")],
@@ -115,6 +121,7 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
         "encoder": [None, HasMethods(["fit", "encode"])],
     }
 
+    @stores_parameters
     def __init__(
         self,
         crosses,
@@ -127,14 +134,7 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
         append=True,
         encoder=None,
     ):
-        self.crosses = crosses
-        self.min_count = min_count
-        self.max_ids = max_ids
-        self.n_bins = n_bins
-        self.output = output
-        self.scales = scales
-        self.append = append
-        self.encoder = encoder
+        """Store the parameters."""
 
     @classmethod
     def from_estimator(cls, estimator, **params):
@@ -206,11 +206,7 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
         validate_parameters(self)
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
-        labels = (
-            [f"x{i}" for i in range(len(columns))]
-            if names is None
-            else [str(name) for name in names]
-        )
+        labels = labels_of(names, len(columns))
         crosses = resolve_crosses(self.crosses, names, labels)
         n_bins = resolve_bins(self.n_bins, names, labels)
         encoder = checked_encoder(self.encoder)
@@ -281,10 +277,7 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
             "onehot": an indicator for each id of each column and cross, float64, times its scale.
         """
         check_is_fitted(self, "_combinations")
-        if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self._names and len(X)):
-            read_columns(X, self)
-            check_columns(self, X, self._names)
-        table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
+        table = encode_as_fitted(self, X)
         return self._output(
             X, table, column_ids(table, self.encoder_, self._positions, self._edges)
         )
@@ -298,14 +291,7 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
         ):
             row[:] = combinations.ids([ids[i] for i in cross])
         names = [SEPARATOR.join(cross) for cross in self.crosses_]
-        if isinstance(X, pd.DataFrame):
-            new = pd.DataFrame(crosses.T, columns=names, index=X.index, copy=False)
-            return pd.concat([X, new], axis=1) if self.append else new
-        if hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__"):
-            return append_columns(X, dict(zip(names, crosses, strict=True)), self.append)
-        if not self.append:
-            return crosses.T
-        return append_to_array(X, crosses.T)
+        return append_block(X, crosses.T, names, self.append)
 
     def _one_hot(self, table, ids):
         sizes = column_sizes(self.encoder_, self._positions, self._edges)
@@ -352,18 +338,9 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
 
     @reads_once
     def get_feature_names_out(self, input_features=None):
-        """Names of the columns of ``transform``, object ndarray (n_features_out,).
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Names of the columns of ``fit``, if these had none; else the same names again.
-
-        Returns
-        -------
-        ndarray
-            All different; such as "user x day", and "user=ann" and "user x day=ann x mon" with
-            "onehot".
+        """Names of the columns of ``transform``, all different: such as "user x day", and
+        "user=ann" and "user x day=ann x mon" with "onehot"; see
+        `FieldEncoder.get_feature_names_out`.
         """
         check_is_fitted(self, "_combinations")
         labels = output_labels(self, self._labels, input_features)
@@ -396,8 +373,4 @@ class FieldCrosser(DefaultEncoder, TransformerMixin, BaseEstimator):
         return out
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
-        return tags
+        return of_raw_tables(super().__sklearn_tags__())

@@ -8,10 +8,10 @@ import pandas as pd
 from sklearn.base import clone
 
 from ..preprocessing import FieldEncoder
-from ..preprocessing._names import find_column
+from ..preprocessing._columns import read_columns
+from ..preprocessing._names import check_columns, find_column
 from ..preprocessing._numeric import GRIDS
 from ..preprocessing._vocabulary import FIRST, MISSING
-from ..utils._defaults import with_components
 
 HALF_WIDTH = np.sqrt(3)  # quantile scores lie in [-sqrt(3), sqrt(3)], ranks in [0, 1]
 N_QUANTILES = 1000  # so that values of skewed columns keep apart as float32 scores
@@ -66,23 +66,7 @@ def default_encoder(encoder=None, parameter=None):
     return FieldEncoder(n_quantiles=N_QUANTILES)
 
 
-class DefaultEncoder:
-    """Mixin of what has ``encoder=None``."""
-
-    def set_params(self, **params):
-        """Set parameters, also those of the encoder, which is made first where it is None:
-        ``encoder__min_frequency``.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            For a parameter of what does not exist, saying what to set instead.
-        """
-        return super().set_params(**with_components(self, params, {"encoder": default_encoder}))
+MAKERS = {"encoder": default_encoder}  # of components that are left out
 
 
 def checked_encoder(encoder):
@@ -121,6 +105,22 @@ def select(X, positions, names, n_columns):
     if isinstance(X, list | tuple):
         return [[row[i] for i in positions] for row in X]
     return np.asarray(X)[:, positions]
+
+
+def check_as_fitted(estimator, X, names):
+    """Refuse a table without rows or without the columns of ``fit``, whose names these are."""
+    if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == names and len(X)):
+        read_columns(X, estimator)
+        check_columns(estimator, X, names)
+
+
+def encode_as_fitted(transformer, X):
+    """New rows as an `EncodedTable`: the columns that a transformer reads, by its encoder."""
+    names = transformer._names
+    check_as_fitted(transformer, X, names)
+    return transformer.encoder_.encode(
+        select(X, transformer._positions, names, transformer.n_features_in_)
+    )
 
 
 def bin_edges(values, counts, scaler, n_bins):
@@ -245,3 +245,16 @@ def append_to_array(X, *blocks):
     if X.dtype.kind in "US":
         X = X.astype(object)  # else numbers would become text
     return np.hstack([X, *blocks])
+
+
+def append_block(X, block, names, append):
+    """A table of the kind of X with a block (n_rows, n) of named columns on the right, or the block
+    alone.
+    """
+    if isinstance(X, pd.DataFrame):
+        new = pd.DataFrame(block, columns=names, index=X.index, copy=False)
+        return pd.concat([X, new], axis=1) if append else new
+    if hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__"):
+        columns = np.ascontiguousarray(block.T)
+        return append_columns(X, dict(zip(names, columns, strict=True)), append)
+    return append_to_array(X, block) if append else block

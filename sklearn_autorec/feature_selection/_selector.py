@@ -4,7 +4,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.feature_selection import SelectorMixin
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -15,14 +15,23 @@ from ..estimators import CTRClassifier, RatingRegressor
 from ..estimators._settings import MOST_EPOCHS
 from ..nn import BuildContext, mask_from_text
 from ..preprocessing._names import compare_names, table_names
-from ..utils._defaults import with_components
-from ..utils._sklearn import HasMethods, Interval, StrOptions, safe_indexing, validate_parameters
+from ..utils._defaults import ComponentEstimator
+from ..utils._docs import inherits_entries
+from ..utils._parameters import stores_parameters
+from ..utils._sklearn import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    of_raw_tables,
+    safe_indexing,
+    validate_parameters,
+)
 from ..utils._state import all_or_nothing, reads_once
 from ._gates._autofield import AutoField
 from ._gates._fields import usable_fields, with_unusable_last
 
 # What stands for components that are given by name, or left out, when a parameter of them is set.
-COMPONENTS = {
+MAKERS = {
     "network": lambda network, parameter: resolve_network(network),
     "method": lambda method, parameter: AutoField(),
 }
@@ -35,7 +44,8 @@ def usable_columns(encoder, X):
     return usable_fields(data, BuildContext.of_encoder(encoder))
 
 
-class FieldSelector(SelectorMixin, BaseEstimator):
+@inherits_entries
+class FieldSelector(SelectorMixin, ComponentEstimator):
     """Keep the columns that a gate method finds useful; a table in, a table of fewer columns out.
 
     The search runs inside a `CTRClassifier`, or a `RatingRegressor` where the target is continuous.
@@ -72,10 +82,7 @@ class FieldSelector(SelectorMixin, BaseEstimator):
         Says which id a value has.
     value_support_ : dict of str to ndarray of bool (n_ids,), only with `OptFS`
         Which ids of each kept categorical column stay what they are.
-    n_features_in_ : int
-        Columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (``n_features_in_``,)
-        Their names, where they all are strings.
+    {n_features_in_, feature_names_in_}
 
     Notes
     -----
@@ -110,6 +117,7 @@ class FieldSelector(SelectorMixin, BaseEstimator):
     ['f2']
     """
 
+    _makers = MAKERS
     _parameter_constraints: dict = {
         "method": [None, HasMethods(["build", "derive", "search"])],
         "network": [str, HasMethods("build")],
@@ -122,6 +130,7 @@ class FieldSelector(SelectorMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
+    @stores_parameters
     def __init__(
         self,
         method=None,
@@ -131,26 +140,7 @@ class FieldSelector(SelectorMixin, BaseEstimator):
         estimator=None,
         random_state=None,
     ):
-        self.method = method
-        self.network = network
-        self.n_features_to_select = n_features_to_select
-        self.estimator = estimator
-        self.random_state = random_state
-
-    def set_params(self, **params):
-        """Set parameters, also those of ``method`` and ``network``: a component that is given by
-        its name, or is None, is made first.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            For a parameter of what does not exist, saying what to set instead.
-        """
-        return super().set_params(**with_components(self, params, COMPONENTS))
+        """Store the parameters."""
 
     @all_or_nothing
     def fit(self, X, y, sample_weight=None):
@@ -310,9 +300,6 @@ class FieldSelector(SelectorMixin, BaseEstimator):
         return out
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
+        tags = of_raw_tables(super().__sklearn_tags__())
         tags.target_tags.required = True
         return tags

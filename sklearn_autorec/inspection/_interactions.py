@@ -241,21 +241,11 @@ class InteractionDisplay:
 def found_by(estimator):
     """Kept interactions, scores and field names of a fitted estimator."""
     if not hasattr(estimator, "crosses_"):
-        return (
-            estimator.interactions_,
-            estimator.interaction_scores_,
-            list(estimator.encoder_.field_names_),
-        )
-    for name in ("interaction_scores_", "pair_scores_"):
-        if hasattr(estimator, name):
-            return estimator.crosses_, getattr(estimator, name), estimator.field_names_
-    if not hasattr(estimator, "scores_"):
+        names = list(estimator.encoder_.field_names_)
+        return estimator.interactions_, estimator.interaction_scores_, names
+    if not hasattr(estimator, "interaction_scores_"):
         raise ValueError(
             f"estimator must have scores of its crosses, got {estimator!r:.200}, which was told "
             f"them."
         )
-    return (
-        estimator.crosses_,
-        dict(zip(estimator.crosses_, estimator.scores_.tolist(), strict=True)),
-        estimator.field_names_,
-    )
+    return estimator.crosses_, estimator.interaction_scores_, estimator.field_names_

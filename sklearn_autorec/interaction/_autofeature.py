@@ -11,9 +11,10 @@ from torch import nn
 from ..base import SearchMethod
 from ..engine import HeldOutScore
 from ..nn import PairDots, pair_index
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._naive_bayes_tree import tree_search
-from ._products import check_tuples
+from ._products import ScoredTuples, check_tuples
 
 OPERATIONS = ("none", "add", "product", "concat", "inner")
 
@@ -36,6 +37,7 @@ class PairNetworks(nn.Module):
         super().__init__()
         d, generator = context.embedding_dim, context.generator
         self.kinds, self.weight = [], nn.ParameterDict()
+        self.pairs = [tuple(pair) for pair in pairs]
         self.dots, self.out_dim = None, 0
         for kind in OPERATIONS[1:]:
             own = [pair for pair, names in zip(pairs, operations, strict=True) if kind in names]
@@ -55,6 +57,10 @@ class PairNetworks(nn.Module):
                 hidden = torch.empty(len(own), 2 * d, d).normal_(0, std, generator=generator)
                 self.hidden = nn.Parameter(hidden)
                 self.shift = nn.Parameter(torch.zeros(len(own), d))
+
+    def interactions(self):
+        """The pairs; each has networks of several numbers, and no one weight."""
+        return [(pair, None) for pair in self.pairs]
 
     def forward(self, e, inputs):
         if not self.kinds:
@@ -85,7 +91,7 @@ class PricedScore(HeldOutScore):
         return super().__call__(problem, architecture) - self.price * n_operations
 
 
-class AutoFeature(SearchMethod):
+class AutoFeature(ScoredTuples, SearchMethod):
     r"""Find, by evolution, which pairs of fields interact and by which operation.
 
     A candidate is a string of choices: for every pair, in a fixed order, one of five operations on
@@ -187,6 +193,7 @@ class AutoFeature(SearchMethod):
         "max_time": [None, Interval(Real, 0, None, closed="left")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         n_slots=1,
@@ -203,19 +210,7 @@ class AutoFeature(SearchMethod):
         n_jobs=None,
         max_time=None,
     ):
-        self.n_slots = n_slots
-        self.max_evaluations = max_evaluations
-        self.n_initial = n_initial
-        self.tree_depth = tree_depth
-        self.concentration = concentration
-        self.n_mutations = n_mutations
-        self.n_children = n_children
-        self.epochs = epochs
-        self.price = price
-        self.train_share = train_share
-        self.search_fraction = search_fraction
-        self.n_jobs = n_jobs
-        self.max_time = max_time
+        """Store the parameters."""
 
     def policy(self, problem):
         context = problem.context

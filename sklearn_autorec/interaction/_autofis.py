@@ -9,9 +9,10 @@ from torch import nn
 
 from ..base import SearchMethod
 from ..engine import GRDA
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._evidence import fading_evidence
-from ._products import CandidateProducts, KeptProducts, check_tuples
+from ._products import CandidateProducts, KeptProducts, ScoredTuples, check_tuples
 
 PRESSURE = 0.0005  # c of the published code, whose threshold is c lr^(1/2 + mu) T^mu
 CHANCE = 0.01  # probability that, on labels of noise, any of the candidates is kept
@@ -76,7 +77,7 @@ class GatedProducts(nn.Module):
         return {"open_gates": int((self.gate != 0).sum())}
 
 
-class AutoFIS(SearchMethod):
+class AutoFIS(ScoredTuples, SearchMethod):
     r"""Keep the feature interactions whose gates survive regularised dual averaging.
 
     During the search every product of embeddings is batch-normalised and multiplied by a gate
@@ -160,6 +161,7 @@ class AutoFIS(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         orders=(2,),
@@ -170,13 +172,7 @@ class AutoFIS(SearchMethod):
         max_interactions=None,
         retrain="scratch",
     ):
-        self.orders = orders
-        self.threshold = threshold
-        self.mu = mu
-        self.arch_lr = arch_lr
-        self.init_gate = init_gate
-        self.max_interactions = max_interactions
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         orders = check_orders(self.orders, context)

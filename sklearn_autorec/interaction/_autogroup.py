@@ -11,11 +11,12 @@ from ..base import SearchMethod
 from ..engine import ArchSchedule
 from ..nn import FieldEmbedding, logistic_noise, straight_through
 from ..nn._relaxed import own_generator
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._evidence import mean_slopes
 from ._factors import scored_tuples, symmetric_polynomials
 from ._field_operations import FieldNorm
-from ._products import check_tuples
+from ._products import ScoredTuples, check_tuples
 
 FIRST_LOGIT = 0.5  # of a field to be in a group
 FIRST_SIZE = 0.3  # of the logits of an order at the start
@@ -41,6 +42,9 @@ class GroupProducts(nn.Module):
         super().__init__()
         self.orders, self.kernel = [*members], kernel
         self.out_dim = sum(len(own) for own in members.values())
+        self.groups = {
+            p: [fields.nonzero().flatten().tolist() for fields in own] for p, own in members.items()
+        }
         self.tables = nn.ModuleDict({str(p): FieldEmbedding(context) for p in members if p > 2})
         self.norms = nn.ModuleDict({str(p): FieldNorm(context) for p in members})
         self.field_axes = {}
@@ -57,6 +61,10 @@ class GroupProducts(nn.Module):
     def chosen(self, order):
         """1 for the fields in each group of an order, 0 for the others, (K_p, F)."""
         return getattr(self, f"members_{order}")
+
+    def interactions(self):
+        """All tuples of an order inside one of its groups, which have no one weight."""
+        return [(tuple(t), None) for t in tuples_inside(self.groups)]
 
     def forward(self, e, inputs):
         if not self.out_dim:
@@ -148,7 +156,7 @@ class SearchedGroups(GroupProducts):
         return {f"share_of_fields_{p}": float(self.members(p).float().mean()) for p in self.orders}
 
 
-class AutoGroup(SearchMethod):
+class AutoGroup(ScoredTuples, SearchMethod):
     r"""Learn groups of fields, and let all tuples of an order inside a group interact.
 
     A group j of order p has weights :math:`w_{ij}` and choices :math:`s_{ij} \in \{0, 1\}` of its
@@ -235,6 +243,7 @@ class AutoGroup(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         max_order=3,
@@ -247,15 +256,7 @@ class AutoGroup(SearchMethod):
         search_fraction=0.2,
         retrain="keep",
     ):
-        self.max_order = max_order
-        self.n_groups = n_groups
-        self.kernel = kernel
-        self.price = price
-        self.arch_lr = arch_lr
-        self.temperature = temperature
-        self.warmup = warmup
-        self.search_fraction = search_fraction
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         if context.n_fields < 2:

@@ -15,6 +15,7 @@ from ..nn import (
     linear,
     output_bias,
 )
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._field_operations import OPERATIONS, Cell, FieldNorm, operation
 
@@ -265,6 +266,7 @@ class AutoPI(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         operations=OPERATIONS,
@@ -277,15 +279,7 @@ class AutoPI(SearchMethod):
         search_fraction=0.2,
         retrain="scratch",
     ):
-        self.operations = operations
-        self.n_nodes = n_nodes
-        self.n_edges = n_edges
-        self.rank = rank
-        self.arch_lr = arch_lr
-        self.warmup = warmup
-        self.temperature = temperature
-        self.search_fraction = search_fraction
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         names = list(self.operations)

@@ -10,6 +10,7 @@ from ..base import SearchMethod
 from ..engine import batches_of
 from ..nn import SquaredError, linear, pair_index
 from ..nn._relaxed import own_generator
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._products import check_tuples
 from ._user_gates import LEVELS, levels_from_text, levels_to_text, pair_gates, user_field
@@ -67,6 +68,11 @@ class PersonalPairs(nn.Module):
             return [f @ vector for vector in vectors]
         products = [torch.bmm(e * vector, e.transpose(1, 2)).flatten(1) for vector in vectors]
         return [p.index_select(1, self.flat) for p in products]
+
+    def interactions(self):
+        """All pairs: their weights depend on the row."""
+        pairs = zip(self.left.tolist(), self.right.tolist(), strict=True)
+        return [(pair, None) for pair in pairs]
 
     def forward(self, e, inputs):
         (weight,) = self.scores(e, self.mean)
@@ -287,6 +293,7 @@ class BPFIS(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         user_column=0,
@@ -298,14 +305,7 @@ class BPFIS(SearchMethod):
         n_sweeps=2,
         retrain="scratch",
     ):
-        self.user_column = user_column
-        self.heredity = heredity
-        self.prior = prior
-        self.hidden_units = hidden_units
-        self.kl_weight = kl_weight
-        self.n_rounds = n_rounds
-        self.n_sweeps = n_sweeps
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         user = user_field(self.user_column, context)
@@ -377,6 +377,13 @@ class BPFIS(SearchMethod):
                 f"the interactions must be all pairs of {context.n_fields} fields, got "
                 f"{pairs['interactions']!r:.200}."
             )
+
+    def interaction_scores(self, architecture, context):
+        own = architecture["interaction"]
+        return {tuple(t): s for t, s in zip(own["candidates"], own["scores"], strict=True)}
+
+    def field_scores(self, architecture, context):
+        return architecture["gate"]["scores"]
 
     def realise(self, architecture, context):
         gate = architecture["gate"]

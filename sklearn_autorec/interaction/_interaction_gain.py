@@ -9,13 +9,14 @@ from scipy.special import gammaln
 
 from ..base import SearchMethod
 from ..nn import SquaredError, pair_index
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
-from ._products import KeptProducts, check_tuples
+from ._products import KeptProducts, ScoredTuples, check_tuples
 
 EXACT_ROWS = 200  # of a cell, up to which its information by chance is summed, not approximated
 
 
-class InteractionGain(SearchMethod):
+class InteractionGain(ScoredTuples, SearchMethod):
     r"""Keep the pairs of largest interaction gain: what a search of equal size should beat.
 
     What two fields tell about the target together beyond what each tells alone,
@@ -74,10 +75,9 @@ class InteractionGain(SearchMethod):
         "init_gate": [Real],
     }
 
+    @stores_parameters
     def __init__(self, n_interactions=0.5, n_bins=10, init_gate=0.6):
-        self.n_interactions = n_interactions
-        self.n_bins = n_bins
-        self.init_gate = init_gate
+        """Store the parameters."""
 
     def search(self, problem):
         context = problem.context

@@ -16,10 +16,11 @@ from ..nn import (
     probability_of_open,
 )
 from ..nn._relaxed import own_generator
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._evidence import mean_slopes
 from ._field_operations import FieldNorm
-from ._products import check_tuples
+from ._products import ScoredTuples, check_tuples
 
 FIRST_LOGIT = 1.0  # of an edge; most are open at the start
 FIRST_VECTOR = 0.1  # standard deviation of the numbers of vectors at the start
@@ -61,6 +62,11 @@ class EdgeGraph(nn.Module):
         self.edge_hidden = linear(d, hidden_units, generator)
         self.edge_out = linear(hidden_units, 1, generator)
         nn.init.constant_(self.edge_out.bias, FIRST_LOGIT)
+
+    def interactions(self):
+        """The pairs; each has a gate for every row, and no one weight."""
+        pairs = zip(self.left.tolist(), self.right.tolist(), strict=True)
+        return [(pair, None) for pair in pairs]
 
     def products(self, e):
         """Elementwise products of the pairs, (B, K, d)."""
@@ -160,7 +166,7 @@ class SearchedGraph(EdgeGraph):
         return opened / len(data), variance.sum(1).sqrt()
 
 
-class L0SIGN(SearchMethod):
+class L0SIGN(ScoredTuples, SearchMethod):
     r"""Close the edges between values that are of no use, by an L0 penalty (L0-SIGN).
 
     A row is a graph: its values are nodes, with embeddings :math:`u_i`, and every two have an edge.
@@ -233,6 +239,7 @@ class L0SIGN(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         level="value",
@@ -242,12 +249,7 @@ class L0SIGN(SearchMethod):
         hidden_units=32,
         retrain="none",
     ):
-        self.level = level
-        self.l0 = l0
-        self.threshold = threshold
-        self.max_interactions = max_interactions
-        self.hidden_units = hidden_units
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         if context.n_fields < 2:

@@ -19,6 +19,18 @@ from ..nn import (
 )
 
 
+class ScoredTuples:
+    """Mixin of search methods whose architecture has "candidates", tuples of fields, and "scores",
+    one of each; it stands before `SearchMethod`.
+    """
+
+    def interaction_scores(self, architecture, context):
+        if "candidates" not in architecture:  # an architecture may be known without them
+            return None
+        candidates, scores = architecture["candidates"], architecture.get("scores", [])
+        return {tuple(t): score for t, score in zip(candidates, scores, strict=True)}
+
+
 def check_tuples(architecture, context, max_order=3):
     """Refuse an architecture whose tuples are not two to ``max_order`` rising fields, or whose
     scores are not numbers.
@@ -127,7 +139,7 @@ class KeptProducts(nn.Module):
 
     def __init__(self, tuples, context, weight=0.6):
         super().__init__()
-        n = context.n_fields
+        self.tuples, n = [tuple(t) for t in tuples], context.n_fields
         by_order = {
             order: torch.tensor([t for t in tuples if len(t) == order], dtype=torch.int64).T
             for order in sorted({len(t) for t in tuples})
@@ -146,6 +158,15 @@ class KeptProducts(nn.Module):
         self.norm = ProductNorm(self.out_dim, context.members)
         shape = (self.out_dim,) if context.members == 1 else (context.members, self.out_dim)
         self.weight = nn.Parameter(torch.full(shape, float(weight)))
+
+    def interactions(self):
+        """The products and their weights, the means of several members: list of pairs."""
+        weight = self.weight.detach().cpu()
+        weight = weight if weight.ndim == 1 else weight.mean(0)
+        # They stand in the order of their lengths.
+        order = sorted(range(self.out_dim), key=lambda k: len(self.tuples[k]))
+        by_tuple = {self.tuples[k]: float(w) for k, w in zip(order, weight, strict=True)}
+        return [(t, by_tuple[t]) for t in self.tuples]
 
     def forward(self, e, inputs):
         if not self.out_dim:

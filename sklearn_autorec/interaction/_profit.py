@@ -11,11 +11,12 @@ from torch import nn
 from ..base import SearchMethod
 from ..engine import ArchSchedule
 from ..nn import FieldEmbedding
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._evidence import fading_evidence, mean_slopes
 from ._factors import scored_tuples, symmetric_polynomials
 from ._field_operations import FieldNorm
-from ._products import KeptProducts, check_tuples
+from ._products import KeptProducts, ScoredTuples, check_tuples
 
 FIRST_SIZE = 0.3  # of the logits of a new order
 CHANCE = 0.01  # probability that an order passes on labels of noise
@@ -112,7 +113,7 @@ class DecomposedTensors(nn.Module):
         return {"order": self.order}
 
 
-class PROFIT(SearchMethod):
+class PROFIT(ScoredTuples, SearchMethod):
     r"""Search interactions order by order, as symmetric tensors of low rank (PROFIT).
 
     Whether p fields interact is an entry of a symmetric tensor. That of order p has only ``rank``
@@ -205,6 +206,7 @@ class PROFIT(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         max_order=3,
@@ -215,13 +217,7 @@ class PROFIT(SearchMethod):
         search_fraction=0.2,
         retrain="scratch",
     ):
-        self.max_order = max_order
-        self.n_interactions = n_interactions
-        self.rank = rank
-        self.arch_lr = arch_lr
-        self.patience = patience
-        self.search_fraction = search_fraction
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         if context.n_fields < 2:

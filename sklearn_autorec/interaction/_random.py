@@ -8,10 +8,10 @@ from ..base import SearchMethod
 from ..nn import pair_index
 from ..utils._sklearn import Interval
 from ._autofis import check_orders
-from ._products import KeptProducts, check_tuples
+from ._products import KeptProducts, ScoredTuples, check_tuples
 
 
-class RandomInteractions(SearchMethod):
+class RandomInteractions(ScoredTuples, SearchMethod):
     """Keep randomly chosen interactions: what a search of equal size must beat.
 
     Parameters

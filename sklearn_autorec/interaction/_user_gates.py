@@ -111,17 +111,12 @@ def user_interactions(model):
     Parameters
     ----------
     model : CTRClassifier or RatingRegressor
-        Fitted with ``search=BPFIS()``.
+        As for `user_gates`, which raises the same error.
 
     Returns
     -------
     DataFrame of shape (n_users, n_pairs)
         Probabilities, a row for each user, as `user_gates` has them; columns are pairs of names.
-
-    Raises
-    ------
-    AttributeError
-        If the model has no gates by user.
     """
     gates, params = _gates_of(model)
     pairs = pair_index(gates.shape[1]).T.tolist()

@@ -10,6 +10,7 @@ from ..base import SearchMethod
 from ..engine import ArchSchedule
 from ..nn import annealed, check_temperatures, gumbel_noise, gumbel_softmax, linear
 from ..nn._relaxed import own_generator
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._candidates import candidate_losses, controller_inputs
 
@@ -220,6 +221,7 @@ class AutoLoss(SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         candidates="auto",
@@ -231,14 +233,7 @@ class AutoLoss(SearchMethod):
         temperature=(1.0, 0.5),
         retrain="scratch",
     ):
-        self.candidates = candidates
-        self.hidden_units = hidden_units
-        self.arch_lr = arch_lr
-        self.arch_every = arch_every
-        self.search_fraction = search_fraction
-        self.warmup = warmup
-        self.temperature = temperature
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         temperatures = check_temperatures(self.temperature)

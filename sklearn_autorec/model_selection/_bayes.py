@@ -4,11 +4,14 @@ from numbers import Integral
 
 import numpy as np
 
+from ..utils._docs import inherits_entries
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._optuna_samplers import POINT_SAMPLERS
 from ._trials import Trial, TrialSearchCV
 
 
+@inherits_entries
 class BayesSearchCV(TrialSearchCV):
     """Search in which a model of the scores so far proposes the next candidates.
 
@@ -46,11 +49,7 @@ class BayesSearchCV(TrialSearchCV):
         Seed of the sampler.
     checkpoint : path, default=None
         A folder for finished evaluations, from which the same search goes on after a crash.
-    candidate_timeout : float or None, default=None
-        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each
-        runs in a process of its own, also with ``n_jobs=1``: one that takes longer, or kills its
-        process, scores ``error_score`` and is named in a warning. ``float("inf")`` guards against
-        crashes alone.
+    {candidate_timeout}
 
     Attributes
     ----------
@@ -58,8 +57,7 @@ class BayesSearchCV(TrialSearchCV):
     best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_, refit_time_
     multimetric_
         As in scikit-learn.
-    stopped_ : str
-        "finished", "max_time" or "interrupted".
+    {stopped_}
 
     References
     ----------
@@ -90,6 +88,7 @@ class BayesSearchCV(TrialSearchCV):
         "batch_size": [Interval(Integral, 1, None, closed="left")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator,
@@ -111,32 +110,9 @@ class BayesSearchCV(TrialSearchCV):
         checkpoint=None,
         candidate_timeout=None,
     ):
-        super().__init__(
-            estimator,
-            scoring=scoring,
-            n_jobs=n_jobs,
-            refit=refit,
-            cv=cv,
-            verbose=verbose,
-            pre_dispatch=pre_dispatch,
-            error_score=error_score,
-            return_train_score=return_train_score,
-        )
-        self.param_distributions = param_distributions
-        self.n_iter = n_iter
-        self.sampler = sampler
-        self.batch_size = batch_size
-        self.max_time = max_time
-        self.random_state = random_state
-        self.checkpoint = checkpoint
-        self.candidate_timeout = candidate_timeout
-
-    def _open_checkpoint(self, X, y, params):
-        self._check_search()  # before a folder is made for it
-        return super()._open_checkpoint(X, y, params)
+        """Store the parameters."""
 
     def _check_search(self):
-        """Refuse what cannot be searched."""
         self._new_sampler(0)
 
     def _new_sampler(self, random_state):

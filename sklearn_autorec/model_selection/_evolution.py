@@ -4,10 +4,11 @@ from numbers import Integral, Real
 from operator import attrgetter
 
 import numpy as np
-from sklearn.utils import indexable
 
+from ..utils._docs import inherits_entries
 from ..utils._evolution import AgingQueue, first_new
-from ..utils._sklearn import Interval, validate_parameters
+from ..utils._parameters import stores_parameters
+from ..utils._sklearn import Interval
 from ._mutation import check_distributions, draw, draw_other, has_scale, is_listed, walk
 from ._running._checkpoint import identity
 from ._trials import Trial, TrialSearchCV
@@ -15,6 +16,7 @@ from ._trials import Trial, TrialSearchCV
 __all__ = ["RegularizedEvolutionSearchCV"]
 
 
+@inherits_entries
 class RegularizedEvolutionSearchCV(TrialSearchCV):
     """Aging evolution over the parameters of any estimator.
 
@@ -45,11 +47,7 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
     checkpoint : path-like or None, default=None
         Folder in which finished evaluations are kept; a search that was killed goes on from there.
         The files are pickles: use only folders that you trust.
-    candidate_timeout : float or None, default=None
-        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each
-        runs in a process of its own, also with ``n_jobs=1``: one that takes longer, or kills its
-        process, scores ``error_score`` and is named in a warning. ``float("inf")`` guards against
-        crashes alone.
+    {candidate_timeout}
     scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
         As in scikit-learn's searches. With several metrics ``refit`` names the one that decides,
         and the first does if ``refit=False``.
@@ -67,8 +65,7 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
     cv_results_ : dict of ndarray
         A row for each candidate in the order of birth. Besides scikit-learn's columns: "parent" (a
         row; -1 for the first population) and "mutated" (name of the changed parameter, or "").
-    stopped_ : str
-        "finished", "max_time" or "interrupted".
+    {stopped_}
 
     See Also
     --------
@@ -118,6 +115,7 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
         "mutation_scale": [Interval(Real, 0, None, closed="neither")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator,
@@ -141,56 +139,15 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
         return_train_score=False,
         max_time=None,
     ):
-        super().__init__(
-            estimator=estimator,
-            scoring=scoring,
-            n_jobs=n_jobs,
-            refit=refit,
-            cv=cv,
-            verbose=verbose,
-            pre_dispatch=pre_dispatch,
-            error_score=error_score,
-            return_train_score=return_train_score,
-        )
-        self.param_distributions = param_distributions
-        self.n_iter = n_iter
-        self.population = population
-        self.tournament = tournament
-        self.batch_size = batch_size
-        self.mutation_scale = mutation_scale
-        self.checkpoint = checkpoint
-        self.candidate_timeout = candidate_timeout
-        self.random_state = random_state
-        self.max_time = max_time
+        """Store the parameters."""
 
-    def fit(self, X, y=None, **params):
-        """Evolve, then fit the best candidate on all rows.
-
-        Parameters
-        ----------
-        X : array-like or DataFrame of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,), default=None
-        **params : dict
-            For ``fit`` of the estimator, the scorer and the splitter.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            A parameter is not allowed; the checkpoint belongs to another search; nothing was
-            evaluated.
-        """
-        validate_parameters(self)
+    def _check_search(self):
         check_distributions(self.param_distributions, self.estimator)
         if self.tournament > self.population:
             raise ValueError(
                 f"tournament={self.tournament} draws from a population of {self.population}: it "
                 f"must not be larger."
             )
-        return super().fit(*indexable(X, y), **params)
 
     def _policy(self, random_state):
         queue = AgingQueue(self.population, self.tournament, attrgetter("score"))

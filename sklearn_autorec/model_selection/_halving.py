@@ -7,6 +7,8 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv
 
+from ..utils._docs import inherits_entries
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions, validate_parameters
 from ._samplers import SAMPLERS, make_sampler
 from ._trials import Trial, TrialSearchCV, check_warm
@@ -35,8 +37,93 @@ def table_of(brackets):
     ]
 
 
+@inherits_entries
 class ResourceSearchCV(TrialSearchCV):
-    """What successive halving and Hyperband share: brackets, their budget and their policy."""
+    """What successive halving and Hyperband share: brackets, their budget and their policy.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With ``fit``, and a ``score`` method unless ``scoring`` is given. Pipelines too.
+    param_distributions : dict or list of dict
+        Lists or distributions (with ``rvs``) by parameter name, as in scikit-learn's
+        ``RandomizedSearchCV``.
+    resource : str, default="n_samples"
+        What is given out: a parameter of the estimator that counts what training takes
+        ("max_epochs", "n_estimators", "max_iter", "ctr__max_epochs" in a Pipeline), or "n_samples",
+        rows of the training split, stratified by class. Test rows are all used in every rung, so
+        that scores can be compared.
+    max_resources : int or "auto", default="auto"
+        How much of it a winner gets; "auto", for "n_samples" only, is the smallest training split.
+    min_resources : int or "smallest", default="smallest"
+        The least that the first rung may give. "smallest" is 1; for "n_samples", two rows for every
+        split and class. Where learning needs to have seen every value once (tables of ids), begin
+        with one epoch.
+    eta : int, default=3
+        One in ``eta`` goes on.
+    warm : bool, default=False
+        Whether the candidates of a rung go on with the models that they have, rather than train
+        again from the start. The estimator must have ``partial_fit``, or ``warm_start`` (see the
+        user guide for what is then counted). In a Pipeline the last step goes on; the steps before
+        it are fitted once for each split and each set of their parameters. The final fit on all
+        rows starts afresh.
+    sampler : {"random"} or callable, default="random"
+        Where candidates come from. A function ``sampler(space, random_state)`` returns an object
+        with ``ask(n)`` (list of dict) and ``tell(params, score, resource)``, which hears of every
+        rung.
+    scoring : str, callable, list, dict or None, default=None
+        As in scikit-learn's searches. Of several scores the one named by ``refit`` decides who goes
+        on.
+    n_jobs : int or None, default=None
+        Evaluations side by side. The results are the same for every number, and for every backend
+        of joblib.
+    refit : bool, str or callable, default=True
+        Whether to fit the best candidate on all rows.
+    cv : int, splitter, iterable or None, default=None
+        As in scikit-learn's searches. It is asked once: all candidates meet the same splits.
+    max_time : float or None, default=None
+        Seconds after which no further evaluation starts. What has finished counts.
+    checkpoint : path-like or None, default=None
+        A folder in which finished evaluations are kept. A search that was killed or stopped, run
+        again with the same parameters and data, reads them and ends as if nothing had happened. The
+        files are pickles: load none that you do not trust.
+    {candidate_timeout}
+    random_state : int, RandomState or None, default=None
+        Of the candidates, and of the rows for "n_samples". An int gives the same ``cv_results_``
+        each time, but for times.
+    error_score : "raise" or float, default=nan
+        Score of a fit that fails. A candidate with NaN among its scores does not go on.
+    return_train_score : bool, default=False
+        Whether to score the training rows too.
+    verbose : int, default=0
+        Above 1, scikit-learn prints a line for each evaluation of a search that is not warm. For
+        progress bars use ``set_callbacks``.
+    pre_dispatch : int or str, default="2*n_jobs"
+        How many evaluations joblib hands out ahead.
+
+    Attributes
+    ----------
+    cv_results_ : dict of ndarray
+        As in scikit-learn's searches: a row for every candidate in every rung. More columns:
+        "bracket", "iter" (the rung), "candidate" (a number that stays with it), "n_resources", and
+        "n_resources_spent", which is less than "n_resources" where a model went on.
+    best_index_, best_params_, best_score_ : int, dict, float
+        The best of the rows with ``max_resources`` (with most, should the search have been stopped
+        before).
+    best_estimator_ : estimator
+        Fitted with these on all rows.
+    brackets_ : list of dict
+        As planned: "bracket", and by rung "n_candidates" and "n_resources".
+    total_resources_ : int
+        Spent on each split.
+    max_resources_, min_resources_ : int
+    n_splits_ : int
+    stopped_ : {"finished", "max_time", "interrupted"}
+        Why the search ended.
+    refit_time_ : float
+    scorer_, multimetric_, classes_, n_features_in_, feature_names_in_
+        As in scikit-learn's searches.
+    """
 
     _parameter_constraints: dict[str, list] = {
         **TrialSearchCV._parameter_constraints,
@@ -193,6 +280,7 @@ class ResourceSearchCV(TrialSearchCV):
         self.total_resources_ = int(self.cv_results_["n_resources_spent"].sum())
 
 
+@inherits_entries
 class SuccessiveHalvingSearchCV(ResourceSearchCV):
     """Many candidates start with little of a resource; the best of each rung go on with ``eta``
     times as much.
@@ -204,93 +292,15 @@ class SuccessiveHalvingSearchCV(ResourceSearchCV):
 
     Parameters
     ----------
-    estimator : estimator
-        With ``fit``, and a ``score`` method unless ``scoring`` is given. Pipelines too.
-    param_distributions : dict or list of dict
-        Lists or distributions (with ``rvs``) by parameter name, as in scikit-learn's
-        ``RandomizedSearchCV``.
+    {estimator, param_distributions}
     n_candidates : int or "exhaust", default="exhaust"
         How many start. "exhaust": so many that one is left in the last rung, which is ``eta`` to
         the number of further rungs. With fewer, the first rung begins with more of the resource.
-    resource : str, default="n_samples"
-        What is given out: a parameter of the estimator that counts what training takes
-        ("max_epochs", "n_estimators", "max_iter", "ctr__max_epochs" in a Pipeline), or "n_samples",
-        rows of the training split, stratified by class. Test rows are all used in every rung, so
-        that scores can be compared.
-    max_resources : int or "auto", default="auto"
-        How much of it a winner gets; "auto", for "n_samples" only, is the smallest training split.
-    min_resources : int or "smallest", default="smallest"
-        The least that the first rung may give. "smallest" is 1; for "n_samples", two rows for every
-        split and class. Where learning needs to have seen every value once (tables of ids), begin
-        with one epoch.
-    eta : int, default=3
-        One in ``eta`` goes on.
-    warm : bool, default=False
-        Whether the candidates of a rung go on with the models that they have, rather than train
-        again from the start. The estimator must have ``partial_fit``, or ``warm_start`` (see the
-        user guide for what is then counted). In a Pipeline the last step goes on; the steps before
-        it are fitted once for each split and each set of their parameters. The final fit on all
-        rows starts afresh.
-    sampler : {"random"} or callable, default="random"
-        Where candidates come from. A function ``sampler(space, random_state)`` returns an object
-        with ``ask(n)`` (list of dict) and ``tell(params, score, resource)``, which hears of every
-        rung.
-    scoring : str, callable, list, dict or None, default=None
-        As in scikit-learn's searches. Of several scores the one named by ``refit`` decides who goes
-        on.
-    n_jobs : int or None, default=None
-        Evaluations side by side. The results are the same for every number, and for every backend
-        of joblib.
-    refit : bool, str or callable, default=True
-        Whether to fit the best candidate on all rows.
-    cv : int, splitter, iterable or None, default=None
-        As in scikit-learn's searches. It is asked once: all candidates meet the same splits.
-    max_time : float or None, default=None
-        Seconds after which no further evaluation starts. What has finished counts.
-    checkpoint : path-like or None, default=None
-        A folder in which finished evaluations are kept. A search that was killed or stopped, run
-        again with the same parameters and data, reads them and ends as if nothing had happened. The
-        files are pickles: load none that you do not trust.
-    candidate_timeout : float or None, default=None
-        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each
-        runs in a process of its own, also with ``n_jobs=1``: one that takes longer, or kills its
-        process, scores ``error_score`` and is named in a warning. ``float("inf")`` guards against
-        crashes alone.
-    random_state : int, RandomState or None, default=None
-        Of the candidates, and of the rows for "n_samples". An int gives the same ``cv_results_``
-        each time, but for times.
-    error_score : "raise" or float, default=nan
-        Score of a fit that fails. A candidate with NaN among its scores does not go on.
-    return_train_score : bool, default=False
-        Whether to score the training rows too.
-    verbose : int, default=0
-        Above 1, scikit-learn prints a line for each evaluation of a search that is not warm. For
-        progress bars use ``set_callbacks``.
-    pre_dispatch : int or str, default="2*n_jobs"
-        How many evaluations joblib hands out ahead.
+    {resource to pre_dispatch}
 
     Attributes
     ----------
-    cv_results_ : dict of ndarray
-        As in scikit-learn's searches: a row for every candidate in every rung. More columns:
-        "bracket", "iter" (the rung), "candidate" (a number that stays with it), "n_resources", and
-        "n_resources_spent", which is less than "n_resources" where a model went on.
-    best_index_, best_params_, best_score_ : int, dict, float
-        The best of the rows with ``max_resources`` (with most, should the search have been stopped
-        before).
-    best_estimator_ : estimator
-        Fitted with these on all rows.
-    brackets_ : list of dict
-        As planned: "bracket", and by rung "n_candidates" and "n_resources".
-    total_resources_ : int
-        Spent on each split.
-    max_resources_, min_resources_ : int
-    n_splits_ : int
-    stopped_ : {"finished", "max_time", "interrupted"}
-        Why the search ended.
-    refit_time_ : float
-    scorer_, multimetric_, classes_, n_features_in_, feature_names_in_
-        As in scikit-learn's searches.
+    {cv_results_ to scorer_}
 
     See Also
     --------
@@ -330,6 +340,7 @@ class SuccessiveHalvingSearchCV(ResourceSearchCV):
         "n_candidates": [Interval(Integral, 1, None, closed="left"), StrOptions({"exhaust"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator,
@@ -355,29 +366,7 @@ class SuccessiveHalvingSearchCV(ResourceSearchCV):
         verbose=0,
         pre_dispatch="2*n_jobs",
     ):
-        super().__init__(
-            estimator,
-            scoring=scoring,
-            n_jobs=n_jobs,
-            refit=refit,
-            cv=cv,
-            verbose=verbose,
-            pre_dispatch=pre_dispatch,
-            error_score=error_score,
-            return_train_score=return_train_score,
-        )
-        self.param_distributions = param_distributions
-        self.n_candidates = n_candidates
-        self.resource = resource
-        self.max_resources = max_resources
-        self.min_resources = min_resources
-        self.eta = eta
-        self.warm = warm
-        self.sampler = sampler
-        self.max_time = max_time
-        self.checkpoint = checkpoint
-        self.candidate_timeout = candidate_timeout
-        self.random_state = random_state
+        """Store the parameters."""
 
     def _brackets(self, max_resources, min_resources):
         s = largest_power(self.eta, max_resources // min_resources)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ..utils._docs import inherits_entries
 from ._samplers import SAMPLERS
 from ._spaces import Choice, Integers, Space
 
@@ -109,6 +110,12 @@ def _quiet(optuna):
 class _OptunaSampler(UniformSampler):
     """Optuna proposes points of the space. Candidates of one ``ask`` know of each other, so that a
     batch is spread.
+
+    Parameters
+    ----------
+    n_startup : int, default=None
+        Random candidates before the model, and scores of one resource that the model needs. None is
+        two for each parameter and one more, at most ten.
     """
 
     name: str
@@ -221,6 +228,7 @@ def _comparable(told):
     return values
 
 
+@inherits_entries
 class TPESampler(_OptunaSampler):
     """Densities of the good and of the bad candidates (Bergstra et al., 2011), by Optuna.
 
@@ -229,9 +237,7 @@ class TPESampler(_OptunaSampler):
     param_distributions : dict or list of dict
         Lists or distributions of scipy.stats by parameter name.
     random_state : int, RandomState or None
-    n_startup : int, default=None
-        Random candidates before the model, and scores of one resource that the model needs. None is
-        two for each parameter and one more, at most ten.
+    {n_startup}
     random_fraction : float or None, default=None
         Share of random candidates afterwards. None is 1/3 if scores come with resources (a model of
         short runs may mislead), else 0.
@@ -248,6 +254,7 @@ class TPESampler(_OptunaSampler):
         return self.optuna.samplers.TPESampler(seed=self._seed(), n_startup_trials=1)
 
 
+@inherits_entries
 class GPSampler(_OptunaSampler):
     """Gaussian process with log expected improvement, by Optuna. It loads torch once the model
     starts.
@@ -257,9 +264,7 @@ class GPSampler(_OptunaSampler):
     param_distributions : dict
         Lists or distributions of scipy.stats by parameter name.
     random_state : int, RandomState or None
-    n_startup : int, default=None
-        Random candidates before the model, and scores of one resource that the model needs. None is
-        two for each parameter and one more, at most ten.
+    {n_startup}
     random_fraction : float or None, default=None
         Share of random candidates afterwards. None is 1/3 if scores come with resources, else 0.
 

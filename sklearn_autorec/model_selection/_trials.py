@@ -26,7 +26,8 @@ from ..utils._sklearn import (
 from ..utils._state import all_or_nothing
 from ._running._checkpoint import Checkpoint, NoCheckpoint, identity
 from ._running._evaluate import way_to_continue
-from ._running._run import Outcome, Run, Trial
+from ._running._run import Run
+from ._running._trial import Outcome, Trial
 
 __all__ = ["Outcome", "Trial", "TrialSearchCV", "check_warm"]
 
@@ -40,7 +41,21 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
     results, and two workers must find what one finds.
 
     ``resource`` (if the subclass has it) is a parameter of the estimator, or "n_samples"; ``warm``
-    whether models go on from rung to rung."""
+    whether models go on from rung to rung.
+
+    Parameters
+    ----------
+    candidate_timeout : float or None, default=None
+        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each
+        runs in a process of its own, also with ``n_jobs=1``: one that takes longer, or kills its
+        process, scores ``error_score`` and is named in a warning. ``float("inf")`` guards against
+        crashes alone.
+
+    Attributes
+    ----------
+    stopped_ : str
+        "finished", "max_time" or "interrupted".
+    """
 
     _parameter_constraints: dict[str, list] = {
         **BaseSearchCV._parameter_constraints,
@@ -56,6 +71,9 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
 
     def _policy(self, random_state):
         raise NotImplementedError
+
+    def _check_search(self):
+        """Hook: refuse parameters that do not go together, before a folder is made."""
 
     def _prepare(self, X, y, splits):
         """Hook: the subclass may look at the data's size before the policy starts."""
@@ -83,6 +101,7 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
             evaluated.
         """
         validate_parameters(self)
+        self._check_search()
         scorers, refit_metric = self._get_scorers()
         X, y = indexable(X, y)
         if y is None and get_tags(self.estimator).target_tags.required:

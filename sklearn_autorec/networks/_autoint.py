@@ -6,6 +6,7 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import FieldAttention, FieldLinear, FieldNetwork, linear
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._deep import DeepNetwork
 
@@ -84,6 +85,7 @@ class AutoInt(DeepNetwork):
         "residual": ["boolean"],
     }
 
+    @stores_parameters
     def __init__(
         self,
         n_layers=2,
@@ -94,11 +96,7 @@ class AutoInt(DeepNetwork):
         dropout=0.2,
         batch_norm=True,
     ):
-        super().__init__(hidden_units, dropout, batch_norm)
-        self.n_layers = n_layers
-        self.n_heads = n_heads
-        self.width = width
-        self.residual = residual
+        """Store the parameters."""
 
     def build(self, context, parts):
         return AutoIntModule(context, parts, self)

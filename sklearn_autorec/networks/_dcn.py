@@ -6,6 +6,8 @@ import torch
 
 from ..base import register_network
 from ..nn import FieldNetwork, MatrixCross, VectorCross, linear
+from ..utils._docs import inherits_entries
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._deep import DeepNetwork
 
@@ -32,6 +34,7 @@ class CrossModule(FieldNetwork):
         return self.out(torch.cat([crossed, self.deep(x)], 1))
 
 
+@inherits_entries
 @register_network("dcn")
 class DCN(DeepNetwork):
     r"""Deep & Cross: cross layers of one weight vector each beside a multilayer perceptron.
@@ -42,12 +45,7 @@ class DCN(DeepNetwork):
     ----------
     n_cross_layers : int, default=3
         Cross layers; L of them reach interactions of order L + 1.
-    hidden_units : tuple of int, default=(400, 400, 400)
-        Units of each hidden layer.
-    dropout : float in [0, 1), default=0.2
-        Share of hidden units dropped at a training step.
-    batch_norm : bool, default=True
-        Batch normalisation before each ReLU.
+    {hidden_units to batch_norm}
 
     References
     ----------
@@ -79,6 +77,7 @@ class DCN(DeepNetwork):
         return CrossModule(context, parts, self, cross)
 
 
+@inherits_entries
 @register_network("dcnv2")
 class DCNv2(DeepNetwork):
     r"""DCN-V2: cross layers of one weight matrix each, beside or below a multilayer perceptron.
@@ -93,12 +92,7 @@ class DCNv2(DeepNetwork):
         Rank of the matrices, W = U V^T; None is full.
     structure : {"parallel", "stacked"}, default="parallel"
         The perceptron sees the embeddings, or what the cross layers make of them.
-    hidden_units : tuple of int, default=(400, 400, 400)
-        Units of each hidden layer.
-    dropout : float in [0, 1), default=0.2
-        Share of hidden units dropped at a training step.
-    batch_norm : bool, default=True
-        Batch normalisation before each ReLU.
+    {hidden_units to batch_norm}
 
     References
     ----------
@@ -121,6 +115,7 @@ class DCNv2(DeepNetwork):
         "structure": [StrOptions({"parallel", "stacked"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         n_cross_layers=3,
@@ -130,10 +125,7 @@ class DCNv2(DeepNetwork):
         dropout=0.2,
         batch_norm=True,
     ):
-        super().__init__(hidden_units, dropout, batch_norm)
-        self.n_cross_layers = n_cross_layers
-        self.rank = rank
-        self.structure = structure
+        """Store the parameters."""
 
     def build(self, context, parts):
         n_in = context.axis("F", context.embedding_dim)

@@ -6,6 +6,8 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import BiInteraction, FieldLinear, FieldNetwork, MatrixCross, SumPool, linear
+from ..utils._docs import inherits_entries
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._deep import DeepNetwork
 
@@ -35,18 +37,14 @@ class DeepFMModule(FieldNetwork):
         return logits if self.cross is None else logits + self.cross(e.flatten(1))
 
 
+@inherits_entries
 @register_network("deepfm")
 class DeepFM(DeepNetwork):
     """Factorization machine and a multilayer perceptron side by side on the same embeddings.
 
     Parameters
     ----------
-    hidden_units : tuple of int, default=(400, 400, 400)
-        Units of each hidden layer.
-    dropout : float in [0, 1), default=0.2
-        Share of hidden units dropped at a training step.
-    batch_norm : bool, default=True
-        Batch normalisation before each ReLU.
+    {hidden_units to batch_norm}
     n_cross_layers : int, default=0
         Cross layers of DCN-V2 beside the perceptron, whose last output adds to the logits by a
         linear layer; L of them reach interactions of order L + 1.
@@ -76,6 +74,7 @@ class DeepFM(DeepNetwork):
         "cross_rank": [None, Interval(Integral, 1, None, closed="left")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         hidden_units=(400, 400, 400),
@@ -84,9 +83,7 @@ class DeepFM(DeepNetwork):
         n_cross_layers=0,
         cross_rank=16,
     ):
-        super().__init__(hidden_units, dropout, batch_norm)
-        self.n_cross_layers = n_cross_layers
-        self.cross_rank = cross_rank
+        """Store the parameters."""
 
     def build(self, context, parts):
         return DeepFMModule(context, parts, self)

@@ -1,10 +1,13 @@
 """The network of ``network="auto"``."""
 
 from ..base import register_network
+from ..utils._docs import inherits_entries
+from ..utils._parameters import stores_parameters
 from ._deepfm import DeepFM
 
 
 @register_network("auto")
+@inherits_entries
 class DefaultNetwork(DeepFM):
     """The network that estimators use when none is asked for: a `DeepFM` of moderate size.
 
@@ -17,8 +20,7 @@ class DefaultNetwork(DeepFM):
         Units of each hidden layer.
     dropout : float in [0, 1), default=0.3
         Share of hidden units dropped at a training step.
-    batch_norm : bool, default=True
-        Batch normalisation before each ReLU.
+    {batch_norm}
     n_cross_layers : int, default=0
         Cross layers beside the perceptron; see `DeepFM`.
     cross_rank : int or None, default=16
@@ -34,10 +36,11 @@ class DefaultNetwork(DeepFM):
     supports_members = True
     is_default = True
 
+    @stores_parameters
     def __init__(
         self, hidden_units=(128, 64), dropout=0.3, batch_norm=True, n_cross_layers=0, cross_rank=16
     ):
-        super().__init__(hidden_units, dropout, batch_norm, n_cross_layers, cross_rank)
+        """Store the parameters."""
 
     def build(self, context, parts):
         return super().build(context, parts)

@@ -5,8 +5,10 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import FieldNetwork
+from ..utils._docs import inherits_entries
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import StrOptions
-from ._deep import DeepNetwork
+from ._histories import HistoryNetwork
 
 EPS = 1e-9  # added to variances, which are tiny as long as embeddings are
 
@@ -125,7 +127,8 @@ class DINModule(FieldNetwork):
     def __init__(self, context, parts, network):
         targets = network.targets(context, narrowed="selection" in parts)
         if "sequence" not in parts and any(target is not None for target in targets):
-            pool = InterestPool(context, targets, network.attention_units, network.normalize)
+            units = network.checked_units("attention_units")
+            pool = InterestPool(context, targets, units, network.normalize)
             parts = {**parts, "sequence": pool}
         super().__init__(context, parts, targets)
         self.head = network.head(context, parts, context.axis("F", context.embedding_dim))
@@ -135,7 +138,8 @@ class DINModule(FieldNetwork):
 
 
 @register_network("din")
-class DIN(DeepNetwork):
+@inherits_entries
+class DIN(HistoryNetwork):
     r"""Deep Interest Network: what counts of a history depends on the item that is judged.
 
     A list of items :math:`h_1, \ldots, h_L` beside a target t, such as the items that a user has
@@ -151,10 +155,7 @@ class DIN(DeepNetwork):
     ----------
     hidden_units : tuple of int, default=(200, 80)
         Units of each hidden layer.
-    dropout : float in [0, 1), default=0.2
-        Share of hidden units dropped at a training step.
-    batch_norm : bool, default=True
-        Batch normalisation before each ReLU.
+    {dropout, batch_norm}
     attention : dict of str to str, or None, default=None
         ``{list column: categorical column}``, which column is the target of which list. None: each
         list whose vocabulary the encoder shares with a column has that as its target. Lists without
@@ -198,12 +199,12 @@ class DIN(DeepNetwork):
     slots = ("gate", "embedding", "numeric", "sequence", "head", "loss")
     supports_members = True
     _parameter_constraints = {
-        **DeepNetwork._parameter_constraints,
-        "attention": [dict, None],
+        **HistoryNetwork._parameter_constraints,
         "attention_units": [tuple, list],
         "normalize": [StrOptions({"softmax"}), None],
     }
 
+    @stores_parameters
     def __init__(
         self,
         hidden_units=(200, 80),
@@ -213,54 +214,7 @@ class DIN(DeepNetwork):
         attention_units=(64,),
         normalize="softmax",
     ):
-        super().__init__(hidden_units, dropout, batch_norm)
-        self.attention = attention
-        self.attention_units = attention_units
-        self.normalize = normalize
-
-    def targets(self, context, narrowed=False):
-        """Number of the categorical field that is the target of each list field, or None.
-
-        Parameters
-        ----------
-        context : BuildContext
-        narrowed : bool, default=False
-            Whether columns may be gone, since a search has dropped them.
-
-        Returns
-        -------
-        list of (int or None)
-
-        Raises
-        ------
-        ValueError
-            If ``attention`` names other columns, or is None and no list shares a vocabulary.
-        """
-        wrong = [n for n in self.attention_units if not isinstance(n, int) or n < 1]
-        if wrong:
-            raise ValueError(
-                f"attention_units must hold ints of at least 1, got {self.attention_units!r}."
-            )
-        names, n_ids = context.field_names, len(context.n_ids)
-        lists, targets = names[n_ids + context.n_numeric :], names[:n_ids]
-        if self.attention is None:
-            if lists and not narrowed and all(f is None for f in context.sharing):
-                raise ValueError(
-                    f"network={self!r} has no target for the lists {list(lists)}: share the "
-                    "vocabulary of a list with a column, encoder=FieldEncoder(share_vocabulary="
-                    "{list: column}), or name the targets, DIN(attention={list: column}); "
-                    "attention={} averages all lists."
-                )
-            return list(context.sharing)
-        for items, target in self.attention.items():
-            known = items in lists and target in targets
-            if not known and not narrowed:
-                raise ValueError(
-                    f"attention={self.attention!r} must name list columns, {list(lists)}, and for "
-                    f"each a categorical one of {list(targets)}."
-                )
-        wanted = (self.attention.get(name) for name in lists)
-        return [targets.index(name) if name in targets else None for name in wanted]
+        """Store the parameters."""
 
     def build(self, context, parts):
         return DINModule(context, parts, self)

@@ -4,6 +4,7 @@ import torch
 
 from ..base import register_network
 from ..nn import FieldNetwork, PairProducts
+from ..utils._docs import inherits_entries
 from ._deep import DeepNetwork
 
 
@@ -20,6 +21,7 @@ class IPNNModule(FieldNetwork):
         return self.head(torch.cat([e.flatten(1), self.interaction(e, inputs)], 1))
 
 
+@inherits_entries
 @register_network("ipnn")
 class IPNN(DeepNetwork):
     r"""Product-based network: an MLP on the embeddings and the inner products of all pairs.
@@ -28,12 +30,7 @@ class IPNN(DeepNetwork):
 
     Parameters
     ----------
-    hidden_units : tuple of int, default=(400, 400, 400)
-        Units of each hidden layer.
-    dropout : float in [0, 1), default=0.2
-        Share of hidden units dropped at a training step.
-    batch_norm : bool, default=True
-        Batch normalisation before each ReLU.
+    {hidden_units to batch_norm}
 
     References
     ----------

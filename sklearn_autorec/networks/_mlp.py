@@ -2,6 +2,7 @@
 
 from ..base import register_network
 from ..nn import FieldNetwork
+from ..utils._docs import inherits_entries
 from ._deep import DeepNetwork
 
 
@@ -16,18 +17,14 @@ class MLPModule(FieldNetwork):
         return self.head(e.flatten(1))
 
 
+@inherits_entries
 @register_network("mlp")
 class MLPNetwork(DeepNetwork):
     """Multilayer perceptron on the concatenated field embeddings (also called DNN or FNN).
 
     Parameters
     ----------
-    hidden_units : tuple of int, default=(400, 400, 400)
-        Units of each hidden layer.
-    dropout : float in [0, 1), default=0.2
-        Share of hidden units dropped at a training step.
-    batch_norm : bool, default=True
-        Batch normalisation before each ReLU.
+    {hidden_units to batch_norm}
 
     Examples
     --------

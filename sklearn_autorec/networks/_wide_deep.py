@@ -2,6 +2,7 @@
 
 from ..base import register_network
 from ..nn import FieldLinear
+from ..utils._docs import inherits_entries
 from ._deep import DeepNetwork
 from ._mlp import MLPModule
 
@@ -17,6 +18,7 @@ class WideDeepModule(MLPModule):
         return self.linear(inputs) + super().logits(e, inputs)
 
 
+@inherits_entries
 @register_network("wide_deep")
 class WideDeep(DeepNetwork):
     """Wide & Deep: a linear model and a multilayer perceptron, their logits added.
@@ -26,12 +28,7 @@ class WideDeep(DeepNetwork):
 
     Parameters
     ----------
-    hidden_units : tuple of int, default=(400, 400, 400)
-        Units of each hidden layer.
-    dropout : float in [0, 1), default=0.2
-        Share of hidden units dropped at a training step.
-    batch_norm : bool, default=True
-        Batch normalisation before each ReLU.
+    {hidden_units to batch_norm}
 
     References
     ----------

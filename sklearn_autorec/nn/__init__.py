@@ -4,8 +4,9 @@ Symbols used in every docstring here: B rows of a batch, F fields, d embedding d
 fields, C outputs (1 for binary clicks and ratings, the number of classes otherwise).
 """
 
+from ._anchored_rows import MAX_ANCHORS, AnchoredRows
 from ._axes import FieldAxis
-from ._blocks import MLP, ReLUDropout, linear
+from ._blocks import MLP, PlainDropout, ReLUDropout, linear
 from ._budget import budget_bytes, field_rows, table_bytes
 from ._context import BuildContext, Inputs
 from ._embeddings import FieldEmbedding, FieldLinear, FieldRows, add_bias, output_bias
@@ -19,6 +20,7 @@ from ._interactions import (
     WeightedPairs,
     pair_index,
 )
+from ._layer_norm import LayerNorm
 from ._layout import FieldLayout
 from ._losses import BinaryLogLoss, MemberLosses, MulticlassLogLoss, SquaredError
 from ._masked import MaskedEmbedding, mask_from_text, mask_to_text
@@ -34,7 +36,10 @@ from ._members import (
 from ._mixed import MixedEmbedding
 from ._network import FieldAssembly, FieldNetwork, SumPool, check_parts, head_part
 from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numeric_rows
-from ._packed import FORMS, PackedEmbedding, pack_table
+from ._packed import FORMS, pack_table
+from ._packed_table import PackedEmbedding
+from ._parts import PACKED_PARTS, PackedPart, own_bytes, tensor_bytes
+from ._projected_sizes import ProjectedSizes, projected_state
 from ._relaxed import (
     GumbelSoftmax,
     HardConcreteGates,
@@ -51,11 +56,22 @@ from ._relaxed import (
     straight_through,
 )
 from ._select import InputSelection
+from ._separate import PairEnds, SeparateLinear
+from ._sized_rows import (
+    SizedRows,
+    rows_by_size,
+    sizes_from_text,
+    sizes_to_text,
+    tables_by_size,
+)
 
 __all__ = [
     "FORMS",
+    "MAX_ANCHORS",
     "MLP",
     "NUMERIC_EMBEDDINGS",
+    "PACKED_PARTS",
+    "AnchoredRows",
     "BatchNorm",
     "BiInteraction",
     "BinaryLogLoss",
@@ -72,6 +88,7 @@ __all__ = [
     "HardConcreteGates",
     "InputSelection",
     "Inputs",
+    "LayerNorm",
     "MaskedEmbedding",
     "MatrixCross",
     "MemberBatchNorm",
@@ -84,9 +101,15 @@ __all__ = [
     "NumericEmbedding",
     "OperationMixture",
     "PackedEmbedding",
+    "PackedPart",
     "PairDots",
+    "PairEnds",
     "PairProducts",
+    "PlainDropout",
+    "ProjectedSizes",
     "ReLUDropout",
+    "SizedRows",
+    "SeparateLinear",
     "SquaredError",
     "SumPool",
     "VectorCross",
@@ -110,11 +133,18 @@ __all__ = [
     "numeric_rows",
     "one_hot_of_largest",
     "output_bias",
+    "own_bytes",
     "pack_table",
     "pair_index",
     "probability_of_one",
     "probability_of_open",
+    "projected_state",
     "row_batch_norm",
+    "rows_by_size",
+    "sizes_from_text",
+    "sizes_to_text",
     "straight_through",
     "table_bytes",
+    "tables_by_size",
+    "tensor_bytes",
 ]

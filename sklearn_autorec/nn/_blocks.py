@@ -21,7 +21,9 @@ def linear(n_in, n_out, generator, bias=True, members=1):
         layer = MemberLinear(n_in, n_out, generator, members, bias)
         layer.field_axes = layer_axes(n_in, n_out)
         return layer
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
+    layer = nn.utils.skip_init(nn.Linear, n_in or 1, n_out, bias=bias)
+    if not n_in:  # a search may leave nothing to read, of which torch's own constructor warns
+        layer.in_features, layer.weight = 0, nn.Parameter(layer.weight[:, :0].detach())
     nn.init.xavier_normal_(layer.weight, generator=generator)
     if bias:
         nn.init.zeros_(layer.bias)
@@ -71,22 +73,30 @@ class ReLUDropout(nn.Module):
         self._stream, self._epoch = None, epoch
 
     def forward(self, x):
-        if not self.training or self.p == 0.0:
+        drawn = self.factors(x)
+        if drawn is None:
             return torch.relu(x)
+        return _ReLUDropoutFunction.apply(x, *drawn)
+
+    def factors(self, x):
+        """What each number of x is multiplied by, 0 or a scale, and that scale; None if nothing is
+        dropped.
+        """
+        if not self.training or self.p == 0.0:
+            return None
         if x.device.type == "cpu":
             threshold = round(256 * self.p)
             if threshold == 0:
-                return torch.relu(x)
+                return None
             scale = 256 / (256 - threshold)
             # By numpy: torch compares bytes one by one, which takes longer than the layer before.
             kept = self._random_bytes(x.numel()) >= threshold
             factors = np.multiply(kept, np.float32(scale), dtype=np.float32).reshape(x.shape)
-            return _ReLUDropoutFunction.apply(x, torch.from_numpy(factors), scale)
+            return torch.from_numpy(factors), scale
         if self._stream is None:
             self._stream = torch.Generator(x.device).manual_seed(self.seed + self._epoch)
         scale = 1 / (1 - self.p)
-        keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self._stream)
-        return _ReLUDropoutFunction.apply(x, keep.mul_(scale), scale)
+        return torch.empty_like(x).bernoulli_(1 - self.p, generator=self._stream).mul_(scale), scale
 
     def _random_bytes(self, n):
         if self._stream is None:
@@ -101,6 +111,14 @@ class ReLUDropout(nn.Module):
 
     def extra_repr(self):
         return f"p={self.p}"
+
+
+class PlainDropout(ReLUDropout):
+    """Dropout alone, with the random bits of `ReLUDropout`; any shape to the same shape."""
+
+    def forward(self, x):
+        drawn = self.factors(x)
+        return x if drawn is None else x * drawn[0]
 
 
 class MLP(nn.Module):

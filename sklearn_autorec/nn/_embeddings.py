@@ -1,11 +1,13 @@
 """From ids and numbers to vectors: the embedding slot and the first-order term."""
 
+import numpy as np
 import torch
 from torch import nn
 
 from ._context import BuildContext, Inputs
 from ._members import own_rows
 from ._numeric import NumericEmbedding, initial
+from ._parts import own_bytes
 from ._read_rows import read_rows
 
 
@@ -29,6 +31,7 @@ class FieldRows(NumericEmbedding):
         self.sequence_offsets = starts[self.list_tables].tolist()
         self.sequence_lengths = context.sequence_lengths
         self.n_rows = context.n_rows
+        self.field_sizes = context.table_sizes
 
     def lookup(self, ids, rows, fields):
         """Vectors of rows; all three arguments broadcast, (...) -> (..., width).
@@ -63,6 +66,25 @@ class FieldRows(NumericEmbedding):
             parts.append(self.embed_numbers(inputs.numeric) if made is None else made)
         lists = zip(self.list_items(inputs), self.sequence_offsets, self.list_tables, strict=True)
         return parts, [self.lookup(items, items + start, table) for items, start, table in lists]
+
+    def by_field(self, of_rows, of_number):
+        """Something of every row of the tables as a list with an entry for each field.
+
+        Parameters
+        ----------
+        of_rows : ndarray (V, ...)
+        of_number : object
+            The entry of a numeric field, which has no table.
+
+        Returns
+        -------
+        list
+            In the order of the F axis; a list that shares a table has the rows of that.
+        """
+        bounds = np.cumsum(self.field_sizes)[:-1]
+        tables = np.split(of_rows, bounds) if self.field_sizes else []
+        lists = [tables[table] for table in self.list_tables]
+        return [*tables[: len(self.fields)], *[of_number] * self.n_numeric, *lists]
 
     def list_items(self, inputs):
         """Ids of the items of each sequence field, tuple of (B, L)."""
@@ -124,6 +146,11 @@ class FieldEmbedding(_FieldTable):
 
     def __init__(self, context: BuildContext):
         super().__init__(context, context.embedding_dim, context.embedding_init)
+        self.n_fields = context.n_fields
+
+    def sizes(self):
+        """Length of the embeddings by field, list of F."""
+        return [self.weight.shape[1]] * self.n_fields
 
 
 class FieldLinear(_FieldTable):
@@ -137,6 +164,10 @@ class FieldLinear(_FieldTable):
     def __init__(self, context: BuildContext):
         super().__init__(context, context.n_outputs, 0.0)
         self.bias = output_bias(context)
+
+    def nbytes(self):
+        """Bytes by kind: a first-order term is a part of the network, not a table of embeddings."""
+        return own_bytes(self, "network")
 
     def forward(self, inputs: Inputs):
         logits = super().forward(inputs).sum(1)

@@ -72,6 +72,10 @@ class MaskedEmbedding(FieldEmbedding):
         self.context = context
         self.register_buffer("mask", torch.from_numpy(mask), persistent=False)
 
+    def sizes(self):
+        """Elements that are kept, by field: int ndarray (n_rows,) of a table, all of a number."""
+        return self.by_field(self.mask.sum(1).cpu().numpy(), self.weight.shape[1])
+
     def unpooled(self, inputs: Inputs):
         if not self.sparse:
             # Once for the whole table, which is small here: cheaper than for every row of the

@@ -4,6 +4,8 @@ A packed network takes batches of M * B rows, those of one member after those of
 parts without weights need to know nothing of it. Tables hold the members' vectors side by side, (V
 * M, d); layers with weights have one set a member."""
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -35,7 +37,9 @@ class MemberLinear(nn.Module):
         self.members = members
 
     def forward(self, x):
-        rows = x.reshape(self.members, -1, x.shape[-1])
+        # The number of rows is told, since of no rows torch cannot tell it.
+        n_rows = math.prod(x.shape[:-1]) // self.members
+        rows = x.reshape(self.members, n_rows, x.shape[-1])
         if not self.training:
             # Small batched products sum in another order than large ones; one by one a row has the
             # same bits in any batch.

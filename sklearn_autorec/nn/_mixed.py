@@ -6,6 +6,23 @@ from torch import nn
 from ._context import Inputs
 from ._embeddings import FieldEmbedding
 from ._numeric import initial
+from ._parts import tensor_bytes
+
+
+def check_shared_widths(widths, context):
+    """Refuse two widths, of a list and of the field whose table it reads.
+
+    Raises
+    ------
+    ValueError
+    """
+    for f, owner in context.sharers:
+        if widths[f] != widths[owner]:
+            raise ValueError(
+                f"widths must be the same for {context.field_names[owner]!r} and "
+                f"{context.field_names[f]!r}, which share a table, got {widths[owner]} and "
+                f"{widths[f]}."
+            )
 
 
 class MixedEmbedding(nn.Module):
@@ -32,14 +49,8 @@ class MixedEmbedding(nn.Module):
                 f"widths must hold {context.n_fields} numbers between 0 and embedding_dim={d}, "
                 f"got {widths!r}."
             )
-        for f, owner in context.sharers:
-            if widths[f] != widths[owner]:
-                raise ValueError(
-                    f"widths must be the same for {context.field_names[owner]!r} and "
-                    f"{context.field_names[f]!r}, which share a table, got {widths[owner]} and "
-                    f"{widths[f]}."
-                )
-        self.distinct = sorted({w for w in widths if w})
+        check_shared_widths(widths, context)
+        self.widths, self.distinct = list(widths), sorted({w for w in widths if w})
         self.tables, order = nn.ModuleList(), []
         self.fields_of: dict[int, list[int]] = {}
         self.n_fields, self.lengths = context.n_fields, context.sequence_lengths
@@ -60,6 +71,15 @@ class MixedEmbedding(nn.Module):
         self.n_empty, self.dim, self.members = len(empty), d, context.members
         position = torch.tensor([*order, *empty], dtype=torch.int64).argsort()
         self.register_buffer("position", position, persistent=False)
+
+    def sizes(self):
+        """Length of the embeddings by field, list of F."""
+        return list(self.widths)
+
+    def nbytes(self):
+        """Bytes by kind: those of the tables, and of the projections."""
+        tables = tensor_bytes(self.tables.parameters())
+        return {"embedding": tables, "projection": tensor_bytes(self.parameters()) - tables}
 
     def forward(self, inputs: Inputs):
         parts = [

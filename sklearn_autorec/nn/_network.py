@@ -141,7 +141,7 @@ class FieldNetwork(nn.Module):
         if self.gate is not None:
             # Behind the gate every other table (the first-order term, those of parts) reads its
             # fields gated as well.
-            inputs = inputs._replace(gates=self.gate(e, inputs))
+            inputs = inputs._replace(gates=self.gate(self.seen_by_gate(e), inputs))
             e = e * inputs.gates.unsqueeze(-1)
         return self.logits(e, inputs) if self.body is None else self.body(e, inputs)
 
@@ -154,8 +154,14 @@ class FieldNetwork(nn.Module):
         return (
             e.new_ones(e.shape[:2])
             if self.gate is None
-            else self.gate(e, inputs).expand(e.shape[:2])
+            else self.gate(self.seen_by_gate(e), inputs).expand(e.shape[:2])
         )
+
+    def seen_by_gate(self, e):
+        """What the gate is given of the embeddings, (B, F, d): themselves, unless a network has
+        others than one vector of d numbers a field.
+        """
+        return e
 
     def logits(self, e, inputs):
         """Gated embeddings (B, F, d) and the batch to logits (B, C)."""

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ._context import BuildContext
+from ._parts import own_bytes
 from ._read_rows import read_rows
 
 PERIODIC_STD = 0.3  # of the initial frequencies, in periods per standard deviation of a number
@@ -174,6 +175,10 @@ class NumericEmbedding(nn.Module):
     def embedding_parameters(self):
         """The parameters that the embedding's L2 decay applies to."""
         return [self.numeric_weight] if self.n_numeric else []
+
+    def nbytes(self):
+        """Bytes by kind; see `PackedPart`."""
+        return own_bytes(self)
 
     def _piecewise(self, values, weight):
         slopes = weight[:, :-2]  # (M, T, F_num, d)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ._context import BuildContext, Inputs
+from ._parts import tensor_bytes
 from ._row_numbers import RowNumbers
 
 RESERVED = 2  # the missing and the unknown id of every categorical field, which are always kept
@@ -98,6 +99,29 @@ class InputSelection(RowNumbers, nn.Module):
             np.flatnonzero(bits[start : start + n])
             for start, n in zip(self.offsets.tolist(), self.n_ids, strict=True)
         ]
+
+    def nbytes(self):
+        """Bytes by kind. All is made from the architecture, hence in no ``state_dict``."""
+        return {"index": tensor_bytes(self.buffers())}
+
+    def ids_by_field(self, layout):
+        """Kept ids of every kept field, in the numbering of the whole table.
+
+        Parameters
+        ----------
+        layout : FieldLayout
+            Of the whole table.
+
+        Returns
+        -------
+        dict of int to ndarray or None
+            By position of the field, rising; None of numbers.
+        """
+        kept, first = self.kept_ids(), layout.n_categorical + layout.n_numeric
+        ids = dict(zip(self.categorical, kept, strict=True))
+        for k, owner in zip(self.lists, self.owners, strict=True):
+            ids[first + k] = np.arange(layout.sequences[k][0]) if owner < 0 else kept[owner]
+        return {f: ids.get(f) for f in self.fields}
 
     def narrow(self, context):
         """The context of the table that is left."""

@@ -7,6 +7,8 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..utils._docs import inherits_entries
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions, validate_parameters
 from ..utils._state import all_or_nothing, reads_once, snapshot
 from ._columns import read_columns
@@ -22,6 +24,7 @@ from ._weights import row_weights, weighted_rows
 FEW_ROWS = 16  # up to so many rows, the table is read cell by cell
 
 
+@inherits_entries
 class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     """Encode the columns of a raw table as ids, scaled numbers and padded sequences of ids.
 
@@ -102,10 +105,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     numeric_range_ : (float, float)
         Lowest and highest of scaled numbers; (-3, 3), between which most lie, where the scale has
         no bounds.
-    n_features_in_ : int
-        Columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (``n_features_in_``,)
-        Their names, where they all are strings.
+    {n_features_in_, feature_names_in_}
 
     Notes
     -----
@@ -175,6 +175,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         "unknown_warning": [None, Interval(Real, 0, 1, closed="both")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         *,
@@ -192,19 +193,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         share_vocabulary=None,
         unknown_warning=0.5,
     ):
-        self.categorical_features = categorical_features
-        self.sequence_features = sequence_features
-        self.min_frequency = min_frequency
-        self.max_categories = max_categories
-        self.numeric = numeric
-        self.n_bins = n_bins
-        self.numeric_bins = numeric_bins
-        self.n_quantiles = n_quantiles
-        self.max_length = max_length
-        self.hash_threshold = hash_threshold
-        self.n_hash_buckets = n_hash_buckets
-        self.share_vocabulary = share_vocabulary
-        self.unknown_warning = unknown_warning
+        """Store the parameters."""
 
     # fit
     # ----------------------------------------------------------------------------------------------
@@ -294,20 +283,6 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         self._derived = None
         return self
 
-    @all_or_nothing
-    def discard_counts(self):
-        """Forget what only ``partial_fit`` needs: the values that were too rare, the distribution
-        of numbers.
-
-        Returns
-        -------
-        self
-        """
-        check_is_fitted(self, "_derived")
-        self._derived = self._fields
-        self.__dict__.pop("_counters", None)
-        return self
-
     def _fit(self, X, y, sample_weight=None):
         n, parsed = self._count(X, y, sample_weight, reset=True, labels=True)
         self._derived = derive(self._counters, self)
@@ -323,14 +298,8 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         X, names, columns, weight, left_out = weighted_rows(X, sample_weight, self)
         if reset:
             validate_data(self, X, reset=True, skip_check_array=True)
-            schema = choose_schema(
-                names,
-                columns,
-                self.categorical_features,
-                self.sequence_features,
-                weight,
-                self.share_vocabulary,
-            )
+            asked = self.categorical_features, self.sequence_features
+            schema = choose_schema(names, columns, *asked, weight, self.share_vocabulary)
             # The former: numeric columns that came as text.
             text_numbers, counters = set(), new_counters(schema, self)
         else:
@@ -355,21 +324,6 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
             schema.labels[i] for i in (*schema.categorical, *schema.numeric, *schema.sequence)
         ]
         return len(columns[0]), None if left_out else parsed
-
-    @property
-    def _fields(self):
-        """Vocabulary or scaler of each part (see `Schema`); after ``partial_fit`` derived when
-        first asked for.
-        """
-        if self._derived is None:
-            self._derived = derive(self._counters, self)
-        return self._derived
-
-    def __getstate__(self):
-        if hasattr(self, "_derived"):
-            # Derived before saving, so that a loaded encoder serves at once.
-            self._fields  # noqa: B018
-        return super().__getstate__()
 
     # encode
     # --------------------------------------------------------------------------------------------
@@ -439,12 +393,3 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
             numeric, else float64.
         """
         return self._as_matrix(self.encode(X))
-
-    def _as_matrix(self, table):
-        dtype = np.float64 if len(self.numeric_) else np.int32
-        return np.hstack([table.ids, table.numeric, table.sequences], dtype=dtype, casting="unsafe")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
-        return tags

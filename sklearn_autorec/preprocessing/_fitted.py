@@ -3,7 +3,9 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ..utils._state import reads_once
+from ..utils._sklearn import of_raw_tables
+from ..utils._state import all_or_nothing, reads_once
+from ._counting import derive
 from ._encoding import decode
 from ._names import output_labels, unused_names
 from ._numeric import GRIDS
@@ -15,8 +17,8 @@ UNBOUNDED_RANGE = (-3.0, 3.0)  # where most numbers of scales without bounds lie
 
 
 class FittedFields:
-    """Mixin of `FieldEncoder`. Reads ``_schema``, ``_fields`` (by part, see `Schema`) and the
-    positions of columns.
+    """Mixin of `FieldEncoder`. Reads ``_schema``, ``_counters``, what was ``_derived`` of them, and
+    the positions of columns.
     """
 
     @property
@@ -66,6 +68,39 @@ class FittedFields:
         owners = (schema.shared.get(i) for i in schema.sequence)
         return tuple(None if i is None else schema.categorical.index(i) for i in owners)
 
+    @all_or_nothing
+    def discard_counts(self):
+        """Forget what only ``partial_fit`` needs: the values that were too rare, the distribution
+        of numbers.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self, "_derived")
+        self._derived = self._fields
+        self.__dict__.pop("_counters", None)
+        return self
+
+    @property
+    def _fields(self):
+        """Vocabulary or scaler of each part (see `Schema`); after ``partial_fit`` derived when
+        first asked for.
+        """
+        if self._derived is None:
+            self._derived = derive(self._counters, self)
+        return self._derived
+
+    def __getstate__(self):
+        if hasattr(self, "_derived"):
+            # Derived before saving, so that a loaded encoder serves at once.
+            self._fields  # noqa: B018
+        return super().__getstate__()
+
+    def _as_matrix(self, table):
+        dtype = np.float64 if len(self.numeric_) else np.int32
+        return np.hstack([table.ids, table.numeric, table.sequences], dtype=dtype, casting="unsafe")
+
     @reads_once
     def inverse_transform(self, ids):
         """Ids of the categorical columns back to values.
@@ -112,3 +147,6 @@ class FittedFields:
         new = [f"{labels[i]}_missing" for i in schema.numeric]
         new += [f"{labels[i]}_{k}" for i in schema.sequence for k in range(self.max_length)]
         return np.array([*kept, *unused_names(new, kept)], dtype=object)
+
+    def __sklearn_tags__(self):
+        return of_raw_tables(super().__sklearn_tags__())

@@ -13,6 +13,11 @@ def table_names(X):
     return list(X.columns) if hasattr(X, "columns") else None
 
 
+def labels_of(names, n):
+    """What n columns are called in text: their names, or "x0", "x1", ... where they have none."""
+    return [f"x{i}" for i in range(n)] if names is None else [str(name) for name in names]
+
+
 def check_columns(estimator, X, fitted):
     """Refuse a table whose columns are not those of fit, by number, by name and in order.
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ._columns import CATEGORICAL, NUMERIC, SEQUENCE, column_kind
 from ._kinds import BOTH, choose_kinds
-from ._names import find_column
+from ._names import find_column, labels_of
 from ._sharing import check_shared, shared_positions
 from ._time_columns import time_of_column
 
@@ -104,7 +104,7 @@ def choose_schema(
 ):
     """The schema that dtypes and the three parameters of `FieldEncoder` ask for."""
     n = len(columns)
-    labels = [f"x{i}" for i in range(n)] if names is None else [str(name) for name in names]
+    labels = labels_of(names, n)
     if len(set(labels)) < n:
         raise ValueError(f"Column names must differ as text too, got {names}.")
     kinds = [column_kind(column) for column in columns]

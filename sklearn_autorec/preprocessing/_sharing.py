@@ -3,8 +3,9 @@
 import numpy as np
 
 from ._columns import CATEGORICAL, NUMERIC, SEQUENCE
+from ._hashing import hash_buckets
 from ._kinds import BOTH
-from ._vocabulary import FIRST, MISSING, Vocabulary, hash_buckets
+from ._vocabulary import FIRST, MISSING, Vocabulary
 from ._weights import as_counts
 
 __all__ = ["check_shared", "shared_positions", "shared_vocabularies"]

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from ._hashing import hash_buckets
 from ._spelling import WORDS
 from ._values import BOOLEANS, as_kind, wider_kind
-from ._vocabulary import Vocabulary, hash_buckets, pack, unpack
+from ._vocabulary import Vocabulary, pack, unpack
 from ._weights import as_counts, count_cells
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ._columns import is_missing
+from ._hashing import hash_buckets
 from ._spelling import (
     EXACT,
     WORDS,
@@ -25,27 +26,6 @@ PLAIN_TYPES = {str, int, float, bool, type(None), type(pd.NA), type(pd.NaT)}
 
 # Held while a look-up table is built, so that threads that need one at the same time build it once.
 _building = threading.Lock()
-
-
-def hash_buckets(keys, n_buckets):
-    """Bucket of each value's text, the same in every process and for 1, 1.0 and "1", for true,
-    "True" and 1.
-    """
-    texts = as_kind(keys, "O")
-    words = (
-        np.flatnonzero(pd.Index(texts, dtype=object).isin(list(WORDS)))
-        if keys.dtype.kind == "O"
-        else ()
-    )
-    if len(words):
-        texts = texts.copy()
-        texts[words] = [str(int(WORDS[text])) for text in texts[words]]
-    try:
-        hashes = pd.util.hash_array(texts, categorize=False)
-    except UnicodeEncodeError:  # half of a surrogate pair, which bytes can hold
-        texts = np.array([text.encode("utf-8", "surrogatepass") for text in texts], dtype=object)
-        hashes = pd.util.hash_array(texts, categorize=False)
-    return (hashes % np.uint64(n_buckets)).astype(np.int64)
 
 
 def pack(words):

@@ -10,6 +10,7 @@ from ..feature_crossing import FieldCrosser
 from ..feature_crossing._combinations import RADIX_LIMIT, Combinations, n_combinations
 from ..feature_crossing._reading import HALF_WIDTH, binned_columns, column_sizes
 from ..preprocessing import FieldEncoder
+from ..preprocessing._names import labels_of
 from ..preprocessing._numeric import GRIDS
 from ..utils._state import snapshot
 from ._collisions import all_different
@@ -50,6 +51,44 @@ def restore_crosser(crosser, state):
     names, n, has_names, positions, crosses, edges, combinations, encoder = take(
         state, _CROSSER, "The crosser"
     )
+    check_read_columns(names, n, has_names, positions, encoder)
+    sequences = {positions[i] for i in encoder.sequence_}
+    _check_crosses(crosses, set(positions) - sequences)
+    numeric = [positions[i] for _, i in binned_columns(encoder)]
+    check_edges(edges, numeric)
+    sizes = column_sizes(encoder, positions, edges)
+    if not isinstance(combinations, list) or len(combinations) != len(crosses):
+        refuse("combinations", f"a list of {len(crosses)}", combinations)
+    found = []
+    for k, (cross, saved) in enumerate(zip(crosses, combinations, strict=True)):
+        found.append(_combinations([sizes[i] for i in cross], saved, f"Cross {k}"))
+    labels = labels_of(names, n)
+    crosser.n_features_in_ = n
+    if has_names:
+        crosser.feature_names_in_ = np.array(names, dtype=object)
+    crosser._publish(names, labels, positions, crosses, edges, encoder, found)
+    crosser._check_scales(labels, crosser.crosses_)
+
+
+def _rising(values, high):
+    ok = all(type(v) is int and 0 <= v < high for v in values)
+    return ok and all(a < b for a, b in pairwise(values))
+
+
+def check_read_columns(names, n, has_names, positions, encoder):
+    """Refuse what a file says of the columns of a table, and of those that were encoded.
+
+    Parameters
+    ----------
+    names : list or None
+    n : int
+        Columns of ``fit``.
+    has_names : bool
+        Whether scikit-learn saw names.
+    positions : list of int
+        Of what the encoder was fitted on.
+    encoder : FieldEncoder
+    """
     if type(n) is not int or n < 1:
         refuse("n_features", "an int of at least 1", n)
     if names is not None and (
@@ -63,9 +102,10 @@ def restore_crosser(crosser, state):
     if not isinstance(positions, list) or not positions or not _rising(positions, n):
         refuse("positions", f"rising ints below {n}", positions)
     _check_encoder(encoder, positions, names)
-    sequences = {positions[i] for i in encoder.sequence_}
-    _check_crosses(crosses, set(positions) - sequences)
-    numeric = [positions[i] for _, i in binned_columns(encoder)]
+
+
+def check_edges(edges, numeric):
+    """Refuse edges of bins that are not rising scores, of just the numeric columns."""
     if (
         not isinstance(edges, dict)
         or sorted(edges) != numeric
@@ -76,23 +116,6 @@ def restore_crosser(crosser, state):
             f"rising scores in [-sqrt(3), sqrt(3)] for each of the columns {numeric}",
             edges,
         )
-    sizes = column_sizes(encoder, positions, edges)
-    if not isinstance(combinations, list) or len(combinations) != len(crosses):
-        refuse("combinations", f"a list of {len(crosses)}", combinations)
-    found = []
-    for k, (cross, saved) in enumerate(zip(crosses, combinations, strict=True)):
-        found.append(_combinations([sizes[i] for i in cross], saved, f"Cross {k}"))
-    labels = [f"x{i}" for i in range(n)] if names is None else [str(name) for name in names]
-    crosser.n_features_in_ = n
-    if has_names:
-        crosser.feature_names_in_ = np.array(names, dtype=object)
-    crosser._publish(names, labels, positions, crosses, edges, encoder, found)
-    crosser._check_scales(labels, crosser.crosses_)
-
-
-def _rising(values, high):
-    ok = all(type(v) is int and 0 <= v < high for v in values)
-    return ok and all(a < b for a, b in pairwise(values))
 
 
 def _check_encoder(encoder, positions, names):

@@ -24,9 +24,10 @@ from ..engine._serving_form import serving_net
 from ..engine._slots import entries_of
 from ..estimators import CTRClassifier
 from ..estimators._fitted import Fitted, publish
+from ..estimators._prepare import fitted_context
 from ..estimators._targets import ClassTarget, RatingTarget
 from ..exceptions import ModelFileError
-from ..nn import FORMS, NUMERIC_EMBEDDINGS, BuildContext, Members, PackedEmbedding, ReLUDropout
+from ..nn import NUMERIC_EMBEDDINGS, BuildContext, Members, PackedPart, ReLUDropout
 from ..preprocessing import EncodedTable, FieldEncoder
 from ..utils._state import snapshot
 from ._allocation import BoundedAllocation
@@ -34,6 +35,7 @@ from ._encoder import number, take
 from ._finite import watch
 from ._mixture import mixture_state, restored_mixture
 from ._nodes import Weights, refuse
+from ._packed import check_packed, name_prefix, packed_forms, packed_part
 
 FREE_BYTES = 2**28  # what building may allocate beside the weights: indices of pairs, mainly
 LARGEST_SIZE = 10**6  # of an integer parameter of a network, unless it has more weights
@@ -67,7 +69,7 @@ class ModelState:
     dropout_seeds : dict of str to int
         By name of the layer, so that training goes on with the same random bits.
     packed : dict of str to str
-        Names of the packed tables, and their forms; see `sklearn_autorec.nn.pack_table`.
+        Names of the packed parts, and their forms; see `sklearn_autorec.nn.PackedPart`.
     packed_members : bool
         Whether one module holds all members of the context.
     """
@@ -91,11 +93,12 @@ def _rebuild_module(state):
     architecture = _entries(state.methods)
 
     def parts(context, number=0):
-        prefix = _prefix(state.context.members, number)
+        prefix = name_prefix(state.context.members, number)
         packed = {slot: name for slot in SLOTS if (name := f"{prefix}{slot}") in state.packed}
         own = {slot: entry for slot, entry in architecture.items() if slot not in packed}
+        tables = table_context(state.methods, context) if "embedding" in packed else None
         return realise(state.methods, own, context) | {
-            slot: _packed_part(state, name, table_context(state.methods, context))
+            slot: packed_part(state, name, tables if slot == "embedding" else context)
             for slot, name in packed.items()
         }
 
@@ -122,27 +125,10 @@ def _rebuild_module(state):
             warnings.simplefilter("ignore", UserWarning)
             tensor.copy_(torch.from_numpy(array))
     for part in module.modules():
-        if isinstance(part, PackedEmbedding):
+        if isinstance(part, PackedPart):
             part.check()
     _set_dropout_seeds(module, state.dropout_seeds)
     return module.eval()
-
-
-def _prefix(members, number):
-    """Of the names of weights in the module that holds a member."""
-    return "" if members == 1 else f"networks.{number}."
-
-
-def _packed_part(state, part, context):
-    """An empty module of the stored form, as large as the file's arrays; their contents are checked
-    once they are in place.
-    """
-    arrays = {
-        name.removeprefix(f"{part}."): a
-        for name, a in state.weights.items()
-        if name.startswith(f"{part}.")
-    }
-    return FORMS[state.packed[part]].from_arrays(context, arrays)
 
 
 def _dropouts(module):
@@ -188,11 +174,7 @@ def model_state(model):
             "weights": {name: Weights(array) for name, array in weights.items()},
             "sparse": any(getattr(m, "sparse", False) for m in net.module_.modules()),
             "dropout_seeds": {name: layer.seed for name, layer in _dropouts(net.module_).items()},
-            "packed": {
-                name: m.form
-                for name, m in net.module_.named_modules()
-                if isinstance(m, PackedEmbedding)
-            },
+            "packed": packed_forms(net.module_),
         }
         if isinstance(net.module_, Members):
             state["module"] |= {
@@ -264,6 +246,7 @@ def restore_model(model, state, allow_nonfinite):
             n_iter,
             weight_seen=(total, seen[1]),
             mixture=mixture,
+            network=None if net is None else _network(architecture),
         ),
     )
 
@@ -314,31 +297,21 @@ def _state_of(learned, encoder, architecture, module, allow_nonfinite):
     numeric = architecture.get("numeric_embedding", "linear")  # files of before there was a choice
     if numeric not in NUMERIC_EMBEDDINGS:
         refuse("numeric_embedding", f"one of {sorted(NUMERIC_EMBEDDINGS)}", numeric)
-    context = _context(learned, encoder, sparse, dim, members, numeric)
+    context = fitted_context(learned, encoder, sparse, dim, members, numeric)
     # Pruned and narrow tables hold no row of this width, so that nothing else bounds it.
     largest = max(n_weights, LARGEST_ROW) // (context.n_fields + sum(context.sequence_lengths))
     if dim > largest:
         refuse("embedding_dim", f"at most {largest} for these fields", dim)
-    # Pruned tables are packed, and their architecture says so by a mask that is left to the table.
-    prunable = set()
-    if "mask" in architecture.get("embedding", {}):
-        prunable = {f"{_prefix(members, number)}embedding" for number in range(members)}
-    if (
-        not isinstance(packed, dict)
-        or not packed.keys() <= prunable
-        or not set(packed.values()) <= FORMS.keys()
-    ):
-        refuse("packed", f"one of the forms {sorted(FORMS)} if the embedding is pruned", packed)
     entries = _entries(methods)
-    # A packed table is checked as it is built.
-    unpacked = {slot: entry for slot, entry in entries.items() if slot != "embedding" or not packed}
+    packed = check_packed(packed, methods, entries, members)
+    # A packed part is checked as it is built.
+    in_arrays = {name.rpartition(".")[2] for name in packed}
+    unpacked = {slot: entry for slot, entry in entries.items() if slot not in in_arrays}
     for method in methods:
         if method.narrows:
             known = unpacked if len(method.slots) > 1 else entries
             method.check(entries_of(method, known), context)
     _, kept = narrowed(methods, entries, context)
-    if packed and packed.keys() != prunable:
-        refuse("packed", f"a form of each of {sorted(prunable)}", packed)
     for method in methods:
         own = entries_of(method, unpacked)
         if own is not None and not method.narrows:
@@ -384,21 +357,6 @@ def _check_sizes(network, n_weights):
         for size in value if isinstance(value, list | tuple) else [value]:
             if isinstance(size, int) and abs(size) > limit:
                 refuse(f"{name} of {type(network).__name__}", f"at most {limit}", size)
-
-
-def _context(learned, encoder, sparse, embedding_dim, members, numeric_embedding):
-    return BuildContext.of_encoder(
-        encoder,
-        embedding_dim=embedding_dim,
-        n_outputs=learned.n_outputs,
-        counts=tuple(encoder.counts_),
-        sparse_gradients=sparse,
-        members=members,
-        numeric_embedding=numeric_embedding,
-        n_numeric_bins=encoder.n_bins,
-        numeric_range=encoder.numeric_range_,
-        reference_loss=learned.loss(),
-    )
 
 
 def _probe_module(module, mixture, encoder, allow_nonfinite):

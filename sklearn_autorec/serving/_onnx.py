@@ -171,6 +171,7 @@ def vocabulary_of(model):
     if len(set(names)) < len(names):
         raise ValueError(f"Column names must differ as strings, got {names}.")
     columns = []
+    shared = dict(zip(schema.sequence, encoder.shared_with_, strict=True))
     for i in (*schema.categorical, *schema.numeric, *schema.sequence):
         field, kind = encoder._fields[i], schema.kinds[i]
         column = {"name": schema.column_labels[schema.sources[i]], "kind": kind}
@@ -178,17 +179,12 @@ def vocabulary_of(model):
             column["time"] = {"kind": schema.times[i].kind, "zone": schema.times[i].zone}
         if kind == NUMERIC:
             column |= {"method": field.method, **_numbers(field)}
+        elif shared.get(i) is not None:
+            column["shares"] = shared[i]  # categorical columns are the first of the list
         else:
-            column |= {"type": _TYPES[field.kind], "n_ids": int(field.n_ids)}
-            if field.n_hash_buckets:
-                column["buckets"] = field.n_hash_buckets
-            else:
-                column["ids"] = {_text(v): 2 + k for k, v in enumerate(field.categories.tolist())}
-                if field.words:
-                    column["words"] = {str(truth).lower(): at for truth, at in field.words.items()}
-                    column["only_words"] = field.only_words
-            if kind != CATEGORICAL:
-                column |= {"max_length": encoder.max_length, "separator": schema.separators.get(i)}
+            column |= _ids(field)
+        if kind not in (NUMERIC, CATEGORICAL):
+            column |= {"max_length": encoder.max_length, "separator": schema.separators.get(i)}
         columns.append(column)
     widths = {
         "ids": ("int32", len(schema.categorical)),
@@ -197,7 +193,8 @@ def vocabulary_of(model):
     }
     return {
         "format": FORMAT,
-        "version": FORMAT_VERSION,
+        # Readers of the first version know no columns that share.
+        "version": FORMAT_VERSION if any("shares" in column for column in columns) else 1,
         "output": "probabilities" if isinstance(model, CTRClassifier) else "rating",
         "classes": np.asarray(model.classes_).tolist()
         if isinstance(model, CTRClassifier)
@@ -211,6 +208,18 @@ def vocabulary_of(model):
         "unknown": 1,
         "columns": columns,
     }
+
+
+def _ids(field):
+    """What the ids of a column's values are."""
+    ids = {"type": _TYPES[field.kind], "n_ids": int(field.n_ids)}
+    if field.n_hash_buckets:
+        return {**ids, "buckets": field.n_hash_buckets}
+    ids["ids"] = {_text(v): 2 + k for k, v in enumerate(field.categories.tolist())}
+    if field.words:
+        ids["words"] = {str(truth).lower(): at for truth, at in field.words.items()}
+        ids["only_words"] = field.only_words
+    return ids
 
 
 def _numbers(scaler):

@@ -22,7 +22,8 @@ from ..preprocessing._spelling import (
 from ..preprocessing._times import TIMES, TimeKind, read_time, text_of_time
 
 FORMAT = "sklearn-autorec vocabulary"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # the first had no columns that share the ids of another
+_IDS = ("type", "n_ids", "buckets", "ids", "words", "only_words")  # keys about ids
 _HASH_KEY = b"0123456789123456"
 _MASK = 2**64 - 1
 
@@ -80,6 +81,7 @@ def onnx_inputs(vocabulary, rows):
 
     *Sequences.* Items that are missing are dropped; the last ``max_length`` of the others have ids
     as above, padded with 0 on the right. Text is split by ``separator`` first, if there is one.
+    With ``shares`` their ids are those of the column of that number in ``columns``, from 0.
 
     Examples
     --------
@@ -99,16 +101,18 @@ def onnx_inputs(vocabulary, rows):
     if not isinstance(vocabulary, dict):
         with open(vocabulary, encoding="utf-8") as file:
             vocabulary = json.load(file)
-    if vocabulary.get("format") != FORMAT or vocabulary.get("version") != FORMAT_VERSION:
+    known = range(1, FORMAT_VERSION + 1)
+    if vocabulary.get("format") != FORMAT or vocabulary.get("version") not in known:
         raise ValueError(
             f"The vocabulary has format {vocabulary.get('format')!r}, version "
             f"{vocabulary.get('version')!r}; this "
-            f"function reads {FORMAT!r}, version {FORMAT_VERSION}."
+            f"function reads {FORMAT!r}, versions 1 to {FORMAT_VERSION}."
         )
+    columns = [_with_own_ids(column, vocabulary["columns"]) for column in vocabulary["columns"]]
     parts = {"ids": [], "numeric": [], "sequences": []}
     for row in rows:
         ids, values, missing, sequences = [], [], [], []
-        for column in vocabulary["columns"]:
+        for column in columns:
             if column["name"] not in row:
                 raise ValueError(
                     f"A row lacks the column {column['name']!r}; it has {sorted(map(str, row))}."
@@ -130,6 +134,14 @@ def onnx_inputs(vocabulary, rows):
         )
         for part in vocabulary["inputs"]
     }
+
+
+def _with_own_ids(column, columns):
+    """A column with the ids of the one that it shares them with."""
+    if "shares" not in column:
+        return column
+    owner = columns[column["shares"]]
+    return {**{name: owner[name] for name in _IDS if name in owner}, **column}
 
 
 def _is_missing(value):

@@ -18,8 +18,8 @@ from ..exceptions import ModelFileError
 from ..feature_crossing import AutoCross, FieldCrosser, TargetStatistics
 from ..preprocessing import FieldEncoder
 from ._container import pack, read, unpack, write
-from ._encoder import probe_rows
 from ._nodes import Reader, Writer
+from ._probe import probe_rows
 from ._registry import Registry
 from ._steps import check_fitted
 

@@ -6,31 +6,17 @@ import numpy as np
 
 from ..feature_crossing._combinations import RADIX_LIMIT, n_combinations
 from ..feature_crossing._reading import binned_columns, column_sizes
-from ..feature_crossing._target_statistics._statistics import (
-    DENSE_FACTOR,
-    DENSE_LEAST,
-    METHODS,
-    Statistics,
-)
+from ..feature_crossing._target_statistics._look_up import DENSE_FACTOR, DENSE_LEAST
+from ..feature_crossing._target_statistics._statistics import METHODS, STATE, Statistics
+from ..preprocessing._names import labels_of
 from ..utils._state import snapshot
 from ._collisions import all_different
-from ._crossing import _check_encoder, _cuts, _rising
+from ._crossing import check_edges, check_read_columns
 from ._encoder import number, take
 from ._nodes import refuse
 
 # Of the tables in which combinations are looked up, beside those that the file pays for.
 TABLE_BYTES = 2**28
-_CORE = (
-    "keys",
-    "smoothing",
-    "method",
-    "n_folds",
-    "sizes",
-    "prior",
-    "combinations",
-    "means",
-    "counts",
-)
 _TRANSFORMER = (
     "names",
     "n_features",
@@ -63,7 +49,7 @@ def restored_statistics(state, sizes, where):
     where : str
         Place for messages.
     """
-    found = dict(zip(_CORE, take(state, _CORE, where), strict=True))
+    found = dict(zip(STATE, take(state, STATE, where), strict=True))
     keys = found["keys"]
     good = isinstance(keys, list) and all(_key(key, len(sizes)) for key in keys)
     if not good or not all_different(keys, f"{where}: keys"):
@@ -166,34 +152,13 @@ def restore_target_statistics(transformer, state):
         scale,
         statistics,
     ) = found
-    if type(n) is not int or n < 1:
-        refuse("n_features", "an int of at least 1", n)
-    if names is not None and (
-        not isinstance(names, list) or len(names) != n or not all_different(names, "names")
-    ):
-        refuse("names", f"None or {n} different column names", names)
-    if has_names not in (True, False) or (
-        has_names and not all(isinstance(name, str) for name in names or [None])
-    ):
-        refuse("has_feature_names", "True or False, and only True if names are strings", has_names)
-    if not isinstance(positions, list) or not positions or not _rising(positions, n):
-        refuse("positions", f"rising ints below {n}", positions)
-    _check_encoder(encoder, positions, names)
+    check_read_columns(names, n, has_names, positions, encoder)
     usable = set(positions) - {positions[i] for i in encoder.sequence_}
     if not isinstance(keys, list) or not all(_key(key, n) and set(key) <= usable for key in keys):
         refuse("keys", f"tuples of different positions among {sorted(usable)}", keys)
     used = sorted({i for key in keys for i in key})
     numeric = [i for i in used if i in {positions[j] for _, j in binned_columns(encoder)}]
-    if (
-        not isinstance(edges, dict)
-        or sorted(edges) != numeric
-        or not all(map(_cuts, edges.values()))
-    ):
-        refuse(
-            "edges",
-            f"rising scores in [-sqrt(3), sqrt(3)] for each of the columns {numeric}",
-            edges,
-        )
+    check_edges(edges, numeric)
     every = {positions[j]: edges.get(positions[j], np.zeros(0)) for _, j in binned_columns(encoder)}
     sizes = column_sizes(encoder, positions, every)
     core = restored_statistics(statistics, [sizes[i] for i in used], "The statistics")
@@ -207,7 +172,7 @@ def restore_target_statistics(transformer, state):
     )
     if classes is not None and (centre, scale) != (0.0, 1.0):
         refuse("centre and scale", "0 and 1 for classes", (centre, scale))
-    labels = [f"x{i}" for i in range(n)] if names is None else [str(name) for name in names]
+    labels = labels_of(names, n)
     transformer.n_features_in_ = n
     if has_names:
         transformer.feature_names_in_ = np.array(names, dtype=object)

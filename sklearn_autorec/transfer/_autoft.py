@@ -9,6 +9,7 @@ from ..base import SearchMethod, describe, is_described, network_of
 from ..engine._building import build_module
 from ..engine._initial_weights import initial_weights
 from ..nn import FieldEmbedding, FieldNetwork, check_temperatures
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import HasMethods, Interval
 from ._frozen_or_tuned import (
     FixedPolicy,
@@ -108,14 +109,11 @@ class AutoFT(SearchMethod):
         "search_fraction": [Interval(Real, 0, 1, closed="neither")],
     }
 
+    @stores_parameters
     def __init__(
         self, source=None, arch_lr=0.05, temperature=(1.0, 0.3), warmup=0.2, search_fraction=0.5
     ):
-        self.source = source
-        self.arch_lr = arch_lr
-        self.temperature = temperature
-        self.warmup = warmup
-        self.search_fraction = search_fraction
+        """Store the parameters."""
 
     def search(self, problem):
         transfer = self._begin(problem)

@@ -2,7 +2,9 @@
 a default.
 """
 
-__all__ = ["with_components"]
+from sklearn.base import BaseEstimator
+
+__all__ = ["ComponentEstimator", "with_components"]
 
 
 def with_components(estimator, params, makers):
@@ -48,3 +50,29 @@ def with_components(estimator, params, makers):
             )
         made[name] = makers[name](value, rest)
     return {**params, **made}
+
+
+class ComponentEstimator(BaseEstimator):
+    """Base of estimators with components that may be named or left out; ``_makers``, by name of the
+    parameter, say what then stands for them, as in `with_components`.
+    """
+
+    _makers: dict = {}
+
+    def set_params(self, **params):
+        """Set parameters, also those of components, such as ``network__hidden_units`` and
+        ``encoder__min_frequency``.
+
+        A component that is given by its name, or is None, is made first: of ``network="deepfm"``
+        with ``network__hidden_units=(8,)`` it makes ``DeepFM(hidden_units=(8,))``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For a parameter of what does not exist, saying what to set instead.
+        """
+        return super().set_params(**with_components(self, params, self._makers))

@@ -68,6 +68,7 @@ __all__ = [
     "Options",
     "StrOptions",
     "check_method_params",
+    "of_raw_tables",
     "check_sample_weight",
     "check_y",
     "raise_for_params",
@@ -146,6 +147,14 @@ def refuse_targets(y):
             f"labels nor ratings; give numbers, "
             "such as seconds."
         )
+
+
+def of_raw_tables(tags):
+    """scikit-learn's tags, saying that tables with ids, text and missing cells are welcome."""
+    tags.input_tags.allow_nan = True
+    tags.input_tags.categorical = True
+    tags.input_tags.string = True
+    return tags
 
 
 def plain_labels(y):

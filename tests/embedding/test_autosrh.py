@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small_networks import small_context
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import AutoSrh, _autosrh
 from sklearn_autorec.embedding._autosrh import (
     BlockScaledEmbedding,
@@ -15,19 +15,12 @@ from sklearn_autorec.embedding._autosrh import (
     value_counts,
 )
 from sklearn_autorec.engine import ArchSchedule, EncodedTensors, SearchProblem, _search_phase
-from sklearn_autorec.nn import BuildContext, FieldEmbedding, Inputs, mask_from_text
+from sklearn_autorec.nn import FieldEmbedding, Inputs, mask_from_text
 
 
 def context(**changes):
-    options = {
-        "field_names": ("a", "b", "number", "items"),
-        "n_ids": (4, 6),
-        "n_numeric": 1,
-        "sequences": ((5, 3),),
-        "embedding_dim": 3,
-        "generator": torch.Generator().manual_seed(1),
-    }
-    return BuildContext(**{**options, **changes})
+    options = {"n_ids": (4, 6), "sequences": ((5, 3),), "embedding_dim": 3}
+    return small_context(seed=1, **{**options, **changes})
 
 
 def batch(n=50):
@@ -148,16 +141,6 @@ def test_rare_values_without_effect_lose_weight_and_numbers(seed, monkeypatch):
         m.setattr(_autosrh, "ArchSchedule", lambda *args, **kwargs: ArchSchedule())
         by_heart, fewer = head_over_tail(fit(rows, search, seed))
     assert by_heart < 1.1 and fewer < kept
-
-
-@pytest.fixture(scope="module")
-def mixed():
-    X, y, _ = make_ctr(
-        800, n_fields=3, cardinality=9, pairs=1, n_numeric=1, n_sequences=1, random_state=0
-    )
-    X["same"] = "x"
-    X.loc[::7, "f0"] = None
-    return X, y
 
 
 @pytest.mark.parametrize("retrain", ["none", "keep", "rewind", "scratch"])

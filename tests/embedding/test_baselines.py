@@ -1,26 +1,16 @@
 import numpy as np
 import pytest
 import torch
+from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier
-from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import EqualSize, MagnitudePruning, RandomSizes
 from sklearn_autorec.nn import mask_from_text
 
 
 @pytest.fixture(scope="module")
 def table():
-    X, y, _ = make_ctr(
-        1500,
-        n_fields=4,
-        cardinality=12,
-        zipf=0.5,
-        pairs=2,
-        n_numeric=1,
-        n_sequences=1,
-        random_state=0,
-    )
-    return X, y
+    return mixed_clicks(1500, cardinality=12, zipf=0.5, pairs=2)
 
 
 def fit(table, search, seed=0, **options):

@@ -179,16 +179,6 @@ def test_the_gradient_keeps_noise():
     assert all(widths[4] > 2 and sum(widths) == 16 for widths in kept)
 
 
-@pytest.fixture(scope="module")
-def mixed():
-    X, y, _ = make_ctr(
-        800, n_fields=3, cardinality=9, pairs=1, n_numeric=1, n_sequences=1, random_state=0
-    )
-    X["same"] = "x"
-    X.loc[::7, "f0"] = None
-    return X, y
-
-
 @pytest.mark.parametrize("network", ["auto", "deepfm", "dcn", "fwfm"])
 def test_it_searches_around_any_network_and_for_ratings(network, mixed):
     X, y = mixed

@@ -7,31 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from draws import configurations, generator, run
 from torch import nn
 
 from sklearn_autorec.engine import CategoricalController
 
 SMALL = {"op": ["sum", "max", None], "depth": [1, 2], "units": [[8], [16, 8], [4], []]}  # 24
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def configurations(choices):
-    return [dict(zip(choices, v, strict=True)) for v in itertools.product(*choices.values())]
-
-
-def run(policy, score):
-    """All candidates of a policy with their scores."""
-    proposals, history, said = policy.proposals(), [], None
-    while True:
-        try:
-            batch = proposals.send(said)
-        except StopIteration:
-            return history
-        said = [score(c) for c in batch]
-        history += zip(batch, said, strict=True)
 
 
 def controller(seed=0, choices=SMALL, **options):

@@ -1,10 +1,10 @@
 """One-shot search: paths drawn in training, ranked by shared weights."""
 
-import itertools
 import math
 
 import numpy as np
 import torch
+from draws import configurations, generator
 from scipy.stats import kendalltau
 from torch import nn
 
@@ -19,15 +19,6 @@ from sklearn_autorec.engine import (
 )
 from sklearn_autorec.networks import FM
 from sklearn_autorec.nn import BinaryLogLoss, BuildContext, FieldEmbedding, batch_norm
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def configurations(choices):
-    return [dict(zip(choices, v, strict=True)) for v in itertools.product(*choices.values())]
-
 
 OPERATIONS = {
     "line": lambda x: x,

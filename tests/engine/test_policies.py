@@ -1,12 +1,12 @@
 """Regularized evolution: a plain reference, planted optima, repair, resumption."""
 
-import itertools
 import json
 import math
 
 import numpy as np
 import pytest
 import torch
+from draws import configurations, generator, run
 
 from sklearn_autorec.engine import (
     CategoricalController,
@@ -24,28 +24,8 @@ BITS = {f"b{k}": [0, 1] for k in range(20)}
 SMALL = {"op": ["sum", "max", None], "depth": [1, 2], "units": [[8], [16, 8], [4], []]}  # 24
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def configurations(choices):
-    return [dict(zip(choices, v, strict=True)) for v in itertools.product(*choices.values())]
-
-
 def ones(configuration):
     return float(sum(configuration.values()))
-
-
-def run(policy, score):
-    """All candidates of a policy with their scores."""
-    proposals, history, said = policy.proposals(), [], None
-    while True:
-        try:
-            batch = proposals.send(said)
-        except StopIteration:
-            return history
-        said = [score(c) for c in batch]
-        history += zip(batch, said, strict=True)
 
 
 # The space

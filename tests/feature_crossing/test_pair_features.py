@@ -9,8 +9,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import roc_auc_score
+from small_tables import planted_crosses
 
-from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_crossing._aefe._pair_features import (
     Feature,
     Statistic,
@@ -268,15 +268,7 @@ def test_strengths_are_mean_products_without_main_effects():
 
 
 def fields(seed, n=8000, noise=True, **problem):
-    problem = {
-        "n_fields": 8,
-        "cardinality": 8,
-        "zipf": 0.5,
-        "informative_fields": [0],
-        "pairs": [(1, 2), (3, 4)],
-        "base_rate": 0.4,
-    } | problem
-    X, y, _ = make_ctr(n, random_state=seed, **problem)
+    X, y, _ = planted_crosses(n, seed, **problem)
     rng = np.random.default_rng(seed)
     if noise:
         X["many"], X["some"] = rng.integers(300, size=n), rng.integers(50, size=n)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
+from searching import searching
 from sklearn.metrics import roc_auc_score
+from small_tables import planted_fields
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
@@ -77,27 +79,10 @@ def test_noise_is_gumbel_of_a_generator_of_its_own():
 
 
 def search(seed, shuffled=False, **options):
-    X, y, _ = make_ctr(
-        10_000,
-        n_fields=10,
-        cardinality=20,
-        zipf=0.5,
-        informative_fields=[1, 4, 8],
-        pairs=[(2, 6)],
-        random_state=seed,
-    )
+    X, y = planted_fields(10_000, seed, cardinality=20)
     y = np.random.default_rng(seed).permutation(y) if shuffled else y
-    model = CTRClassifier(
-        network=NETWORK,
-        search=AutoField(**options),
-        embedding_dim=8,
-        batch_size=256,
-        search_epochs=12,
-        max_epochs=1,
-        early_stopping=False,
-        device="cpu",
-        random_state=seed,
-    )
+    plain = {"network": NETWORK, "early_stopping": False, "device": "cpu"}
+    model = searching(AutoField(**options), seed, lr=None, search_epochs=12, **plain)
     model.fit(X, y)
     scores = np.array(list(model.field_scores_.values()))
     return set(np.argsort(-scores)[:5].tolist()), model, X, y
@@ -137,17 +122,9 @@ def test_the_network_of_the_best_fields_is_as_good():
         "batch_size": 256,
         "random_state": 0,
     }
-    X, y, _ = make_ctr(
-        15_000,
-        n_fields=10,
-        cardinality=20,
-        zipf=0.5,
-        informative_fields=[1, 4, 8],
-        pairs=[(2, 6)],
-        random_state=0,
-    )
+    X, y = planted_fields(15_000, 0, cardinality=20)
     auc = {}
-    for name, method in (("all", None), ("five", AutoField(n_fields=5))):
+    for name, method in (("all", None), ("five", AutoField(n_kept=5))):
         model = CTRClassifier(
             search=method, early_stopping=False, device="cpu", search_epochs=12, **options
         )
@@ -172,9 +149,9 @@ def test_other_levels_find_the_fields_with_main_effects(level):
 def test_wrong_parameters_are_named():
     X, y, _ = make_ctr(100, n_fields=3, pairs=[], random_state=0)
     for options, message in (
-        ({"n_fields": 4}, "n_fields=4 is more than the 3 fields"),
-        ({"n_fields": 0}, "n_fields"),
-        ({"n_fields": 1.5}, "n_fields"),
+        ({"n_kept": 4}, "n_kept=4 is more than the 3 fields"),
+        ({"n_kept": 0}, "n_kept"),
+        ({"n_kept": 1.5}, "n_kept"),
         ({"temperature": (1.0,)}, "temperature must be two positive numbers"),
         ({"temperature": (1.0, 0.0)}, "temperature must be two positive numbers"),
         ({"warmup": 1.0}, "warmup"),

@@ -33,30 +33,16 @@ def selector(method="AutoField", n="auto", **options):
 @pytest.fixture(scope="module")
 def clicks():
     """Main effects of f1, f4; f2 and f5 only together; f0 and f3 useless."""
-    X, y, _ = make_ctr(
-        8000,
-        n_fields=6,
-        cardinality=12,
-        zipf=0.5,
-        informative_fields=[1, 4],
-        pairs=[(2, 5)],
-        random_state=0,
-    )
+    effects = {"informative_fields": [1, 4], "pairs": [(2, 5)]}
+    X, y, _ = make_ctr(8000, n_fields=6, cardinality=12, zipf=0.5, random_state=0, **effects)
     return X, y
 
 
 @pytest.fixture(scope="module")
 def main_effects():
     """f2 alone matters."""
-    X, y, _ = make_ctr(
-        3000,
-        n_fields=4,
-        cardinality=10,
-        informative_fields=[2],
-        pairs=[],
-        main_effect=2,
-        random_state=0,
-    )
+    effects = {"informative_fields": [2], "pairs": [], "main_effect": 2}
+    X, y, _ = make_ctr(3000, n_fields=4, cardinality=10, random_state=0, **effects)
     return X, y
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small_networks import told
+from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import networks_with_slot
@@ -17,7 +19,7 @@ from sklearn_autorec.engine import EncodedTensors
 from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField, OptFS
 from sklearn_autorec.feature_selection._gates._fields import usable_fields
 from sklearn_autorec.interaction import AutoFIS
-from sklearn_autorec.networks import DIN, FM, DeepFM
+from sklearn_autorec.networks import FM, DeepFM
 from sklearn_autorec.nn import BuildContext
 from sklearn_autorec.serving import load, save, to_onnx
 
@@ -44,17 +46,7 @@ OPTIONS = {
 
 @pytest.fixture(scope="module")
 def clicks():
-    X, y, _ = make_ctr(
-        1500,
-        n_fields=4,
-        cardinality=8,
-        informative_fields=[0, 2],
-        pairs=[(0, 1)],
-        n_numeric=1,
-        n_sequences=1,
-        random_state=0,
-    )
-    return X, y
+    return mixed_clicks(1500, cardinality=8, informative_fields=[0, 2], pairs=[(0, 1)])
 
 
 def fit(name, X, y, estimator=CTRClassifier, **options):
@@ -66,7 +58,7 @@ def fit(name, X, y, estimator=CTRClassifier, **options):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_network_with_embeddings(name, network, clicks):
     X, y = clicks
-    network = DIN(attention={"s0": "f0"}) if network == "din" else network
+    network = told(network, {"s0": "f0"})
     model = fit(name, X[:400], y[:400], network=network, max_epochs=1, search_epochs=1)
     p = model.predict_proba(X)
     assert np.isfinite(p).all() and p.std(0).min() > 1e-6
@@ -237,7 +229,7 @@ def test_exported_graphs_agree(name, clicks, tmp_path):
 
     X, y = clicks
     method = (
-        AutoField(n_fields=3)
+        AutoField(n_kept=3)
         if name == "AutoField"
         else OptFS(0.5)
         if name == "OptFS"
@@ -253,13 +245,13 @@ def test_exported_graphs_agree(name, clicks, tmp_path):
 
 
 STACKS = {
-    "AutoField + AutoFIS": [AutoField(n_fields=4), AutoFIS(max_interactions=2)],
-    "LPFS + AutoFIS": [LPFS(n_fields=3), AutoFIS(max_interactions=2)],
+    "AutoField + AutoFIS": [AutoField(n_kept=4), AutoFIS(max_interactions=2)],
+    "LPFS + AutoFIS": [LPFS(n_kept=3), AutoFIS(max_interactions=2)],
     "OptFS + AutoDim": [OptFS(0.3), AutoDim((0, 2, 4))],
     "OptFS + PEP": [OptFS(0.3), PEP(0.5)],
     "AutoDim + AdaFS": [AutoDim((0, 2, 4)), AdaFS()],
     "AutoField + AutoDim + AutoFIS": [
-        AutoField(n_fields=3),
+        AutoField(n_kept=3),
         AutoDim((0, 2, 4)),
         AutoFIS(max_interactions=2),
     ],
@@ -319,7 +311,7 @@ def test_the_network_is_smaller_by_what_was_dropped(clicks, tmp_path):
     X, y = clicks
     X = X.assign(wide=[f"w{i % 700}" for i in range(len(X))])
     whole = fit(None, X, y, network=FM(), embedding_dim=16)
-    model = fit(AutoField(n_fields=2), X, y, network=FM(), embedding_dim=16)
+    model = fit(AutoField(n_kept=2), X, y, network=FM(), embedding_dim=16)
     for name, fitted in (("whole", whole), ("model", model)):
         save(fitted, tmp_path / name)
     assert model.selected_fields_ != ["wide"] and "wide" not in model.selected_fields_

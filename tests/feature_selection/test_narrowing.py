@@ -1,20 +1,32 @@
 """Networks on some of the fields: exact weights taken over, names, files, order of searches."""
 
-import json
 import pickle
 
-import numpy as np
 import pytest
 import torch
+from narrowing_cases import FIELDS, KEEP, context, data, moved
+from small_networks import told
 
 from sklearn_autorec import CTRClassifier
-from sklearn_autorec.base import FixedArchitecture, SearchMethod, known_networks, resolve_network
-from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.base import known_networks, resolve_network
 from sklearn_autorec.embedding import PEP, AutoDim
 from sklearn_autorec.engine._building import build_network, carry
 from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField
 from sklearn_autorec.interaction import AutoFIS
-from sklearn_autorec.networks import DCN, DIN, FM, AutoInt, DCNv2, DeepFM, FwFM, MLPNetwork
+from sklearn_autorec.networks import (
+    DCN,
+    FM,
+    GDCN,
+    AutoInt,
+    DCNv2,
+    DCNv3,
+    DeepFM,
+    FiBiNET,
+    FinalMLP,
+    FwFM,
+    MaskNet,
+    MLPNetwork,
+)
 from sklearn_autorec.nn import (
     BuildContext,
     FieldLinear,
@@ -24,12 +36,7 @@ from sklearn_autorec.nn import (
     linear,
     pair_index,
 )
-from sklearn_autorec.serving import load, save
 
-FIELDS = [0, 2, 3, 5]
-KEEP = FixedArchitecture(
-    {"method": "AutoField", "params": {}, "fields": FIELDS, "scores": [0.0] * 6}
-)
 WITH_GATES = sorted(name for name, cls in known_networks().items() if "gate" in cls.slots)
 
 
@@ -38,38 +45,10 @@ class OnOff(torch.nn.Module):
         return torch.tensor([[1.0 if f in FIELDS else 0.0 for f in range(e.shape[1])]])
 
 
-def context(**options):
-    options = {"output_bias": (0.3,), **options}
-    return BuildContext(
-        tuple("abcdef"),
-        (5, 4, 6),
-        2,
-        ((5, 3),),
-        embedding_dim=4,
-        generator=torch.Generator().manual_seed(0),
-        embedding_init=0.7,
-        **options,
-    )
-
-
 def batch(n=40):
     g = torch.Generator().manual_seed(1)
     ids = torch.stack([torch.randint(0, k, (n,), generator=g) for k in (5, 4, 6)], 1).int()
     return ids, torch.randn(n, 4, generator=g), torch.randint(0, 5, (n, 3), generator=g).int()
-
-
-def moved(whole):
-    """The network with weights and statistics that differ from element to element."""
-    g = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for name, p in whole.named_parameters():
-            # A bias of a cross layer acts without its field.
-            if "cross" not in name or "weight" in name:
-                p.add_(0.3 * torch.randn(p.shape, generator=g))
-        for name, b in whole.named_buffers():
-            if name.endswith("running_mean"):
-                b.normal_(generator=g)
-    return whole
 
 
 def gated_and_narrow(network, **options):
@@ -87,11 +66,22 @@ def gated_and_narrow(network, **options):
         return whole.double().eval()(*x), module.double().eval()(*x), module
 
 
+# To these a closed field is a vector of zeros that others still see; to all others it is nothing.
+SEE_CLOSED_FIELDS = {
+    **{name: resolve_network(name) for name in ("afm", "deep_crossing", "fignn", "pin")},
+    "autoint": AutoInt(),
+    # ... for which layer norm has a shift, or counts them.
+    "masknet": MaskNet(),
+    "masknet-serial": MaskNet("serial", hidden_units=(8, 8)),
+    "dcnv3": DCNv3(),
+}
+
+
 @pytest.mark.parametrize("n_outputs", [1, 3])
-@pytest.mark.parametrize("name", [n for n in WITH_GATES if n != "autoint"])
+@pytest.mark.parametrize("name", [n for n in WITH_GATES if n not in SEE_CLOSED_FIELDS])
 def test_a_network_without_closed_fields_is_the_same_function(name, n_outputs):
     before, after, module = gated_and_narrow(
-        DIN(attention={"f": "a"}) if name == "din" else resolve_network(name),
+        told(name, {"f": "a"}),
         n_outputs=n_outputs,
         output_bias=(),
     )
@@ -107,14 +97,20 @@ def test_first_order_term_by_vectors_and_stacked_layers_as_well():
         DCNv2(2, rank=3, structure="stacked", hidden_units=()),
         DeepFM((8,), n_cross_layers=1),
         MLPNetwork(()),
+        GDCN(2, "stacked", hidden_units=()),
+        FinalMLP((8,), contexts=(("a", "d"), ("c",))),
+        FinalMLP((8,), contexts=(("b", "e"), ("f",))),  # of which two are dropped
+        FiBiNET("each", hidden_units=()),
+        FiBiNET("all", hidden_units=(8,)),
     ):
         before, after, _ = gated_and_narrow(network)
         torch.testing.assert_close(after, before, atol=1e-12, rtol=1e-10)
 
 
-def test_attention_sees_a_closed_field_as_a_vector_of_zeros():
+@pytest.mark.parametrize("name", SEE_CLOSED_FIELDS)
+def test_some_networks_see_that_a_closed_field_is_there(name):
     # Weights are all taken over, the function is another one.
-    before, after, _ = gated_and_narrow(AutoInt())
+    before, after, _ = gated_and_narrow(SEE_CLOSED_FIELDS[name])
     assert (after - before).abs().max() > 1e-3
 
 
@@ -300,8 +296,8 @@ def test_whatever_grows_with_the_fields_is_declared(name, members):
         slot, method = SEARCHABLE[name]
         return FM().build(c, {slot: method.build(c)})
 
-    if members > 1 and name in SEARCHABLE:
-        members = 1  # searches have one
+    if name in SEARCHABLE or not resolve_network(name).supports_members:
+        members = 1  # as searches have, and each module of a network that does not pack them
     small, large = build(4, 2), build(5, 4)
     shapes = {k: t.shape for k, t in large.state_dict().items()}
     grown = {
@@ -331,162 +327,3 @@ def test_lengths_of_axes_are_ints_that_know_their_layout():
     assert type(2 * axis) is int and context().axis("P3") == 20 and context().axis("N") == 2
     with pytest.raises(ValueError, match="a factor of an axis must be an int, 'F', 'P'.*got 'Q'"):
         context().axis("Q")
-
-
-def data(**options):
-    return make_ctr(
-        3000,
-        n_fields=5,
-        informative_fields=[1],
-        pairs=[(2, 4)],
-        n_numeric=1,
-        n_sequences=1,
-        random_state=0,
-        **options,
-    )
-
-
-def fitted(search, network="fm", **options):
-    X, y, _ = data()
-    options = {"embedding_dim": 4, "lr": 0.01, "max_epochs": 2, "random_state": 0, **options}
-    return CTRClassifier(network=network, search=search, **options).fit(X, y), X
-
-
-def keep(*fields, n=7):
-    return FixedArchitecture(
-        {"method": "AutoField", "params": {}, "fields": [*fields], "scores": [0.5] * n}
-    )
-
-
-def test_names_and_sizes_after_other_searches():
-    model, X = fitted([keep(1, 2, 4, 5), AutoFIS(max_interactions=2), AutoDim((0, 2, 4))])
-    assert model.selected_fields_ == ["f1", "f2", "f4", "x0"]
-    assert model.support_.tolist() == [False, True, True, False, True, True, False]
-    assert set(model.field_scores_) == set(X.columns)
-    assert {f for t in model.interaction_scores_ for f in t} == {"f1", "f2", "f4", "x0"}
-    assert ("f2", "f4") in model.interaction_scores_ and len(model.interactions_) == 2
-    sizes = model.embedding_sizes_
-    assert list(sizes) == [*X.columns] and sizes["f0"] == sizes["f3"] == sizes["s0"] == 0
-    moved = X.assign(f0=X.f0[0], s0=[["i1"]] * len(X), f3=None)
-    np.testing.assert_array_equal(model.predict_proba(moved), model.predict_proba(X))
-
-
-def test_sizes_of_pruned_tables():
-    model, X = fitted([keep(0, 4, 6), PEP(target_sparsity=0.5)], network=DeepFM((8,)))
-    sizes, encoder = model.embedding_sizes_, model.encoder_
-    assert list(sizes) == ["f0", "f1", "f2", "f3", "f4", "s0"]
-    assert [len(v) for v in sizes.values()] == [*encoder.n_ids_, *encoder.sequence_n_ids_]
-    kept = sum(int(v.sum()) for v in sizes.values())
-    assert (
-        kept == len(model.net_.module_.embedding.values)
-        and not sizes["f1"].any()
-        and sizes["f4"].any()
-    )
-
-
-@pytest.mark.parametrize(
-    "search",
-    [AutoField(n_fields=3), [keep(1, 2, 6), AutoFIS()], [keep(2, 4, 5), PEP(0.5)], keep(5)],
-    ids=str,
-)
-def test_files_json_and_pickles(search, tmp_path):
-    model, X = fitted(search)
-    expected = model.predict_proba(X[:50])
-    save(model, tmp_path / "m")
-    for again in (load(tmp_path / "m"), pickle.loads(pickle.dumps(model))):
-        np.testing.assert_array_equal(again.predict_proba(X[:50]), expected)
-        assert again.selected_fields_ == model.selected_fields_ and again.nbytes_ == model.nbytes_
-    architecture = json.loads(json.dumps(model.architecture_))
-    retrained = CTRClassifier.from_architecture(architecture, max_epochs=1, random_state=0)
-    retrained.fit(X, data()[1])
-    assert retrained.selected_fields_ == model.selected_fields_
-    assert retrained.n_parameters_ == model.n_parameters_
-
-
-def test_files_with_wrong_fields_are_refused(tmp_path):
-    for fields in ([0, 7], [3, 1], [1, 1], [], [True], "ab"):
-        model, _ = fitted(keep(0, 1))
-        model._architecture["gate"]["fields"] = fields
-        # Saving reads the file back.
-        with pytest.raises(ValueError, match="fields must be rising ints below 7"):
-            save(model, tmp_path / "m")
-
-
-def test_dropping_fields_comes_first():
-    X, y, _ = data()
-    with pytest.raises(ValueError, match=r"AutoField\(\) drops fields, so that it must come first"):
-        CTRClassifier(network="fm", search=[AutoFIS(), AutoField()]).fit(X, y)
-    with pytest.raises(
-        ValueError, match=r"joint=True: AutoField\(\) drops fields and has to search first"
-    ):
-        CTRClassifier(network="fm", search=[AutoField(), AutoFIS()], joint=True).fit(X, y)
-
-
-def test_a_network_that_does_not_select_is_refused():
-    class Deaf(FM):
-        def build(self, context, parts):
-            return super().build(context, {k: v for k, v in parts.items() if k != "selection"})
-
-    with pytest.raises(
-        TypeError, match="cannot drop fields: its module must be a sklearn_autorec.nn.FieldNetwork"
-    ):
-        build_network(Deaf(), [KEEP], {"gate": KEEP.architecture}, context())
-
-
-def test_without_a_gate_search_there_is_no_choice():
-    model, _ = fitted(None)
-    for name in ("support_", "selected_fields_", "field_scores_"):
-        with pytest.raises(
-            AttributeError, match="does not choose fields; use for instance search=AutoField"
-        ):
-            getattr(model, name)
-
-
-def test_partial_fit_and_warm_start_go_on_with_the_kept_fields():
-    model, X = fitted(keep(1, 4), warm_start=True)
-    y, n = data()[1], model.n_parameters_
-    model.partial_fit(X[:500], y[:500])
-    assert model.set_params(max_epochs=4).fit(X, y).n_parameters_ == n
-    assert model.selected_fields_ == ["f1", "f4"]
-
-
-@pytest.mark.parametrize("retrain", ["scratch", "rewind", "keep"])
-def test_final_training_starts_from_the_declared_weights(retrain, monkeypatch):
-    from sklearn_autorec.engine import _search_phase
-    from sklearn_autorec.estimators import _stages
-
-    starts, problems = [], []
-    real_train, real_problem, real_carry = (
-        _stages.train,
-        _search_phase.SearchProblem,
-        _search_phase._carry_states,
-    )
-
-    def spy_train(net, *args, **kwargs):
-        starts.append({k: v.clone() for k, v in net.module.state_dict().items()})
-        return real_train(net, *args, **kwargs)
-
-    def spy_carry(problem, *args):
-        problems.append((dict(problem.initial_state), dict(problem.final_state)))
-        real_carry(problem, *args)
-
-    monkeypatch.setattr(_stages, "train", spy_train)
-    monkeypatch.setattr(_search_phase, "_carry_states", spy_carry)
-    model, _ = fitted(AutoField(n_fields=3, retrain=retrain), network=DeepFM((8,)))
-    (initial, final), start = problems[0], starts[0]
-    rows = model.net_.module_.selection.table_rows(
-        BuildContext(
-            (), tuple(model.encoder_.n_ids_), 1, ((model.encoder_.sequence_n_ids_[0], 20),)
-        )
-    )
-    assert real_problem is _search_phase.SearchProblem and len(rows) < len(
-        initial["embedding.weight"]
-    )
-    for name in ("embedding.weight", "linear.weight"):
-        if name == "embedding.weight":
-            assert torch.equal(start[name], initial[name][rows]) == (retrain == "rewind")
-        assert torch.equal(start[name], final[name][rows]) == (retrain == "keep")
-
-
-def test_every_method_says_whether_it_narrows():
-    assert not SearchMethod.narrows and AutoField.narrows and not AutoFIS.narrows

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.special import expit
+from searching import searching
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
@@ -79,21 +80,15 @@ def planted_values(seed, n=16_000):
     return pd.DataFrame(X), (rng.random(n) < expit(logit)).astype(int), informative
 
 
+PLAIN = {"early_stopping": False, "device": "cpu"}
+
+
 def shares_kept(seed, shuffled=False, network="fm", n=16_000, **options):
     """Shares of informative and of other values that are kept."""
     X, y, informative = planted_values(seed, n)
     y = np.random.default_rng(seed).permutation(y) if shuffled else y
-    model = CTRClassifier(
-        network=network,
-        search=OptFS(**options),
-        embedding_dim=8,
-        lr=2e-3,
-        batch_size=256,
-        search_epochs=10,
-        max_epochs=1,
-        early_stopping=False,
-        device="cpu",
-        random_state=seed,
+    model = searching(
+        OptFS(**options), seed, network=network, lr=2e-3, search_epochs=10, **PLAIN
     ).fit(X, y)
     kept = {column: set(values) for column, values in model.selected_values_.items()}
     kept = {column: kept.get(column, set()) for column in X}
@@ -120,18 +115,7 @@ def test_planted_values_are_kept_and_others_are_not():
 def frequent_kept(seed, **options):
     """Share of the values of at least 100 rows that are kept, by an FM that learns pairs."""
     X, y, _ = make_ctr(12_000, n_fields=8, cardinality=50, zipf=0.5, pairs=4, random_state=seed)
-    model = CTRClassifier(
-        network="fm",
-        search=OptFS(**options),
-        embedding_dim=8,
-        lr=0.01,
-        batch_size=256,
-        search_epochs=4,
-        max_epochs=1,
-        early_stopping=False,
-        device="cpu",
-        random_state=seed,
-    ).fit(X, y)
+    model = searching(OptFS(**options), seed, network="fm", search_epochs=4, **PLAIN).fit(X, y)
     kept = {column: set(values) for column, values in model.selected_values_.items()}
     counts = [(column, *pair) for column in X for pair in X[column].value_counts().items()]
     return np.mean(

@@ -20,12 +20,6 @@ MODEL = SGDClassifier(loss="log_loss", tol=None, random_state=0)
 SPACE = {"alpha": loguniform(1e-5, 1)}
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
 @pytest.fixture(scope="module")
 def search():
     options = {

@@ -1,5 +1,3 @@
-import builtins
-
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
@@ -16,12 +14,6 @@ matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
 
 TREE = DecisionTreeClassifier(min_samples_leaf=5, random_state=0)
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def table(n_fields=6, n=120):
@@ -181,16 +173,9 @@ def test_a_ranking_of_a_given_size_marks_no_score(fitted):
     )
 
 
-def test_without_matplotlib_the_extra_is_named(fitted, monkeypatch):
+def test_without_matplotlib_the_extra_is_named(fitted, no_matplotlib):
     display = SelectionPathDisplay.from_estimator(fitted[0])
-    original = builtins.__import__
-
-    def no_matplotlib(name, *args, **kwargs):
-        if name.split(".")[0] == "matplotlib":
-            raise ImportError(name)
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", no_matplotlib)
+    no_matplotlib()
     for method, call in (
         ("from_estimator", lambda: SelectionPathDisplay.from_estimator(fitted[0])),
         ("plot", display.plot),

@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from searching import searching
 from sklearn.metrics import roc_auc_score
 
 from sklearn_autorec import CTRClassifier
@@ -24,17 +25,7 @@ NETWORKS = {
 
 
 def search(network, X, y, seed, **options):
-    model = CTRClassifier(
-        network=network,
-        search=AutoFIS(**options),
-        embedding_dim=8,
-        lr=0.01,
-        max_epochs=1,
-        search_epochs=3,
-        batch_size=256,
-        random_state=seed,
-    )
-    return model.fit(X, y)
+    return searching(AutoFIS(**options), seed, network=network, search_epochs=3).fit(X, y)
 
 
 def ranking(model, truth):
@@ -167,16 +158,9 @@ def test_without_a_threshold_the_first_of_the_ranking_are_kept():
 
 
 def test_planted_triple_is_found_by_third_order():
+    triple = {"triples": 1, "triple_effect": 2.0, "rank": 1}
     X, y, truth = make_ctr(
-        20_000,
-        n_fields=6,
-        cardinality=6,
-        zipf=0,
-        pairs=0,
-        triples=1,
-        triple_effect=2.0,
-        rank=1,
-        random_state=0,
+        20_000, n_fields=6, cardinality=6, zipf=0, pairs=0, random_state=0, **triple
     )
     model = search("fm", X, y, 0, orders=(2, 3))
     best = max(model.interaction_scores_, key=model.interaction_scores_.get)

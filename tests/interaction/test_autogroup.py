@@ -226,7 +226,7 @@ def test_odd_tables_are_taken():
     assert np.isfinite(model.predict_proba(odd)).all()
     np.testing.assert_array_equal(model.predict_proba(odd[:1]), model.predict_proba(odd)[:1])
     assert fit(search, X, np.arange(400) % 3).predict_proba(odd).shape == (3, 3)
-    narrowed = fit([AutoField(n_fields=3), AutoGroup()], X, y)
+    narrowed = fit([AutoField(n_kept=3), AutoGroup()], X, y)
     assert len(narrowed.interaction_scores_) == 3 + 1
     assert np.isfinite(fit(AutoGroup(), X[:3], [0, 1, 0]).predict_proba(odd)).all()
     two = fit(AutoGroup(), X[["f0", "f1"]], y)

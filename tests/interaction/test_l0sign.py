@@ -215,7 +215,7 @@ def test_odd_tables_are_taken():
     assert np.isfinite(model.predict_proba(odd)).all()
     np.testing.assert_array_equal(model.predict_proba(odd[:1]), model.predict_proba(odd)[:1])
     assert fit(search, X, np.arange(400) % 3).predict_proba(odd).shape == (3, 3)
-    narrowed = fit([AutoField(n_fields=3), L0SIGN("field", retrain="keep")], X, y)
+    narrowed = fit([AutoField(n_kept=3), L0SIGN("field", retrain="keep")], X, y)
     assert len(narrowed.interaction_scores_) == 3
     assert np.isfinite(fit(L0SIGN("field"), X[:3], [0, 1, 0]).predict_proba(odd)).all()
     for name in ("deepfm", "ipnn"):

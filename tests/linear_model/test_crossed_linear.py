@@ -10,25 +10,15 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
+from small_tables import mixed_clicks
 
 from sklearn_autorec import CrossedLinearClassifier, CrossedLinearRegressor
-from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.linear_model._core import CrossedLinear
 
 
 @pytest.fixture(scope="module")
 def clicks():
-    X, y, _ = make_ctr(
-        4000,
-        n_fields=5,
-        cardinality=6,
-        pairs=[(0, 1)],
-        n_numeric=1,
-        n_sequences=1,
-        missing_rate=0.05,
-        random_state=0,
-    )
-    return X, y
+    return mixed_clicks(4000, n_fields=5, cardinality=6, pairs=[(0, 1)], missing_rate=0.05)
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import loguniform, uniform
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 
+from sklearn_autorec.model_selection import HyperbandSearchCV
+
+X, Y = np.random.RandomState(0).normal(size=(40, 3)), np.tile([0, 1], 20)
+CURVES = {"a": uniform(0.2, 0.8), "b": loguniform(0.01, 2)}
 TRAINED = []  # (a, b, units) of every training in this process
 FITTED = []  # parameters of every fitted transformer in this process
 
@@ -137,3 +142,16 @@ class Counted(TransformerMixin, BaseEstimator):
 def columns(search):
     """``cv_results_`` as comparable lists, without times."""
     return {k: np.asarray(v).tolist() for k, v in search.cv_results_.items() if "_time" not in k}
+
+
+def search(estimator=None, space=None, **options):
+    """Hyperband over curves, up to nine epochs."""
+    options = {
+        "resource": "epochs",
+        "max_resources": 9,
+        "cv": 2,
+        "random_state": 0,
+        "refit": False,
+        **options,
+    }
+    return HyperbandSearchCV(estimator or Curve(), space or CURVES, **options)

@@ -14,7 +14,7 @@ import known_curves
 import numpy as np
 import pytest
 from kill_me import run as small_search
-from known_curves import Counted, Curve, Troubled, columns
+from known_curves import Counted, Curve, Troubled, X, Y, columns, search
 from scipy.stats import loguniform, norm, uniform
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
@@ -27,21 +27,7 @@ from sklearn_autorec.model_selection._running._checkpoint import (
 )
 
 HERE = Path(__file__).parent
-X, Y = np.random.RandomState(0).normal(size=(40, 3)), np.tile([0, 1], 20)
-CURVES = {"a": uniform(0.2, 0.8), "b": loguniform(0.01, 2)}
 WARM = pytest.mark.parametrize("warm", [False, True])
-
-
-def search(estimator=None, **options):
-    options = {
-        "resource": "epochs",
-        "max_resources": 9,
-        "cv": 2,
-        "random_state": 0,
-        "refit": False,
-        **options,
-    }
-    return HyperbandSearchCV(estimator or Curve(), CURVES, **options)
 
 
 @WARM

@@ -8,28 +8,12 @@ import threading
 import types
 
 import joblib
-import numpy as np
 import pytest
-from known_curves import Counted, Curve, Troubled, columns
-from scipy.stats import loguniform, uniform
+from known_curves import Counted, Curve, Troubled, X, Y, columns, search
+from scipy.stats import uniform
 from sklearn.pipeline import make_pipeline
 
-from sklearn_autorec.model_selection import HyperbandSearchCV, use_gpu_of_worker
-
-X, Y = np.random.RandomState(0).normal(size=(40, 3)), np.tile([0, 1], 20)
-CURVES = {"a": uniform(0.2, 0.8), "b": loguniform(0.01, 2)}
-
-
-def search(estimator=None, space=None, **options):
-    options = {
-        "resource": "epochs",
-        "max_resources": 9,
-        "cv": 2,
-        "random_state": 0,
-        "refit": False,
-        **options,
-    }
-    return HyperbandSearchCV(estimator or Curve(), space or CURVES, **options)
+from sklearn_autorec.model_selection import use_gpu_of_worker
 
 
 @pytest.fixture(scope="module")

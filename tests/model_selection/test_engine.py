@@ -9,7 +9,7 @@ import known_curves
 import numpy as np
 import pytest
 from joblib import Parallel, delayed, parallel_config
-from known_curves import Counted, Curve, Troubled, columns
+from known_curves import Counted, Curve, Troubled, columns, search
 from scipy.stats import loguniform, uniform
 from sklearn.datasets import make_classification
 from sklearn.exceptions import FitFailedWarning
@@ -18,26 +18,12 @@ from sklearn.model_selection import ShuffleSplit
 from sklearn.pipeline import make_pipeline
 
 from sklearn_autorec.model_selection import (
-    HyperbandSearchCV,
     RandomSampler,
     SuccessiveHalvingSearchCV,
 )
 
 X, Y = make_classification(60, n_informative=4, random_state=0)
-CURVES = {"a": uniform(0.2, 0.8), "b": loguniform(0.01, 2)}
 WARM = pytest.mark.parametrize("warm", [False, True])
-
-
-def search(estimator=None, space=None, **options):
-    options = {
-        "resource": "epochs",
-        "max_resources": 9,
-        "cv": 2,
-        "random_state": 0,
-        "refit": False,
-        **options,
-    }
-    return HyperbandSearchCV(estimator or Curve(), space or CURVES, **options)
 
 
 @WARM

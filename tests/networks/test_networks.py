@@ -5,10 +5,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from small_networks import told
 
 from sklearn_autorec.base import known_networks, networks_with_slot, resolve_network
 from sklearn_autorec.networks import (
     DCN,
+    DIEN,
     DIN,
     FM,
     IPNN,
@@ -29,8 +31,9 @@ H = (6, 5)
 
 
 def made(name):
-    """A network by its name; "din" with the target of the list of `context`, which has no other."""
-    return DIN(H, attention={"f5": "f0"}) if name == "din" else resolve_network(name)
+    """A network by its name, told the target of the list of `context`, which has no other."""
+    options = {"hidden_units": H} if name in ("din", "dien") else {}
+    return told(name, {"f5": "f0"}, **options)
 
 
 def context(n_outputs=1, n_ids=(5, 4, 6), n_numeric=2, sequences=((5, 3),), seed=0, d=3):
@@ -162,7 +165,7 @@ def reference(module, e, first):
                 flat @ module.linear.weight.detach().numpy() + module.linear.bias.detach().numpy()
             )
         return first + np_pool(module.pool, weighted)
-    if kind in ("MLPModule", "DINModule"):
+    if kind in ("MLPModule", "DINModule", "DIENModule"):
         return np_mlp(module.head, flat)
     if kind == "WideDeepModule":
         return first + np_mlp(module.head, flat)
@@ -199,6 +202,7 @@ VARIANTS = [
     DeepFM(H, batch_norm=False),
     WideDeep(H),
     DIN(H, attention={"f5": "f0"}),
+    DIEN(H, attention={"f5": "f0"}),
     DCN(2, H),
     DCN(1, ()),
     DCNv2(2, hidden_units=H),
@@ -216,7 +220,8 @@ def test_agrees_with_numpy(network, n_outputs):
     module = prepared(network, c)
     x = batch(c)
     with torch.no_grad():
-        # Of "din" the lists are pooled already; tests/networks/test_din.py has the pool.
+        # Of "din" and "dien" the lists are one vector already; test_din.py and test_dien.py have
+        # these.
         e = module.embed(x).numpy() if hasattr(module, "embed") else None
         first = (
             module.linear(x).numpy()
@@ -229,7 +234,10 @@ def test_agrees_with_numpy(network, n_outputs):
 
 
 def test_every_registered_network_has_a_reference():
-    assert {type(made(n)) for n in NAMES} == {type(v) for v in VARIANTS}
+    elsewhere = {"afm", "deep_crossing", "ffm", "fignn", "opnn", "pin", "xdeepfm"}
+    # ... which is test_pair_networks.py; and test_newer_networks.py:
+    elsewhere |= {"dcnv3", "fibinet", "finalmlp", "gdcn", "masknet"}
+    assert {type(made(n)) for n in {*NAMES} - elsewhere} == {type(v) for v in VARIANTS}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -244,7 +252,10 @@ class TestAllNetworks:
     def test_gradients_reach_every_parameter(self, name):
         c = context(2)
         module = made(name).build(c, {}).train()
-        module(*batch(c, 64)[:3]).square().sum().backward()
+        loss = module(*batch(c, 64)[:3]).square().sum()
+        for part in module.modules():
+            loss = loss + (part.penalty() if hasattr(part, "penalty") else 0)
+        loss.backward()
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
 
     def test_one_field_one_row_and_no_row(self, name):
@@ -313,7 +324,9 @@ def test_sum_of_pair_products_is_the_bi_interaction():
 
 
 def test_slots_are_listed_for_the_error_message():
-    assert networks_with_slot("interaction") == ["auto", "deepfm", "fm", "fwfm", "ipnn"]
+    assert networks_with_slot("interaction") == [
+        *("afm", "auto", "deepfm", "fibinet", "fm", "fwfm", "ipnn", "opnn", "pin", "xdeepfm")
+    ]
 
 
 def test_unknown_networks_are_refused():

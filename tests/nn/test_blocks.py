@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from draws import generator
 
 from sklearn_autorec.nn import (
     MLP,
@@ -15,10 +16,6 @@ from sklearn_autorec.nn import (
     linear,
     pair_index,
 )
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def context(**changes):

@@ -1,20 +1,13 @@
 import numpy as np
 import pytest
+from small_networks import small_context
 
-from sklearn_autorec.nn import BuildContext, FieldEmbedding, budget_bytes, field_rows, table_bytes
+from sklearn_autorec.nn import FieldEmbedding, budget_bytes, field_rows, table_bytes
 
 
 def context(**changes):
-    options = {
-        "field_names": ("a", "b", "x", "items"),
-        "n_ids": (7, 90),
-        "n_numeric": 1,
-        "sequences": ((12, 3),),
-        "embedding_dim": 4,
-        "numeric_embedding": "piecewise",
-        "n_numeric_bins": 5,
-    }
-    return BuildContext(**{**options, **changes})
+    options = {"n_ids": (7, 90), "sequences": ((12, 3),), "n_numeric_bins": 5}
+    return small_context(**{"numeric_embedding": "piecewise", **options, **changes})
 
 
 @pytest.mark.parametrize("kind, of_number", [("piecewise", 7), ("periodic", 12), ("linear", 3)])

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from draws import generator
 from scipy.special import expit, softmax
 from torch import nn
 
@@ -25,10 +26,6 @@ from sklearn_autorec.nn import (
 )
 
 LOGITS = np.array([[0.5, -1.0, 2.0, 0.0], [3.0, 3.0, -2.0, 1.0]])
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def shares_agree(counts, probabilities, n):

@@ -2,62 +2,15 @@
 thread.
 """
 
-import pickle
-import subprocess
-import sys
-import threading
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
+from encoder_state_cases import CHOSEN, assert_same, assert_same_fit, mixed_table
 
 from sklearn_autorec.exceptions import DataTypeDriftWarning, UnknownCategoryWarning
-from sklearn_autorec.preprocessing import FieldEncoder, _encoder, _encoding, _numeric
-
-
-def assert_same(a, b):
-    for name in ("ids", "numeric", "sequences"):
-        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
-
-
-def assert_same_fit(a, b):
-    for name in ("categories_", "counts_", "sequence_categories_", "sequence_counts_"):
-        for x, y in zip(getattr(a, name), getattr(b, name), strict=True):
-            assert x.dtype == y.dtype and x.tolist() == y.tolist()
-    assert a.n_ids_ == b.n_ids_ and a.sequence_n_ids_ == b.sequence_n_ids_
-
-
-def mixed_table(n=400, seed=0):
-    """Strings, integers that turn into text halfway, floats that are whole at first, lists and
-    numbers.
-    """
-    rng = np.random.default_rng(seed)
-    late = np.arange(n) >= n // 2
-    numbers = rng.integers(0, 30, n)
-    return pd.DataFrame(
-        {
-            "word": pd.Series(
-                [f"w{k}" if k else None for k in rng.integers(0, 30, n)], dtype="str"
-            ),
-            "number": rng.integers(0, 30, n),
-            "mixed": pd.Series(
-                [str(k) if flag else int(k) for k, flag in zip(numbers, late, strict=True)],
-                dtype=object,
-            ),
-            "halves": np.where(late, 0.5, 1.0) * rng.integers(0, 20, n),
-            "items": [
-                [int(v) for v in rng.integers(0, 9, k)] if k else None
-                for k in rng.integers(0, 6, n)
-            ],
-            "price": np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n) * 1e3),
-        }
-    )
-
-
-CHOSEN = ["word", "number", "mixed", "halves"]
+from sklearn_autorec.preprocessing import FieldEncoder, _numeric
 
 
 @pytest.mark.parametrize(
@@ -162,10 +115,6 @@ def test_scales_are_centred_and_constant_or_missing_columns_are_zero():
         assert numeric[:, 4:].sum(0).tolist() == [0, 0, 500, 499]
 
 
-# drift
-# --------------------------------------------------------------------------------------------------
-
-
 VALUES = {
     "integers": [12, 7, 12],
     "floats": [12.0, 7.0, 12.0],
@@ -175,6 +124,9 @@ VALUES = {
     "category": pd.Categorical(["12", "7", "12"]),
     "objects": np.array([12, 7, 12], dtype=object),
 }
+
+# drift
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("repeat", [1, 40, 4000])
@@ -261,176 +213,3 @@ def test_unknown_values_are_reported_beyond_what_was_rare_in_fit():
     quiet = FieldEncoder(unknown_warning=None).fit(X)
     assert quiet.encode(X.assign(a="new")).n_unknown.tolist() == [100, 0]
     FieldEncoder(unknown_warning=1.0).fit(X).encode(X.assign(a="new"))
-
-
-# processes, threads, pickles
-# -------------------------------------------------------------------------------
-
-
-def test_ids_and_hashes_are_the_same_in_every_process():
-    code = (
-        "import pandas as pd; from sklearn_autorec.preprocessing import FieldEncoder\n"
-        "X = pd.DataFrame({'a': [f'v{i % 70}' for i in range(300)], 'b': range(300), 's': "
-        "[{f'k{i}', 'k'} for i in range(300)]})\n"
-        "print(FieldEncoder(hash_threshold=100, n_hash_buckets=50).fit_transform(X).tolist())"
-    )
-    outputs = []
-    for seed in ("1", "2"):
-        env = {"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}
-        outputs.append(
-            subprocess.run(
-                [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
-            ).stdout
-        )
-    assert outputs[0] == outputs[1] and outputs[0].startswith("[[")
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        ["x", "ÿ", "\U0001f600", "nul\0", "\udc80", "long" * 100],
-        [1, -5, 2**40],
-        [0.5, 1e300],
-        [None, None],
-        [True, False],
-    ],
-    ids=["strings", "integers", "floats", "missing", "bools"],
-)
-@pytest.mark.filterwarnings(
-    "ignore:.*lists of floats:sklearn_autorec.exceptions.SuspiciousColumnWarning"
-)
-def test_pickles_bring_back_everything(values):
-    X = pd.DataFrame({"a": pd.Series(values, dtype=object), "h": [[v] for v in values], "x": 0.5})
-    for encoder in (
-        FieldEncoder(categorical_features=["a"]),
-        FieldEncoder(categorical_features=["a"]).partial_fit(X),
-    ):
-        encoder = encoder if hasattr(encoder, "n_ids_") else encoder.fit(X)
-        again = pickle.loads(pickle.dumps(encoder))
-        assert_same_fit(again, encoder)
-        assert_same(again.encode(X), encoder.encode(X))
-        assert_same_fit(again.partial_fit(X), encoder.partial_fit(X))
-
-
-def test_look_up_tables_are_not_pickled():
-    X = pd.DataFrame({"a": [f"user_{k}" for k in range(5000)], "b": np.arange(5000)})
-    encoder = FieldEncoder().fit(X).discard_counts()
-    before = len(pickle.dumps(encoder))
-    encoder.encode(X)
-    encoder.encode(X[:1])
-    assert len(pickle.dumps(encoder)) == before < sum(map(len, X["a"])) + 5 * 5000 + 3000
-
-
-def test_many_threads_on_one_fresh_encoder():
-    X = pd.DataFrame(
-        {
-            "a": [f"user_{k}" for k in range(20_000)],
-            "b": np.arange(0, 2_000_000, 100),
-            "x": np.linspace(0, 1, 20_000),
-        }
-    )
-    encoder = FieldEncoder().partial_fit(X)
-    expected = encoder.encode(X)
-    data = pickle.dumps(encoder)
-    sizes = [1, 10, 100, 6000]
-    for _ in range(3):
-        fresh, start = pickle.loads(data), threading.Barrier(8)
-
-        def work(k, fresh=fresh, start=start):
-            start.wait()
-            rows = slice(k * 1000, k * 1000 + sizes[k % 4])
-            return fresh.encode(X.iloc[rows]), expected.take(rows)
-
-        with ThreadPoolExecutor(8) as pool:
-            for got, wanted in pool.map(work, range(8)):
-                assert_same(got, wanted)
-
-
-@pytest.mark.parametrize(
-    "options", [{}, {"hash_threshold": 5, "n_hash_buckets": 31}, {"max_categories": 3}], ids=str
-)
-def test_all_paths_agree(options, monkeypatch):
-    rng = np.random.default_rng(0)
-    words = [*(f"w{k}" for k in range(20)), None, np.nan, pd.NA, ""]
-    X = pd.DataFrame(
-        {
-            "a": pd.Series([words[k] for k in rng.integers(0, len(words), 300)], dtype=object),
-            "b": rng.integers(0, 20, 300),
-            "c": pd.Series(rng.integers(0, 20, 300)).mask(rng.random(300) < 0.2).astype("Int64"),
-            "x": np.where(rng.random(300) < 0.2, np.nan, rng.normal(size=300)),
-            "t": pd.Series(pd.date_range("2026-01-01", periods=300, freq="1003us")).mask(
-                rng.random(300) < 0.2
-            ),
-            "d": pd.Series(pd.timedelta_range("1s", periods=300, freq="7us", unit="ns")).mask(
-                rng.random(300) < 0.2
-            ),
-            "h": [
-                [words[v] for v in rng.integers(0, len(words), k)] if k else None
-                for k in rng.integers(0, 30, 300)
-            ],
-        }
-    )
-    encoder = FieldEncoder(**options, unknown_warning=None).fit(X[:150])
-    results = []
-    for few, lookup in ((300, 300), (0, 300), (0, 0)):
-        monkeypatch.setattr(_encoder, "FEW_ROWS", few)
-        monkeypatch.setattr(_encoding, "LOOKUP_ROWS", lookup)
-        results.append(encoder.encode(X))
-        results.append(encoder.encode(X, validate=False))
-    for result in results[1:]:
-        assert_same(result, results[0])
-    monkeypatch.setattr(_encoder, "FEW_ROWS", 300)
-    for names in (["b", "a", *"cxtdh"], [*"abcxtd", "u"]):
-        with pytest.raises(ValueError, match="feature names"):
-            encoder.encode(X.iloc[:1].set_axis(names, axis=1))
-    with pytest.raises(ValueError, match="X has 6 features, but FieldEncoder expects 7"):
-        encoder.encode(X.drop(columns="t"), validate=False)
-
-
-@pytest.mark.parametrize("bad", [np.inf, 1e39])
-def test_infinity_in_one_row_names_its_column(bad):
-    encoder = FieldEncoder().fit(pd.DataFrame({"a": [1.5, 2.5], "price": [1.5, 2.5]}))
-    with pytest.raises(ValueError, match="infinity or a value too large .* 'price'"):
-        encoder.encode(pd.DataFrame({"a": [1.0], "price": [bad]}))
-
-
-def test_matrices_names_and_inverse():
-    X = mixed_table(50)
-    encoder = FieldEncoder(categorical_features=CHOSEN, max_length=2)
-    out = encoder.fit_transform(X)
-    assert out.dtype == np.float64 and out.shape == (50, 4 + 2 + 2)
-    names = encoder.get_feature_names_out().tolist()
-    assert names == [*CHOSEN, "price", "price_missing", "items_0", "items_1"]
-    framed = clone(encoder).set_output(transform="pandas").fit(X).transform(X)
-    assert framed.columns.tolist() == names
-    np.testing.assert_array_equal(framed.to_numpy(), out)
-    assert clone(encoder).set_output(transform="polars").fit_transform(X).columns == names
-    ids_only = FieldEncoder().fit_transform(X[["word", "number"]])
-    assert ids_only.dtype == np.int32
-    back = encoder.inverse_transform(out)
-    assert back[:, 0].tolist() == [None if pd.isna(v) else v for v in X["word"]]
-    assert back[:, 3].tolist() == X["halves"].tolist()
-    assert encoder.inverse_transform(np.array([[1, 0, 2, 2]]))[0, :2].tolist() == ["<rare>", None]
-    for wrong in (
-        np.zeros((2, 3), int),
-        np.zeros(4, int),
-        np.full((1, 4), 99),
-        np.full((1, 4), -1),
-    ):
-        with pytest.raises(ValueError, match="ids "):
-            encoder.inverse_transform(wrong)
-    with pytest.raises(ValueError, match="input_features is not equal"):
-        encoder.get_feature_names_out(["z", *X.columns[1:]])
-
-
-def test_tables_take_rows_and_count_unknown_cells():
-    X = mixed_table(60)
-    encoder = FieldEncoder(categorical_features=CHOSEN, min_frequency=3)
-    table = encoder.fit_encode(X)
-    assert len(table) == 60 and table.n_unknown.tolist() == [
-        counts[1] for counts in encoder.counts_
-    ]
-    rows = np.array([5, 3, 3])
-    assert_same(table.take(rows), encoder.encode(X.iloc[rows]))
-    part = table.take(slice(0, 60, 2))
-    assert part.ids.flags.c_contiguous and len(part) == 30

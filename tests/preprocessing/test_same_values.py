@@ -2,7 +2,6 @@
 spelling.
 """
 
-import json
 import warnings
 from decimal import Decimal
 
@@ -12,14 +11,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from sklearn_autorec import CTRClassifier
 from sklearn_autorec.exceptions import DataTypeDriftWarning, SuspiciousColumnWarning
-from sklearn_autorec.feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser
 from sklearn_autorec.preprocessing import FieldEncoder, _encoder, _encoding
-from sklearn_autorec.serving import load, onnx_inputs, save
-from sklearn_autorec.serving._onnx import vocabulary_of
 
 IDS = [2**53 + k for k in range(6)]
+
 LOST = {
     "float64",
     "Float64",
@@ -155,6 +151,7 @@ def test_chunks_of_large_integers_and_of_fractions_keep_apart():
 
 
 SIZES = [0.1, 0.3, 1.1, 2.0, 1e-3, 0.5]
+
 FLOATS = {
     "float64": lambda v: np.array(v),
     "float32": lambda v: np.array(v, dtype=np.float32),
@@ -231,9 +228,6 @@ def test_lone_surrogates_are_hashed_and_never_raise():
         assert encoder.encode(pd.concat([X] * 3000)).ids[0, 0] == ids[0]
 
 
-# booleans
-# --------------------------------------------------------------------------------------------------
-
 TRUTH = [True, False, True, True, None, False]
 
 
@@ -259,6 +253,9 @@ BOOLEANS = {
     "mixed": lambda: pd.Series([True, "False", 1, "TRUE", None, 0], dtype=object),
     "mixed the other way": lambda: pd.Series([1, "false", "True", True, None, False], dtype=object),
 }
+
+# booleans
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("few_rows, lookup_rows", [(16, 5000), (0, 0)])
@@ -314,94 +311,3 @@ def test_words_stay_words_where_no_booleans_were():
     # Two spellings: which is meant is not known.
     assert len(set(ids[[0, 1, 3], 0])) == 3 and ids[2, 0] == 1
     assert ids[[0, 2], 1].tolist() == [1, 1]
-
-
-# one rule everywhere
-# ---------------------------------------------------------------------------------------
-
-GIVEN = {
-    "u": [
-        *IDS[:4],
-        *map(str, IDS[:4]),
-        float(IDS[0]),
-        Decimal(IDS[1]),
-        repr(float(IDS[2])),
-        True,
-        None,
-    ],
-    "size": [
-        0.1,
-        float(np.float32(0.1)),
-        "0.1",
-        Decimal("0.1"),
-        np.float32(0.3),
-        2,
-        "2.0",
-        2**53 + 1,
-        "x",
-    ],
-    "flag": [True, "true", "FALSE", 1, 0, "1", "yes", 2, None],
-    "word": ["true", "TRUE", 1, "a", True, 2.0, "2.0", Decimal("1.50"), "1.5", float(2**53), 2**53],
-}
-
-
-def mixed_table(n=60):
-    rng = np.random.default_rng(0)
-    return pd.DataFrame(
-        {
-            "u": np.array(IDS)[rng.integers(0, 6, n)],
-            "size": np.array(SIZES)[rng.integers(0, 6, n)],
-            "flag": rng.random(n) < 0.4,
-            "word": np.array(["true", "a", "1", "2", "1.5"], dtype=object)[rng.integers(0, 5, n)],
-        }
-    )
-
-
-@pytest.mark.parametrize("hash_threshold", [None, 1])
-def test_exported_inputs_and_model_files_follow_the_encoder(tmp_path, hash_threshold):
-    train = mixed_table()
-    encoder = FieldEncoder(
-        categorical_features=[*train], hash_threshold=hash_threshold, unknown_warning=None
-    )
-    model = CTRClassifier(network="lr", encoder=encoder, max_epochs=1, device="cpu").fit(
-        train, np.arange(60) % 2
-    )
-    vocabulary = json.loads(json.dumps(vocabulary_of(model)))
-    save(model, tmp_path / "m")
-    loaded = load(tmp_path / "m")
-    known = train.iloc[0].to_dict()
-    for name, values in GIVEN.items():
-        for value in values:
-            row = {**known, name: value}
-            X = pd.DataFrame({k: pd.Series([v], dtype=object) for k, v in row.items()})
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DataTypeDriftWarning)
-                ids = model.encoder_.encode(X).ids.tolist()
-                assert loaded.encoder_.encode(X).ids.tolist() == ids, (name, value)
-                assert model.encoder_.encode(pd.concat([X] * 40)).ids[:1].tolist() == ids, (
-                    name,
-                    value,
-                )
-            assert onnx_inputs(vocabulary, [row])["ids"].tolist() == ids, (name, value)
-
-
-@pytest.mark.parametrize("name", ["crosser", "autocross", "aefe", "glider"])
-def test_crossers_read_ids_as_the_encoder_does(name):
-    rng = np.random.default_rng(0)
-    X = pd.DataFrame({"u": np.array(IDS)[rng.integers(0, 6, 400)], "i": rng.integers(0, 4, 400)})
-    y = ((X.u % 2 == 0) ^ (X.i % 2 == 0)).astype(int).to_numpy()
-    crosser = {
-        "crosser": FieldCrosser([("u", "i")]),
-        "autocross": AutoCross(random_state=0),
-        "aefe": AEFE(random_state=0),
-        "glider": GLIDER(
-            CTRClassifier(network="fm", max_epochs=3, device="cpu", random_state=0), random_state=0
-        ),
-    }[name]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        crosser.fit(X, y)
-        as_ids, as_text = crosser.transform(X), crosser.transform(X.astype({"u": str}))
-    new = [c for c in as_ids if c not in X]
-    assert new
-    pd.testing.assert_frame_equal(as_ids[new], as_text[new])

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier
-from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.exceptions import ModelFileError
 from sklearn_autorec.feature_crossing import AutoCross, FieldCrosser
 from sklearn_autorec.preprocessing import FieldEncoder
@@ -18,16 +18,7 @@ from sklearn_autorec.serving._save import _loads
 
 @pytest.fixture(scope="module")
 def clicks():
-    X, y, _ = make_ctr(
-        3000,
-        n_fields=4,
-        cardinality=6,
-        pairs=[(0, 1)],
-        n_numeric=1,
-        n_sequences=1,
-        missing_rate=0.05,
-        random_state=0,
-    )
+    X, y = mixed_clicks(3000, cardinality=6, pairs=[(0, 1)], missing_rate=0.05)
     return X.assign(f2=X["f2"].str[1:].astype(float)), y
 
 

@@ -10,8 +10,7 @@ import pytest
 from sklearn.frozen import FrozenEstimator
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.datasets import make_ctr
-from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, RandomSizes
+from sklearn_autorec.embedding import AMTL, ANT, PEP, AutoDim, EqualSize, RandomSizes
 from sklearn_autorec.exceptions import DataTypeDriftWarning
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import AutoInt, DCNv2, DeepFM
@@ -26,11 +25,8 @@ SMALL = DeepFM(hidden_units=(8,))
 
 
 @pytest.fixture(scope="module")
-def clicks():
-    X, y, _ = make_ctr(1000, n_fields=4, cardinality=8, n_numeric=2, n_sequences=1, random_state=0)
-    X["f0"] = X["f0"].str[1:].astype(int)
-    X.loc[X.index[::7], ["f1", "x0"]] = None
-    return X, y
+def clicks(clicks_with_gaps):
+    return clicks_with_gaps(1000, n_numeric=2)
 
 
 def exported(model, tmp_path):
@@ -99,8 +95,10 @@ def test_packed_embeddings(clicks, tmp_path, form, monkeypatch):
         RandomSizes(candidates=(0, 1, 3, 4)),
         AutoDim(candidates=(0,)),
         EqualSize(2),
+        AMTL(size_penalty=0.5),
+        ANT(6),
     ],
-    ids=["all-pruned", "several-widths", "no-width", "one-width"],
+    ids=["all-pruned", "several-widths", "no-width", "one-width", "by-frequency", "anchors"],
 )
 def test_searched_embeddings(clicks, tmp_path, search):
     X, y = clicks
@@ -197,6 +195,46 @@ def test_the_reference_function_equals_the_encoder(numeric, hash_threshold):
         ]
 
 
+@pytest.mark.parametrize("hash_threshold", [None, 10])
+def test_ids_that_a_list_shares_stand_once_in_the_vocabulary_file(hash_threshold):
+    rng = np.random.default_rng(0)
+    items = [f"i{k}" for k in range(30)]
+    X = pd.DataFrame(
+        {
+            "other": rng.choice(["a", "b"], 200),
+            "item": rng.choice(items, 200),
+            "seen": [list(rng.choice(items, rng.integers(0, 4))) for _ in range(200)],
+        }
+    )
+    encoder = FieldEncoder(
+        categorical_features=["other", "item"],
+        sequence_features=["seen"],
+        share_vocabulary={"seen": "item"},
+        max_length=3,
+        hash_threshold=hash_threshold,
+        n_hash_buckets=20,
+    ).fit(X)
+    model = CTRClassifier(network="fm", encoder=FrozenEstimator(encoder), **OPTIONS)
+    vocabulary = json.loads(json.dumps(vocabulary_of(model.fit(X, rng.integers(0, 2, 200)))))
+    other, item, seen = vocabulary["columns"]
+    assert vocabulary["version"] == 2 and seen["shares"] == 1 and "max_length" in seen
+    assert not {"ids", "type", "n_ids", "buckets"} & seen.keys()
+    assert "shares" not in {*other, *item} and ("buckets" in item) == (hash_threshold is not None)
+    X.loc[0, "item"], X.at[1, "seen"] = "new", ["new", "i3"]
+    found = onnx_inputs(vocabulary, X.to_dict("records"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table = encoder.encode(X)
+    np.testing.assert_array_equal(found["ids"], table.ids)
+    np.testing.assert_array_equal(found["sequences"], table.sequences)
+    # What was written before, with the ids twice, is still read.
+    before = {name: item[name] for name in ("type", "n_ids", "buckets", "ids") if name in item}
+    vocabulary["columns"][2] = {**seen, **before}
+    del vocabulary["columns"][2]["shares"]
+    again = onnx_inputs({**vocabulary, "version": 1}, X.to_dict("records"))
+    np.testing.assert_array_equal(again["sequences"], table.sequences)
+
+
 def test_values_of_other_types_than_in_training():
     train = pd.DataFrame(
         {
@@ -250,8 +288,8 @@ def test_refusals(clicks, tmp_path, monkeypatch):
         onnx_inputs(vocabulary, [row | {"x0": float("inf")}])
     with pytest.raises(ValueError, match="must be lists, got 'i1'"):
         onnx_inputs(vocabulary, [row | {"s0": "i1"}])
-    with pytest.raises(ValueError, match="version 2"):
-        onnx_inputs(vocabulary | {"version": 2}, [row])
+    with pytest.raises(ValueError, match="version 3"):
+        onnx_inputs(vocabulary | {"version": 3}, [row])
     real_import = builtins.__import__
 
     def without_onnx(name, *args, **kwargs):

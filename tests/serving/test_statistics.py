@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from small_tables import mixed_clicks
 
-from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.exceptions import ModelFileError
 from sklearn_autorec.feature_crossing import AutoCross, TargetStatistics
 from sklearn_autorec.serving import load, save
@@ -16,17 +16,7 @@ from sklearn_autorec.serving._save import _loads
 
 @pytest.fixture(scope="module")
 def clicks():
-    X, y, _ = make_ctr(
-        2000,
-        n_fields=4,
-        cardinality=6,
-        pairs=[(0, 1)],
-        n_numeric=1,
-        n_sequences=1,
-        missing_rate=0.05,
-        random_state=0,
-    )
-    return X, y
+    return mixed_clicks(2000, cardinality=6, pairs=[(0, 1)], missing_rate=0.05)
 
 
 @pytest.mark.parametrize(

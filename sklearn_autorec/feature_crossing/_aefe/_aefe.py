@@ -6,18 +6,26 @@ from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin, is_classifier, is_regressor
+from sklearn.base import TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ...preprocessing._columns import read_columns
-from ...preprocessing._names import check_columns, output_labels, refuse_new_names
-from ...utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
+from ...preprocessing._names import labels_of, output_labels, refuse_new_names
+from ...utils._defaults import ComponentEstimator
+from ...utils._parameters import stores_parameters
+from ...utils._sklearn import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_y,
+    of_raw_tables,
+    validate_parameters,
+)
 from ...utils._state import all_or_nothing, reads_once
-from .._crosser import SEPARATOR
 from .._distinct import distinct_groups
 from .._reading import (
-    DefaultEncoder,
+    MAKERS,
     append_columns,
     append_to_array,
     binned_columns,
@@ -25,17 +33,17 @@ from .._reading import (
     column_edges,
     column_ids,
     column_sizes,
+    encode_as_fitted,
     resolve_bins,
     select,
 )
 from ._cascade import N_FOLDS
 from ._pair_features import Statistic, random_folds
 from ._pair_search import PairSearch, numbers_of, read_targets
+from ._paradigms import PARADIGMS, check_paradigms, names_of
 
-PARADIGMS = ("count", "nunique", "ratio", "target", "concat")
 
-
-class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
+class AEFE(TransformerMixin, ComponentEstimator):
     r"""Add statistics of pairs of columns that a model gains from.
 
     Pairs of columns that act together are found by a small factorization machine. Each becomes
@@ -125,6 +133,8 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
         Pairs that became features, strongest first.
     pair_scores_ : dict of tuple of str to float
         Strength of every pair: mean over rows of the absolute inner product of the pair's factors.
+    interaction_scores_ : dict of tuple of str to float
+        The same as ``pair_scores_``.
     crosses_ : list of tuple of str
         Pairs of which a feature was selected, in the order of selection;
         ``FieldCrosser.from_estimator`` takes them.
@@ -167,6 +177,7 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
     (6000, 7)
     """
 
+    _makers = MAKERS
     _parameter_constraints = {
         "estimator": [None, HasMethods(["fit", "predict"])],
         "scoring": [StrOptions({"auto"}), str, callable, None],
@@ -194,6 +205,7 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator=None,
@@ -222,30 +234,7 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
         n_jobs=None,
         random_state=None,
     ):
-        self.estimator = estimator
-        self.scoring = scoring
-        self.n_pairs = n_pairs
-        self.paradigms = paradigms
-        self.n_factors = n_factors
-        self.max_epochs = max_epochs
-        self.variance_threshold = variance_threshold
-        self.selector = selector
-        self.importance_quantile = importance_quantile
-        self.cv = cv
-        self.max_features = max_features
-        self.block_size = block_size
-        self.patience = patience
-        self.min_gain = min_gain
-        self.smoothing = smoothing
-        self.min_count = min_count
-        self.max_ids = max_ids
-        self.n_bins = n_bins
-        self.max_rows = max_rows
-        self.max_time = max_time
-        self.append = append
-        self.encoder = encoder
-        self.n_jobs = n_jobs
-        self.random_state = random_state
+        """Store the parameters."""
 
     @all_or_nothing
     def fit(self, X, y):
@@ -280,15 +269,12 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
     def _fit(self, X, y):
         """Everything; the new columns of the training rows, one array each."""
         began = time.monotonic()
-        self._check_parameters()
+        validate_parameters(self)
+        check_paradigms(self)
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
         self._names = names
-        self.field_names_ = (
-            [f"x{i}" for i in range(len(columns))]
-            if names is None
-            else [str(name) for name in names]
-        )
+        self.field_names_ = labels_of(names, len(columns))
         self._bins = resolve_bins(self.n_bins, names, self.field_names_)
         y = check_y(y, self)
         check_consistent_length(columns[0], y)
@@ -305,20 +291,6 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
         self._statistics = [Statistic(feature, self) for feature in selected]
         blocks = [s.fit_transform(ids, sizes, targets, folds) for s in self._statistics]
         return self._columns(blocks, ids)
-
-    def _check_parameters(self):
-        validate_parameters(self)
-        unknown = [p for p in self.paradigms if p not in PARADIGMS]
-        if unknown or not len(self.paradigms) or len(set(self.paradigms)) < len(self.paradigms):
-            raise ValueError(
-                f"paradigms must be some of {list(PARADIGMS)}, each once, got {self.paradigms!r}."
-            )
-        if self.estimator is not None and not (
-            is_classifier(self.estimator) or is_regressor(self.estimator)
-        ):
-            raise ValueError(
-                f"estimator must be a classifier or a regressor, got {self.estimator!r:.200}."
-            )
 
     def _encode(self, X, positions):
         """Encoder, encoded table, edges of bins, ids and their numbers by position."""
@@ -360,22 +332,9 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
             | {"features": [name for f in record["features"] for name in f.names(labels, classes)]}
             for record in search.history
         ]
-        self._name(selected, classes)
-        return selected
-
-    def _name(self, selected, classes):
-        """Set names of the new columns and crosses."""
-        labels, names, ids = self.field_names_, [], []
-        for feature in selected:
-            if feature.kind != "mean" or "target" in self.paradigms:
-                names += feature.names(labels, classes)
-            if feature.kind == "mean" and "concat" in self.paradigms:
-                ids.append(SEPARATOR.join(labels[i] for i in feature.columns))
-        self.features_ = [*names, *ids]
-        self.crosses_ = list(
-            dict.fromkeys(tuple(labels[i] for i in sorted(f.columns)) for f in selected)
-        )
+        self.features_, self.crosses_ = names_of(selected, labels, classes, self.paradigms)
         refuse_new_names(labels if self.append else [], self.features_, "feature")
+        return selected
 
     @reads_once
     def transform(self, X):
@@ -392,10 +351,7 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
             all missing, 1 unseen or rare, 2.. by frequency.
         """
         check_is_fitted(self, "_statistics")
-        if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self._names and len(X)):
-            read_columns(X, self)
-            check_columns(self, X, self._names)
-        table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
+        table = encode_as_fitted(self, X)
         ids = column_ids(table, self.encoder_, self._positions, self._edges)
         return self._output(X, self._columns([s.transform(ids) for s in self._statistics], ids))
 
@@ -424,19 +380,16 @@ class AEFE(DefaultEncoder, TransformerMixin, BaseEstimator):
 
     @reads_once
     def get_feature_names_out(self, input_features=None):
-        """Names of the columns of ``transform``, object ndarray (n_features_out,).
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Names of the columns of ``fit``, if these had none; else the same names again.
-        """
+        """Names of the columns of ``transform``; see `FieldEncoder.get_feature_names_out`."""
         check_is_fitted(self, "_statistics")
         labels = output_labels(self, self.field_names_, input_features)
         return np.array([*(labels if self.append else []), *self.features_], dtype=object)
 
+    @property
+    def interaction_scores_(self):
+        return self.pair_scores_
+
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
+        tags = of_raw_tables(super().__sklearn_tags__())
         tags.target_tags.required = True
         return tags

@@ -5,21 +5,29 @@ import time
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import ClassifierTags
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, validate_data
 
 from ...preprocessing._columns import read_columns
-from ...utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
+from ...utils._parameters import stores_parameters
+from ...utils._sklearn import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_y,
+    of_raw_tables,
+    validate_parameters,
+)
 from ...utils._state import all_or_nothing
 from .._crosser import SEPARATOR, FieldCrosser
-from .._reading import DefaultEncoder, checked_encoder, column_ids, column_sizes
+from .._crosser_search import CrosserSearch
+from .._reading import checked_encoder, column_ids, column_sizes
 from ._cross_search import CrossSearch
 from ._preparing import best_bins, split_rows
 
 
-class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
+class AutoCross(CrosserSearch):
     r"""Find crosses of columns that help a linear model, and add them as columns.
 
     Starting from the single columns, every union of two members of the current set (columns and
@@ -68,7 +76,7 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
     loss : {"auto", "log_loss", "squared_error"}, default="auto"
         "auto" is "log_loss" for two classes and "squared_error" for floats with fractions. Ratings
         that are whole numbers need "squared_error"; more than two classes are refused.
-    time_limit : float or None, default=None
+    max_time : float or None, default=None
         Seconds after which the search stops, with the crosses that it has.
     min_count, max_ids, output, append, encoder
         As of `FieldCrosser`, which ``transform`` uses.
@@ -85,6 +93,8 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
         Columns of each cross in the order found, by name ("x0", "x1", ... where there are none).
     scores_ : ndarray of shape (n_crosses,)
         Gain of each cross in the score of the held-out rows, with all weights fitted again.
+    interaction_scores_ : dict of tuple of str to float
+        The same by cross; of others no score is kept.
     base_score_ : float
         Score of the single columns: AUC, or minus the loss.
     search_history_ : list of dict
@@ -150,7 +160,7 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_folds": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "loss": [StrOptions({"auto", "log_loss", "squared_error"})],
-        "time_limit": [None, Interval(Real, 0, None, closed="left")],
+        "max_time": [None, Interval(Real, 0, None, closed="left")],
         "min_count": [Interval(Integral, 1, None, closed="left")],
         "max_ids": [Interval(Integral, 1, 2**31 - 3, closed="both")],
         "output": [StrOptions({"ids", "onehot"})],
@@ -160,6 +170,7 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
+    @stores_parameters
     def __init__(
         self,
         max_crosses=10,
@@ -174,7 +185,7 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
         validation_fraction=0.2,
         n_folds="auto",
         loss="auto",
-        time_limit=None,
+        max_time=None,
         min_count=2,
         max_ids=2**20,
         output="ids",
@@ -183,25 +194,7 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
         scale=True,
         random_state=None,
     ):
-        self.max_crosses = max_crosses
-        self.max_order = max_order
-        self.beam_width = beam_width
-        self.n_bins = n_bins
-        self.scoring = scoring
-        self.min_gain = min_gain
-        self.l2 = l2
-        self.n_blocks = n_blocks
-        self.validation_fraction = validation_fraction
-        self.n_folds = n_folds
-        self.loss = loss
-        self.time_limit = time_limit
-        self.min_count = min_count
-        self.max_ids = max_ids
-        self.output = output
-        self.append = append
-        self.encoder = encoder
-        self.scale = scale
-        self.random_state = random_state
+        """Store the parameters."""
 
     @all_or_nothing
     def fit(self, X, y):
@@ -231,16 +224,6 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
         """``fit(X, y).transform(X)``."""
         return self._fit(X, y).fit_transform(X)
 
-    def transform(self, X):
-        """Rows with their crosses; see `FieldCrosser.transform`."""
-        check_is_fitted(self, "crosser_")
-        return self.crosser_.transform(X)
-
-    def get_feature_names_out(self, input_features=None):
-        """Names of the columns of ``transform``; see `FieldCrosser.get_feature_names_out`."""
-        check_is_fitted(self, "crosser_")
-        return self.crosser_.get_feature_names_out(input_features)
-
     def _fit(self, X, y):
         """Everything but fitting ``crosser_``, which it returns."""
         began = time.monotonic()
@@ -268,7 +251,7 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
         # A constant column makes every cross equal to its other part.
         varying = {i: column for i, column in ids.items() if (column[:n_train] != column[0]).any()}
         del table
-        deadline = math.inf if self.time_limit is None else began + self.time_limit
+        deadline = math.inf if self.max_time is None else began + self.max_time
         sizes = column_sizes(encoder, positions, edges)
         search = CrossSearch(
             varying, {i: sizes[i] for i in varying}, y, folds, self, logistic, unit, deadline
@@ -331,11 +314,12 @@ class AutoCross(DefaultEncoder, TransformerMixin, BaseEstimator):
             )
         return sorted(found)
 
+    @property
+    def interaction_scores_(self):
+        return dict(zip(self.crosses_, self.scores_.tolist(), strict=True))
+
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
+        tags = of_raw_tables(super().__sklearn_tags__())
         tags.target_tags.required = True
         # Of y, which decides what is searched.
         tags.classifier_tags = ClassifierTags(multi_class=False)

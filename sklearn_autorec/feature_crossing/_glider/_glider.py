@@ -6,24 +6,24 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import (
-    BaseEstimator,
     MetaEstimatorMixin,
-    TransformerMixin,
     clone,
     is_classifier,
     is_regressor,
 )
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, validate_data
 
 from ...preprocessing._columns import read_columns
+from ...preprocessing._names import labels_of
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
 from ...utils._state import all_or_nothing
 from .._crosser import FieldCrosser
+from .._crosser_search import CrosserSearch
 from .._distinct import distinct_groups
 from .._reading import (
-    DefaultEncoder,
     binned_columns,
     checked_encoder,
     column_edges,
@@ -39,7 +39,7 @@ from ._perturbing import GONE, as_pandas_or_array, take_rows, typical_rows
 INSTANCES_PER_JOB = 16
 
 
-class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+class GLIDER(MetaEstimatorMixin, CrosserSearch):
     r"""Find crosses of columns by asking a model which columns it does not treat one by one.
 
     A row is explained by perturbing it: random sets of its columns are replaced, the model is asked
@@ -177,6 +177,7 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
         "random_state": ["random_state"],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator,
@@ -201,26 +202,7 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
         n_jobs=None,
         random_state=None,
     ):
-        self.estimator = estimator
-        self.prefit = prefit
-        self.detector = detector
-        self.max_crosses = max_crosses
-        self.max_order = max_order
-        self.n_instances = n_instances
-        self.n_perturbations = n_perturbations
-        self.background = background
-        self.validation_fraction = validation_fraction
-        self.hidden_units = hidden_units
-        self.l1 = l1
-        self.max_epochs = max_epochs
-        self.min_count = min_count
-        self.max_ids = max_ids
-        self.n_bins = n_bins
-        self.output = output
-        self.append = append
-        self.encoder = encoder
-        self.n_jobs = n_jobs
-        self.random_state = random_state
+        """Store the parameters."""
 
     @all_or_nothing
     def fit(self, X, y=None):
@@ -252,26 +234,12 @@ class GLIDER(DefaultEncoder, MetaEstimatorMixin, TransformerMixin, BaseEstimator
         """``fit(X, y).transform(X)``."""
         return self._fit(X, y).fit_transform(X)
 
-    def transform(self, X):
-        """Rows with their crosses; see `FieldCrosser.transform`."""
-        check_is_fitted(self, "crosser_")
-        return self.crosser_.transform(X)
-
-    def get_feature_names_out(self, input_features=None):
-        """Names of the columns of ``transform``; see `FieldCrosser.get_feature_names_out`."""
-        check_is_fitted(self, "crosser_")
-        return self.crosser_.get_feature_names_out(input_features)
-
     def _fit(self, X, y):
         """Everything but fitting ``crosser_``, which it returns."""
         self._check_parameters()
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
-        labels = (
-            [f"x{i}" for i in range(len(columns))]
-            if names is None
-            else [str(name) for name in names]
-        )
+        labels = labels_of(names, len(columns))
         self.field_names_ = labels
         table = as_pandas_or_array(X)
         rng = check_random_state(self.random_state)

@@ -14,7 +14,8 @@ from scipy.stats import norm
 from ...preprocessing._vocabulary import UNKNOWN
 from .._autocross._fieldwise import penalty
 from .._combinations import combine
-from ._statistics import DENSE_LEAST, as_columns, spread_folds
+from ._look_up import DENSE_LEAST
+from ._statistics import as_columns, spread_folds
 
 N_FOLDS = 3
 SWEEPS = 4  # over the columns of the additive model

@@ -1,6 +1,7 @@
 """What `TargetStatistics` reads of its target, its parameters and its time column."""
 
 from itertools import combinations as subsets
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -173,3 +174,28 @@ def folds_of(cv, X, y):
             f"{len(y)} rows never or more than once."
         )
     return folds
+
+
+def folds_are_drawn(cv, order, method):
+    """Whether ``cv`` is a number of folds; refuses what is none, nor a splitter or splits."""
+    if order is not None and method == "folds":
+        raise ValueError(f'order={order!r} needs method="ordered", got method="folds".')
+    drawn = isinstance(cv, Integral) and not isinstance(cv, bool)
+    if cv is None or isinstance(cv, bool) or (drawn and cv < 2):
+        raise ValueError(f"cv must be an int of at least 2, a splitter or splits, got {cv!r}.")
+    return drawn
+
+
+def sources_of(keys, positions, edges, encoder):
+    """Of each used column: whether it is a number, its place among these, and its edges of bins."""
+    place = {p: j for j, p in enumerate(positions)}
+    categorical = {i: j for j, i in enumerate(encoder.categorical_.tolist())}
+    numeric = {i: j for j, i in enumerate(encoder.numeric_.tolist())}
+    return [
+        (
+            place[i] not in categorical,
+            categorical.get(place[i], numeric.get(place[i])),
+            edges.get(i),
+        )
+        for i in sorted({i for key in keys for i in key})
+    ]

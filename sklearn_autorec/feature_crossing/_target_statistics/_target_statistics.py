@@ -3,25 +3,25 @@
 from numbers import Integral, Real
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ...preprocessing._columns import read_columns
-from ...preprocessing._names import check_columns, output_labels
+from ...preprocessing._names import labels_of, output_labels
 from ...preprocessing._weights import row_weights
-from ...utils._sklearn import HasMethods, Interval, StrOptions, validate_parameters
+from ...utils._parameters import stores_parameters
+from ...utils._sklearn import HasMethods, Interval, StrOptions, of_raw_tables, validate_parameters
 from ...utils._state import all_or_nothing, reads_once
 from .._autocross._autocross import AutoCross
 from .._reading import (
-    append_columns,
-    append_to_array,
+    append_block,
     bins_of,
     checked_encoder,
     column_edges,
     column_ids,
     column_sizes,
+    encode_as_fitted,
     position,
     resolve_bins,
     select,
@@ -30,10 +30,12 @@ from ._statistics import Statistics
 from ._statistics_reading import (
     all_keys,
     centre_and_scale,
+    folds_are_drawn,
     folds_of,
     given_keys,
     ranks_of,
     read_target,
+    sources_of,
 )
 
 
@@ -166,6 +168,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
+    @stores_parameters
     def __init__(
         self,
         columns=None,
@@ -182,18 +185,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         encoder=None,
         random_state=None,
     ):
-        self.columns = columns
-        self.crosses = crosses
-        self.method = method
-        self.order = order
-        self.cv = cv
-        self.smoothing = smoothing
-        self.counts = counts
-        self.append = append
-        self.target_type = target_type
-        self.n_bins = n_bins
-        self.encoder = encoder
-        self.random_state = random_state
+        """Store the parameters."""
 
     # fit
     # ----------------------------------------------------------------------------------------------
@@ -235,20 +227,10 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     def _fit(self, X, y, sample_weight, training):
         """Everything; the encoded table and, if ``training``, the features of its rows."""
         validate_parameters(self)
-        if self.order is not None and self.method == "folds":
-            raise ValueError(f'order={self.order!r} needs method="ordered", got method="folds".')
-        drawn = isinstance(self.cv, Integral) and not isinstance(self.cv, bool)
-        if self.cv is None or isinstance(self.cv, bool) or (drawn and self.cv < 2):
-            raise ValueError(
-                f"cv must be an int of at least 2, a splitter or splits, got {self.cv!r}."
-            )
+        drawn = folds_are_drawn(self.cv, self.order, self.method)
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
-        labels = (
-            [f"x{i}" for i in range(len(columns))]
-            if names is None
-            else [str(name) for name in names]
-        )
+        labels = labels_of(names, len(columns))
         weights = row_weights(
             None if sample_weight is None else np.asarray(sample_weight), len(columns[0])
         )
@@ -324,18 +306,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         self.crosses_ = [tuple(labels[i] for i in key) for key in keys if len(key) > 1]
         mean = statistics.prior * self._scale + self._centre
         self.target_mean_ = mean if self.target_type_ == "multiclass" else float(mean[0])
-        place = {p: j for j, p in enumerate(positions)}
-        categorical = {i: j for j, i in enumerate(encoder.categorical_.tolist())}
-        numeric = {i: j for j, i in enumerate(encoder.numeric_.tolist())}
-        # Of each used column: whether it is a number, and its place among these.
-        self._sources = [
-            (
-                place[i] not in categorical,
-                categorical.get(place[i], numeric.get(place[i])),
-                edges.get(i),
-            )
-            for i in sorted({i for key in keys for i in key})
-        ]
+        self._sources = sources_of(keys, positions, edges, encoder)
         gone = None if self.order is None else position(self.order, names, labels, "order")
         self._numeric = [j for j, i in enumerate(encoder.numeric_.tolist()) if positions[i] != gone]
         twice = [name for name in self._new_names(labels) if name in labels]
@@ -362,10 +333,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
             float64 where y is numbers. A table of the kind of X.
         """
         check_is_fitted(self, "_statistics")
-        if not (isinstance(X, pd.DataFrame) and X.columns.tolist() == self._names and len(X)):
-            read_columns(X, self)
-            check_columns(self, X, self._names)
-        table = self.encoder_.encode(select(X, self._positions, self._names, self.n_features_in_))
+        table = encode_as_fitted(self, X)
         m, codes = len(self.encoder_.numeric_), []
         for is_number, j, edges in self._sources:
             if is_number:
@@ -390,13 +358,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
             numbers = table.numeric[:, [*self._numeric, *(m + j for j in self._numeric)]]
             features = np.hstack([numbers, features])
             new = [*self._number_names(self._labels), *new]
-        append = self.append is True
-        if isinstance(X, pd.DataFrame):
-            frame = pd.DataFrame(features, columns=new, index=X.index, copy=False)
-            return pd.concat([X, frame], axis=1) if append else frame
-        if hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__"):
-            return append_columns(X, dict(zip(new, features.T.copy(), strict=True)), append)
-        return append_to_array(X, features) if append else features
+        return append_block(X, features, new, self.append is True)
 
     def _new_names(self, labels):
         used = sorted({i for key in self._keys for i in key})
@@ -411,16 +373,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     @reads_once
     def get_feature_names_out(self, input_features=None):
         """Names of the columns of ``transform``, such as "mean(y | user, day)" and "log_count(user,
-        day)".
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Names of the columns of ``fit``, if these had none; else the same names again.
-
-        Returns
-        -------
-        object ndarray of shape (n_features_out,)
+        day)"; see `FieldEncoder.get_feature_names_out`.
         """
         check_is_fitted(self, "_statistics")
         labels = output_labels(self, self._labels, input_features)
@@ -430,10 +383,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         return np.array([*before, *self._new_names(labels)], dtype=object)
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
+        tags = of_raw_tables(super().__sklearn_tags__())
         tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = []
         return tags

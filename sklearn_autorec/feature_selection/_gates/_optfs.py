@@ -10,6 +10,7 @@ from torch import nn
 from ...base import SearchMethod
 from ...engine import ArchSchedule
 from ...nn import InputSelection, annealed, mask_from_text, mask_to_text
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, StrOptions
 from ._fields import FieldSearch, FixedGates, check_fields
 
@@ -168,12 +169,9 @@ class OptFS(FieldSearch, SearchMethod):
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
+    @stores_parameters
     def __init__(self, penalty=0.1, gamma=2000.0, travel=2.0, warmup=0.3, retrain="rewind"):
-        self.penalty = penalty
-        self.gamma = gamma
-        self.travel = travel
-        self.warmup = warmup
-        self.retrain = retrain
+        """Store the parameters."""
 
     def build(self, context):
         return ValueGates(context, self.penalty, self.gamma, self.travel, self.warmup)

@@ -5,6 +5,8 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ...utils._docs import inherits_entries
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import HasMethods, Interval, validate_parameters
 from ...utils._state import all_or_nothing
 from ._subset_scorer import bits_of, mean_difference
@@ -33,6 +35,7 @@ class RandomSearch:
         return {"scores_": mean_difference(self.scorer.history, self.scorer.n_fields)}
 
 
+@inherits_entries
 class RandomSubset(SubsetSelector):
     """Random subsets of columns: what a search must beat with as many evaluations.
 
@@ -43,38 +46,23 @@ class RandomSubset(SubsetSelector):
         fitted, a baseline for selections that fit no subsets either.
     n_features_to_select : "auto", int or float, default="auto"
         Columns of a subset; a float is a share of all. "auto" draws the size as well.
-    scoring : str, callable or None, default=None
-        scikit-learn's scorer; None is the estimator's own ``score``.
-    cv : int, splitter or iterable, default=3
-        Folds, the same for every subset.
+    {scoring, cv}
     max_evaluations : int, default=200
         Subsets to fit at most, that of all columns included; twice as many are drawn at most.
-    max_time : float or None, default=None
-        Seconds, after which the search ends with a warning.
-    random_state : int, RandomState or None, default=None
+    {max_time, random_state}
     n_jobs : int or None, default=None
         Processes for the folds of a subset.
 
     Attributes
     ----------
-    support_ : bool ndarray of shape (``n_features_in_``,)
-        The kept columns.
+    {support_}
     scores_ : ndarray of shape (``n_features_in_``,)
         Mean score of the subsets with a column less that of those without; zeros without an
         estimator.
-    ranking_ : int ndarray of shape (``n_features_in_``,)
-        1 for kept columns, then 2, 3, ... by falling score.
+    {ranking_}
     best_score_, no_fields_score_ : float
         Score of the kept subset and of a constant prediction; NaN without an estimator.
-    search_history_ : list of dict
-        "evaluation", "subset" (positions) and "score" of every fitted subset; the first is that of
-        all columns.
-    n_evaluations_ : int
-        Their number.
-    n_features_in_ : int
-        Columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (``n_features_in_``,)
-        Their names, where they all are strings.
+    {search_history_ to feature_names_in_}
 
     Examples
     --------
@@ -91,6 +79,7 @@ class RandomSubset(SubsetSelector):
         "max_evaluations": [Interval(Integral, 1, None, closed="left")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator=None,
@@ -103,14 +92,7 @@ class RandomSubset(SubsetSelector):
         random_state=None,
         n_jobs=None,
     ):
-        self.estimator = estimator
-        self.n_features_to_select = n_features_to_select
-        self.scoring = scoring
-        self.cv = cv
-        self.max_evaluations = max_evaluations
-        self.max_time = max_time
-        self.random_state = random_state
-        self.n_jobs = n_jobs
+        """Store the parameters."""
 
     @all_or_nothing
     def fit(self, X, y=None, **params):

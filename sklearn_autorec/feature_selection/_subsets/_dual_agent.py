@@ -6,13 +6,13 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.ensemble import IsolationForest
 
+from ...utils._docs import inherits_entries
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, StrOptions, safe_indexing
-from ._agents import STATES
+from ._agent_selector import AgentSelector
 from ._association import field_codes
-from ._marlfs import MARLFS, check_memory
 from ._scan import Scan, Scanner
 from ._subset_scorer import SubsetScorer, bitmask, rows_of, unpack
-from ._subset_selector import SubsetSelector
 
 
 class DualScorer(SubsetScorer):
@@ -179,7 +179,8 @@ def blocks_of(found, y, n_blocks):
     return blocks
 
 
-class DualAgent(SubsetSelector):
+@inherits_entries
+class DualAgent(AgentSelector):
     """Selection of columns and of training rows by two agents that take turns (DAIRS).
 
     One agent goes over the columns by falling relevance, the other over blocks of rows by falling
@@ -190,8 +191,7 @@ class DualAgent(SubsetSelector):
 
     Parameters
     ----------
-    estimator : estimator
-        What scores a subset; cloned for every fit.
+    {estimator}
     rows_by : {"loss", "isolation", "random"}, default="loss"
         What makes a row suspicious: its loss under models of all columns fitted without it, within
         its class; an isolation forest on the coded columns, which does not see the target; or
@@ -202,70 +202,40 @@ class DualAgent(SubsetSelector):
         Share of the blocks that may be left out at most.
     state : {"statistics", "autoencoder", "graph"}, default="statistics"
         What agents see of a subset of columns; see `MARLFS`.
-    relevance_weight, redundancy_weight : float, default=1.0
-        Weights in the reward of the mean mutual information with the target, and of the mean
-        between the columns, beside the score.
-    scoring : str, callable or None, default=None
-        scikit-learn's scorer; None is the estimator's own ``score``.
-    cv : int, splitter or iterable, default=3
-        Folds, the same for every subset.
+    {relevance_weight}
+    {scoring, cv}
     n_steps : int, default=600
         Decisions of both agents together.
     max_evaluations : int or None, default=200
         Subsets to fit at most, each on all folds. Subsets met again are remembered and cost
         nothing. The fits behind ``rows_by="loss"``, three for each fold and three for the whole,
         are not counted.
-    max_time : float or None, default=None
-        Seconds, after which the search ends with a warning.
-    epsilon : float in [0, 1], default=0.05
-        Probability that an agent acts at random, once exploration is over.
-    exploration : float in [0, 1], default=0.4
-        Share of the search (of evaluations or steps, whichever is further) over which that
-        probability falls from 1.
-    hidden_units : int, default=32
-    lr : float, default=0.01
-        Learning rate of Adam.
-    gamma : float in [0, 1), default=0.9
-        Discount.
+    {max_time}
+    {epsilon to gamma}
     memory_size, batch_size : int, default=200, 32
         Transitions kept by each agent and transitions of an update.
     n_updates : int, default=2
         Updates of the network after a decision.
-    target_update : int, default=20
-        Updates between two copies of the networks that give the targets.
-    replay : {"uniform", "rank"}, default="uniform"
-        "rank" learns more often from transitions of high reward.
+    {target_update, replay}
     random_state : int, RandomState or None, default=None
     n_jobs : int or None, default=None
         Processes for the folds of a subset.
 
     Attributes
     ----------
-    support_ : bool ndarray of shape (``n_features_in_``,)
-        The kept columns.
+    {support_}
     sample_support_ : bool ndarray of shape (n_rows,)
         The rows of ``fit`` to train on.
     suspicion_ : ndarray of shape (n_rows,)
         What rows were put into blocks by.
-    scores_ : ndarray of shape (``n_features_in_``,)
-        Mean score of the fitted subsets with a column less that of those without.
-    ranking_ : int ndarray of shape (``n_features_in_``,)
-        1 for kept columns, then 2, 3, ... by falling score.
-    selection_frequency_ : ndarray of shape (``n_features_in_``,)
-        Share of the steps in which a column was in the subset.
-    relevance_ : ndarray of shape (``n_features_in_``,)
-        Mutual information with the target, in nats.
+    {scores_, ranking_}
+    {selection_frequency_, relevance_}
     best_score_, no_fields_score_ : float
         Score of what was kept and of a constant prediction.
     search_history_ : list of dict
         "evaluation", "subset" (positions), "n_rows" (rows of X left to train on) and "score" of
         every fitted subset; the first is that of all columns and rows.
-    n_evaluations_ : int
-        Their number.
-    n_features_in_ : int
-        Columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (``n_features_in_``,)
-        Their names, where they all are strings.
+    {n_evaluations_ to feature_names_in_}
 
     Notes
     -----
@@ -305,15 +275,15 @@ class DualAgent(SubsetSelector):
 
     _parameter_constraints = {
         name: constraint
-        for name, constraint in MARLFS._parameter_constraints.items()
-        if name not in ("n_features_to_select", "credit", "advisor", "n_groups", "scan", "n_walks")
+        for name, constraint in AgentSelector._parameter_constraints.items()
+        if name != "n_features_to_select"
     } | {
         "rows_by": [StrOptions({"loss", "isolation", "random"})],
         "n_blocks": [Interval(Integral, 2, None, closed="left")],
         "max_dropped": [Interval(Real, 0, 1, closed="left")],
-        "state": [StrOptions(set(STATES))],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator,
@@ -342,35 +312,12 @@ class DualAgent(SubsetSelector):
         random_state=None,
         n_jobs=None,
     ):
-        self.estimator = estimator
-        self.rows_by = rows_by
-        self.n_blocks = n_blocks
-        self.max_dropped = max_dropped
-        self.state = state
-        self.relevance_weight = relevance_weight
-        self.redundancy_weight = redundancy_weight
-        self.scoring = scoring
-        self.cv = cv
-        self.n_steps = n_steps
-        self.max_evaluations = max_evaluations
-        self.max_time = max_time
-        self.epsilon = epsilon
-        self.exploration = exploration
-        self.hidden_units = hidden_units
-        self.lr = lr
-        self.gamma = gamma
-        self.memory_size = memory_size
-        self.batch_size = batch_size
-        self.n_updates = n_updates
-        self.target_update = target_update
-        self.replay = replay
-        self.random_state = random_state
-        self.n_jobs = n_jobs
+        """Store the parameters."""
 
     _scorer_class = DualScorer
 
     def _begin(self, X, y, scorer, size, rng):
-        check_memory(self)
+        self._check_memory()
         return DualScan(self, X, y, scorer, size, rng)
 
     def _publish(self, scorer, results, chosen):

@@ -5,6 +5,8 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from ...utils._docs import inherits_entries
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, StrOptions
 from ._subset_scorer import unpack
 from ._subset_selector import SubsetSelector
@@ -92,6 +94,7 @@ class Walks:
         }
 
 
+@inherits_entries
 class FSTD(SubsetSelector):
     """Feature selection by temporal-difference learning over subsets of columns.
 
@@ -111,17 +114,10 @@ class FSTD(SubsetSelector):
     final : {"wrapper", "filter"}, default="wrapper"
         Keep the best subset seen (of the number asked for), or the columns with the largest average
         rewards.
-    scoring : str, callable or None, default=None
-        scikit-learn's scorer; None is the estimator's own ``score``.
-    cv : int, splitter or iterable, default=3
-        Folds, the same for every subset.
+    {scoring, cv}
     n_episodes : int, default=150
         Walks from the empty set.
-    max_evaluations : int or None, default=200
-        Subsets to fit at most, each on all folds. Subsets met again are remembered and cost
-        nothing.
-    max_time : float or None, default=None
-        Seconds, after which the search ends with a warning.
+    {max_evaluations, max_time}
     epsilon : float in [0, 1], default=0.2
         Probability of a random step.
     ucb : float, default=0.5
@@ -136,18 +132,14 @@ class FSTD(SubsetSelector):
     n_walks : int, default=1
         Episodes side by side, whose fits ``n_jobs`` can share. The result depends on it, on
         ``n_jobs`` it does not.
-    random_state : int, RandomState or None, default=None
-    n_jobs : int or None, default=None
-        Processes for the fits: subsets of a step times folds.
+    {random_state, n_jobs}
 
     Attributes
     ----------
-    support_ : bool ndarray of shape (``n_features_in_``,)
-        The kept columns.
+    {support_}
     scores_ : ndarray of shape (``n_features_in_``,)
         Average reward (AOR) of each column; 0 for columns that were never added.
-    ranking_ : int ndarray of shape (``n_features_in_``,)
-        1 for kept columns, then 2, 3, ... by falling score.
+    {ranking_}
     visits_ : int ndarray of shape (``n_features_in_``,)
         How often each column was added.
     state_values_ : dict of int to float
@@ -156,15 +148,7 @@ class FSTD(SubsetSelector):
         Score of the kept subset; NaN if just that one was never fitted (``final="filter"``).
     no_fields_score_ : float
         Score of a constant prediction, where every episode starts.
-    search_history_ : list of dict
-        "evaluation", "subset" (positions) and "score" of every fitted subset; the first is that of
-        all columns.
-    n_evaluations_ : int
-        Their number.
-    n_features_in_ : int
-        Columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (``n_features_in_``,)
-        Their names, where they all are strings.
+    {search_history_ to feature_names_in_}
 
     Notes
     -----
@@ -209,6 +193,7 @@ class FSTD(SubsetSelector):
         "n_walks": [Interval(Integral, 1, None, closed="left")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator,
@@ -229,22 +214,7 @@ class FSTD(SubsetSelector):
         random_state=None,
         n_jobs=None,
     ):
-        self.estimator = estimator
-        self.n_features_to_select = n_features_to_select
-        self.final = final
-        self.scoring = scoring
-        self.cv = cv
-        self.n_episodes = n_episodes
-        self.max_evaluations = max_evaluations
-        self.max_time = max_time
-        self.epsilon = epsilon
-        self.ucb = ucb
-        self.alpha = alpha
-        self.gamma = gamma
-        self.aor = aor
-        self.n_walks = n_walks
-        self.random_state = random_state
-        self.n_jobs = n_jobs
+        """Store the parameters."""
 
     def _begin(self, X, y, scorer, size, rng):
         return Walks(self, scorer, size, rng)

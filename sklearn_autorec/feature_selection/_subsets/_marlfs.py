@@ -1,24 +1,17 @@
 """MARLFS: one reinforcement-learning agent per field, and its follow-ups."""
 
-from numbers import Integral, Real
+from numbers import Integral
 
+from ...utils._docs import inherits_entries
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, StrOptions
-from ._agents import STATES
+from ._agent_selector import AgentSelector
 from ._many_agents import ManyAgents
 from ._scan import Scan
-from ._subset_selector import SubsetSelector
 
 
-def check_memory(selector):
-    """Refuse batches that the memory cannot hold."""
-    if selector.batch_size > selector.memory_size:
-        raise ValueError(
-            f"batch_size={selector.batch_size} is more than memory_size={selector.memory_size} "
-            f"holds."
-        )
-
-
-class MARLFS(SubsetSelector):
+@inherits_entries
+class MARLFS(AgentSelector):
     """Feature selection by multi-agent reinforcement learning: one deep Q-network per column.
 
     In every step each agent, seeing a description of the current subset, keeps its column or leaves
@@ -28,8 +21,7 @@ class MARLFS(SubsetSelector):
 
     Parameters
     ----------
-    estimator : estimator
-        What scores a subset; cloned for every fit.
+    {estimator}
     n_features_to_select : "auto", int or float, default="auto"
         Columns to keep; a float is a share of all. With a number, every subset has so many: those
         with the largest advantage of "yes" over "no".
@@ -37,9 +29,7 @@ class MARLFS(SubsetSelector):
         What agents see of a subset: seven statistics over its columns of seven statistics of each;
         the mean of the columns' codes by an autoencoder; statistics passed along a graph of
         similarities.
-    relevance_weight, redundancy_weight : float, default=1.0
-        Weights in the reward of the mean mutual information with the target, and of the mean
-        between the columns, beside the score.
+    {relevance_weight}
     credit : {"all", "participants"}, default="all"
         Who hears the reward: all agents, or as in the paper those whose column is in this subset or
         was in the one before, while the others hear 0. With the paper's rule an agent never learns
@@ -54,65 +44,28 @@ class MARLFS(SubsetSelector):
     scan : bool, default=False
         A single agent goes over the columns by falling relevance and decides on each in turn
         (SADRLFS). Needs ``n_features_to_select="auto"``, no advisor and no groups.
-    scoring : str, callable or None, default=None
-        scikit-learn's scorer; None is the estimator's own ``score``.
-    cv : int, splitter or iterable, default=3
-        Folds, the same for every subset.
+    {scoring, cv}
     n_steps : int, default=600
         Steps of the search (of a scan: decisions on one column).
-    max_evaluations : int or None, default=200
-        Subsets to fit at most, each on all folds. Subsets met again are remembered and cost
-        nothing.
-    max_time : float or None, default=None
-        Seconds, after which the search ends with a warning.
-    epsilon : float in [0, 1], default=0.05
-        Probability that an agent acts at random, once exploration is over.
-    exploration : float in [0, 1], default=0.4
-        Share of the search (of evaluations or steps, whichever is further) over which that
-        probability falls from 1.
-    hidden_units : int, default=32
-    lr : float, default=0.01
-        Learning rate of Adam.
-    gamma : float in [0, 1), default=0.9
-        Discount.
+    {max_evaluations, max_time}
+    {epsilon to gamma}
     memory_size, batch_size : int, default=200, 32
         Transitions kept and transitions of an update.
     n_updates : int, default=2
         Updates of the networks in a step.
-    target_update : int, default=20
-        Updates between two copies of the networks that give the targets.
-    replay : {"uniform", "rank"}, default="uniform"
-        "rank" learns more often from transitions of high reward.
+    {target_update, replay}
     n_walks : int, default=1
         Subsets walked side by side, whose fits ``n_jobs`` can share. The result depends on it, on
         ``n_jobs`` it does not.
-    random_state : int, RandomState or None, default=None
-    n_jobs : int or None, default=None
-        Processes for the fits: subsets of a step times folds.
+    {random_state, n_jobs}
 
     Attributes
     ----------
-    support_ : bool ndarray of shape (``n_features_in_``,)
-        The kept columns.
-    scores_ : ndarray of shape (``n_features_in_``,)
-        Mean score of the fitted subsets with a column less that of those without.
-    ranking_ : int ndarray of shape (``n_features_in_``,)
-        1 for kept columns, then 2, 3, ... by falling score.
-    selection_frequency_ : ndarray of shape (``n_features_in_``,)
-        Share of the steps in which a column was in the subset.
-    relevance_ : ndarray of shape (``n_features_in_``,)
-        Mutual information with the target, in nats.
+    {support_ to ranking_}
+    {selection_frequency_, relevance_}
     best_score_, no_fields_score_ : float
         Score of the kept subset and of a constant prediction.
-    search_history_ : list of dict
-        "evaluation", "subset" (positions) and "score" of every fitted subset; the first is that of
-        all columns.
-    n_evaluations_ : int
-        Their number.
-    n_features_in_ : int
-        Columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (``n_features_in_``,)
-        Their names, where they all are strings.
+    {search_history_ to feature_names_in_}
 
     Notes
     -----
@@ -155,28 +108,15 @@ class MARLFS(SubsetSelector):
     """
 
     _parameter_constraints = {
-        **SubsetSelector._parameter_constraints,
-        "state": [StrOptions(set(STATES))],
-        "relevance_weight": [Interval(Real, 0, None, closed="left")],
-        "redundancy_weight": [Interval(Real, 0, None, closed="left")],
+        **AgentSelector._parameter_constraints,
         "credit": [StrOptions({"all", "participants"})],
         "advisor": [None, StrOptions({"kbest", "tree", "hybrid"})],
         "n_groups": [None, Interval(Integral, 1, None, closed="left")],
         "scan": ["boolean"],
-        "n_steps": [Interval(Integral, 1, None, closed="left")],
-        "epsilon": [Interval(Real, 0, 1, closed="both")],
-        "exploration": [Interval(Real, 0, 1, closed="both")],
-        "hidden_units": [Interval(Integral, 1, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "gamma": [Interval(Real, 0, 1, closed="left")],
-        "memory_size": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "n_updates": [Interval(Integral, 1, None, closed="left")],
-        "target_update": [Interval(Integral, 1, None, closed="left")],
-        "replay": [StrOptions({"uniform", "rank"})],
         "n_walks": [Interval(Integral, 1, None, closed="left")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator,
@@ -208,36 +148,10 @@ class MARLFS(SubsetSelector):
         random_state=None,
         n_jobs=None,
     ):
-        self.estimator = estimator
-        self.n_features_to_select = n_features_to_select
-        self.state = state
-        self.relevance_weight = relevance_weight
-        self.redundancy_weight = redundancy_weight
-        self.credit = credit
-        self.advisor = advisor
-        self.n_groups = n_groups
-        self.scan = scan
-        self.scoring = scoring
-        self.cv = cv
-        self.n_steps = n_steps
-        self.max_evaluations = max_evaluations
-        self.max_time = max_time
-        self.epsilon = epsilon
-        self.exploration = exploration
-        self.hidden_units = hidden_units
-        self.lr = lr
-        self.gamma = gamma
-        self.memory_size = memory_size
-        self.batch_size = batch_size
-        self.n_updates = n_updates
-        self.target_update = target_update
-        self.replay = replay
-        self.n_walks = n_walks
-        self.random_state = random_state
-        self.n_jobs = n_jobs
+        """Store the parameters."""
 
     def _begin(self, X, y, scorer, size, rng):
-        check_memory(self)
+        self._check_memory()
         if self.scan:
             others = {"advisor": self.advisor, "n_groups": self.n_groups}
             given = [f"{name}={value!r}" for name, value in others.items() if value is not None]

@@ -13,6 +13,8 @@ from sklearn.inspection import permutation_importance
 
 from ...engine import EncodedTensors, batches_of
 from ...nn import FieldRows, Members
+from ...utils._docs import inherits_entries
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, StrOptions, safe_indexing
 from ._subset_scorer import bits_of, rows_of
 from ._subset_selector import SubsetSelector
@@ -185,6 +187,7 @@ class Forward:
         return {"scores_": self.scores}
 
 
+@inherits_entries
 class SensitivitySelector(SubsetSelector):
     """Columns by the sensitivity of a fitted model to each, or by sequential forward selection.
 
@@ -218,8 +221,7 @@ class SensitivitySelector(SubsetSelector):
     max_evaluations : int or None, default=None
         Subsets to fit at most. Prefixes are then evenly spaced; the fits behind the sensitivities,
         one per fold, are not counted.
-    max_time : float or None, default=None
-        Seconds, after which the search ends with a warning.
+    {max_time}
     random_state : int, RandomState or None, default=None
         Of the permutations.
     n_jobs : int or None, default=None
@@ -227,24 +229,17 @@ class SensitivitySelector(SubsetSelector):
 
     Attributes
     ----------
-    support_ : bool ndarray of shape (``n_features_in_``,)
-        The kept columns.
+    {support_}
     scores_ : ndarray of shape (``n_features_in_``,)
         Sensitivities; for "forward" the change of the score when the column was added, or could
         last have been.
-    ranking_ : int ndarray of shape (``n_features_in_``,)
-        1 for kept columns, then 2, 3, ... by falling score.
+    {ranking_}
     best_score_, no_fields_score_ : float
         Score of the kept subset (NaN if it was never fitted, with a number asked for) and of a
         constant prediction.
     search_history_ : list of dict
         "evaluation", "subset" (positions) and "score" of every fitted subset.
-    n_evaluations_ : int
-        Their number.
-    n_features_in_ : int
-        Columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (``n_features_in_``,)
-        Their names, where they all are strings.
+    {n_evaluations_ to feature_names_in_}
 
     Notes
     -----
@@ -284,6 +279,7 @@ class SensitivitySelector(SubsetSelector):
         "batch_size": [Interval(Integral, 1, None, closed="left")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator,
@@ -299,17 +295,7 @@ class SensitivitySelector(SubsetSelector):
         random_state=None,
         n_jobs=None,
     ):
-        self.estimator = estimator
-        self.method = method
-        self.n_features_to_select = n_features_to_select
-        self.scoring = scoring
-        self.cv = cv
-        self.n_repeats = n_repeats
-        self.batch_size = batch_size
-        self.max_evaluations = max_evaluations
-        self.max_time = max_time
-        self.random_state = random_state
-        self.n_jobs = n_jobs
+        """Store the parameters."""
 
     def _begin(self, X, y, scorer, size, rng):
         if self.method == "forward":

@@ -33,6 +33,41 @@ from ._subset_scorer import StopSearch, SubsetScorer, equal_columns, unpack
 class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     """Base of the selectors that score subsets; a subclass makes the search (``_begin``) and may
     choose (``_choose``).
+
+    Parameters
+    ----------
+    estimator : estimator
+        What scores a subset; cloned for every fit.
+    scoring : str, callable or None, default=None
+        scikit-learn's scorer; None is the estimator's own ``score``.
+    cv : int, splitter or iterable, default=3
+        Folds, the same for every subset.
+    max_evaluations : int or None, default=200
+        Subsets to fit at most, each on all folds. Subsets met again are remembered and cost
+        nothing.
+    max_time : float or None, default=None
+        Seconds, after which the search ends with a warning.
+    random_state : int, RandomState or None, default=None
+    n_jobs : int or None, default=None
+        Processes for the fits: subsets of a step times folds.
+
+    Attributes
+    ----------
+    support_ : bool ndarray of shape (``n_features_in_``,)
+        The kept columns.
+    scores_ : ndarray of shape (``n_features_in_``,)
+        Mean score of the fitted subsets with a column less that of those without.
+    ranking_ : int ndarray of shape (``n_features_in_``,)
+        1 for kept columns, then 2, 3, ... by falling score.
+    search_history_ : list of dict
+        "evaluation", "subset" (positions) and "score" of every fitted subset; the first is that of
+        all columns.
+    n_evaluations_ : int
+        Their number.
+    n_features_in_ : int
+        Columns seen in ``fit``.
+    feature_names_in_ : ndarray of shape (``n_features_in_``,)
+        Their names, where they all are strings.
     """
 
     _parameter_constraints: dict = {

@@ -5,12 +5,15 @@ from numbers import Integral
 
 import numpy as np
 
+from ...utils._docs import inherits_entries
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval
 from .._bayes import BayesSearchCV
 from .._trials import Trial
 from ._plan_blocks import Block, Build, Joint
 
 
+@inherits_entries
 class PlanSearchCV(BayesSearchCV):
     """Search by a plan of blocks, after VolcanoML [1]_.
 
@@ -58,11 +61,7 @@ class PlanSearchCV(BayesSearchCV):
         Seed of the samplers.
     checkpoint : path, default=None
         A folder for finished evaluations, from which the same search goes on after a crash.
-    candidate_timeout : float or None, default=None
-        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each
-        runs in a process of its own, also with ``n_jobs=1``: one that takes longer, or kills its
-        process, scores ``error_score`` and is named in a warning. ``float("inf")`` guards against
-        crashes alone.
+    {candidate_timeout}
 
     Attributes
     ----------
@@ -74,8 +73,7 @@ class PlanSearchCV(BayesSearchCV):
     best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_, refit_time_,
     multimetric_
         As in scikit-learn.
-    stopped_ : str
-        "finished", "max_time" or "interrupted".
+    {stopped_}
 
     References
     ----------
@@ -128,6 +126,7 @@ class PlanSearchCV(BayesSearchCV):
         "n_iter": [Interval(Integral, 1, None, closed="left"), None],
     }
 
+    @stores_parameters
     def __init__(
         self,
         estimator,
@@ -150,26 +149,7 @@ class PlanSearchCV(BayesSearchCV):
         checkpoint=None,
         candidate_timeout=None,
     ):
-        super().__init__(
-            estimator,
-            param_distributions,
-            n_iter=n_iter,
-            sampler=sampler,
-            batch_size=batch_size,
-            max_time=max_time,
-            scoring=scoring,
-            n_jobs=n_jobs,
-            refit=refit,
-            cv=cv,
-            verbose=verbose,
-            pre_dispatch=pre_dispatch,
-            random_state=random_state,
-            error_score=error_score,
-            return_train_score=return_train_score,
-            checkpoint=checkpoint,
-            candidate_timeout=candidate_timeout,
-        )
-        self.plan = plan
+        """Store the parameters."""
 
     def _build(self, random_state):
         plan = Joint() if self.plan is None else self.plan

@@ -157,3 +157,10 @@ def fitted_head(pipeline, parameters, X, y, fit_params):
     whole.steps[-1] = name, catch
     whole.fit(X, y, **fit_params)
     return whole[:-1] if len(whole.steps) > 1 else None, *catch.caught_
+
+
+def behind(pipeline, head, model):
+    """A pipeline of fitted parts: a model behind the steps of ``head``, if there are some."""
+    whole = clone(pipeline)
+    whole.steps = [*([] if head is None else head.steps), (pipeline.steps[-1][0], model)]
+    return whole

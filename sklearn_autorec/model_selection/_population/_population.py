@@ -12,13 +12,15 @@ from sklearn.model_selection import ShuffleSplit
 from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 
+from ...utils._docs import inherits_entries
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, Options, StrOptions, validate_parameters
 from ...utils._state import all_or_nothing
 from .._mutation import draw, truncation_sources
 from .._running._evaluate import continue_fit, split_fold
 from .._trials import Trial, TrialSearchCV
 from ._explore import Explorer, smooth_names
-from ._members import Gradients, fitted_head, last_name, last_step, split_parameters
+from ._members import Gradients, behind, fitted_head, last_name, last_step, split_parameters
 from ._population_checks import check_population
 
 __all__ = ["PopulationSearchCV"]
@@ -26,6 +28,7 @@ __all__ = ["PopulationSearchCV"]
 ONE_SPLIT = ShuffleSplit(n_splits=1, test_size=0.2, random_state=0)
 
 
+@inherits_entries
 class PopulationSearchCV(TrialSearchCV):
     """Population-based training: hyperparameters that change while models train.
 
@@ -78,11 +81,7 @@ class PopulationSearchCV(TrialSearchCV):
     checkpoint : path-like or None, default=None
         Folder in which finished evaluations and models are kept; a search that was killed goes on
         from there. The files are pickles: use only folders that you trust.
-    candidate_timeout : float or None, default=None
-        Seconds that one evaluation (a fit on one split and its scores) may take. If given, each
-        runs in a process of its own, also with ``n_jobs=1``: one that takes longer, or kills its
-        process, scores ``error_score`` and is named in a warning. ``float("inf")`` guards against
-        crashes alone.
+    {candidate_timeout}
     scoring : str, callable, list, tuple, dict or None, default=None
         Several metrics are allowed with ``refit=False``; the first decides.
     n_jobs : int or None, default=None
@@ -126,8 +125,7 @@ class PopulationSearchCV(TrialSearchCV):
         "parent" (row that it went on from, -1 at the start), "n_resources" and "n_resources_spent".
     n_splits_, scorer_, multimetric_, refit_time_
         As in scikit-learn's searches.
-    stopped_ : str
-        "finished", "max_time" or "interrupted".
+    {stopped_}
 
     See Also
     --------
@@ -191,6 +189,7 @@ class PopulationSearchCV(TrialSearchCV):
 
     warm = True
 
+    @stores_parameters
     def __init__(
         self,
         estimator,
@@ -222,35 +221,7 @@ class PopulationSearchCV(TrialSearchCV):
         return_train_score=False,
         max_time=None,
     ):
-        super().__init__(
-            estimator=estimator,
-            scoring=scoring,
-            n_jobs=n_jobs,
-            refit=refit,
-            cv=cv,
-            verbose=verbose,
-            pre_dispatch=pre_dispatch,
-            error_score=error_score,
-            return_train_score=return_train_score,
-        )
-        self.param_distributions = param_distributions
-        self.resource = resource
-        self.step = step
-        self.n_steps = n_steps
-        self.population = population
-        self.quantile = quantile
-        self.factors = factors
-        self.resample = resample
-        self.mutable = mutable
-        self.explore = explore
-        self.hypergradient = hypergradient
-        self.hyper_step = hyper_step
-        self.teacher_step = teacher_step
-        self.probe_rows = probe_rows
-        self.checkpoint = checkpoint
-        self.candidate_timeout = candidate_timeout
-        self.random_state = random_state
-        self.max_time = max_time
+        """Store the parameters."""
 
     @all_or_nothing
     def fit(self, X, y=None, **params):
@@ -375,7 +346,7 @@ class PopulationSearchCV(TrialSearchCV):
             self.estimator, X, y, *run.splits[0], fit_params
         )
         head, _, _ = fitted_head(self.estimator, params, X_train, y_train, fit_params)
-        return self._behind(head, model)
+        return behind(self.estimator, head, model)
 
     def _replayed(self, X, y, fit_params, run):
         """A new model that follows the winner's schedule on all rows."""
@@ -397,16 +368,9 @@ class PopulationSearchCV(TrialSearchCV):
             units = trial.resource - before
             continue_fit(model, X, y, units, trial.resource, resource, run.classes, fit_params)
             before = trial.resource
-        return self._behind(head, model) if isinstance(self.estimator, Pipeline) else model
-
-    def _behind(self, head, model):
-        """A pipeline of fitted parts."""
-        pipeline = clone(self.estimator)
-        pipeline.steps = [
-            *([] if head is None else head.steps),
-            (self.estimator.steps[-1][0], model),
-        ]
-        return pipeline
+        return (
+            behind(self.estimator, head, model) if isinstance(self.estimator, Pipeline) else model
+        )
 
     def _publish(self, run):
         for name in ("lineage_", "schedule_"):

@@ -7,18 +7,16 @@ import warnings
 from collections import defaultdict
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from traceback import format_exc
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import is_classifier
-from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import type_of_target
 
 from ...utils._sklearn import check_method_params, insert_error_scores, plain_labels
+from ._answers import _answer, _fold_or_error, warn_of
 from ._checkpoint import identity
 from ._evaluate import (
     evaluate,
@@ -26,47 +24,12 @@ from ._evaluate import (
     in_last_step,
     lost_result,
     stratified_order,
-    transform_fold,
 )
 from ._guard import TRIES, Guard
 from ._interrupts import Interrupts, Stopped
+from ._trial import Outcome
 
 FOLDS_KEPT = 64  # transformed folds beyond those that the last batch needs
-
-
-@dataclass
-class Trial:
-    """What a policy asks for: one row of ``cv_results_``.
-
-    Parameters
-    ----------
-    params : dict
-        Without the resource.
-    resource : int or None
-        Total units of the resource that the model has had when it is scored; None for a plain fit.
-    parent : int or None
-        Row of ``cv_results_`` whose models this one continues (warm searches); it must be of the
-        policy's last batch.
-    edits : dict
-        Parameters that change when it goes on.
-    columns : dict
-        More columns of ``cv_results_``, the same names in all trials of a search.
-    """
-
-    params: dict[str, Any]
-    resource: int | None = None
-    parent: int | None = None
-    edits: dict[str, Any] = field(default_factory=dict)
-    columns: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Outcome:
-    """What a policy hears of a trial: its row, and its mean score (minus infinity if it failed)."""
-
-    trial: Trial
-    row: int
-    score: float
 
 
 class Run:
@@ -392,27 +355,8 @@ class Run:
             self.states = {}
         self.states |= states
         if failed:
-            self._warn(failed, len(outcomes) * n_splits)
+            warn_of(failed, len(outcomes) * n_splits, self)
         return outcomes
-
-    def _warn(self, failed, n_fits):
-        named = {}
-        for row, error in failed:
-            named.setdefault(
-                row, f"row {row} {self.rows[row].params}: {error.strip().splitlines()[-1]}"
-            )
-        shown = list(named.values())[:5] + (
-            [f"and {len(named) - 5} more"] if len(named) > 5 else []
-        )
-        warnings.warn(
-            f"{len(failed)} of {n_fits} fits failed and score {self.search.error_score}; "
-            f"error_score='raise' stops "
-            "at the first. Candidates:\n"
-            + "\n".join(shown)
-            + f"\nThe first of them:\n{failed[0][1]}",
-            FitFailedWarning,
-            stacklevel=6,
-        )
 
     def _score(self, results):
         scores = [r["test_scores"] for r in results]
@@ -441,16 +385,3 @@ class Run:
                 more[name].append(value)
             parameters.append(named)
         return self.search._format_results(parameters, len(self.splits), self.out, more)
-
-
-def _answer(evaluation, k, s, *arguments, **named):
-    return k, s, evaluation(*arguments, **named)
-
-
-def _fold_or_error(k, s, error_score, *arguments):
-    try:
-        return k, s, transform_fold(*arguments)
-    except Exception:
-        if error_score == "raise":
-            raise
-        return k, s, format_exc()

@@ -1,0 +1,17 @@
+"""What a net collects from its modules, and what it hands on."""
+
+import torch
+
+
+def _hooks(modules, name):
+    """The method ``name`` of every module that has it."""
+    return [getattr(m, name) for m in modules if hasattr(m, name)]
+
+
+def _on_cpu(state):
+    """An optimiser's state with its tensors on the CPU."""
+    moments = {
+        k: {name: v.cpu() if isinstance(v, torch.Tensor) else v for name, v in slots.items()}
+        for k, slots in state["state"].items()
+    }
+    return {**state, "state": moments}

@@ -1,0 +1,220 @@
+"""The parameters of the two estimators, and what both leave behind."""
+
+from numbers import Integral, Real
+
+import torch
+
+from ..base import resolve_network
+from ..nn import NUMERIC_EMBEDDINGS
+from ..preprocessing import FieldEncoder
+from ..utils._defaults import ComponentEstimator
+from ..utils._parameters import stores_parameters
+from ..utils._sklearn import HasMethods, Interval, StrOptions
+
+
+def _no_search(search, parameter):
+    raise ValueError(
+        f"search={search!r:.100} has no parameter {parameter!r}: set search to one method, such as "
+        f"search=AutoFIS(), and its parameters can be set as search__{parameter}."
+    )
+
+
+# What stands for components that are given by name, or left out, when a parameter of them is set.
+MAKERS = {
+    "network": lambda network, parameter: resolve_network(network),
+    "encoder": lambda encoder, parameter: FieldEncoder(),
+    "search": _no_search,
+}
+
+
+class FieldParameters(ComponentEstimator):
+    """Base of `FieldEstimator`: what may be set, and what it means.
+
+    Parameters
+    ----------
+    network : "auto", str or Network, default="auto"
+        "auto" is a DeepFM of moderate size with the parts of ``wide`` and ``target_statistics``
+        beside it, and the values of ``embedding_dim`` to ``averaging`` that go with it: what
+        predicts best over many tables. Otherwise the network family, by name or as an object with
+        its own parameters, such as ``DeepFM(hidden_units=(64, 32))``, which then predicts alone
+        unless a part beside it is asked for. Names are listed by `sklearn_autorec.networks`.
+    search : SearchMethod, list of them, or None, default=None
+        What to choose automatically before the final training, such as ``AutoFIS()``. Methods of a
+        list search one after the other, each around the architecture already found.
+    joint : bool, default=False
+        Search the methods of a list together, in one run. All must search by gradients.
+    encoder : FieldEncoder, FrozenEstimator of one, or None, default=None
+        Turns the raw table into ids and numbers; None is ``FieldEncoder()``. It is cloned and
+        fitted in ``fit``; a frozen one (``sklearn.frozen.FrozenEstimator``) is used as it is.
+    embedding_dim : int or None, default=None
+        Length of an embedding vector. None: 8 with ``network="auto"``, 16 with another.
+    lr : float or None, default=None
+        Learning rate of Adam. None: with ``network="auto"`` 0.004, 0.005 with fewer than
+        100,000 rows; 0.001 with another.
+    embedding_l2 : float or None, default=None
+        L2 decay of embeddings and first-order weights: its gradient, embedding_l2 times the value,
+        is added before Adam's scaling. Raise it against over-fitting of rare values. Tables much
+        larger than a batch decay only in the rows that a batch touches. None: with
+        ``network="auto"`` 0.3, in batches of more than 512 rows 0.3 x 512 / batch; 0 with another.
+    weight_decay : float or None, default=None
+        The same for all other weights. None: 0.00001 with ``network="auto"``, 0 with another.
+    embedding_init : float or None, default=None
+        Standard deviation of initial embeddings. None: 0.01.
+    numeric_embedding : {"piecewise", "periodic", "linear"}, default="piecewise"
+        How a number becomes a vector: by a function that is linear between as many knots as the
+        encoder has ``n_bins``, through sines and cosines of so many trained frequencies, or as a
+        multiple of one vector.
+    batch_size : int or "auto", default="auto"
+        Rows of a training step; "auto" is between 32 and 4096, for about 32 steps an epoch with
+        ``network="auto"``, 64 with another.
+    max_epochs : int or None, default=None
+        Passes over the training rows at most. None: 20, with ``network="auto"`` and fewer than
+        100,000 rows 10.
+    search_epochs : int or None, default=None
+        Epochs of each search. None: two fifths of ``max_epochs`` with ``network="auto"``, else
+        ``max_epochs``, which counts as 20 if it is None.
+    early_stopping : bool or "auto", default="auto"
+        Stop when held-out rows no longer improve and keep the best epoch. "auto" does so when
+        ``fit`` is given ``X_val``, with a network of your own from 10,000 rows, and with
+        ``network="auto"`` from 200: up to 5,000 rows four networks are trained, each without a
+        quarter of the rows, and the final one sees all rows for as many epochs as were best.
+    validation : {"auto", "random", "last"}, default="auto"
+        Which rows are held out. "last" are those at the end of the table, for logs in the order of
+        time; the final training then sees them too. "auto" takes them with ``network="auto"`` if
+        they are clearly harder to predict from the others than rows drawn at random are, and the
+        table is not sorted by a column or by the target.
+    validation_fraction : float in (0, 1), default=0.1
+        Share of the training rows held out for early stopping, when ``fit`` is given no ``X_val``.
+    patience : int or None, default=None
+        Epochs without improvement before stopping. None: 4 with ``network="auto"``, 2 with another.
+    lr_schedule : {"constant", "plateau", "cosine"} or None, default=None
+        "plateau" divides the rate by 10 after an epoch without improvement; "cosine" takes it to
+        zero over ``max_epochs``. None: "cosine" with ``network="auto"``, "constant" with another.
+    averaging : float in [0, 1) or None, default=None
+        Decay per step of an exponential average of the weights, which is what is kept; 0 keeps the
+        weights themselves. At step k the decay is at most k / (k + 10), so that short trainings
+        average over their last tenth or so. None: 0.99 with ``network="auto"``, 0 with another.
+    id_dropout : float in [0, 1), default=0.005
+        Share of ids that each training step replaces by the field's unknown id, so that values
+        never seen in training meet a trained embedding.
+    members : int, default=1
+        Independent networks, trained side by side in one: each has tables, weights and dropout of
+        its own and meets the rows in its own order. Early stopping watches the mean of their
+        logits, which is what predicts. Four need the memory of four models and 0.65 of their time
+        or so; searches run with one. ``return_std=True`` in prediction says how far they lie apart.
+    wide : {"auto", "autocross"} or None, default="auto"
+        A crossed linear model beside the network (see `CrossedLinearClassifier`): its output and
+        that of the network are averaged with weights from held-out rows. "auto": with
+        ``network="auto"``, two classes or ratings, and no search that drops columns.
+    target_statistics : "auto" or bool, default="auto"
+        Boosted trees over target statistics of columns and their crosses (see `TargetStatistics`)
+        and over numbers, averaged in the same way; a part that held-out rows give less than 2 % is
+        left out. "auto" as in ``wide``.
+    warm_start : bool, default=False
+        ``fit`` goes on from the fitted network, with its encoder, architecture and the optimiser's
+        moments, until ``max_epochs`` in all. What ``set_params`` changes meanwhile takes effect for
+        the parameters that ``partial_fit`` names, and for those of early stopping, schedules and
+        averaging.
+    device : str or torch.device, default="auto"
+        "auto" is CUDA where there is one, else the CPU.
+    random_state : int, RandomState or None, default=None
+        Of initial weights, order, dropout and splits. An int gives the same bits on the same
+        machine; global generators are never used.
+    verbose : int, default=0
+        Print a line an epoch.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.module_`` is the torch module.
+    encoder_ : FieldEncoder
+        The fitted encoder.
+    part_weights_ : dict of str to float
+        Weights of the "network", the "wide" part and "target_statistics" in the mean that predicts.
+    architecture_ : dict
+        What each search found, by slot: plain values and arrays from which the network is rebuilt.
+    search_history_, history_ : list of dict
+        One record per epoch of search and of training: losses, learning rate, figures of the
+        method.
+    n_iter_ : int
+        Epochs that the kept weights have seen.
+    n_parameters_ : int
+        Trained numbers in the network.
+    nbytes_ : dict of str to int
+        Bytes of the network: "embedding", "projection" (of embeddings of several widths), "index"
+        (of packed tables), "network" (all else) and "total".
+    compression_ratio_ : float
+        Bytes of full embedding tables over those of the network's (projections and indices
+        included).
+    n_features_in_ : int
+        Columns seen in ``fit``.
+    feature_names_in_ : ndarray of shape (``n_features_in_``,)
+        Their names, where they all are strings.
+    """
+
+    _makers = MAKERS
+    _parameter_constraints: dict = {
+        "network": [str, HasMethods("build")],
+        "search": [None, list, tuple, HasMethods(["build", "realise", "search"])],
+        "joint": ["boolean"],
+        "encoder": [None, HasMethods(["fit", "encode"])],
+        "embedding_dim": [None, Interval(Integral, 1, None, closed="left")],
+        "numeric_embedding": [StrOptions({*NUMERIC_EMBEDDINGS})],
+        "lr": [None, Interval(Real, 0, None, closed="neither")],
+        "embedding_l2": [None, Interval(Real, 0, None, closed="left")],
+        "weight_decay": [None, Interval(Real, 0, None, closed="left")],
+        "embedding_init": [None, Interval(Real, 0, None, closed="neither")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
+        "search_epochs": [None, Interval(Integral, 1, None, closed="left")],
+        "early_stopping": [StrOptions({"auto"}), "boolean"],
+        "validation": [StrOptions({"auto", "random", "last"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "patience": [None, Interval(Integral, 1, None, closed="left")],
+        "monitor": [StrOptions({"loss", "auc"})],
+        "lr_schedule": [None, StrOptions({"constant", "plateau", "cosine"})],
+        "averaging": [None, Interval(Real, 0, 1, closed="left")],
+        "id_dropout": [Interval(Real, 0, 1, closed="left")],
+        "members": [Interval(Integral, 1, None, closed="left")],
+        "wide": [StrOptions({"auto", "autocross"}), None],
+        "target_statistics": [StrOptions({"auto"}), "boolean"],
+        "warm_start": ["boolean"],
+        "device": [str, torch.device],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    @stores_parameters
+    def __init__(
+        self,
+        *,
+        network="auto",
+        search=None,
+        joint=False,
+        encoder=None,
+        embedding_dim=None,
+        numeric_embedding="piecewise",
+        lr=None,
+        embedding_l2=None,
+        weight_decay=None,
+        embedding_init=None,
+        batch_size="auto",
+        max_epochs=None,
+        search_epochs=None,
+        early_stopping="auto",
+        validation="auto",
+        validation_fraction=0.1,
+        patience=None,
+        monitor="loss",
+        lr_schedule=None,
+        averaging=None,
+        id_dropout=0.005,
+        members=1,
+        wide="auto",
+        target_statistics="auto",
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        """Store the parameters."""

@@ -1,0 +1,23 @@
+"""What searches for crosses share whose result is a fitted `FieldCrosser`."""
+
+from sklearn.base import TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ..utils._defaults import ComponentEstimator
+from ._reading import MAKERS
+
+
+class CrosserSearch(TransformerMixin, ComponentEstimator):
+    """Base of searches that leave a `FieldCrosser` as ``crosser_``."""
+
+    _makers = MAKERS
+
+    def transform(self, X):
+        """Rows with their crosses; see `FieldCrosser.transform`."""
+        check_is_fitted(self, "crosser_")
+        return self.crosser_.transform(X)
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns of ``transform``; see `FieldCrosser.get_feature_names_out`."""
+        check_is_fitted(self, "crosser_")
+        return self.crosser_.get_feature_names_out(input_features)

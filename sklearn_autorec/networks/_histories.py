@@ -1,0 +1,53 @@
+"""What the networks share that read histories by a target: which column is the target of which."""
+
+from ._deep import DeepNetwork
+
+
+class HistoryNetwork(DeepNetwork):
+    """Base of networks whose lists are read by the value of a categorical column; subclasses have a
+    parameter ``attention``, ``{list column: categorical column}`` or None.
+    """
+
+    _parameter_constraints: dict = {
+        **DeepNetwork._parameter_constraints,
+        "attention": [dict, None],
+    }
+
+    def targets(self, context, narrowed=False):
+        """Number of the categorical field that is the target of each list field, or None.
+
+        Parameters
+        ----------
+        context : BuildContext
+        narrowed : bool, default=False
+            Whether columns may be gone, since a search has dropped them.
+
+        Returns
+        -------
+        list of (int or None)
+
+        Raises
+        ------
+        ValueError
+            If ``attention`` names other columns, or is None and no list shares a vocabulary.
+        """
+        names, n_ids = context.field_names, len(context.n_ids)
+        lists, targets = names[n_ids + context.n_numeric :], names[:n_ids]
+        if self.attention is None:
+            if lists and not narrowed and all(f is None for f in context.sharing):
+                raise ValueError(
+                    f"network={self!r} has no target for the lists {list(lists)}: share the "
+                    "vocabulary of a list with a column, encoder=FieldEncoder(share_vocabulary="
+                    f"{{list: column}}), or name the targets, {type(self).__name__}(attention="
+                    "{list: column}); attention={} says that no list has one."
+                )
+            return list(context.sharing)
+        for items, target in self.attention.items():
+            known = items in lists and target in targets
+            if not known and not narrowed:
+                raise ValueError(
+                    f"attention={self.attention!r} must name list columns, {list(lists)}, and for "
+                    f"each a categorical one of {list(targets)}."
+                )
+        wanted = (self.attention.get(name) for name in lists)
+        return [targets.index(name) if name in targets else None for name in wanted]

@@ -1,0 +1,148 @@
+"""Packed forms with an entry for every row that is not all zero."""
+
+import numpy as np
+import torch
+
+from ._packed_table import PackedEmbedding, require
+from ._row_numbers import BLOCK, RowNumbers
+
+
+class _LivingRows(RowNumbers, PackedEmbedding):
+    """Forms with an entry per row that is not all zero; see `RowNumbers`."""
+
+    buffer_types = {"alive": torch.uint8, "before": torch.int32}
+
+    def __init__(self, context, arrays):
+        super().__init__(context, arrays)
+        self.register_popcount()
+
+    @classmethod
+    def fits(cls, context, arrays):
+        n_blocks = -(-context.n_rows // BLOCK)
+        return len(arrays["alive"]) == n_blocks * BLOCK // 8 and len(arrays["before"]) == n_blocks
+
+    @staticmethod
+    def row_bytes(living):
+        """Bytes of what numbers the living rows, bool (V,), and of their offsets."""
+        return -(-len(living) // BLOCK) * (BLOCK // 8 + 4) + 4 * (int(living.sum()) + 1)
+
+    def n_living(self):
+        """Living rows; raises ValueError if the counts do not fit the bits."""
+        bits = np.unpackbits(self.alive.numpy(), bitorder="little")
+        n_blocks = -(-self.n_rows // BLOCK)
+        require(len(bits) == n_blocks * BLOCK and not bits[self.n_rows :].any(), "alive")
+        counts = bits.reshape(-1, BLOCK).sum(1, dtype=np.int64)
+        require(np.array_equal(self.before.numpy(), np.cumsum(counts) - counts), "before")
+        return int(counts.sum())
+
+
+class PackedSparse(_LivingRows):
+    """S3: compressed sparse rows with one byte per column number (width at most 256).
+
+    Buffers: ``row_offsets`` int32 (living rows + 1,); ``column`` uint8 (stored numbers,).
+    """
+
+    form = "sparse"
+    max_width = 256
+    buffer_types = {**_LivingRows.buffer_types, "row_offsets": torch.int32, "column": torch.uint8}
+
+    def __init__(self, context, arrays):
+        super().__init__(context, arrays)
+        lengths = np.diff(np.asarray(arrays["row_offsets"]).astype(np.int64))
+        self.longest = min(int(lengths.max(initial=0)), self.width)
+
+    @staticmethod
+    def pack(table, sizes):
+        used = table != 0
+        living = used.any(1)
+        return {
+            "values": table[used],
+            "column": np.nonzero(used)[1].astype(np.uint8),
+            "row_offsets": np.concatenate([[0], np.cumsum(used[living].sum(1))]).astype(np.int32),
+            **_LivingRows.pack_rows(living),
+        }
+
+    @staticmethod
+    def bytes_of(table, sizes):
+        used = table != 0
+        return (4 + 1) * int(used.sum()) + _LivingRows.row_bytes(used.any(1))
+
+    def lookup(self, ids, rows, fields):
+        number, living = self.number(rows.long())
+        number = torch.where(living, number, 0)
+        if not self.longest:
+            return self.values.new_zeros(*rows.shape, self.width)
+        start, stop = self.row_offsets[number].long(), self.row_offsets[number + 1].long()
+        where = start.unsqueeze(-1) + torch.arange(self.longest, device=rows.device)
+        present = (where < stop.unsqueeze(-1)) & living.unsqueeze(-1)
+        where = where.clamp(max=len(self.values) - 1)
+        # Absent entries go to one column too many, which is cut off.
+        column = torch.where(present, self.column[where].long(), self.width)
+        out = self.values.new_zeros(*rows.shape, self.width + 1)
+        return out.scatter(-1, column, self.without_zeros(self.values[where]))[..., : self.width]
+
+    def check(self):
+        n = self.n_living()
+        offsets = self.row_offsets.long()
+        require(
+            len(offsets) == n + 1 and int(offsets[0]) == 0 and bool((offsets.diff() > 0).all()),
+            "row_offsets",
+        )
+        require(int(offsets[-1]) == len(self.values) == len(self.column), "row_offsets")
+        require(bool((self.column.long() < self.width).all()), "column")
+        rising = self.column.long().diff() > 0
+        rising[offsets[1:-1] - 1] = True
+        require(bool(rising.all()), "column")
+
+
+class PackedBits(_LivingRows):
+    """S4: a bit per element of a living row, and one offset a row.
+
+    Buffers: ``bits`` uint8 (living rows, ceil(width / 8)); ``row_offsets`` int32 (living rows +
+    1,)."""
+
+    form = "bits"
+    matrices = ("bits",)
+    buffer_types = {**_LivingRows.buffer_types, "bits": torch.uint8, "row_offsets": torch.int32}
+
+    @staticmethod
+    def pack(table, sizes):
+        used = table != 0
+        living = used.any(1)
+        return {
+            "values": table[used],
+            "bits": np.packbits(used[living], axis=1, bitorder="little"),
+            "row_offsets": np.concatenate([[0], np.cumsum(used[living].sum(1))]).astype(np.int32),
+            **_LivingRows.pack_rows(living),
+        }
+
+    @staticmethod
+    def bytes_of(table, sizes):
+        living = (table != 0).any(1)
+        bits = -(-table.shape[1] // 8) * int(living.sum())
+        return 4 * int((table != 0).sum()) + bits + _LivingRows.row_bytes(living)
+
+    def locate(self, ids, rows, fields):
+        number, living = self.number(rows)
+        if not len(self.bits):
+            return torch.zeros(*rows.shape, self.width, dtype=torch.int64), living.unsqueeze(-1) & (
+                self.columns < 0
+            )
+        number = torch.where(living, number, 0)
+        used = torch.bitwise_and(self.bits[number].unsqueeze(-1).int(), self.bit.int()) != 0
+        used = used.flatten(-2)[..., : self.width]
+        return self.row_offsets[number].long().unsqueeze(-1) + used.long().cumsum(
+            -1
+        ) - 1, used & living.unsqueeze(-1)
+
+    def check(self):
+        n = self.n_living()
+        bits = np.unpackbits(self.bits.numpy(), axis=1, bitorder="little")
+        require(
+            self.bits.shape == (n, -(-self.width // 8)) and not bits[:, self.width :].any(), "bits"
+        )
+        counts = bits.sum(1, dtype=np.int64)
+        offsets = self.row_offsets.numpy().astype(np.int64)
+        require(bool((counts > 0).all()), "bits")
+        require(np.array_equal(offsets, np.concatenate([[0], np.cumsum(counts)])), "row_offsets")
+        require(int(offsets[-1]) == len(self.values), "values")

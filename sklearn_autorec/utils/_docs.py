@@ -1,0 +1,89 @@
+"""Entries of docstrings that several classes have in common, written once."""
+
+import inspect
+import re
+
+__all__ = ["inherits_entries"]
+
+# What estimators of all parts say alike.
+COMMON = """
+n_features_in_ : int
+    Columns seen in ``fit``.
+feature_names_in_ : ndarray of shape (``n_features_in_``,)
+    Their names, where they all are strings.
+"""
+HEAD = re.compile(r"\w+(?:, \w+)*(?P<described> : .+)?")
+REQUEST = re.compile(r"^(?P<indent> *)\{(?P<wanted>\w+(?:(?:, | to )\w+)*)\}$", re.MULTILINE)
+
+
+def inherits_entries(cls):
+    """Decorate a class whose docstring takes entries from the docstrings of its bases.
+
+    A line ``{lr}`` becomes the entry "lr : float ..." with its text, ``{lr, verbose}`` two of them,
+    and ``{lr to verbose}`` all from the one to the other, in the order of the base. The nearest
+    base that has an entry counts; entries of `COMMON` need none.
+
+    Parameters
+    ----------
+    cls : type
+
+    Returns
+    -------
+    type
+        The same class, with its whole docstring.
+
+    Raises
+    ------
+    ValueError
+        If an entry is asked for that nobody has.
+    """
+    if cls.__doc__ is not None:  # as it is under ``python -OO``
+        documented = [base.__doc__ for base in cls.__mro__[1:] if base.__doc__]
+        sources = [entries_of(text) for text in (*documented, COMMON)]
+        cls.__doc__ = REQUEST.sub(lambda request: _found(request, sources, cls), cls.__doc__)
+    return cls
+
+
+def _found(request, sources, cls):
+    """The entries that a line asks for, as far to the right as that line."""
+    texts = []
+    for part in request["wanted"].split(", "):
+        first, _, last = part.partition(" to ")
+        last = last or first
+        source = next((s for s in sources if first in s and last in s), None)
+        if source is None:
+            raise ValueError(f"The docstring of {cls.__name__} asks for {part!r}, of no base.")
+        names = list(source)
+        texts += [source[n] for n in names[names.index(first) : names.index(last) + 1]]
+    lines = "\n".join(texts).split("\n")
+    return "\n".join(request["indent"] + line if line else "" for line in lines)
+
+
+def entries_of(docstring):
+    """Entries of the sections of a docstring: dict of text by (first) name.
+
+    Examples
+    --------
+    >>> entries_of('''Train.
+    ...
+    ...     Parameters
+    ...     ----------
+    ...     lr, l2 : float
+    ...         Learning rate and decay.
+    ...     verbose : int
+    ...     ''')
+    {'lr': 'lr, l2 : float\\n    Learning rate and decay.', 'verbose': 'verbose : int'}
+    """
+    lines = inspect.cleandoc(docstring).split("\n")
+    entries: dict[str, str] = {}
+    name = None
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        head = HEAD.fullmatch(line)
+        if head and (head["described"] or following.startswith("  ")):
+            name = line.partition(" : ")[0].partition(",")[0]
+            entries[name] = line
+        elif name is not None and (not line or line.startswith(" ")):
+            entries[name] += "\n" + line
+        else:
+            name = None
+    return {name: text.rstrip("\n") for name, text in entries.items()}

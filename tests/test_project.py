@@ -1,0 +1,83 @@
+"""What the files at the top of the project and the page on installation say is so."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import sklearn_autorec
+
+ROOT = Path(__file__).parents[1]
+METADATA = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def text_of(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def names_of(requirements):
+    return {re.split(r"[<>=\[]", one)[0] for one in requirements}
+
+
+def extras_of_the_page():
+    """Extra -> packages, of the table in install.rst, whose cells run over several lines."""
+    table = (
+        text_of("doc/install.rst").split("Extra         Brings")[1].split("See that it works")[0]
+    )
+    first, second = 14, 14 + 43
+    extras, name = {}, None
+    for line in table.splitlines():
+        if line.startswith("``"):
+            name = line[:first].strip(" `")
+            extras[name] = ""
+        if name and not line.startswith("=="):
+            extras[name] += " " + line[first:second]
+    return {name: set(re.split(r"[,\s]+", cell.strip(", "))) for name, cell in extras.items()}
+
+
+def test_the_page_on_installation_names_every_extra_and_what_it_brings():
+    declared = {
+        extra: names_of(requirements)
+        for extra, requirements in METADATA["optional-dependencies"].items()
+    }
+    assert extras_of_the_page() == declared
+
+
+def test_the_readme_names_every_extra():
+    readme = text_of("README.rst")
+    for extra in METADATA["optional-dependencies"]:
+        assert f"[{extra}]" in readme
+
+
+@pytest.mark.parametrize("page", ["README.rst", "CONTRIBUTING.rst", "doc/install.rst"])
+def test_every_make_command_that_is_named_exists(page):
+    targets = set(re.findall(r"^([a-z]+):", text_of("Makefile"), re.MULTILINE))
+    named = re.findall(r"(?:``|^    )make ((?:[a-z]+ ?)+)(?:``|  |$)", text_of(page), re.MULTILINE)
+    wanted = {target for command in named for target in command.split()}
+    assert wanted
+    assert wanted <= targets
+
+
+def test_the_citation_names_this_version():
+    found = re.search(r"^version: (.+)$", text_of("CITATION.cff"), re.MULTILINE)
+    assert found[1] == sklearn_autorec.__version__
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.rst", "SECURITY.rst", "CODE_OF_CONDUCT.rst"])
+def test_files_that_a_page_names_exist(page):
+    named = re.findall(r"``((?:doc|examples|tests)/[\w./]+|[A-Z_]+\.rst)``", text_of(page))
+    for name in named:
+        assert (ROOT / name).exists(), name
+
+
+def test_python_versions_agree():
+    declared = {
+        classifier.rsplit(" ", 1)[1]
+        for classifier in METADATA["classifiers"]
+        if re.search(r":: 3\.\d+$", classifier)
+    }
+    workflow = text_of(".github/workflows/tests.yml")
+    tried = set(re.findall(r'"(3\.\d+)"', workflow.split("python: [")[1].split("]")[0]))
+    assert declared == tried
+    assert METADATA["requires-python"] == ">=" + min(declared, key=lambda v: int(v[2:]))

@@ -9,9 +9,10 @@ from torch import nn
 from ..base import SearchMethod
 from ..engine import RowAdam
 from ..nn import FieldEmbedding, mask_to_text
+from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
-from ._masks import MaskSearch, strongest
+from ._masks import PrunedShare
 
 PAPER_INIT = -15.0  # of the public code on MovieLens
 # Share of the search without pressure: embeddings near their small initial values would all be
@@ -135,7 +136,8 @@ class ThresholdedEmbedding(FieldEmbedding):
         }
 
 
-class PEP(MaskSearch, SearchMethod):
+@inherits_entries
+class PEP(PrunedShare, SearchMethod):
     r"""Prune single elements of embeddings by thresholds that are learned with them.
 
     During the search the table is read as
@@ -143,15 +145,13 @@ class PEP(MaskSearch, SearchMethod):
     .. math:: V' = \mathrm{sign}(V) \max(|V| - \mathrm{sigmoid}(s), 0)
 
     The elements of largest margin :math:`|V| - \mathrm{sigmoid}(s)` are kept, as many as
-    ``target_sparsity`` leaves. The network is then trained anew from the *same* initial weights
-    with all others held at zero (a lottery ticket), and served in a packed form that stores no
-    zeros.
+    ``budget`` or ``target_sparsity`` leaves. The network is then trained anew from the *same*
+    initial weights with all others held at zero (a lottery ticket), and served in a packed form
+    that stores no zeros.
 
     Parameters
     ----------
-    target_sparsity : float in [0, 1], default=0.8
-        Share of the embedding elements to prune. Rows of values that no training row holds are
-        always pruned.
+    {target_sparsity, budget}
     granularity : {"value_dim", "value", "field_dim", "field", "dim", "global"}, default="value_dim"
         What has a threshold of its own: each element, each value, each dimension of a field, and so
         on.
@@ -201,7 +201,7 @@ class PEP(MaskSearch, SearchMethod):
 
     slot = "embedding"
     _parameter_constraints = {
-        "target_sparsity": [Interval(Real, 0, 1, closed="both")],
+        **PrunedShare._parameter_constraints,
         "granularity": [StrOptions({"value_dim", "value", "field_dim", "field", "dim", "global"})],
         "schedule": [StrOptions({"pressure", "paper"})],
         "pressure": [Interval(Real, 0, None, closed="left")],
@@ -214,7 +214,8 @@ class PEP(MaskSearch, SearchMethod):
     @stores_parameters
     def __init__(
         self,
-        target_sparsity=0.8,
+        target_sparsity=None,
+        budget=None,
         granularity="value_dim",
         schedule="pressure",
         pressure=0.01,
@@ -226,6 +227,7 @@ class PEP(MaskSearch, SearchMethod):
         """Store the parameters."""
 
     def build(self, context):
+        self.check_budget(context)
         first = self.threshold_init
         if first is None:
             share = min(context.embedding_init / 30, 0.5)
@@ -236,4 +238,4 @@ class PEP(MaskSearch, SearchMethod):
         return ThresholdedEmbedding(context, self.granularity, *options)
 
     def derive(self, module, context):
-        return {"mask": mask_to_text(strongest(module.margins(), self.target_sparsity))}
+        return {"mask": mask_to_text(self.mask_of(module.margins(), context))}

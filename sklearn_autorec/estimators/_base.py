@@ -132,6 +132,14 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
 
     @property
     @reads_once
+    def sparsity_(self):
+        """Share of the numbers of the whole embedding tables that is not stored, where a search
+        chose sizes.
+        """
+        return _results.sparsity(self)
+
+    @property
+    @reads_once
     def interactions_(self):
         """Interactions that the search kept: list of tuples of column names."""
         return _results.interactions(self)

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from ..engine._serving_form import bytes_by_kind, stored_architecture
-from ..nn import FieldLayout, numeric_rows
-from ..preprocessing import N_BINS
+from ._results import whole_rows
 
 __all__ = ["Fitted", "publish"]
 
@@ -99,14 +98,12 @@ class Fitted:
         stored = nbytes["total"] - nbytes["network"]
         if not stored:
             return float("inf")
-        encoder, kind = self.encoder, self.architecture.get("numeric_embedding", "linear")
-        per_number = numeric_rows(kind, getattr(encoder, "n_bins", N_BINS))
-        rows = FieldLayout.of_encoder(encoder).n_rows + per_number * len(encoder.numeric_)
+        rows = whole_rows(self.encoder, self.architecture)
         members = getattr(module, "members", 1)
         width = self.network.table_width(
-            self.architecture["embedding_dim"], len(encoder.field_names_)
+            self.architecture["embedding_dim"], len(self.encoder.field_names_)
         )
-        return members * 4 * int(rows) * width / stored
+        return members * 4 * rows * width / stored
 
 
 def publish(estimator, fitted):

@@ -36,7 +36,7 @@ from ._members import (
 from ._mixed import MixedEmbedding
 from ._network import FieldAssembly, FieldNetwork, SumPool, check_parts, head_part
 from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numeric_rows
-from ._packed import FORMS, pack_table
+from ._packed import FORMS, pack_table, packed_bytes
 from ._packed_table import PackedEmbedding
 from ._parts import PACKED_PARTS, PackedPart, own_bytes, tensor_bytes
 from ._projected_sizes import ProjectedSizes, projected_state
@@ -135,6 +135,7 @@ __all__ = [
     "output_bias",
     "own_bytes",
     "pack_table",
+    "packed_bytes",
     "pair_index",
     "probability_of_one",
     "probability_of_open",

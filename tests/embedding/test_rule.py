@@ -316,6 +316,9 @@ def test_cutting_changes_nothing_and_gives_the_same_again():
     assert (small.predict_proba(X) != p).any() and small.search.budget == 0.2
     assert small.architecture_["embedding"]["params"]["budget"] == 0.2
     np.testing.assert_array_equal(model.predict_proba(X), p)
+    for name, t in model.net_.module_.state_dict().items():
+        if not name.startswith("embedding."):
+            assert torch.equal(small.net_.module_.state_dict()[name], t) and t.any(), name
     assert model.architecture_ == before and model.search.budget == 0.5
     again = small.specialize(0.6).specialize(0.2)
     np.testing.assert_array_equal(again.predict_proba(X), small.predict_proba(X))

@@ -162,6 +162,12 @@ def test_most_streams_enlarge_items_that_become_frequent_late():
     assert sum(size > 4 for size in late) >= 4, late
 
 
+@pytest.mark.slow
+def test_the_reward_of_the_paper_enlarges_noise_before_what_is_frequent():
+    last = streamed("esapn", 1, baseline="history", rows="previous")[0][-1]
+    assert last["early"] == last["late"] == 1.0 < last["noise"], last
+
+
 def test_shuffled_labels_enlarge_nothing_much():
     last = streamed("esapn", 0, "shuffled")[0][-1]
     assert max(last[name] for name in ("early", "late", "rare", "user", "noise")) <= 2, last

@@ -31,9 +31,9 @@ class ScoredTuples:
         return {tuple(t): score for t, score in zip(candidates, scores, strict=True)}
 
 
-def check_tuples(architecture, context):
-    """Refuse an architecture whose tuples are not pairs or triples of rising fields, or whose
-    scores are not numbers.
+def check_tuples(architecture, context, orders=(2, 3)):
+    """Refuse an architecture whose tuples are not of rising fields and of the given orders, or
+    whose scores are not numbers.
     """
     lists = [
         architecture.get("interactions"),
@@ -48,10 +48,11 @@ def check_tuples(architecture, context):
     for t in (*lists[0], *lists[1]):
         if (
             not isinstance(t, list | tuple)
-            or len(t) not in (2, 3)
+            or len(t) not in orders
             or not all(type(i) is int for i in t)
         ):
-            raise ValueError(f"an interaction must be two or three ints, got {t!r}.")
+            allowed = " or ".join({2: "two", 3: "three", 4: "four"}[n] for n in orders)
+            raise ValueError(f"an interaction must be {allowed} ints, got {t!r}.")
         if not (t[0] >= 0 and t[-1] < context.n_fields and all(i < j for i, j in pairwise(t))):
             raise ValueError(
                 f"an interaction must be of rising fields below {context.n_fields}, got {t!r}."
@@ -126,7 +127,8 @@ class KeptProducts(nn.Module):
     Parameters
     ----------
     tuples : list of tuple of int
-        Pairs and triples of fields; triples use an embedding table of their own.
+        Pairs, triples and so on of fields; those of three and more use an embedding table of their
+        own, in common.
     context : BuildContext
     weight : float
         Initial weight of every product.
@@ -136,18 +138,17 @@ class KeptProducts(nn.Module):
         super().__init__()
         self.tuples, n = [tuple(t) for t in tuples], context.n_fields
         pairs = torch.tensor([t for t in tuples if len(t) == 2], dtype=torch.int64).reshape(-1, 2).T
-        triples = (
-            torch.tensor([t for t in tuples if len(t) == 3], dtype=torch.int64).reshape(-1, 3).T
-        )
         # All F^2 products in one go are cheaper than gathering 2 K vectors, until few pairs of many
         # are kept.
         gram = 2 * pairs.shape[1] * context.embedding_dim > n * n
         self.dots = PairDots(pairs, n) if gram else None
-        for name, tensor in (("pairs", pairs), ("triples", triples)):
-            self.register_buffer(name, tensor.contiguous(), persistent=False)
-        self.n_pairs, self.n_triples = pairs.shape[1], triples.shape[1]
-        self.embedding = FieldEmbedding(context) if self.n_triples else None
-        self.out_dim = self.n_pairs + self.n_triples
+        self.register_buffer("pairs", pairs.contiguous(), persistent=False)
+        self.n_pairs, self.out_dim = pairs.shape[1], len(self.tuples)
+        self.higher_orders = sorted({len(t) for t in self.tuples} - {2})
+        for order in self.higher_orders:
+            own = torch.tensor([t for t in self.tuples if len(t) == order], dtype=torch.int64)
+            self.register_buffer(f"fields_of_{order}", own.T.contiguous(), persistent=False)
+        self.embedding = FieldEmbedding(context) if self.higher_orders else None
         self.norm = ProductNorm(self.out_dim, context.members)
         shape = (self.out_dim,) if context.members == 1 else (context.members, self.out_dim)
         self.weight = nn.Parameter(torch.full(shape, float(weight)))
@@ -156,7 +157,7 @@ class KeptProducts(nn.Module):
         """The products and their weights, the means of several members: list of pairs."""
         weight = self.weight.detach().cpu()
         weight = weight if weight.ndim == 1 else weight.mean(0)
-        # Pairs stand before triples.
+        # Lower orders stand before higher ones.
         order = sorted(range(self.out_dim), key=lambda k: len(self.tuples[k]))
         by_tuple = {self.tuples[k]: float(w) for k, w in zip(order, weight, strict=True)}
         return [(t, by_tuple[t]) for t in self.tuples]
@@ -171,9 +172,10 @@ class KeptProducts(nn.Module):
             products.append(
                 (e.index_select(1, self.pairs[0]) * e.index_select(1, self.pairs[1])).sum(-1)
             )
-        if self.n_triples:
-            t = self.embedding(inputs)
-            products.append(math.prod(t.index_select(1, fields) for fields in self.triples).sum(-1))
+        own = self.embedding(inputs) if self.higher_orders else None
+        for order in self.higher_orders:
+            fields_of_order = getattr(self, f"fields_of_{order}")
+            products.append(math.prod(own.index_select(1, f) for f in fields_of_order).sum(-1))
         return self.norm(products[0] if len(products) == 1 else torch.cat(products, 1), self.weight)
 
 

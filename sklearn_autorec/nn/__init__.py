@@ -35,6 +35,7 @@ from ._members import (
 from ._mixed import MixedEmbedding
 from ._network import FieldAssembly, FieldNetwork, SumPool, check_parts, head_part
 from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numeric_rows
+from ._operators import OPERATORS, PairOperator
 from ._packed import FORMS, pack_table
 from ._packed_table import PackedEmbedding
 from ._parts import PACKED_PARTS, PackedPart, own_bytes, tensor_bytes
@@ -67,6 +68,7 @@ __all__ = [
     "FORMS",
     "MLP",
     "NUMERIC_EMBEDDINGS",
+    "OPERATORS",
     "PACKED_PARTS",
     "BatchNorm",
     "BiInteraction",
@@ -100,6 +102,7 @@ __all__ = [
     "PackedPart",
     "PairDots",
     "PairEnds",
+    "PairOperator",
     "PairProducts",
     "PlainDropout",
     "ReLUDropout",

@@ -15,12 +15,20 @@ import time
 import numpy as np
 import torch
 from _common import frappe, parser, print_machine, scores
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from sklearn_autorec import CTRClassifier
-from sklearn_autorec.interaction import AutoFIS, RandomInteractions
+from sklearn_autorec.interaction import (
+    L0SIGN,
+    PROFIT,
+    AutoFIS,
+    AutoGroup,
+    InteractionGain,
+    RandomInteractions,
+)
 from sklearn_autorec.networks import FM, IPNN, NFM, AutoInt, DCNv2, DeepFM
 
 COMMON = {
@@ -41,6 +49,10 @@ ROWS = {
     "FM": {**SHALLOW, "network": FM()},
     "FM + AutoFIS": {**SHALLOW, "network": FM(), "search": AutoFIS(), "search_epochs": 6},
     "FM + RandomInteractions": {**SHALLOW, "network": FM(), "search": RandomInteractions()},
+    "FM + InteractionGain": {**SHALLOW, "network": FM(), "search": InteractionGain()},
+    "FM + PROFIT": {**SHALLOW, "network": FM(), "search": PROFIT(2), "search_epochs": 6},
+    "FM + AutoGroup": {**SHALLOW, "network": FM(), "search": AutoGroup(2), "search_epochs": 6},
+    "FM + L0SIGN": {**SHALLOW, "network": FM(), "search": L0SIGN(), "search_epochs": 6},
     "FwFM": {**SHALLOW, "network": "fwfm"},
     "NFM": {**COMMON, "network": NFM()},
     "IPNN": {**COMMON, "network": IPNN()},
@@ -52,10 +64,23 @@ ROWS = {
 }
 
 
+def of_size(search, n):
+    """The search with a budget of n interactions, if it has a parameter for that."""
+    budgets = {"n_interactions": n, "max_interactions": n, "threshold": 0}
+    return clone(search).set_params(
+        **{name: value for name, value in budgets.items() if name in search.get_params()}
+    )
+
+
 def main():
     p = parser(__doc__.splitlines()[0])
     p.add_argument("--only", nargs="*", default=[*ROWS])
     p.add_argument("--seeds", type=int, default=3)
+    p.add_argument(
+        "--rows", type=int, help="the first training rows, and a quarter as many to stop"
+    )
+    p.add_argument("--size", type=int, help="interactions that searches keep, where they can")
+    p.add_argument("--batch-size", type=int, help="instead of 4096")
     p.add_argument("--json", help="append one line per fit")
     p.add_argument(
         "--ensemble",
@@ -67,6 +92,9 @@ def main():
     print_machine()
     data = frappe(args.data_home)
     (X, y), (X_val, y_val), (X_test, y_test) = data["train"], data["valid"], data["test"]
+    if args.rows:
+        X, y, n_val = X[: args.rows], y[: args.rows], args.rows // 4
+        X_val, y_val = X_val[:n_val], y_val[:n_val]
     start = time.perf_counter()
     linear = make_pipeline(
         OneHotEncoder(handle_unknown="ignore"), LogisticRegression(C=0.3, max_iter=500)
@@ -81,12 +109,13 @@ def main():
         results, kept = [], ""
         for seed in range(args.seeds):
             options = dict(ROWS[name])
-            if isinstance(options.get("search"), RandomInteractions) and kept_by_search.get(
-                name.split(" + ")[0]
-            ):
-                options["search"] = RandomInteractions(
-                    n_interactions=kept_by_search[name.split(" + ")[0]][seed]
-                )
+            if args.batch_size:
+                options["batch_size"] = args.batch_size
+            search, sizes = options.get("search"), kept_by_search.get(name.split(" + ")[0])
+            if isinstance(search, RandomInteractions | InteractionGain | PROFIT) and sizes:
+                options["search"] = clone(search).set_params(n_interactions=sizes[seed])
+            if search is not None and args.size is not None:
+                options["search"] = of_size(search, args.size)
             start = time.perf_counter()
             model = CTRClassifier(random_state=seed, **options).fit(X, y, X_val=X_val, y_val=y_val)
             seconds = time.perf_counter() - start

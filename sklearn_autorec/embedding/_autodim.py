@@ -11,7 +11,8 @@ from ..engine import ArchSchedule
 from ..nn import FieldEmbedding, GumbelSoftmax, MixedEmbedding, check_temperatures
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
-from ._widths import check_candidates, check_widths
+from ._budgets import BUDGET
+from ._widths import bytes_for_widths, check_candidates, check_widths, likeliest_within
 
 # Added to variances, of the size of the square of a tenth of the usual initial embeddings.
 EPS = 1e-6
@@ -149,6 +150,9 @@ class AutoDim(SearchMethod):
     candidates : tuple of int or "auto", default="auto"
         Widths to choose from, at most ``embedding_dim``; 0 removes a field. "auto" is 1, 2, 4, ...
         and ``embedding_dim``.
+    budget : float or int or None, default=None
+        Bytes that tables and projections may take: a float in (0, 1] is a share of the whole
+        tables, an int a number of bytes. None does not bound them. See Notes.
     level : {"first_order", "unrolled", "one_level"}, default="first_order"
         How :math:`\alpha` is trained: on rows of its own, with the weights as they are or after one
         more step; or on the same rows as the weights.
@@ -199,6 +203,11 @@ class AutoDim(SearchMethod):
 
     A field of full width is not projected in the final network.
 
+    Where the likeliest widths exceed ``budget``, the field whose narrower width loses least log
+    probability per byte takes it, until all fit; then fields take back likelier widths that still
+    fit. The search does not know of the budget, and what its likeliest widths leave of it stays
+    free: wider ones would be against its own judgement.
+
     References
     ----------
     Zhao, X. et al. "AutoDim: Field-aware Embedding Dimension Search in Recommender Systems", WWW
@@ -220,6 +229,7 @@ class AutoDim(SearchMethod):
     supports_members = True
     _parameter_constraints = {
         "candidates": [tuple, list, StrOptions({"auto"})],
+        "budget": [*BUDGET, None],
         "level": [StrOptions({"first_order", "unrolled", "one_level"})],
         "arch_lr": [Interval(Real, 0, None, closed="neither")],
         "arch_every": [Interval(Integral, 1, None, closed="left")],
@@ -236,6 +246,7 @@ class AutoDim(SearchMethod):
     def __init__(
         self,
         candidates="auto",
+        budget=None,
         level="first_order",
         arch_lr=0.05,
         arch_every=2,
@@ -252,6 +263,8 @@ class AutoDim(SearchMethod):
     def build(self, context):
         schedule = ArchSchedule(self.level, self.arch_every, self.search_fraction, self.warmup)
         candidates = check_candidates(self.candidates, context.embedding_dim)
+        if self.budget is not None:
+            bytes_for_widths(self.budget, candidates[0], context)  # refuses it before the search
         return WidthMixture(
             context,
             candidates,
@@ -266,10 +279,15 @@ class AutoDim(SearchMethod):
     def derive(self, module, context):
         alpha = module.alpha.detach()[module.owner].cpu().numpy()
         candidates = check_candidates(self.candidates, context.embedding_dim)
+        weights = np.exp(alpha) / np.exp(alpha).sum(1, keepdims=True)
+        widths = [candidates[n] for n in alpha.argmax(1)]
+        if self.budget is not None:
+            limit = bytes_for_widths(self.budget, candidates[0], context)
+            widths = likeliest_within(np.log(weights), candidates, limit, context)
         return {
-            "widths": [candidates[n] for n in alpha.argmax(1)],
+            "widths": widths,
             "candidates": candidates,
-            "weights": (np.exp(alpha) / np.exp(alpha).sum(1, keepdims=True)).astype(float).tolist(),
+            "weights": weights.astype(float).tolist(),
         }
 
     def check(self, architecture, context):

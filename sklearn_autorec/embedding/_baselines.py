@@ -6,9 +6,18 @@ import torch
 
 from ..base import SearchMethod
 from ..nn import FieldEmbedding, MixedEmbedding, mask_to_text
+from ..utils._docs import inherits_entries
 from ..utils._sklearn import Interval, StrOptions
-from ._masks import MaskSearch, strongest
-from ._widths import check_candidates, check_widths
+from ._budgets import BUDGET, one_given
+from ._masks import PrunedShare
+from ._widths import (
+    bytes_for_widths,
+    check_candidates,
+    check_widths,
+    mixed_bytes,
+    owners,
+    with_width,
+)
 
 
 class EqualSize(SearchMethod):
@@ -16,8 +25,12 @@ class EqualSize(SearchMethod):
 
     Parameters
     ----------
-    width : int or float, default=0.25
-        Width of every field, or its share of ``embedding_dim`` (at least 1).
+    width : int, float or None, default=None
+        Width of every field, or its share of ``embedding_dim`` (at least 1). None is 0.25 where
+        there is no budget either.
+    budget : float or int or None, default=None
+        In place of a width: the largest whose tables and projection fit. A float in (0, 1] is a
+        share of the bytes of the whole tables, an int a number of bytes.
 
     Examples
     --------
@@ -35,19 +48,34 @@ class EqualSize(SearchMethod):
     slot = "embedding"
     supports_members = True
     _parameter_constraints = {
-        "width": [Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="right")]
+        "width": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Real, 0, 1, closed="right"),
+            None,
+        ],
+        "budget": [*BUDGET, None],
     }
 
-    def __init__(self, width=0.25):
+    def __init__(self, width=None, budget=None):
         self.width = width
+        self.budget = budget
 
     def search(self, problem):
         context = problem.context
-        width = self.width
+        one_given(self, "width", "budget")
+        if self.budget is not None:
+            return {"widths": [self._widest(context)] * context.n_fields}
+        width = 0.25 if self.width is None else self.width
         width = (
             width if isinstance(width, Integral) else max(round(width * context.embedding_dim), 1)
         )
         return {"widths": check_candidates([width], context.embedding_dim) * context.n_fields}
+
+    def _widest(self, context):
+        """The largest width that fits the budget; the full one has no projection."""
+        limit = bytes_for_widths(self.budget, 1, context)
+        every = range(1, context.embedding_dim + 1)
+        return max(w for w in every if mixed_bytes([w] * context.n_fields, context) <= limit)
 
     def check(self, architecture, context):
         check_widths(architecture, context)
@@ -63,6 +91,10 @@ class RandomSizes(SearchMethod):
     ----------
     candidates : tuple of int or "auto", default="auto"
         Widths to draw from, as in `AutoDim`.
+    budget : float or int or None, default=None
+        Bytes that tables and projections may take: a float in (0, 1] is a share of the whole
+        tables, an int a number of bytes. Fields drawn at random get a narrower width until the
+        draw fits, then a wider one as long as one fits.
 
     Examples
     --------
@@ -73,10 +105,14 @@ class RandomSizes(SearchMethod):
 
     slot = "embedding"
     supports_members = True
-    _parameter_constraints = {"candidates": [tuple, list, StrOptions({"auto"})]}
+    _parameter_constraints = {
+        "candidates": [tuple, list, StrOptions({"auto"})],
+        "budget": [*BUDGET, None],
+    }
 
-    def __init__(self, candidates="auto"):
+    def __init__(self, candidates="auto", budget=None):
         self.candidates = candidates
+        self.budget = budget
 
     def search(self, problem):
         context = problem.context
@@ -84,13 +120,42 @@ class RandomSizes(SearchMethod):
         drawn = torch.randint(len(candidates), (context.n_fields,), generator=context.generator)
         for f, owner in context.sharers:
             drawn[f] = drawn[owner]
-        return {"widths": [candidates[n] for n in drawn], "candidates": candidates}
+        widths = [candidates[n] for n in drawn]
+        if self.budget is not None:
+            limit = bytes_for_widths(self.budget, candidates[0], context)
+            widths = _drawn_within(widths, candidates, limit, context)
+        return {"widths": widths, "candidates": candidates}
 
     def check(self, architecture, context):
         check_widths(architecture, context)
 
     def realise(self, architecture, context):
         return MixedEmbedding(context, architecture["widths"])
+
+
+def _drawn_within(widths, candidates, limit, context):
+    """The widths with some drawn again, so that they fit and no field alone could be wider."""
+
+    def one_of(choices):
+        n = torch.randint(len(choices), (1,), generator=context.generator)
+        return choices[int(n)]
+
+    while mixed_bytes(widths, context) > limit:
+        wide = [f for f in owners(context) if widths[f] > candidates[0]]
+        f = one_of(wide)
+        narrower = [w for w in candidates if w < widths[f]]
+        widths = with_width(widths, f, one_of(narrower), context)
+    while True:
+        wider = [
+            new
+            for f in owners(context)
+            for w in candidates
+            if w > widths[f]
+            and mixed_bytes(new := with_width(widths, f, w, context), context) <= limit
+        ]
+        if not wider:
+            return widths
+        widths = one_of(wider)
 
 
 class _CountedEmbedding(FieldEmbedding):
@@ -114,16 +179,15 @@ class _CountedEmbedding(FieldEmbedding):
             self.seen[rows.long()] = True
 
 
-class MagnitudePruning(MaskSearch, SearchMethod):
+@inherits_entries
+class MagnitudePruning(PrunedShare, SearchMethod):
     """Train once, keep the largest elements of the embeddings, train again without the others.
 
     Often as good as learned pruning; it stands beside `PEP` in every table.
 
     Parameters
     ----------
-    target_sparsity : float in [0, 1], default=0.8
-        Share of the embedding elements to prune. Rows of values that no training row holds are
-        always pruned.
+    {target_sparsity, budget}
     retrain : {"rewind", "scratch", "keep"}, default="rewind"
         Weights with which the final training starts: those of the first training's start, new, or
         its results.
@@ -131,23 +195,25 @@ class MagnitudePruning(MaskSearch, SearchMethod):
     Examples
     --------
     >>> from sklearn_autorec.embedding import MagnitudePruning
-    >>> MagnitudePruning(target_sparsity=0.9).slot
+    >>> MagnitudePruning(budget=0.1).slot
     'embedding'
     """
 
     slot = "embedding"
     _parameter_constraints = {
-        "target_sparsity": [Interval(Real, 0, 1, closed="both")],
+        **PrunedShare._parameter_constraints,
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
-    def __init__(self, target_sparsity=0.8, retrain="rewind"):
+    def __init__(self, target_sparsity=None, budget=None, retrain="rewind"):
         self.target_sparsity = target_sparsity
+        self.budget = budget
         self.retrain = retrain
 
     def build(self, context):
+        self.check_budget(context)
         return _CountedEmbedding(context)
 
     def derive(self, module, context):
         size = torch.where(module.seen.unsqueeze(1), module.weight.detach().abs(), -torch.inf)
-        return {"mask": mask_to_text(strongest(size.cpu().numpy(), self.target_sparsity))}
+        return {"mask": mask_to_text(self.mask_of(size.cpu().numpy(), context))}

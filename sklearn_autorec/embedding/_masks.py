@@ -1,10 +1,20 @@
 """What the methods that prune single elements share."""
 
 from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 
-from ..nn import MaskedEmbedding, mask_from_text, mask_to_text
+from ..nn import (
+    MaskedEmbedding,
+    budget_bytes,
+    mask_from_text,
+    mask_to_text,
+    packed_bytes,
+    table_bytes,
+)
+from ..utils._sklearn import Interval
+from ._budgets import BUDGET, one_given
 
 
 class MaskSearch:
@@ -21,6 +31,89 @@ class MaskSearch:
 
     def realise(self, architecture, context):
         return MaskedEmbedding(context, mask_from_text(architecture["mask"]))
+
+
+class PrunedShare(MaskSearch):
+    """Mixin of searches that keep the elements of highest score, by a share of the elements or by a
+    budget of bytes; in place of `MaskSearch`.
+
+    Parameters
+    ----------
+    target_sparsity : float in [0, 1] or None, default=None
+        Share of the embedding elements to prune, in place of a budget. Rows of values that no
+        training row holds are always pruned. None is 0.8 where there is no budget either.
+    budget : float or int or None, default=None
+        Bytes of the packed tables, what says where the numbers belong included, that are never
+        exceeded: a float in (0, 1] is a share of the whole tables, an int a number of bytes. As
+        many elements are kept as fit. The vectors of numeric fields are left whole and are counted.
+    """
+
+    _parameter_constraints = {
+        "target_sparsity": [Interval(Real, 0, 1, closed="both"), None],
+        "budget": [*BUDGET, None],
+    }
+
+    def check_budget(self, context):
+        """Refuse a budget that cannot be met, before anything is trained.
+
+        Raises
+        ------
+        ValueError
+            If ``target_sparsity`` is given as well, or the bytes are too few for an empty table.
+        """
+        one_given(self, "target_sparsity", "budget")
+        if self.budget is not None:
+            bytes_for_masked(self.budget, context)
+
+    def mask_of(self, scores, context):
+        """The kept elements, bool ndarray (V, d), by scores of that shape; -inf is never kept."""
+        if self.budget is not None:
+            return strongest_within(scores, bytes_for_masked(self.budget, context), context)
+        return strongest(scores, 0.8 if self.target_sparsity is None else self.target_sparsity)
+
+
+def bytes_for_masked(budget, context):
+    """Bytes that a budget leaves for the table of a `MaskedEmbedding`, beside its whole numbers.
+
+    Raises
+    ------
+    ValueError
+        If they are fewer than those of a table of which nothing is kept.
+    """
+    whole, n_rows = table_bytes(context), context.n_rows
+    numbers = whole - table_bytes(context, numeric=False)
+    limit = budget_bytes(budget, whole)
+    empty = packed_bytes(np.zeros((n_rows, context.embedding_dim), bool), context)
+    if limit < numbers + empty:
+        raise ValueError(
+            f"budget={budget!r} leaves {limit} bytes of {whole}, fewer than {numbers} of the "
+            f"numeric columns, which are kept whole, and {empty} of a packed table without a "
+            f"single element."
+        )
+    return limit - numbers
+
+
+def strongest_within(scores, n_bytes, context):
+    """Mask of as many elements of highest score as `pack_table` can store in ``n_bytes``; -inf is
+    never kept.
+    """
+    order = np.argsort(-scores, axis=None, kind="stable")[: int(np.isfinite(scores).sum())]
+
+    def mask_of(n):
+        mask = np.zeros(scores.size, bool)
+        mask[order[:n]] = True
+        return mask.reshape(scores.shape)
+
+    # More elements never take fewer bytes, so that halving finds where they are too many. Each
+    # takes four at least.
+    fits, too_many = 0, min(len(order), n_bytes // 4) + 1
+    while too_many - fits > 1:
+        n = (fits + too_many) // 2
+        if packed_bytes(mask_of(n), context) <= n_bytes:
+            fits = n
+        else:
+            too_many = n
+    return mask_of(fits)
 
 
 def strongest(scores, sparsity):

@@ -9,24 +9,57 @@ from torch import nn
 from ..base import SearchMethod
 from ..engine import RowAdam
 from ..nn import FieldEmbedding, mask_to_text
+from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
-from ._masks import MaskSearch, strongest
+from ._masks import PrunedShare
 
 PAPER_INIT = -15.0  # of the public code on MovieLens
+PAPER_DECAY = 1e-5
+# How far s would come in a search if nothing but its decay moved it: twice the way from PAPER_INIT
+# to a threshold of one half, so that thresholds reach the size of embeddings about half-way.
+RISE = 30.0
 # Share of the search without pressure: embeddings near their small initial values would all be
 # pruned.
 WARMUP = 0.3
+
+
+class AllRowsAdam(torch.optim.Adam):
+    """Adam for sparse gradients that moves all rows: those that the batch lacks by decay alone."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None and p.grad.is_sparse:
+                    p.grad = p.grad.to_dense()
+        return super().step(closure)
 
 
 class ThresholdedEmbedding(FieldEmbedding):
     """A table read through soft thresholds, sign(v) max(|v| - sigmoid(s), 0); inputs -> (B, F, d).
 
     Thresholds are applied to the distinct rows of a batch, and both tables have row-wise gradients:
-    a step reads and writes nothing of other rows."""
+    a step reads and writes nothing of other rows, but for thresholds that rise together.
+
+    Parameters
+    ----------
+    context : BuildContext
+    granularity, threshold_init, threshold_lr, threshold_decay, pressure : as in `PEP`
+    rise : float, default=0
+        Where it is not 0, all thresholds move in every step, at this learning rate divided by the
+        number of steps.
+    """
 
     def __init__(
-        self, context, granularity, threshold_init, threshold_lr, threshold_decay, pressure
+        self,
+        context,
+        granularity,
+        threshold_init,
+        threshold_lr,
+        threshold_decay,
+        pressure,
+        rise=0.0,
     ):
         super().__init__(context)
         self.sparse = True
@@ -39,7 +72,7 @@ class ThresholdedEmbedding(FieldEmbedding):
         self.threshold = nn.Parameter(torch.full(shape, float(threshold_init)))
         if unit == "value":
             self.field_axes["threshold"] = {0: context.axis("V")}
-        self.unit, self.pressure = unit, pressure
+        self.unit, self.pressure, self.rise = unit, pressure, rise
         self.threshold_lr, self.threshold_decay = threshold_lr, threshold_decay
         self.register_buffer("ends", sizes.cumsum(0), persistent=False)
         # Elements of each row that are not zero; -1 as long as no batch held the row.
@@ -56,6 +89,9 @@ class ThresholdedEmbedding(FieldEmbedding):
         return [self.threshold]
 
     def arch_optimizer(self, n_steps):
+        if self.rise:
+            lr = self.rise / n_steps
+            return AllRowsAdam([self.threshold], lr=lr, weight_decay=self.threshold_decay)
         optimizer = RowAdam if self.unit == "value" else torch.optim.Adam
         return optimizer([self.threshold], lr=self.threshold_lr, weight_decay=self.threshold_decay)
 
@@ -135,7 +171,8 @@ class ThresholdedEmbedding(FieldEmbedding):
         }
 
 
-class PEP(MaskSearch, SearchMethod):
+@inherits_entries
+class PEP(PrunedShare, SearchMethod):
     r"""Prune single elements of embeddings by thresholds that are learned with them.
 
     During the search the table is read as
@@ -143,23 +180,23 @@ class PEP(MaskSearch, SearchMethod):
     .. math:: V' = \mathrm{sign}(V) \max(|V| - \mathrm{sigmoid}(s), 0)
 
     The elements of largest margin :math:`|V| - \mathrm{sigmoid}(s)` are kept, as many as
-    ``target_sparsity`` leaves. The network is then trained anew from the *same* initial weights
-    with all others held at zero (a lottery ticket), and served in a packed form that stores no
-    zeros.
+    ``budget`` or ``target_sparsity`` leaves. The network is then trained anew from the *same*
+    initial weights with all others held at zero (a lottery ticket), and served in a packed form
+    that stores no zeros.
 
     Parameters
     ----------
-    target_sparsity : float in [0, 1], default=0.8
-        Share of the embedding elements to prune. Rows of values that no training row holds are
-        always pruned.
+    {target_sparsity, budget}
     granularity : {"value_dim", "value", "field_dim", "field", "dim", "global"}, default="value_dim"
         What has a threshold of its own: each element, each value, each dimension of a field, and so
         on.
-    schedule : {"pressure", "paper"}, default="pressure"
-        "pressure" adds an L1 norm of the vectors read to the loss, which raises the thresholds and
-        shrinks what is not needed. "paper" is the public code: the thresholds start far below, at
-        -15 whatever ``threshold_init``, and are moved by their L2 decay (``threshold_decay``, then
-        1e-5) at a learning rate of 0.001, with no other pressure.
+    schedule : {"pressure", "rise", "paper"}, default="pressure"
+        "pressure" adds an L1 norm of the vectors read to the loss, which shrinks what is not
+        needed; the thresholds hardly move, see Notes. "paper" is the public code: the thresholds
+        start far below, at -15 whatever ``threshold_init``, and are moved by their L2 decay
+        (``threshold_decay``, then 1e-5) at a learning rate of 0.001, with no other pressure. "rise"
+        is the same for searches of any length: a learning rate at which the thresholds reach the
+        size of the embeddings within the search, those of values that a batch lacks as well.
     pressure : float, default=0.01
         Weight of the L1 norm of the distinct vectors of a batch, per row of the batch.
     threshold_init : float or None, default=None
@@ -179,6 +216,12 @@ class PEP(MaskSearch, SearchMethod):
     gradient of the sigmoid vanishes), which makes it one slow global threshold; and it stores the
     table when the sparsity first passes its target, chosen on the test set. Here the margin ranks
     the elements at the end, so that the target is met exactly.
+
+    The gradient of a threshold is :math:`-\mathrm{sigmoid}'(s)\,\mathrm{sign}(v)` times that of
+    its element: what makes an element grow lowers its threshold, by a fraction of it. So margins
+    rank as sizes do, and with "pressure" the result is magnitude pruning of a network trained under
+    an L1 norm. Only thresholds as large as the embeddings ("rise") change what is learned in the
+    search. The user guide has figures.
 
     The reference implementation thresholds the whole table in each step; here a step touches the
     rows of its batch alone.
@@ -201,9 +244,9 @@ class PEP(MaskSearch, SearchMethod):
 
     slot = "embedding"
     _parameter_constraints = {
-        "target_sparsity": [Interval(Real, 0, 1, closed="both")],
+        **PrunedShare._parameter_constraints,
         "granularity": [StrOptions({"value_dim", "value", "field_dim", "field", "dim", "global"})],
-        "schedule": [StrOptions({"pressure", "paper"})],
+        "schedule": [StrOptions({"pressure", "rise", "paper"})],
         "pressure": [Interval(Real, 0, None, closed="left")],
         "threshold_init": [Real, None],
         "threshold_lr": [Interval(Real, 0, None, closed="left")],
@@ -214,7 +257,8 @@ class PEP(MaskSearch, SearchMethod):
     @stores_parameters
     def __init__(
         self,
-        target_sparsity=0.8,
+        target_sparsity=None,
+        budget=None,
         granularity="value_dim",
         schedule="pressure",
         pressure=0.01,
@@ -226,14 +270,16 @@ class PEP(MaskSearch, SearchMethod):
         """Store the parameters."""
 
     def build(self, context):
+        self.check_budget(context)
         first = self.threshold_init
         if first is None:
             share = min(context.embedding_init / 30, 0.5)
             first = math.log(share / (1 - share))
         options = (first, self.threshold_lr, self.threshold_decay, self.pressure)
-        if self.schedule == "paper":
-            options = (PAPER_INIT, 1e-3, self.threshold_decay or 1e-5, 0.0)
-        return ThresholdedEmbedding(context, self.granularity, *options)
+        if self.schedule != "pressure":
+            options = (PAPER_INIT, 1e-3, self.threshold_decay or PAPER_DECAY, 0.0)
+        rise = RISE if self.schedule == "rise" else 0.0
+        return ThresholdedEmbedding(context, self.granularity, *options, rise)
 
     def derive(self, module, context):
-        return {"mask": mask_to_text(strongest(module.margins(), self.target_sparsity))}
+        return {"mask": mask_to_text(self.mask_of(module.margins(), context))}

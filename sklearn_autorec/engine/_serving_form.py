@@ -37,13 +37,19 @@ def serving_net(module, loss):
     return FieldNet(compact(module).to(device), loss).initialize().discard_training_state()
 
 
-def bytes_by_kind(module):
+def bytes_by_kind(module, slots=None):
     """Bytes of a module by purpose: dict of "embedding", "projection", "index", "network" and
     "total".
 
     Parts say by ``nbytes()`` what they hold (see `sklearn_autorec.nn.PackedPart`), wherever they
     stand. Of others the parameters and the buffers of their state count: as "embedding" and "index"
     in the slots of tables, else as "network". What is shared counts once.
+
+    Parameters
+    ----------
+    module : nn.Module
+    slots : sequence of str or None
+        Slots of tables whose parts alone count; None counts everything.
     """
     nbytes, counted = dict.fromkeys(KINDS, 0), set()
 
@@ -68,9 +74,10 @@ def bytes_by_kind(module):
 
     for network in module.networks if isinstance(module, Members) else [module]:
         for name, child in network.named_children():
-            if name in TABLES:
+            if name in (TABLES if slots is None else slots):
                 count(child, ("embedding", "index"))
-        count(network, ("network", "network"))
+        if slots is None:
+            count(network, ("network", "network"))
     return {**nbytes, "total": sum(nbytes.values())}
 
 

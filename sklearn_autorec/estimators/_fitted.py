@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from ..engine._serving_form import bytes_by_kind, stored_architecture
-from ..nn import FieldLayout, numeric_rows
-from ..preprocessing import N_BINS
+from ._results import whole_rows
 
 __all__ = ["Fitted", "publish"]
 
@@ -41,6 +40,8 @@ class Fitted:
         is the estimator's loss.
     live_search : LiveSearch or None
         A search that goes on with the next chunk; ``live`` then has the moments of its weights.
+    kept : dict of slot to object
+        What searches have left for `specialized`.
     network : Network or None
         Of which ``net`` is; None without one.
     """
@@ -57,6 +58,7 @@ class Fitted:
     mixture: Any = None
     loss_part: Any = None
     live_search: Any = None
+    kept: dict = field(default_factory=dict)
     network: Any = None
 
     def attributes(self):
@@ -85,6 +87,8 @@ class Fitted:
             attributes["_stream"] = self.live
         if self.live_search is not None:
             attributes["_live_search"] = self.live_search
+        if self.kept:
+            attributes["_kept_"] = self.kept
         if self.loss_part is not None:
             attributes["_loss_part_"] = self.loss_part
         return attributes
@@ -94,14 +98,12 @@ class Fitted:
         stored = nbytes["total"] - nbytes["network"]
         if not stored:
             return float("inf")
-        encoder, kind = self.encoder, self.architecture.get("numeric_embedding", "linear")
-        per_number = numeric_rows(kind, getattr(encoder, "n_bins", N_BINS))
-        rows = FieldLayout.of_encoder(encoder).n_rows + per_number * len(encoder.numeric_)
+        rows = whole_rows(self.encoder, self.architecture)
         members = getattr(module, "members", 1)
         width = self.network.table_width(
-            self.architecture["embedding_dim"], len(encoder.field_names_)
+            self.architecture["embedding_dim"], len(self.encoder.field_names_)
         )
-        return members * 4 * int(rows) * width / stored
+        return members * 4 * rows * width / stored
 
 
 def publish(estimator, fitted):

@@ -146,6 +146,9 @@ class FieldParameters(ComponentEstimator):
     compression_ratio_ : float
         Bytes of full embedding tables over those of the network's (projections and indices
         included).
+    sparsity_ : float
+        Share of the numbers of full embedding tables that is not stored, whatever says where the
+        others belong; where a search chose sizes.
     n_features_in_ : int
         Columns seen in ``fit``.
     feature_names_in_ : ndarray of shape (``n_features_in_``,)

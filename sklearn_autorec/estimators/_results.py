@@ -10,10 +10,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..base import fixed_methods, network_of
 from ..engine._building import slot_context
-from ..engine._serving_form import parts_of, whole_architecture
+from ..engine._serving_form import bytes_by_kind, parts_of, whole_architecture
 from ..engine._slots import entries_of
-from ..nn import BuildContext, FieldLayout
+from ..nn import BuildContext, FieldLayout, numeric_rows
+from ..nn._budget import ELEMENT
 from ..nn._select import RESERVED
+from ..preprocessing import N_BINS
 
 
 def architecture_of(model):
@@ -64,13 +66,7 @@ def embedding_sizes(model):
 
     Where it is chosen by value, columns without values (numbers) are left out.
     """
-    (method,), parts = _searched(model, "embedding"), _parts(model)
-    part, encoder = parts.get("embedding"), model.encoder_
-    if method is None or not hasattr(part, "sizes"):
-        raise AttributeError(
-            f"search={model.search!r} does not choose embedding sizes; use for instance "
-            f"search=PEP()."
-        )
+    part, parts, encoder = _sized_part(model), _parts(model), model.encoder_
     whole, selection = FieldLayout.of_encoder(encoder), parts.get("selection")
     every = dict.fromkeys(range(whole.n_fields))
     kept = every if selection is None else selection.ids_by_field(whole)
@@ -95,6 +91,38 @@ def embedding_sizes(model):
         else:
             told[name] = int(size)
     return told
+
+
+def _sized_part(model):
+    """The embedding part, whose sizes a search chose."""
+    (method,), part = _searched(model, "embedding"), _parts(model).get("embedding")
+    if method is None or not hasattr(part, "sizes"):
+        raise AttributeError(
+            f"search={model.search!r} does not choose embedding sizes; use for instance "
+            f"search=PEP()."
+        )
+    return part
+
+
+def sparsity(model):
+    """Share of the numbers of the whole embedding tables that is not stored, float in [0, 1]."""
+    _sized_part(model)
+    apart = "numeric" in model._architecture  # numbers have a part of their own
+    module = model.net_.module_
+    rows = whole_rows(model.encoder_, model._architecture, numbers=not apart)
+    whole = getattr(module, "members", 1) * rows * model._architecture["embedding_dim"]
+    stored = bytes_by_kind(module, ("embedding",))["embedding"] / ELEMENT
+    # What serves in place of the tables may be larger than they are.
+    return max(1 - stored / whole, 0.0) if whole else 0.0
+
+
+def whole_rows(encoder, architecture, numbers=True):
+    """Vectors that the whole embedding tables hold, of all columns or without those of numbers."""
+    rows = int(FieldLayout.of_encoder(encoder).n_rows)
+    if not numbers:
+        return rows
+    kind = architecture.get("numeric_embedding", "linear")
+    return rows + numeric_rows(kind, getattr(encoder, "n_bins", N_BINS)) * len(encoder.numeric_)
 
 
 def interactions(model):

@@ -2,18 +2,26 @@
 
 from ._autofeature import AutoFeature
 from ._autofis import AutoFIS
+from ._autogroup import AutoGroup
 from ._autopi import AutoPI
 from ._bpfis import BPFIS
 from ._fives import FIVES
+from ._interaction_gain import InteractionGain
+from ._l0sign import L0SIGN
+from ._profit import PROFIT
 from ._random import RandomInteractions
 from ._user_gates import user_gates, user_interactions
 
 __all__ = [
     "BPFIS",
     "FIVES",
+    "L0SIGN",
+    "PROFIT",
     "AutoFIS",
     "AutoFeature",
+    "AutoGroup",
     "AutoPI",
+    "InteractionGain",
     "RandomInteractions",
     "user_gates",
     "user_interactions",

@@ -15,7 +15,7 @@ from ..utils._sklearn import Interval, StrOptions
 from ._field_operations import FieldNorm
 from ._products import KeptProducts, ScoredTuples, check_tuples
 
-ORDERS = (2, 3, 4)
+MAX_ORDER = 4
 OPEN = 0.5  # logits of all edges at the start: above the threshold, so that paths exist
 CONFIDENCE_RATE = 1  # of the factors of all layers, times that of the edges
 READOUT = 0.1  # where the weights of the linear read-out begin
@@ -237,7 +237,7 @@ class FIVES(ScoredTuples, SearchMethod):
     slot = "interaction"
     supports_members = True
     _parameter_constraints = {
-        "max_order": [Interval(Integral, 2, 4, closed="both")],
+        "max_order": [Interval(Integral, 2, MAX_ORDER, closed="both")],
         "threshold": [Interval(Real, 0, 1, closed="neither")],
         "max_interactions": [None, Interval(Integral, 0, None, closed="left")],
         "level": [StrOptions({"first_order", "one_level"})],
@@ -306,7 +306,7 @@ class FIVES(ScoredTuples, SearchMethod):
         }
 
     def check(self, architecture, context):
-        check_tuples(architecture, context, ORDERS)
+        check_tuples(architecture, context, max_order=MAX_ORDER)
 
     def realise(self, architecture, context):
         return KeptProducts(architecture["interactions"], context, self.init_weight)

@@ -31,9 +31,9 @@ class ScoredTuples:
         return {tuple(t): score for t, score in zip(candidates, scores, strict=True)}
 
 
-def check_tuples(architecture, context, orders=(2, 3)):
-    """Refuse an architecture whose tuples are not of rising fields and of the given orders, or
-    whose scores are not numbers.
+def check_tuples(architecture, context, max_order=3):
+    """Refuse an architecture whose tuples are not two to ``max_order`` rising fields, or whose
+    scores are not numbers.
     """
     lists = [
         architecture.get("interactions"),
@@ -48,11 +48,11 @@ def check_tuples(architecture, context, orders=(2, 3)):
     for t in (*lists[0], *lists[1]):
         if (
             not isinstance(t, list | tuple)
-            or len(t) not in orders
+            or not 2 <= len(t) <= max_order
             or not all(type(i) is int for i in t)
         ):
-            allowed = " or ".join({2: "two", 3: "three", 4: "four"}[n] for n in orders)
-            raise ValueError(f"an interaction must be {allowed} ints, got {t!r}.")
+            allowed = {2: "two", 3: "two or three"}.get(max_order, f"2 to {max_order}")
+            raise ValueError(f"an interaction must be {allowed} ints, got {t!r:.100}.")
         if not (t[0] >= 0 and t[-1] < context.n_fields and all(i < j for i, j in pairwise(t))):
             raise ValueError(
                 f"an interaction must be of rising fields below {context.n_fields}, got {t!r}."
@@ -127,28 +127,34 @@ class KeptProducts(nn.Module):
     Parameters
     ----------
     tuples : list of tuple of int
-        Pairs, triples and so on of fields; those of three and more use an embedding table of their
-        own, in common.
+        Two fields or more each; those of three and more use an embedding table of their own.
     context : BuildContext
     weight : float
         Initial weight of every product.
+
+    Notes
+    -----
+    The products stand in the order of their lengths, those of one length in the given order.
     """
 
     def __init__(self, tuples, context, weight=0.6):
         super().__init__()
         self.tuples, n = [tuple(t) for t in tuples], context.n_fields
-        pairs = torch.tensor([t for t in tuples if len(t) == 2], dtype=torch.int64).reshape(-1, 2).T
+        by_order = {
+            order: torch.tensor([t for t in tuples if len(t) == order], dtype=torch.int64).T
+            for order in sorted({len(t) for t in tuples})
+        }
+        pairs = by_order.pop(2, torch.zeros(2, 0, dtype=torch.int64))
         # All F^2 products in one go are cheaper than gathering 2 K vectors, until few pairs of many
         # are kept.
         gram = 2 * pairs.shape[1] * context.embedding_dim > n * n
         self.dots = PairDots(pairs, n) if gram else None
         self.register_buffer("pairs", pairs.contiguous(), persistent=False)
-        self.n_pairs, self.out_dim = pairs.shape[1], len(self.tuples)
-        self.higher_orders = sorted({len(t) for t in self.tuples} - {2})
-        for order in self.higher_orders:
-            own = torch.tensor([t for t in self.tuples if len(t) == order], dtype=torch.int64)
-            self.register_buffer(f"fields_of_{order}", own.T.contiguous(), persistent=False)
-        self.embedding = FieldEmbedding(context) if self.higher_orders else None
+        for order, fields in by_order.items():
+            self.register_buffer(f"tuples_{order}", fields.contiguous(), persistent=False)
+        self.orders, self.n_pairs = [*by_order], pairs.shape[1]
+        self.embedding = FieldEmbedding(context) if self.orders else None
+        self.out_dim = len(tuples)
         self.norm = ProductNorm(self.out_dim, context.members)
         shape = (self.out_dim,) if context.members == 1 else (context.members, self.out_dim)
         self.weight = nn.Parameter(torch.full(shape, float(weight)))
@@ -157,7 +163,7 @@ class KeptProducts(nn.Module):
         """The products and their weights, the means of several members: list of pairs."""
         weight = self.weight.detach().cpu()
         weight = weight if weight.ndim == 1 else weight.mean(0)
-        # Lower orders stand before higher ones.
+        # They stand in the order of their lengths.
         order = sorted(range(self.out_dim), key=lambda k: len(self.tuples[k]))
         by_tuple = {self.tuples[k]: float(w) for k, w in zip(order, weight, strict=True)}
         return [(t, by_tuple[t]) for t in self.tuples]
@@ -172,10 +178,11 @@ class KeptProducts(nn.Module):
             products.append(
                 (e.index_select(1, self.pairs[0]) * e.index_select(1, self.pairs[1])).sum(-1)
             )
-        own = self.embedding(inputs) if self.higher_orders else None
-        for order in self.higher_orders:
-            fields_of_order = getattr(self, f"fields_of_{order}")
-            products.append(math.prod(own.index_select(1, f) for f in fields_of_order).sum(-1))
+        if self.orders:
+            own = self.embedding(inputs)
+        for order in self.orders:
+            fields = getattr(self, f"tuples_{order}")
+            products.append(math.prod(own.index_select(1, f) for f in fields).sum(-1))
         return self.norm(products[0] if len(products) == 1 else torch.cat(products, 1), self.weight)
 
 

@@ -4,6 +4,7 @@ Symbols used in every docstring here: B rows of a batch, F fields, d embedding d
 fields, C outputs (1 for binary clicks and ratings, the number of classes otherwise).
 """
 
+from ._anchored_rows import MAX_ANCHORS, AnchoredRows
 from ._axes import FieldAxis
 from ._blocks import MLP, PlainDropout, ReLUDropout, linear
 from ._budget import budget_bytes, field_rows, table_bytes
@@ -36,9 +37,10 @@ from ._mixed import MixedEmbedding
 from ._network import FieldAssembly, FieldNetwork, SumPool, check_parts, head_part
 from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numeric_rows
 from ._operators import OPERATORS, PairOperator
-from ._packed import FORMS, pack_table
+from ._packed import FORMS, pack_table, packed_bytes
 from ._packed_table import PackedEmbedding
 from ._parts import PACKED_PARTS, PackedPart, own_bytes, tensor_bytes
+from ._projected_sizes import ProjectedSizes, projected_state
 from ._relaxed import (
     GumbelSoftmax,
     HardConcreteGates,
@@ -66,10 +68,12 @@ from ._sized_rows import (
 
 __all__ = [
     "FORMS",
+    "MAX_ANCHORS",
     "MLP",
     "NUMERIC_EMBEDDINGS",
     "OPERATORS",
     "PACKED_PARTS",
+    "AnchoredRows",
     "BatchNorm",
     "BiInteraction",
     "BinaryLogLoss",
@@ -105,6 +109,7 @@ __all__ = [
     "PairOperator",
     "PairProducts",
     "PlainDropout",
+    "ProjectedSizes",
     "ReLUDropout",
     "SizedRows",
     "SeparateLinear",
@@ -133,9 +138,11 @@ __all__ = [
     "output_bias",
     "own_bytes",
     "pack_table",
+    "packed_bytes",
     "pair_index",
     "probability_of_one",
     "probability_of_open",
+    "projected_state",
     "row_batch_norm",
     "rows_by_size",
     "sizes_from_text",

@@ -220,14 +220,14 @@ def head_part(parts, n_in, context):
 
 class SumPool(nn.Module):
     """Interaction features to logits: their sum for one output, a learned mix for C > 1; (B, K) ->
-    (B, C).
+    (B, C). Of no features it is 0.
     """
 
     def __init__(self, n_in, context):
         super().__init__()
         self.mix = (
             None
-            if context.n_outputs == 1
+            if context.n_outputs == 1 or n_in == 0
             else linear(
                 n_in, context.n_outputs, context.generator, bias=False, members=context.members
             )

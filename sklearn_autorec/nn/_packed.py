@@ -171,11 +171,29 @@ def pack_table(table, context, numeric_weight=None, forms=None, numeric_frequenc
     PackedEmbedding
     """
     sizes = context.table_sizes
-    if not sizes:  # numeric fields alone: there is no table
-        forms = ["dense"]
-    elif forms is None:
-        forms = [name for name, cls in FORMS.items() if table.shape[1] <= cls.max_width]
-    best = FORMS[min(forms, key=lambda name: FORMS[name].bytes_of(table, sizes))]
+    best = FORMS[_smallest_form(table, sizes, forms)]
     numeric = {"numeric_weight": numeric_weight, "numeric_frequency": numeric_frequency}
     numeric = {name: array for name, array in numeric.items() if array is not None}
     return best(context, best.pack(table, sizes) | numeric)
+
+
+def packed_bytes(table, context):
+    """Bytes of the form that `pack_table` chooses, numbers and index.
+
+    Parameters
+    ----------
+    table : ndarray (V, width)
+        Or a mask of what is not zero, ndarray of bool.
+    context : BuildContext
+    """
+    sizes = context.table_sizes
+    return int(FORMS[_smallest_form(table, sizes)].bytes_of(table, sizes))
+
+
+def _smallest_form(table, sizes, forms=None):
+    """Name of the form of fewest bytes, of some or of all that can hold the table."""
+    if not sizes:  # numeric fields alone: there is no table
+        return "dense"
+    if forms is None:
+        forms = [name for name, cls in FORMS.items() if table.shape[1] <= cls.max_width]
+    return min(forms, key=lambda name: FORMS[name].bytes_of(table, sizes))

@@ -1,0 +1,80 @@
+"""Symmetric tensors of low rank over fields: every tuple's weight from a few numbers a field."""
+
+import math
+from itertools import combinations
+
+import numpy as np
+
+LISTED = 20_000  # tuples of one order that are scored, at most
+
+
+def symmetric_polynomials(weights, e, order):
+    r"""Sums over all tuples of different fields of their weighted elementwise products.
+
+    .. math:: E_p = \sum_{i_1 < \dots < i_p} \prod_q w_{i_q} e_{i_q}, \qquad
+              E_k = \frac{1}{k} \sum_{i=1}^{k} (-1)^{i-1} E_{k-i} P_i, \quad
+              P_i = \sum_f w_f^i e_f^i
+
+    Newton's identities need products of matrices alone, and no tuple is made.
+
+    Parameters
+    ----------
+    weights : Tensor (R, F)
+    e : Tensor (B, F, d)
+    order : int
+        p, at least 1.
+
+    Returns
+    -------
+    Tensor (B, R, d)
+    """
+    sums = [weights.pow(k) @ e.pow(k) for k in range(1, order + 1)]
+    found = [None, sums[0]]
+    for k in range(2, order + 1):
+        total = sums[k - 1] * (-1.0) ** (k - 1)
+        for i in range(1, k):
+            total = total + (-1.0) ** (i - 1) * found[k - i] * sums[i - 1]
+        found.append(total / k)
+    return found[order]
+
+
+def tuple_weights(tuples, factors, head):
+    """Entries of the tensor: |sum_r head_rc prod_q factors_{r, i_q}|, the root of the sum of
+    squares over c; (K,).
+
+    Parameters
+    ----------
+    tuples : int ndarray (K, p)
+    factors : ndarray (R, F)
+    head : ndarray (R, C)
+    """
+    products = math.prod(factors[:, fields] for fields in tuples.T)  # (R, K)
+    return np.sqrt(np.square(products.T @ head).sum(1))
+
+
+def scored_tuples(order, factors, head, limit=LISTED):
+    """Tuples of fields with the size of their entry in a symmetric tensor.
+
+    All of them in lexicographic order, if these are not more than ``limit``. Else those that a beam
+    of that width finds: it adds field by field what has the largest products so far.
+
+    Returns
+    -------
+    tuples : int64 ndarray (K, order)
+    scores : float64 ndarray (K,)
+    """
+    n_fields = factors.shape[1]
+    if math.comb(n_fields, order) <= limit:
+        tuples = np.array([*combinations(range(n_fields), order)]).reshape(-1, order)
+        return tuples, tuple_weights(tuples, factors, head)
+    weighted = factors * np.abs(head).sum(1, keepdims=True) ** (1 / order)
+    beam = np.arange(n_fields)[:, None]
+    for _ in range(order - 1):
+        n = len(beam)
+        longer = np.column_stack([np.repeat(beam, n_fields, 0), np.tile(np.arange(n_fields), n)])
+        longer = longer[(longer[:, :-1] != longer[:, -1:]).all(1)]
+        longer = np.unique(np.sort(longer, 1), axis=0)
+        reach = np.abs(math.prod(weighted[:, fields] for fields in longer.T)).sum(0)
+        beam = longer[np.argsort(-reach, kind="stable")[:limit]]
+    beam = beam[np.lexsort(beam.T[::-1])]
+    return beam, tuple_weights(beam, factors, head)

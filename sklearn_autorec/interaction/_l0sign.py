@@ -1,0 +1,292 @@
+"""L0-SIGN: every row is a graph of its values; an L0 penalty closes edges that are of no use."""
+
+from numbers import Integral, Real
+
+import torch
+from torch import nn
+
+from ..base import SearchMethod
+from ..engine import batches_of
+from ..nn import (
+    FieldEmbedding,
+    hard_concrete,
+    linear,
+    logistic_noise,
+    pair_index,
+    probability_of_open,
+)
+from ..nn._relaxed import own_generator
+from ..utils._parameters import stores_parameters
+from ..utils._sklearn import Interval, StrOptions
+from ._evidence import mean_slopes
+from ._field_operations import FieldNorm
+from ._products import ScoredTuples, check_tuples
+
+FIRST_LOGIT = 1.0  # of an edge; most are open at the start
+FIRST_VECTOR = 0.1  # standard deviation of the numbers of vectors at the start
+FIRST_SIZE = 0.3
+PASS_CELLS = 2**21  # numbers of messages made at a time
+
+
+class EdgeGraph(nn.Module):
+    """Sum of the messages along the edges of every row's graph; (B, F, d), inputs -> (B, d).
+
+    A message is the elementwise product of two embeddings and what a hidden layer makes of it.
+    Embeddings are brought to one initial size first, whatever that of the network is.
+
+    Parameters
+    ----------
+    pairs : int64 Tensor (2, K)
+        Fields whose values may have an edge.
+    context : BuildContext
+    hidden_units : int
+    level : {"value", "field"}
+        Whether an edge opens by the two values, or for all rows alike.
+    """
+
+    def __init__(self, pairs, context, hidden_units, level):
+        super().__init__()
+        d, n_pairs, generator = context.embedding_dim, pairs.shape[1], context.generator
+        for name, fields in (("left", pairs[0]), ("right", pairs[1])):
+            self.register_buffer(name, fields.contiguous(), persistent=False)
+        self.out_dim, self.level = d, level
+        self.factor = FIRST_VECTOR / context.embedding_init
+        self.hidden = linear(d, hidden_units, generator)
+        self.out = linear(hidden_units, d, generator, bias=False)
+        # Of vectors of unit size the sum over edges would vary by FIRST_SIZE.
+        self.scale = nn.Parameter(torch.tensor(FIRST_SIZE / max(d * n_pairs, 1) ** 0.5))
+        if level == "field":
+            self.edge = nn.Parameter(torch.full((n_pairs,), FIRST_LOGIT))
+            return
+        self.edge_embedding, self.edge_norm = FieldEmbedding(context), FieldNorm(context)
+        self.edge_hidden = linear(d, hidden_units, generator)
+        self.edge_out = linear(hidden_units, 1, generator)
+        nn.init.constant_(self.edge_out.bias, FIRST_LOGIT)
+
+    def interactions(self):
+        """The pairs; each has a gate for every row, and no one weight."""
+        pairs = zip(self.left.tolist(), self.right.tolist(), strict=True)
+        return [(pair, None) for pair in pairs]
+
+    def products(self, e):
+        """Elementwise products of the pairs, (B, K, d)."""
+        return e.index_select(1, self.left) * e.index_select(1, self.right)
+
+    def edge_logits(self, e, inputs):
+        """Logits of the gates of all edges, (B, K)."""
+        if self.level == "field":
+            return self.edge.expand(e.shape[0], -1)
+        products = self.products(self.edge_norm(self.edge_embedding(inputs)))
+        return self.edge_out(torch.relu(self.edge_hidden(products))).squeeze(2)
+
+    def messages(self, e):
+        """Product and hidden units of every edge, (B, K, d + H)."""
+        products = self.products(e * self.factor)
+        return torch.cat([products, torch.relu(self.hidden(products))], 2)
+
+    def reading(self):
+        """Linear map of messages to features, (d, d + H)."""
+        weight = self.out.weight
+        same = torch.eye(self.out_dim, dtype=weight.dtype, device=weight.device)
+        return self.scale * torch.cat([same, weight], 1)
+
+    def gates(self, logits):
+        """Shares of the messages that pass, (B, K)."""
+        return hard_concrete(logits)
+
+    def forward(self, e, inputs):
+        if not len(self.left):
+            return e.new_zeros(e.shape[0], self.out_dim)
+        gates = self.gates(self.edge_logits(e, inputs))
+        # The reading is linear: it is taken of the sum, not of every message.
+        return torch.bmm(gates.unsqueeze(1), self.messages(e)).squeeze(1) @ self.reading().T
+
+
+class SearchedGraph(EdgeGraph):
+    """The graph of all pairs; in training gates are drawn for every row, and open ones cost."""
+
+    def __init__(self, context, hidden_units, level, l0):
+        super().__init__(pair_index(context.n_fields), context, hidden_units, level)
+        self.l0, self.progress, self.share = l0, 0.0, torch.zeros(())
+        if level == "field":
+            self.field_axes = {"edge": {0: context.axis("P")}}
+        self.generator = own_generator(context.generator)
+
+    def set_progress(self, t):
+        self.progress = t
+
+    def gates(self, logits):
+        if not self.training:
+            return hard_concrete(logits)
+        self.share = probability_of_open(logits).mean()
+        noise = logistic_noise(tuple(logits.shape), self.generator).to(logits.device)
+        return hard_concrete(logits, noise)
+
+    def penalty(self):
+        """The price of the open edges, which grows from nothing: at once it would close all edges
+        of embeddings that have not learned anything yet.
+        """
+        return self.l0 * self.progress * self.share
+
+    def summary(self):
+        """Mean probability of an edge to be open, in the last batch."""
+        return {"open_edges": float(self.share.detach())}
+
+    @torch.no_grad()
+    def measure(self, network, data):
+        """Mean gate of every pair, and how much its message to the logits, times the odds that it
+        passes, varies; (P,) each.
+
+        Parameters
+        ----------
+        network : nn.Module
+            Around this module.
+        data : EncodedTensors
+        """
+        mode, seen = network.training, []
+        network.eval()
+        with torch.enable_grad():
+            slopes = mean_slopes(self, network, data)
+        read = self.reading().double().T @ slopes.to(self.scale.device)  # (d + H, C)
+        handle = self.register_forward_pre_hook(lambda m, args: seen.append(args))
+        opened, sums, squares = 0.0, 0.0, 0.0
+        try:
+            for batch in batches_of(data, max(PASS_CELLS // (len(self.left) * len(read)), 1)):
+                network(**batch.inputs)
+                e, inputs = seen.pop()
+                logits = self.edge_logits(e, inputs)
+                odds = probability_of_open(logits).double().unsqueeze(2)
+                shares = odds * (self.messages(e).double() @ read)  # (B, P, C)
+                opened = opened + hard_concrete(logits).double().sum(0).cpu()
+                sums, squares = sums + shares.sum(0).cpu(), squares + shares.square().sum(0).cpu()
+        finally:
+            handle.remove()
+            network.train(mode)
+        variance = (squares / len(data) - (sums / len(data)).square()).clamp(min=0)
+        return opened / len(data), variance.sum(1).sqrt()
+
+
+class L0SIGN(ScoredTuples, SearchMethod):
+    r"""Close the edges between values that are of no use, by an L0 penalty (L0-SIGN).
+
+    A row is a graph: its values are nodes, with embeddings :math:`u_i`, and every two have an edge.
+    The messages along the edges are summed up, each times a gate in [0, 1]:
+
+    .. math:: \sum_{i<j} s_{ij}\, h(u_i \odot u_j), \qquad
+              s_{ij} = \mathrm{HardConcrete}(\mathrm{MLP}(v_i \odot v_j))
+
+    Gates are drawn for every row in the search and depend on embeddings :math:`v_i` of their own,
+    so that two values have an edge or not, in whatever row they meet. The mean probability of a
+    gate to be open, times ``l0``, is added to the loss; weights and gates are trained together (one
+    level). Pairs of fields whose gates are closed in nearly all rows are dropped.
+
+    It fits networks with an "interaction" slot: FM, DeepFM, FwFM, IPNN.
+
+    Parameters
+    ----------
+    level : {"value", "field"}, default="value"
+        "field" has one gate for each pair of fields in place of one for two values.
+    l0 : float, default=0.1
+        Price of all edges at the end of the search, in units of the loss; it grows from zero.
+        Larger leaves fewer open.
+    threshold : float in [0, 1], default=0.1
+        Pairs of fields whose mean gate is not above it are dropped.
+    max_interactions : int or None, default=None
+        Keep at most so many, those of the largest scores.
+    hidden_units : int, default=32
+        Of the layer in h, and of that of the gates.
+    retrain : {"scratch", "rewind", "keep", "none"}, default="none"
+        Weights with which the final training starts: new, those at the start, or those at the end
+        of the search. "none" does not train again, as the paper.
+
+    Notes
+    -----
+    ``interaction_scores_`` tell how much what a pair adds to the logit varies over the training
+    rows: its standard deviation, gates at the odds that they are open; the logit's mean derivative
+    where a perceptron reads the sum.
+    ``architecture_["interaction"]["gates"]`` has the mean gates of all candidates. Gates out of
+    the search are those without noise.
+
+    Departures from the published code: :math:`h(x) = x + W\,\mathrm{ReLU}(V x + b)` keeps the
+    product itself, without which few epochs teach it nothing (the paper trains hundreds); the
+    vectors :math:`v_i` are batch-normalised; messages are summed, not averaged over the open edges,
+    so that to close one does not move the others; no value has an edge to itself; gates that serve
+    have no noise; the estimator's loss in place of a squared one, and no penalty of the states of
+    nodes.
+
+    References
+    ----------
+    Su, Y. et al. "Detecting Beneficial Feature Interactions for Recommender Systems", AAAI 2021.
+
+    Examples
+    --------
+    >>> from sklearn_autorec import CTRClassifier
+    >>> from sklearn_autorec.datasets import make_ctr
+    >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[(0, 1)], random_state=0)
+    >>> search = L0SIGN(level="field", max_interactions=1)
+    >>> model = CTRClassifier(network="fm", search=search, lr=0.01, max_epochs=3, random_state=0)
+    >>> model.fit(X, y).interactions_
+    [('f0', 'f1')]
+    """
+
+    slot = "interaction"
+    _parameter_constraints = {
+        "level": [StrOptions({"value", "field"})],
+        "l0": [Interval(Real, 0, None, closed="left")],
+        "threshold": [Interval(Real, 0, 1, closed="both")],
+        "max_interactions": [None, Interval(Integral, 0, None, closed="left")],
+        "hidden_units": [Interval(Integral, 1, None, closed="left")],
+        "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
+    }
+
+    @stores_parameters
+    def __init__(
+        self,
+        level="value",
+        l0=0.1,
+        threshold=0.1,
+        max_interactions=None,
+        hidden_units=32,
+        retrain="none",
+    ):
+        """Store the parameters."""
+
+    def build(self, context):
+        if context.n_fields < 2:
+            raise ValueError(
+                f"L0SIGN needs at least 2 fields, the table has {context.n_fields}: "
+                f"{context.field_names}."
+            )
+        return SearchedGraph(context, self.hidden_units, self.level, self.l0)
+
+    def search(self, problem):
+        module = self.build(problem.context)
+        network = problem.train(module).net.module_
+        gates, scores = module.measure(network, problem.data)
+        order = scores.argsort(descending=True, stable=True).tolist()
+        kept = [i for i in order if gates[i] > self.threshold][: self.max_interactions]
+        tuples = pair_index(problem.context.n_fields).T.tolist()
+        return {
+            "interactions": [tuples[i] for i in sorted(kept)],
+            "candidates": tuples,
+            "scores": scores.tolist(),
+            "gates": gates.tolist(),
+        }
+
+    def transfer(self, state, architecture, context):
+        name, kept = "interaction.edge", architecture["interactions"]
+        if name not in state:
+            return state
+        tuples = pair_index(context.n_fields).T.tolist()
+        rows = torch.tensor([tuples.index(list(pair)) for pair in kept], dtype=torch.int64)
+        return {**state, name: state[name][rows.to(state[name].device)]}
+
+    def check(self, architecture, context):
+        check_tuples(architecture, context, max_order=2)
+        pairs = [tuple(pair) for pair in architecture["interactions"]]
+        if len({*pairs}) < len(pairs):
+            raise ValueError(f"interactions must be pairs, each once, got {pairs!r:.200}.")
+
+    def realise(self, architecture, context):
+        pairs = torch.tensor(architecture["interactions"], dtype=torch.int64).reshape(-1, 2).T
+        return EdgeGraph(pairs, context, self.hidden_units, self.level)

@@ -5,6 +5,7 @@ from ._autofis import AutoFIS
 from ._autogroup import AutoGroup
 from ._autopi import AutoPI
 from ._bpfis import BPFIS
+from ._fives import FIVES
 from ._interaction_gain import InteractionGain
 from ._l0sign import L0SIGN
 from ._profit import PROFIT
@@ -13,6 +14,7 @@ from ._user_gates import user_gates, user_interactions
 
 __all__ = [
     "BPFIS",
+    "FIVES",
     "L0SIGN",
     "PROFIT",
     "AutoFIS",

@@ -1,5 +1,6 @@
 """Search methods that choose the interactions of a network."""
 
+from ._aoanet import AOANet
 from ._autofeature import AutoFeature
 from ._autofis import AutoFIS
 from ._autopi import AutoPI
@@ -8,6 +9,7 @@ from ._random import RandomInteractions
 from ._user_gates import user_gates, user_interactions
 
 __all__ = [
+    "AOANet",
     "BPFIS",
     "AutoFIS",
     "AutoFeature",

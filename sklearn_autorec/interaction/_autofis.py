@@ -8,15 +8,13 @@ from scipy.stats import norm
 from torch import nn
 
 from ..base import SearchMethod
-from ..engine import GRDA, batches_of
+from ..engine import GRDA
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
+from ._evidence import CHANCE, JUDGED_SHARE, slope_evidence, slopes
 from ._products import CandidateProducts, KeptProducts, ScoredTuples, check_tuples
 
 PRESSURE = 0.0005  # c of the published code, whose threshold is c lr^(1/2 + mu) T^mu
-CHANCE = 0.01  # probability that, on labels of noise, any of the candidates is kept
-JUDGED_SHARE = 0.2  # of the training rows; they decide what is kept and are not trained on
-JUDGED_CELLS = 2**21  # losses computed at a time
 
 
 class GatedProducts(nn.Module):
@@ -54,57 +52,23 @@ class GatedProducts(nn.Module):
 
     def judge(self, network, loss, data):
         """Measure, on rows that nothing was trained on, whether each product points towards the
-        target.
-
-        The logits without a product are the logits less the product times their derivative by it:
-        exactly without it where products are added to the logit (FM, DeepFM), to first order where
-        a perceptron reads them (IPNN). From there the slope of the loss is taken, not the loss with
-        the whole product: embeddings fitted to few rows are too loud, and a product may say the
-        right thing and yet cost loss until the final training stops in time. The slope is taken
-        twice, beside all the rest of the network and from a constant prediction; the smaller
-        evidence counts. What the rest has fitted of noise leaves errors that overfitted products
-        have in common; a constant leaves none."""
-        seen, gains, start = [], [], 0
+        target; see `slope_evidence`.
+        """
+        seen = []
 
         def cut(module, args, out):
             seen[:] = [out.detach().requires_grad_()]
             return seen[0]
 
-        mode, handle = network.training, self.register_forward_hook(cut)
-        network.eval()
+        def shares_of(batch):
+            logits = network(**batch.inputs)
+            return logits, seen[0].detach().unsqueeze(2) * slopes(logits, seen[0])
+
+        handle = self.register_forward_hook(cut)
         try:
-            for batch in batches_of(data, max(JUDGED_CELLS // max(self.out_dim, 1), 1)):
-                logits = network(**batch.inputs)
-                products = seen[0]
-                slopes = [
-                    torch.autograd.grad(logits[:, c].sum(), products, retain_graph=True)[0]
-                    for c in range(logits.shape[1])
-                ]
-                # Of the logits, (B, P, C)
-                shares = products.detach().unsqueeze(2) * torch.stack(slopes, 2)
-                if not start:
-                    alone = downhill(
-                        loss, torch.zeros(len(data), logits.shape[1], device=logits.device), data.y
-                    )
-                    alone = alone - alone.mean(0)
-                without = (logits.detach().unsqueeze(1) - shares).flatten(0, 1)
-                beside = downhill(loss, without, batch.y.repeat_interleave(self.out_dim, 0)).view(
-                    shares.shape
-                )
-                stop = start + len(logits)
-                gain = torch.stack(
-                    [(shares * d).sum(2) for d in (beside, alone[start:stop].unsqueeze(1))]
-                )
-                gains.append(
-                    (gain if batch.weight is None else gain * batch.weight.unsqueeze(1)).double()
-                )
-                start = stop
+            self.evidence = slope_evidence(network, loss, data, shares_of, self.out_dim)
         finally:
             handle.remove()
-            network.train(mode)
-        gains = torch.cat(gains, 1)  # (2, n, P)
-        error = gains.std(1) / len(data) ** 0.5
-        self.evidence = torch.where(error > 0, gains.mean(1) / error, 0.0).amin(0).cpu()
 
     def proven(self):
         """Which products are to be kept if their gates are open, bool (P,): all, or those that
@@ -123,12 +87,6 @@ class GatedProducts(nn.Module):
 
     def summary(self):
         return {"open_gates": int((self.gate != 0).sum())}
-
-
-def downhill(loss, logits, y):
-    """How fast the loss of every row falls with its logits, (B, C)."""
-    logits = logits.detach().requires_grad_()
-    return -torch.autograd.grad(loss(logits, y).sum(), logits)[0]
 
 
 class AutoFIS(ScoredTuples, SearchMethod):

@@ -13,10 +13,10 @@ from sklearn_autorec.base import FixedArchitecture
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import EncodedTensors
 from sklearn_autorec.interaction import AOANet
-from sklearn_autorec.interaction._aoanet import (
+from sklearn_autorec.interaction._aoanet import SearchedInteractions
+from sklearn_autorec.interaction._generalized import (
     GeneralizedInteraction,
     KeptInteractions,
-    SearchedInteractions,
     without_dead_ends,
 )
 from sklearn_autorec.networks import FM, DeepFM

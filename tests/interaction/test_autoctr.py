@@ -232,8 +232,8 @@ def landscape(configuration):
     return good - 0.3 * len(configuration["blocks"])
 
 
-def best_of(seed, mislead=False, n_evaluations=40, **options):
-    options = {"population": 12, "tournament": 4, "n_neighbors": 20, **options}
+def best_of(seed, mislead=False, n_evaluations=60, **options):
+    options = {"population": 12, "tournament": 4, "n_neighbors": 30, **options}
     generator = torch.Generator().manual_seed(seed)
     evolution = GuidedEvolution(
         space_of(max_blocks=5), generator, n_evaluations=n_evaluations, **options
@@ -250,7 +250,7 @@ def test_the_ranking_finds_better_graphs_than_evolution_alone_or_chance():
     seeds = range(4)
     guided = np.mean([best_of(seed) for seed in seeds])
     plain = np.mean([best_of(seed, n_neighbors=1) for seed in seeds])
-    chance = np.mean([best_of(seed, population=40) for seed in seeds])
+    chance = np.mean([best_of(seed, population=60) for seed in seeds])
     misled = np.mean([best_of(seed, mislead=True) for seed in seeds])
     assert guided > plain + 1 and guided > chance + 1
     assert misled < guided - 1

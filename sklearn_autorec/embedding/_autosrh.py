@@ -17,25 +17,8 @@ from ..nn import (
 from ..nn._budget import ELEMENT
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
+from ._frequency import value_counts
 from ._masks import MaskSearch, strongest
-
-
-def value_counts(data, context):
-    """How often each row of the tables occurs, int64 ndarray (V,).
-
-    Parameters
-    ----------
-    data : EncodedTensors
-    context : BuildContext
-    """
-    columns = list(data.ids.unbind(1))
-    columns += data.sequences.split([length for _, length in context.sequences], 1)
-    tables = [*range(context.n_categorical), *context.list_tables]
-    counts = [np.zeros(n, np.int64) for n in context.table_sizes]
-    for table, column in zip(tables, columns, strict=True):
-        cells = torch.bincount(column.flatten().long(), minlength=len(counts[table]))
-        counts[table] += cells.cpu().numpy()
-    return np.concatenate([np.zeros(0, np.int64), *counts])
 
 
 def frequency_blocks(counts, n_blocks, sizes=None):

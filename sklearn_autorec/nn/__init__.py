@@ -4,6 +4,7 @@ Symbols used in every docstring here: B rows of a batch, F fields, d embedding d
 fields, C outputs (1 for binary clicks and ratings, the number of classes otherwise).
 """
 
+from ._anchored_rows import MAX_ANCHORS, AnchoredRows
 from ._axes import FieldAxis
 from ._blocks import MLP, PlainDropout, ReLUDropout, linear
 from ._budget import budget_bytes, field_rows, table_bytes
@@ -38,6 +39,7 @@ from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numer
 from ._packed import FORMS, pack_table
 from ._packed_table import PackedEmbedding
 from ._parts import PACKED_PARTS, PackedPart, own_bytes, tensor_bytes
+from ._projected_sizes import ProjectedSizes, projected_state
 from ._relaxed import (
     GumbelSoftmax,
     HardConcreteGates,
@@ -65,9 +67,11 @@ from ._sized_rows import (
 
 __all__ = [
     "FORMS",
+    "MAX_ANCHORS",
     "MLP",
     "NUMERIC_EMBEDDINGS",
     "PACKED_PARTS",
+    "AnchoredRows",
     "BatchNorm",
     "BiInteraction",
     "BinaryLogLoss",
@@ -102,6 +106,7 @@ __all__ = [
     "PairEnds",
     "PairProducts",
     "PlainDropout",
+    "ProjectedSizes",
     "ReLUDropout",
     "SizedRows",
     "SeparateLinear",
@@ -133,6 +138,7 @@ __all__ = [
     "pair_index",
     "probability_of_one",
     "probability_of_open",
+    "projected_state",
     "row_batch_norm",
     "rows_by_size",
     "sizes_from_text",

@@ -9,6 +9,7 @@ from ._embeddings import FieldRows
 from ._masked import mask_from_text, mask_to_text
 from ._members import own_rows
 from ._numeric import initial
+from ._parts import tensor_bytes
 from ._read_rows import read_rows
 
 EIGHT = 8  # rows of a block, within which a row of a matrix product has the same bits anywhere
@@ -235,7 +236,7 @@ class SizedRows(FieldRows):
         kinds = {"projection": projections, "index": [getattr(self, n) for n in self.index]}
         own = {id(p) for p in projections}
         kinds["embedding"] = [p for p in self.parameters() if id(p) not in own]
-        return {kind: sum(t.nbytes for t in tensors) for kind, tensors in kinds.items()}
+        return {kind: tensor_bytes(tensors) for kind, tensors in kinds.items()}
 
 
 def _product(vectors, matrix, training):

@@ -85,7 +85,11 @@ def check_packed(packed, methods, entries, members):
         or not packed.keys() <= set().union(*wanted)
         or not all(form in forms for form in packed.values())
     ):
-        refuse("packed", f"one of the forms {forms} of a part that its method packs", packed)
+        refuse(
+            "packed",
+            f"one of the forms {forms} of a part that its method packs, see packed_entries",
+            packed,
+        )
     for names in wanted:
         if names & packed.keys() and not names <= packed.keys():
             refuse("packed", f"a form of each of {sorted(names)}", packed)

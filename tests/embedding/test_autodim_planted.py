@@ -141,9 +141,7 @@ def test_tables_of_one_row_and_of_constant_columns(name, small):
         )
         model.fit(table, labels)
         assert np.isfinite(model.predict_proba(table.iloc[:1])).all()
-        assert set(model.embedding_sizes_) == (
-            {*table} if name not in ("pep", "magnitude") else {*table} - {"x0"}
-        )
+        assert set(model.embedding_sizes_) == {*table}
     single = CTRClassifier(
         network="fm", search=METHODS[name], embedding_dim=4, max_epochs=1, random_state=0
     )

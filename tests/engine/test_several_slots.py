@@ -15,6 +15,7 @@ from sklearn_autorec import CTRClassifier
 from sklearn_autorec._registry import METHODS
 from sklearn_autorec.base import FixedArchitecture, SearchMethod, fixed_methods, networks_with_slot
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.embedding._masks import MaskSearch
 from sklearn_autorec.engine import ArchSchedule
 from sklearn_autorec.engine._slots import take_places
 from sklearn_autorec.estimators import _stages
@@ -317,6 +318,8 @@ def test_architectures_that_do_not_belong_together_are_refused(clicks):
 
 class Pruned(Several):
     """An embedding table without half of its numbers, and a gate."""
+
+    packed_entries = {"embedding": MaskSearch.packed_entries}
 
     def check(self, architecture, context):
         super().check(architecture, context)

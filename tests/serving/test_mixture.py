@@ -295,7 +295,7 @@ def test_keys_of_one_hash_are_refused():
     n = 14
     colliding = [tuple(-1 - (i >> b & 1) for b in range(n)) for i in range(2**n)]
     assert len({hash(key) for key in colliding}) == 1
-    state = dict.fromkeys(statistics_of_files._CORE) | {"keys": colliding}
+    state = dict.fromkeys(statistics_of_files.STATE) | {"keys": colliding}
     began = time.process_time()
     with pytest.raises(
         ModelFileError, match="keys must be different tuples of different positions below 3"
@@ -314,7 +314,7 @@ def test_keys_that_hash_alike_though_valid_are_refused(monkeypatch):
             return 1
 
     keys = [Alike((i, j)) for i in range(40) for j in range(40) if i != j]
-    state = dict.fromkeys(statistics_of_files._CORE) | {"keys": keys}
+    state = dict.fromkeys(statistics_of_files.STATE) | {"keys": keys}
     with pytest.raises(ModelFileError, match="1560 keys of the same hash"):
         restored_statistics(state, [4] * 40, "The statistics")
 

@@ -1,7 +1,7 @@
 """Quality on Frappe: a row per network and search, seeds beside one another.
 
     python examples/benchmarks/bench_frappe.py --data-home DIR [--only NAME ...] [--seeds 3] \\
-        [--json FILE]
+        [--json FILE] [--rows 20000]
 
 Early stopping watches the published validation rows; the test rows are scored once, at the end of
 each fit. The hyperparameters were chosen on the validation rows with seed 0 (doc/benchmarks.rst
@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from sklearn_autorec import CTRClassifier
-from sklearn_autorec.interaction import AutoFIS, RandomInteractions
+from sklearn_autorec.interaction import AOANet, AutoCTR, AutoFIS, RandomInteractions
 from sklearn_autorec.networks import FM, IPNN, NFM, AutoInt, DCNv2, DeepFM
 
 COMMON = {
@@ -41,6 +41,7 @@ ROWS = {
     "FM": {**SHALLOW, "network": FM()},
     "FM + AutoFIS": {**SHALLOW, "network": FM(), "search": AutoFIS(), "search_epochs": 6},
     "FM + RandomInteractions": {**SHALLOW, "network": FM(), "search": RandomInteractions()},
+    "FM + AOANet": {**SHALLOW, "network": FM(), "search": AOANet(), "search_epochs": 6},
     "FwFM": {**SHALLOW, "network": "fwfm"},
     "NFM": {**COMMON, "network": NFM()},
     "IPNN": {**COMMON, "network": IPNN()},
@@ -48,6 +49,8 @@ ROWS = {
     "DCNv2": {**COMMON, "network": DCNv2()},
     "DeepFM": {**COMMON, "network": DeepFM()},
     "DeepFM + AutoFIS": {**COMMON, "network": DeepFM(), "search": AutoFIS(), "search_epochs": 6},
+    "DeepFM + AOANet": {**COMMON, "network": DeepFM(), "search": AOANet(), "search_epochs": 6},
+    "AutoCTR": {**COMMON, "network": DeepFM(), "search": AutoCTR(max_evaluations=60, epochs=3)},
     "DeepFM + RandomInteractions": {**COMMON, "network": DeepFM(), "search": RandomInteractions()},
 }
 
@@ -58,6 +61,11 @@ def main():
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--json", help="append one line per fit")
     p.add_argument(
+        "--rows",
+        type=int,
+        help="train on so many random rows, in batches of 512; a half as many judge and test",
+    )
+    p.add_argument(
         "--ensemble",
         action="store_true",
         help="also average the probabilities of all fitted networks",
@@ -66,7 +74,10 @@ def main():
     torch.set_num_threads(args.threads)
     print_machine()
     data = frappe(args.data_home)
-    (X, y), (X_val, y_val), (X_test, y_test) = data["train"], data["valid"], data["test"]
+    (X, y), (X_val, y_val), (X_test, y_test) = (
+        sample(data[part], args.rows and args.rows // (1 + (part != "train")))
+        for part in ("train", "valid", "test")
+    )
     start = time.perf_counter()
     linear = make_pipeline(
         OneHotEncoder(handle_unknown="ignore"), LogisticRegression(C=0.3, max_iter=500)
@@ -81,6 +92,8 @@ def main():
         results, kept = [], ""
         for seed in range(args.seeds):
             options = dict(ROWS[name])
+            if args.rows:
+                options["batch_size"] = 512
             if isinstance(options.get("search"), RandomInteractions) and kept_by_search.get(
                 name.split(" + ")[0]
             ):
@@ -103,7 +116,7 @@ def main():
                 )
             )
             if "search" in options:
-                kept = f"  kept {len(model.interactions_)}"
+                kept = f"  {found_by(model)}"
                 if isinstance(options["search"], AutoFIS):
                     kept_by_search.setdefault(name.split(" + ")[0], []).append(
                         len(model.interactions_)
@@ -128,6 +141,23 @@ def main():
             f"{'mean of these ' + str(len(members['test'])) + ' networks':28s} valid "
             f"{val_auc:.4f} / {val_loss:.4f}  test {auc:.4f} / {loss:.4f}"
         )
+
+
+def sample(part, n_rows):
+    """Random rows of a part, always the same; all if ``n_rows`` is None."""
+    X, y = part
+    if n_rows is None or n_rows >= len(y):
+        return part
+    rows = np.random.default_rng(0).choice(len(y), n_rows, replace=False)
+    return X.iloc[rows], y[rows]
+
+
+def found_by(model):
+    """What a search has found, in short."""
+    if "interaction" in model.architecture_:
+        return f"kept {len(model.interactions_)}"
+    nodes, _ = model.architecture_graph_
+    return "found " + ", ".join(label for _, label, kind in nodes if kind == "operation")
 
 
 kept_by_search: dict[str, list[int]] = {}

@@ -86,7 +86,7 @@ def layout_of(nodes, edges):
             points += [(side, height_of[item]) for side in sides[k]]
         del points[1], points[-1]
         points.append((center[edge[1]][0] - size[edge[1]][0] / 2, height_of[chain[-1]]))
-        ways[edge] = points
+        ways[edge] = list(dict.fromkeys(points))  # the widest box of a column reaches its side
     return Layout(column, label, center, size, ways, x - GAP, max(heights))
 
 

@@ -2,7 +2,6 @@
 network, the space of all graphs and what one costs.
 """
 
-import json
 import math
 
 import torch
@@ -232,7 +231,7 @@ class GraphSpace:
 
     def repair(self, configuration):
         """The one form of a graph; None if it has no block."""
-        kept: dict = {}  # number before -> (depth, text of all that it computes, block)
+        kept: dict = {}  # number before -> (depth, all that it computes, block)
         same: dict = {}  # number before -> that of the block which stands for it
         for number, block in enumerate(configuration["blocks"]):
             inputs = [s for s in self.groups if s in block["inputs"]]
@@ -245,14 +244,14 @@ class GraphSpace:
                 own["width"] = block["width"]
             own["inputs"] = [*inputs, *blocks]
             parts = sorted(kept[s][1] for s in blocks)
-            text = json.dumps([own["type"], own.get("width"), *inputs, *parts])
-            twin = [k for k, (_, other, _) in kept.items() if other == text]
+            whole = own["type"], own.get("width", 0), tuple(inputs), tuple(parts)
+            twin = [k for k, (_, other, _) in kept.items() if other == whole]
             if twin and block["type"] in VECTOR_BLOCKS and not blocks:
                 same[number] = twin[0]  # without weights it is the same numbers again
                 continue
             same[number] = number
             depth = 1 + max((kept[s][0] for s in blocks), default=0)
-            kept[number] = depth, text, own
+            kept[number] = depth, whole, own
         order = sorted(kept, key=lambda number: kept[number][:2])
         place = {number: k for k, number in enumerate(order)}
         ordered = []

@@ -9,7 +9,7 @@ from sklearn.tree import DecisionTreeRegressor
 from ..engine._policies import DRAWS, check_scores, numpy_random, text_of
 
 ROUNDS, RATE, DEPTH = 30, 0.3, 3  # trees of a ranking, their weight and depth
-TRIES = 4  # mutations for every neighbour that is wanted, of which some are known already
+TRIES = 20  # mutations, at least, until a neighbour is new
 CURVATURE = 1e-3  # added to that of a leaf, which may have hardly any
 
 
@@ -162,8 +162,8 @@ class GuidedEvolution:
         odds = tournament_odds(len(parents), self.settings["tournament"])
         parent = json.loads(parents[int(self._random.choice(len(parents), p=odds / odds.sum()))])
         wanted, neighbours = self.settings["n_neighbors"], {}
-        for _ in range(TRIES * wanted):
-            if len(neighbours) == wanted:
+        for k in range(max(wanted, TRIES)):
+            if k >= wanted and neighbours:
                 break
             child = self.space.mutate(parent, self._random)
             if text_of(child) not in seen:

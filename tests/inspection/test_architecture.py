@@ -48,6 +48,9 @@ def test_nothing_lies_over_anything_else(seed, small):
     assert set(display.arrows_) == set(edges)
     data = display.ax_.transData
     for (start, end), arrow in display.arrows_.items():
+        vertices = arrow._path_original.vertices
+        # A last piece of no length would have no direction, and no head.
+        assert vertices[-1, 0] - vertices[-2, 0] > 0.005 and vertices[-1, 1] == vertices[-2, 1]
         way = data.transform(arrow._path_original.interpolated(1).to_polygons(closed_only=False)[0])
         fine = np.concatenate(
             [np.linspace(a, b, 9) for a, b in zip(way[:-1], way[1:], strict=True)]

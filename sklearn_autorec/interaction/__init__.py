@@ -1,5 +1,7 @@
 """Search methods that choose the interactions of a network."""
 
+from ._aoanet import AOANet
+from ._autoctr import AutoCTR
 from ._autofeature import AutoFeature
 from ._autofis import AutoFIS
 from ._autogroup import AutoGroup
@@ -13,10 +15,12 @@ from ._random import RandomInteractions
 from ._user_gates import user_gates, user_interactions
 
 __all__ = [
+    "AOANet",
     "BPFIS",
     "FIVES",
     "L0SIGN",
     "PROFIT",
+    "AutoCTR",
     "AutoFIS",
     "AutoFeature",
     "AutoGroup",

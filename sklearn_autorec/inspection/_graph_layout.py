@@ -86,8 +86,19 @@ def layout_of(nodes, edges):
             points += [(side, height_of[item]) for side in sides[k]]
         del points[1], points[-1]
         points.append((center[edge[1]][0] - size[edge[1]][0] / 2, height_of[chain[-1]]))
-        ways[edge] = list(dict.fromkeys(points))  # the widest box of a column reaches its side
+        ways[edge] = _distinct(points)
     return Layout(column, label, center, size, ways, x - GAP, max(heights))
+
+
+def _distinct(points):
+    """The points without those on the one before: the widest box of a column reaches its side, up
+    to rounding.
+    """
+    kept = points[:1]
+    for x, y in points[1:]:
+        if abs(x - kept[-1][0]) + abs(y - kept[-1][1]) > 1e-6:
+            kept.append((x, y))
+    return kept
 
 
 def _columns(names, edges):

@@ -301,7 +301,7 @@ def test_other_targets_and_odd_rows(clicks):
 def test_it_comes_before_and_after_a_choice_of_fields(clicks):
     from sklearn_autorec.feature_selection import AutoField
 
-    for search in ([AutoField(n_fields=3), AOANet()], [AOANet(n_layers=2), AutoField(n_fields=3)]):
+    for search in ([AutoField(n_kept=3), AOANet()], [AOANet(n_layers=2), AutoField(n_kept=3)]):
         model = searching(search, 0, network="fm", search_epochs=1, embedding_dim=4)
         if isinstance(search[0], AutoField):
             found = model.fit(*clicks).architecture_["interaction"]

@@ -10,6 +10,7 @@ from ..engine import ArchSchedule
 from ..nn import (
     FieldEmbedding,
     budget_bytes,
+    element_bytes,
     mask_to_text,
     table_bytes,
 )
@@ -250,6 +251,7 @@ class NIS(MaskSearch, SearchMethod):
             self.mode,
             self.n_row_blocks,
             self.n_col_blocks,
+            element_bytes(context)[context.table_fields],
         )
         schedule = ArchSchedule(
             every=self.arch_every,
@@ -258,7 +260,8 @@ class NIS(MaskSearch, SearchMethod):
             rows="held_out",
             gradient="policy",
         )
-        budget = budget_bytes(self.budget, table_bytes(context, numeric=False))
+        whole, smallest = table_bytes(context, numeric=False), int(element_bytes(context).min())
+        budget = budget_bytes(self.budget, whole, element=smallest)
         if budget < choices.smallest():
             raise ValueError(
                 f"budget={self.budget!r} is {budget} bytes, but the smallest block of the tables "

@@ -6,7 +6,7 @@ fields, C outputs (1 for binary clicks and ratings, the number of classes otherw
 
 from ._axes import FieldAxis
 from ._blocks import MLP, PlainDropout, ReLUDropout, linear
-from ._budget import budget_bytes, field_rows, table_bytes
+from ._budget import budget_bytes, element_bytes, field_rows, table_bytes
 from ._context import BuildContext, Inputs
 from ._embeddings import FieldEmbedding, FieldLinear, FieldRows, add_bias, output_bias
 from ._interactions import (
@@ -62,6 +62,17 @@ from ._sized_rows import (
     sizes_to_text,
     tables_by_size,
 )
+from ._storage import (
+    QuantizedTable,
+    TableRows,
+    check_storage,
+    in_float32,
+    read_exactly,
+    round_in_training,
+    storage_of,
+    store_tables,
+    whole,
+)
 
 __all__ = [
     "FORMS",
@@ -102,11 +113,13 @@ __all__ = [
     "PairEnds",
     "PairProducts",
     "PlainDropout",
+    "QuantizedTable",
     "ReLUDropout",
     "SizedRows",
     "SeparateLinear",
     "SquaredError",
     "SumPool",
+    "TableRows",
     "VectorCross",
     "WeightedPairs",
     "add_bias",
@@ -114,12 +127,15 @@ __all__ = [
     "batch_norm",
     "budget_bytes",
     "check_parts",
+    "check_storage",
     "check_temperatures",
+    "element_bytes",
     "gumbel_noise",
     "gumbel_softmax",
     "hard_concrete",
     "field_rows",
     "head_part",
+    "in_float32",
     "linear",
     "logistic_noise",
     "mask_from_text",
@@ -133,12 +149,17 @@ __all__ = [
     "pair_index",
     "probability_of_one",
     "probability_of_open",
+    "read_exactly",
+    "round_in_training",
     "row_batch_norm",
     "rows_by_size",
     "sizes_from_text",
     "sizes_to_text",
+    "storage_of",
+    "store_tables",
     "straight_through",
     "table_bytes",
     "tables_by_size",
     "tensor_bytes",
+    "whole",
 ]

@@ -10,6 +10,7 @@ from ._masked import mask_from_text, mask_to_text
 from ._members import own_rows
 from ._numeric import initial
 from ._read_rows import read_rows
+from ._storage import TableRows
 
 EIGHT = 8  # rows of a block, within which a row of a matrix product has the same bits anywhere
 
@@ -213,12 +214,23 @@ class SizedRows(FieldRows):
     def _read(self, size, own):
         """Rows of the table of a size, (n,) -> (n, size)."""
         table = getattr(self, f"table_{size}")
-        if self.sparse:
-            return nn.functional.embedding(own, table, sparse=True)
-        return read_rows(table, own)
+        return read_rows(table, own, self.sparse, self.rounding.get(f"table_{size}"))
 
     def _no_vectors(self, n):
         return torch.zeros(n, self.dim, device=self.offsets.device)
+
+    def stored_tables(self):
+        numbers = self.number(torch.arange(self.n_rows, device=self.offsets.device)).cpu().numpy()
+        order, columns = np.argsort(numbers, kind="stable"), self.row_columns()
+        columns = columns[order[(numbers < 0).sum() :]]  # of the stored rows, by their numbers
+        tables = zip(self.distinct, self.starts[:-1], self.starts[1:], strict=True)
+        return {
+            **{
+                f"table_{size}": TableRows(np.repeat(columns[first:stop], self.members))
+                for size, first, stop in tables
+            },
+            **super().stored_tables(),
+        }
 
     def sizes(self):
         """Numbers that are stored of each value, list by field of the context: an int array by id,

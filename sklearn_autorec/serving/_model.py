@@ -35,6 +35,7 @@ from ._finite import watch
 from ._mixture import mixture_state, restored_mixture
 from ._nodes import Weights, refuse
 from ._packed import check_packed, name_prefix, packed_forms, packed_part
+from ._stored import check_stored, described_storage, put_in_storage
 
 FREE_BYTES = 2**28  # what building may allocate beside the weights: indices of pairs, mainly
 LARGEST_SIZE = 10**6  # of an integer parameter of a network, unless it has more weights
@@ -71,6 +72,8 @@ class ModelState:
         Names of the packed parts, and their forms; see `sklearn_autorec.nn.PackedPart`.
     packed_members : bool
         Whether one module holds all members of the context.
+    stored : dict of str to dict
+        Names of the tables in a storage of fewer bytes, and what makes them; see `_stored`.
     """
 
     network: object
@@ -80,6 +83,7 @@ class ModelState:
     dropout_seeds: dict
     packed: dict
     packed_members: bool
+    stored: dict
 
 
 def _rebuild_module(state):
@@ -88,7 +92,8 @@ def _rebuild_module(state):
 
     The one place where a network is built from a file: what ``fit`` does to a module after training
     has to be done here as well, between building and copying."""
-    n_bytes = sum(a.nbytes for a in state.weights.values())
+    # Tables in a storage are made as they are trained, and replaced.
+    n_bytes = sum(max(a.nbytes, 4 * a.size) for a in state.weights.values())
     architecture = _entries(state.methods)
 
     def parts(context, number=0):
@@ -105,6 +110,7 @@ def _rebuild_module(state):
         module = build_network(
             state.network, state.methods, architecture, state.context, parts, state.packed_members
         )
+    put_in_storage(module, state.stored)
     own = module.state_dict()
     if own.keys() != state.weights.keys():
         different = sorted(own.keys() ^ state.weights.keys())
@@ -175,6 +181,9 @@ def model_state(model):
             "dropout_seeds": {name: layer.seed for name, layer in _dropouts(net.module_).items()},
             "packed": packed_forms(net.module_),
         }
+        stored = described_storage(net.module_)
+        if stored:
+            state["module"]["stored"] = stored
         if isinstance(net.module_, Members):
             state["module"] |= {
                 "members": net.module_.members,
@@ -266,8 +275,10 @@ def _state_of(learned, encoder, architecture, module, allow_nonfinite):
     single = {"members": 1, "packed_members": True}
     if isinstance(module, dict) and not single.keys() & module.keys():
         module = module | single
-    names = ("weights", "sparse", "dropout_seeds", "packed", *single)
-    weights, sparse, seeds, packed, members, packed_members = take(module, names, "module")
+    if isinstance(module, dict):  # not in files whose tables are all float32
+        module = {"stored": {}, **module}
+    names = ("weights", "sparse", "dropout_seeds", "packed", *single, "stored")
+    weights, sparse, seeds, packed, members, packed_members, stored = take(module, names, "module")
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(array, np.ndarray) for name, array in weights.items()
     ):
@@ -301,7 +312,7 @@ def _state_of(learned, encoder, architecture, module, allow_nonfinite):
     largest = max(n_weights, LARGEST_ROW) // (context.n_fields + sum(context.sequence_lengths))
     if dim > largest:
         refuse("embedding_dim", f"at most {largest} for these fields", dim)
-    entries = _entries(methods)
+    entries, stored = _entries(methods), check_stored(stored, weights)
     packed = check_packed(packed, methods, entries, members)
     # A packed part is checked as it is built.
     in_arrays = {name.rpartition(".")[2] for name in packed}
@@ -315,7 +326,7 @@ def _state_of(learned, encoder, architecture, module, allow_nonfinite):
         own = entries_of(method, unpacked)
         if own is not None and not method.narrows:
             method.check(own, slot_context(method, methods, kept))
-    return ModelState(network, methods, context, weights, seeds, packed, packed_members)
+    return ModelState(network, methods, context, weights, seeds, packed, packed_members, stored)
 
 
 def _network(architecture):

@@ -38,6 +38,7 @@ from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numer
 from ._packed import FORMS, pack_table
 from ._packed_table import PackedEmbedding
 from ._parts import PACKED_PARTS, PackedPart, own_bytes, tensor_bytes
+from ._quantized import QuantizedTable, whole
 from ._relaxed import (
     GumbelSoftmax,
     HardConcreteGates,
@@ -62,17 +63,8 @@ from ._sized_rows import (
     sizes_to_text,
     tables_by_size,
 )
-from ._storage import (
-    QuantizedTable,
-    TableRows,
-    check_storage,
-    in_float32,
-    read_exactly,
-    round_in_training,
-    storage_of,
-    store_tables,
-    whole,
-)
+from ._storage import TableRows, check_storage, storage_of
+from ._storing import in_float32, read_exactly, round_in_training, store_tables
 
 __all__ = [
     "FORMS",

@@ -10,8 +10,9 @@ from torch import nn
 
 from ._context import BuildContext
 from ._parts import own_bytes
+from ._quantized import whole
 from ._read_rows import read_rows
-from ._storage import TableRows, whole
+from ._storage import TableRows
 
 PERIODIC_STD = 0.3  # of the initial frequencies, in periods per standard deviation of a number
 NUMERIC_EMBEDDINGS = ("piecewise", "periodic", "linear")

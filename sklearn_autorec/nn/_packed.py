@@ -6,8 +6,8 @@ import torch
 from ._budget import ELEMENT, element_bytes
 from ._packed_rows import PackedBits, PackedSparse
 from ._packed_table import PackedEmbedding, by_field, require
+from ._quantized import QuantizedTable
 from ._read_rows import read_rows
-from ._storage import QuantizedTable
 
 
 class PackedColumns(PackedEmbedding):

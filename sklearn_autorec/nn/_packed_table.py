@@ -9,7 +9,8 @@ from torch import nn
 from ._embeddings import FieldRows
 from ._numeric import numeric_shapes
 from ._parts import PackedPart
-from ._storage import QuantizedTable, TableRows
+from ._quantized import QuantizedTable
+from ._storage import TableRows
 
 
 class PackedEmbedding(PackedPart, FieldRows):

@@ -5,7 +5,7 @@ import torch
 from scipy.sparse import csc_array
 from torch import nn
 
-from ._storage import QuantizedTable
+from ._quantized import QuantizedTable
 
 
 def add_by_row(rows, values, n_rows):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn.functional import pad
 
 from ._embeddings import FieldRows

@@ -27,7 +27,7 @@ from ..estimators._fitted import Fitted, publish
 from ..estimators._targets import ClassTarget, RatingTarget
 from ..exceptions import ModelFileError
 from ..nn import NUMERIC_EMBEDDINGS, BuildContext, Members, PackedPart, ReLUDropout
-from ..preprocessing import EncodedTable, FieldEncoder
+from ..preprocessing import FieldEncoder
 from ..utils._state import snapshot
 from ._allocation import BoundedAllocation
 from ._encoder import number, take
@@ -35,6 +35,7 @@ from ._finite import watch
 from ._mixture import mixture_state, restored_mixture
 from ._nodes import Weights, refuse
 from ._packed import check_packed, name_prefix, packed_forms, packed_part
+from ._probe import probe_module
 from ._stored import check_stored, described_storage, put_in_storage
 
 FREE_BYTES = 2**28  # what building may allocate beside the weights: indices of pairs, mainly
@@ -238,7 +239,7 @@ def restore_model(model, state, allow_nonfinite):
     net, mixture = None, restored_mixture(mixture, encoder, learned.is_class)
     if module is not None:
         built = _rebuild_module(_state_of(learned, encoder, architecture, module, allow_nonfinite))
-        _probe_module(built, mixture, encoder, allow_nonfinite)
+        probe_module(built, mixture, encoder, allow_nonfinite)
         net = serving_net(built, learned.loss())
         if not allow_nonfinite:
             watch(net.module_)
@@ -382,27 +383,3 @@ def _context(learned, encoder, sparse, embedding_dim, members, numeric_embedding
         numeric_range=encoder.numeric_range_,
         reference_loss=learned.loss(),
     )
-
-
-def _probe_module(module, mixture, encoder, allow_nonfinite):
-    """Run the first and the last id of every field through the network: all tables and indices must
-    reach so far.
-    """
-    last = [n - 1 for n in encoder.n_ids_]
-    last_items = [n - 1 for n in encoder.sequence_n_ids_ for _ in range(encoder.max_length)]
-    with torch.inference_mode():
-        logits = module(
-            torch.tensor([[0] * len(last), last], dtype=torch.int32),
-            torch.zeros(2, 2 * len(encoder.numeric_)),
-            torch.tensor([[0] * len(last_items), last_items], dtype=torch.int32),
-        )
-    if not allow_nonfinite and not bool(logits.isfinite().all()):
-        raise ModelFileError("The network's output is not finite.")
-    if mixture is not None:
-        ids = np.array([[0] * len(last), last], dtype=np.int32).reshape(2, len(last))
-        items = np.array([[0] * len(last_items), last_items], dtype=np.int32).reshape(
-            2, len(last_items)
-        )
-        rows = EncodedTable(ids, np.zeros((2, 2 * len(encoder.numeric_)), np.float32), items)
-        if not np.isfinite(mixture.logits(rows, np.zeros((2, 1)))).all():
-            raise ModelFileError("The output of the model's parts is not finite.")

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..nn import QuantizedTable
-from ..nn._storage import places_of_tables, put_stored, stored_tables_of
+from ..nn._storing import places_of_tables, put_stored, stored_tables_of
 from ._nodes import refuse
 
 __all__ = ["check_stored", "described_storage", "put_in_storage", "with_empty_tables"]

@@ -131,7 +131,7 @@ def test_who_names_a_network_gets_it_alone(fitted):
     )
     asked.fit(X[:600], y[:600])
     assert asked._mixture_ is not None and set(asked._mixture_.models) <= {WIDE, STATISTICS}
-    dropping = CTRClassifier(search=AutoField(n_fields=2), **FAST).fit(X[:600], y[:600])
+    dropping = CTRClassifier(search=AutoField(n_kept=2), **FAST).fit(X[:600], y[:600])
     assert dropping.part_weights_ == {NETWORK: 1.0}
     several = CTRClassifier(**FAST).fit(X[:600], y[:600] + (X["price"][:600] > 1))
     assert several.part_weights_ == {NETWORK: 1.0} and several.predict_proba(X[:9]).shape == (9, 3)
@@ -144,7 +144,7 @@ def test_what_cannot_be_is_refused_by_name(fitted, part):
     with pytest.raises(ValueError, match=f"{name}=.*needs two classes or ratings, y has 3 classes"):
         CTRClassifier(**part, **FAST).fit(X[:300], np.arange(300) % 3)
     with pytest.raises(ValueError, match=f"{name}=.*search=AutoField.*drops columns"):
-        CTRClassifier(search=AutoField(n_fields=2), **part, **FAST).fit(X[:300], y[:300])
+        CTRClassifier(search=AutoField(n_kept=2), **part, **FAST).fit(X[:300], y[:300])
     with pytest.raises(
         ValueError, match="'wide' parameter of CTRClassifier must be .*Got 'cross' instead"
     ):

@@ -268,7 +268,7 @@ def test_groups_follow_where_fields_are_dropped():
 
     X, y, groups = table()
     SEEN.clear()
-    search = [AutoField(n_fields=1), GroupWise()]
+    search = [AutoField(n_kept=1), GroupWise()]
     X["more"] = X["noise"]
     CTRClassifier(search=search, early_stopping=False, **SMALL).fit(X, y, groups=groups)
     assert np.array_equal(SEEN[0].groups, codes(groups))

@@ -65,10 +65,10 @@ def test_a_network_of_ones_own(clicks):
 SEARCHES = {
     "AutoFIS": (AutoFIS(max_interactions=3), 1),
     "AutoDim": (AutoDim(), 1),
-    "AutoField": (AutoField(n_fields=3), 1),
+    "AutoField": (AutoField(n_kept=3), 1),
     "PEP": (PEP(), 3),
     "AdaFS": (AdaFS(), 3),
-    "several": ([AutoField(n_fields=4), AutoFIS(max_interactions=2), PEP()], 3),
+    "several": ([AutoField(n_kept=4), AutoFIS(max_interactions=2), PEP()], 3),
 }
 
 

@@ -1,11 +1,11 @@
 """Bytes and quality on Frappe: searches for embedding sizes beside their dull baselines.
 
     python examples/benchmarks/bench_embedding.py --data-home DIR [--only NAME ...] [--networks \\
-        fm deepfm] [--seeds 3] [--json FILE]
+        fm deepfm] [--seeds 3] [--rows N] [--batch-size 4096] [--json FILE]
 
 Early stopping watches the published validation rows; the test rows are scored once, at the end of
 each fit. "file" is what `serving.save` writes, "pickle" what pickle writes; both hold the
-vocabularies.
+vocabularies. ``--rows`` trains on so many rows, drawn at random.
 """
 
 import json
@@ -19,7 +19,20 @@ import torch
 from _common import frappe, parser, print_machine, scores
 
 from sklearn_autorec import CTRClassifier, serving
-from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
+from sklearn_autorec.embedding import (
+    AMTL,
+    ANT,
+    MDE,
+    PEP,
+    QR,
+    RULE,
+    AutoDim,
+    EqualSize,
+    Hashing,
+    MagnitudePruning,
+    OptEmbed,
+    RandomSizes,
+)
 from sklearn_autorec.interaction import AutoFIS, RandomInteractions
 from sklearn_autorec.networks import FM, DeepFM
 
@@ -60,7 +73,18 @@ SEARCHES = {
     "MagnitudePruning 50 %": MagnitudePruning(0.5),
     "PEP 80 %": PEP(0.8),
     "MagnitudePruning 80 %": MagnitudePruning(0.8),
+    "AMTL": AMTL(),
+    "AMTL 0.5": AMTL(size_penalty=0.5),
+    "ANT": ANT(),
+    "ANT(32)": ANT(n_anchors=32),
     "AutoDim + AutoFIS": [AutoDim(), AutoFIS()],
+    "MagnitudePruning 75 %": MagnitudePruning(0.75),
+    "MDE 25 %": MDE(0.25),
+    "QR 25 %": QR(0.25),
+    "Hashing 25 %": Hashing(0.25),
+    "OptEmbed 25 %": OptEmbed(0.25),
+    "RULE 25 %": RULE(0.25),
+    "RULE 50 %": RULE(0.5),
 }
 
 
@@ -69,12 +93,17 @@ def main():
     p.add_argument("--only", nargs="*", default=[*SEARCHES])
     p.add_argument("--networks", nargs="*", default=[*NETWORKS])
     p.add_argument("--seeds", type=int, default=3)
+    p.add_argument("--rows", type=int, help="training rows; all if not given")
+    p.add_argument("--batch-size", type=int, default=COMMON["batch_size"])
     p.add_argument("--json", help="append one line per fit")
     args = p.parse_args()
     torch.set_num_threads(args.threads)
     print_machine()
     data = frappe(args.data_home)
     (X, y), (X_val, y_val), (X_test, y_test) = data["train"], data["valid"], data["test"]
+    if args.rows is not None:
+        drawn = np.random.default_rng(0).permutation(len(X))[: args.rows]
+        X, y = X.iloc[drawn], y[drawn]
     print(
         f"{'network':7s} {'search':25s} valid AUC / loss   test AUC / loss            file    "
         f"pickle embedding   x    s"
@@ -88,6 +117,7 @@ def main():
                 if name == "RandomInteractions" and seed in n_kept:
                     search = RandomInteractions(n_kept[seed])
                 options = {**COMMON, **NETWORKS[network], "search": search, "random_state": seed}
+                options["batch_size"] = args.batch_size
                 start = time.perf_counter()
                 model = CTRClassifier(**options).fit(X, y, X_val=X_val, y_val=y_val)
                 seconds = time.perf_counter() - start

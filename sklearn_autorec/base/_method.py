@@ -50,6 +50,9 @@ class SearchMethod(BaseEstimator):
         Parameters that only the search reads, such as another fitted model. They are None in copies
         and pickles of a fitted estimator, and in no architecture or model file; ``clone`` hands
         them on as they are.
+    pickle_supernet : bool
+        Whether pickles and copies of a fitted estimator hold what the search has left in
+        ``problem.kept`` for ``specialize``.
     supports_members : bool
         Whether the module of ``realise`` holds ``context.members`` independent members in one. It
         speaks for the ``realise`` of its own class; see `Network`. Searches always run with one
@@ -120,6 +123,7 @@ class SearchMethod(BaseEstimator):
     narrows: bool = False
     streams: bool = False
     fit_only: tuple[str, ...] = ()
+    pickle_supernet: bool = False
     supports_members: bool = False
     packed_entries: Mapping | None = None
 
@@ -201,6 +205,30 @@ class SearchMethod(BaseEstimator):
         ValueError
             Naming what is wrong. The default accepts every dict.
         """
+
+    def specialize(self, kept, budget, context):
+        """What another budget gives of a search that is over, without rows and training; asked by
+        ``specialize`` of a fitted estimator.
+
+        Only of methods with ``retrain="none"`` and a single slot, whose ``search`` has left
+        something in ``problem.kept``.
+
+        Parameters
+        ----------
+        kept : object
+            What ``problem.kept`` was. Several models are made of it: it does not change.
+        budget : float or int
+            The value of the parameter ``budget`` that is wanted.
+        context : BuildContext
+            As ``realise`` gets it.
+
+        Returns
+        -------
+        architecture : dict
+        state : dict of str to Tensor
+            All weights of the part that ``realise`` makes of it, by their names in the part.
+        """
+        raise NotImplementedError
 
     def interaction_scores(self, architecture, context):
         """How strong the search found each candidate interaction; ``interaction_scores_`` and its

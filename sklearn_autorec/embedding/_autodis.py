@@ -65,10 +65,10 @@ class SoftBins(nn.Module):
 
     def stored_tables(self):
         """The tables that may be stored in fewer bytes; see `NumericEmbedding`."""
-        of_bins = np.tile(np.repeat(self.fields, self.n_bins), self.members)
+        columns = {"meta": np.repeat(self.fields, self.n_bins), "missing": self.fields}
         return {
-            "meta": TableRows(of_bins),
-            "missing": TableRows(np.tile(self.fields, self.members)),
+            name: lambda own=own: TableRows(np.tile(own, self.members))
+            for name, own in columns.items()
         }
 
     def embedding_parameters(self):

@@ -10,32 +10,14 @@ from ..base import SearchMethod
 from ..engine import ArchSchedule
 from ..nn import (
     FieldEmbedding,
-    budget_bytes,
     element_bytes,
+    limit_of,
     mask_to_text,
-    table_bytes,
 )
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
+from ._frequency import value_counts
 from ._masks import MaskSearch, strongest
-
-
-def value_counts(data, context):
-    """How often each row of the tables occurs, int64 ndarray (V,).
-
-    Parameters
-    ----------
-    data : EncodedTensors
-    context : BuildContext
-    """
-    columns = list(data.ids.unbind(1))
-    columns += data.sequences.split([length for _, length in context.sequences], 1)
-    tables = [*range(context.n_categorical), *context.list_tables]
-    counts = [np.zeros(n, np.int64) for n in context.table_sizes]
-    for table, column in zip(tables, columns, strict=True):
-        cells = torch.bincount(column.flatten().long(), minlength=len(counts[table]))
-        counts[table] += cells.cpu().numpy()
-    return np.concatenate([np.zeros(0, np.int64), *counts])
 
 
 def frequency_blocks(counts, n_blocks, sizes=None):
@@ -222,9 +204,7 @@ class AutoSrh(MaskSearch, SearchMethod):
     def search(self, problem):
         context, epochs = problem.context, problem.plan.epochs
         of_fields = element_bytes(context)
-        limit = budget_bytes(
-            self.budget, table_bytes(context, numeric=False), element=int(of_fields.min())
-        )
+        limit = limit_of(self.budget, context)
         row_bytes = of_fields[np.repeat(context.table_fields, context.table_sizes).astype(int)]
         sizes = context.table_sizes
         blocks = frequency_blocks(

@@ -9,10 +9,9 @@ from ..base import SearchMethod
 from ..engine import ArchSchedule
 from ..nn import (
     FieldEmbedding,
-    budget_bytes,
     element_bytes,
+    limit_of,
     mask_to_text,
-    table_bytes,
 )
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
@@ -260,8 +259,7 @@ class NIS(MaskSearch, SearchMethod):
             rows="held_out",
             gradient="policy",
         )
-        whole, smallest = table_bytes(context, numeric=False), int(element_bytes(context).min())
-        budget = budget_bytes(self.budget, whole, element=smallest)
+        budget = limit_of(self.budget, context)
         if budget < choices.smallest():
             raise ValueError(
                 f"budget={self.budget!r} is {budget} bytes, but the smallest block of the tables "

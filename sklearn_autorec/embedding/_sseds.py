@@ -10,10 +10,9 @@ from ..engine import batches_of
 from ..nn import (
     FieldEmbedding,
     MixedEmbedding,
-    budget_bytes,
     element_bytes,
     field_rows,
-    table_bytes,
+    limit_of,
 )
 from ..nn._budget import ELEMENT
 from ..utils._sklearn import Interval, StrOptions
@@ -209,7 +208,7 @@ class SSEDS(SearchMethod):
     def search(self, problem):
         context = problem.context
         elements, n_rows = element_bytes(context), field_rows(context)
-        limit = budget_bytes(self.budget, table_bytes(context), element=int(elements.min()))
+        limit = limit_of(self.budget, context, numeric=True)
         smallest = (elements * n_rows)[n_rows > 0].min()
         if limit < smallest:
             raise ValueError(

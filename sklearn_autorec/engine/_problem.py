@@ -77,6 +77,9 @@ class SearchProblem:
         candidate.
     interrupted : bool
         Whether the user stopped the search.
+    kept : object or None
+        What the method leaves here stays with the fitted estimator; see ``specialize`` of
+        `SearchMethod`.
     """
 
     def __init__(
@@ -110,6 +113,7 @@ class SearchProblem:
         self.initial_state: dict[str, torch.Tensor] = {}
         self.final_state: dict[str, torch.Tensor] = {}
         self.interrupted = False
+        self.kept: object = None
 
     @property
     def groups(self):

@@ -41,6 +41,8 @@ class Found:
         ``retrain`` of the methods whose search is over.
     rest : str
         Rule of the network around them.
+    kept : dict of slot to object
+        What `SearchProblem` was left to keep, under the first slot of each method.
     """
 
     architecture: dict = dataclasses.field(default_factory=dict)
@@ -50,6 +52,7 @@ class Found:
     last: list = dataclasses.field(default_factory=list)
     rules: dict = dataclasses.field(default_factory=dict)
     rest: str = "scratch"
+    kept: dict = dataclasses.field(default_factory=dict)
 
     def rests(self, name):
         """Whether a weight or a module of that name ("slot.", for a whole part) is not trained
@@ -328,6 +331,8 @@ def search_parts(
         if problem.interrupted:
             found.fall_back()
             return found
+        if problem.kept is not None:
+            found.kept[group[0].slots[0]] = problem.kept
     if methods:
         # The last method's rule holds for the network around the searched parts as well, not for
         # those of methods with another rule.

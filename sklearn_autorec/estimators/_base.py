@@ -4,6 +4,7 @@ import copy
 import warnings
 
 import numpy as np
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import without_fit_only
@@ -19,6 +20,7 @@ from ._fitted import Fitted, publish
 from ._parameters import FieldParameters
 from ._prepare import check_chunk, check_components, prepare_chunk, prepare_fit
 from ._rows import encoded_rows, validation_rows, weighs_nothing
+from ._specialized import can_specialize, pickled, specialized
 from ._stages import fit_anew, go_on, rolled_back
 from ._streaming import stream
 from ._targets import target_of
@@ -166,6 +168,28 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
         """
         return _results.selected_values(self)
 
+    @available_if(can_specialize)
+    @reads_once
+    def specialize(self, budget):
+        """A fitted estimator of another size, cut from what the search has trained; neither rows
+        nor training are needed.
+
+        It is there after a fit with a search that has it, such as
+        `sklearn_autorec.embedding.RULE`, not after further training.
+
+        Parameters
+        ----------
+        budget : float or int
+            As the parameter of the search: bytes of the tables (int), or their share of the whole
+            tables' (float).
+
+        Returns
+        -------
+        estimator
+            Fitted. It shares all but the cut part with this one.
+        """
+        return specialized(self, budget)
+
     # predict
     # -----------------------------------------------------------------------------------------
 
@@ -220,6 +244,8 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
         if isinstance(state.get("_stream"), FieldNet):
             state["_stream"] = state["_stream"].training_state()
         net = state.get("net_")
+        if "_kept_" in state:
+            state["_kept_"] = pickled(state["_kept_"], self.search)
         if "encoder_" in state and state.get("search") is not None:
             state["search"] = _stored(state["search"])
         if net is not None and device_of(net).type != "cpu":

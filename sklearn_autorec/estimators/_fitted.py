@@ -41,6 +41,8 @@ class Fitted:
         is the estimator's loss.
     live_search : LiveSearch or None
         A search that goes on with the next chunk; ``live`` then has the moments of its weights.
+    kept : dict of slot to object
+        What searches have left for `specialized`.
     network : Network or None
         Of which ``net`` is; None without one.
     trained_tables : dict of str to Tensor
@@ -60,6 +62,7 @@ class Fitted:
     mixture: Any = None
     loss_part: Any = None
     live_search: Any = None
+    kept: dict = field(default_factory=dict)
     network: Any = None
     trained_tables: dict = field(default_factory=dict)
 
@@ -91,6 +94,8 @@ class Fitted:
             attributes["_trained_tables"] = self.trained_tables
         if self.live_search is not None:
             attributes["_live_search"] = self.live_search
+        if self.kept:
+            attributes["_kept_"] = self.kept
         if self.loss_part is not None:
             attributes["_loss_part_"] = self.loss_part
         return attributes

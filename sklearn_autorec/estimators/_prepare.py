@@ -30,7 +30,14 @@ from ._settings import (
 )
 from ._split import Split, split_rows
 
-__all__ = ["Prepared", "check_chunk", "check_components", "prepare_chunk", "prepare_fit"]
+__all__ = [
+    "Prepared",
+    "check_chunk",
+    "check_components",
+    "fitted_context",
+    "prepare_chunk",
+    "prepare_fit",
+]
 
 LAZY_TABLE_FACTOR = 8  # tables this many times larger than a batch's ids get row-wise updates
 
@@ -333,6 +340,40 @@ def build_context(estimator, rows, plan):
         numeric_range=getattr(encoder, "numeric_range_", UNBOUNDED_RANGE),
         storage=estimator.storage,
         reference_loss=rows.target.loss(),
+    )
+
+
+def fitted_context(
+    target, encoder, sparse, embedding_dim, members, numeric_embedding, storage=None
+):
+    """What the network of a fitted estimator is built from once more.
+
+    Parameters
+    ----------
+    target : ClassTarget or RatingTarget
+    encoder : FieldEncoder, or a frozen one
+    sparse : bool
+        Whether tables have row-wise gradients.
+    embedding_dim, members : int
+    numeric_embedding : str
+    storage : str, dict or None, default=None
+
+    Returns
+    -------
+    BuildContext
+    """
+    return BuildContext.of_encoder(
+        encoder,
+        embedding_dim=embedding_dim,
+        n_outputs=target.n_outputs,
+        counts=tuple(encoder.counts_),
+        sparse_gradients=sparse,
+        members=members,
+        numeric_embedding=numeric_embedding,
+        n_numeric_bins=getattr(encoder, "n_bins", N_BINS),
+        numeric_range=getattr(encoder, "numeric_range_", UNBOUNDED_RANGE),
+        storage=storage,
+        reference_loss=target.loss(),
     )
 
 

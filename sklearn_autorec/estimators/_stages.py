@@ -61,7 +61,8 @@ def fit_anew(prepared):
         if not interrupted:
             mixture = mixture_of(prepared, running.module, valid, outputs)
     progress.close()
-    return _fitted(prepared, running, mixture), interrupted
+    kept = {} if interrupted else searched.kept
+    return _fitted(prepared, running, mixture, kept), interrupted
 
 
 def go_on(prepared, fitted):
@@ -297,7 +298,7 @@ def _train(prepared, running, data, valid, n_epochs=None):
     return result
 
 
-def _fitted(prepared, running, mixture=None):
+def _fitted(prepared, running, mixture=None, kept=None):
     """The value that a training leaves, with the network in its serving form."""
     module, loss_part, live = running.module, running.loss_part, running.net
     read_exactly(module)
@@ -324,6 +325,7 @@ def _fitted(prepared, running, mixture=None):
         weight_seen=prepared.weight_seen,
         mixture=mixture,
         loss_part=loss_part,
+        kept=kept or {},
         network=prepared.network,
         trained_tables={} if not prepared.keep_moments else tables,
     )

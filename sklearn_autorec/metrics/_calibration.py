@@ -113,7 +113,8 @@ def calibration_error(
     Returns
     -------
     float
-        In [0, 1]: |mean probability - click rate| of each bucket, weighed by its rows.
+        In [0, 1]: how far the mean probability of a bucket lies from its click rate, weighed by its
+        rows.
 
     Examples
     --------

@@ -74,7 +74,7 @@ class GroupedScorer:
 
 
 def grouped_scorer(metric="roc_auc", column="user", **options):
-    """A scorer for `GridSearchCV` and others, which takes the groups from a column of the table.
+    """A scorer for grid searches and others, which takes the groups from a column of the table.
 
     Parameters
     ----------

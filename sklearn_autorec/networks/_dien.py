@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from ..base import register_network
 from ..nn import FieldNetwork
+from ..utils._docs import inherits_entries
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._deep import plain_perceptron
 from ._histories import HistoryNetwork
@@ -157,6 +159,7 @@ class DIENModule(FieldNetwork):
 
 
 @register_network("dien")
+@inherits_entries
 class DIEN(HistoryNetwork):
     r"""Deep Interest Evolution Network: what a history in its order has led to, as far as the item
     that is judged is concerned.
@@ -177,10 +180,7 @@ class DIEN(HistoryNetwork):
     ----------
     hidden_units : tuple of int, default=(200, 80)
         Units of each hidden layer.
-    dropout : float in [0, 1), default=0.2
-        Share of hidden units dropped at a training step.
-    batch_norm : bool, default=True
-        Batch normalisation before each ReLU.
+    {dropout, batch_norm}
     attention : dict of str to str, or None, default=None
         ``{list column: categorical column}``, which column is the target of which list. None: each
         list whose vocabulary the encoder shares with a column has that as its target. The items of
@@ -236,6 +236,7 @@ class DIEN(HistoryNetwork):
         "auxiliary_units": [tuple, list],
     }
 
+    @stores_parameters
     def __init__(
         self,
         hidden_units=(200, 80),
@@ -246,11 +247,7 @@ class DIEN(HistoryNetwork):
         auxiliary_weight=1.0,
         auxiliary_units=(100, 50),
     ):
-        super().__init__(hidden_units, dropout, batch_norm)
-        self.attention = attention
-        self.normalize = normalize
-        self.auxiliary_weight = auxiliary_weight
-        self.auxiliary_units = auxiliary_units
+        """Store the parameters."""
 
     def build(self, context, parts):
         return DIENModule(context, parts, self)

@@ -5,6 +5,7 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import FieldNetwork
+from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import StrOptions
 from ._histories import HistoryNetwork
@@ -137,6 +138,7 @@ class DINModule(FieldNetwork):
 
 
 @register_network("din")
+@inherits_entries
 class DIN(HistoryNetwork):
     r"""Deep Interest Network: what counts of a history depends on the item that is judged.
 
@@ -153,10 +155,7 @@ class DIN(HistoryNetwork):
     ----------
     hidden_units : tuple of int, default=(200, 80)
         Units of each hidden layer.
-    dropout : float in [0, 1), default=0.2
-        Share of hidden units dropped at a training step.
-    batch_norm : bool, default=True
-        Batch normalisation before each ReLU.
+    {dropout, batch_norm}
     attention : dict of str to str, or None, default=None
         ``{list column: categorical column}``, which column is the target of which list. None: each
         list whose vocabulary the encoder shares with a column has that as its target. Lists without

@@ -7,6 +7,8 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import FieldLinear, FieldNetwork, linear
+from ..utils._docs import inherits_entries
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._deep import DeepNetwork
 
@@ -109,6 +111,7 @@ class FiBiNETModule(FieldNetwork):
 
 
 @register_network("fibinet")
+@inherits_entries
 class FiBiNET(DeepNetwork):
     r"""FiBiNET: a perceptron on bilinear products of pairs, of fields as they are and of fields
     times their importance.
@@ -129,12 +132,7 @@ class FiBiNET(DeepNetwork):
     excitation : {"sigmoid", "relu"}, default="sigmoid"
         Activation of the importances. With "relu", as in the paper, a field may be off for all rows
         from the start, and then stays so.
-    hidden_units : tuple of int, default=(400, 400, 400)
-        Units of each hidden layer.
-    dropout : float in [0, 1), default=0.2
-        Share of hidden units dropped at a training step.
-    batch_norm : bool, default=True
-        Batch normalisation before each ReLU.
+    {hidden_units to batch_norm}
 
     Notes
     -----
@@ -167,6 +165,7 @@ class FiBiNET(DeepNetwork):
         "excitation": [StrOptions({"sigmoid", "relu"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         matrices="interaction",
@@ -176,10 +175,7 @@ class FiBiNET(DeepNetwork):
         dropout=0.2,
         batch_norm=True,
     ):
-        super().__init__(hidden_units, dropout, batch_norm)
-        self.matrices = matrices
-        self.squeeze_units = squeeze_units
-        self.excitation = excitation
+        """Store the parameters."""
 
     def build(self, context, parts):
         return FiBiNETModule(context, parts, self)

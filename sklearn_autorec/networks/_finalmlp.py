@@ -7,6 +7,7 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import MLP, FieldNetwork, MemberLinear, head_part, linear
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._deep import DeepNetwork, plain_perceptron
 
@@ -156,6 +157,7 @@ class FinalMLP(DeepNetwork):
         "n_heads": [Interval(Integral, 1, None, closed="left")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         hidden_units=(400, 400, 400),
@@ -166,11 +168,7 @@ class FinalMLP(DeepNetwork):
         dropout=0.2,
         batch_norm=True,
     ):
-        super().__init__(hidden_units, dropout, batch_norm)
-        self.second_units = second_units
-        self.contexts = contexts
-        self.gate_units = gate_units
-        self.n_heads = n_heads
+        """Store the parameters."""
 
     def streams(self, context, n_in):
         """The two perceptrons.

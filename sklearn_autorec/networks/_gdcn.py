@@ -7,6 +7,8 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import FieldNetwork, head_part, linear
+from ..utils._docs import inherits_entries
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._deep import DeepNetwork
 
@@ -57,6 +59,7 @@ class GDCNModule(FieldNetwork):
 
 
 @register_network("gdcn")
+@inherits_entries
 class GDCN(DeepNetwork):
     r"""Gated deep & cross network: cross layers that choose, row by row, which products count.
 
@@ -69,12 +72,7 @@ class GDCN(DeepNetwork):
     structure : {"parallel", "stacked"}, default="parallel"
         The perceptron sees the embeddings, or what the cross layers make of them (GDCN-P and GDCN-S
         of the paper).
-    hidden_units : tuple of int, default=(400, 400, 400)
-        Units of each hidden layer.
-    dropout : float in [0, 1), default=0.2
-        Share of hidden units dropped at a training step.
-    batch_norm : bool, default=True
-        Batch normalisation before each ReLU.
+    {hidden_units to batch_norm}
 
     Notes
     -----
@@ -101,6 +99,7 @@ class GDCN(DeepNetwork):
         "structure": [StrOptions({"parallel", "stacked"})],
     }
 
+    @stores_parameters
     def __init__(
         self,
         n_cross_layers=3,
@@ -109,9 +108,7 @@ class GDCN(DeepNetwork):
         dropout=0.2,
         batch_norm=True,
     ):
-        super().__init__(hidden_units, dropout, batch_norm)
-        self.n_cross_layers = n_cross_layers
-        self.structure = structure
+        """Store the parameters."""
 
     def build(self, context, parts):
         return GDCNModule(context, parts, self)

@@ -7,6 +7,7 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import FieldNetwork, LayerNorm, ReLUDropout, head_part, linear
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._deep import DeepNetwork
 
@@ -127,6 +128,7 @@ class MaskNet(DeepNetwork):
         "dropout": DeepNetwork._parameter_constraints["dropout"],
     }
 
+    @stores_parameters
     def __init__(
         self,
         structure="parallel",
@@ -136,12 +138,7 @@ class MaskNet(DeepNetwork):
         hidden_units=(400, 400, 400),
         dropout=0.2,
     ):
-        self.structure = structure
-        self.n_blocks = n_blocks
-        self.block_units = block_units
-        self.mask_units = mask_units
-        self.hidden_units = hidden_units
-        self.dropout = dropout
+        """Store the parameters."""
 
     def units(self):
         """Outputs of the blocks of the serial structure.

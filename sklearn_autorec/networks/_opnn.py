@@ -4,6 +4,7 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import PairEnds, SeparateLinear
+from ..utils._docs import inherits_entries
 from ..utils._sklearn import StrOptions
 from ._deep import DeepNetwork
 from ._ipnn import IPNNModule
@@ -43,6 +44,7 @@ class KernelProducts(nn.Module):
 
 
 @register_network("opnn")
+@inherits_entries
 class OPNN(DeepNetwork):
     r"""Product-based network: an MLP on the embeddings and outer products of them.
 
@@ -55,12 +57,7 @@ class OPNN(DeepNetwork):
         "summed" adds the outer products of all two fields up, d^2 numbers a row whatever the number
         of fields. "kernel" keeps pairs apart and gives a number for each, e_i^T K_ij e_j, with d^2
         weights a pair.
-    hidden_units : tuple of int, default=(400, 400, 400)
-        Units of each hidden layer.
-    dropout : float in [0, 1), default=0.2
-        Share of hidden units dropped at a training step.
-    batch_norm : bool, default=True
-        Batch normalisation before each ReLU.
+    {hidden_units to batch_norm}
 
     References
     ----------

@@ -7,6 +7,7 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import PairEnds, SeparateLinear
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._deep import DeepNetwork
 from ._ipnn import IPNNModule
@@ -100,6 +101,7 @@ class PIN(DeepNetwork):
         "pair_outputs": [Interval(Integral, 1, None, closed="left")],
     }
 
+    @stores_parameters
     def __init__(
         self,
         pair_units=20,
@@ -108,9 +110,7 @@ class PIN(DeepNetwork):
         dropout=0.2,
         batch_norm=True,
     ):
-        super().__init__(hidden_units, dropout, batch_norm)
-        self.pair_units = pair_units
-        self.pair_outputs = pair_outputs
+        """Store the parameters."""
 
     def build(self, context, parts):
         interaction = parts.get("interaction") or PairNetworks(

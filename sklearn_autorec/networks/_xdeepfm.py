@@ -5,6 +5,7 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import FieldLinear, FieldNetwork, linear
+from ..utils._docs import inherits_entries
 from ._deep import DeepNetwork
 
 
@@ -54,6 +55,7 @@ class XDeepFMModule(FieldNetwork):
 
 
 @register_network("xdeepfm")
+@inherits_entries
 class XDeepFM(DeepNetwork):
     r"""xDeepFM: a compressed interaction network beside a linear model and an MLP.
 
@@ -67,10 +69,7 @@ class XDeepFM(DeepNetwork):
         Vectors of each layer; L layers reach interactions of order L + 1.
     hidden_units : tuple of int, default=(400, 400, 400)
         Units of each hidden layer of the MLP.
-    dropout : float in [0, 1), default=0.2
-        Share of hidden units dropped at a training step.
-    batch_norm : bool, default=True
-        Batch normalisation before each ReLU.
+    {dropout, batch_norm}
 
     Notes
     -----

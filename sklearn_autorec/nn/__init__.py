@@ -4,9 +4,10 @@ Symbols used in every docstring here: B rows of a batch, F fields, d embedding d
 fields, C outputs (1 for binary clicks and ratings, the number of classes otherwise).
 """
 
+from ._anchored_rows import MAX_ANCHORS, AnchoredRows
 from ._axes import FieldAxis
 from ._blocks import MLP, PlainDropout, ReLUDropout, linear
-from ._budget import budget_bytes, element_bytes, field_rows, table_bytes
+from ._budget import budget_bytes, element_bytes, field_rows, limit_of, table_bytes
 from ._context import BuildContext, Inputs
 from ._embeddings import FieldEmbedding, FieldLinear, FieldRows, add_bias, output_bias
 from ._interactions import (
@@ -38,6 +39,7 @@ from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numer
 from ._packed import FORMS, pack_table
 from ._packed_table import PackedEmbedding
 from ._parts import PACKED_PARTS, PackedPart, own_bytes, tensor_bytes
+from ._projected_sizes import ProjectedSizes, projected_state
 from ._quantized import QuantizedTable, whole
 from ._relaxed import (
     GumbelSoftmax,
@@ -68,9 +70,11 @@ from ._storing import in_float32, read_exactly, round_in_training, store_tables
 
 __all__ = [
     "FORMS",
+    "MAX_ANCHORS",
     "MLP",
     "NUMERIC_EMBEDDINGS",
     "PACKED_PARTS",
+    "AnchoredRows",
     "BatchNorm",
     "BiInteraction",
     "BinaryLogLoss",
@@ -105,6 +109,7 @@ __all__ = [
     "PairEnds",
     "PairProducts",
     "PlainDropout",
+    "ProjectedSizes",
     "QuantizedTable",
     "ReLUDropout",
     "SizedRows",
@@ -128,6 +133,7 @@ __all__ = [
     "field_rows",
     "head_part",
     "in_float32",
+    "limit_of",
     "linear",
     "logistic_noise",
     "mask_from_text",
@@ -141,6 +147,7 @@ __all__ = [
     "pair_index",
     "probability_of_one",
     "probability_of_open",
+    "projected_state",
     "read_exactly",
     "round_in_training",
     "row_batch_norm",

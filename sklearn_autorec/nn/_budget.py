@@ -51,6 +51,20 @@ def table_bytes(context, numeric=True):
     return context.embedding_dim * int((element_bytes(context) * rows).sum())
 
 
+def limit_of(budget, context, numeric=False):
+    """A budget of a search as bytes of its tables as they will be stored; see `budget_bytes`.
+
+    Parameters
+    ----------
+    budget : int or float
+    context : BuildContext
+    numeric : bool
+        As of `table_bytes`.
+    """
+    smallest = int(element_bytes(context).min())
+    return budget_bytes(budget, table_bytes(context, numeric), element=smallest)
+
+
 def budget_bytes(budget, whole, name="budget", element=ELEMENT):
     """A budget as bytes.
 

@@ -147,7 +147,9 @@ class _FieldTable(FieldRows):
         return [self.weight] if self.sparse else []
 
     def stored_tables(self):
-        rows = TableRows(np.repeat(self.row_columns(), self.members))
+        def rows():
+            return TableRows(np.repeat(self.row_columns(), self.members))
+
         return {"weight": rows, **super().stored_tables()}
 
 

@@ -186,12 +186,15 @@ class NumericEmbedding(nn.Module):
         return [self.numeric_weight] if self.n_numeric else []
 
     def stored_tables(self):
-        """The tables that may be stored in fewer bytes: dict of attribute to `TableRows`."""
-        if not self.n_numeric:
-            return {}
-        n_vectors = self.members * numeric_rows(self.numeric_embedding, self.n_bins)
-        columns = self.first_number + np.arange(self.n_numeric)
-        return {"numeric_weight": TableRows(np.tile(columns, n_vectors))}
+        """The tables that may be stored in fewer bytes: dict of attributes to functions without
+        arguments that make the `TableRows` of each.
+        """
+
+        def rows():
+            n_vectors = self.members * numeric_rows(self.numeric_embedding, self.n_bins)
+            return TableRows(np.tile(self.first_number + np.arange(self.n_numeric), n_vectors))
+
+        return {"numeric_weight": rows} if self.n_numeric else {}
 
     def nbytes(self):
         """Bytes by kind; see `PackedPart`."""

@@ -1,19 +1,15 @@
 """What all packed forms of embedding tables share."""
 
-import copy
-
 import numpy as np
 import torch
 from torch import nn
 
-from ._embeddings import FieldRows
+from ._number_rows import NumberRows
 from ._numeric import numeric_shapes
 from ._parts import PackedPart
-from ._quantized import QuantizedTable
-from ._storage import TableRows
 
 
-class PackedEmbedding(PackedPart, FieldRows):
+class PackedEmbedding(PackedPart, NumberRows):
     """Base of the packed forms of tables: one vector ``values`` of stored numbers, and buffers that
     say where they belong.
 
@@ -49,68 +45,12 @@ class PackedEmbedding(PackedPart, FieldRows):
     def embedding_parameters(self):
         return [self.values, *super().embedding_parameters()]
 
-    def lookup(self, ids, rows, fields):
-        vectors = self.stored_numbers(ids, rows, fields)
-        if isinstance(self.values, QuantizedTable):
-            return self.values.scaled(vectors, self.vector_of(rows))
-        rounding = self.rounding.get("values")
-        return vectors if rounding is None else rounding(vectors, rows)
-
     def stored_numbers(self, ids, rows, fields):
-        """Vectors of rows, not multiplied by their scales where ``values`` is stored with such;
-        arguments as in `lookup`.
-        """
         where, present = self.locate(ids, rows.long(), fields)
         # An empty table still needs an element to read.
         return self.without_zeros(self.elements(where.clamp(0, max(len(self.values) - 1, 0)))) * (
             present
         )
-
-    def elements(self, where):
-        """Stored numbers by their positions, (...) each."""
-        if isinstance(self.values, QuantizedTable):
-            return self.values.elements(where)
-        values = self.values if len(self.values) else self.values.new_zeros(1)
-        return values[where]
-
-    def vector_of(self, rows):
-        """Number of the scale of each row, int (...); what is not stored has any."""
-        return rows
-
-    def vector_rows(self):
-        """Rows that have a scale, int64 ndarray, as `vector_of` numbers them."""
-        return np.arange(self.n_rows)
-
-    @torch.no_grad()
-    def stored_tables(self):
-        """Of each stored number the row whose it is; see `NumericEmbedding`."""
-        n, columns, n_read = len(self.values), self.row_columns(), 0
-        twin, owner = self._numbered(), np.zeros(n, np.int64)
-        for first, rows, table in self._blocks():
-            found = twin.stored_numbers(rows - first, rows, table).long().cpu().numpy()
-            row, column = np.nonzero(found)
-            owner[found[row, column] - 1] = rows.cpu().numpy()[row]
-            n_read += len(row)
-        numbers = self.vector_of(torch.from_numpy(owner).to(self.columns.device))
-        return {
-            "values": TableRows(
-                columns[owner],
-                numbers.long().cpu().numpy(),
-                columns[self.vector_rows()],
-                read_columns=columns,
-                shares=n_read > n,
-            ),
-            **super().stored_tables(),
-        }
-
-    def _numbered(self):
-        """This module with the numbers 1, 2, ... in the places of those that are stored."""
-        twin = copy.copy(self)
-        twin._parameters = {k: p for k, p in self._parameters.items() if k != "values"}
-        twin._modules = {k: m for k, m in self._modules.items() if k != "values"}
-        numbers = torch.arange(1, len(self.values) + 1, device=self.columns.device)
-        twin.values = nn.Parameter(numbers.double(), requires_grad=False)
-        return twin
 
     def without_zeros(self, found):
         """The same numbers; in training, those that are zero pass no gradient on (some forms have
@@ -169,15 +109,6 @@ class PackedEmbedding(PackedPart, FieldRows):
             found = self.lookup(rows - first, rows, table) != 0
             out[int(rows[0]) : int(rows[-1]) + 1] = found.cpu().numpy()
         return out
-
-    def _blocks(self):
-        """All rows in blocks of one table: its first row, the rows, and its number."""
-        block, start = max(2**20 // self.width, 1), 0
-        for table, n in enumerate(self.field_sizes):
-            for first in range(start, start + n, block):
-                last = min(first + block, start + n)
-                yield start, torch.arange(first, last, device=self.columns.device), table
-            start += n
 
 
 def by_field(table, sizes):

@@ -1,5 +1,7 @@
 """Embedding tables whose rows have sizes of their own: one dense table for each distinct size."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch.nn.functional import pad
@@ -8,6 +10,7 @@ from ._embeddings import FieldRows
 from ._masked import mask_from_text, mask_to_text
 from ._members import own_rows
 from ._numeric import initial
+from ._parts import tensor_bytes
 from ._read_rows import read_rows
 from ._storage import TableRows
 
@@ -219,17 +222,17 @@ class SizedRows(FieldRows):
         return torch.zeros(n, self.dim, device=self.offsets.device)
 
     def stored_tables(self):
-        numbers = self.number(torch.arange(self.n_rows, device=self.offsets.device)).cpu().numpy()
-        order, columns = np.argsort(numbers, kind="stable"), self.row_columns()
-        columns = columns[order[(numbers < 0).sum() :]]  # of the stored rows, by their numbers
-        tables = zip(self.distinct, self.starts[:-1], self.starts[1:], strict=True)
         return {
-            **{
-                f"table_{size}": TableRows(np.repeat(columns[first:stop], self.members))
-                for size, first, stop in tables
-            },
+            **{f"table_{size}": partial(self._rows_of, k) for k, size in enumerate(self.distinct)},
             **super().stored_tables(),
         }
+
+    def _rows_of(self, k):
+        """Of the table of the size of this number."""
+        numbers = self.number(torch.arange(self.n_rows, device=self.offsets.device)).cpu().numpy()
+        first, stop = self.starts[k], self.starts[k + 1]
+        own = np.flatnonzero((numbers >= first) & (numbers < stop))  # numbers rise with the rows
+        return TableRows(np.repeat(self.row_columns()[own], self.members))
 
     def sizes(self):
         """Numbers that are stored of each value, list by field of the context: an int array by id,
@@ -246,7 +249,7 @@ class SizedRows(FieldRows):
         kinds = {"projection": projections, "index": [getattr(self, n) for n in self.index]}
         own = {id(p) for p in projections}
         kinds["embedding"] = [p for p in self.parameters() if id(p) not in own]
-        return {kind: sum(t.nbytes for t in tensors) for kind, tensors in kinds.items()}
+        return {kind: tensor_bytes(tensors) for kind, tensors in kinds.items()}
 
 
 def _product(vectors, matrix, training):

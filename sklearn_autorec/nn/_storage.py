@@ -101,14 +101,14 @@ def kinds_of(rows, width, storage, names, largest=None):
         Numbers of a stored row.
     storage : str, dict or None
     names : sequence of str
-        Of the fields.
+        Of the fields. The position behind the last stands for what belongs to no column.
     largest : ndarray (n,) or None
         Largest absolute number of each stored row, where it is known.
     """
     of_vectors = rows.columns if rows.vector_columns is None else rows.vector_columns
     n_rows = np.bincount(rows.columns, minlength=len(names))
     n_vectors = np.bincount(of_vectors, minlength=len(names))
-    kinds = {}
+    kinds, names = {}, (*names, None)
     for column in np.flatnonzero(n_rows + n_vectors).tolist():
         kind = storage_of(storage, names[column])
         if kind == "int8" and (rows.shares or n_rows[column] * width <= 2 * n_vectors[column]):

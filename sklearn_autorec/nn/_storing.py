@@ -7,7 +7,8 @@ from ._quantized import QuantizedTable, Rounding, quantized
 from ._storage import kinds_of, runs_of
 
 # Modules that have tables say by ``stored_tables()`` which: dict of the names of attributes to
-# `TableRows`; ``column_names`` are the fields of their context.
+# functions without arguments that make the `TableRows` of each, which takes as long as reading the
+# table; ``column_names`` are the fields of their context.
 
 
 def _with_tables(module):
@@ -33,9 +34,9 @@ def store_tables(module, storage):
     if storage is None:
         return replaced
     for name, part in list(_with_tables(module)):
-        for attribute, rows in part.stored_tables().items():
+        for attribute, rows_of in part.stored_tables().items():
             table = getattr(part, attribute)
-            stored = quantized(table, rows, storage, part.column_names)
+            stored = quantized(table, rows_of(), storage, part.column_names)
             if stored is not None:
                 replaced[_full(name, attribute)] = table
                 put_stored(part, attribute, stored)
@@ -64,7 +65,7 @@ def in_float32(module, tables=None):
             own = getattr(part, attribute)
             before = (tables or {}).get(_full(name, attribute))
             if before is None or tuple(before.shape) != own.shape:
-                dense = own.dense(part.stored_tables()[attribute].vectors)
+                dense = own.dense(part.stored_tables()[attribute]().vectors)
             else:
                 dense = before.detach().clone().to(next(own.parameters()).device)
             del part._modules[attribute]
@@ -76,8 +77,8 @@ def round_in_training(module, storage):
     """Let the tables of a module read, until `read_exactly`, as they will in the storage."""
     for _, part in _with_tables(module):
         part.rounding = {}
-        for attribute, rows in part.stored_tables().items():
-            table = getattr(part, attribute)
+        for attribute, rows_of in part.stored_tables().items():
+            table, rows = getattr(part, attribute), rows_of()
             kinds = kinds_of(
                 rows, table.shape[-1] if table.ndim > 1 else 1, storage, part.column_names
             )

@@ -24,6 +24,7 @@ from ..engine._serving_form import serving_net
 from ..engine._slots import entries_of
 from ..estimators import CTRClassifier
 from ..estimators._fitted import Fitted, publish
+from ..estimators._prepare import fitted_context
 from ..estimators._targets import ClassTarget, RatingTarget
 from ..exceptions import ModelFileError
 from ..nn import NUMERIC_EMBEDDINGS, BuildContext, Members, PackedPart, ReLUDropout
@@ -308,7 +309,7 @@ def _state_of(learned, encoder, architecture, module, allow_nonfinite):
     numeric = architecture.get("numeric_embedding", "linear")  # files of before there was a choice
     if numeric not in NUMERIC_EMBEDDINGS:
         refuse("numeric_embedding", f"one of {sorted(NUMERIC_EMBEDDINGS)}", numeric)
-    context = _context(learned, encoder, sparse, dim, members, numeric)
+    context = fitted_context(learned, encoder, sparse, dim, members, numeric)
     # Pruned and narrow tables hold no row of this width, so that nothing else bounds it.
     largest = max(n_weights, LARGEST_ROW) // (context.n_fields + sum(context.sequence_lengths))
     if dim > largest:

@@ -104,7 +104,7 @@ def put_in_storage(module, stored):
             refuse(f"stored[{name!r}]: shape", shape, entry["shape"])
         n_scales = sum(n for _, n in entry["scales"])
         n_codes = sum(n for _, n in entry["codes"])
-        n_vectors = len(part.vector_rows()) if attribute == "values" else n_codes
+        n_vectors = len(part.vector_rows()) if len(shape) == 1 else n_codes
         if n_scales not in (0, n_vectors):
             refuse(f"stored[{name!r}]: scales", f"of {n_vectors} vectors", n_scales)
         put_stored(part, attribute, QuantizedTable(shape, entry["codes"], entry["scales"]))

@@ -1,40 +1,19 @@
 """NIS: what it finds, tables of all kinds, and what is refused."""
 
 import functools
-import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from nis_cases import context
+from size_cases import planted
 from sklearn.metrics import log_loss
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.embedding import NIS, EqualSize
 from sklearn_autorec.nn import mask_from_text
 from sklearn_autorec.serving import load, save
-
-
-def planted(seed, n=6000, task="clicks"):
-    """Of the values of "rich" the most frequent fifth acts with "partner", by rank 4; the others,
-    and "noise", say nothing.
-    """
-    rng = np.random.default_rng(seed)
-    chance = 1 / np.arange(1, 101) ** 1.1
-    rich, partner = rng.choice(100, 2 * n, p=chance / chance.sum()), rng.integers(0, 8, 2 * n)
-    noise = rng.integers(0, 100, 2 * n)
-    U = rng.normal(size=(100, 4))
-    V = np.array(list(itertools.product((-1, 1), repeat=4)))[rng.choice(16, 8, replace=False)]
-    U[20:] = 0
-    effect = (U[rich] * V[partner]).sum(1)
-    X = pd.DataFrame({"rich": rich, "partner": partner, "noise": noise}).astype(str)
-    if task == "clicks":
-        y = (rng.random(2 * n) < 1 / (1 + np.exp(-effect))).astype(int)
-    else:
-        y = 3 + effect / 2 + rng.normal(size=2 * n) * 0.5
-    return X[:n], y[:n], X[n:], y[n:]
-
 
 OPTIONS = {
     "network": "fm",

@@ -252,7 +252,7 @@ def test_orders_and_numbers_are_bounded():
     none = AutoCross(max_crosses=0, random_state=0).fit(X, y)
     assert none.crosses_ == [] and len(none.scores_) == 0 and none.transform(X).equals(X)
     assert AutoCross(min_gain=1.0, random_state=0).fit(X, y).crosses_ == []
-    assert AutoCross(time_limit=0, random_state=0).fit(X, y).crosses_ == []
+    assert AutoCross(max_time=0, random_state=0).fit(X, y).crosses_ == []
 
 
 def test_time_up_leaves_the_crosses_found_so_far(monkeypatch):
@@ -266,7 +266,7 @@ def test_time_up_leaves_the_crosses_found_so_far(monkeypatch):
             perf_counter=time.perf_counter,
         )
         monkeypatch.setattr(_cross_search, "time", clock)
-        cross = AutoCross(random_state=0, time_limit=60).fit(X, y)
+        cross = AutoCross(random_state=0, max_time=60).fit(X, y)
         assert cross.crosses_ == whole.crosses_[: len(cross.crosses_)]
         assert cross.transform(X).shape[1] == 8 + len(cross.crosses_)
         assert set(cross.scales_.values()) != {0.0}  # of what was not fitted in time, 1

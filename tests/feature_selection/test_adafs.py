@@ -103,7 +103,7 @@ def fit(method, X, y, seed, **options):
     ).fit(X, y)
 
 
-@pytest.mark.parametrize("method", [AdaFS(), AdaFS("hard", k=3)], ids=["soft", "hard"])
+@pytest.mark.parametrize("method", [AdaFS(), AdaFS("hard", n_kept=3)], ids=["soft", "hard"])
 def test_weights_follow_the_switch_of_every_row(method):
     shares = []
     for seed in range(5):
@@ -131,7 +131,7 @@ def test_the_same_fields_for_all_rows_are_not_enough():
     for seed in range(3):
         X, y, p, _ = planted_switch(seed)
         test, auc = slice(14_000, None), {}
-        for method, epochs in ((AdaFS("hard", k=2), 2), (AutoField(n_fields=2), 8)):
+        for method, epochs in ((AdaFS("hard", n_kept=2), 2), (AutoField(n_kept=2), 8)):
             model = fit(method, X[:14_000], y[:14_000], seed, max_epochs=epochs)
             auc[type(method)] = roc_auc_score(y[test], model.predict_proba(X[test])[:, 1])
         bayes = roc_auc_score(y[test], p[test])
@@ -148,7 +148,7 @@ def test_shuffled_labels_have_no_switch():
 
 def test_hard_gates_close_fields_of_a_row():
     X, y, _, _ = planted_switch(0, 2000)
-    model = fit(AdaFS("hard", k=2), X, y, 0)
+    model = fit(AdaFS("hard", n_kept=2), X, y, 0)
     w = field_weights(model, X).to_numpy()
     assert ((w > 0).sum(1) == 2).all()
     row = int(np.argmin(w[:, 3]))
@@ -169,7 +169,7 @@ def test_hard_gates_close_fields_of_a_row():
 def test_controller_is_served(retrain, tmp_path):
     X, y, _ = make_ctr(600, n_fields=3, pairs=1, n_numeric=1, n_sequences=1, random_state=0)
     model = fit(
-        AdaFS("hard", k=0.5, hidden_units=(4,), retrain=retrain),
+        AdaFS("hard", n_kept=0.5, hidden_units=(4,), retrain=retrain),
         X,
         y,
         0,
@@ -196,9 +196,9 @@ def test_field_weights_of_other_models():
     assert field_weights(plain, X).eq(1).all(axis=None) and field_weights(
         plain, X
     ).columns.tolist() == [*X.columns]
-    two = CTRClassifier(
-        network="fm", search=AutoField(n_fields=2), max_epochs=1, random_state=0
-    ).fit(X, y)
+    two = CTRClassifier(network="fm", search=AutoField(n_kept=2), max_epochs=1, random_state=0).fit(
+        X, y
+    )
     assert field_weights(two, X).columns.tolist() == two.selected_fields_
     single = CTRClassifier(network="fm", max_epochs=1).fit(X, np.ones(len(X)))
     with pytest.raises(ValueError, match="no network"):
@@ -208,8 +208,8 @@ def test_field_weights_of_other_models():
 def test_wrong_parameters_are_named():
     X, y, _ = make_ctr(100, n_fields=3, pairs=[], random_state=0)
     for options, message in (
-        ({"mode": "hard", "k": 4}, "k=4 is more than the 3 fields"),
-        ({"k": 1}, "k"),
+        ({"mode": "hard", "n_kept": 4}, "n_kept=4 is more than the 3 fields"),
+        ({"n_kept": 1}, "n_kept"),
         ({"mode": "firm"}, "mode"),
         ({"hidden_units": (0,)}, "hidden_units must hold ints of at least 1"),
     ):

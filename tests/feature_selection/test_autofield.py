@@ -124,7 +124,7 @@ def test_the_network_of_the_best_fields_is_as_good():
     }
     X, y = planted_fields(15_000, 0, cardinality=20)
     auc = {}
-    for name, method in (("all", None), ("five", AutoField(n_fields=5))):
+    for name, method in (("all", None), ("five", AutoField(n_kept=5))):
         model = CTRClassifier(
             search=method, early_stopping=False, device="cpu", search_epochs=12, **options
         )
@@ -149,9 +149,9 @@ def test_other_levels_find_the_fields_with_main_effects(level):
 def test_wrong_parameters_are_named():
     X, y, _ = make_ctr(100, n_fields=3, pairs=[], random_state=0)
     for options, message in (
-        ({"n_fields": 4}, "n_fields=4 is more than the 3 fields"),
-        ({"n_fields": 0}, "n_fields"),
-        ({"n_fields": 1.5}, "n_fields"),
+        ({"n_kept": 4}, "n_kept=4 is more than the 3 fields"),
+        ({"n_kept": 0}, "n_kept"),
+        ({"n_kept": 1.5}, "n_kept"),
         ({"temperature": (1.0,)}, "temperature must be two positive numbers"),
         ({"temperature": (1.0, 0.0)}, "temperature must be two positive numbers"),
         ({"warmup": 1.0}, "warmup"),

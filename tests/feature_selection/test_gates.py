@@ -229,7 +229,7 @@ def test_exported_graphs_agree(name, clicks, tmp_path):
 
     X, y = clicks
     method = (
-        AutoField(n_fields=3)
+        AutoField(n_kept=3)
         if name == "AutoField"
         else OptFS(0.5)
         if name == "OptFS"
@@ -245,13 +245,13 @@ def test_exported_graphs_agree(name, clicks, tmp_path):
 
 
 STACKS = {
-    "AutoField + AutoFIS": [AutoField(n_fields=4), AutoFIS(max_interactions=2)],
-    "LPFS + AutoFIS": [LPFS(n_fields=3), AutoFIS(max_interactions=2)],
+    "AutoField + AutoFIS": [AutoField(n_kept=4), AutoFIS(max_interactions=2)],
+    "LPFS + AutoFIS": [LPFS(n_kept=3), AutoFIS(max_interactions=2)],
     "OptFS + AutoDim": [OptFS(0.3), AutoDim((0, 2, 4))],
     "OptFS + PEP": [OptFS(0.3), PEP(0.5)],
     "AutoDim + AdaFS": [AutoDim((0, 2, 4)), AdaFS()],
     "AutoField + AutoDim + AutoFIS": [
-        AutoField(n_fields=3),
+        AutoField(n_kept=3),
         AutoDim((0, 2, 4)),
         AutoFIS(max_interactions=2),
     ],
@@ -311,7 +311,7 @@ def test_the_network_is_smaller_by_what_was_dropped(clicks, tmp_path):
     X, y = clicks
     X = X.assign(wide=[f"w{i % 700}" for i in range(len(X))])
     whole = fit(None, X, y, network=FM(), embedding_dim=16)
-    model = fit(AutoField(n_fields=2), X, y, network=FM(), embedding_dim=16)
+    model = fit(AutoField(n_kept=2), X, y, network=FM(), embedding_dim=16)
     for name, fitted in (("whole", whole), ("model", model)):
         save(fitted, tmp_path / name)
     assert model.selected_fields_ != ["wide"] and "wide" not in model.selected_fields_

@@ -225,18 +225,18 @@ def test_more_shrinkage_keeps_fewer_fields():
 
 
 def test_as_many_fields_as_asked_for():
-    model, X = fit(0, search=LPFS(n_fields=7))
+    model, X = fit(0, search=LPFS(n_kept=7))
     assert len(model.selected_fields_) == 7
     gates = model.net_.module_.gate.factors[0]
     # Of those that had closed.
     assert len(gates) == 7 and (gates != 0).all() and (gates == 1).sum() >= 2
-    assert {"f1", "f4", "f8"} <= set(fit(0, search=LPFS(n_fields=0.4))[0].selected_fields_)
+    assert {"f1", "f4", "f8"} <= set(fit(0, search=LPFS(n_kept=0.4))[0].selected_fields_)
 
 
 def test_wrong_parameters_are_named():
     X, y, _ = make_ctr(100, n_fields=3, pairs=[], random_state=0)
     for options, message in (
-        ({"n_fields": 4}, "n_fields=4 is more than the 3 fields"),
+        ({"n_kept": 4}, "n_kept=4 is more than the 3 fields"),
         ({"epsilon": (0.1,)}, "epsilon must be two positive numbers"),
         ({"epsilon": (0.1, -1.0)}, "epsilon must be two positive numbers"),
         ({"total_shrink": -1.0}, "total_shrink"),

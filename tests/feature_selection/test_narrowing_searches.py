@@ -61,7 +61,7 @@ def test_sizes_of_pruned_tables():
 
 @pytest.mark.parametrize(
     "search",
-    [AutoField(n_fields=3), [keep(1, 2, 6), AutoFIS()], [keep(2, 4, 5), PEP(0.5)], keep(5)],
+    [AutoField(n_kept=3), [keep(1, 2, 6), AutoFIS()], [keep(2, 4, 5), PEP(0.5)], keep(5)],
     ids=str,
 )
 def test_files_json_and_pickles(search, tmp_path):
@@ -147,7 +147,7 @@ def test_final_training_starts_from_the_declared_weights(retrain, monkeypatch):
 
     monkeypatch.setattr(_stages, "train", spy_train)
     monkeypatch.setattr(_search_phase, "_carry_states", spy_carry)
-    model, _ = fitted(AutoField(n_fields=3, retrain=retrain), network=DeepFM((8,)))
+    model, _ = fitted(AutoField(n_kept=3, retrain=retrain), network=DeepFM((8,)))
     (initial, final), start = problems[0], starts[0]
     rows = model.net_.module_.selection.table_rows(
         BuildContext(

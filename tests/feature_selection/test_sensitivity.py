@@ -107,8 +107,8 @@ def test_all_networks_and_kinds_of_columns(network, mixed):
         found = network_sensitivity(model, X, y, method, 256)
         assert found.shape == (7,) and (found > 0).all()
         if method == "shark":
-            # Vectors of all pairs have more to say of noise after so short a training, and layer norm
-            # makes the vectors of useless fields as long as all others.
+            # Vectors of all pairs have more to say of noise after so short a training, and layer
+            # norm makes the vectors of useless fields as long as all others.
             margin = {"ffm": 1.2, "opnn": 1.2, "masknet": 1.0}.get(network, 1.5)
             assert found[1] > margin * found[[0, 2, 3]].max()
     if network != "lr":  # which has no place for a mask

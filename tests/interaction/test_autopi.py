@@ -289,7 +289,7 @@ def test_other_networks_and_ratings_with_all_operations(network, clicks):
 def test_it_comes_after_a_choice_of_fields_and_is_saved(clicks, tmp_path):
     X, _ = clicks
     model = fit(
-        [AutoField(n_fields=3), AutoPI(n_nodes=(1, 1))], clicks, max_epochs=1, search_epochs=1
+        [AutoField(n_kept=3), AutoPI(n_nodes=(1, 1))], clicks, max_epochs=1, search_epochs=1
     )
     found = model.architecture_
     assert found["body"]["n_fields"] == 3

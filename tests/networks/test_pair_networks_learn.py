@@ -96,7 +96,7 @@ def small(network, clicks, **options):
     return CTRClassifier(network=network, **options).fit(*clicks)
 
 
-@pytest.mark.parametrize("search", [AdaFS(hidden_units=(3,)), AutoField(n_fields=3)], ids=repr)
+@pytest.mark.parametrize("search", [AdaFS(hidden_units=(3,)), AutoField(n_kept=3)], ids=repr)
 def test_ffm_takes_searches_for_fields(search, clicks):
     X, _ = clicks
     model = small("ffm", clicks, search=search)

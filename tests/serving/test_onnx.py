@@ -10,7 +10,7 @@ import pytest
 from sklearn.frozen import FrozenEstimator
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
-from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, RandomSizes
+from sklearn_autorec.embedding import AMTL, ANT, PEP, AutoDim, EqualSize, RandomSizes
 from sklearn_autorec.exceptions import DataTypeDriftWarning
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import AutoInt, DCNv2, DeepFM
@@ -95,8 +95,10 @@ def test_packed_embeddings(clicks, tmp_path, form, monkeypatch):
         RandomSizes(candidates=(0, 1, 3, 4)),
         AutoDim(candidates=(0,)),
         EqualSize(2),
+        AMTL(size_penalty=0.5),
+        ANT(6),
     ],
-    ids=["all-pruned", "several-widths", "no-width", "one-width"],
+    ids=["all-pruned", "several-widths", "no-width", "one-width", "by-frequency", "anchors"],
 )
 def test_searched_embeddings(clicks, tmp_path, search):
     X, y = clicks

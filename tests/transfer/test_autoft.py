@@ -312,7 +312,7 @@ def test_what_cannot_be_transferred_is_refused(domains):
     with pytest.raises(ValueError, match="temperature must be two positive numbers"):
         fit(X_target, y_target, AutoFT(source, temperature=(0.0, 1.0)), **QUICK)
     with pytest.raises(ValueError, match="dropped fields or values"):
-        fit(X_target, y_target, [AutoField(n_fields=3), AutoFT(source)], **QUICK)
+        fit(X_target, y_target, [AutoField(n_kept=3), AutoFT(source)], **QUICK)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ class AutoCross(CrosserSearch):
     loss : {"auto", "log_loss", "squared_error"}, default="auto"
         "auto" is "log_loss" for two classes and "squared_error" for floats with fractions. Ratings
         that are whole numbers need "squared_error"; more than two classes are refused.
-    time_limit : float or None, default=None
+    max_time : float or None, default=None
         Seconds after which the search stops, with the crosses that it has.
     min_count, max_ids, output, append, encoder
         As of `FieldCrosser`, which ``transform`` uses.
@@ -160,7 +160,7 @@ class AutoCross(CrosserSearch):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_folds": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "loss": [StrOptions({"auto", "log_loss", "squared_error"})],
-        "time_limit": [None, Interval(Real, 0, None, closed="left")],
+        "max_time": [None, Interval(Real, 0, None, closed="left")],
         "min_count": [Interval(Integral, 1, None, closed="left")],
         "max_ids": [Interval(Integral, 1, 2**31 - 3, closed="both")],
         "output": [StrOptions({"ids", "onehot"})],
@@ -185,7 +185,7 @@ class AutoCross(CrosserSearch):
         validation_fraction=0.2,
         n_folds="auto",
         loss="auto",
-        time_limit=None,
+        max_time=None,
         min_count=2,
         max_ids=2**20,
         output="ids",
@@ -251,7 +251,7 @@ class AutoCross(CrosserSearch):
         # A constant column makes every cross equal to its other part.
         varying = {i: column for i, column in ids.items() if (column[:n_train] != column[0]).any()}
         del table
-        deadline = math.inf if self.time_limit is None else began + self.time_limit
+        deadline = math.inf if self.max_time is None else began + self.max_time
         sizes = column_sizes(encoder, positions, edges)
         search = CrossSearch(
             varying, {i: sizes[i] for i in varying}, y, folds, self, logistic, unit, deadline

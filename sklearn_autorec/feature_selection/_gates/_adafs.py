@@ -100,14 +100,14 @@ class AdaFS(ScoredFields, SearchMethod):
     .. math:: w = \mathrm{softmax}(\mathrm{controller}(\mathrm{BN}(e))), \qquad
               e_i \leftarrow F w_i e_i
 
-    With ``mode="hard"`` the largest k weights of each row are kept, scaled to the sum k, the others
-    are zero. The network trains on one part of the training rows, the controller on the other. No
-    field is dropped: the controller stays in the network.
+    With ``mode="hard"`` the ``n_kept`` largest weights of each row are kept, scaled to that sum,
+    the others are zero. The network trains on one part of the training rows, the controller on the
+    other. No field is dropped: the controller stays in the network.
 
     Parameters
     ----------
     mode : {"soft", "hard"}, default="soft"
-    k : int of at least 2, or float in (0, 1), default=0.5
+    n_kept : int of at least 2, or float in (0, 1), default=0.5
         Fields (or share of them, but at least 2) that keep a weight in a row (``mode="hard"``
         only). A single weight would always be one, and the controller could not learn.
     hidden_units : tuple of int, default=()
@@ -150,7 +150,7 @@ class AdaFS(ScoredFields, SearchMethod):
     >>> from sklearn_autorec.datasets import make_ctr
     >>> X, y, truth = make_ctr(2000, n_fields=4, pairs=[(0, 1)], random_state=0)
     >>> model = CTRClassifier(
-    ...     network="fm", search=AdaFS("hard", k=2), max_epochs=2, random_state=0
+    ...     network="fm", search=AdaFS("hard", n_kept=2), max_epochs=2, random_state=0
     ... ).fit(X, y)
     >>> field_weights(model, X).shape
     (2000, 4)
@@ -159,7 +159,10 @@ class AdaFS(ScoredFields, SearchMethod):
     slot = "gate"
     _parameter_constraints = {
         "mode": [StrOptions({"soft", "hard"})],
-        "k": [Interval(Integral, 2, None, closed="left"), Interval(Real, 0, 1, closed="neither")],
+        "n_kept": [
+            Interval(Integral, 2, None, closed="left"),
+            Interval(Real, 0, 1, closed="neither"),
+        ],
         "hidden_units": [tuple, list],
         "level": [StrOptions({"first_order", "unrolled", "one_level"})],
         "arch_lr": [Interval(Real, 0, None, closed="neither")],
@@ -173,7 +176,7 @@ class AdaFS(ScoredFields, SearchMethod):
     def __init__(
         self,
         mode="soft",
-        k=0.5,
+        n_kept=0.5,
         hidden_units=(),
         level="first_order",
         arch_lr=0.01,
@@ -193,13 +196,14 @@ class AdaFS(ScoredFields, SearchMethod):
         if self.mode == "soft":
             return self.hidden_units, None
         n = (
-            self.k
-            if isinstance(self.k, Integral)
-            else min(max(round(self.k * context.n_fields), 2), context.n_fields)
+            self.n_kept
+            if isinstance(self.n_kept, Integral)
+            else min(max(round(self.n_kept * context.n_fields), 2), context.n_fields)
         )
         if n > context.n_fields:
             raise ValueError(
-                f"k={self.k} is more than the {context.n_fields} fields: {context.field_names}."
+                f"n_kept={self.n_kept} is more than the {context.n_fields} fields: "
+                f"{context.field_names}."
             )
         return self.hidden_units, int(n)
 

@@ -10,7 +10,7 @@ from ...engine import ArchSchedule
 from ...nn import GumbelSoftmax, check_temperatures
 from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, StrOptions
-from ._fields import N_FIELDS, FieldSearch, choose, with_unusable_last
+from ._fields import N_KEPT, FieldSearch, choose, with_unusable_last
 
 
 class SampledGates(nn.Module):
@@ -72,7 +72,7 @@ class AutoField(FieldSearch, SearchMethod):
 
     Parameters
     ----------
-    n_fields : "auto", int or float in (0, 1), default="auto"
+    n_kept : "auto", int or float in (0, 1), default="auto"
         How many fields to keep, or which share. "auto" keeps those that are more likely to be kept
         than dropped, at least the best one.
     level : {"first_order", "unrolled", "one_level"}, default="first_order"
@@ -114,14 +114,14 @@ class AutoField(FieldSearch, SearchMethod):
     ...     4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0
     ... )
     >>> model = CTRClassifier(
-    ...     network="fm", search=AutoField(n_fields=1), lr=0.01, max_epochs=3, random_state=0
+    ...     network="fm", search=AutoField(n_kept=1), lr=0.01, max_epochs=3, random_state=0
     ... )
     >>> model.fit(X, y).selected_fields_
     ['f2']
     """
 
     _parameter_constraints = {
-        "n_fields": N_FIELDS,
+        "n_kept": N_KEPT,
         "level": [StrOptions({"first_order", "unrolled", "one_level"})],
         "arch_lr": [Interval(Real, 0, None, closed="neither")],
         "arch_every": [Interval(Integral, 1, None, closed="left")],
@@ -134,7 +134,7 @@ class AutoField(FieldSearch, SearchMethod):
     @stores_parameters
     def __init__(
         self,
-        n_fields="auto",
+        n_kept="auto",
         level="first_order",
         arch_lr=0.02,
         arch_every=2,
@@ -155,4 +155,4 @@ class AutoField(FieldSearch, SearchMethod):
             module.usable.cpu().numpy() > 0,
         )
         kept, scores = (scores > 0) & usable, with_unusable_last(scores, usable)
-        return {"fields": choose(scores, kept, self.n_fields, context), "scores": scores.tolist()}
+        return {"fields": choose(scores, kept, self.n_kept, context), "scores": scores.tolist()}

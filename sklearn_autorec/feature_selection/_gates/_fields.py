@@ -12,7 +12,7 @@ from torch import nn
 from ...nn import InputSelection
 from ...utils._sklearn import Interval, StrOptions
 
-N_FIELDS = [
+N_KEPT = [
     StrOptions({"auto"}),
     Interval(Integral, 1, None, closed="left"),
     Interval(Real, 0, 1, closed="neither"),
@@ -104,7 +104,7 @@ def with_unusable_last(scores, usable):
     return np.where(usable, scores, scores.min() - 1)
 
 
-def choose(scores, kept, n_fields, context):
+def choose(scores, kept, n_kept, context):
     """Numbers of the fields to keep, rising.
 
     Parameters
@@ -113,7 +113,7 @@ def choose(scores, kept, n_fields, context):
         Larger is kept first.
     kept : ndarray of bool (F,)
         What the search itself keeps; the best field if that is none.
-    n_fields : "auto", int or float
+    n_kept : "auto", int or float
         What the search keeps, or so many, or such a share.
 
     Raises
@@ -121,13 +121,13 @@ def choose(scores, kept, n_fields, context):
     ValueError
         If there are fewer fields.
     """
-    if isinstance(n_fields, str):
+    if isinstance(n_kept, str):
         fields = np.flatnonzero(kept) if kept.any() else [scores.argmax()]
     else:
-        n = n_fields if isinstance(n_fields, Integral) else max(round(n_fields * len(scores)), 1)
+        n = n_kept if isinstance(n_kept, Integral) else max(round(n_kept * len(scores)), 1)
         if n > len(scores):
             raise ValueError(
-                f"n_fields={n_fields} is more than the {len(scores)} fields: {context.field_names}."
+                f"n_kept={n_kept} is more than the {len(scores)} fields: {context.field_names}."
             )
         fields = np.sort(np.argsort(-scores, kind="stable")[:n])
     return [int(f) for f in fields]

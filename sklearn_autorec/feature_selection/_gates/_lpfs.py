@@ -10,7 +10,7 @@ from ...base import SearchMethod
 from ...nn import annealed
 from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, StrOptions
-from ._fields import N_FIELDS, FieldSearch, FixedGates, check_numbers, choose, with_unusable_last
+from ._fields import N_KEPT, FieldSearch, FixedGates, check_numbers, choose, with_unusable_last
 
 MEMORY = 0.1  # share of the search over which |x| is averaged for the scores
 
@@ -159,7 +159,7 @@ class LPFS(FieldSearch, SearchMethod):
     ----------
     plus : bool, default=True
         LPFS++, whose closed gates still have a gradient and may open again.
-    n_fields : "auto", int or float in (0, 1), default="auto"
+    n_kept : "auto", int or float in (0, 1), default="auto"
         How many fields to keep, or which share. "auto" keeps those with x other than zero, at least
         the best one.
     total_shrink : float, default=1.2
@@ -214,7 +214,7 @@ class LPFS(FieldSearch, SearchMethod):
     ...     4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0
     ... )
     >>> model = CTRClassifier(
-    ...     network="fm", search=LPFS(n_fields=1), lr=0.01, max_epochs=3, random_state=0
+    ...     network="fm", search=LPFS(n_kept=1), lr=0.01, max_epochs=3, random_state=0
     ... )
     >>> model.fit(X, y).selected_fields_
     ['f2']
@@ -223,7 +223,7 @@ class LPFS(FieldSearch, SearchMethod):
     supports_members = True
     _parameter_constraints = {
         "plus": ["boolean"],
-        "n_fields": N_FIELDS,
+        "n_kept": N_KEPT,
         "total_shrink": [Interval(Real, 0, None, closed="left")],
         "travel": [Interval(Real, 0, None, closed="neither")],
         "epsilon": [tuple, list],
@@ -236,7 +236,7 @@ class LPFS(FieldSearch, SearchMethod):
     def __init__(
         self,
         plus=True,
-        n_fields="auto",
+        n_kept="auto",
         total_shrink=1.2,
         travel=1.8,
         epsilon=(0.1, 1e-4),
@@ -260,7 +260,7 @@ class LPFS(FieldSearch, SearchMethod):
         x, usable = module.x.detach().cpu().numpy(), module.usable.cpu().numpy() > 0
         scores = with_unusable_last(module.recent.cpu().numpy().astype(float), usable)
         return {
-            "fields": choose(scores, (x != 0) & usable, self.n_fields, context),
+            "fields": choose(scores, (x != 0) & usable, self.n_kept, context),
             "scores": scores.tolist(),
             "gates": module.gates().detach().cpu().numpy().astype(float).tolist(),
         }

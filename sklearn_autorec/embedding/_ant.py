@@ -1,0 +1,231 @@
+"""ANT: embeddings as sparse combinations of a few anchors."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..base import SearchMethod
+from ..engine import RowAdam
+from ..nn import (
+    MAX_ANCHORS,
+    AnchoredRows,
+    FieldRows,
+    annealed,
+    mask_from_text,
+    mask_to_text,
+)
+from ..nn._numeric import initial
+from ..utils._parameters import stores_parameters
+from ..utils._sklearn import Interval, StrOptions
+
+
+class ProximalRowAdam(RowAdam):
+    r"""Adam for rows of weights of at least 0 with an L1 norm, which reaches exact zeros.
+
+    A step of `RowAdam` on the rows of the batch, and then the proximal step of the norm, with the
+    step size that Adam has given each element:
+
+    .. math:: T \leftarrow \max \left( T - \frac{\eta}{\sqrt{\hat v} + \epsilon} \lambda, 0 \right)
+
+    Parameters
+    ----------
+    params : iterable of Tensor (V, K)
+    lr : float
+        :math:`\eta`.
+
+    Attributes
+    ----------
+    weight : float
+        :math:`\lambda`, the weight of the norm in the loss.
+    """
+
+    weight = 0.0
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = super().step(closure)
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                rows, state = p.grad.coalesce().indices()[0], self.state[p]
+                correction = 1 - group["betas"][1] ** state["step"]
+                second = state["exp_avg_sq"].index_select(0, rows) / correction
+                size = group["lr"] / (second.sqrt() + group["eps"])
+                now = p.index_select(0, rows) - size * self.weight
+                p.index_copy_(0, rows, now.clamp(min=0))
+        return loss
+
+
+class AnchorMixture(FieldRows):
+    """Rows of weights of all anchors, times the anchors; inputs -> (B, F, d).
+
+    Rows that no batch has held give zeros in eval mode: nothing is known of them.
+
+    Parameters
+    ----------
+    context : BuildContext
+    method : ANT
+    """
+
+    def __init__(self, context, method):
+        super().__init__(context)
+        d, k = context.embedding_dim, method.n_anchors
+        # As large as a plain table would be: k weights of mean square 1 / k.
+        start = initial(context, self.n_rows, k, std=k**-0.5).detach().abs()
+        self.transform = nn.Parameter(start)
+        self.anchors = initial(context, k, d, std=context.embedding_init)
+        self.init_numbers(context, d, context.embedding_init)
+        self.field_axes["transform"] = {0: context.axis("V")}
+        self.register_buffer("seen", torch.zeros(self.n_rows, dtype=torch.bool), persistent=False)
+        self.l1, self.warmup, self.arch_lr = method.l1, method.warmup, method.arch_lr
+        self.ramp, self.n_in_batch, self.optimizer = 0.0, 1, None
+        self.read_rows: list[torch.Tensor] = []
+
+    def arch_parameters(self):
+        return [self.transform]
+
+    def arch_optimizer(self, n_steps):
+        self.optimizer = ProximalRowAdam([self.transform], lr=self.arch_lr)
+        return self.optimizer
+
+    def set_progress(self, t):
+        """Raise the weight of the norm, once the warm-up is over, to its full value."""
+        self.ramp = annealed(0.0, 1.0, t, warmup=self.warmup)
+
+    def observe(self, inputs, per_row_loss):
+        """Note the rows of the batch; the norm is that of its rows, per row of the batch."""
+        for rows in self.read_rows:
+            self.seen[rows.long()] = True
+        self.optimizer.weight = self.ramp * self.l1 / len(per_row_loss)
+
+    def unpooled(self, inputs):
+        self.read_rows = []
+        return super().unpooled(inputs)
+
+    def lookup(self, ids, rows, fields):
+        weights = nn.functional.embedding(rows, self.transform, sparse=True)
+        if self.training:
+            self.read_rows.append(rows)
+        else:
+            weights = weights * self.seen[rows.long()].unsqueeze(-1)
+        return weights @ self.anchors
+
+    def embedding_parameters(self):
+        return [self.anchors, *super().embedding_parameters()]
+
+    @torch.no_grad()
+    def support(self):
+        """Anchors of each row that was trained, bool ndarray (V, K)."""
+        return ((self.transform > 0) & self.seen.unsqueeze(1)).cpu().numpy()
+
+    def summary(self):
+        used, seen = self.support(), max(int(self.seen.sum()), 1)
+        return {"anchors_a_value": float(used.sum() / seen), "n_anchors": int(used.any(0).sum())}
+
+
+class ANT(SearchMethod):
+    r"""Each embedding a combination of a few anchors, with weights of at least 0 (ANT).
+
+    The table of all values is read as
+
+    .. math:: E = T A, \quad T \in \mathbb{R}_{\ge 0}^{V \times K}, \; A \in \mathbb{R}^{K \times d}
+
+    with an L1 norm of T in the loss. After each step of Adam a proximal step, with the step size
+    that Adam has given each element, brings weights to exact zero. What is stored is T without its
+    zeros, and A; anchors that no value uses are dropped.
+
+    Parameters
+    ----------
+    n_anchors : int, default=16
+        K, between 1 and 256, of all fields together.
+    l1 : float, default=0.3
+        Weight of the L1 norm of the rows of T that a batch reads, per row of the batch. It begins
+        with 0 and rises linearly from the end of the warm-up to the end of the search.
+    warmup : float in [0, 1), default=0.3
+        Share of the search without the norm.
+    arch_lr : float, default=0.01
+        Adam's learning rate of T.
+    retrain : {"keep", "none", "scratch", "rewind"}, default="keep"
+        Weights with which a final training of what is left of T and A starts, without the norm,
+        which has drawn all weights towards zero. "none" is the paper: there is no other training.
+
+    Notes
+    -----
+    Values that no training row holds have no anchors, and give zeros. In the search T is whole,
+    with two moments, which takes more than a plain table where K is more than d; a step touches the
+    rows of its batch alone. Fields of numbers are left whole.
+
+    The public code steps by Yogi on all rows, of one T for each field; here by Adam on the rows of
+    the batch, of anchors that all fields share, which T may keep apart. Its initial T shrinks with
+    the number of values; here embeddings start as large as those of a plain table. Anchors start
+    at random, and their number does not grow.
+
+    References
+    ----------
+    Liang, P. P. et al. "Anchor & Transform: Learning Sparse Embeddings for Large Vocabularies",
+    ICLR 2021.
+
+    Examples
+    --------
+    >>> from sklearn_autorec import CTRClassifier
+    >>> from sklearn_autorec.datasets import make_ctr
+    >>> X, y, truth = make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> model = CTRClassifier(
+    ...     network="fm", search=ANT(n_anchors=8), embedding_dim=4, max_epochs=3, random_state=0
+    ... ).fit(X, y)
+    >>> max(int(sizes.max()) for sizes in model.embedding_sizes_.values()) <= 8
+    True
+    """
+
+    slot = "embedding"
+    _parameter_constraints = {
+        "n_anchors": [Interval(Integral, 1, MAX_ANCHORS, closed="both")],
+        "l1": [Interval(Real, 0, None, closed="left")],
+        "warmup": [Interval(Real, 0, 1, closed="left")],
+        "arch_lr": [Interval(Real, 0, None, closed="neither")],
+        "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
+    }
+
+    @stores_parameters
+    def __init__(self, n_anchors=16, l1=0.3, warmup=0.3, arch_lr=0.01, retrain="keep"):
+        """Store the parameters."""
+
+    def build(self, context):
+        return AnchorMixture(context, self)
+
+    def derive(self, module, context):
+        support = module.support()
+        used = np.flatnonzero(support.any(0))
+        return {"support": mask_to_text(support[:, used]), "anchors": used.tolist()}
+
+    def transfer(self, state, architecture, context):
+        """T without its zeros, and the anchors that are used."""
+        state, used = dict(state), torch.tensor(architecture["anchors"], dtype=torch.int64)
+        transform, anchors = state.pop("embedding.transform"), state["embedding.anchors"]
+        support = torch.from_numpy(mask_from_text(architecture["support"])).to(transform.device)
+        used = used.to(transform.device)
+        state["embedding.anchors"] = anchors.index_select(0, used)
+        state["embedding.values"] = transform.index_select(1, used)[support]
+        return state
+
+    def check(self, architecture, context):
+        used = architecture.get("anchors")
+        whole = isinstance(used, list) and all(type(k) is int for k in used)
+        if not whole or used != sorted({*used}) or not {*used} <= {*range(MAX_ANCHORS)}:
+            raise ValueError(
+                f"anchors must be a rising list of ints below {MAX_ANCHORS}, got {used!r:.200}."
+            )
+        try:
+            shape = mask_from_text(architecture.get("support")).shape
+        except ValueError as error:
+            raise ValueError(f"support must be a mask of rows and anchors: {error}") from error
+        if shape != (context.n_rows, len(used)):
+            raise ValueError(
+                f"support must have the shape {(context.n_rows, len(used))}, got {shape}."
+            )
+
+    def realise(self, architecture, context):
+        return AnchoredRows(context, mask_from_text(architecture["support"]))

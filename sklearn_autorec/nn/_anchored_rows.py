@@ -1,0 +1,113 @@
+"""Embedding tables whose rows are sparse combinations of a few anchors."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from ._number_rows import NumberRows
+from ._numeric import initial
+from ._parts import tensor_bytes
+from ._read_rows import read_rows
+from ._storage import TableRows
+
+MAX_ANCHORS = 256  # that a byte can number
+
+
+class AnchoredRows(NumberRows):
+    """S6: every value is a combination of some of K anchors with weights of at least 0; inputs ->
+    (B, F, d).
+
+    A value without anchors gives zeros. Numeric fields have d columns.
+
+    Parameters
+    ----------
+    context : BuildContext
+        Of one member.
+    support : ndarray of bool (V, K)
+        Which anchors each row combines, rows of all categorical, then of all sequence fields with
+        tables of their own; K is at most 256.
+
+    Attributes
+    ----------
+    values : Parameter (N,)
+        Weights of the N combined anchors, row by row.
+    anchors : Parameter (K, d)
+
+    Notes
+    -----
+    Beside 4 bytes a weight it takes one for the number of its anchor, and 4 for each row, whether
+    it has anchors or not: 5 N + 4 (V + 1) + 4 K d bytes, where a table takes 4 V d. The numbers
+    follow from ``support``, which the architecture holds, and are in no ``state_dict``.
+    """
+
+    column: torch.Tensor
+    row_offsets: torch.Tensor
+
+    def __init__(self, context, support):
+        super().__init__(context)
+        support = np.asarray(support, bool)
+        if support.ndim != 2 or len(support) != self.n_rows or support.shape[1] > MAX_ANCHORS:
+            raise ValueError(
+                f"support must have {self.n_rows} rows of at most {MAX_ANCHORS} anchors, got the "
+                f"shape {support.shape}."
+            )
+        lengths = support.sum(1)
+        self.dim, self.longest = context.embedding_dim, int(lengths.max(initial=0))
+        self.width = self.longest
+        # As large as a plain table would be, whatever is combined.
+        weights = initial(context, int(lengths.sum()), std=1.0).detach().abs()
+        per_row = np.repeat(np.maximum(lengths, 1) ** -0.5, lengths).astype(np.float32)
+        self.values = nn.Parameter(weights * torch.from_numpy(per_row))
+        std = context.embedding_init
+        self.anchors = initial(context, support.shape[1], self.dim, std=std)
+        self.init_numbers(context, self.dim, std)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        self.register_buffer("row_offsets", torch.from_numpy(offsets), persistent=False)
+        column = torch.from_numpy(np.nonzero(support)[1].astype(np.uint8))
+        self.register_buffer("column", column, persistent=False)
+
+    def lookup(self, ids, rows, fields):
+        if not self.longest:
+            return torch.zeros(*rows.shape, self.dim, device=rows.device)
+        weights = self.numbers_of(ids, rows, fields)
+        where, _ = self._places(rows)
+        rounding = self.rounding.get("anchors")
+        anchors = read_rows(self.anchors, self.column[where].long(), rounding=rounding)
+        return (weights.unsqueeze(-1) * anchors).sum(-2)
+
+    def stored_numbers(self, ids, rows, fields):
+        where, present = self._places(rows)
+        return self.elements(where) * present
+
+    def _places(self, rows):
+        """Positions of the weights of rows, and whether there is one, (..., longest) each."""
+        rows = rows.long()
+        start, stop = self.row_offsets[rows].long(), self.row_offsets[rows + 1].long()
+        where = start.unsqueeze(-1) + torch.arange(self.longest, device=rows.device)
+        return where.clamp(max=max(len(self.values) - 1, 0)), where < stop.unsqueeze(-1)
+
+    def stored_tables(self):
+        # Anchors belong to no column: they are stored as all columns are, or as they were trained.
+        def anchors():
+            return TableRows(np.full(len(self.anchors), len(self.column_names)))
+
+        return {"anchors": anchors, **super().stored_tables()}
+
+    @torch.no_grad()
+    def after_step(self):
+        """Weights stay at least 0."""
+        self.values.clamp_(min=0)
+
+    def embedding_parameters(self):
+        return [self.values, self.anchors, *super().embedding_parameters()]
+
+    def sizes(self):
+        """Anchors that each value combines, list by field of the context: an int array by id, or d
+        of a numeric field.
+        """
+        return self.by_field(self.row_offsets.diff().long().cpu().numpy(), self.dim)
+
+    def nbytes(self):
+        """Bytes by kind: weights and anchors are "embedding", which anchors a row has "index"."""
+        index = tensor_bytes([self.column, self.row_offsets])
+        return {"embedding": tensor_bytes(self.parameters()), "index": index}

@@ -1,0 +1,77 @@
+"""Embedding tables whose rows stand in groups, each of which stores columns of its own."""
+
+import numpy as np
+import torch
+
+from ._number_rows import NumberRows
+from ._numeric import initial
+
+
+def group_sizes(bounds):
+    """Rows of each group of all tables, int64 ndarray (G,)."""
+    return np.concatenate([np.zeros(0, np.int64), *(np.diff([0, *own]) for own in bounds)])
+
+
+class GroupedRows(NumberRows):
+    """Consecutive ids of a table are a group, which stores some of the columns; the others are
+    zero. inputs -> (B, F, d).
+
+    No value has an index: where its vector lies follows from its group.
+
+    Parameters
+    ----------
+    context : BuildContext
+    bounds : list of list of int
+        For each table the first id behind each of its groups, rising to the number of ids.
+    kept : ndarray of bool (G, d)
+        Columns of each group, groups of one table after those of another.
+    """
+
+    def __init__(self, context, bounds, kept):
+        super().__init__(context)
+        sizes, d = group_sizes(bounds), context.embedding_dim
+        widths = kept.sum(1).astype(np.int64)
+        self.group_sizes, self.width = sizes, d
+        self.values = initial(context, int((sizes * widths).sum()), std=context.embedding_init)
+        self.init_numbers(context, d, context.embedding_init)
+        position = np.where(kept, np.cumsum(kept, 1) - 1, -1)
+        self.register_buffer("position", torch.from_numpy(position.astype(np.int16)))
+        # All that follows is made of the architecture again.
+        n_groups = [len(own) for own in bounds]
+        most = max(n_groups, default=1)
+        ends = torch.full((max(len(bounds), 1), most - 1), np.iinfo(np.int32).max)
+        for table, own in enumerate(bounds):
+            ends[table, : len(own) - 1] = torch.tensor(own[:-1])
+        start = np.cumsum([0, *(sizes * widths)])[:-1]
+        low = np.concatenate([np.zeros(0, np.int64), *([0, *own[:-1]] for own in bounds)])
+        first = np.cumsum([0, *n_groups])[:-1] if n_groups else np.zeros(1)
+        for name, array in (
+            ("ends", ends.int()),
+            ("first", torch.from_numpy(first.astype(np.int64))),
+            # Of the vector of id 0, were it in the group.
+            ("start", torch.from_numpy((start - low * widths).astype(np.int64))),
+            ("widths", torch.from_numpy(widths)),
+        ):
+            self.register_buffer(name, array, persistent=False)
+
+    def embedding_parameters(self):
+        return [self.values, *super().embedding_parameters()]
+
+    def stored_numbers(self, ids, rows, fields):
+        behind = ids.unsqueeze(-1) >= self.ends[fields]
+        group = self.first[fields] + behind.sum(-1)
+        position = self.position[group].long()
+        where = (self.start[group] + ids.long() * self.widths[group]).unsqueeze(-1) + position
+        return self.elements(where.clamp(0, max(len(self.values) - 1, 0))) * (position >= 0)
+
+    @staticmethod
+    def pack(table, bounds, kept):
+        """``values`` of the stored columns of a whole table, Tensor (V, d)."""
+        groups = table.split(group_sizes(bounds).tolist())
+        columns = torch.from_numpy(kept).to(table.device)
+        parts = [rows[:, own].flatten() for rows, own in zip(groups, columns, strict=True)]
+        return torch.cat([table.new_zeros(0), *parts])
+
+    def sizes(self):
+        """Columns of each field: an int of a number, an int ndarray by id of the others."""
+        return self.by_field(np.repeat(self.widths.cpu().numpy(), self.group_sizes), self.width)

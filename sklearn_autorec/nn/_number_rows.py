@@ -57,7 +57,7 @@ class NumberRows(FieldRows):
     def _owners(self):
         """Of each stored number the row whose it is."""
         n, columns, n_read = len(self.values), self.row_columns(), 0
-        twin, owner = self._numbered(), np.zeros(n, np.int64)
+        twin, owner = self._with_numbers(), np.zeros(n, np.int64)
         for first, rows, table in self._blocks():
             found = twin.stored_numbers(rows - first, rows, table).long().cpu().numpy()
             row, column = np.nonzero(found)
@@ -72,7 +72,7 @@ class NumberRows(FieldRows):
             shares=n_read > n,
         )
 
-    def _numbered(self):
+    def _with_numbers(self):
         """This module with the numbers 1, 2, ... in the places of those that are stored."""
         twin = copy.copy(self)
         twin._parameters = {k: p for k, p in self._parameters.items() if k != "values"}

@@ -4,15 +4,16 @@ import pickle
 
 import numpy as np
 import pytest
-from small_tables import mixed_clicks
 from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
+from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier, RatingRegressor, embedding
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.embedding import RULE, AutoDis, MagnitudePruning
 from sklearn_autorec.interaction import AutoFIS
-from sklearn_autorec.nn import QuantizedTable
+from sklearn_autorec.nn import QuantizedTable, _storage
+from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.serving import load, save
 
 OPTIONS = {"network": "fm", "embedding_dim": 8, "max_epochs": 1, "lr": 0.02, "random_state": 0}
@@ -57,7 +58,7 @@ def test_every_method_of_embeddings_composes(name, clicks, tmp_path):
         sizes.append(path.stat().st_size)
     np.testing.assert_array_equal(outputs(load(tmp_path / "small"), X), found)
     saved = plain.nbytes_["total"] - small.nbytes_["total"]
-    assert sizes[0] - sizes[1] > saved - 1000  # the header says how tables are stored
+    assert sizes[0] - sizes[1] > saved - 1300  # the header says how tables are stored
     assert load(tmp_path / "small").nbytes_ == small.nbytes_
 
 
@@ -78,7 +79,7 @@ def test_bytes_are_a_quarter_and_the_scales(options, share, clicks, tmp_path):
     options = {"storage": "int8", **options}
     small, plain = fitted(clicks, **options), fitted(clicks, **{**options, "storage": None})
     if share is not None:
-        assert small.nbytes_["embedding"] == share * plain.nbytes_["embedding"]
+        assert small.nbytes_["embedding"] == pytest.approx(share * plain.nbytes_["embedding"])
         assert small.nbytes_["network"] == plain.nbytes_["network"]
     np.testing.assert_allclose(outputs(small, X), outputs(plain, X), atol=5e-3)
     save(small, tmp_path / "model")
@@ -96,8 +97,6 @@ def test_columns_have_storages_of_their_own(clicks):
 
 def test_lists_that_share_read_the_stored_table():
     X, y = mixed_clicks(300)
-    from sklearn_autorec.preprocessing import FieldEncoder
-
     column = X.columns[-1]
     model = fitted((X, y), encoder=FieldEncoder(share_vocabulary={column: X.columns[0]}))
     small = clone(model).set_params(storage={X.columns[0]: "int8"}).fit(X, y)
@@ -132,8 +131,6 @@ def test_what_is_predicted_hardly_changes(seed):
 
 def test_an_aware_training_sees_coarse_vectors(monkeypatch):
     """With codes of -1, 0 and 1 alone, what was trained in float32 is of little use."""
-    from sklearn_autorec.nn import _storage
-
     monkeypatch.setattr(_storage, "LARGEST_CODE", 1)
     losses = {False: [], True: []}
     for seed in range(2):
@@ -215,9 +212,8 @@ def test_other_sizes_are_stored_as_well(clicks):
 
 
 def test_ratings_are_stored_alike():
-    X, y, _ = make_ctr(400, n_fields=3, task="rating", random_state=0)
-    options = {k: v for k, v in OPTIONS.items()}
-    plain, small = (RatingRegressor(**options, storage=s).fit(X, y) for s in (None, "int8"))
+    X, y, _ = make_ctr(400, n_fields=3, pairs=1, task="rating", random_state=0)
+    plain, small = (RatingRegressor(**OPTIONS, storage=s).fit(X, y) for s in (None, "int8"))
     assert stored(small)
     np.testing.assert_allclose(small.predict(X), plain.predict(X), atol=0.02)
 

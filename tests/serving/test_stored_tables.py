@@ -9,8 +9,7 @@ from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.embedding import ANT, SSEDS, MagnitudePruning
-from sklearn_autorec.exceptions import ModelFileError
-from sklearn_autorec.serving import _model, load, onnx_inputs, save, to_onnx
+from sklearn_autorec.serving import _model, onnx_inputs, save, to_onnx
 
 OPTIONS = {"network": "fm", "embedding_dim": 8, "max_epochs": 1, "random_state": 0}
 
@@ -73,32 +72,25 @@ def _rename(stored):
 def test_other_words_than_the_arrays_have_are_refused(
     change, message, plain, tmp_path, monkeypatch
 ):
-    forged(plain, change, tmp_path / "model", monkeypatch)
-    with pytest.raises(ModelFileError, match=message):
-        load(tmp_path / "model")
+    # A file is read again before it is kept.
+    with pytest.raises(ValueError, match=message):
+        forged(plain, change, tmp_path / "model", monkeypatch)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda s: s[VALUES]["codes"].reverse(),
-        lambda s: s[VALUES]["scales"].reverse(),
         lambda s: s[VALUES]["scales"][0].__setitem__(1, 1),
         lambda s: s[VALUES].update(shape=[1, *s[VALUES]["shape"]]),
         lambda s: s.pop(VALUES),
     ],
 )
 def test_packed_tables_are_looked_at_as_well(change, packed, tmp_path, monkeypatch):
-    forged(packed, change, tmp_path / "model", monkeypatch)
-    try:
-        load(tmp_path / "model")
-    except ModelFileError:
-        return
-    # Kinds that change places fit where both have as many rows.
-    assert change.__code__.co_names == ("reverse",) or "reverse" in change.__code__.co_names
+    with pytest.raises(ValueError, match="not saved: .*values"):
+        forged(packed, change, tmp_path / "model", monkeypatch)
 
 
-def test_files_without_stored_tables_say_nothing_of_them(clicks, tmp_path):
+def test_files_without_stored_tables_say_nothing_of_them(clicks):
     """So that older versions read them."""
     model = CTRClassifier(**OPTIONS).fit(*clicks)
     assert "stored" not in _model.model_state(model)["module"]

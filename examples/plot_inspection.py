@@ -110,7 +110,7 @@ def draw_budgets(rows):
     X, y, _ = make_ctr(2 * rows, n_fields=4, cardinality=200, pairs=[(0, 1)], random_state=0)
     tried = {"NIS": NIS, "Hashing": Hashing}
     models = [
-        (name, {"search": cls(budget), "storage": storage})
+        (name, {"search": cls(budget=budget), "storage": storage})
         for budget in (0.05, 0.15, 0.4, 0.8)
         for cls_name, cls in tried.items()
         for name, storage in ((cls_name, None), (f"{cls_name}, int8", "int8"))

@@ -13,15 +13,19 @@ from pathlib import Path
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.embedding import NIS, Hashing
 from sklearn_autorec.feature_crossing import AEFE, GLIDER
 from sklearn_autorec.feature_selection import FSTD, RandomSubset, SensitivitySelector
 from sklearn_autorec.inspection import (
     ArchitectureDisplay,
+    BudgetCurveDisplay,
     CalibrationByFieldDisplay,
     EmbeddingSizeDisplay,
     InteractionDisplay,
@@ -111,6 +115,31 @@ def draw_calibration(model, rows):
     return CalibrationByFieldDisplay.from_estimator(model, X, y, "city")
 
 
+def draw_budgets(rows):
+    """AUC on held-out rows against bytes: two methods at four budgets, and tables in int8."""
+    X, y, _ = make_ctr(2 * rows, n_fields=4, cardinality=200, pairs=[(0, 1)], random_state=0)
+    tried = {"NIS": NIS, "Hashing": Hashing}
+    models = [
+        (name, {"search": cls(budget=budget), "storage": storage})
+        for budget in (0.05, 0.15, 0.4, 0.8)
+        for cls_name, cls in tried.items()
+        for name, storage in ((cls_name, None), (f"{cls_name}, int8", "int8"))
+    ]
+    results = []
+    for name, options in [*models, ("dense", {})]:
+        model = CTRClassifier(
+            network="fm", embedding_dim=8, lr=0.02, max_epochs=4, random_state=0, **options
+        ).fit(X[:rows], y[:rows])
+        auc = roc_auc_score(y[rows:], model.predict_proba(X[rows:])[:, 1])
+        results.append({"name": name, "bytes": model.nbytes_["embedding"], "score": auc})
+    return BudgetCurveDisplay.from_results(
+        pd.DataFrame(results),
+        baselines=["Hashing", "Hashing, int8"],
+        dense="dense",
+        score_name="AUC, held-out rows",
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=30_000, help="rows of the made data")
@@ -136,6 +165,7 @@ def main():
         "crosses": draw_crosses(X, y),
         "architecture": draw_architecture(min(args.rows, 2000)),
         "selection": selection(min(args.rows, 4000)),
+        "budgets": draw_budgets(min(args.rows, 6000)),
         "calibration": draw_calibration(model, args.rows),
     }
     if args.show:

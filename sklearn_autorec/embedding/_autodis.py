@@ -3,10 +3,12 @@
 import math
 from numbers import Integral, Real
 
+import numpy as np
 import torch
 from torch import nn
 
 from ..base import SearchMethod
+from ..nn import TableRows, whole
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 
@@ -24,6 +26,8 @@ class SoftBins(nn.Module):
     temperature, skip, bias, n_top
         See `AutoDis`.
     """
+
+    rounding: dict = {}
 
     def __init__(self, context, n_bins, temperature, skip, bias, n_top):
         super().__init__()
@@ -55,6 +59,18 @@ class SoftBins(nn.Module):
         self.field_axes = {name: {dim: numbers} for name, dim in names.items()}
         self.field_axes["missing"] = {-2: numbers}
 
+        first = context.n_categorical
+        self.column_names, self.fields = context.field_names, first + np.arange(n)
+        self.n_bins = n_bins
+
+    def stored_tables(self):
+        """The tables that may be stored in fewer bytes; see `NumericEmbedding`."""
+        columns = {"meta": np.repeat(self.fields, self.n_bins), "missing": self.fields}
+        return {
+            name: lambda own=own: TableRows(np.tile(own, self.members))
+            for name, own in columns.items()
+        }
+
     def embedding_parameters(self):
         """The parameters that the embedding's L2 decay applies to."""
         return [self.meta, self.missing]
@@ -83,7 +99,7 @@ class SoftBins(nn.Module):
 
     def forward(self, numeric):
         numeric = numeric.unflatten(0, (self.members, -1))
-        meta, own = self.meta, self.missing
+        meta, own = (whole(getattr(self, t), self.rounding.get(t)) for t in ("meta", "missing"))
         if self.members == 1:
             meta, own = meta.unsqueeze(0), own.unsqueeze(0)
         e = torch.einsum("mbnh,mnhd->mbnd", self._weights(numeric), meta)

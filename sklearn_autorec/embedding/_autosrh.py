@@ -10,11 +10,10 @@ from ..base import SearchMethod
 from ..engine import ArchSchedule
 from ..nn import (
     FieldEmbedding,
-    budget_bytes,
+    element_bytes,
+    limit_of,
     mask_to_text,
-    table_bytes,
 )
-from ..nn._budget import ELEMENT
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._frequency import value_counts
@@ -204,7 +203,9 @@ class AutoSrh(MaskSearch, SearchMethod):
 
     def search(self, problem):
         context, epochs = problem.context, problem.plan.epochs
-        n_kept = budget_bytes(self.budget, table_bytes(context, numeric=False)) // ELEMENT
+        of_fields = element_bytes(context)
+        limit = limit_of(self.budget, context)
+        row_bytes = of_fields[np.repeat(context.table_fields, context.table_sizes).astype(int)]
         sizes = context.table_sizes
         blocks = frequency_blocks(
             value_counts(problem.data, context), self.n_blocks, sizes if self.per_field else None
@@ -224,7 +225,7 @@ class AutoSrh(MaskSearch, SearchMethod):
             # The rows that the schedule holds back are those that the warm-up has not seen.
             table.arch_schedule = ArchSchedule(self.level, fraction=self.search_fraction)
             problem.train(table, start=warm, only=only, epochs=epochs - warm_epochs)
-        return largest_elements(table, n_kept)
+        return largest_elements(table, limit, row_bytes)
 
     def transfer(self, state, architecture, context):
         """A is multiplied into the tables."""
@@ -234,13 +235,22 @@ class AutoSrh(MaskSearch, SearchMethod):
         return state
 
 
-def largest_elements(table, n_kept):
-    """The architecture of a searched `BlockScaledEmbedding`: the mask of the ``n_kept`` largest
-    elements, those at 0 excepted, and A.
+def largest_elements(table, limit, row_bytes):
+    """The architecture of a searched `BlockScaledEmbedding`: the mask of the largest elements that
+    together take no more than ``limit`` bytes, those at 0 excepted, and A.
+
+    Parameters
+    ----------
+    table : BlockScaledEmbedding
+    limit : int
+    row_bytes : int ndarray (V,)
+        Bytes of an element of each row. One that does not fit ends the choice.
     """
     weights = table.block_weights.detach()
     size = (table.weight.detach() * weights[table.blocks]).abs().cpu().numpy()
     size = np.where(size > 0, size, -np.inf)
+    taken = np.repeat(row_bytes, size.shape[1])[np.argsort(-size, axis=None, kind="stable")]
+    n_kept = int((np.cumsum(taken) <= limit).sum())
     return {
         "mask": mask_to_text(strongest(size, 1 - n_kept / max(size.size, 1))),
         "block_weights": weights.double().cpu().numpy().tolist(),

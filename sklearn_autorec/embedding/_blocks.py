@@ -34,6 +34,8 @@ class BlockChoices:
     mode : {"single", "multi"}
     n_row_blocks, n_col_blocks : int
         S and T, at most; T is no more than d.
+    element_bytes : sequence of int or None, default=None
+        Bytes of a number of each field with a table; None is those of float32.
 
     Attributes
     ----------
@@ -50,7 +52,9 @@ class BlockChoices:
         Block of each column.
     """
 
-    def __init__(self, sizes, embedding_dim, mode, n_row_blocks, n_col_blocks):
+    def __init__(self, sizes, embedding_dim, mode, n_row_blocks, n_col_blocks, element_bytes=None):
+        own = [ELEMENT] * len(sizes) if element_bytes is None else element_bytes
+        self.element_bytes = torch.tensor([int(n) for n in own], dtype=torch.float64)
         n_cols = min(n_col_blocks, embedding_dim)
         edges = np.linspace(0, embedding_dim, n_cols + 1).round().astype(int)
         self.widths = torch.from_numpy(np.diff(edges))
@@ -86,7 +90,8 @@ class BlockChoices:
 
     def bytes_of(self, actions):
         """Bytes of the tables under choices (K, G), float64 (K,)."""
-        return (self.bounds_of(actions) * self.widths).sum((1, 2)).double() * ELEMENT
+        numbers = (self.bounds_of(actions) * self.widths).sum(2).double()
+        return (numbers * self.element_bytes).sum(1)
 
     def full(self):
         """The choice of everything in each group, (G,)."""

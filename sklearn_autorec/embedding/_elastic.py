@@ -32,10 +32,12 @@ class BlockSpace:
         What a block adds to the score.
     random : numpy.random.Generator
         Of the repairs.
+    elements : int or int ndarray (G,)
+        Bytes of a number of each group.
     """
 
-    def __init__(self, sizes, widths, budget, worth, random):
-        self.bytes = ELEMENT * np.outer(sizes, widths)
+    def __init__(self, sizes, widths, budget, worth, random, elements=ELEMENT):
+        self.bytes = np.outer(elements * sizes, widths)
         self.budget, self.random = budget, random
         per_byte = worth / self.bytes.ravel()
         self.rank = per_byte.argsort().argsort() / max(len(per_byte), 1)

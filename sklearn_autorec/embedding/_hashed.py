@@ -1,15 +1,14 @@
 """Fewer rows than values: values that share a row, and values that are told apart by two rows."""
 
 import math
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
 import torch
-from torch import nn
 
 from ..base import SearchMethod
-from ..nn import budget_bytes, table_bytes
-from ..nn._budget import ELEMENT
+from ..nn import TableRows, element_bytes, limit_of
 from ..nn._embeddings import FieldRows
 from ..nn._numeric import initial
 from ..nn._read_rows import read_rows
@@ -19,7 +18,7 @@ from ._blocks import RESERVED
 PRIME = 2**31 - 1  # the numbers of universal hashing; there are fewer ids
 
 
-def largest_cap(rows_of, sizes, embedding_dim, limit, told):
+def largest_cap(rows_of, sizes, vector_bytes, limit, told):
     """The largest number of rows a table at which all tables fit.
 
     Parameters
@@ -27,7 +26,8 @@ def largest_cap(rows_of, sizes, embedding_dim, limit, told):
     rows_of : callable (size, cap) -> int
         Rows of a table of so many values, never falling with the cap.
     sizes : list of int
-    embedding_dim : int
+    vector_bytes : list of int
+        Bytes of a row of each table.
     limit : int
         Bytes.
     told : str
@@ -40,7 +40,8 @@ def largest_cap(rows_of, sizes, embedding_dim, limit, told):
     """
 
     def n_bytes(cap):
-        return ELEMENT * embedding_dim * sum(rows_of(n, cap) for n in sizes)
+        own = zip(vector_bytes, sizes, strict=True)
+        return int(sum(each * rows_of(n, cap) for each, n in own))
 
     low, high = 1, max(sizes, default=1)
     if n_bytes(low) > limit:
@@ -84,14 +85,23 @@ class _FewRows(FieldRows):
         """One int64 a table, as a buffer that is made of the architecture again."""
         self.register_buffer(name, torch.tensor(values, dtype=torch.int64), persistent=False)
 
-    def read(self, weight, rows):
-        if self.sparse:
-            return nn.functional.embedding(rows, weight, sparse=True)
-        return read_rows(weight, rows)
+    def read(self, name, rows):
+        return read_rows(getattr(self, name), rows, self.sparse, self.rounding.get(name))
+
+    # Rows of each table in the parameters that hold vectors of values, by their names.
+    rows_in: dict[str, list[int]]
 
     def tables(self):
         """The parameters that hold vectors of values."""
-        raise NotImplementedError
+        return [getattr(self, name) for name in self.rows_in]
+
+    def stored_tables(self):
+        own = {name: partial(self._rows_of, name) for name in self.rows_in}
+        return {**own, **super().stored_tables()}
+
+    def _rows_of(self, name):
+        fields = np.array(self.table_fields, np.int64)
+        return TableRows(np.repeat(fields, np.array(self.rows_in[name], np.int64)))
 
     def embedding_parameters(self):
         return [*self.tables(), *super().embedding_parameters()]
@@ -130,9 +140,7 @@ class HashedEmbedding(_FewRows):
         self.whole_numbers("shift", [b for _, b in hashes])
         own = [n if r == n else RESERVED for r, n in zip(rows, sizes, strict=True)]
         self.whole_numbers("own", own)
-
-    def tables(self):
-        return [self.weight]
+        self.rows_in = {"weight": list(rows)}
 
     def rows_of(self, ids, fields):
         """Rows of ids of tables, int64 (...)."""
@@ -142,7 +150,7 @@ class HashedEmbedding(_FewRows):
         return self.start[fields] + place
 
     def lookup(self, ids, rows, fields):
-        return self.read(self.weight, self.rows_of(ids, fields))
+        return self.read("weight", self.rows_of(ids, fields))
 
 
 class QuotientRemainderEmbedding(_FewRows):
@@ -180,18 +188,16 @@ class QuotientRemainderEmbedding(_FewRows):
         self.whole_numbers("remainders", remainders)
         self.register_buffer("is_split", torch.tensor(quotients) > 0, persistent=False)
         self.n_quotients = sum(quotients)
-
-    def tables(self):
-        return [self.weight, self.quotient_weight]
+        self.rows_in = {"weight": list(remainders), "quotient_weight": quotients}
 
     def lookup(self, ids, rows, fields):
         ids, m = ids.long(), self.remainders[fields]
-        e = self.read(self.weight, self.start[fields] + ids % m)
+        e = self.read("weight", self.start[fields] + ids % m)
         if not self.n_quotients:
             return e
         split = self.is_split[fields]
         at = torch.where(split, self.quotient_start[fields] + ids // m, 0)
-        q = self.read(self.quotient_weight, at)
+        q = self.read("quotient_weight", at)
         split = split.unsqueeze(-1)
         return e * torch.where(split, q, 1.0) if self.multiply else e + torch.where(split, q, 0.0)
 
@@ -287,9 +293,9 @@ class Hashing(SearchMethod):
 
     def search(self, problem):
         context = problem.context
-        sizes, limit = context.table_sizes, budget_bytes(self.budget, _whole(context))
+        sizes, limit = context.table_sizes, limit_of(self.budget, context)
         cap = largest_cap(
-            _hashed_rows, sizes, context.embedding_dim, limit, f"budget={self.budget!r}"
+            _hashed_rows, sizes, _vector_bytes(context), limit, f"budget={self.budget!r}"
         )
         rows = [_hashed_rows(n, cap) for n in sizes]
         hashes = [[1, 0] for _ in sizes]
@@ -325,8 +331,9 @@ class Hashing(SearchMethod):
         return HashedEmbedding(context, architecture["rows"], architecture["hashes"])
 
 
-def _whole(context):
-    return table_bytes(context, numeric=False)
+def _vector_bytes(context):
+    """Bytes of a row of each table."""
+    return context.embedding_dim * element_bytes(context)[context.table_fields]
 
 
 def hashed_places(ids, n_ids, n_rows, hash_numbers):
@@ -404,9 +411,9 @@ class QR(SearchMethod):
 
     def search(self, problem):
         context = problem.context
-        sizes, limit = context.table_sizes, budget_bytes(self.budget, _whole(context))
+        sizes, limit = context.table_sizes, limit_of(self.budget, context)
         cap = largest_cap(
-            _rows_of_both, sizes, context.embedding_dim, limit, f"budget={self.budget!r}"
+            _rows_of_both, sizes, _vector_bytes(context), limit, f"budget={self.budget!r}"
         )
         return {"remainders": [remainders_within(n, cap) for n in sizes]}
 

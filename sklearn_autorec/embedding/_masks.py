@@ -13,6 +13,7 @@ from ..nn import (
     packed_bytes,
     table_bytes,
 )
+from ..nn._budget import element_bytes
 from ..utils._sklearn import Interval
 from ._budgets import BUDGET, one_given
 
@@ -105,8 +106,8 @@ def strongest_within(scores, n_bytes, context):
         return mask.reshape(scores.shape)
 
     # More elements never take fewer bytes, so that halving finds where they are too many. Each
-    # takes four at least.
-    fits, too_many = 0, min(len(order), n_bytes // 4) + 1
+    # takes its own bytes at least.
+    fits, too_many = 0, min(len(order), n_bytes // int(element_bytes(context).min())) + 1
     while too_many - fits > 1:
         n = (fits + too_many) // 2
         if packed_bytes(mask_of(n), context) <= n_bytes:

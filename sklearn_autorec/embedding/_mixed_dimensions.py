@@ -5,8 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from ..base import SearchMethod
-from ..nn import MixedEmbedding, budget_bytes, table_bytes
-from ..nn._budget import ELEMENT
+from ..nn import MixedEmbedding, element_bytes, limit_of
 from ..utils._sklearn import Interval
 from ._widths import check_widths
 
@@ -100,11 +99,12 @@ class MDE(SearchMethod):
     def search(self, problem):
         context = problem.context
         d, n_rows = context.embedding_dim, np.array(context.table_sizes, np.int64)
-        limit = budget_bytes(self.budget, table_bytes(context, numeric=False))
-        if limit < ELEMENT * n_rows.sum():
+        limit = limit_of(self.budget, context)
+        column_bytes = element_bytes(context)[context.table_fields] * n_rows
+        if limit < column_bytes.sum():
             raise ValueError(
                 f"budget={self.budget!r} is {limit} bytes, but a column for every field takes "
-                f"{ELEMENT * n_rows.sum()}; raise it (a float is a share of the whole tables, an "
+                f"{column_bytes.sum()}; raise it (a float is a share of the whole tables, an "
                 f"int is bytes)."
             )
         popularity = 1 / n_rows
@@ -114,7 +114,7 @@ class MDE(SearchMethod):
             mixed_widths(popularity, self.alpha, scale, d, self.powers_of_two)
             for scale in steps[::-1]
         )
-        own = next(w for w in candidates if ELEMENT * (w * n_rows).sum() <= limit)
+        own = next(w for w in candidates if (w * column_bytes).sum() <= limit)
         widths = [d] * context.n_fields
         for f, w in zip(context.table_fields, own, strict=True):
             widths[f] = int(w)

@@ -9,9 +9,9 @@ from ..base import SearchMethod
 from ..engine import ArchSchedule
 from ..nn import (
     FieldEmbedding,
-    budget_bytes,
+    element_bytes,
+    limit_of,
     mask_to_text,
-    table_bytes,
 )
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
@@ -250,6 +250,7 @@ class NIS(MaskSearch, SearchMethod):
             self.mode,
             self.n_row_blocks,
             self.n_col_blocks,
+            element_bytes(context)[context.table_fields],
         )
         schedule = ArchSchedule(
             every=self.arch_every,
@@ -258,7 +259,7 @@ class NIS(MaskSearch, SearchMethod):
             rows="held_out",
             gradient="policy",
         )
-        budget = budget_bytes(self.budget, table_bytes(context, numeric=False))
+        budget = limit_of(self.budget, context)
         if budget < choices.smallest():
             raise ValueError(
                 f"budget={self.budget!r} is {budget} bytes, but the smallest block of the tables "

@@ -10,8 +10,7 @@ from torch import nn
 
 from ..base import SearchMethod
 from ..engine import ArchSchedule, RegularizedEvolution, UniformPaths, one_shot_scores
-from ..nn import FieldEmbedding, budget_bytes, mask_to_text, table_bytes
-from ..nn._budget import ELEMENT
+from ..nn import FieldEmbedding, element_bytes, limit_of, mask_to_text
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._masks import MaskSearch
@@ -38,8 +37,8 @@ class WidthSpace:
 
     Parameters
     ----------
-    n_rows : int ndarray (T,)
-        Kept rows of each table.
+    column_bytes : int ndarray (T,)
+        Bytes of a column of each table, of its kept rows.
     embedding_dim : int
     limit : int
         Bytes.
@@ -47,11 +46,12 @@ class WidthSpace:
         Of the repairs.
     """
 
-    def __init__(self, n_rows, embedding_dim, limit, random):
-        self.n_rows, self.dim, self.limit, self.random = n_rows, embedding_dim, limit, random
+    def __init__(self, column_bytes, embedding_dim, limit, random):
+        self.column_bytes, self.dim, self.limit = column_bytes, embedding_dim, limit
+        self.random = random
 
     def draw(self, random):
-        return {"widths": random.integers(1, self.dim + 1, len(self.n_rows)).tolist()}
+        return {"widths": random.integers(1, self.dim + 1, len(self.column_bytes)).tolist()}
 
     def mutate(self, configuration, random):
         """A copy with another width of one table."""
@@ -65,8 +65,8 @@ class WidthSpace:
         fits.
         """
         widths = np.array(configuration["widths"])
-        while ELEMENT * (widths * self.n_rows).sum() > self.limit:
-            table = self.random.choice(np.flatnonzero(widths * self.n_rows))
+        while (widths * self.column_bytes).sum() > self.limit:
+            table = self.random.choice(np.flatnonzero(widths * self.column_bytes))
             widths[table] -= 1
         return {"widths": widths.tolist()}
 
@@ -212,7 +212,7 @@ class OptEmbed(MaskSearch, SearchMethod):
 
     def search(self, problem):
         context, module = problem.context, self.build(problem.context)
-        limit = budget_bytes(self.budget, table_bytes(context, numeric=False))
+        limit = limit_of(self.budget, context)
         for_weights, held_out = problem.split(self.search_fraction)
         # Of its own rows a bi-level schedule holds back the same ones.
         rows = for_weights if self.level == "one_level" else None
@@ -224,8 +224,9 @@ class OptEmbed(MaskSearch, SearchMethod):
                 int(torch.randint(2**62, (), generator=context.generator))
             )
             n_rows = np.array([int(own.sum()) for own in kept])
+            column_bytes = n_rows * element_bytes(context)[context.table_fields]
             evolution = RegularizedEvolution(
-                WidthSpace(n_rows, context.embedding_dim, limit, random),
+                WidthSpace(column_bytes, context.embedding_dim, limit, random),
                 context.generator,
                 n_evaluations=self.n_evaluations,
                 population=self.population,

@@ -9,8 +9,7 @@ import torch
 from ..base import SearchMethod
 from ..engine import UniformPaths, one_shot_scores
 from ..engine._policies import numpy_random, text_of
-from ..nn import FieldEmbedding, budget_bytes, table_bytes
-from ..nn._budget import ELEMENT
+from ..nn import FieldEmbedding, element_bytes, limit_of, table_bytes
 from ..nn._row_groups import GroupedRows, group_sizes
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
@@ -325,11 +324,16 @@ class RULE(SearchMethod):
     def _widths(self, context):
         return column_widths(context.embedding_dim, self.n_blocks)
 
+    def _elements(self, context):
+        """Bytes of a number of each group, int64 ndarray (G,)."""
+        n_groups = np.array([len(own) for own in self._bounds(context)], np.int64)
+        return np.repeat(element_bytes(context)[context.table_fields], n_groups)
+
     def _limit(self, budget, context):
         """The budget in bytes, refused if no block fits."""
-        limit = budget_bytes(budget, table_bytes(context, numeric=False))
-        sizes = group_sizes(self._bounds(context))
-        smallest = ELEMENT * int(sizes.min(initial=2**62)) * int(self._widths(context).min())
+        limit = limit_of(budget, context)
+        sizes = group_sizes(self._bounds(context)) * self._elements(context)
+        smallest = int(sizes.min(initial=2**60)) * int(self._widths(context).min())
         if len(sizes) and limit < smallest:
             raise ValueError(
                 f"budget={budget!r} is {limit} bytes, but the smallest block of the tables takes "
@@ -345,6 +349,7 @@ class RULE(SearchMethod):
             n_bytes,
             estimator.worth(),
             np.random.default_rng(seed),
+            self._elements(context),
         )
         generator = torch.Generator().manual_seed(seed)
         return fittest(

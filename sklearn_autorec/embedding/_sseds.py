@@ -7,7 +7,13 @@ import torch
 
 from ..base import SearchMethod
 from ..engine import batches_of
-from ..nn import FieldEmbedding, MixedEmbedding, budget_bytes, field_rows, table_bytes
+from ..nn import (
+    FieldEmbedding,
+    MixedEmbedding,
+    element_bytes,
+    field_rows,
+    limit_of,
+)
 from ..nn._budget import ELEMENT
 from ..utils._sklearn import Interval, StrOptions
 from ._widths import check_widths
@@ -82,7 +88,7 @@ def gradient_scores(problem, result, table, rows):
     return size / (size.sum() or 1.0)
 
 
-def widths_within(scores, n_rows, limit):
+def widths_within(scores, n_rows, limit, elements=ELEMENT):
     """Columns that each field keeps: those of highest score per number, as long as they fit.
 
     Parameters
@@ -92,17 +98,20 @@ def widths_within(scores, n_rows, limit):
         Numbers of a column of each field.
     limit : int
         Bytes of all kept columns. A column that does not fit any more is passed over.
+    elements : int or int ndarray (F,)
+        Bytes of a number of each field.
 
     Returns
     -------
     list of int, length F
     """
     # A field without rows reads the table of another, and has the width of that.
-    per_number = np.where(n_rows > 0, scores.T / np.maximum(n_rows, 1), -np.inf).T
+    of_columns = elements * n_rows
+    per_byte = np.where(n_rows > 0, scores.T / np.maximum(of_columns, 1), -np.inf).T
     widths, left = np.zeros(len(scores), int), limit
-    for place in np.argsort(-per_number, axis=None, kind="stable"):
+    for place in np.argsort(-per_byte, axis=None, kind="stable"):
         field = place // scores.shape[1]
-        cost = ELEMENT * int(n_rows[field])
+        cost = int(of_columns[field])
         if cost and cost <= left:
             widths[field] += 1
             left -= cost
@@ -198,8 +207,9 @@ class SSEDS(SearchMethod):
 
     def search(self, problem):
         context = problem.context
-        limit, n_rows = budget_bytes(self.budget, table_bytes(context)), field_rows(context)
-        smallest = ELEMENT * n_rows[n_rows > 0].min()
+        elements, n_rows = element_bytes(context), field_rows(context)
+        limit = limit_of(self.budget, context, numeric=True)
+        smallest = (elements * n_rows)[n_rows > 0].min()
         if limit < smallest:
             raise ValueError(
                 f"budget={self.budget!r} leaves {limit} bytes, fewer than the smallest column of a "
@@ -212,7 +222,7 @@ class SSEDS(SearchMethod):
             return {"widths": [context.embedding_dim] * context.n_fields, "column_scores": None}
         scored = ablation_scores if self.score == "ablation" else gradient_scores
         scores = scored(problem, result, table, held_out)
-        widths = widths_within(scores, n_rows, limit)
+        widths = widths_within(scores, n_rows, limit, elements)
         for f, owner in context.sharers:
             widths[f] = widths[owner]
         return {

@@ -1,11 +1,12 @@
 """Initial weights from another fitted model: its columns by name, its ids by value."""
 
+import copy
 import dataclasses
 
 import numpy as np
 import torch
 
-from ..nn import FieldLayout, Members, pair_index
+from ..nn import FieldLayout, Members, in_float32, pair_index
 from ..nn._axes import count, tuple_order
 
 __all__ = ["InitialWeights", "initial_weights"]
@@ -152,7 +153,7 @@ def _network_of(source, context):
                 f"source={source!r:.100} has {name}={theirs!r}, this model {own!r}; set "
                 f"{name}={theirs!r}."
             )
-    return module.state_dict()
+    return in_float32(copy.deepcopy(module)).state_dict()
 
 
 class _Origins:

@@ -9,7 +9,7 @@ from skorch import NeuralNet
 
 from ..exceptions import NonFiniteLossError
 from ._arch_steps import first_order_gradient, policy_gradient, unrolled_gradient
-from ._net_state import _hooks, _on_cpu
+from ._net_state import _hooks, _on_cpu, _tables
 from ._optimizers import LeanAdam, RowAdam, RowUndo, flush_denormals
 from ._schedule import ArchSchedule
 
@@ -93,17 +93,16 @@ class FieldNet(NeuralNet):
         module, modules = self.module_, self.all_modules()
         arch_modules = [m for m in modules if hasattr(m, "arch_parameters")]
         arch = {id(p) for m in arch_modules for p in m.arch_parameters()}
-        tables = [
-            p for get in _hooks(modules, "embedding_parameters") for p in get() if id(p) not in arch
-        ]
+        tables = [p for p in _tables(modules) if id(p) not in arch]
         sparse = [
             p
             for m in module.modules()
             if getattr(m, "sparse", False)
             for p in m.sparse_parameters()
+            if isinstance(p, torch.nn.Parameter)
         ]
         taken = arch | {id(p) for p in tables}
-        others = [p for p in module.parameters() if id(p) not in taken]
+        others = [p for p in module.parameters() if id(p) not in taken and p.is_floating_point()]
         lazy = {id(p) for p in sparse}
         dense_tables = [p for p in tables if id(p) not in lazy]
         groups = [

@@ -15,3 +15,11 @@ def _on_cpu(state):
         for k, slots in state["state"].items()
     }
     return {**state, "state": moments}
+
+
+def _tables(modules):
+    """The parameters that modules call embedding tables; those in a storage of fewer bytes are not
+    trained.
+    """
+    found = [p for get in _hooks(modules, "embedding_parameters") for p in get()]
+    return [p for p in found if isinstance(p, torch.nn.Parameter)]

@@ -270,6 +270,8 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
                 state["_live_search"] = state["_live_search"].copied("cpu")
             if "_loss_part_" in state:
                 state["_loss_part_"] = copy.deepcopy(state["_loss_part_"]).to("cpu")
+            tables = state.get("_trained_tables", {})
+            state |= {"_trained_tables": {n: t.detach().cpu() for n, t in tables.items()}}
         return state
 
     def __sklearn_tags__(self):

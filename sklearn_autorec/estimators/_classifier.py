@@ -29,7 +29,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     {lr_schedule to target_statistics}
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with ``sample_weight``.
-    {warm_start to verbose}
+    {storage to verbose}
 
     Attributes
     ----------
@@ -89,6 +89,8 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         wide="auto",
         target_statistics="auto",
         class_weight=None,
+        storage=None,
+        quantization_aware=False,
         warm_start=False,
         device="auto",
         random_state=None,

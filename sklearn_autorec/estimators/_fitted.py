@@ -11,7 +11,7 @@ from ._results import whole_rows
 __all__ = ["Fitted", "publish"]
 
 # Fitted attributes whose names do not end in "_".
-PRIVATE = ("_architecture", "_live_search", "_stream", "_weight_seen")
+PRIVATE = ("_architecture", "_live_search", "_stream", "_trained_tables", "_weight_seen")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,9 @@ class Fitted:
         What searches have left for `specialized`.
     network : Network or None
         Of which ``net`` is; None without one.
+    trained_tables : dict of str to Tensor
+        The tables that ``net`` has in a storage of fewer bytes, as they were trained, by name, for
+        training that goes on.
     """
 
     target: Any
@@ -60,6 +63,7 @@ class Fitted:
     live_search: Any = None
     kept: dict = field(default_factory=dict)
     network: Any = None
+    trained_tables: dict = field(default_factory=dict)
 
     def attributes(self):
         """The attributes of the estimator, by name."""
@@ -85,6 +89,8 @@ class Fitted:
             attributes["feature_names_in_"] = encoder.feature_names_in_
         if self.live is not None:
             attributes["_stream"] = self.live
+        if self.trained_tables:
+            attributes["_trained_tables"] = self.trained_tables
         if self.live_search is not None:
             attributes["_live_search"] = self.live_search
         if self.kept:

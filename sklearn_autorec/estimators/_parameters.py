@@ -6,6 +6,7 @@ import torch
 
 from ..base import resolve_network
 from ..nn import NUMERIC_EMBEDDINGS
+from ..nn._storage import STORAGES
 from ..preprocessing import FieldEncoder
 from ..utils._defaults import ComponentEstimator
 from ..utils._parameters import stores_parameters
@@ -110,6 +111,17 @@ class FieldParameters(ComponentEstimator):
         Boosted trees over target statistics of columns and their crosses (see `TargetStatistics`)
         and over numbers, averaged in the same way; a part that held-out rows give less than 2 % is
         left out. "auto" as in ``wide``.
+    storage : {"float16", "int8"}, dict of str to one of these, or None, default=None
+        How embedding tables are stored after the final training: "int8" with a scale for each
+        vector takes about a quarter of the bytes of float32, "float16" half of them; None keeps
+        float32. A dict says it by column; columns that it leaves out keep float32. Vectors are
+        brought to float32 as they are read. First-order weights, projections and the rest of the
+        network stay as they are. ``budget`` of a search counts bytes of this storage, without
+        scales. Training goes on from the tables as they were trained where moments are kept (with
+        ``warm_start=True`` or after ``partial_fit``), else from what the stored ones read as.
+    quantization_aware : bool, default=False
+        Let the final training see every vector as it will be stored; gradients pass as if it were
+        not. Of use where a few numbers of a vector dwarf the others; searches do not see it.
     warm_start : bool, default=False
         ``fit`` goes on from the fitted network, with its encoder, architecture and the optimiser's
         moments, until ``max_epochs`` in all. What ``set_params`` changes meanwhile takes effect for
@@ -139,7 +151,7 @@ class FieldParameters(ComponentEstimator):
     n_iter_ : int
         Epochs that the kept weights have seen.
     n_parameters_ : int
-        Trained numbers in the network.
+        Trained numbers in the network, and scales of those that are stored as int8.
     nbytes_ : dict of str to int
         Bytes of the network: "embedding", "projection" (of embeddings of several widths), "index"
         (of packed tables), "network" (all else) and "total".
@@ -181,6 +193,8 @@ class FieldParameters(ComponentEstimator):
         "members": [Interval(Integral, 1, None, closed="left")],
         "wide": [StrOptions({"auto", "autocross"}), None],
         "target_statistics": [StrOptions({"auto"}), "boolean"],
+        "storage": [StrOptions({*STORAGES}), dict, None],
+        "quantization_aware": ["boolean"],
         "warm_start": ["boolean"],
         "device": [str, torch.device],
         "random_state": ["random_state"],
@@ -215,6 +229,8 @@ class FieldParameters(ComponentEstimator):
         members=1,
         wide="auto",
         target_statistics="auto",
+        storage=None,
+        quantization_aware=False,
         warm_start=False,
         device="auto",
         random_state=None,

@@ -13,7 +13,7 @@ from ..base import resolve_network
 from ..engine import TrainingPlan
 from ..engine._search_phase import check_methods, check_slots
 from ..engine._serving_form import device_of, resolve_device
-from ..nn import BuildContext, FieldLayout
+from ..nn import BuildContext, FieldLayout, check_storage
 from ..preprocessing import N_BINS
 from ..preprocessing._fitted import UNBOUNDED_RANGE
 from ..utils._memory import available_memory
@@ -70,6 +70,10 @@ class Prepared:
         Sum of the weights of all training rows, those of earlier fits included, and their number.
     keep_moments : bool
         Whether the moments of the optimisers stay with the estimator, for training that goes on.
+    storage : str, dict or None
+        How tables are stored after the training; see `FieldParameters`.
+    quantization_aware : bool
+        Whether the training sees them so.
     """
 
     network: Any
@@ -86,6 +90,8 @@ class Prepared:
     progress: EpochReporter | None
     weight_seen: tuple
     keep_moments: bool
+    storage: Any = None
+    quantization_aware: bool = False
 
 
 def prepare_fit(estimator, X, y, rows, validation, fitted):
@@ -140,6 +146,7 @@ def prepare_fit(estimator, X, y, rows, validation, fitted):
         progress=EpochReporter(estimator, X, y),
         weight_seen=rows.weight_seen(_seen_before(fitted)),
         keep_moments=estimator.warm_start,
+        **_storage(estimator, rows),
     )
 
 
@@ -177,7 +184,15 @@ def prepare_chunk(estimator, rows, fitted):
         progress=None,
         weight_seen=rows.weight_seen(_seen_before(fitted)),
         keep_moments=True,
+        **_storage(estimator, rows),
     )
+
+
+def _storage(estimator, rows):
+    """The entries of `Prepared` on how tables are stored."""
+    storage = estimator.storage
+    check_storage(storage, FieldLayout.of_encoder(rows.encoder))
+    return {"storage": storage, "quantization_aware": estimator.quantization_aware}
 
 
 def _live_methods(estimator, fitted):
@@ -211,6 +226,11 @@ def check_components(estimator):
     methods = check_methods(estimator.search, estimator.joint)
     resolve_device(estimator.device)
     check_slots(network, methods)
+    if estimator.quantization_aware and estimator.storage is None:
+        raise ValueError(
+            "quantization_aware=True needs a storage of fewer bytes to be aware of, got "
+            "storage=None; set storage='int8', for instance."
+        )
     untrained = [method for method in methods if method.retrain == "none"]
     if untrained and estimator.members > 1:
         raise ValueError(
@@ -318,11 +338,14 @@ def build_context(estimator, rows, plan):
         numeric_embedding=estimator.numeric_embedding,
         n_numeric_bins=getattr(encoder, "n_bins", N_BINS),
         numeric_range=getattr(encoder, "numeric_range_", UNBOUNDED_RANGE),
+        storage=estimator.storage,
         reference_loss=rows.target.loss(),
     )
 
 
-def fitted_context(target, encoder, sparse, embedding_dim, members, numeric_embedding):
+def fitted_context(
+    target, encoder, sparse, embedding_dim, members, numeric_embedding, storage=None
+):
     """What the network of a fitted estimator is built from once more.
 
     Parameters
@@ -333,6 +356,7 @@ def fitted_context(target, encoder, sparse, embedding_dim, members, numeric_embe
         Whether tables have row-wise gradients.
     embedding_dim, members : int
     numeric_embedding : str
+    storage : str, dict or None, default=None
 
     Returns
     -------
@@ -348,6 +372,7 @@ def fitted_context(target, encoder, sparse, embedding_dim, members, numeric_embe
         numeric_embedding=numeric_embedding,
         n_numeric_bins=getattr(encoder, "n_bins", N_BINS),
         numeric_range=getattr(encoder, "numeric_range_", UNBOUNDED_RANGE),
+        storage=storage,
         reference_loss=target.loss(),
     )
 

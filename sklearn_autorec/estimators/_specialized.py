@@ -7,6 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..base import fixed_methods, network_of
 from ..engine._building import build_network, narrowed, slot_context
 from ..engine._serving_form import device_of, serving_net, whole_architecture
+from ..nn import in_float32, store_tables
 from ._fitted import Fitted, publish
 from ._prepare import fitted_context
 from ._targets import target_of
@@ -52,13 +53,15 @@ def specialized(model, budget):
     architecture[slot] = {**described, **entry}
     network = network_of(architecture["network"])
     module = build_network(network, fixed_methods(architecture), architecture, context)
-    rest = {n: t for n, t in served.state_dict().items() if not n.startswith(f"{slot}.")}
+    whole = in_float32(copy.deepcopy(served)).state_dict()
+    rest = {n: t for n, t in whole.items() if not n.startswith(f"{slot}.")}
     weights = {f"{slot}.{name}": t for name, t in weights.items()}
     module.load_state_dict({**rest, **weights})
     module = module.to(device_of(model.net_)).eval()
     twin = object.__new__(type(model))
     twin.__dict__ = {**vars(model), "search": _with_budget(model.search, slot, budget)}
     net = serving_net(module, model.net_.criterion_)
+    store_tables(net.module_, model.storage)
     publish(
         twin,
         Fitted(
@@ -94,6 +97,7 @@ def _context(model, module):
         architecture["embedding_dim"],
         1,
         architecture["numeric_embedding"],
+        model.storage,
     )
 
 

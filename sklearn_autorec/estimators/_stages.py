@@ -13,7 +13,7 @@ from ..engine._building import build_network, realise_loss
 from ..engine._moving import held_still
 from ..engine._search_phase import check_slots, search_parts
 from ..engine._serving_form import device_of, serving_net
-from ..nn import ReLUDropout
+from ..nn import ReLUDropout, in_float32, read_exactly, round_in_training, store_tables
 from ._blending import cross_validated, mixture_of
 from ._fitted import Fitted
 
@@ -181,7 +181,17 @@ def _new_network(prepared, searched):
     if loss_part is not None:
         searched.hand_over_loss(loss_part)
         loss_part = loss_part.to(device)
-    return module.to(device), loss_part
+    module = module.to(device)
+    _round(prepared, module)
+    return module, loss_part
+
+
+def _round(prepared, module):
+    """Let a network that will be trained see its tables as they will be stored, if that is
+    wanted.
+    """
+    if prepared.quantization_aware:
+        round_in_training(module, prepared.storage)
 
 
 def _begin(prepared, searched):
@@ -208,7 +218,10 @@ def _described(network, context):
 def _take_up(prepared, fitted):
     """A copy of a fitted network, with the moments of the epochs before and today's rates."""
     plan, device = prepared.plan, prepared.device
-    module = copy.deepcopy(fitted.net_.module_).to(device)
+    module = in_float32(
+        copy.deepcopy(fitted.net_.module_).to(device), fitted.__dict__.get("_trained_tables")
+    )
+    _round(prepared, module)
     architecture = _adjusted(prepared.network, fitted._architecture, module)
     loss_part = fitted.__dict__.get("_loss_part_")
     if loss_part is not None:
@@ -288,11 +301,14 @@ def _train(prepared, running, data, valid, n_epochs=None):
 def _fitted(prepared, running, mixture=None, kept=None):
     """The value that a training leaves, with the network in its serving form."""
     module, loss_part, live = running.module, running.loss_part, running.net
+    read_exactly(module)
     trained = [id(p) for p in module.parameters()]
     net = serving_net(module, prepared.rows.target.loss())
     # Moments are of no use where a smaller form of the module is what goes on.
     if not prepared.keep_moments or trained != [id(p) for p in net.module_.parameters()]:
         live = None
+    # What goes on from here goes on from the tables as they were trained.
+    tables = store_tables(net.module_, prepared.storage)
     if live is not None:
         live.keep_training()
     if loss_part is not None:
@@ -311,4 +327,5 @@ def _fitted(prepared, running, mixture=None, kept=None):
         loss_part=loss_part,
         kept=kept or {},
         network=prepared.network,
+        trained_tables={} if not prepared.keep_moments else tables,
     )

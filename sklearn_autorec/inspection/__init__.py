@@ -1,6 +1,7 @@
 """Pictures of what a search found; matplotlib is needed only to draw them."""
 
 from ._architecture import ArchitectureDisplay
+from ._budget_curve import BudgetCurveDisplay
 from ._calibration import CalibrationByFieldDisplay
 from ._candidates import CandidateHistoryDisplay
 from ._embedding_sizes import EmbeddingSizeDisplay
@@ -10,6 +11,7 @@ from ._selection_path import SelectionPathDisplay
 
 __all__ = [
     "ArchitectureDisplay",
+    "BudgetCurveDisplay",
     "CalibrationByFieldDisplay",
     "CandidateHistoryDisplay",
     "EmbeddingSizeDisplay",

@@ -7,7 +7,7 @@ from ._calibration import (
     normalized_entropy,
 )
 from ._ranking import grouped_hit_rate, grouped_ndcg_score, grouped_roc_auc_score
-from ._scorers import grouped_scorer
+from ._scorers import grouped_scorer, nbytes_scorer
 
 __all__ = [
     "calibration_by_group",
@@ -17,5 +17,6 @@ __all__ = [
     "grouped_ndcg_score",
     "grouped_roc_auc_score",
     "grouped_scorer",
+    "nbytes_scorer",
     "normalized_entropy",
 ]

@@ -1,4 +1,5 @@
-"""Metrics of groups as scorers that take the groups from a column of the table."""
+"""Metrics of groups as scorers that take the groups from a column of the table, and sizes of
+models."""
 
 import inspect
 from collections.abc import Callable
@@ -111,3 +112,30 @@ def grouped_scorer(metric="roc_auc", column="user", **options):
         if name not in allowed:
             raise ValueError(f"{name} is no option of metric={metric!r}, which has {allowed}.")
     return GroupedScorer(metric, column, options)
+
+
+def nbytes_scorer(estimator, X, y=None):
+    """Bytes of a fitted model, as a metric beside others in a search; the rows have no say.
+
+    Parameters
+    ----------
+    estimator : CTRClassifier, RatingRegressor or Pipeline that ends with one
+        Fitted.
+    X, y
+        Not read.
+
+    Returns
+    -------
+    int
+        ``nbytes_["total"]``. More is not better: it is none to choose the best candidate by.
+
+    Examples
+    --------
+    >>> from sklearn_autorec.metrics import nbytes_scorer
+    >>> scoring = {"nbytes": nbytes_scorer, "auc": "roc_auc"}  # GridSearchCV(..., refit="auc")
+    """
+    while hasattr(estimator, "steps"):
+        estimator = estimator.steps[-1][1]
+    if not hasattr(estimator, "nbytes_"):
+        raise TypeError(f"estimator={estimator!r:.200} has no nbytes_, the bytes of its network.")
+    return estimator.nbytes_["total"]

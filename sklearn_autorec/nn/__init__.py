@@ -7,7 +7,7 @@ fields, C outputs (1 for binary clicks and ratings, the number of classes otherw
 from ._anchored_rows import MAX_ANCHORS, AnchoredRows
 from ._axes import FieldAxis
 from ._blocks import MLP, PlainDropout, ReLUDropout, linear
-from ._budget import budget_bytes, field_rows, table_bytes
+from ._budget import budget_bytes, element_bytes, field_rows, limit_of, table_bytes
 from ._context import BuildContext, Inputs
 from ._embeddings import FieldEmbedding, FieldLinear, FieldRows, add_bias, output_bias
 from ._interactions import (
@@ -41,6 +41,7 @@ from ._packed import FORMS, pack_table, packed_bytes
 from ._packed_table import PackedEmbedding
 from ._parts import PACKED_PARTS, PackedPart, own_bytes, tensor_bytes
 from ._projected_sizes import ProjectedSizes, projected_state
+from ._quantized import QuantizedTable, whole
 from ._relaxed import (
     GumbelSoftmax,
     HardConcreteGates,
@@ -65,6 +66,8 @@ from ._sized_rows import (
     sizes_to_text,
     tables_by_size,
 )
+from ._storage import TableRows, check_storage, storage_of
+from ._storing import in_float32, read_exactly, round_in_training, store_tables
 
 __all__ = [
     "FORMS",
@@ -110,11 +113,13 @@ __all__ = [
     "PairProducts",
     "PlainDropout",
     "ProjectedSizes",
+    "QuantizedTable",
     "ReLUDropout",
     "SizedRows",
     "SeparateLinear",
     "SquaredError",
     "SumPool",
+    "TableRows",
     "VectorCross",
     "WeightedPairs",
     "add_bias",
@@ -122,12 +127,16 @@ __all__ = [
     "batch_norm",
     "budget_bytes",
     "check_parts",
+    "check_storage",
     "check_temperatures",
+    "element_bytes",
     "gumbel_noise",
     "gumbel_softmax",
     "hard_concrete",
     "field_rows",
     "head_part",
+    "in_float32",
+    "limit_of",
     "linear",
     "logistic_noise",
     "mask_from_text",
@@ -143,12 +152,17 @@ __all__ = [
     "probability_of_one",
     "probability_of_open",
     "projected_state",
+    "read_exactly",
+    "round_in_training",
     "row_batch_norm",
     "rows_by_size",
     "sizes_from_text",
     "sizes_to_text",
+    "storage_of",
+    "store_tables",
     "straight_through",
     "table_bytes",
     "tables_by_size",
     "tensor_bytes",
+    "whole",
 ]

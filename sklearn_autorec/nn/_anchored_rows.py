@@ -4,15 +4,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from ._embeddings import FieldRows
+from ._number_rows import NumberRows
 from ._numeric import initial
 from ._parts import tensor_bytes
 from ._read_rows import read_rows
+from ._storage import TableRows
 
 MAX_ANCHORS = 256  # that a byte can number
 
 
-class AnchoredRows(FieldRows):
+class AnchoredRows(NumberRows):
     """S6: every value is a combination of some of K anchors with weights of at least 0; inputs ->
     (B, F, d).
 
@@ -52,6 +53,7 @@ class AnchoredRows(FieldRows):
             )
         lengths = support.sum(1)
         self.dim, self.longest = context.embedding_dim, int(lengths.max(initial=0))
+        self.width = self.longest
         # As large as a plain table would be, whatever is combined.
         weights = initial(context, int(lengths.sum()), std=1.0).detach().abs()
         per_row = np.repeat(np.maximum(lengths, 1) ** -0.5, lengths).astype(np.float32)
@@ -66,15 +68,30 @@ class AnchoredRows(FieldRows):
 
     def lookup(self, ids, rows, fields):
         if not self.longest:
-            return self.anchors.new_zeros(*rows.shape, self.dim)
+            return torch.zeros(*rows.shape, self.dim, device=rows.device)
+        weights = self.numbers_of(ids, rows, fields)
+        where, _ = self._places(rows)
+        rounding = self.rounding.get("anchors")
+        anchors = read_rows(self.anchors, self.column[where].long(), rounding=rounding)
+        return (weights.unsqueeze(-1) * anchors).sum(-2)
+
+    def stored_numbers(self, ids, rows, fields):
+        where, present = self._places(rows)
+        return self.elements(where) * present
+
+    def _places(self, rows):
+        """Positions of the weights of rows, and whether there is one, (..., longest) each."""
         rows = rows.long()
         start, stop = self.row_offsets[rows].long(), self.row_offsets[rows + 1].long()
         where = start.unsqueeze(-1) + torch.arange(self.longest, device=rows.device)
-        present = where < stop.unsqueeze(-1)
-        where = where.clamp(max=len(self.values) - 1)
-        weights = self.values[where] * present
-        anchors = read_rows(self.anchors, self.column[where].long())
-        return (weights.unsqueeze(-1) * anchors).sum(-2)
+        return where.clamp(max=max(len(self.values) - 1, 0)), where < stop.unsqueeze(-1)
+
+    def stored_tables(self):
+        # Anchors belong to no column: they are stored as all columns are, or as they were trained.
+        def anchors():
+            return TableRows(np.full(len(self.anchors), len(self.column_names)))
+
+        return {"anchors": anchors, **super().stored_tables()}
 
     @torch.no_grad()
     def after_step(self):

@@ -5,8 +5,19 @@ from numbers import Integral, Real
 import numpy as np
 
 from ._numeric import numeric_rows
+from ._storage import ELEMENT_BYTES, storage_of
 
 ELEMENT = 4  # bytes of a float32
+
+
+def element_bytes(context):
+    """Bytes of a number in the table of each field as it will be stored, int64 ndarray (F,); a list
+    that reads the table of another field has that field's. Scales of int8 come on top.
+    """
+    names = list(context.field_names)
+    for f, owner in context.sharers:
+        names[f] = context.field_names[owner]
+    return np.array([ELEMENT_BYTES[storage_of(context.storage, name)] for name in names], np.int64)
 
 
 def field_rows(context):
@@ -24,7 +35,8 @@ def field_rows(context):
 
 
 def table_bytes(context, numeric=True):
-    """Bytes of the whole embedding tables of one member, all columns and values.
+    """Bytes of the whole embedding tables of one member, all columns and values, as they will be
+    stored.
 
     Parameters
     ----------
@@ -32,11 +44,28 @@ def table_bytes(context, numeric=True):
     numeric : bool
         Whether the vectors of numeric fields count; not for methods that leave these whole.
     """
-    n_rows = int(field_rows(context).sum()) if numeric else context.n_rows
-    return ELEMENT * context.embedding_dim * n_rows
+    rows = field_rows(context)
+    if not numeric:
+        first = context.n_categorical
+        rows[first : first + context.n_numeric] = 0
+    return context.embedding_dim * int((element_bytes(context) * rows).sum())
 
 
-def budget_bytes(budget, whole, name="budget"):
+def limit_of(budget, context, numeric=False):
+    """A budget of a search as bytes of its tables as they will be stored; see `budget_bytes`.
+
+    Parameters
+    ----------
+    budget : int or float
+    context : BuildContext
+    numeric : bool
+        As of `table_bytes`.
+    """
+    smallest = int(element_bytes(context).min())
+    return budget_bytes(budget, table_bytes(context, numeric), element=smallest)
+
+
+def budget_bytes(budget, whole, name="budget", element=ELEMENT):
     """A budget as bytes.
 
     Parameters
@@ -48,6 +77,8 @@ def budget_bytes(budget, whole, name="budget"):
         Bytes of the whole tables, see `table_bytes`.
     name : str
         Of the parameter, for messages.
+    element : int
+        Bytes of the smallest number, below which nothing could be kept.
 
     Returns
     -------
@@ -67,9 +98,9 @@ def budget_bytes(budget, whole, name="budget"):
             f"number of bytes, an int, got {budget!r}."
         )
     if isinstance(budget, Integral):
-        if budget < ELEMENT:
+        if budget < element:
             raise ValueError(
-                f"{name}={budget!r} is a number of bytes, fewer than the {ELEMENT} of a single "
+                f"{name}={budget!r} is a number of bytes, fewer than the {element} of a single "
                 f"number; a share is a float, 1.0 keeps everything."
             )
         return min(int(budget), whole)

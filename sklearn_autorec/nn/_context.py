@@ -67,6 +67,8 @@ class BuildContext(FieldLayout):
     numeric_range : (float, float)
         Lowest and highest of the scaled values, where the scale has such; else between which most
         of them lie.
+    storage : str, dict of column name to str, or None
+        How tables will be stored after the training; see `sklearn_autorec.CTRClassifier`.
     reference_loss : nn.Module or None
         The estimator's own loss, logits (B, C), y (B,) -> (B,): by it validation rows are judged,
         and a part in the loss slot may start from it. None where nothing is trained.
@@ -83,6 +85,7 @@ class BuildContext(FieldLayout):
     numeric_embedding: str = "linear"
     n_numeric_bins: int = 24
     numeric_range: tuple[float, float] = (-(3**0.5), 3**0.5)
+    storage: str | dict | None = field(default=None, hash=False)
     reference_loss: torch.nn.Module | None = field(default=None, repr=False, compare=False)
 
     def axis(self, *factors):

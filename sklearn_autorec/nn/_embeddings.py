@@ -9,6 +9,7 @@ from ._members import own_rows
 from ._numeric import NumericEmbedding, initial
 from ._parts import own_bytes
 from ._read_rows import read_rows
+from ._storage import TableRows
 
 
 class FieldRows(NumericEmbedding):
@@ -32,6 +33,7 @@ class FieldRows(NumericEmbedding):
         self.sequence_lengths = context.sequence_lengths
         self.n_rows = context.n_rows
         self.field_sizes = context.table_sizes
+        self.table_fields = context.table_fields
 
     def lookup(self, ids, rows, fields):
         """Vectors of rows; all three arguments broadcast, (...) -> (..., width).
@@ -86,6 +88,12 @@ class FieldRows(NumericEmbedding):
         lists = [tables[table] for table in self.list_tables]
         return [*tables[: len(self.fields)], *[of_number] * self.n_numeric, *lists]
 
+    def row_columns(self):
+        """Field of every row of all tables, int ndarray (V,), as a position on the F axis."""
+        return np.repeat(
+            np.array(self.table_fields, np.int64), np.array(self.field_sizes, np.int64)
+        )
+
     def list_items(self, inputs):
         """Ids of the items of each sequence field, tuple of (B, L)."""
         if not self.sequence_lengths:
@@ -128,9 +136,7 @@ class _FieldTable(FieldRows):
     def lookup(self, ids, rows, fields):
         if self.members > 1:
             rows = own_rows(rows, self.members)
-        if self.sparse:
-            return nn.functional.embedding(rows, self.weight, sparse=True)
-        return read_rows(self.weight, rows)
+        return read_rows(self.weight, rows, self.sparse, self.rounding.get("weight"))
 
     def embedding_parameters(self):
         """The parameters that the embedding's L2 decay applies to."""
@@ -139,6 +145,12 @@ class _FieldTable(FieldRows):
     def sparse_parameters(self):
         """The parameters with row-wise gradients."""
         return [self.weight] if self.sparse else []
+
+    def stored_tables(self):
+        def rows():
+            return TableRows(np.repeat(self.row_columns(), self.members))
+
+        return {"weight": rows, **super().stored_tables()}
 
 
 class FieldEmbedding(_FieldTable):
@@ -164,6 +176,10 @@ class FieldLinear(_FieldTable):
     def __init__(self, context: BuildContext):
         super().__init__(context, context.n_outputs, 0.0)
         self.bias = output_bias(context)
+
+    def stored_tables(self):
+        """None: a scale would take as much as the single number of a value."""
+        return {}
 
     def nbytes(self):
         """Bytes by kind: a first-order term is a part of the network, not a table of embeddings."""

@@ -87,8 +87,10 @@ class MaskedEmbedding(FieldEmbedding):
 
     def lookup(self, ids, rows, fields):
         if self.sparse:
-            return super().lookup(ids, rows, fields) * self.mask[rows.long()]
-        return read_rows(self._masked, rows)
+            found = read_rows(self.weight, rows, sparse=True) * self.mask[rows.long()]
+            rounding = self.rounding.get("weight")
+            return found if rounding is None else rounding(found, rows)
+        return read_rows(self._masked, rows, rounding=self.rounding.get("weight"))
 
     def compact(self):
         """The `PackedEmbedding` of fewest bytes with the same vectors."""

@@ -4,12 +4,15 @@ value.
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 
 from ._context import BuildContext
 from ._parts import own_bytes
+from ._quantized import whole
 from ._read_rows import read_rows
+from ._storage import TableRows
 
 PERIODIC_STD = 0.3  # of the initial frequencies, in periods per standard deviation of a number
 NUMERIC_EMBEDDINGS = ("piecewise", "periodic", "linear")
@@ -68,10 +71,12 @@ class NumericEmbedding(nn.Module):
     numeric_weight: nn.Parameter  # where there are numeric fields
     numeric_frequency: nn.Parameter  # where they are periodic
     rectified = True
+    rounding: dict = {}  # of tables by name, while training sees them as they will be stored
 
     def __init__(self, context: BuildContext):
         super().__init__()
         self.n_numeric = context.n_numeric
+        self.column_names, self.first_number = context.field_names, context.n_categorical
         self.numeric_embedding = context.numeric_embedding
         self.n_bins = context.n_numeric_bins
         if self.numeric_embedding not in NUMERIC_EMBEDDINGS:
@@ -115,7 +120,11 @@ class NumericEmbedding(nn.Module):
 
     def embed_numbers(self, numeric):
         """(M * B, 2 F_num) -> (M * B, F_num, width)."""
-        return self._embedded(numeric, self.numeric_weight)
+        return self._embedded(numeric, self.number_vectors())
+
+    def number_vectors(self):
+        """``numeric_weight`` as it is read: a few vectors a number, which are used together."""
+        return whole(self.numeric_weight, self.rounding.get("numeric_weight"))
 
     def embed_with(self, other, numeric):
         """What `embed_numbers` of this module and of another give, in one pass.
@@ -139,7 +148,7 @@ class NumericEmbedding(nn.Module):
             or self._scheme() != other._scheme()
         ):
             return None
-        weights = self.numeric_weight, other.numeric_weight
+        weights = self.number_vectors(), other.number_vectors()
         vectors = self._embedded(numeric, torch.cat(weights, -1))
         return vectors.split([w.shape[-1] for w in weights], -1)
 
@@ -175,6 +184,17 @@ class NumericEmbedding(nn.Module):
     def embedding_parameters(self):
         """The parameters that the embedding's L2 decay applies to."""
         return [self.numeric_weight] if self.n_numeric else []
+
+    def stored_tables(self):
+        """The tables that may be stored in fewer bytes: dict of attributes to functions without
+        arguments that make the `TableRows` of each.
+        """
+
+        def rows():
+            n_vectors = self.members * numeric_rows(self.numeric_embedding, self.n_bins)
+            return TableRows(np.tile(self.first_number + np.arange(self.n_numeric), n_vectors))
+
+        return {"numeric_weight": rows} if self.n_numeric else {}
 
     def nbytes(self):
         """Bytes by kind; see `PackedPart`."""

@@ -3,8 +3,10 @@
 import numpy as np
 import torch
 
+from ._budget import ELEMENT, element_bytes
 from ._packed_rows import PackedBits, PackedSparse
 from ._packed_table import PackedEmbedding, by_field, require
+from ._quantized import QuantizedTable
 from ._read_rows import read_rows
 
 
@@ -49,9 +51,9 @@ class PackedColumns(PackedEmbedding):
         return {"values": np.concatenate(blocks), "position": position}
 
     @staticmethod
-    def bytes_of(table, sizes):
+    def bytes_of(table, sizes, element=ELEMENT):
         stored = sum(len(b) * int((b != 0).any(0).sum()) for b in by_field(table, sizes))
-        return 4 * stored + 2 * len(sizes) * table.shape[1]
+        return element * stored + 2 * len(sizes) * table.shape[1]
 
     def locate(self, ids, rows, fields):
         position = self.position[fields].long()
@@ -103,9 +105,9 @@ class PackedPrefixes(PackedEmbedding):
         return {"values": np.concatenate(runs), "bounds": bounds}
 
     @staticmethod
-    def bytes_of(table, sizes):
+    def bytes_of(table, sizes, element=ELEMENT):
         stored = sum(int(_prefix_bounds(block).sum()) for block in by_field(table, sizes))
-        return 4 * stored + 4 * len(sizes) * table.shape[1]
+        return element * stored + 4 * len(sizes) * table.shape[1]
 
     def locate(self, ids, rows, fields):
         ids = ids.long().unsqueeze(-1)
@@ -136,10 +138,12 @@ class PackedDense(PackedEmbedding):
         return {"values": table.ravel()}
 
     @staticmethod
-    def bytes_of(table, sizes):
-        return 4 * table.size
+    def bytes_of(table, sizes, element=ELEMENT):
+        return element * table.size
 
-    def lookup(self, ids, rows, fields):
+    def stored_numbers(self, ids, rows, fields):
+        if isinstance(self.values, QuantizedTable):
+            return self.elements(rows.long().unsqueeze(-1) * self.width + self.columns)
         return self.without_zeros(read_rows(self.values.view(self.n_rows, self.width), rows))
 
     def check(self):
@@ -171,7 +175,7 @@ def pack_table(table, context, numeric_weight=None, forms=None, numeric_frequenc
     PackedEmbedding
     """
     sizes = context.table_sizes
-    best = FORMS[_smallest_form(table, sizes, forms)]
+    best = FORMS[_smallest_form(table, context, forms)]
     numeric = {"numeric_weight": numeric_weight, "numeric_frequency": numeric_frequency}
     numeric = {name: array for name, array in numeric.items() if array is not None}
     return best(context, best.pack(table, sizes) | numeric)
@@ -186,14 +190,24 @@ def packed_bytes(table, context):
         Or a mask of what is not zero, ndarray of bool.
     context : BuildContext
     """
-    sizes = context.table_sizes
-    return int(FORMS[_smallest_form(table, sizes)].bytes_of(table, sizes))
+    best = FORMS[_smallest_form(table, context)]
+    return int(np.ceil(best.bytes_of(table, context.table_sizes, _element(context))))
 
 
-def _smallest_form(table, sizes, forms=None):
+def _smallest_form(table, context, forms=None):
     """Name of the form of fewest bytes, of some or of all that can hold the table."""
+    sizes = context.table_sizes
     if not sizes:  # numeric fields alone: there is no table
         return "dense"
     if forms is None:
         forms = [name for name, cls in FORMS.items() if table.shape[1] <= cls.max_width]
-    return min(forms, key=lambda name: FORMS[name].bytes_of(table, sizes))
+    element = _element(context)
+    return min(forms, key=lambda name: FORMS[name].bytes_of(table, sizes, element))
+
+
+def _element(context):
+    """Bytes that a number of the tables will take, of several kinds in the mean of all rows."""
+    if not context.table_sizes:
+        return ELEMENT
+    of_rows = element_bytes(context)[context.table_fields]
+    return float(np.average(of_rows, weights=context.table_sizes))

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from ._budget import ELEMENT
 from ._packed_table import PackedEmbedding, require
 from ._row_numbers import BLOCK, RowNumbers
 
@@ -25,6 +26,14 @@ class _LivingRows(RowNumbers, PackedEmbedding):
     def row_bytes(living):
         """Bytes of what numbers the living rows, bool (V,), and of their offsets."""
         return -(-len(living) // BLOCK) * (BLOCK // 8 + 4) + 4 * (int(living.sum()) + 1)
+
+    def vector_of(self, rows):
+        number, living = self.number(rows.long())
+        return torch.where(living, number, 0)
+
+    def vector_rows(self):
+        bits = np.unpackbits(self.alive.cpu().numpy(), bitorder="little")
+        return np.flatnonzero(bits[: self.n_rows])
 
     def n_living(self):
         """Living rows; raises ValueError if the counts do not fit the bits."""
@@ -63,11 +72,11 @@ class PackedSparse(_LivingRows):
         }
 
     @staticmethod
-    def bytes_of(table, sizes):
+    def bytes_of(table, sizes, element=ELEMENT):
         used = table != 0
-        return (4 + 1) * int(used.sum()) + _LivingRows.row_bytes(used.any(1))
+        return (element + 1) * int(used.sum()) + _LivingRows.row_bytes(used.any(1))
 
-    def lookup(self, ids, rows, fields):
+    def stored_numbers(self, ids, rows, fields):
         number, living = self.number(rows.long())
         number = torch.where(living, number, 0)
         if not self.longest:
@@ -78,8 +87,9 @@ class PackedSparse(_LivingRows):
         where = where.clamp(max=len(self.values) - 1)
         # Absent entries go to one column too many, which is cut off.
         column = torch.where(present, self.column[where].long(), self.width)
-        out = self.values.new_zeros(*rows.shape, self.width + 1)
-        return out.scatter(-1, column, self.without_zeros(self.values[where]))[..., : self.width]
+        found = self.without_zeros(self.elements(where))
+        out = found.new_zeros(*rows.shape, self.width + 1)
+        return out.scatter(-1, column, found)[..., : self.width]
 
     def check(self):
         n = self.n_living()
@@ -117,10 +127,10 @@ class PackedBits(_LivingRows):
         }
 
     @staticmethod
-    def bytes_of(table, sizes):
+    def bytes_of(table, sizes, element=ELEMENT):
         living = (table != 0).any(1)
         bits = -(-table.shape[1] // 8) * int(living.sum())
-        return 4 * int((table != 0).sum()) + bits + _LivingRows.row_bytes(living)
+        return element * int((table != 0).sum()) + bits + _LivingRows.row_bytes(living)
 
     def locate(self, ids, rows, fields):
         number, living = self.number(rows)

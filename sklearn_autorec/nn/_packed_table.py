@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from ._embeddings import FieldRows
+from ._number_rows import NumberRows
 from ._numeric import numeric_shapes
 from ._parts import PackedPart
 
 
-class PackedEmbedding(PackedPart, FieldRows):
+class PackedEmbedding(PackedPart, NumberRows):
     """Base of the packed forms of tables: one vector ``values`` of stored numbers, and buffers that
     say where they belong.
 
@@ -45,11 +45,12 @@ class PackedEmbedding(PackedPart, FieldRows):
     def embedding_parameters(self):
         return [self.values, *super().embedding_parameters()]
 
-    def lookup(self, ids, rows, fields):
+    def stored_numbers(self, ids, rows, fields):
         where, present = self.locate(ids, rows.long(), fields)
         # An empty table still needs an element to read.
-        values = self.values if len(self.values) else self.values.new_zeros(1)
-        return self.without_zeros(values[where.clamp(0, len(values) - 1)]) * present
+        return self.without_zeros(self.elements(where.clamp(0, max(len(self.values) - 1, 0)))) * (
+            present
+        )
 
     def without_zeros(self, found):
         """The same numbers; in training, those that are zero pass no gradient on (some forms have
@@ -104,15 +105,9 @@ class PackedEmbedding(PackedPart, FieldRows):
     def mask(self):
         """What is not zero, bool ndarray (V, width); made in blocks of rows."""
         out = np.zeros((self.n_rows, self.width), bool)
-        block = max(2**20 // self.width, 1)
-        start = 0
-        for f, n in enumerate(self.field_sizes):
-            for first in range(0, n, block):
-                ids = torch.arange(first, min(first + block, n), device=self.values.device)
-                out[start + first : start + first + len(ids)] = (
-                    (self.lookup(ids, ids + start, f) != 0).cpu().numpy()
-                )
-            start += n
+        for first, rows, table in self._blocks():
+            found = self.lookup(rows - first, rows, table) != 0
+            out[int(rows[0]) : int(rows[-1]) + 1] = found.cpu().numpy()
         return out
 
 

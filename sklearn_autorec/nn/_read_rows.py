@@ -5,6 +5,8 @@ import torch
 from scipy.sparse import csc_array
 from torch import nn
 
+from ._quantized import QuantizedTable
+
 
 def add_by_row(rows, values, n_rows):
     """Sums of the values of each row of a table, in the order of the values.
@@ -50,8 +52,28 @@ class _ReadRows(torch.autograd.Function):
         return add_by_row(rows.reshape(-1), grad.reshape(-1, grad.shape[-1]), ctx.n_rows), None
 
 
-def read_rows(weight, rows):
-    """Rows of a table (V, d) by number, (...) -> (..., d), with a dense gradient."""
+def read_rows(weight, rows, sparse=False, rounding=None):
+    """Rows of a table (V, d) by number, (...) -> (..., d).
+
+    Parameters
+    ----------
+    weight : Tensor or QuantizedTable
+        Of the latter only these rows are brought to float32.
+    rows : int Tensor
+    sparse : bool, default=False
+        Whether the gradient is row-wise, else it is a dense one.
+    rounding : Rounding or None, default=None
+        How the rows will read when they are stored, if training is to see that.
+    """
+    if isinstance(weight, QuantizedTable):
+        return weight.read(rows)
+    found = _from_tensor(weight, rows, sparse)
+    return found if rounding is None else rounding(found, rows)
+
+
+def _from_tensor(weight, rows, sparse):
+    if sparse:
+        return nn.functional.embedding(rows, weight, sparse=True)
     if weight.device.type == "cpu" and weight.requires_grad and torch.is_grad_enabled():
         return _ReadRows.apply(weight, rows)
     return nn.functional.embedding(rows, weight)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ._embeddings import FieldRows
+from ._number_rows import NumberRows
 from ._numeric import initial
 
 
@@ -12,7 +12,7 @@ def group_sizes(bounds):
     return np.concatenate([np.zeros(0, np.int64), *(np.diff([0, *own]) for own in bounds)])
 
 
-class GroupedRows(FieldRows):
+class GroupedRows(NumberRows):
     """Consecutive ids of a table are a group, which stores some of the columns; the others are
     zero. inputs -> (B, F, d).
 
@@ -57,14 +57,12 @@ class GroupedRows(FieldRows):
     def embedding_parameters(self):
         return [self.values, *super().embedding_parameters()]
 
-    def lookup(self, ids, rows, fields):
+    def stored_numbers(self, ids, rows, fields):
         behind = ids.unsqueeze(-1) >= self.ends[fields]
         group = self.first[fields] + behind.sum(-1)
         position = self.position[group].long()
         where = (self.start[group] + ids.long() * self.widths[group]).unsqueeze(-1) + position
-        # An empty table still needs an element to read.
-        values = self.values if len(self.values) else self.values.new_zeros(1)
-        return values[where.clamp(0, len(values) - 1)] * (position >= 0)
+        return self.elements(where.clamp(0, max(len(self.values) - 1, 0))) * (position >= 0)
 
     @staticmethod
     def pack(table, bounds, kept):

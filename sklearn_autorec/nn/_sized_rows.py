@@ -1,8 +1,9 @@
 """Embedding tables whose rows have sizes of their own: one dense table for each distinct size."""
 
+from functools import partial
+
 import numpy as np
 import torch
-from torch import nn
 from torch.nn.functional import pad
 
 from ._embeddings import FieldRows
@@ -11,6 +12,7 @@ from ._members import own_rows
 from ._numeric import initial
 from ._parts import tensor_bytes
 from ._read_rows import read_rows
+from ._storage import TableRows
 
 EIGHT = 8  # rows of a block, within which a row of a matrix product has the same bits anywhere
 
@@ -214,12 +216,23 @@ class SizedRows(FieldRows):
     def _read(self, size, own):
         """Rows of the table of a size, (n,) -> (n, size)."""
         table = getattr(self, f"table_{size}")
-        if self.sparse:
-            return nn.functional.embedding(own, table, sparse=True)
-        return read_rows(table, own)
+        return read_rows(table, own, self.sparse, self.rounding.get(f"table_{size}"))
 
     def _no_vectors(self, n):
         return torch.zeros(n, self.dim, device=self.offsets.device)
+
+    def stored_tables(self):
+        return {
+            **{f"table_{size}": partial(self._rows_of, k) for k, size in enumerate(self.distinct)},
+            **super().stored_tables(),
+        }
+
+    def _rows_of(self, k):
+        """Of the table of the size of this number."""
+        numbers = self.number(torch.arange(self.n_rows, device=self.offsets.device)).cpu().numpy()
+        first, stop = self.starts[k], self.starts[k + 1]
+        own = np.flatnonzero((numbers >= first) & (numbers < stop))  # numbers rise with the rows
+        return TableRows(np.repeat(self.row_columns()[own], self.members))
 
     def sizes(self):
         """Numbers that are stored of each value, list by field of the context: an int array by id,

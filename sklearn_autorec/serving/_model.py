@@ -28,7 +28,7 @@ from ..estimators._prepare import fitted_context
 from ..estimators._targets import ClassTarget, RatingTarget
 from ..exceptions import ModelFileError
 from ..nn import NUMERIC_EMBEDDINGS, BuildContext, Members, PackedPart, ReLUDropout
-from ..preprocessing import EncodedTable, FieldEncoder
+from ..preprocessing import FieldEncoder
 from ..utils._state import snapshot
 from ._allocation import BoundedAllocation
 from ._encoder import number, take
@@ -36,6 +36,8 @@ from ._finite import watch
 from ._mixture import mixture_state, restored_mixture
 from ._nodes import Weights, refuse
 from ._packed import check_packed, name_prefix, packed_forms, packed_part
+from ._probe import probe_module
+from ._stored import check_stored, described_storage, put_in_storage
 
 FREE_BYTES = 2**28  # what building may allocate beside the weights: indices of pairs, mainly
 LARGEST_SIZE = 10**6  # of an integer parameter of a network, unless it has more weights
@@ -72,6 +74,8 @@ class ModelState:
         Names of the packed parts, and their forms; see `sklearn_autorec.nn.PackedPart`.
     packed_members : bool
         Whether one module holds all members of the context.
+    stored : dict of str to dict
+        Names of the tables in a storage of fewer bytes, and what makes them; see `_stored`.
     """
 
     network: object
@@ -81,6 +85,7 @@ class ModelState:
     dropout_seeds: dict
     packed: dict
     packed_members: bool
+    stored: dict
 
 
 def _rebuild_module(state):
@@ -89,7 +94,8 @@ def _rebuild_module(state):
 
     The one place where a network is built from a file: what ``fit`` does to a module after training
     has to be done here as well, between building and copying."""
-    n_bytes = sum(a.nbytes for a in state.weights.values())
+    # Tables in a storage are made as they are trained, and replaced.
+    n_bytes = sum(max(a.nbytes, 4 * a.size) for a in state.weights.values())
     architecture = _entries(state.methods)
 
     def parts(context, number=0):
@@ -106,6 +112,7 @@ def _rebuild_module(state):
         module = build_network(
             state.network, state.methods, architecture, state.context, parts, state.packed_members
         )
+    put_in_storage(module, state.stored)
     own = module.state_dict()
     if own.keys() != state.weights.keys():
         different = sorted(own.keys() ^ state.weights.keys())
@@ -176,6 +183,9 @@ def model_state(model):
             "dropout_seeds": {name: layer.seed for name, layer in _dropouts(net.module_).items()},
             "packed": packed_forms(net.module_),
         }
+        stored = described_storage(net.module_)
+        if stored:
+            state["module"]["stored"] = stored
         if isinstance(net.module_, Members):
             state["module"] |= {
                 "members": net.module_.members,
@@ -230,7 +240,7 @@ def restore_model(model, state, allow_nonfinite):
     net, mixture = None, restored_mixture(mixture, encoder, learned.is_class)
     if module is not None:
         built = _rebuild_module(_state_of(learned, encoder, architecture, module, allow_nonfinite))
-        _probe_module(built, mixture, encoder, allow_nonfinite)
+        probe_module(built, mixture, encoder, allow_nonfinite)
         net = serving_net(built, learned.loss())
         if not allow_nonfinite:
             watch(net.module_)
@@ -267,8 +277,10 @@ def _state_of(learned, encoder, architecture, module, allow_nonfinite):
     single = {"members": 1, "packed_members": True}
     if isinstance(module, dict) and not single.keys() & module.keys():
         module = module | single
-    names = ("weights", "sparse", "dropout_seeds", "packed", *single)
-    weights, sparse, seeds, packed, members, packed_members = take(module, names, "module")
+    if isinstance(module, dict):  # not in files whose tables are all float32
+        module = {"stored": {}, **module}
+    names = ("weights", "sparse", "dropout_seeds", "packed", *single, "stored")
+    weights, sparse, seeds, packed, members, packed_members, stored = take(module, names, "module")
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(array, np.ndarray) for name, array in weights.items()
     ):
@@ -302,7 +314,7 @@ def _state_of(learned, encoder, architecture, module, allow_nonfinite):
     largest = max(n_weights, LARGEST_ROW) // (context.n_fields + sum(context.sequence_lengths))
     if dim > largest:
         refuse("embedding_dim", f"at most {largest} for these fields", dim)
-    entries = _entries(methods)
+    entries, stored = _entries(methods), check_stored(stored, weights)
     packed = check_packed(packed, methods, entries, members)
     # A packed part is checked as it is built.
     in_arrays = {name.rpartition(".")[2] for name in packed}
@@ -316,7 +328,7 @@ def _state_of(learned, encoder, architecture, module, allow_nonfinite):
         own = entries_of(method, unpacked)
         if own is not None and not method.narrows:
             method.check(own, slot_context(method, methods, kept))
-    return ModelState(network, methods, context, weights, seeds, packed, packed_members)
+    return ModelState(network, methods, context, weights, seeds, packed, packed_members, stored)
 
 
 def _network(architecture):
@@ -359,25 +371,16 @@ def _check_sizes(network, n_weights):
                 refuse(f"{name} of {type(network).__name__}", f"at most {limit}", size)
 
 
-def _probe_module(module, mixture, encoder, allow_nonfinite):
-    """Run the first and the last id of every field through the network: all tables and indices must
-    reach so far.
-    """
-    last = [n - 1 for n in encoder.n_ids_]
-    last_items = [n - 1 for n in encoder.sequence_n_ids_ for _ in range(encoder.max_length)]
-    with torch.inference_mode():
-        logits = module(
-            torch.tensor([[0] * len(last), last], dtype=torch.int32),
-            torch.zeros(2, 2 * len(encoder.numeric_)),
-            torch.tensor([[0] * len(last_items), last_items], dtype=torch.int32),
-        )
-    if not allow_nonfinite and not bool(logits.isfinite().all()):
-        raise ModelFileError("The network's output is not finite.")
-    if mixture is not None:
-        ids = np.array([[0] * len(last), last], dtype=np.int32).reshape(2, len(last))
-        items = np.array([[0] * len(last_items), last_items], dtype=np.int32).reshape(
-            2, len(last_items)
-        )
-        rows = EncodedTable(ids, np.zeros((2, 2 * len(encoder.numeric_)), np.float32), items)
-        if not np.isfinite(mixture.logits(rows, np.zeros((2, 1)))).all():
-            raise ModelFileError("The output of the model's parts is not finite.")
+def _context(learned, encoder, sparse, embedding_dim, members, numeric_embedding):
+    return BuildContext.of_encoder(
+        encoder,
+        embedding_dim=embedding_dim,
+        n_outputs=learned.n_outputs,
+        counts=tuple(encoder.counts_),
+        sparse_gradients=sparse,
+        members=members,
+        numeric_embedding=numeric_embedding,
+        n_numeric_bins=encoder.n_bins,
+        numeric_range=encoder.numeric_range_,
+        reference_loss=learned.loss(),
+    )

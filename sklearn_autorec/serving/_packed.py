@@ -7,6 +7,7 @@ from ..base import SLOTS
 from ..engine._slots import packed_entries
 from ..nn import PACKED_PARTS, PackedPart
 from ._nodes import refuse
+from ._stored import with_empty_tables
 
 __all__ = ["check_packed", "name_prefix", "packed_forms", "packed_part"]
 
@@ -28,7 +29,9 @@ def packed_part(state, name, context):
     context : BuildContext
     """
     start = f"{name}."
-    arrays = {n.removeprefix(start): a for n, a in state.weights.items() if n.startswith(start)}
+    arrays = {
+        n.removeprefix(start): a for n, a in with_empty_tables(state).items() if n.startswith(start)
+    }
     return PACKED_PARTS[state.packed[name]].from_arrays(context, arrays)
 
 

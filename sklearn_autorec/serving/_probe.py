@@ -1,8 +1,11 @@
-"""Rows of which every field of an encoder has its first and last id."""
+"""Rows of which every field of an encoder has its first and last id, and networks tried on them."""
 
 import numpy as np
 import pandas as pd
+import torch
 
+from ..exceptions import ModelFileError
+from ..preprocessing import EncodedTable
 from ..preprocessing._columns import NUMERIC, SEQUENCE
 from ..preprocessing._numeric import GRIDS
 from ..preprocessing._times import TIME
@@ -43,3 +46,27 @@ def _cell(microseconds, time):
     except (OverflowError, ValueError):
         return _cell(0, time)
     return cell if time.zone is None else cell.tz_localize("UTC")
+
+
+def probe_module(module, mixture, encoder, allow_nonfinite):
+    """Run the first and the last id of every field through the network: all tables and indices must
+    reach so far.
+    """
+    last = [n - 1 for n in encoder.n_ids_]
+    last_items = [n - 1 for n in encoder.sequence_n_ids_ for _ in range(encoder.max_length)]
+    with torch.inference_mode():
+        logits = module(
+            torch.tensor([[0] * len(last), last], dtype=torch.int32),
+            torch.zeros(2, 2 * len(encoder.numeric_)),
+            torch.tensor([[0] * len(last_items), last_items], dtype=torch.int32),
+        )
+    if not allow_nonfinite and not bool(logits.isfinite().all()):
+        raise ModelFileError("The network's output is not finite.")
+    if mixture is not None:
+        ids = np.array([[0] * len(last), last], dtype=np.int32).reshape(2, len(last))
+        items = np.array([[0] * len(last_items), last_items], dtype=np.int32).reshape(
+            2, len(last_items)
+        )
+        rows = EncodedTable(ids, np.zeros((2, 2 * len(encoder.numeric_)), np.float32), items)
+        if not np.isfinite(mixture.logits(rows, np.zeros((2, 1)))).all():
+            raise ModelFileError("The output of the model's parts is not finite.")

@@ -31,8 +31,8 @@ class EqualRows(PackedEmbedding):
         return {"values": table[first].ravel(), "number": number.astype(np.int32)}
 
     @staticmethod
-    def bytes_of(table, sizes):
-        return 4 * len(EqualRows._numbered(table)[1]) * table.shape[1] + 4 * len(table)
+    def bytes_of(table, sizes, element=4):
+        return element * len(EqualRows._numbered(table)[1]) * table.shape[1] + 4 * len(table)
 
     @staticmethod
     def _numbered(table):

@@ -15,7 +15,7 @@ from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._blocks import row_bounds
 from ._elastic import AnyBlocks, BlockSpace, ScoreEstimator, fittest
-from ._hashed import check_list
+from ._few_rows import check_list
 
 SHARES = (0.125, 0.25, 0.5, 0.75)  # budgets at which the estimator is tried and corrected
 

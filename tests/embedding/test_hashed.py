@@ -9,7 +9,7 @@ from sklearn.metrics import log_loss
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.embedding import QR, Hashing
-from sklearn_autorec.embedding._hashed import (
+from sklearn_autorec.embedding._few_rows import (
     HashedEmbedding,
     QuotientRemainderEmbedding,
     hashed_places,

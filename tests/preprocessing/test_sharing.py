@@ -208,7 +208,8 @@ def test_models_have_one_table(tmp_path):
     assert frozen.net_.module_.embedding.weight.shape == (n_ids, 4)
     vocabulary = json.loads(json.dumps(vocabulary_of(model)))
     columns = {column["name"]: column for column in vocabulary["columns"]}
-    assert columns["item"]["ids"] == columns["history"]["ids"]
+    owner = vocabulary["columns"][columns["history"]["shares"]]
+    assert owner is columns["item"] and "ids" not in columns["history"]
     rows = onnx_inputs(vocabulary, X.to_dict("records"))
     encoded = model.encoder_.encode(X)
     np.testing.assert_array_equal(rows["ids"], encoded.ids)

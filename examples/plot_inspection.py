@@ -1,7 +1,7 @@
 """Pictures of a search: which interactions it kept, embedding sizes, how its epochs went; fields
-selected and crosses found elsewhere; click rates of the values of a column.
+selected, crosses and a graph of blocks found elsewhere; click rates of the values of a column.
 
-Saves six figures in the current folder, or shows them::
+Saves seven figures in the current folder, or shows them::
 
     python examples/plot_inspection.py
     python examples/plot_inspection.py --show
@@ -21,13 +21,14 @@ from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_crossing import AEFE, GLIDER
 from sklearn_autorec.feature_selection import FSTD, RandomSubset, SensitivitySelector
 from sklearn_autorec.inspection import (
+    ArchitectureDisplay,
     CalibrationByFieldDisplay,
     EmbeddingSizeDisplay,
     InteractionDisplay,
     SearchHistoryDisplay,
     SelectionPathDisplay,
 )
-from sklearn_autorec.interaction import AutoFIS
+from sklearn_autorec.interaction import AutoCTR, AutoFIS
 
 NAMES = "user item category brand city device weekday hour page position".split()
 
@@ -88,6 +89,15 @@ def selection(rows):
     return SelectionPathDisplay.from_estimator(fstd, baselines=baselines)
 
 
+def draw_architecture(rows):
+    """The graph of blocks that a short evolution finds for two pairs and two numbers."""
+    X, y, _ = make_ctr(rows, n_fields=5, cardinality=6, pairs=2, n_numeric=2, random_state=0)
+    search = AutoCTR(widths=(16, 64), max_evaluations=30, population=10, tournament=4, epochs=2)
+    options = {"lr": 0.02, "batch_size": 64, "max_epochs": 2, "random_state": 0}
+    model = CTRClassifier(network="fm", search=search, **options).fit(X, y)
+    return ArchitectureDisplay.from_estimator(model)
+
+
 def draw_calibration(model, rows):
     """Click rates by city on rows that the model has not seen; in one city something has
     changed.
@@ -124,6 +134,7 @@ def main():
         "sizes": EmbeddingSizeDisplay(sizes, NAMES[:5][::-1], n_values, dim=32).plot(),
         "history": SearchHistoryDisplay.from_estimator(model),
         "crosses": draw_crosses(X, y),
+        "architecture": draw_architecture(min(args.rows, 2000)),
         "selection": selection(min(args.rows, 4000)),
         "calibration": draw_calibration(model, args.rows),
     }

@@ -24,6 +24,8 @@ from sklearn_autorec import CTRClassifier
 from sklearn_autorec.interaction import (
     L0SIGN,
     PROFIT,
+    AOANet,
+    AutoCTR,
     AutoFIS,
     AutoGroup,
     InteractionGain,
@@ -52,6 +54,7 @@ ROWS = {
     "FM + InteractionGain": {**SHALLOW, "network": FM(), "search": InteractionGain()},
     "FM + PROFIT": {**SHALLOW, "network": FM(), "search": PROFIT(2), "search_epochs": 6},
     "FM + AutoGroup": {**SHALLOW, "network": FM(), "search": AutoGroup(2), "search_epochs": 6},
+    "FM + AOANet": {**SHALLOW, "network": FM(), "search": AOANet(), "search_epochs": 6},
     "FM + L0SIGN": {**SHALLOW, "network": FM(), "search": L0SIGN(), "search_epochs": 6},
     "FwFM": {**SHALLOW, "network": "fwfm"},
     "NFM": {**COMMON, "network": NFM()},
@@ -60,6 +63,8 @@ ROWS = {
     "DCNv2": {**COMMON, "network": DCNv2()},
     "DeepFM": {**COMMON, "network": DeepFM()},
     "DeepFM + AutoFIS": {**COMMON, "network": DeepFM(), "search": AutoFIS(), "search_epochs": 6},
+    "DeepFM + AOANet": {**COMMON, "network": DeepFM(), "search": AOANet(), "search_epochs": 6},
+    "AutoCTR": {**COMMON, "network": DeepFM(), "search": AutoCTR(max_evaluations=60, epochs=3)},
     "DeepFM + RandomInteractions": {**COMMON, "network": DeepFM(), "search": RandomInteractions()},
 }
 
@@ -70,6 +75,14 @@ def of_size(search, n):
     return clone(search).set_params(
         **{name: value for name, value in budgets.items() if name in search.get_params()}
     )
+
+
+def found_by(model):
+    """What a search has found, in short."""
+    if "interaction" in model.architecture_:
+        return f"kept {len(model.interactions_)}"
+    nodes, _ = model.architecture_graph_
+    return "found " + ", ".join(label for _, label, kind in nodes if kind == "operation")
 
 
 def main():
@@ -132,7 +145,7 @@ def main():
                 )
             )
             if "search" in options:
-                kept = f"  kept {len(model.interactions_)}"
+                kept = f"  {found_by(model)}"
                 if isinstance(options["search"], AutoFIS):
                     kept_by_search.setdefault(name.split(" + ")[0], []).append(
                         len(model.interactions_)

@@ -103,6 +103,9 @@ class FixedArchitecture(SearchMethod):
     def field_scores(self, architecture, context):
         return self.method().field_scores(architecture, context)
 
+    def graph(self, architecture, context):
+        return self.method().graph(architecture, context)
+
     def selection(self, architecture, context):
         return self.method().selection(architecture, context)
 

@@ -269,6 +269,26 @@ class SearchMethod(BaseEstimator):
         """
         return None
 
+    def graph(self, architecture, context):
+        """The found part as a graph to look at; ``architecture_graph_`` and
+        `sklearn_autorec.inspection.ArchitectureDisplay`.
+
+        Parameters
+        ----------
+        architecture : dict
+            Its entry; of a method over several slots the dict of these by slot.
+        context : BuildContext
+            Of the fields that the network has.
+
+        Returns
+        -------
+        (nodes, edges) or None
+            Nodes are tuples (name, label, kind), kind being "input", "operation", "sum" or
+            "output"; edges are pairs of names, from where the numbers come to where they go. None
+            (the default) if there is no graph to see.
+        """
+        return None
+
     def policy(self, problem):
         """Candidates of a search that only asks how good each is; for ``problem.evaluate``.
 

@@ -152,6 +152,14 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
 
     @property
     @reads_once
+    def architecture_graph_(self):
+        """Operations that the search has put together, for `ArchitectureDisplay`: list of (name,
+        label, kind), and list of pairs of names.
+        """
+        return _results.architecture_graph(self)
+
+    @property
+    @reads_once
     def support_(self):
         """Which columns the search kept, bool, one a column of ``fit``."""
         return _results.support(self)

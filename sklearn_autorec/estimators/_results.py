@@ -149,6 +149,17 @@ def interaction_scores(model):
     return {tuple(names[f] for f in t): score for t, score in scores.items()}
 
 
+def architecture_graph(model):
+    """What the search has put together, as nodes and edges; see `SearchMethod.graph`."""
+    graph, _ = _scores(model, "graph")
+    if graph is None:
+        raise AttributeError(
+            f"search={model.search!r} finds no graph of operations; use for instance "
+            f"search=AutoCTR()."
+        )
+    return graph
+
+
 def _no_interactions(model):
     return AttributeError(
         f"search={model.search!r} does not choose interactions; use for instance search=AutoFIS()."

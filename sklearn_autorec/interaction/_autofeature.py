@@ -10,6 +10,7 @@ from torch import nn
 
 from ..base import SearchMethod
 from ..engine import HeldOutScore
+from ..nn import OPERATORS as PAIR_OPERATORS
 from ..nn import PairDots, pair_index
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
@@ -17,6 +18,7 @@ from ._naive_bayes_tree import tree_search
 from ._products import ScoredTuples, check_tuples
 
 OPERATIONS = ("none", "add", "product", "concat", "inner")
+FUNCTIONS = {"add": "plus", "product": "hadamard", "concat": "concat"}  # before weights and layers
 
 
 class PairNetworks(nn.Module):
@@ -72,11 +74,11 @@ class PairNetworks(nn.Module):
         if kind == "inner":
             return self.dots(e) * weight
         left, right = (e.index_select(1, fields) for fields in getattr(self, f"{kind}_pairs"))
+        made = PAIR_OPERATORS[FUNCTIONS[kind]].made_of(left, right)
         if kind == "concat":
-            both = torch.cat([left, right], 2).transpose(0, 1)  # (K, B, 2 d)
-            hidden = torch.relu(torch.bmm(both, self.hidden).transpose(0, 1) + self.shift)
-            return hidden * weight
-        return (left + right if kind == "add" else left * right) * weight
+            both = made.transpose(0, 1)  # (K, B, 2 d)
+            made = torch.relu(torch.bmm(both, self.hidden).transpose(0, 1) + self.shift)
+        return made * weight
 
 
 class PricedScore(HeldOutScore):

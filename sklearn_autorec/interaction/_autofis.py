@@ -11,12 +11,10 @@ from ..base import SearchMethod
 from ..engine import GRDA
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
-from ._evidence import fading_evidence
+from ._evidence import CHANCE, JUDGED_SHARE, fading_evidence
 from ._products import CandidateProducts, KeptProducts, ScoredTuples, check_tuples
 
 PRESSURE = 0.0005  # c of the published code, whose threshold is c lr^(1/2 + mu) T^mu
-CHANCE = 0.01  # probability that, on labels of noise, any of the candidates is kept
-JUDGED_SHARE = 0.2  # of the training rows; they decide what is kept and are not trained on
 
 
 class GatedProducts(nn.Module):

@@ -363,6 +363,33 @@ class AutoPI(SearchMethod):
         interaction = cell("interaction_cell") if read else None
         return CellBody(interaction, cell("ensemble_cell"), context)
 
+    def graph(self, architecture, context):
+        nodes, edges = [("embeddings", "embeddings", "input")], []
+
+        def cell(title, sources, chosen):
+            """Adds the nodes of a cell; their names."""
+            sources, n_given = list(sources), len(sources)
+            for k, own in enumerate(chosen, 1):
+                name = f"{title} {k}"
+                nodes.append((name, "+", "sum"))
+                for source, kind in own:
+                    start = sources[source]
+                    if kind != "skip":
+                        start = f"{kind} from {start} to {name}"
+                        nodes.append((start, kind, "operation"))
+                        edges.append((sources[source], start))
+                    edges.append((start, name))
+                sources.append(name)
+            return sources[n_given:]
+
+        outer, given = architecture["ensemble_cell"], ["embeddings", "interaction cell"]
+        if any(source == 1 for own in outer for source, _ in own):
+            inner = cell("interaction node", given[:1], architecture["interaction_cell"])
+            nodes.append((given[1], "mean", "sum"))
+            edges += [(name, given[1]) for name in inner]
+        edges += [(name, "output") for name in cell("ensemble node", given, outer)]
+        return [*nodes, ("output", "logits", "output")], edges
+
 
 def _check_fields(context):
     """Refuse a table without pairs of fields."""

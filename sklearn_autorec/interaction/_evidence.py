@@ -1,47 +1,48 @@
-"""Whether features of the interaction slot say anything about rows that nothing was trained on."""
+"""Whether parts of a searched network say anything about rows that nothing was trained on."""
+
+from contextlib import contextmanager
 
 import torch
 
 from ..engine import batches_of
 
+CHANCE = 0.01  # probability that, on labels of noise, any of the candidates is kept
+JUDGED_SHARE = 0.2  # of the training rows; they decide what is kept and are not trained on
 JUDGED_CELLS = 2**21  # losses computed at a time
 
 
-def fading_evidence(part, network, loss, data, columns=None):
-    """How fast the loss of unseen rows falls as features are faded in, in standard errors.
+def slope_evidence(network, loss, data, shares_of, n_cells):
+    """How fast the loss of unseen rows falls as each candidate is faded in, in standard errors.
 
-    The logits without a feature are the logits less the feature times their derivative by it:
-    exactly without it where features are added to the logit (FM, DeepFM), to first order where
-    a perceptron reads them (IPNN). From there the slope of the loss is taken, not the loss with
-    the whole feature: embeddings fitted to few rows are too loud, and a feature may say the
-    right thing and yet cost loss until the final training stops in time. The slope is taken
-    twice, beside all the rest of the network and from a constant prediction; the smaller
-    evidence counts. What the rest has fitted of noise leaves errors that overfitted features
-    have in common; a constant leaves none.
+    The logits without a candidate are the logits less its share in them: exactly without it where
+    candidates are added to the logit (FM, DeepFM), to first order where a perceptron reads them
+    (IPNN). From there the slope of the loss is taken, not the loss with the whole candidate:
+    embeddings fitted to few rows are too loud, and a candidate may say the right thing and yet cost
+    loss until the final training stops in time. The slope is taken twice, beside all the rest of
+    the network and from a constant prediction; the smaller evidence counts. What the rest has
+    fitted of noise leaves errors that overfitted candidates have in common; a constant leaves none.
 
     Parameters
     ----------
-    part : nn.Module
-        In the interaction slot, gives the features (B, P).
     network : nn.Module
-        Around it; is in its present mode again afterwards.
-    loss : nn.Module
-        Logits (B, C), y (B,) -> (B,).
+        Its mode is left as it was.
+    loss : callable (logits (B, C), y) -> (B,)
     data : EncodedTensors
         The rows that judge, one or more.
-    columns : slice or None, default=None
-        Features that are faded in together, as one; None is each by itself.
+    shares_of : callable (batch) -> (logits (B, C), shares (B, P, C))
+        The share of a candidate is its size times the derivative of the logits by it.
+    n_cells : int
+        Numbers that ``shares_of`` holds of a row.
 
     Returns
     -------
-    float64 Tensor (P,), or (1,) with ``columns``
-        t statistics; 0 where a feature does not vary.
+    float64 Tensor (P,)
+        t statistics; 0 where a candidate does not vary.
     """
     gains, start = [], 0
-    for batch, logits, products, slopes in _passes(part, network, data):
-        shares = products.unsqueeze(2) * slopes  # of the logits, (B, P, C)
-        if columns is not None:
-            shares = shares[:, columns].sum(1, keepdim=True)
+    for batch in _judging_batches(network, data, n_cells):
+        logits, shares = shares_of(batch)
+        logits = logits.detach()
         if not start:
             nothing = torch.zeros(len(data), logits.shape[1], device=logits.device)
             alone = downhill(loss, nothing, data.y)
@@ -59,6 +60,34 @@ def fading_evidence(part, network, loss, data, columns=None):
     return torch.where(error > 0, gains.mean(1) / error, 0.0).amin(0).cpu()
 
 
+def fading_evidence(part, network, loss, data, columns=None):
+    """`slope_evidence` of the features (B, P) that a part in the interaction slot gives.
+
+    Parameters
+    ----------
+    part : nn.Module
+        In the interaction slot.
+    network, loss, data
+        See `slope_evidence`.
+    columns : slice or None, default=None
+        Features that are faded in together, as one; None is each by itself.
+
+    Returns
+    -------
+    float64 Tensor (P,), or (1,) with ``columns``
+    """
+    with _cut_behind(part) as seen:
+
+        def shares_of(batch):
+            logits = network(**batch.inputs)
+            shares = seen[0].detach().unsqueeze(2) * slopes(logits, seen[0])
+            if columns is not None:
+                shares = shares[:, columns].sum(1, keepdim=True)
+            return logits, shares
+
+        return slope_evidence(network, loss, data, shares_of, part.out_dim)
+
+
 def mean_slopes(part, network, data):
     """Mean derivatives of the logits by the features of the interaction slot.
 
@@ -69,31 +98,51 @@ def mean_slopes(part, network, data):
     -------
     float64 Tensor (P, C)
     """
-    total = sum(slopes.double().sum(0) for *_, slopes in _passes(part, network, data))
+    total = 0.0
+    with _cut_behind(part) as seen:
+        for batch in _judging_batches(network, data, part.out_dim):
+            logits = network(**batch.inputs)
+            total = total + slopes(logits, seen[0]).double().sum(0)
     return (total / len(data)).cpu()
 
 
-def _passes(part, network, data):
-    """Batches with their logits (B, C), features (B, P) and the slopes of these, (B, P, C)."""
+@contextmanager
+def _cut_behind(part):
+    """Derivatives go back to what the part gives and no further; the list holds that."""
     seen = []
 
     def cut(module, args, out):
         seen[:] = [out.detach().requires_grad_()]
         return seen[0]
 
-    mode, handle = network.training, part.register_forward_hook(cut)
-    network.eval()
+    handle = part.register_forward_hook(cut)
     try:
-        for batch in batches_of(data, max(JUDGED_CELLS // max(part.out_dim, 1), 1)):
-            logits = network(**batch.inputs)
-            slopes = [
-                torch.autograd.grad(logits[:, c].sum(), seen[0], retain_graph=True)[0]
-                for c in range(logits.shape[1])
-            ]
-            yield batch, logits.detach(), seen[0].detach(), torch.stack(slopes, 2)
+        yield seen
     finally:
         handle.remove()
+
+
+def _judging_batches(network, data, n_cells):
+    """Batches of the rows that judge, while the network is in evaluation mode."""
+    mode = network.training
+    network.eval()
+    try:
+        yield from batches_of(data, max(JUDGED_CELLS // max(n_cells, 1), 1))
+    finally:
         network.train(mode)
+
+
+def slopes(logits, of):
+    """Derivatives of the logits of every row by numbers of the same row; (B, C), (B, P) ->
+    (B, P, C).
+    """
+    return torch.stack(
+        [
+            torch.autograd.grad(logits[:, c].sum(), of, retain_graph=True)[0]
+            for c in range(logits.shape[1])
+        ],
+        2,
+    )
 
 
 def downhill(loss, logits, y):

@@ -36,6 +36,7 @@ from ._members import (
 from ._mixed import MixedEmbedding
 from ._network import FieldAssembly, FieldNetwork, SumPool, check_parts, head_part
 from ._numeric import NUMERIC_EMBEDDINGS, NumberVectors, NumericEmbedding, numeric_rows
+from ._operators import OPERATORS, PairOperator
 from ._packed import FORMS, pack_table, packed_bytes
 from ._packed_table import PackedEmbedding
 from ._parts import PACKED_PARTS, PackedPart, own_bytes, tensor_bytes
@@ -70,6 +71,7 @@ __all__ = [
     "MAX_ANCHORS",
     "MLP",
     "NUMERIC_EMBEDDINGS",
+    "OPERATORS",
     "PACKED_PARTS",
     "AnchoredRows",
     "BatchNorm",
@@ -104,6 +106,7 @@ __all__ = [
     "PackedPart",
     "PairDots",
     "PairEnds",
+    "PairOperator",
     "PairProducts",
     "PlainDropout",
     "ProjectedSizes",

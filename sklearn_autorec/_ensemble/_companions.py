@@ -2,13 +2,13 @@
 fitted on.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..linear_model._core import CrossedLinear, CrossedLinearOptions
 from ._boosted import StatisticsBoosting
-from ._mixing import mixing_weights
+from ._mixing import as_rows, mixing_weights
 
 __all__ = ["NETWORK", "STATISTICS", "WIDE", "Mixture", "fit_mixture", "possible_companions"]
 
@@ -76,7 +76,7 @@ def fit_mixture(names, rows, held_out, parts, network_logits, *, logistic, seed)
     names : list of str
         Companions: "wide", "target_statistics".
     rows : Rows
-        Which the companions are fitted on.
+        Which the companions are fitted on; their weights count as rows (see `as_rows`).
     held_out : Rows or None
         Rows that judge and are never fitted on.
     parts : int ndarray of shape (n_rows,) or None
@@ -92,7 +92,7 @@ def fit_mixture(names, rows, held_out, parts, network_logits, *, logistic, seed)
     -------
     Mixture
     """
-    y = rows.y.astype(np.float64)
+    rows, y = replace(rows, weight=as_rows(rows.weight)), rows.y.astype(np.float64)
     outputs, models = [network_logits], {}
     for name in names:
         fit = {WIDE: _fit_wide, STATISTICS: _fit_statistics}[name]

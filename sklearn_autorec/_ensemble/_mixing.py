@@ -11,6 +11,25 @@ LEAST_ERROR = 1e-3  # of the worst model's: a perfect model would make the unit 
 LEAST_WEIGHT = 0.02  # a model that gets less is left out
 
 
+def as_rows(weight):
+    """Weights as numbers of rows, which penalties, smoothing and `mixing_weights` are set against.
+
+    Whole weights are repetitions and stay as they are. Weights that are less than 1 on the mean,
+    for instance of sum 1, say nothing of numbers: they are brought to the mean 1, since whoever
+    took them for rows would learn nothing.
+
+    Parameters
+    ----------
+    weight : float64 ndarray of shape (n_rows,) or None
+        None of them zero.
+
+    Returns
+    -------
+    float64 ndarray of shape (n_rows,) or None
+    """
+    return None if weight is None else weight / min(np.mean(weight), 1.0)
+
+
 def mixing_weights(outputs, y, weight=None, *, logistic, pull=PULL, least=LEAST_WEIGHT):
     r"""Weights, not negative and of sum 1, of the mean of several models' outputs.
 
@@ -25,6 +44,7 @@ def mixing_weights(outputs, y, weight=None, *, logistic, pull=PULL, least=LEAST_
     y : ndarray of shape (n_rows,)
         0/1, or numbers.
     weight : ndarray of shape (n_rows,) or None
+        See `as_rows`.
     logistic : bool
         Log loss of logits, or squared error in units of twice the residual variance of the best
         model.
@@ -40,7 +60,7 @@ def mixing_weights(outputs, y, weight=None, *, logistic, pull=PULL, least=LEAST_
     if n_models == 1:
         return np.ones(1)
     y = np.asarray(y, dtype=np.float64)
-    rows = np.ones(len(y)) if weight is None else weight / np.mean(weight)
+    rows = np.ones(len(y)) if weight is None else as_rows(weight)
     errors = [np.average((outputs[:, k] - y) ** 2, weights=rows) for k in range(n_models)]
     unit = 2 * max(min(errors), LEAST_ERROR * max(errors)) or 1.0
 

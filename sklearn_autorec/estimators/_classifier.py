@@ -121,8 +121,9 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
             Weights of the rows, in the loss and in the counts of the encoder. Zero is the same as
             leaving the row out, of labels and vocabularies too; whole weights are repetitions to
             the encoder, to scales and to ``class_weight="balanced"``, and up to rounding to the
-            training where it has one batch without batch statistics and dropout. The unit does not
-            matter, but for ``min_frequency`` of the encoder.
+            training where it has one batch without batch statistics and dropout. The unit matters
+            to ``min_frequency`` of the encoder; the parts beside the network take weights for
+            numbers of rows, unless these are less than 1 on the mean, where no unit matters.
         X_val, y_val : like X and y, default=None
             Rows for early stopping, instead of a split of X.
         sample_weight_val : array-like of shape (n_validation_rows,), default=None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from .._ensemble._mixing import as_rows
 from ..base import resolve_network
 from ..engine import TrainingPlan
 from ..engine._search_phase import check_methods, check_slots
@@ -331,7 +332,7 @@ def build_context(estimator, rows, plan):
         embedding_dim=setting(estimator, "embedding_dim"),
         n_outputs=rows.target.n_outputs,
         counts=tuple(encoder.counts_),
-        output_bias=tuple(float(b) for b in rows.target.output_bias(rows.y, rows.weight)),
+        output_bias=tuple(float(b) for b in rows.target.output_bias(rows.y, as_rows(rows.weight))),
         sparse_gradients=layout.n_rows > LAZY_TABLE_FACTOR * per_batch,
         embedding_init=setting(estimator, "embedding_init"),
         members=estimator.members,

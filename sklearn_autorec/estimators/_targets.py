@@ -93,7 +93,7 @@ class ClassTarget:
 
     def output_bias(self, target, weight):
         """Initial bias of the outputs, from encoded labels."""
-        # One imaginary row of each class keeps the logits finite.
+        # Weights are numbers of rows. One imaginary row of each class keeps the logits finite.
         share = 1 + np.bincount(target.astype(np.int64), weight, minlength=len(self.classes))
         logits = np.log(share / share.sum())
         return [logits[1] - logits[0]] if len(self.classes) == 2 else logits

@@ -19,7 +19,8 @@ from sklearn_autorec._ensemble._companions import (
     fit_mixture,
     possible_companions,
 )
-from sklearn_autorec._ensemble._mixing import mixing_weights
+from sklearn_autorec._ensemble._mixing import as_rows, mixing_weights
+from sklearn_autorec.linear_model._core import CrossedLinear, CrossedLinearOptions
 from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.preprocessing._table import EncodedTable
 
@@ -106,6 +107,21 @@ def test_equal_models_and_single_ones():
     assert_allclose(mixing_weights(outputs[:, [0, 0]], y, logistic=True), [0.5, 0.5], atol=1e-6)
     assert_array_equal(mixing_weights(outputs[:, :1], y, logistic=True), [1.0])
     assert mixing_weights(outputs, y, logistic=True, least=0.6)[1] == 0
+
+
+@pytest.mark.parametrize("logistic", [True, False])
+def test_whole_weights_of_rows_that_judge_are_repetitions_and_small_ones_have_no_unit(logistic):
+    outputs, y = outputs_of_two(15, logistic)
+    weight = np.random.default_rng(0).integers(1, 5, 15)
+    rows = np.repeat(np.arange(15), weight)
+    found = mixing_weights(outputs, y, weight, logistic=logistic)
+    repeated = mixing_weights(outputs[rows], y[rows], logistic=logistic)
+    assert_allclose(found, repeated, atol=1e-6)
+    relative = mixing_weights(outputs, y, weight / weight.mean(), logistic=logistic)
+    tiny = mixing_weights(outputs, y, weight * 1e-9, logistic=logistic)
+    assert_allclose(tiny, relative, atol=1e-6)
+    assert abs(found - relative).max() > 0.01
+    assert as_rows(None) is None
 
 
 # companions
@@ -262,3 +278,27 @@ def test_companions_need_rows_classes_and_fields():
     )
     bare = replace(rows, table=replace(rows.table, ids=rows.table.ids[:, :0]))
     assert possible_companions(both, bare, True) == [WIDE]
+
+
+@pytest.mark.parametrize("logistic", [True, False])
+def test_companions_learn_from_weights_of_sum_one(logistic):
+    rows, score = rows_of(600, logistic)
+    weight = np.random.default_rng(0).random(600)
+    tiny, relative = (
+        fit_mixture(
+            [WIDE, STATISTICS],
+            replace(rows, weight=weight / unit),
+            None,
+            None,
+            None,
+            logistic=logistic,
+            seed=0,
+        ).logits(rows.table, np.zeros((600, 1)))[:, 0]
+        for unit in (weight.sum(), weight.mean())
+    )
+    assert_allclose(tiny, relative, atol=1e-4)
+    assert np.corrcoef(tiny, score)[0, 1] > 0.8
+    # Taken for numbers of rows, they are less than one row.
+    model = CrossedLinear(CrossedLinearOptions())
+    alone = model.fit(rows.table, rows.encoder, rows.y, weight / weight.sum(), logistic, 0)
+    assert np.ptp(alone.logits(rows.table)) < 0.5 * np.ptp(tiny)

@@ -215,7 +215,7 @@ class GrowingTable(FieldEmbedding):
 class ESAPN(SearchMethod):
     r"""Embeddings that start at the smallest size and grow, value by value, as a policy decides.
 
-    Every value has one of the sizes :math:`d_1 < \dots < d_N` and reads so many columns; the rest
+    Every value has one of the sizes :math:`d_1 < \ldots < d_N` and reads so many columns; the rest
     is zero. The policy of its field, a perceptron that sees the count of the value and its size,
     gives the probability :math:`\pi` of enlarging it by one step. In each step of the training
 

@@ -20,7 +20,7 @@ class SizeMixture(FieldRows):
     r"""Vectors of every size, brought to one width and mixed by weights of the value; inputs -> (B,
     F, d).
 
-    Every row of the tables holds the pieces :math:`e_1 \dots e_N` of all candidates. Candidate n
+    Every row of the tables holds the pieces :math:`e_1 \ldots e_N` of all candidates. Candidate n
     of field f is :math:`z_n = \tanh(BN(e_n P_{fn}))`, and the vector is
     :math:`s_f \sum_n w_n z_n` with the weights that the controller of the field gives the value.
 

@@ -118,7 +118,7 @@ class AOANet(ScoredTuples, SearchMethod):
     layer before (in the first layer with every field, itself included) by one learned operation
     :math:`W_k` and brings the result to a vector again:
 
-    .. math:: b^{l+1}_k = \Big( W_k \odot \sum_{ij} \alpha^k_{ij}\, e_i (b^l_j)^T \Big) h_k,
+    .. math:: b^{l+1}_k = \left( W_k \odot \sum_{ij} \alpha^k_{ij}\, e_i (b^l_j)^T \right) h_k,
               \qquad b^0 = e
 
     FM, FwFM, NFM, OPNN and cross networks are patterns of :math:`W` and :math:`\alpha`: with

@@ -162,9 +162,9 @@ class AutoGroup(ScoredTuples, SearchMethod):
     A group j of order p has weights :math:`w_{ij}` and choices :math:`s_{ij} \in \{0, 1\}` of its
     fields, and gives one number, in time proportional to the number of fields:
 
-    .. math:: I_j = \sum_f \sum_{i_1 < \dots < i_p} \prod_q s_{i_q j} w_{i_q j} e_{i_q f}
+    .. math:: I_j = \sum_f \sum_{i_1 < \ldots < i_p} \prod_q s_{i_q j} w_{i_q j} e_{i_q f}
               \quad \text{("esp")}, \qquad
-              I_j = \sum_f \Big( \sum_i s_{ij} w_{ij} e_{if} \Big)^p
+              I_j = \sum_f \left( \sum_i s_{ij} w_{ij} e_{if} \right)^p
               - \sum_i (s_{ij} w_{ij} e_{if})^p \quad \text{("power")}
 
     Choices are trained in steps of their own, the weights between them with the likeliest ones

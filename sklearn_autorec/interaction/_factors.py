@@ -11,7 +11,7 @@ LISTED = 20_000  # tuples of one order that are scored, at most
 def symmetric_polynomials(weights, e, order):
     r"""Sums over all tuples of different fields of their weighted elementwise products.
 
-    .. math:: E_p = \sum_{i_1 < \dots < i_p} \prod_q w_{i_q} e_{i_q}, \qquad
+    .. math:: E_p = \sum_{i_1 < \ldots < i_p} \prod_q w_{i_q} e_{i_q}, \qquad
               E_k = \frac{1}{k} \sum_{i=1}^{k} (-1)^{i-1} E_{k-i} P_i, \quad
               P_i = \sum_f w_f^i e_f^i
 

@@ -119,13 +119,13 @@ class PROFIT(ScoredTuples, SearchMethod):
     Whether p fields interact is an entry of a symmetric tensor. That of order p has only ``rank``
     numbers for each field:
 
-    .. math:: A_{i_1 \dots i_p} = \sum_{r=1}^R s_r \prod_{q=1}^p \beta_{r i_q}
+    .. math:: A_{i_1 \ldots i_p} = \sum_{r=1}^R s_r \prod_{q=1}^p \beta_{r i_q}
 
     so that all products of p embeddings, weighted by it, are
 
-    .. math:: f^{(p)} = \sum_{i_1 < \dots < i_p} A_{i_1 \dots i_p}\,
-              e_{i_1} \odot \dots \odot e_{i_p}
-              = \sum_r s_r E_p(\beta_{r1} e_1, \dots, \beta_{rF} e_F)
+    .. math:: f^{(p)} = \sum_{i_1 < \ldots < i_p} A_{i_1 \ldots i_p}\,
+              e_{i_1} \odot \ldots \odot e_{i_p}
+              = \sum_r s_r E_p(\beta_{r1} e_1, \ldots, \beta_{rF} e_F)
 
     with the elementary symmetric polynomial :math:`E_p`, which takes time proportional to the
     number of fields. The search begins with pairs. The tensor is trained on rows of its own, the

@@ -15,14 +15,14 @@ BLOCK = 2**20  # numbers that are worked out at once
 
 class NumberRows(FieldRows):
     """Base of tables whose rows consist of numbers of ``values``, a parameter (N,); a subclass says
-    by `stored_numbers` which. In a storage of int8 all numbers of a row share a scale.
+    by ``stored_numbers`` which. In a storage of int8 all numbers of a row share a scale.
     """
 
     def lookup(self, ids, rows, fields):
         return self.numbers_of(ids, rows, fields)
 
     def numbers_of(self, ids, rows, fields):
-        """As `stored_numbers`, with their scales."""
+        """As ``stored_numbers``, with their scales."""
         vectors = self.stored_numbers(ids, rows, fields)
         if isinstance(self.values, QuantizedTable):
             return self.values.scaled(vectors, self.vector_of(rows))

@@ -121,7 +121,7 @@ OPERATORS = {
 
 
 class PairOperator(nn.Module):
-    """An operator of `OPERATORS` for n pairs; (B, n, d), (B, n, d) -> (B, n, width).
+    """An operator of ``OPERATORS`` for n pairs; (B, n, d), (B, n, d) -> (B, n, width).
 
     Parameters
     ----------

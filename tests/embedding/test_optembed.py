@@ -68,7 +68,7 @@ def test_thresholds_feel_what_rows_are_worth_and_the_pull():
 def test_widths_are_drawn_evenly_change_one_at_a_time_and_fit():
     random = np.random.default_rng(0)
     n_rows = np.array([10, 3, 0])
-    space = WidthSpace(n_rows, 4, 4 * 25, np.random.default_rng(1))
+    space = WidthSpace(4 * n_rows, 4, 4 * 25, np.random.default_rng(1))
     drawn = np.array([space.draw(random)["widths"] for _ in range(2000)])
     assert {*drawn.ravel().tolist()} == {1, 2, 3, 4}
     assert np.abs((drawn == 1).mean(0) - 0.25).max() < 0.04

@@ -77,7 +77,7 @@ class MDE(SearchMethod):
     ...     network="fm", search=MDE(0.5), embedding_dim=8, max_epochs=1, random_state=0
     ... ).fit(X, y)
     >>> list(model.embedding_sizes_.values())
-    [8, 5, 3]
+    [8, 6, 3]
     """
 
     slot = "embedding"

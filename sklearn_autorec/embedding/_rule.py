@@ -184,7 +184,7 @@ class RULE(SearchMethod):
     ...     random_state=0,
     ... ).fit(X, y)
     >>> small = model.specialize(0.1)
-    >>> model.compression_ratio_ < 2 < 6 < small.compression_ratio_
+    >>> model.compression_ratio_ < 2 < 4 < small.compression_ratio_
     True
     """
 

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from network_references import batch, context, np_linear, np_mlp, np_norm, prepared
 from small_networks import told
 
 from sklearn_autorec.base import known_networks, networks_with_slot, resolve_network
@@ -24,7 +25,7 @@ from sklearn_autorec.networks import (
     MLPNetwork,
     WideDeep,
 )
-from sklearn_autorec.nn import BiInteraction, BuildContext, FieldEmbedding, Inputs, PairProducts
+from sklearn_autorec.nn import BiInteraction, FieldEmbedding, PairProducts
 
 NAMES = sorted(known_networks())
 H = (6, 5)
@@ -34,70 +35,6 @@ def made(name):
     """A network by its name, told the target of the list of `context`, which has no other."""
     options = {"hidden_units": H} if name in ("din", "dien") else {}
     return told(name, {"f5": "f0"}, **options)
-
-
-def context(n_outputs=1, n_ids=(5, 4, 6), n_numeric=2, sequences=((5, 3),), seed=0, d=3):
-    n = len(n_ids) + n_numeric + len(sequences)
-    return BuildContext(
-        tuple(f"f{i}" for i in range(n)),
-        n_ids,
-        n_numeric,
-        sequences,
-        embedding_dim=d,
-        n_outputs=n_outputs,
-        generator=torch.Generator().manual_seed(seed),
-        output_bias=(0.3,) * n_outputs,
-        embedding_init=0.7,
-    )
-
-
-def batch(c, n=7, seed=1):
-    g = torch.Generator().manual_seed(seed)
-    ids = [torch.randint(0, k, (n, 1), generator=g) for k in c.n_ids]
-    sequences = [torch.randint(0, k, (n, length), generator=g) for k, length in c.sequences]
-    return Inputs(
-        torch.cat(ids, 1).int() if ids else torch.zeros(n, 0, dtype=torch.int32),
-        torch.randn(n, 2 * c.n_numeric, generator=g),
-        torch.cat(sequences, 1).int() if sequences else torch.zeros(n, 0, dtype=torch.int32),
-    )
-
-
-def prepared(network, c, parts=None):
-    """A module in eval mode with no weight, bias or statistic left at a special value."""
-    module = network.build(c, parts or {})
-    g = torch.Generator().manual_seed(9)
-    with torch.no_grad():
-        for p in module.parameters():
-            p.add_(0.3 * torch.randn(p.shape, generator=g))
-        for name, b in module.named_buffers():
-            if name.endswith("running_mean"):
-                b.copy_(torch.randn(b.shape, generator=g))
-            if name.endswith("running_var"):
-                b.copy_(torch.rand(b.shape, generator=g) + 0.5)
-    return module.eval()
-
-
-def np_linear(layer, x):
-    out = x @ layer.weight.detach().numpy().T
-    return out if layer.bias is None else out + layer.bias.detach().numpy()
-
-
-def np_norm(layer, x):
-    if not isinstance(layer, torch.nn.BatchNorm1d):
-        return x
-    scale = layer.weight.detach().numpy() / np.sqrt(layer.running_var.numpy() + layer.eps)
-    return (x - layer.running_mean.numpy()) * scale + layer.bias.detach().numpy()
-
-
-def np_mlp(mlp, x):
-    for layer in mlp.layers:
-        if isinstance(layer, torch.nn.Linear):
-            x = np_linear(layer, x)
-        elif isinstance(layer, torch.nn.BatchNorm1d):
-            x = np_norm(layer, x)
-        else:
-            x = np.maximum(x, 0)
-    return x
 
 
 def np_pairs(e):

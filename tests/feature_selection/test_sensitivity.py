@@ -312,3 +312,10 @@ def test_random_subsets_without_an_estimator():
     assert {len(r["subset"]) for r in sized.search_history_[1:]} == {
         2
     } and sized.support_.sum() == 2
+    # What says nothing new is in no subset; a column that helps has the largest score.
+    X = np.column_stack([X, X[:, 0], np.zeros(len(X), X.dtype)])
+    random = RandomSubset(tree, max_evaluations=40, cv=2, random_state=0).fit(X, X[:, 2] > 1)
+    assert max(f for r in random.search_history_[1:] for f in r["subset"]) < 6
+    assert random.scores_.argmax() == 2 and random.scores_[2] > 0.1
+    sized = clone(random).set_params(n_features_to_select=2).fit(X, X[:, 2] > 1)
+    assert {len(r["subset"]) for r in sized.search_history_[1:]} == {2}

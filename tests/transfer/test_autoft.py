@@ -301,7 +301,11 @@ def test_what_cannot_be_transferred_is_refused(domains):
     with pytest.raises(ValueError, match="must be a fitted CTRClassifier"):
         fit(X_target, y_target, AutoFT(CTRClassifier()), **QUICK)
     searched = fit(X, y, RandomInteractions(), **QUICK)
-    with pytest.raises(ValueError, match="source="):
+    with pytest.raises(ValueError, match="has weights that this network has not: .'interaction"):
+        fit(X_target, y_target, AutoFT(searched), **QUICK)
+    # With all fields kept nothing but its architecture tells that there was a search.
+    searched = fit(X, y, AutoField(n_kept=X.shape[1]), **QUICK)
+    with pytest.raises(ValueError, match=r"without searched parts, [\s\S]* searched \['gate'\]"):
         fit(X_target, y_target, AutoFT(searched), **QUICK)
     ratings = fit(X, y, estimator=RatingRegressor, **QUICK)
     with pytest.raises(ValueError, match="both must predict the same kind of target"):

@@ -96,6 +96,8 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         vocabulary it shares, None where it has its own.
     kinds_ : dict of str to {"id", "number", "both", "sequence"}
         What each column is, by name.
+    times_ : dict of str to {"time", "zoned time", "duration"}
+        What columns of times held in fit, by name. Encoders in files of version 0.1 tell none.
     categorical_, numeric_, sequence_ : ndarray of int
         Positions of the columns of each kind; a column that is both id and number is in two of
         them.

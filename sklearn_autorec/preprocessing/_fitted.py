@@ -11,6 +11,7 @@ from ._names import output_labels, unused_names
 from ._numeric import GRIDS
 from ._schema import NAMES_OF_KINDS, Schema
 from ._table import EncodedTable
+from ._times import DURATION
 
 N_BINS = 24  # of numbers, of encoders that do not say
 UNBOUNDED_RANGE = (-3.0, 3.0)  # where most numbers of scales without bounds lie
@@ -30,6 +31,14 @@ class FittedFields:
                 self._schema.column_labels, self._schema.column_kinds, strict=True
             )
         }
+
+    @property
+    def times_(self):
+        held = {}
+        for i, time in (self._schema.times or {}).items():
+            point = "time" if time.zone is None else "zoned time"
+            held[self._schema.column_labels[i]] = "duration" if time.kind == DURATION else point
+        return held
 
     @property
     def numeric_range_(self):

@@ -81,3 +81,63 @@ def test_python_versions_agree():
     tried = set(re.findall(r'"(3\.\d+)"', workflow.split("python: [")[1].split("]")[0]))
     assert declared == tried
     assert METADATA["requires-python"] == ">=" + min(declared, key=lambda v: int(v[2:]))
+
+
+def test_dependencies_are_few_and_have_no_upper_bounds():
+    """Beyond scikit-learn, torch and skorch only what these bring themselves."""
+    wanted = METADATA["dependencies"]
+    assert names_of(wanted) == {
+        *("scikit-learn", "torch", "skorch"),
+        *("numpy", "scipy", "pandas", "joblib"),
+    }
+    extras = [one for few in METADATA["optional-dependencies"].values() for one in few]
+    for requirement in [*wanted, *extras]:
+        assert re.fullmatch(r"[\w-]+>=[\d.]+", requirement), requirement
+
+
+def test_the_newest_releases_are_tried_every_week():
+    workflow = text_of(".github/workflows/newest.yml")
+    assert re.search(r'cron: "\d+ \d+ \* \* \d"', workflow) and "make newest" in workflow
+    recipe = text_of("Makefile").split("\nnewest:\n")[1].split("\n\n")[0]
+    for name in ("--pre --upgrade", "scikit-learn", "torch", "pandas", "numpy", "pytest"):
+        assert name in recipe
+
+
+def test_the_extra_of_tests_brings_what_users_extras_bring():
+    extras = {
+        extra: names_of(requirements)
+        for extra, requirements in METADATA["optional-dependencies"].items()
+    }
+    for extra in ("plot", "progress", "parquet", "onnx", "bayes", "serve"):
+        assert extras[extra] <= extras["dev"], extra
+
+
+def test_what_the_page_on_installation_says_is_so():
+    page = text_of("doc/install.rst")
+    brought = re.search(r"brings ([\w, -]+) and (\w+)\.", page)
+    assert {*brought[1].split(", "), brought[2]} == names_of(METADATA["dependencies"])
+    assert f"Python {METADATA['requires-python'].removeprefix('>=')} or newer" in page
+    for example in re.findall(r"``(examples/[\w./]+)``", page):
+        assert (ROOT / example).exists(), example
+    for extras in re.findall(r"\.\[([\w,]+)\]", page):
+        assert {*extras.split(",")} <= {*METADATA["optional-dependencies"]}
+    options = set(re.findall(r"quickstart\.py ((?:--\w+ \w+ ?)+)", page)[0].split()[::2])
+    assert options == {"--data", "--target"} and all(
+        f'"{option}"' in text_of("examples/quickstart.py") for option in options
+    )
+
+
+# What needs an extra, and how whoever lacks it is told.
+NEEDS = {
+    "plot": ("sklearn_autorec/inspection/_plotting.py", "[plot]"),
+    "parquet": ("sklearn_autorec/datasets/_loaders.py", "[parquet]"),
+    "onnx": ("sklearn_autorec/serving/_onnx.py", "[onnx]"),
+    "bayes": ("sklearn_autorec/model_selection/_optuna_samplers.py", "[bayes]"),
+    "serve": ("examples/serve_http.py", "[serve]"),
+}
+
+
+@pytest.mark.parametrize("extra", sorted(NEEDS))
+def test_an_import_that_fails_names_its_extra(extra):
+    file, told = NEEDS[extra]
+    assert told in text_of(file)

@@ -268,3 +268,11 @@ def test_model_files_exported_inputs_and_crossers_know_times(tmp_path):
     pd.testing.assert_series_equal(
         crosser.transform(X)["t x u"], quiet(crosser.transform, text)["t x u"]
     )
+
+
+def test_the_encoder_tells_which_columns_held_times():
+    X = pd.DataFrame({"x": np.arange(len(TIMES)) / 7, "plain": TIMES, "zoned": ZONED, "gap": GAPS})
+    told = {"plain": "time", "zoned": "zoned time", "gap": "duration"}
+    assert FieldEncoder().fit(X).times_ == told
+    assert FieldEncoder(categorical_features=["gap", "plain"]).fit(X).times_ == told
+    assert FieldEncoder().fit(X[["x"]]).times_ == {}

@@ -11,7 +11,7 @@ from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.interaction import AutoFIS
 
 mlflow = pytest.importorskip(
-    "mlflow", reason="mlflow-skinny, 116 MB in 34 packages, is no part of the extra [dev]"
+    "mlflow", reason="mlflow-skinny, 116 MB in 41 packages, is no part of the extra [dev]"
 )
 
 # MLflow's own: of warnings that it gives to users of its Python models, and of packages below it.

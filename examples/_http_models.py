@@ -51,10 +51,10 @@ class Served:
 
 
 def state_of(path):
-    """What changes when a file is written or replaced; None where there is none."""
+    """What changes when a file is written or replaced; None where there is none, or none to see."""
     try:
         status = path.stat()
-    except FileNotFoundError:
+    except OSError:  # reading the file will say what it is
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
 

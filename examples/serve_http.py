@@ -41,7 +41,7 @@ try:
 except ImportError as error:
     raise ImportError('The service needs an extra: pip install "sklearn-autorec[serve]"') from error
 
-# So many rows are predicted where requests are read: another thread would cost as much again.
+# So many rows are predicted where they were read: handing them to another thread takes longer.
 FEW_ROWS = 8
 LOG = logging.getLogger("serve_http")
 
@@ -147,9 +147,9 @@ async def body_of(request, max_bytes):
 def rows_of(body, max_rows):
     """Rows of a body, and whether it is a single one."""
     try:
-        rows = json.loads(body, parse_constant=no_json)
+        rows = json.loads(body, parse_constant=no_json, object_pairs_hook=of_names)
     except (ValueError, RecursionError) as error:
-        raise Refused(400, f"The body is not JSON: {error}", "no JSON") from error
+        raise Refused(400, f"The body cannot be read as JSON: {error}", "no JSON") from error
     if isinstance(rows, dict):
         return [rows], True
     if not isinstance(rows, list) or not rows:
@@ -166,6 +166,16 @@ def no_json(name):
     raise ValueError(f"{name} is not in JSON; give null for a missing value")
 
 
+def of_names(pairs):
+    """An object, in which each name stands once; Python would take the last of them."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise ValueError(f"an object has {twice!r:.100} twice")
+    return found
+
+
 def predictions(served, rows):
     """The model's answers; Refused for rows that it cannot take."""
     try:
@@ -173,7 +183,9 @@ def predictions(served, rows):
     except RowsError as error:
         detail = [
             {
-                "loc": ["body", wrong["row"], *([wrong["column"]] if wrong["column"] else [])],
+                "loc": [
+                    part for part in ("body", wrong["row"], wrong["column"]) if part is not None
+                ],
                 "msg": wrong["message"],
                 "type": "value_error",
             }
@@ -184,6 +196,7 @@ def predictions(served, rows):
         LOG.error("%s", error)
         raise Refused(500, str(error), "not finite") from error
     except (TypeError, ValueError) as error:  # what only the steps of a pipeline know
+        LOG.warning("%s", error)
         raise Refused(422, f"The model refuses the rows: {error}", "rows") from error
     except Exception as error:
         LOG.exception("A prediction failed.")

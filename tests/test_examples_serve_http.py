@@ -154,6 +154,7 @@ def test_missing_and_unknown_columns_are_refused_by_name(client):
         ('{"user": NaN}', 400),
         (b"\xff\xfe", 400),
         ("", 400),
+        (json.dumps(ROW)[:-1] + ', "user": "bob"}', 400),
         ("3", 422),
         ("[]", 422),
         ("[3]", 422),

@@ -69,9 +69,15 @@ def as_fitted(rows):
 
 
 def put(source, target):
+    """Replace a file at once by a copy of another."""
     copy = target.with_suffix(".new")
     copy.write_bytes(source.read_bytes())
-    os.replace(copy, target)
+    for _ in range(200):
+        try:
+            return os.replace(copy, target)
+        except PermissionError:  # on Windows, while the service reads the old one
+            time.sleep(0.05)
+    raise AssertionError(f"{target} stays open")
 
 
 class Client:

@@ -7,7 +7,8 @@ bytes         content
 8-9, 10-11    format version, major and minor, little-endian
 12-19         length of the header in bytes, little-endian
 20-51         SHA-256 of everything else in the file
-52-           header: UTF-8 JSON, ``{"arrays": [[dtype, shape], ...], "model": tree of nodes}``
+52-           header: UTF-8 JSON, ``{"arrays": [[dtype, shape], ...], "model": tree of nodes}``,
+              from format 1.1 on with ``"versions": {package: version}`` of those that wrote it
 from there    the arrays one after the other, little-endian, C order, each at a multiple of 64 bytes
 ============  ====================================================================================
 
@@ -26,14 +27,17 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import sklearn
 
+from .._version import __version__
 from ..exceptions import ModelFileError
 from ..utils._memory import available_memory
 
 MAGIC = b"\x93AUTOREC"
-VERSION = (1, 0)  # another major number if older readers would misread the file
+VERSION = (1, 1)  # another major number if older readers would misread the file
 PREFIX = struct.Struct("<8sHHQ32s")
 ALIGNMENT = 64
+MAX_VERSION = 60  # characters of the version of a package
 DTYPES = {
     name: np.dtype(name)
     for name in ("|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")
@@ -57,7 +61,11 @@ def pack(model, arrays):
     arrays : list of C-contiguous ndarray with a dtype of ``DTYPES``
     """
     header = json.dumps(
-        {"arrays": [[a.dtype.str, list(a.shape)] for a in arrays], "model": model},
+        {
+            "arrays": [[a.dtype.str, list(a.shape)] for a in arrays],
+            "model": model,
+            "versions": {"sklearn-autorec": __version__, "scikit-learn": sklearn.__version__},
+        },
         allow_nan=False,
         separators=(",", ":"),
     ).encode()
@@ -75,7 +83,13 @@ def pack(model, arrays):
 
 
 def unpack(data):
-    """Header's model and arrays (views) of a file's bytes.
+    """Header's model and arrays (views) of a file's bytes; see `unpack_all`."""
+    return unpack_all(data)[:2]
+
+
+def unpack_all(data):
+    """Header's model, arrays (views), and versions by package of those that wrote them, {} in files
+    that do not tell.
 
     Raises
     ------
@@ -89,11 +103,16 @@ def unpack(data):
     header = _parse(bytes(data[PREFIX.size : end]))
     if (
         not isinstance(header, dict)
-        or set(header) != {"arrays", "model"}
+        or set(header) - {"versions"} != {"arrays", "model"}
         or not isinstance(header["arrays"], list)
     ):
         raise ModelFileError("The header must hold 'arrays', a list, and 'model'.")
-    return header["model"], _arrays(data, end, header["arrays"])
+    versions = header.get("versions", {})
+    if not isinstance(versions, dict) or not all(
+        isinstance(text, str) and len(text) <= MAX_VERSION for text in versions.values()
+    ):
+        raise ModelFileError("The header's 'versions' must be short strings by package.")
+    return header["model"], _arrays(data, end, header["arrays"]), versions
 
 
 def _prefix(data, size):

@@ -61,7 +61,7 @@ def restore_crosser(crosser, state):
         refuse("combinations", f"a list of {len(crosses)}", combinations)
     found = []
     for k, (cross, saved) in enumerate(zip(crosses, combinations, strict=True)):
-        found.append(_combinations([sizes[i] for i in cross], saved, f"Cross {k}"))
+        found.append(combinations_of([sizes[i] for i in cross], saved, f"Cross {k}"))
     labels = labels_of(names, n)
     crosser.n_features_in_ = n
     if has_names:
@@ -91,6 +91,14 @@ def check_read_columns(names, n, has_names, positions, encoder):
     """
     if type(n) is not int or n < 1:
         refuse("n_features", "an int of at least 1", n)
+    check_names(names, n, has_names)
+    if not isinstance(positions, list) or not positions or not _rising(positions, n):
+        refuse("positions", f"rising ints below {n}", positions)
+    _check_encoder(encoder, positions, names)
+
+
+def check_names(names, n, has_names):
+    """Refuse names that are not those of n columns, and the claim that scikit-learn saw them."""
     if names is not None and (
         not isinstance(names, list) or len(names) != n or not all_different(names, "names")
     ):
@@ -99,9 +107,6 @@ def check_read_columns(names, n, has_names, positions, encoder):
         has_names and not all(isinstance(name, str) for name in names or [None])
     ):
         refuse("has_feature_names", "True or False, and only True if names are strings", has_names)
-    if not isinstance(positions, list) or not positions or not _rising(positions, n):
-        refuse("positions", f"rising ints below {n}", positions)
-    _check_encoder(encoder, positions, names)
 
 
 def check_edges(edges, numeric):
@@ -151,7 +156,7 @@ def _cuts(edges):
     )
 
 
-def _combinations(sizes, saved, where):
+def combinations_of(sizes, saved, where):
     """`Combinations` from the number of hash buckets or a vocabulary of keys."""
     if isinstance(saved, int):
         if isinstance(saved, bool) or not 1 <= saved <= LARGEST_ID:

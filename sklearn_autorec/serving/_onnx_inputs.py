@@ -19,7 +19,8 @@ from ..preprocessing._spelling import (
     plain_number,
     spellings_of,
 )
-from ..preprocessing._times import TIMES, TimeKind, read_time, text_of_time
+from ..preprocessing._times import TIMES, TimeKind, read_time
+from ._onnx_cells import COLUMNS, is_missing, raw_inputs, time_text
 
 FORMAT = "sklearn-autorec vocabulary"
 FORMAT_VERSION = 2  # the first had no columns that share the ids of another
@@ -33,16 +34,19 @@ def onnx_inputs(vocabulary, rows):
 
     Parameters
     ----------
-    vocabulary : dict, str or path-like
-        The vocabulary file, or its content.
+    vocabulary : dict, str, path-like or onnxruntime.InferenceSession
+        The vocabulary file, or its content. Of a graph of raw columns (``inputs="raw"``) the
+        session, or the content of its metadata, ``json.loads(session.get_modelmeta()
+        .custom_metadata_map["sklearn_autorec.columns"])``.
     rows : list of dict
         Column name to value: a number, a string, None; a list of these in sequence columns.
 
     Returns
     -------
     dict of str to ndarray
-        What ``onnxruntime.InferenceSession.run`` takes as its second argument; equal to what
-        `FieldEncoder.encode` makes of the same rows.
+        What ``onnxruntime.InferenceSession.run`` takes as its second argument: what
+        `FieldEncoder.encode` makes of the same rows, or arrays of shape (rows, 1), of lists (rows,
+        items), by column.
 
     Raises
     ------
@@ -55,6 +59,8 @@ def onnx_inputs(vocabulary, rows):
     ``columns``, a list in the order of the inputs' columns: categorical, numeric, then sequence
     columns; a column of the table may be there twice, as ids and as numbers. In every column None,
     nan and "" are missing.
+
+    What follows is of the vocabulary file; what a graph of raw columns takes, `to_onnx` says.
 
     *Numbers.* A number is an integer if it is whole and below 2^53 or was written without point and
     exponent, of any size; a larger float equals no integer. Other floats are known by their fewest
@@ -98,9 +104,19 @@ def onnx_inputs(vocabulary, rows):
     ... ].ravel().tolist()
     [2, 1, 0]
     """
-    if not isinstance(vocabulary, dict):
+    if hasattr(vocabulary, "get_modelmeta"):
+        told = vocabulary.get_modelmeta().custom_metadata_map.get("sklearn_autorec.columns")
+        if told is None:
+            raise ValueError(
+                "The graph of the session does not describe its columns: it takes encoded rows, of "
+                "which the vocabulary file tells."
+            )
+        vocabulary = json.loads(told)
+    elif not isinstance(vocabulary, dict):
         with open(vocabulary, encoding="utf-8") as file:
             vocabulary = json.load(file)
+    if vocabulary.get("format") == COLUMNS:
+        return raw_inputs(vocabulary, rows)
     known = range(1, FORMAT_VERSION + 1)
     if vocabulary.get("format") != FORMAT or vocabulary.get("version") not in known:
         raise ValueError(
@@ -122,7 +138,7 @@ def onnx_inputs(vocabulary, rows):
                 ids.append(_id(value, column))
             elif column["kind"] == "numeric":
                 values.append(_scaled(value, column))
-                missing.append(float(_is_missing(value)))
+                missing.append(float(is_missing(value)))
             else:
                 sequences += _sequence(value, column)
         parts["ids"].append(ids)
@@ -144,22 +160,11 @@ def _with_own_ids(column, columns):
     return {**{name: owner[name] for name in _IDS if name in owner}, **column}
 
 
-def _is_missing(value):
-    if value is None or (isinstance(value, str) and value == ""):
-        return True
-    try:
-        return bool(value != value)
-    except TypeError:  # pandas' NA is not even unequal to itself
-        return True
-    except ValueError:  # an array
-        return False
-
-
 def _id(value, column):
-    if _is_missing(value):
+    if is_missing(value):
         return 0
     if column.get("time"):
-        value = _time_text(value, column)
+        value = time_text(value, column)
     if "buckets" in column:
         number = plain_number(value)
         if isinstance(number, float) and number.is_integer() and column["type"] != "floats":
@@ -191,14 +196,8 @@ def _spellings(value, kind):
     return () if number is None else (repr(number),)
 
 
-def _time_text(value, column):
-    time = TimeKind(**column["time"])
-    microseconds, _ = read_time(value, time, column["name"])
-    return text_of_time(microseconds) if time.kind == "time" else f"{microseconds} microseconds"
-
-
 def _scaled(value, column):
-    if _is_missing(value):
+    if is_missing(value):
         return 0.0
     if column.get("time"):
         value = read_time(value, TimeKind(**column["time"]), column["name"])[0] / 1e6
@@ -233,13 +232,13 @@ def _sequence(value, column):
     if isinstance(value, str) and column["separator"] and value:
         value = value.split(column["separator"])
     if not isinstance(value, list | tuple):
-        if not _is_missing(value):
+        if not is_missing(value):
             raise ValueError(
                 f"Column {column['name']!r} is a sequence column: its cells must be lists, got "
                 f"{value!r}."
             )
         value = ()
-    items = [_id(item, column) for item in value if not _is_missing(item)][-n:]
+    items = [_id(item, column) for item in value if not is_missing(item)][-n:]
     return items + [0] * (n - len(items))
 
 

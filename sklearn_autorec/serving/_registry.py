@@ -3,17 +3,34 @@
 from .._registry import HOME, METHODS, NETWORK_CLASSES, public_name
 from ..estimators import CTRClassifier, RatingRegressor
 from ..exceptions import ModelFileError
-from ..feature_crossing import AutoCross, FieldCrosser, TargetStatistics
+from ..feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser, TargetStatistics
+from ..feature_selection import (
+    FSTD,
+    MARLFS,
+    DualAgent,
+    FieldSelector,
+    RandomSubset,
+    SensitivitySelector,
+)
 from ..linear_model import CrossedLinearClassifier, CrossedLinearRegressor
 from ..preprocessing import FieldEncoder
-from ..utils._sklearn import validate_parameters
+from ..utils._sklearn import BaseSearchCV, validate_parameters
+from ._aefe import aefe_state, restore_aefe
 from ._crossing import crosser_state, restore_crosser, restore_search, search_state
 from ._encoder import encoder_state, restore_encoder
 from ._linear import linear_state, restore_linear
 from ._model import model_state, restore_model
 from ._nodes import at, refuse
+from ._selecting import (
+    glider_state,
+    restore_glider,
+    restore_selector,
+    restore_subsets,
+    selector_state,
+    subsets_state,
+)
 from ._statistics import restore_target_statistics, target_statistics_state
-from ._steps import STEPS, check_parameters, restore_step, step_state
+from ._steps import STEPS, check_parameters, names_of_step, restore_step, step_state
 
 # Left behind in a saved model: what belongs to a running fit, and scikit-learn's note of its
 # version.
@@ -34,6 +51,20 @@ TRANSFORMERS: dict = {
     CrossedLinearClassifier: ("model_", linear_state, restore_linear),
     CrossedLinearRegressor: ("model_", linear_state, restore_linear),
     TargetStatistics: ("_statistics", target_statistics_state, restore_target_statistics),
+    GLIDER: ("crosser_", glider_state, restore_glider),
+    AEFE: ("_statistics", aefe_state, restore_aefe),
+    FieldSelector: ("support_", selector_state, restore_selector),
+    **dict.fromkeys(
+        (FSTD, MARLFS, DualAgent, RandomSubset, SensitivitySelector),
+        ("support_", subsets_state, restore_subsets),
+    ),
+}
+
+# What to save of a search whose parameters cannot be saved.
+_COLUMNS = "Or save a ColumnTransformer that passes the kept columns, those of get_support()."
+INSTEAD = {
+    GLIDER: "Or save the GLIDER's crosser_, which transforms as it does.",
+    **dict.fromkeys((FSTD, MARLFS, DualAgent, RandomSubset, SensitivitySelector), _COLUMNS),
 }
 
 OUTPUT = "_sklearn_output_config"  # where set_output leaves its choice
@@ -50,6 +81,7 @@ class Registry:
         self.classes = {public_name(c): c for c in classes}
         self.classes |= {f"{HOME}.{c.__name__}": c for c in (CTRClassifier, RatingRegressor)}
         self.names = {c: name for name, c in self.classes.items()}
+        self.steps_read = set()  # names of scikit-learn's classes whose state a file gave
 
     def describe(self, value, writer, where):
         """Class name, parameters and fitted state of an object as nodes.
@@ -59,16 +91,8 @@ class Registry:
         TypeError
             If its class is not known, or it holds what cannot be saved.
         """
+        self.check_known(value, where)
         cls = type(value)
-        if cls not in self.names:
-            steps = ", ".join(sorted(c.__name__ for c in STEPS))
-            raise TypeError(
-                f"{where} is {value!r:.200} of class {cls.__module__}.{cls.__name__}, which "
-                f"cannot be saved. Allowed are "
-                f"plain values, arrays, CTRClassifier, RatingRegressor, "
-                f"{', '.join(c.__name__ for c in TRANSFORMERS)}, networks "
-                f"and search methods of sklearn_autorec, and of scikit-learn {steps}."
-            )
         if cls in STEPS:
             check_parameters(value)
         params = value.get_params(deep=False)
@@ -80,20 +104,44 @@ class Registry:
         )
         if odd:
             raise TypeError(f"{where}, {value!r:.200}, has attributes that cannot be saved: {odd}.")
-        return {
-            "class": self.names[cls],
-            "output": output,
-            "params": {
+        try:
+            nodes = {
                 name: writer.node(v, f"{where}, {cls.__name__}.{name}")
                 for name, v in params.items()
                 if name in stored
-            },
+            }
+        except TypeError as error:
+            if cls not in INSTEAD:
+                raise
+            raise TypeError(f"{error} {INSTEAD[cls]}") from error
+        return {
+            "class": self.names[cls],
+            "output": output,
+            "params": nodes,
             "state": None
             if state is None
             else {
                 name: writer.node(v, f"{where}, {cls.__name__}.{name}") for name, v in state.items()
             },
         }
+
+    def check_known(self, value, where):
+        """Raise TypeError for an object of a class that files may not hold."""
+        cls = type(value)
+        if isinstance(value, BaseSearchCV):
+            raise TypeError(
+                f"{where} is a {cls.__name__}, a search, which is not saved: save its "
+                f"best_estimator_."
+            )
+        if cls not in self.names:
+            steps = ", ".join(sorted(c.__name__ for c in STEPS))
+            raise TypeError(
+                f"{where} is {value!r:.200} of class {cls.__module__}.{cls.__name__}, which "
+                f"cannot be saved. Allowed are "
+                f"plain values, arrays, CTRClassifier, RatingRegressor, "
+                f"{', '.join(c.__name__ for c in TRANSFORMERS)}, networks "
+                f"and search methods of sklearn_autorec, and of scikit-learn {steps}."
+            )
 
     def _state(self, value):
         if type(value) in TRANSFORMERS:
@@ -107,8 +155,7 @@ class Registry:
 
     def _fitted_names(self, value):
         if type(value) in STEPS:
-            required, optional = STEPS[type(value)]
-            return {"n_features_in_", "feature_names_in_", *required, *optional}
+            return names_of_step(type(value))
         if type(value) in self.components:
             return set()
         # The state of our own estimators is written from their attributes, nearly all of which end
@@ -143,6 +190,7 @@ class Registry:
         if cls in TRANSFORMERS:
             TRANSFORMERS[cls][2](value, state)
         elif cls in STEPS:
+            self.steps_read.add(cls.__name__)
             restore_step(value, state)
         elif cls in (CTRClassifier, RatingRegressor):
             restore_model(value, state, reader.allow_nonfinite)
@@ -153,4 +201,13 @@ class Registry:
 
 _PRIVATE = {"_schema", "_text_numbers", "_derived", "_counters", "_architecture", "_weight_seen"}
 _PRIVATE |= {"_names", "_labels", "_positions", "_crosses", "_edges", "_combinations"}
-_PRIVATE |= {"_keys", "_statistics", "_sources", "_numeric", "_centre", "_scale"}
+_PRIVATE |= {
+    "_all_finite",
+    "_bins",
+    "_keys",
+    "_statistics",
+    "_sources",
+    "_numeric",
+    "_centre",
+    "_scale",
+}

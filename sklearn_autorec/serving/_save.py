@@ -6,21 +6,17 @@ from numbers import Integral
 
 import joblib
 import numpy as np
-import pandas as pd
+import sklearn
 from sklearn.base import BaseEstimator
-from sklearn.compose import ColumnTransformer
-from sklearn.frozen import FrozenEstimator
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+from sklearn.exceptions import InconsistentVersionWarning
 
 from ..exceptions import ModelFileError
-from ..feature_crossing import AutoCross, FieldCrosser, TargetStatistics
-from ..preprocessing import FieldEncoder
-from ._container import pack, read, unpack, write
+from ._container import pack, read, unpack_all, write
 from ._nodes import Reader, Writer
-from ._probe import probe_rows
 from ._registry import Registry
+from ._rows import rows_for
+from ._step_composed import COMPOSED
+from ._step_table import PARTS_ONLY
 from ._steps import check_fitted
 
 
@@ -30,12 +26,12 @@ def save(model, path):
     Parameters
     ----------
     model : estimator, transformer of tables, or Pipeline of these
-        CTRClassifier, RatingRegressor, CrossedLinearClassifier, CrossedLinearRegressor,
-        FieldEncoder, FieldCrosser, AutoCross or TargetStatistics.
-        Fitted. Steps of a pipeline may be StandardScaler, MinMaxScaler, SimpleImputer,
-        OrdinalEncoder, OneHotEncoder, ColumnTransformer, VarianceThreshold, FunctionTransformer
-        without a function, LogisticRegression, FrozenEstimator and "passthrough". Networks and
-        search methods must be those of this package.
+        Fitted. All estimators and transformers of this package, and of scikit-learn: scalers,
+        encoders and discretisers of tables, SimpleImputer, VarianceThreshold, FunctionTransformer
+        without a function, LogisticRegression, Ridge, RidgeCV, LinearRegression, and what holds
+        them: Pipeline, ColumnTransformer, FeatureUnion, FrozenEstimator, CalibratedClassifierCV,
+        estimators that vote and those that are stacked. Networks and search methods must be those
+        of this package. Of a search save ``best_estimator_``.
     path : str or path-like
         A file there is replaced, all at once: there is never half a file.
 
@@ -69,8 +65,11 @@ def save(model, path):
     """
     if not isinstance(model, BaseEstimator) or isinstance(model, type):
         raise TypeError(f"model must be a fitted estimator, got {model!r:.200}.")
-    check_fitted(model)
+    if type(model) in PARTS_ONLY:
+        raise TypeError(f"model must be an estimator that takes a table, got {model!r:.200}.")
     registry = Registry()
+    registry.check_known(model, "The model")
+    check_fitted(model)
     writer = Writer(registry)
     header = writer.node(model, "The model")
     try:
@@ -111,6 +110,12 @@ def load(path, allow_nonfinite=False, *, max_bytes=None):
     OSError
         If the file cannot be read.
 
+    Warns
+    -----
+    InconsistentVersionWarning
+        If the file holds an estimator of scikit-learn that another version of it fitted (the first
+        two numbers differ).
+
     Examples
     --------
     See `save`.
@@ -124,7 +129,28 @@ def load(path, allow_nonfinite=False, *, max_bytes=None):
 
 def _loads(data, allow_nonfinite=False):
     """The model in the bytes of a file."""
-    return _rebuild(*unpack(data), Registry(), allow_nonfinite)
+    header, arrays, versions = unpack_all(data)
+    registry, written = Registry(), versions.get("scikit-learn", sklearn.__version__)
+    other = written.split(".")[:2] != sklearn.__version__.split(".")[:2]
+    try:
+        model = _rebuild(header, arrays, registry, allow_nonfinite)
+    except ModelFileError as error:
+        if not other:
+            raise
+        raise ModelFileError(
+            f"{error} The file was written with scikit-learn {written:.20}; this is "
+            f"{sklearn.__version__}."
+        ) from error
+    if other and registry.steps_read:
+        warnings.warn(
+            InconsistentVersionWarning(
+                estimator_name=min(registry.steps_read),
+                current_sklearn_version=sklearn.__version__,
+                original_sklearn_version=written,
+            ),
+            stacklevel=3,
+        )
+    return model
 
 
 def _rebuild(header, arrays, registry, allow_nonfinite):
@@ -132,9 +158,10 @@ def _rebuild(header, arrays, registry, allow_nonfinite):
     try:
         model = reader.value(header, "The model")
         reader.finish()
-        if not isinstance(model, BaseEstimator):
+        if not isinstance(model, BaseEstimator) or type(model) in PARTS_ONLY:
             raise ModelFileError(
-                f"The file holds a value of type {type(model).__name__}, which is no estimator."
+                f"The file holds a value of type {type(model).__name__}, which is no estimator of "
+                f"tables."
             )
         check_fitted(model)
         _try_out(model, allow_nonfinite)
@@ -153,15 +180,16 @@ def _try_out(model, allow_nonfinite):
     """Predict two rows that the model should know: what is of the wrong type or shape shows now,
     not in service.
 
-    A pipeline may reject the rows (its later steps have seen other values), but not fail otherwise.
+    A pipeline, or what holds others, may reject the rows (its later steps have seen other values),
+    but not fail otherwise.
     """
-    rows = _rows(model)
+    rows = rows_for(model)
     with warnings.catch_warnings(), joblib.parallel_config("sequential"), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
             found = _output(model, rows)
         except ValueError:
-            if not isinstance(model, Pipeline | ColumnTransformer):
+            if type(model) not in COMPOSED:
                 raise
             return
         if not allow_nonfinite and found is not None and not np.isfinite(found).all():
@@ -176,46 +204,3 @@ def _output(model, rows):
         return model.predict(rows)
     model.transform(rows)
     return None  # of transformers, nan may be a fine result
-
-
-def _rows(model):
-    """Two rows of a table that a model was fitted for, as far as its state tells."""
-    if isinstance(model, FrozenEstimator):
-        return _rows(model.estimator)
-    if isinstance(model, AutoCross):
-        return _rows(model.crosser_)
-    if isinstance(model, FieldCrosser | TargetStatistics):
-        read = probe_rows(model.encoder_)
-        columns = {i: np.zeros(2) for i in range(model.n_features_in_)}
-        columns |= {i: read.iloc[:, k] for k, i in enumerate(model._positions)}
-        return pd.DataFrame(columns).set_axis(model._names or range(len(columns)), axis=1)
-    if isinstance(model, Pipeline):
-        steps = [step for _, step in model.steps if isinstance(step, BaseEstimator)]
-        return _rows(steps[0]) if steps else np.zeros((2, 1))
-    encoder = getattr(model, "encoder_", model)
-    if isinstance(encoder, FrozenEstimator):
-        encoder = encoder.estimator
-    if isinstance(encoder, FieldEncoder):
-        return probe_rows(encoder)
-    n = getattr(model, "n_features_in_", 1)
-    columns = {i: np.zeros(2) for i in range(n)}
-    if isinstance(model, OneHotEncoder | OrdinalEncoder):
-        columns = {i: values[[0, -1]] for i, values in enumerate(model.categories_)}
-    if isinstance(model, SimpleImputer):
-        columns = {i: [model.statistics_[i]] * 2 for i in range(n)}
-    if isinstance(model, ColumnTransformer):
-        for name, step, _ in model.transformers_:
-            if isinstance(step, BaseEstimator):
-                inner = _rows(step)
-                for k, i in enumerate(model._transformer_to_input_indices[name]):
-                    columns[i] = (
-                        np.asarray(inner)[:, k]
-                        if isinstance(inner, np.ndarray)
-                        else inner.iloc[:, k]
-                    )
-    table = pd.DataFrame(
-        {i: pd.Series(column).reset_index(drop=True) for i, column in columns.items()}
-    )
-    if hasattr(model, "feature_names_in_"):
-        table.columns = model.feature_names_in_
-    return table

@@ -118,3 +118,68 @@ def _output_names(value, _):
         and value.ndim == 1
         and all(isinstance(v, str) for v in value.tolist())
     )
+
+
+def _finite(array):
+    """Finite, and small enough to stay so when multiplied by such a number."""
+    return array.dtype.kind == "f" and bool(
+        (np.abs(array) <= np.finfo(array.dtype).max ** 0.5).all()
+    )
+
+
+def _finite_array(value):
+    return isinstance(value, np.ndarray) and _finite(value)
+
+
+def _number(value, _=None):
+    """A finite float, of Python or numpy, or a whole number."""
+    return (
+        isinstance(value, int | float | np.integer | np.floating)
+        and not isinstance(value, bool)
+        and bool(np.isfinite(value))
+    )
+
+
+def _rising(value):
+    return _finite_array(value) and value.ndim == 1 and bool((np.diff(value) > 0).all())
+
+
+def _classes(value):
+    """Labels in order, each once."""
+    if not isinstance(value, np.ndarray) or value.ndim != 1 or not len(value):
+        return False
+    values = np.unique(value)
+    return value.dtype.kind in "iufbOU" and np.array_equal(values, value)
+
+
+def _float_arrays(value, _):
+    return isinstance(value, list) and all(_finite_array(v) and v.ndim == 1 for v in value)
+
+
+def _edges_of_bins(value, n):
+    """Of each column the edges of its bins, rising."""
+    return (
+        isinstance(value, list)
+        and len(value) == n
+        and all(
+            isinstance(v, np.ndarray)
+            and v.ndim == 1
+            and len(v) > 1
+            and v.dtype.kind == "f"
+            and not np.isnan(v).any()
+            and bool((v[1:] >= v[:-1]).all())
+            for v in value
+        )
+    )
+
+
+def _estimators(value, _):
+    return isinstance(value, list) and len(value) > 0 and all(map(_is_estimator, value))
+
+
+def _is_estimator(value, _=None):
+    return isinstance(value, BaseEstimator)
+
+
+def _is_tuple_of(value, length):
+    return isinstance(value, tuple) and len(value) == length

@@ -8,6 +8,11 @@ from inspect import signature
 from numbers import Real
 
 import numpy as np
+from sklearn.calibration import (
+    _CalibratedClassifier,
+    _SigmoidCalibration,
+    _TemperatureScaling,
+)
 from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.model_selection._search import BaseSearchCV
@@ -58,11 +63,17 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks: fit runs the same, u
         return method
 
 
+CalibratedPart = _CalibratedClassifier
+SigmoidCalibration, TemperatureScaling = _SigmoidCalibration, _TemperatureScaling
+
 __all__ = [
+    "CalibratedPart",
     "PREDICTOR_RECORD_DTYPE",
     "TreePredictor",
     "BaseSearchCV",
     "CallbackSupportMixin",
+    "SigmoidCalibration",
+    "TemperatureScaling",
     "HasMethods",
     "Interval",
     "Options",
@@ -76,6 +87,7 @@ __all__ = [
     "safe_indexing",
     "fit_and_score",
     "insert_error_scores",
+    "isotonic_function",
     "plain_labels",
     "safe_split",
     "score",
@@ -96,6 +108,11 @@ def trees_of(boosting):
     """
     start = float(np.ravel(boosting._baseline_prediction)[0])
     return [trees[0].nodes for trees in boosting._predictors], start
+
+
+def isotonic_function(regression):
+    """Set ``f_`` of an isotonic regression, which is no value, from its thresholds."""
+    regression._build_f(regression.X_thresholds_, regression.y_thresholds_)
 
 
 def fit_and_score(*args, caller=None, callback_ctx=None, **kwargs):

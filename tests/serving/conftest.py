@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 from fuzz_cases import predictions
 from save_cases import OPTIONS, SMALL
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import StackingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import (
     OneHotEncoder,
     OrdinalEncoder,
+    QuantileTransformer,
     StandardScaler,
 )
 from small_tables import mixed_clicks
@@ -107,6 +110,21 @@ def saved(tmp_path_factory):
             CTRClassifier(network=small, wide="autocross", target_statistics=True, **options),
             X,
         ),
+        "stacked": (
+            StackingClassifier(
+                [
+                    ("c", CalibratedClassifierCV(CTRClassifier(network="fm", **options), cv=2)),
+                    (
+                        "b",
+                        Pipeline(
+                            [("q", QuantileTransformer(n_quantiles=9)), ("l", LogisticRegression())]
+                        ),
+                    ),
+                ],
+                cv=2,
+            ),
+            X[["x0"]],
+        ),
         "pairs": (Pipeline([("c", crosses), ("l", LogisticRegression(max_iter=500))]), X),
     }
     found = {}
@@ -114,7 +132,7 @@ def saved(tmp_path_factory):
         model.fit(
             rows,
             y
-            if name in ("clicks", "sparse", "bits", "mixed", "pairs", "crossed", "parts")
+            if name in ("clicks", "sparse", "bits", "mixed", "pairs", "crossed", "parts", "stacked")
             else y.astype(float),
         )
         path = tmp_path_factory.mktemp("fuzz") / name

@@ -43,8 +43,8 @@ def test_other_versions(data):
     newer = data[:8] + struct.pack("<H", VERSION[0] + 1) + data[10:]
     with pytest.raises(
         ModelFileError,
-        match=rf"version {VERSION[0] + 1}\.0, this sklearn-autorec reads {VERSION[0]}\.x; install "
-        rf"a newer",
+        match=rf"version {VERSION[0] + 1}\.{VERSION[1]}, this sklearn-autorec reads "
+        rf"{VERSION[0]}\.x; install a newer",
     ):
         _loads(newer)
 

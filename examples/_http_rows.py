@@ -36,7 +36,7 @@ class Column:
     Parameters
     ----------
     name : str
-    kind : {"id", "number", "both", "sequence"} or None
+    kind : {"id", "number", "both", "sequence", "vector", "time"} or None
         As in ``FieldEncoder.kinds_``; None where a pipeline begins with another step.
     time : {"time", "zoned time", "duration"} or None
         Of columns that held times in training: they take text.
@@ -44,6 +44,8 @@ class Column:
         Of cells (of items, in lists) that are taken as they are.
     text : bool
         Whether the text of a sequence column is split into items.
+    length : int or None
+        Of vectors.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Column:
     time: str | None = None
     types: frozenset = frozenset({str, int, float, bool})
     text: bool = False
+    length: int | None = None
 
     @property
     def takes(self):
@@ -60,6 +63,8 @@ class Column:
             return "a duration such as '1 days 02:30:00'" if not zone else f"ISO 8601 text{zone}"
         names = {str: "text", int: "a number", bool: "true or false"}
         single = " or ".join(name for type_, name in names.items() if type_ in self.types)
+        if self.kind == "vector":
+            return f"a list of {self.length} numbers"
         if self.kind != "sequence":
             return single
         return f"a list of {single}" + (" or text that is split" if self.text else "")
@@ -68,7 +73,12 @@ class Column:
         """A cell for the table; a ValueError for what the column does not take."""
         if value is None:
             return None
-        if self.kind == "sequence":
+        if self.kind == "vector":
+            if not isinstance(value, list) or len(value) != self.length:
+                raise ValueError
+            for number in value:
+                self._check(number)
+        elif self.kind == "sequence":
             if not (self.text and isinstance(value, str)):
                 if not isinstance(value, list):
                     raise ValueError
@@ -85,7 +95,8 @@ class Column:
             raise ValueError
         if type(value) is float and not math.isfinite(value):
             raise ValueError
-        if self.kind in ("number", "both") and value is not None and abs(value) > LARGEST:
+        numbers = self.kind in ("number", "both", "vector")
+        if numbers and value is not None and abs(value) > LARGEST:
             raise ValueError
 
 
@@ -196,11 +207,13 @@ def columns_of(encoder):
         (encoder.categorical_, encoder.categories_),
     ):
         values |= dict(zip(positions.tolist(), categories, strict=True))
+    lengths = dict(zip(encoder.vector_.tolist(), encoder.vector_lengths_, strict=True))
     separators = encoder.sequence_features if isinstance(encoder.sequence_features, dict) else {}
     split = {key for key, separator in separators.items() if separator is not None}
     columns = []
     for i, (name, kind) in enumerate(encoder.kinds_.items()):
-        types = {int, float} if kind in ("number", "both") else types_of(values[i])
+        numbers = kind in ("number", "both", "vector", "time")
+        types = {int, float} if numbers else types_of(values[i])
         columns.append(
             Column(
                 name=name,
@@ -208,6 +221,7 @@ def columns_of(encoder):
                 time=encoder.times_.get(name),
                 types=frozenset(types),
                 text=name in split or i in split,
+                length=lengths.get(i),
             )
         )
     return columns

@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_autorec import RatingRegressor
+from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.serving import load, save
 
 pytest.importorskip("fastapi", reason="the service needs the extra [serve]")
@@ -216,6 +217,22 @@ def test_numbers_of_pipelines_keep_their_dtypes():
     assert plain([1.5, BIG]).tolist() == [1.5, BIG]
     assert plain([2**70, 1]).tolist() == [2**70, 1]
     assert plain(["a", 1]).tolist() == ["a", 1]
+
+
+def test_vectors_and_times_of_which_fields_are_derived_are_taken():
+    from _http_rows import columns_of
+
+    times = pd.date_range("2026-01-01", periods=3, freq="h")
+    X = pd.DataFrame({"v": [[0.5, 1.0], [2.5, 3.0], None], "when": times})
+    vector, when = columns_of(FieldEncoder(time_features=["age"]).fit(X))
+    assert vector.cell([1, 2.5]) == [1, 2.5] and vector.cell(None) is None
+    assert vector.takes == "a list of 2 numbers"
+    for wrong in ([1.0], [1.0, "2"], "1", 3.5, [1e39, 0.0]):
+        with pytest.raises(ValueError):
+            vector.cell(wrong)
+    assert when.cell("2026-01-05T10:00:00") == pd.Timestamp("2026-01-05 10:00")
+    with pytest.raises(ValueError):
+        when.cell(5)
 
 
 def test_a_replacement_takes_over(client, files, served):

@@ -10,9 +10,9 @@ import torch
 class EncodedTensors:
     """Encoded rows on one device; N rows.
 
-    ids int32 (N, F_cat), numeric float32 (N, 2 F_num), sequences int32 (N, L), y (N,) float32 or
-    int64, weight float32 (N,) with mean 1 and groups int64 (N,), codes of the groups of rows; the
-    last three may be None.
+    ids int32 (N, F_cat), numeric float32 (N, 2 F_num + numbers of vectors), sequences int32 (N, L),
+    y (N,) float32 or int64, weight float32 (N,) with mean 1 and groups int64 (N,), codes of the
+    groups of rows; the last three may be None.
     """
 
     ids: torch.Tensor
@@ -33,9 +33,12 @@ class EncodedTensors:
                 None if array is None else torch.from_numpy(np.ascontiguousarray(array)).to(device)
             )
 
+        numbers = table.numeric
+        if table.vectors.shape[1]:  # beside the numbers, so that networks take no further input
+            numbers = np.hstack([numbers, table.vectors])
         return cls(
             tensor(table.ids),
-            tensor(table.numeric),
+            tensor(numbers),
             tensor(table.sequences),
             tensor(y),
             tensor(weight),

@@ -67,14 +67,20 @@ def select(data, selection):
 def table_context(methods, context):
     """The context for which the part of the embedding slot is made.
 
-    Beside a method of the numeric slot, whether it has searched or not, it has the categorical and
-    the list fields alone.
+    It has no vectors, which the network projects. Beside a method of the numeric slot, whether it
+    has searched or not, it has the categorical and the list fields alone.
 
     Raises
     ------
     ValueError
         If nothing is left for the part.
     """
+    context = context.without_vectors()
+    if context.n_fields == 0:
+        raise ValueError(
+            f"search={methods!r}: the method of the embedding slot has nothing to search, since "
+            f"all fields are vectors, which are projected; leave it out."
+        )
     if not any("numeric" in m.slots for m in methods):
         return context
     if context.n_fields == context.n_numeric:
@@ -324,6 +330,9 @@ class _Places:
         self.rows = torch.from_numpy(selection.table_rows(context))
         self.numbers = torch.tensor(selection.numbers, dtype=torch.int64)
         self.lists = torch.tensor(selection.lists, dtype=torch.int64)
+        self.vectors = torch.tensor(selection.vectors, dtype=torch.int64)
+        inputs = context.vector_inputs(selection.vectors)
+        self.vector_inputs = torch.tensor(inputs, dtype=torch.int64)
         self.by_factor: dict = {}
 
     def of(self, axis):
@@ -352,6 +361,8 @@ class _Places:
                     "V": self.rows,
                     "N": self.numbers,
                     "L": self.lists,
+                    "D": self.vectors,
+                    "W": self.vector_inputs,
                 }[factor]
             self.by_factor[factor] = kept, int(self.context.axis(factor))
         return self.by_factor[factor]

@@ -11,7 +11,7 @@ from ..nn._axes import count, tuple_order
 
 __all__ = ["InitialWeights", "initial_weights"]
 
-LAYOUT = ("field_names", "n_ids", "n_numeric", "sequences", "shared")
+LAYOUT = ("field_names", "n_ids", "n_numeric", "sequences", "shared", "vectors")
 FIRST_VALUE = 2  # ids below are those of missing and of unknown values, which all tables have
 
 
@@ -193,6 +193,7 @@ class _Origins:
             "L": self._lists(),
             "V": self._rows(own_encoder, their_encoder),
         }
+        self.by_factor["D"], self.by_factor["W"] = self._vectors()
 
     def _numbers(self):
         """Numeric fields by their number among those of the source."""
@@ -209,7 +210,7 @@ class _Origins:
             If one shares the vocabulary of a column in one of the tables alone.
         """
         first, their_first = (x.n_categorical + x.n_numeric for x in (self.own, self.theirs))
-        fields = self.fields[first:]
+        fields = self.fields[first : self.own.first_vector]
         for k, field in enumerate(fields):
             if field < 0:
                 continue
@@ -227,6 +228,15 @@ class _Origins:
                     f"has its own); let both encoders share alike."
                 )
         return np.where(fields >= 0, fields - their_first, -1)
+
+    def _vectors(self):
+        """Vector fields, and their numbers, by those of the source."""
+        fields = self.fields[self.own.first_vector :]
+        vectors = np.where(fields >= 0, fields - self.theirs.first_vector, -1)
+        inputs = []
+        for length, j in zip(self.own.vectors, vectors.tolist(), strict=True):
+            inputs += self.theirs.vector_inputs([j]) if j >= 0 else [-1] * (length + 1)
+        return vectors, np.array(inputs, dtype=np.int64)
 
     def _rows(self, own_encoder, their_encoder):
         """Rows of all tables by the value that they stand for."""
@@ -281,8 +291,9 @@ class _Origins:
 
 def _kinds(layout):
     """What every field holds, in words."""
-    n_lists = len(layout.sequences)
-    return ["ids"] * layout.n_categorical + ["numbers"] * layout.n_numeric + ["lists"] * n_lists
+    kinds = ["ids"] * layout.n_categorical + ["numbers"] * layout.n_numeric
+    kinds += ["lists"] * len(layout.sequences)
+    return [*kinds, *(f"vectors of {length}" for length in layout.vectors)]
 
 
 def _vocabularies(encoder, layout):

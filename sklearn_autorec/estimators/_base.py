@@ -13,6 +13,8 @@ from ..engine._serving_form import device_of, serving_net
 from ..engine._training import memory_explained
 from ..exceptions import SingleClassWarning
 from ..nn import Members
+from ..preprocessing import FieldEncoder
+from ..preprocessing._describe import as_html
 from ..utils._sklearn import CallbackSupportMixin, of_raw_tables, validate_parameters
 from ..utils._state import reads_once, snapshot
 from . import _results
@@ -37,6 +39,13 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
     # Parameters up to which ``fit`` with ``warm_start=True`` goes on; the searches of
     # model_selection read it.
     warm_start_until = ("max_epochs",)
+
+    def _html_repr(self):
+        """HTML of scikit-learn, and once fitted what each column is taken for below it."""
+        encoder = getattr(self, "encoder_", None)
+        encoder = getattr(encoder, "estimator", encoder)  # of a frozen one
+        drawn = super()._html_repr()
+        return f"{drawn}{as_html(encoder)}" if isinstance(encoder, FieldEncoder) else drawn
 
     @classmethod
     def from_architecture(cls, architecture, **params):

@@ -73,7 +73,7 @@ def embedding_sizes(model):
     n_ids = dict(zip(whole.table_fields, whole.table_sizes, strict=True))
     n_ids |= {f: n_ids[owner] for f, owner in whole.sharers}
     apart = "numeric" in model._architecture  # numbers have a part of their own
-    fields = [f for f in kept if f in n_ids or not apart]
+    fields = [f for f in kept if f in n_ids or (f < whole.first_vector and not apart)]
     sizes = dict(zip(fields, part.sizes(), strict=True))
     by_value = any(np.ndim(size) for size in sizes.values())
     told = {}
@@ -227,7 +227,9 @@ def _nothing_chosen(model, what, example):
 def support(model):
     """Which columns the search kept, bool, one a column of ``fit``."""
     kept, encoder = _kept_fields(model), model.encoder_
-    columns = np.concatenate([encoder.categorical_, encoder.numeric_, encoder.sequence_])
+    columns = np.concatenate(
+        [encoder.categorical_, encoder.numeric_, encoder.sequence_, encoder.vector_]
+    )
     is_kept = np.zeros(model.n_features_in_, bool)
     is_kept[columns[kept]] = True
     return is_kept

@@ -7,7 +7,7 @@ from scipy import sparse
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..preprocessing._columns import NUMERIC, SEQUENCE, read_columns
+from ..preprocessing._columns import CATEGORICAL, NUMERIC, read_columns
 from ..preprocessing._names import (
     labels_of,
     output_labels,
@@ -34,6 +34,7 @@ from ._reading import (
     resolve_crosses,
     select,
     value_names,
+    warn_of_vectors,
 )
 
 SEPARATOR = " x "
@@ -222,11 +223,14 @@ class FieldCrosser(TransformerMixin, ComponentEstimator):
         self._check_scales(labels, named)
         edges = column_edges(encoder, positions, n_bins)
         encoder.discard_counts()
-        sequences = {positions[i] for i in encoder.sequence_}
-        for i in sorted({i for cross in crosses for i in cross} & sequences):
+        kinds = {positions[i]: "sequence" for i in encoder.sequence_}
+        kinds |= {positions[i]: "vector" for i in encoder.vector_}
+        for i in sorted({i for cross in crosses for i in cross} & set(kinds)):
             raise ValueError(
-                f"crosses has {labels[i]!r}, a sequence column, which cannot be crossed."
+                f"crosses has {labels[i]!r}, a {kinds[i]} column, which cannot be crossed."
             )
+        if self.output == "onehot" and self.append:
+            warn_of_vectors(encoder, "The one-hot matrix")
         ids, sizes = (
             column_ids(table, encoder, positions, edges),
             column_sizes(encoder, positions, edges),
@@ -368,7 +372,7 @@ class FieldCrosser(TransformerMixin, ComponentEstimator):
             field, kind = self.encoder_._fields[at], schema.kinds[at]
             if kind == NUMERIC:
                 out[i] = bin_names(field, self._edges[i])
-            elif kind != SEQUENCE:
+            elif kind == CATEGORICAL:
                 out[i] = value_names(field)
         return out
 

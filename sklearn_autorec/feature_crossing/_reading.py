@@ -1,5 +1,6 @@
 """Columns of a table as ids, numeric ones in bins; what users say about columns as positions."""
 
+import warnings
 from itertools import pairwise
 from numbers import Integral
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from ..exceptions import SuspiciousColumnWarning
 from ..preprocessing import FieldEncoder
 from ..preprocessing._columns import read_columns
 from ..preprocessing._names import check_columns, find_column
@@ -63,7 +65,7 @@ def resolve_bins(n_bins, names, labels, default=10):
 
 def default_encoder(encoder=None, parameter=None):
     """What ``encoder=None`` stands for: one with fine quantiles."""
-    return FieldEncoder(n_quantiles=N_QUANTILES)
+    return FieldEncoder(n_quantiles=N_QUANTILES, time_features=None)
 
 
 MAKERS = {"encoder": default_encoder}  # of components that are left out
@@ -83,7 +85,37 @@ def checked_encoder(encoder):
             'numeric_bins="quantile", '
             f"got {encoder!r}."
         )
-    return clone(encoder)
+    if encoder.time_features not in ("auto", None):
+        raise ValueError(
+            f"encoder has time_features={encoder.time_features!r}, but columns are crossed as they "
+            f"are, times by their age: give time_features=None, or columns of the hour, the "
+            f"weekday and so on of their own."
+        )
+    return clone(encoder).set_params(time_features=None)
+
+
+def warn_of_vectors(encoder, what):
+    """Say, once, which columns of vectors are left out of something that has no place for them.
+
+    Parameters
+    ----------
+    encoder : FieldEncoder
+        Fitted.
+    what : str
+        Such as "The linear model".
+
+    Warns
+    -----
+    SuspiciousColumnWarning
+    """
+    names = [name for name, kind in encoder.kinds_.items() if kind == "vector"]
+    if names:
+        warnings.warn(
+            f"{what} leaves out the vectors of {names}: give each of their places a column of its "
+            f"own, or drop these columns.",
+            SuspiciousColumnWarning,
+            stacklevel=3,
+        )
 
 
 def binned_columns(encoder):

@@ -183,7 +183,7 @@ class FieldSelector(SelectorMixin, ComponentEstimator):
             )
         encoder, gate = model.encoder_, model.architecture_["gate"]
         columns = np.concatenate(
-            [encoder.categorical_, encoder.numeric_, encoder.sequence_]
+            [encoder.categorical_, encoder.numeric_, encoder.sequence_, encoder.vector_]
         ).astype(int)
         scores, usable = (
             np.full(encoder.n_features_in_, -np.inf),
@@ -289,7 +289,10 @@ class FieldSelector(SelectorMixin, ComponentEstimator):
             out = kept.copy() if isinstance(kept, pd.DataFrame) else kept.to_pandas()
         else:
             out = kept.astype(object if kept.dtype.kind in "OUS" else kept.dtype)
+        schema = self.encoder_._schema
         for f, column in enumerate(self.encoder_.categorical_):
+            if schema.categorical[f] in schema.time_fields:
+                continue  # several fields of one column, which stays as it is
             if self.support_[column]:
                 own = self.value_support_[str(self.encoder_.field_names_[f])]
                 values = np.where(own[ids[:, f]], ids[:, f], UNKNOWN).astype(np.int64)

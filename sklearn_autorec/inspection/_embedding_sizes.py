@@ -75,6 +75,7 @@ class EmbeddingSizeDisplay:
         estimator = fitted_final_step(estimator)
         found, encoder = estimator.embedding_sizes_, estimator.encoder_
         n_ids = [*encoder.n_ids_, *[None] * len(encoder.numeric_), *encoder.sequence_n_ids_]
+        n_ids += [None] * len(encoder.vector_)
         known = dict(zip(encoder.field_names_, n_ids, strict=True))
         names = [name for name in known if name in found]
         display = cls(

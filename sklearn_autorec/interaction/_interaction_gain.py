@@ -112,6 +112,7 @@ class InteractionGain(ScoredTuples, SearchMethod):
 
 def field_codes(data, context, n_bins):
     """One integer for each row and field, int64 (n, F); numbers in bins, 0 where they are missing.
+    Vectors are 0: they have no bins, so that nothing is gained by them.
 
     Parameters
     ----------
@@ -120,7 +121,9 @@ def field_codes(data, context, n_bins):
     n_bins : int
     """
     columns = [data.ids.cpu().numpy().astype(np.int64)]
-    values, missing = (t.cpu().numpy() for t in data.numeric.chunk(2, 1))
+    values, missing = (
+        t.cpu().numpy() for t in data.numeric[:, : 2 * context.n_numeric].chunk(2, 1)
+    )
     for x, absent in zip(values.T, missing.T > 0, strict=True):
         code = np.zeros(len(x), np.int64)
         if not absent.all():
@@ -130,6 +133,7 @@ def field_codes(data, context, n_bins):
     for length in context.sequence_lengths:
         columns.append(data.sequences[:, start : start + 1].cpu().numpy().astype(np.int64))
         start += length
+    columns.append(np.zeros((len(data), len(context.vectors)), np.int64))
     return np.hstack(columns)
 
 

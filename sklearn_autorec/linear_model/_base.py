@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ..feature_crossing._crosser import SEPARATOR
-from ..feature_crossing._reading import check_as_fitted, checked_encoder
+from ..feature_crossing._reading import check_as_fitted, checked_encoder, warn_of_vectors
 from ..preprocessing._columns import read_columns
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import (
@@ -139,6 +139,7 @@ class CrossedLinearBase(BaseEstimator):
         targets, weight, logistic = self._targets(y, weight)
         encoder = checked_encoder(self.encoder)
         table = encoder.fit_encode(X)
+        warn_of_vectors(encoder, "The linear model")
         options = CrossedLinearOptions(
             self.max_crosses,
             self.max_order,

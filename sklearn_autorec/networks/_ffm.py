@@ -15,6 +15,8 @@ class FieldAwareEmbedding(FieldEmbedding):
         width = context.axis("F", context.embedding_dim)
         super().__init__(dataclasses.replace(context, embedding_dim=width))
         self.field_axes["weight"][1] = self.field_axes["numeric_weight"][-1] = width
+        if self.dense is not None:
+            self.dense.field_axes["weight"][-1] = self.dense.field_axes["bias"][-1] = width
 
 
 class FieldAwareProducts(nn.Module):

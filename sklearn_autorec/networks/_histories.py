@@ -32,7 +32,7 @@ class HistoryNetwork(DeepNetwork):
             If ``attention`` names other columns, or is None and no list shares a vocabulary.
         """
         names, n_ids = context.field_names, len(context.n_ids)
-        lists, targets = names[n_ids + context.n_numeric :], names[:n_ids]
+        lists, targets = names[n_ids + context.n_numeric : context.first_vector], names[:n_ids]
         if self.attention is None:
             if lists and not narrowed and all(f is None for f in context.sharing):
                 raise ValueError(

@@ -68,6 +68,7 @@ from ._sized_rows import (
 )
 from ._storage import TableRows, check_storage, storage_of
 from ._storing import in_float32, read_exactly, round_in_training, store_tables
+from ._vectors import VectorEmbedding
 
 __all__ = [
     "FORMS",
@@ -121,6 +122,7 @@ __all__ = [
     "SumPool",
     "TableRows",
     "VectorCross",
+    "VectorEmbedding",
     "WeightedPairs",
     "add_bias",
     "annealed",

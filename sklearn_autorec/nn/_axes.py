@@ -8,7 +8,8 @@ import math
 
 __all__ = ["FieldAxis"]
 
-VALUES, NUMBERS, LISTS, FIELDS = "V", "N", "L", "F"  # beside "P", "P3" ...; see `tuple_order`
+VALUES, NUMBERS, LISTS, FIELDS = "V", "N", "L", "F"
+VECTORS, VECTOR_INPUTS = "D", "W"  # beside "P", "P3" ...; see `tuple_order`
 
 
 def tuple_order(factor):
@@ -33,8 +34,9 @@ class FieldAxis(int):
         runs fastest: ("F", 4) is four numbers a field, ("F", "F") one for every two fields in both
         orders, (7,) seven that belong to no field. "F" stands for fields, "P" for pairs of fields i
         < j as `pair_index` has them, "P3" for triples and so on, "V" for the rows of tables (values
-        of categorical, then of sequence fields with tables of their own), "N" for numeric and "L"
-        for sequence fields.
+        of categorical, then of sequence fields with tables of their own), "N" for numeric, "L" for
+        sequence and "D" for (dense) vector fields, "W" for the numbers of the latter and their
+        missing indicators.
     """
 
     runs: tuple
@@ -84,10 +86,14 @@ def count(factor, context):
         return context.n_numeric
     if factor == LISTS:
         return len(context.sequences)
+    if factor == VECTORS:
+        return len(context.vectors)
+    if factor == VECTOR_INPUTS:
+        return sum(length + 1 for length in context.vectors)
     if factor == VALUES:
         return context.n_rows
     raise ValueError(
-        f"a factor of an axis must be an int, 'F', 'P', 'P3', 'P4' ..., 'V', 'N' or 'L', got "
+        f"a factor of an axis must be an int, 'F', 'P', 'P3', ..., 'V', 'N', 'L', 'D' or 'W', got "
         f"{factor!r}."
     )
 

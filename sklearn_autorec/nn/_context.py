@@ -14,7 +14,8 @@ class Inputs(NamedTuple):
     """One batch of the encoded table.
 
     ids : int32 (B, F_cat), local to each field: 0 missing, 1 unknown or rare, 2.. by frequency
-    numeric : float32 (B, 2 * F_num), scaled values (0 where missing), then 0/1 missing indicators
+    numeric : float32 (B, 2 * F_num + n), scaled values (0 where missing), then 0/1 missing
+    indicators, then the numbers of vector fields, each followed by a missing indicator
     sequences : int32 (B, sum of lengths), items of all sequence columns side by side, 0 is padding
     gates : float (B, F) or (1, F), or None; factors of the fields, which every table that is read
     with them applies
@@ -36,7 +37,7 @@ class BuildContext(FieldLayout):
     Parameters
     ----------
     field_names : tuple of str, length F
-        Categorical fields first, then numeric, then sequence fields: the order of the F axis.
+        Categorical fields first, then numeric, sequence and vector fields: the order of the F axis.
     n_ids : tuple of int, length F_cat
         Number of ids per categorical field, the missing and the unknown id included.
     n_numeric : int
@@ -95,8 +96,9 @@ class BuildContext(FieldLayout):
         ----------
         *factors : int or str
             Numbers, and "F" for fields, "P" for pairs, "P3" for triples (and so on), "V" for the
-            rows of tables, "N" for numeric and "L" for sequence fields; the last runs fastest.
-            ``axis("F", d)`` is the length of flattened embeddings.
+            rows of tables, "N" for numeric, "L" for sequence and "D" for vector fields, "W" for
+            the numbers of the latter; the last runs fastest. ``axis("F", d)`` is the length of
+            flattened embeddings.
 
         Returns
         -------

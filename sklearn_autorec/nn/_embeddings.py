@@ -10,6 +10,7 @@ from ._numeric import NumericEmbedding, initial
 from ._parts import own_bytes
 from ._read_rows import read_rows
 from ._storage import TableRows
+from ._vectors import vector_embedding
 
 
 class FieldRows(NumericEmbedding):
@@ -19,7 +20,8 @@ class FieldRows(NumericEmbedding):
     With M members a batch holds rows of each, and (M * B, ...) goes to (M * B, F, width).
 
     Numeric fields are embedded by `NumericEmbedding`; a sequence field gives the mean over its
-    items (zeros where there is none)."""
+    items (zeros where there is none). A subclass may have ``dense``, a `VectorEmbedding`; else it
+    has no vector fields."""
 
     offsets: torch.Tensor
 
@@ -34,6 +36,7 @@ class FieldRows(NumericEmbedding):
         self.n_rows = context.n_rows
         self.field_sizes = context.table_sizes
         self.table_fields = context.table_fields
+        self.dense = None
 
     def lookup(self, ids, rows, fields):
         """Vectors of rows; all three arguments broadcast, (...) -> (..., width).
@@ -106,6 +109,8 @@ class FieldRows(NumericEmbedding):
             present = (items > 0).unsqueeze(-1).to(vectors.dtype)
             total = (vectors * present).sum(1)
             parts.append((total / present.sum(1).clamp(min=1)).unsqueeze(1))
+        if self.dense is not None:
+            parts.append(self.dense(inputs.numeric))
         e = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         return e if inputs.gates is None else e * inputs.gates.unsqueeze(-1)
 
@@ -132,6 +137,7 @@ class _FieldTable(FieldRows):
         self.weight = initial(context, self.n_rows * self.members, width, std=std)
         self.init_numbers(context, width, std)
         self.field_axes["weight"] = {0: context.axis("V", self.members)}
+        self.dense = vector_embedding(context, width, std)
 
     def lookup(self, ids, rows, fields):
         if self.members > 1:
@@ -145,6 +151,14 @@ class _FieldTable(FieldRows):
     def sparse_parameters(self):
         """The parameters with row-wise gradients."""
         return [self.weight] if self.sparse else []
+
+    def nbytes(self):
+        """Bytes by kind; projections of vectors are a part of the network."""
+        found = super().nbytes()
+        if self.dense is not None:
+            found["network"] = self.dense.nbytes()["network"]
+            found["embedding"] -= found["network"]
+        return found
 
     def stored_tables(self):
         def rows():

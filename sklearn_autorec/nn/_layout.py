@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class FieldLayout:
-    """Categorical fields first, then numeric, then sequence fields: the order of the F axis.
+    """Categorical fields first, then numeric, sequence and vector fields: the order of the F axis.
 
     Of these, categorical and sequence fields have tables, whose rows stand one below the other in
     the same order.
@@ -25,6 +25,8 @@ class FieldLayout:
     shared : tuple of (int or None)
         For each sequence field the categorical field whose vocabulary and table it shares, None
         where it has its own; () is None for all.
+    vectors : tuple of int
+        Length of each vector field.
     """
 
     field_names: tuple[str, ...]
@@ -32,6 +34,7 @@ class FieldLayout:
     n_numeric: int = 0
     sequences: tuple[tuple[int, int], ...] = ()
     shared: tuple[int | None, ...] = dataclasses.field(default=(), kw_only=True)
+    vectors: tuple[int, ...] = dataclasses.field(default=(), kw_only=True)
 
     @classmethod
     def of_encoder(cls, encoder, **others):
@@ -42,6 +45,7 @@ class FieldLayout:
             len(encoder.numeric_),
             tuple((int(n), encoder.max_length) for n in encoder.sequence_n_ids_),
             shared=tuple(getattr(encoder, "shared_with_", ())),
+            vectors=tuple(getattr(encoder, "vector_lengths_", ())),
             **others,
         )
 
@@ -52,7 +56,12 @@ class FieldLayout:
 
     @property
     def n_fields(self):
-        """F: every categorical, numeric and sequence field."""
+        """F: every categorical, numeric, sequence and vector field."""
+        return self.first_vector + len(self.vectors)
+
+    @property
+    def first_vector(self):
+        """Position of the first vector field, where there is one: fields that are none."""
         return len(self.n_ids) + self.n_numeric + len(self.sequences)
 
     @property
@@ -124,18 +133,35 @@ class FieldLayout:
         return (
             [f for f in fields if f < n],
             [f - n for f in fields if n <= f < first_list],
-            [f - first_list for f in fields if f >= first_list],
+            [f - first_list for f in fields if first_list <= f < self.first_vector],
         )
+
+    def vectors_of(self, fields):
+        """Those of some fields that are vectors, counted from 0, in the order given."""
+        return [int(f) - self.first_vector for f in fields if f >= self.first_vector]
+
+    def vector_inputs(self, vectors):
+        """Of some vector fields, the numbers of all vector fields that belong to them, list of int:
+        each has its own and a missing indicator.
+        """
+        starts = np.cumsum([0, *(length + 1 for length in self.vectors)]).tolist()
+        return [c for j in vectors for c in range(starts[j], starts[j + 1])]
 
     def columns(self, fields):
         """The columns of ``Inputs.ids``, ``.numeric`` and ``.sequences`` that belong to some
         fields: three lists of int.
         """
+        fields = list(fields)
         categorical, numbers, lists = self.by_kind(fields)
         starts = np.cumsum([0, *self.sequence_lengths]).tolist()
+        inputs = self.vector_inputs(self.vectors_of(fields))
         return (
             categorical,
-            [*numbers, *(j + self.n_numeric for j in numbers)],  # values, then missing indicators
+            [  # values, then missing indicators, then vectors
+                *numbers,
+                *(j + self.n_numeric for j in numbers),
+                *(2 * self.n_numeric + c for c in inputs),
+            ],
             [c for k in lists for c in range(starts[k], starts[k + 1])],
         )
 
@@ -152,10 +178,15 @@ class FieldLayout:
             "n_numeric": len(numbers),
             "sequences": tuple(self.sequences[k] for k in lists),
             "shared": () if all(f is None for f in shared) else tuple(shared),
+            "vectors": tuple(self.vectors[j] for j in self.vectors_of(fields)),
         }
         return dataclasses.replace(self, **{**changes, **others})
 
     def without_numbers(self):
-        """The layout of the categorical and the sequence fields alone."""
+        """The layout of all fields but the numeric ones."""
         first, n = self.n_categorical, self.n_numeric
         return self.of_fields([*range(first), *range(first + n, self.n_fields)])
+
+    def without_vectors(self):
+        """The layout of all fields but the vectors."""
+        return self.of_fields(range(self.first_vector)) if self.vectors else self

@@ -6,6 +6,7 @@ from torch import nn
 from ._blocks import linear
 from ._context import Inputs
 from ._embeddings import FieldEmbedding, FieldRows
+from ._vectors import vector_embedding
 
 
 class FieldAssembly(nn.Module):
@@ -22,11 +23,15 @@ class FieldAssembly(nn.Module):
     def __init__(self, context, targets):
         super().__init__()
         self.n_ids, self.n_numeric = len(context.n_ids), context.n_numeric
-        self.lengths = [length for _, length in context.sequences]
+        self.lengths, self.n_vectors = context.sequence_lengths, len(context.vectors)
         self.targets, self.dim, self.members = list(targets), context.embedding_dim, context.members
 
-    def forward(self, inputs, embedding, numeric, sequence):
-        """inputs and the parts (None where there is none) -> (B, F, d)."""
+    def forward(self, inputs, embedding, numeric, sequence, dense=None):
+        """inputs and the parts (None where there is none) -> (B, F, d).
+
+        ``dense`` is the part of vector fields; None where there are none, or where the embedding
+        part has them.
+        """
         lists = None
         if embedding is None:
             vectors = []
@@ -35,6 +40,7 @@ class FieldAssembly(nn.Module):
         else:
             vectors, items = embedding.unpooled(inputs)
             lists = self._pooled(inputs.sequences, vectors, items, sequence)
+            dense = dense or getattr(embedding, "dense", None)
         e = (
             torch.cat(vectors, 1)
             if vectors
@@ -42,17 +48,22 @@ class FieldAssembly(nn.Module):
         )
         wanted = self.n_ids + (len(self.lengths) if sequence is None else 0)
         wanted += self.n_numeric if numeric is None else 0
+        wanted += self.n_vectors if dense is None else 0
         if e.shape[1] != wanted:
             raise TypeError(
                 f"{type(embedding).__name__} in the embedding slot gives vectors of {e.shape[1]} "
                 f"fields where {wanted} are wanted: beside a numeric part it is built for "
-                f"context.without_numbers()."
+                f"context.without_numbers(), and for context.without_vectors() unless it embeds "
+                f"vectors."
             )
         parts = [e]
         if numeric is not None and self.n_numeric:
-            parts = [e[:, : self.n_ids], numeric(inputs.numeric), e[:, self.n_ids :]]
+            own = inputs.numeric[:, : 2 * self.n_numeric] if self.n_vectors else inputs.numeric
+            parts = [e[:, : self.n_ids], numeric(own), e[:, self.n_ids :]]
         if lists is not None:
             parts.append(lists)
+        if dense is not None:
+            parts.append(dense(inputs.numeric))
         # Without categorical fields the first is empty, and so is the last without lists.
         return torch.cat([part for part in parts if part.shape[1]], 1)
 
@@ -80,7 +91,8 @@ class FieldNetwork(nn.Module):
     parts : dict of str to nn.Module
         Modules that stand in for slots:
 
-        - "embedding": inputs -> (B, F, d). Beside a "numeric" part it is one of
+        - "embedding": inputs -> (B, F, d), of all fields but vectors, which have projections of
+          their own (`VectorEmbedding`). Beside a "numeric" part it is one of
           ``context.without_numbers()``. Beside a "sequence" part it has ``unpooled(inputs)``, as
           `FieldRows` has it.
         - "numeric": scaled values and missing indicators (B, 2 F_num) -> (B, F_num, d);
@@ -107,8 +119,10 @@ class FieldNetwork(nn.Module):
         self.gate = parts.get("gate")
         self.body = parts.get("body")
         self.selection = parts.get("selection")
-        self.assembly = None
-        if self.numeric is not None or self.sequence is not None:
+        self.assembly = self.dense = None
+        if getattr(self.embedding, "dense", None) is None:
+            self.dense = vector_embedding(context, context.embedding_dim, context.embedding_init)
+        if self.numeric is not None or self.sequence is not None or self.dense is not None:
             self.assembly = FieldAssembly(context, context.sharing if targets is None else targets)
         self.has_lists = bool(context.sequences)
         if self.sequence is not None and self.has_lists and not hasattr(self.embedding, "unpooled"):
@@ -123,7 +137,7 @@ class FieldNetwork(nn.Module):
         if self.assembly is None:
             return self.embedding(inputs)
         sequence = self.sequence if self.has_lists else None
-        return self.assembly(inputs, self.embedding, self.numeric, sequence)
+        return self.assembly(inputs, self.embedding, self.numeric, sequence, self.dense)
 
     def forward(self, ids, numeric, sequences):
         """Encoded batch (see `Inputs`) to logits (B, C)."""

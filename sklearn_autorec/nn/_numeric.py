@@ -119,8 +119,13 @@ class NumericEmbedding(nn.Module):
             )
 
     def embed_numbers(self, numeric):
-        """(M * B, 2 F_num) -> (M * B, F_num, width)."""
+        """(M * B, 2 F_num) -> (M * B, F_num, width); columns behind those are left out."""
         return self._embedded(numeric, self.number_vectors())
+
+    def own_numbers(self, numeric):
+        """The columns of numbers, without those of vectors behind them."""
+        n = 2 * self.n_numeric
+        return numeric if numeric.shape[1] == n else numeric[:, :n]
 
     def number_vectors(self):
         """``numeric_weight`` as it is read: a few vectors a number, which are used together."""
@@ -164,6 +169,7 @@ class NumericEmbedding(nn.Module):
         )
 
     def _embedded(self, numeric, weight):
+        numeric = self.own_numbers(numeric)
         # (M, K, F_num, d)
         weight = weight if self.members > 1 else weight.unsqueeze(0)
         # (M, B, F_num)

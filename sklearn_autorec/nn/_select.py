@@ -39,6 +39,7 @@ class InputSelection(RowNumbers, nn.Module):
         super().__init__()
         self.fields = [int(f) for f in fields]
         self.categorical, self.numbers, self.lists = context.by_kind(self.fields)
+        self.vectors = context.vectors_of(self.fields)
         ids, numbers, items = context.columns(self.fields)
         offsets = context.row_starts[: context.n_categorical + 1]
         for name, columns in (

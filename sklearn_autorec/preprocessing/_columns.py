@@ -10,6 +10,7 @@ except ImportError:  # polars columns are then read by value
     pa = None
 
 CATEGORICAL, NUMERIC, SEQUENCE = "categorical", "numeric", "sequence"
+VECTOR, MOMENT = "vector", "time"
 CONTAINERS = (list, tuple, set, frozenset, np.ndarray)  # what a cell of a sequence column may be
 
 # What `pandas.api.types.infer_dtype` calls objects that are numbers or times.

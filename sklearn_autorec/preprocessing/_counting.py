@@ -4,10 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from joblib import cpu_count
 
-from ._columns import NUMERIC
+from ._columns import NUMERIC, VECTOR
 from ._numeric import NumericSummary
 from ._sharing import shared_vocabularies
+from ._time_fields import AGE
 from ._value_counter import ValueCounter
+from ._vectors import VectorSummary
 
 THREAD_ROWS = 100_000  # from so many rows, columns are read in parallel
 
@@ -24,12 +26,15 @@ def each_column(columns, work):
 
 def new_counters(schema, encoder):
     """An empty counter for each column, as the parameters of the `FieldEncoder` want it."""
-    return [
-        NumericSummary(encoder.numeric)
-        if kind == NUMERIC
-        else ValueCounter(encoder.hash_threshold, encoder.n_hash_buckets)
-        for kind in schema.kinds
-    ]
+
+    def counter(i, kind):
+        if kind == NUMERIC:
+            return NumericSummary(encoder.numeric)
+        if kind == VECTOR:
+            return VectorSummary(schema.vectors[i])
+        return ValueCounter(encoder.hash_threshold, encoder.n_hash_buckets)
+
+    return [counter(i, kind) for i, kind in enumerate(schema.kinds)]
 
 
 def twins(counters):
@@ -55,6 +60,8 @@ def count(counters, parsed, weight=None, targets=None):
             counter.add(values[0], weight, targets)
             if values[1]:
                 text_numbers.add(i)
+        elif isinstance(counter, VectorSummary):
+            counter.add(values, weight)
         else:
             # Of the items of a sequence column.
             rows = values[3] if len(values) > 3 else slice(None)
@@ -74,9 +81,13 @@ def derive(counters, encoder):
     shared = shared_vocabularies(
         counters, encoder._schema.shared, encoder.min_frequency, encoder.max_categories
     )
-    return [
-        counter.scaler(encoder.n_quantiles, encoder.n_bins)
-        if isinstance(counter, NumericSummary)
-        else shared.get(i) or counter.vocabulary(encoder.min_frequency, encoder.max_categories)
-        for i, counter in enumerate(counters)
-    ]
+
+    def field(i, counter):
+        if isinstance(counter, NumericSummary):
+            of_times = encoder._schema.time_fields.get(i) == AGE
+            return counter.scaler(encoder.n_quantiles, encoder.n_bins, ages=of_times)
+        if isinstance(counter, VectorSummary):
+            return counter.scaler()
+        return shared.get(i) or counter.vocabulary(encoder.min_frequency, encoder.max_categories)
+
+    return [field(i, counter) for i, counter in enumerate(counters)]

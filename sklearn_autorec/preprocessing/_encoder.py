@@ -1,7 +1,5 @@
 """FieldEncoder: raw columns to contiguous ids and numbers."""
 
-from numbers import Integral, Real
-
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -9,10 +7,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
-from ..utils._sklearn import Interval, StrOptions, validate_parameters
+from ..utils._sklearn import validate_parameters
 from ..utils._state import all_or_nothing, reads_once, snapshot
 from ._columns import read_columns
+from ._constraints import CONSTRAINTS
 from ._counting import compress, count, derive, each_column, new_counters, twins
+from ._describe import MissingCells
 from ._encoding import assemble, encode_column, encode_few, parse_column, report_unknown
 from ._fitted import FittedFields
 from ._hints import hint_at_columns
@@ -35,7 +35,8 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     ----------
     categorical_features : "auto", dict, array-like (names, indices or mask) or None, default="auto"
         Columns whose values are ids. "auto" goes by dtype and values: strings, booleans and
-        categories are ids, decimals and times (in seconds) are numbers. What integers are, and
+        categories are ids, decimals and durations (in seconds) are numbers, of times several fields
+        are derived (``time_features``). What integers are, and
         floats of few distinct values, is decided by what they look like (see Notes): ids, numbers,
         or both at once, two fields of one column. ``kinds_`` tells. A dict ``{column: "id",
         "number" or "both"}`` says it for some columns and leaves the others to "auto". With an
@@ -44,6 +45,14 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         Columns whose cells hold several ids. "auto": columns whose first cell that is not missing
         is a list, tuple, set or array. Named ones are sequences in any case. A dict ``{column:
         separator}`` splits text cells, such as ``{"genres": "|"}``.
+    vector_features : "auto", array-like of names or indices, or None, default="auto"
+        Columns of dense vectors. "auto": lists that ``sequence_features`` does not name, of one
+        length of two or more, of floats that are not all whole. None: lists are sequences.
+    time_features : "auto", list of {"age", "hour", "weekday", "month"} or None, default="auto"
+        What times are taken for if ``categorical_features`` does not say it: the number "age",
+        seconds before the newest training time, and ids, on the clock of the column's time zone.
+        "auto": the age, and where there are several the hour, from two weeks of training times the
+        weekday, from a year the month. None: one number, seconds since 1970.
     min_frequency : int or float, default=1
         Values seen in fewer training cells (a float: in a smaller share of them) are rare and share
         the unknown id.
@@ -94,16 +103,19 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     shared_with_ : tuple of (int or None)
         For each sequence column the number of the categorical column (of ``categorical_``) whose
         vocabulary it shares, None where it has its own.
-    kinds_ : dict of str to {"id", "number", "both", "sequence"}
+    vector_lengths_ : list of int
+        Length of the vectors of each vector column.
+    kinds_ : dict of str to {"id", "number", "both", "sequence", "vector", "time"}
         What each column is, by name.
     times_ : dict of str to {"time", "zoned time", "duration"}
         What columns of times held in fit, by name. Encoders in files of version 0.1 tell none.
-    categorical_, numeric_, sequence_ : ndarray of int
-        Positions of the columns of each kind; a column that is both id and number is in two of
-        them.
+    categorical_, numeric_, sequence_, vector_ : ndarray of int
+        Positions of the columns of each kind, one for each field: a column that is both id and
+        number is in two of them, one of times as often as it has fields.
     field_names_ : list of str
-        Names of categorical, then numeric, then sequence columns ("x0", "x1", ... where there are
-        none); the number of a column "age" that is both is "age (number)".
+        Names of categorical, then numeric, sequence and vector fields: those of their columns
+        ("x0", "x1", ... where there are none). The number of a column "age" that is both is "age
+        (number)", the fields of a column "time" of times are "time:age", "time:hour" and so on.
     numeric_range_ : (float, float)
         Lowest and highest of scaled numbers; (-3, 3), between which most lie, where the scale has
         no bounds.
@@ -140,6 +152,9 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     Beyond, its minimum and maximum are exact, mean and variance equal up to rounding, and quantiles
     come from a sketch of 20,000 points.
 
+    Vectors are standardised place by place; a missing one, or number in it, is the mean, the former
+    with an indicator. Other lengths than that of the first of ``fit``, and infinity, are refused.
+
     A hashed column has no rare or unknown values: ``min_frequency`` and ``max_categories`` do not
     apply to it, and each new value shares a bucket with old ones. The hash is that of the value's
     text, the same in all processes.
@@ -158,24 +173,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     ['user', 'price', 'price_missing']
     """
 
-    _parameter_constraints = {
-        "categorical_features": [StrOptions({"auto"}), dict, "array-like", None],
-        "sequence_features": [StrOptions({"auto"}), "array-like", dict, None],
-        "min_frequency": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Real, 0, 1, closed="neither"),
-        ],
-        "max_categories": [None, Interval(Integral, 1, None, closed="left")],
-        "numeric": [StrOptions({"rank", "quantile", "log_square", "standard"}), None],
-        "n_bins": [Interval(Integral, 1, 2**12, closed="both")],
-        "numeric_bins": [StrOptions({"quantile", "target"})],
-        "n_quantiles": [Interval(Integral, 2, None, closed="left")],
-        "max_length": [Interval(Integral, 1, None, closed="left")],
-        "hash_threshold": [None, Interval(Integral, 1, None, closed="left")],
-        "n_hash_buckets": [Interval(Integral, 1, None, closed="left")],
-        "share_vocabulary": [dict, None],
-        "unknown_warning": [None, Interval(Real, 0, 1, closed="both")],
-    }
+    _parameter_constraints = CONSTRAINTS
 
     @stores_parameters
     def __init__(
@@ -183,6 +181,8 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         *,
         categorical_features="auto",
         sequence_features="auto",
+        vector_features="auto",
+        time_features="auto",
         min_frequency=1,
         max_categories=None,
         numeric="rank",
@@ -300,13 +300,14 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         X, names, columns, weight, left_out = weighted_rows(X, sample_weight, self)
         if reset:
             validate_data(self, X, reset=True, skip_check_array=True)
-            asked = self.categorical_features, self.sequence_features
-            schema = choose_schema(names, columns, *asked, weight, self.share_vocabulary)
+            schema = choose_schema(names, columns, self, weight)
             # The former: numeric columns that came as text.
             text_numbers, counters = set(), new_counters(schema, self)
+            missing_cells = MissingCells(0.0, ())
         else:
             check_columns(self, X, self._schema.names)
             schema, text_numbers, counters = self._schema, self._text_numbers, twins(self._counters)
+            missing_cells = getattr(self, "_missing_cells", None)  # not of older pickles
         targets = None
         if self.numeric_bins == "target" and self.numeric == "rank":
             targets = targets_of(y, len(columns[0]), labels, counters)
@@ -317,14 +318,11 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         if reset:
             hint_at_columns(columns, parsed, schema, self.categorical_features)
         text_numbers = text_numbers | count(counters, parsed, weight, targets)
+        if missing_cells is not None:
+            missing_cells = missing_cells.with_chunk(len(columns[0]), parsed, schema, weight)
         self._schema, self._text_numbers, self._counters = schema, text_numbers, counters
-        self.categorical_, self.numeric_, self.sequence_ = (
-            np.array(positions, dtype=np.int64)
-            for positions in (schema.categorical, schema.numeric_sources, schema.sequence)
-        )
-        self.field_names_ = [
-            schema.labels[i] for i in (*schema.categorical, *schema.numeric, *schema.sequence)
-        ]
+        self._missing_cells = missing_cells
+        self._set_positions()
         return len(columns[0]), None if left_out else parsed
 
     # encode
@@ -391,7 +389,8 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_rows, n_features_out)
             Ids of categorical columns, scaled numbers, missing indicators of the numeric columns,
-            then ids of sequence columns, padded to ``max_length`` each. int32 if no column is
-            numeric, else float64.
+            then ids of sequence columns, padded to ``max_length`` each, then of each vector column
+            its standardised numbers and a missing indicator. int32 if no column is numeric or a
+            vector, else float64.
         """
         return self._as_matrix(self.encode(X))

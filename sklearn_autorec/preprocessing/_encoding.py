@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 
 from ..exceptions import DataTypeDriftWarning, UnknownCategoryWarning
-from ._columns import CATEGORICAL, NUMERIC, is_missing
+from ._columns import CATEGORICAL, NUMERIC, VECTOR, is_missing
 from ._spelling import plain_number
 from ._table import EncodedTable
 from ._time_columns import factorize_times, numbers_of_times, time_values
-from ._times import TIME, microseconds_of
+from ._time_fields import AGE, calendar_values
+from ._times import TIME, calendar_value, microseconds_of
 from ._values import check_range, factorize, factorize_sequences, numeric_values
+from ._vectors import vector_values
 from ._vocabulary import MISSING, PLAIN_TYPES, UNKNOWN
 
 LOOKUP_ROWS = 5_000  # up to so many rows, dictionary look-ups beat whole-column operations
@@ -29,6 +31,12 @@ def parse_column(i, column, schema, max_length):
     places).
     """
     label, kind = schema.labels[i], schema.kinds[i]
+    if i in schema.time_fields:  # of microseconds, see `Schema.parts`
+        if schema.time_fields[i] == AGE:
+            return numbers_of_times(column), False
+        return calendar_values(column, schema.times[schema.sources[i]].zone, schema.time_fields[i])
+    if kind == VECTOR:
+        return vector_values(column, label, schema.vectors[i])
     time = schema.time(i, column)
     if time is not None:
         microseconds = time_values(column, time, label)
@@ -44,7 +52,7 @@ def parse_column(i, column, schema, max_length):
 
 def encode_column(i, column, schema, max_length, field):
     """As `parse_column`, or at once the ids (n_rows,) where a short cut leads there."""
-    if schema.kinds[i] == CATEGORICAL:
+    if schema.kinds[i] == CATEGORICAL and i not in schema.time_fields:
         ids = None
         if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu":
             ids = field.ids_of_integers(np.asarray(column))
@@ -77,7 +85,13 @@ def assemble(n, parsed, schema, max_length, fields, text_numbers):
     for j, i in enumerate(schema.sequence):
         codes, keys, seen, rows, positions = parsed[i]
         sequences[rows, j * max_length + positions] = _ids(i, codes, keys, seen, schema, fields)
-    return EncodedTable(ids, numeric, sequences)
+    vectors = np.empty((n, sum(len(fields[i]) + 1 for i in schema.vector)), np.float32)
+    start = 0
+    for i in schema.vector:
+        stop = start + len(fields[i]) + 1
+        vectors[:, start:stop] = fields[i].transform(parsed[i])
+        start = stop
+    return EncodedTable(ids, numeric, sequences, vectors)
 
 
 def _ids(i, codes, keys, seen, schema, fields):
@@ -132,6 +146,10 @@ def encode_few(X, schema, max_length, fields):
         return None
     n, m = len(X), len(schema.numeric)
     values = _cells(X)
+    if schema.time_fields:
+        values = _with_time_fields(values, schema)
+        if values is None:
+            return None
     dtypes = None  # read once, and only where a column of ids holds floats
     # Whether cells are of types that are looked up as they are; strings are found or not in any
     # case.
@@ -178,7 +196,35 @@ def encode_few(X, schema, max_length, fields):
                 row[: len(items)] = items
             elif not is_missing(cell):
                 return None
-    return EncodedTable(ids, numeric, sequences)
+    if not schema.vector:
+        return EncodedTable(ids, numeric, sequences)
+    vectors = [
+        fields[i].transform(vector_values(values[i], schema.labels[i], len(fields[i])))
+        for i in schema.vector
+    ]
+    return EncodedTable(ids, numeric, sequences, np.hstack(vectors).astype(np.float32))
+
+
+def _with_time_fields(values, schema):
+    """Cells by column as cells by part, with what is derived of times; None if one needs the
+    general path.
+    """
+    cells = [*values, *[None] * (len(schema.kinds) - len(values))]
+    for part, name in schema.time_fields.items():
+        source = schema.sources[part]
+        if name == AGE:
+            cells[part] = values[source]
+            continue
+        time, own = schema.times[source], []
+        for value in values[source]:
+            if isinstance(value, pd.Timestamp) and (value.tzinfo is None) == (time.zone is None):
+                own.append(calendar_value(microseconds_of(value), time.zone, name))
+            elif is_missing(value):
+                own.append(None)
+            else:
+                return None
+        cells[part] = own
+    return cells
 
 
 _EXACT_SCALARS = {
@@ -213,7 +259,7 @@ def _numbers_of_few(columns, schema):
         return np.array(columns, dtype=np.float64)
     try:
         cells = [
-            _numbers(column, schema.times.get(i))
+            _numbers(column, schema.times.get(schema.sources[i]))
             for column, i in zip(columns, schema.numeric, strict=True)
         ]
         return np.array(cells, dtype=np.float64)

@@ -4,12 +4,13 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..utils._sklearn import of_raw_tables
-from ..utils._state import all_or_nothing, reads_once
+from ..utils._state import all_or_nothing, reads_once, snapshot
 from ._counting import derive
+from ._describe import as_html, description
 from ._encoding import decode
 from ._names import output_labels, unused_names
 from ._numeric import GRIDS
-from ._schema import NAMES_OF_KINDS, Schema
+from ._schema import NAMES_OF_KINDS
 from ._table import EncodedTable
 from ._times import DURATION
 
@@ -21,6 +22,48 @@ class FittedFields:
     """Mixin of `FieldEncoder`. Reads ``_schema``, ``_counters``, what was ``_derived`` of them, and
     the positions of columns.
     """
+
+    def _set_positions(self):
+        """Set what is public of the schema."""
+        schema = self._schema
+        self.categorical_, self.numeric_, self.sequence_, self.vector_ = (
+            np.array(positions, dtype=np.int64)
+            for positions in (
+                schema.categorical_sources,
+                schema.numeric_sources,
+                schema.sequence,
+                schema.vector,
+            )
+        )
+        parts = (*schema.categorical, *schema.numeric, *schema.sequence, *schema.vector)
+        self.field_names_ = [schema.labels[i] for i in parts]
+
+    @reads_once
+    def describe(self):
+        """What each column is taken for, and why.
+
+        Returns
+        -------
+        DataFrame
+            A row for each field, in the order of the columns:
+
+            - "column" and "field": names of the column and of what is read of it;
+            - "kind": of the column, as in ``kinds_``;
+            - "read_as": "id", "number", "sequence of ids", "vector of 8", "seconds" ...;
+            - "n_ids": ids of the field, the missing and the unknown one included; NA of others;
+            - "missing": share of the training rows in which it is missing (of lists: without an
+              item), by weight;
+            - "coverage": share of the training cells (of lists: of their items) whose value is
+              kept: neither missing nor too rare to have an id of its own;
+            - "reason": why the column is of this kind.
+        """
+        check_is_fitted(self, "_derived")
+        return description(self)
+
+    def _html_repr(self):
+        """HTML of scikit-learn, and once fitted the table of ``describe`` below it."""
+        drawn = super()._html_repr()
+        return f"{drawn}{as_html(snapshot(self))}" if hasattr(self, "_derived") else drawn
 
     @property
     def kinds_(self):
@@ -49,15 +92,15 @@ class FittedFields:
 
     @property
     def categories_(self):
-        return [self._fields[i].categories for i in self.categorical_]
+        return [self._fields[i].categories for i in self._schema.categorical]
 
     @property
     def counts_(self):
-        return [self._fields[i].counts for i in self.categorical_]
+        return [self._fields[i].counts for i in self._schema.categorical]
 
     @property
     def n_ids_(self):
-        return [self._fields[i].n_ids for i in self.categorical_]
+        return [self._fields[i].n_ids for i in self._schema.categorical]
 
     @property
     def sequence_categories_(self):
@@ -70,6 +113,10 @@ class FittedFields:
     @property
     def sequence_n_ids_(self):
         return [self._fields[i].n_ids for i in self.sequence_]
+
+    @property
+    def vector_lengths_(self):
+        return [self._schema.vectors[i] for i in self._schema.vector]
 
     @property
     def shared_with_(self):
@@ -107,8 +154,9 @@ class FittedFields:
         return super().__getstate__()
 
     def _as_matrix(self, table):
-        dtype = np.float64 if len(self.numeric_) else np.int32
-        return np.hstack([table.ids, table.numeric, table.sequences], dtype=dtype, casting="unsafe")
+        dtype = np.float64 if len(self.numeric_) or self._schema.vector else np.int32
+        parts = [table.ids, table.numeric, table.sequences, table.vectors]
+        return np.hstack(parts, dtype=dtype, casting="unsafe")
 
     @reads_once
     def inverse_transform(self, ids):
@@ -151,10 +199,13 @@ class FittedFields:
         check_is_fitted(self, "_derived")
         schema = self._schema
         given = output_labels(self, schema.column_labels, input_features)
-        labels = Schema(None, given, schema.column_kinds, schema.separators).labels
+        labels = schema.relabelled(given)
         kept = [labels[i] for i in (*schema.categorical, *schema.numeric)]
         new = [f"{labels[i]}_missing" for i in schema.numeric]
         new += [f"{labels[i]}_{k}" for i in schema.sequence for k in range(self.max_length)]
+        for i in schema.vector:
+            new += [f"{labels[i]}_{k}" for k in range(schema.vectors[i])]
+            new.append(f"{labels[i]}_missing")
         return np.array([*kept, *unused_names(new, kept)], dtype=object)
 
     def __sklearn_tags__(self):

@@ -9,13 +9,17 @@ import pandas as pd
 
 from ..exceptions import SuspiciousColumnWarning
 from ._columns import CATEGORICAL, NUMERIC, SEQUENCE
-from ._kinds import BOTH
+from ._kinds import BOTH, MANY_VALUES, unit_of_times
 from ._spelling import whole_and_exact
 
 FEWEST_ROWS = 50  # with fewer, chance looks like a pattern
 FEWEST_IDS = 10  # distinct values that ids have at least, and stars or ratings seldom
 TAKEN = {NUMERIC: "numbers", CATEGORICAL: "ids", BOTH: "numbers and as ids"}
-TIMES_IN_SECONDS = (8e8, 2.2e9)  # 1995 to 2039
+DAYS = (19500101, 20991231)  # written as year, month and day
+FEWEST_SINGLE_ROWS = 100  # from so many, whole numbers that hardly come twice are no chance
+SINGLE = 0.98  # values per row, from which a column has about one row for each id
+SINGLE_AMOUNTS = 0.9  # the same where they do not begin near 0, as numbered things do
+FIRST_LABEL = 0.05  # share of the highest number, above which the lowest is not near 0
 
 
 def hint_at_columns(columns, parsed, schema, categorical_features):
@@ -43,10 +47,13 @@ def hint_at_columns(columns, parsed, schema, categorical_features):
         if i in numbers and not chosen:
             hint = _ids_with_gaps(column, parsed[numbers[i]][0], label, TAKEN[kind])
             hint = hint or _times_as_integers(column, parsed[numbers[i]][0], label, TAKEN[kind])
+            if hint is None and kind == BOTH and len(parsed[i][1]) <= MANY_VALUES:
+                hint = _single_rows(*parsed[i][:2], label, TAKEN[kind])
         elif kind == CATEGORICAL:
             hint = _lost_digits(parsed[i][1], label)
             if hint is None and not chosen:
                 hint = _times_as_integers(column, parsed[i][1], label, TAKEN[kind])
+                hint = hint or _single_rows(*parsed[i][:2], label, TAKEN[kind])
         elif kind == SEQUENCE:
             hint = _lists_of_floats(parsed[i][1], label)
         if hint is not None:
@@ -94,16 +101,46 @@ def _times_as_integers(column, values, label, taken):
     values = values[~np.isnan(values)] if values.dtype.kind == "f" else values
     if len(np.unique(values)) < FEWEST_IDS:
         return None
-    low, high = TIMES_IN_SECONDS
-    for unit, factor in {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}.items():
-        if values.min() >= low * factor and values.max() < high * factor:
-            return (
-                f"Column {label!r} holds integers that look like times since 1970 in {unit!r}, "
-                f"and is taken as {taken}. "
-                f"Convert it with pandas.to_datetime(..., unit={unit!r}), or say what it is with "
-                f"categorical_features={{{label!r}: 'id'}} or 'number'."
-            )
+    unit = unit_of_times(values.min(), values.max())
+    if unit is not None:
+        return (
+            f"Column {label!r} holds integers that look like times since 1970 in {unit!r}, "
+            f"and is taken as {taken}. "
+            f"Convert it with pandas.to_datetime(..., unit={unit!r}), or say what it is with "
+            f"categorical_features={{{label!r}: 'id'}} or 'number'."
+        )
+    if _are_days(values):
+        return (
+            f"Column {label!r} holds integers that look like days written as year, month and day, "
+            f"such as {int(values[0])}, and is taken as {taken}. Convert it with "
+            f"pandas.to_datetime(..., format='%Y%m%d'), or say what it is with "
+            f"categorical_features={{{label!r}: 'id'}} or 'number'."
+        )
     return None
+
+
+def _are_days(values):
+    low, high = DAYS
+    if values.min() < low or values.max() > high:
+        return False
+    whole = values.astype(np.int64)
+    month, day = whole // 100 % 100, whole % 100
+    return bool(((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all())
+
+
+def _single_rows(codes, keys, label, taken):
+    n_rows, n_values = int((codes >= 0).sum()), len(keys)
+    if n_rows < FEWEST_SINGLE_ROWS or n_values < SINGLE_AMOUNTS * n_rows:
+        return None
+    if keys.dtype.kind != "i":
+        return None
+    if n_values < SINGLE * n_rows and not keys.min() > FIRST_LABEL * keys.max() > 0:
+        return None
+    return (
+        f"Column {label!r} has {n_values} whole numbers in {n_rows} rows and is taken as {taken}, "
+        f"but an id of one row says nothing of others. If its values are amounts, say so with "
+        f"categorical_features={{{label!r}: 'number'}}; if they are ids, with {{{label!r}: 'id'}}."
+    )
 
 
 def _lists_of_floats(keys, label):
@@ -114,6 +151,5 @@ def _lists_of_floats(keys, label):
         return _lost_digits(keys, label)
     return (
         f"Column {label!r} holds lists of floats, and each number is taken as an id of its own. "
-        f"If they are vectors, give each "
-        "of their places a column of its own."
+        f"If they are vectors, all of one length, say so with vector_features=[{label!r}]."
     )

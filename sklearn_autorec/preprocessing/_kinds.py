@@ -20,6 +20,7 @@ MANY_VALUES = 1000  # for which it is worth saying that they may be no ids
 MIN_REPEATS = 10  # rows a value must have on average for decimals to be ids as well
 SPARSE = 0.01  # share of the whole numbers of a range that occur
 UNEVEN = 0.3  # distance of distinct values from even ones, above which they may be no labels
+TIMES_IN_SECONDS = (8e8, 2.2e9)  # 1995 to 2039
 # Correlation of rows with values, below which the higher are the rarer.
 FALLING, CLEARLY_FALLING = -0.5, -0.7
 
@@ -37,13 +38,19 @@ def choose_kinds(columns, kinds, names, weight=None):
     weight : ndarray of shape (n_rows,) or None
         Whole weights are repetitions of rows; others do not count.
 
+    Returns
+    -------
+    kinds : list of str
+    reasons : list of (str or None)
+        Why; None where the dtype decided.
+
     Warns
     -----
     DoubtfulKindWarning
         Once, with the names of all columns of which it is doubtful what they are.
     """
-    found = [choose_kind(column, kind, weight) for column, kind in zip(columns, kinds, strict=True)]
-    doubtful = [name for name, (_, in_doubt) in zip(names, found, strict=True) if in_doubt]
+    found = [_judged(column, kind, weight) for column, kind in zip(columns, kinds, strict=True)]
+    doubtful = [name for name, (_, in_doubt, _) in zip(names, found, strict=True) if in_doubt]
     if doubtful:
         warnings.warn(
             f"Columns of whole numbers {doubtful} may be ids or numbers, and are taken as both. "
@@ -53,7 +60,7 @@ def choose_kinds(columns, kinds, names, weight=None):
             DoubtfulKindWarning,
             stacklevel=2,
         )
-    return [kind for kind, _ in found]
+    return [kind for kind, _, _ in found], [reason for _, _, reason in found]
 
 
 def choose_kind(column, kind, weight=None):
@@ -88,31 +95,50 @@ def choose_kind(column, kind, weight=None):
     kind : str
     in_doubt : bool
     """
+    return _judged(column, kind, weight)[:2]
+
+
+def _judged(column, kind, weight):
+    """As `choose_kind`, and why: a text, or None where it is for what the dtype says."""
     found = _values_and_rows(column, kind, weight)
     if found is None:
-        return kind, False
+        return kind, False, None
     values, counts = found
     n_rows, n_values = counts.sum(), len(values)
     if n_rows < MIN_ROWS or n_values < 3:
-        return kind, False
+        what = "whole numbers" if kind == CATEGORICAL else "decimals"
+        few = f"fewer than {MIN_ROWS} cells" if n_rows < MIN_ROWS else "up to two values"
+        return kind, False, f"{what} by their type: {few}"
     repeats = n_rows / n_values
     if not (values == np.floor(values)).all():
-        return (BOTH if n_values <= FEW_VALUES and repeats >= MIN_REPEATS else NUMERIC), False
+        if n_values <= FEW_VALUES and repeats >= MIN_REPEATS:
+            return BOTH, False, "decimals of few values, each of many rows"
+        return NUMERIC, False, "decimals"
     if repeats == 1:
-        return NUMERIC, False
+        return NUMERIC, False, "whole numbers, none of which comes twice"
     if n_values <= FEW_VALUES:
-        return (CATEGORICAL if kind == CATEGORICAL and n_values <= VERY_FEW_VALUES else BOTH), False
+        few = kind == CATEGORICAL and n_values <= VERY_FEW_VALUES
+        return CATEGORICAL if few else BOTH, False, f"whole numbers of {n_values} values"
     sparse = n_values < SPARSE * (values[-1] - values[0])
     distance, falling, round_share = evenness(values, counts)
     times = sparse and repeats < 1.2
     amounts = distance >= 0.4 and round_share >= 0.3
     if values[0] < 0 or times or amounts:
-        return NUMERIC, False
+        like = "lying like times" if times else "lying like round amounts"
+        like = "some of them negative" if values[0] < 0 else like
+        return NUMERIC, False, f"whole numbers, {like}"
     if falling <= FALLING and distance >= UNEVEN or falling <= CLEARLY_FALLING and distance >= 0.2:
-        return BOTH, False
+        return BOTH, False, "whole numbers, lying like counts"
     if distance >= UNEVEN or (sparse and repeats < 3):
-        return BOTH, n_values > MANY_VALUES
-    return (CATEGORICAL if kind == CATEGORICAL else BOTH), False
+        # Times are told as such, see `hint_at_columns`.
+        in_doubt = n_values > MANY_VALUES and not (
+            kind == CATEGORICAL and unit_of_times(values[0], values[-1])
+        )
+        return BOTH, in_doubt, "whole numbers that may be ids or numbers"
+    even = "spread evenly over their range, as labels are"
+    if kind == CATEGORICAL:
+        return CATEGORICAL, False, f"whole numbers, {even}"
+    return BOTH, False, f"whole numbers as floats, {even}"
 
 
 def _values_and_rows(column, kind, weight):
@@ -144,6 +170,17 @@ def _values_and_rows(column, kind, weight):
         return np.unique(values[present], return_counts=True)
     values, where = np.unique(values[present], return_inverse=True)
     return values, np.bincount(where, weight[present], len(values))
+
+
+def unit_of_times(lowest, highest):
+    """Unit in which whole numbers lie like times since 1970: "s", "ms", "us" or "ns"; None if they
+    do not.
+    """
+    low, high = TIMES_IN_SECONDS
+    for unit, factor in {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}.items():
+        if lowest >= low * factor and highest < high * factor:
+            return unit
+    return None
 
 
 def evenness(values, counts):

@@ -98,11 +98,23 @@ class NumericSummary:
         self.values = self.values[picked]
         self.exact = False
 
-    def scaler(self, n_quantiles, n_bins=24):
-        """The fitted scaler of the column."""
-        moments = self.mean, self.variance
+    def scaler(self, n_quantiles, n_bins=24, ages=False):
+        """The fitted scaler of the column; of times in seconds, that of their ages before the
+        newest of them.
+        """
+        if ages and len(self.values):
+            newest = float(self.values[-1])
+            values, counts = newest - self.values[::-1], self.counts[::-1]
+            sums = None if self.sums is None else self.sums[::-1]
+            own = newest - self.mean, self.variance
+            if self.method == "log_square":
+                own = moments(shape_of(values, self.method), counts)[1:]
+            scaler = NumericScaler(values, counts, self.method, n_quantiles, *own, n_bins, sums)
+            scaler.newest = newest
+            return scaler
+        own = self.mean, self.variance
         return NumericScaler(
-            self.values, self.counts, self.method, n_quantiles, *moments, n_bins, self.sums
+            self.values, self.counts, self.method, n_quantiles, *own, n_bins, self.sums
         )
 
 
@@ -149,7 +161,15 @@ class NumericScaler:
     sums : ndarray of shape (n_distinct, n_targets) or None
         Sums of the targets and of their squares, by which "rank" finds where its steps lie; None
         goes by ranks alone.
+
+    Attributes
+    ----------
+    newest : float or None
+        Of times, the newest of the training in seconds since 1970: what is scaled is the age before
+        it, below zero for later times. None of other numbers.
     """
+
+    newest: float | None = None
 
     def __init__(self, values, counts, method, n_quantiles, mean, variance, n_bins=24, sums=None):
         self.method = method
@@ -172,6 +192,8 @@ class NumericScaler:
 
     def scale_values(self, x):
         """Scaled values, NaN where missing."""
+        if self.newest is not None:
+            x = self.newest - x
         if self.method is None:
             return x
         if self.method in GRIDS:

@@ -9,6 +9,7 @@ Nothing here uses pandas but arrays of its cells, so that the reference for ONNX
 
 import datetime
 import re
+import zoneinfo
 from dataclasses import dataclass
 from numbers import Real
 
@@ -17,6 +18,7 @@ import numpy as np
 from ._spelling import number_of_text
 
 TIME, DURATION = "time", "duration"
+HOUR, WEEKDAY, MONTH = "hour", "weekday", "month"
 TIMES = (datetime.date, datetime.timedelta, np.datetime64, np.timedelta64)  # Timestamps are dates
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MICROSECOND = datetime.timedelta(microseconds=1)
@@ -27,6 +29,7 @@ NOT_A_TIME = np.iinfo(np.int64).min  # what numpy keeps for NaT
 EPOCH_RANGE = (5e8, 1e10)
 UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 
+_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d\d):?(\d\d)$", re.ASCII)
 _DURATION = re.compile(
     r"\s*(?:(?P<days>[+-]?\d+) days?(?:,? "
     r"*|$))?(?:(?P<sign>[+-]?)(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d)(?:\.(?P<f>\d{1,9}))?)?\s*",
@@ -105,6 +108,32 @@ def microseconds_of(value):
 def text_of_time(microseconds):
     """The text under which a categorical column knows a time."""
     return str(np.datetime64(microseconds, "us"))
+
+
+def calendar_value(microseconds, zone, name):
+    """Hour (0 to 23), weekday (0 to 6, from Monday) or month (1 to 12) of one time on the clock of
+    a zone, an int.
+    """
+    moment = _EPOCH + datetime.timedelta(microseconds=int(microseconds))
+    if zone is not None:
+        moment = moment.replace(tzinfo=datetime.UTC).astimezone(zone_named(zone))
+    return {HOUR: moment.hour, WEEKDAY: moment.weekday(), MONTH: moment.month}[name]
+
+
+def zone_named(name):
+    """The zone of a name: of the time zone database, or an offset such as "UTC+02:00"; UTC for what
+    is neither.
+    """
+    offset = _OFFSET.search(name)
+    if offset is not None:
+        minutes = int(offset[2]) * 60 + int(offset[3])
+        return datetime.timezone(
+            datetime.timedelta(minutes=-minutes if offset[1] == "-" else minutes)
+        )
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return datetime.UTC
 
 
 def read_time(value, known, name):

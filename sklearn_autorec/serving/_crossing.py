@@ -52,7 +52,7 @@ def restore_crosser(crosser, state):
         state, _CROSSER, "The crosser"
     )
     check_read_columns(names, n, has_names, positions, encoder)
-    sequences = {positions[i] for i in encoder.sequence_}
+    sequences = {positions[i] for i in (*encoder.sequence_, *encoder.vector_)}
     _check_crosses(crosses, set(positions) - sequences)
     numeric = [positions[i] for _, i in binned_columns(encoder)]
     check_edges(edges, numeric)

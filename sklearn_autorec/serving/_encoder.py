@@ -5,16 +5,26 @@ import math
 import numpy as np
 import pandas as pd
 
-from ..preprocessing._columns import CATEGORICAL, NUMERIC, SEQUENCE
+from ..preprocessing._columns import CATEGORICAL, MOMENT, NUMERIC, SEQUENCE, VECTOR
 from ..preprocessing._kinds import BOTH
 from ..preprocessing._numeric import GRIDS, NumericScaler, NumericSummary
 from ..preprocessing._schema import Schema
 from ..preprocessing._sharing import check_shared
 from ..preprocessing._times import DURATION, TIME, TimeKind
 from ..preprocessing._value_counter import ValueCounter
+from ..preprocessing._vectors import VectorScaler, VectorSummary
 from ..preprocessing._vocabulary import FIRST, Vocabulary
 from ..utils._state import snapshot
 from ._collisions import all_different, check_numbers
+from ._encoder_kinds import (
+    VECTOR_COUNTS,
+    check_parts,
+    derived_fields,
+    described,
+    vector_lengths,
+    vector_scaler,
+    vector_summary,
+)
 from ._nodes import refuse
 
 MAX_ROW_ITEMS = 2**20  # items of all sequence columns of a row, padding included
@@ -32,6 +42,7 @@ _COUNTER = (
     "hash_threshold",
     "n_hash_buckets",
 )
+_OPTIONAL = ("times", "shared", "vectors", "derived", "described")  # older files lack some
 _SUMMARY = ("method", "values", "counts", "n", "mean", "variance", "exact")
 
 
@@ -56,6 +67,13 @@ def encoder_state(encoder):
     }
     if schema.shared:  # as files had it before there were such
         state["shared"] = schema.shared
+    if schema.vectors:
+        state["vectors"] = schema.vectors
+    if schema.derived:
+        state["derived"] = schema.derived
+    missing = getattr(encoder, "_missing_cells", None)
+    if schema.reasons is not None and missing is not None:
+        state["described"] = (schema.reasons, missing.n_rows, missing.by_part)
     if hasattr(encoder, "_counters"):
         state["counters"] = [{n: getattr(c, n) for n in _counted(c)} for c in encoder._counters]
     return state
@@ -63,6 +81,8 @@ def encoder_state(encoder):
 
 def _counted(counter):
     """Names of the attributes of a counter that are written."""
+    if isinstance(counter, VectorSummary):
+        return VECTOR_COUNTS
     if not isinstance(counter, NumericSummary):
         return _COUNTER
     return _SUMMARY if counter.sums is None else (*_SUMMARY, "sums")
@@ -70,11 +90,13 @@ def _counted(counter):
 
 def field_state(field):
     """Values that describe a vocabulary or a scaler."""
+    if isinstance(field, VectorScaler):
+        return {"mean": field.mean, "scale": field.scale, "constant": field.constant}
     if isinstance(field, NumericScaler):
         return {
             name: getattr(field, name)
-            for name in ("method", "grid", "score", "mean", "scale")
-            if hasattr(field, name)
+            for name in ("method", "grid", "score", "mean", "scale", "newest")
+            if getattr(field, name, None) is not None or (name == "method")
         }
     return {
         "categories": _narrow(field.categories),
@@ -104,13 +126,13 @@ def restore_encoder(encoder, state):
         "counters",
     )
     # Files of version 0.1 do not say which columns held times.
-    given = [name for name in ("times", "shared") if isinstance(state, dict) and name in state]
+    given = [name for name in _OPTIONAL if isinstance(state, dict) and name in state]
     take(state, (*names, *given), "The encoder")
     kinds, names = state["kinds"], state["names"]
     if (
         not isinstance(kinds, list)
         or not kinds
-        or not all(k in (CATEGORICAL, NUMERIC, BOTH, SEQUENCE) for k in kinds)
+        or not all(k in (CATEGORICAL, NUMERIC, BOTH, SEQUENCE, VECTOR, MOMENT) for k in kinds)
     ):
         refuse("kinds", "a list of kinds of columns", kinds)
     n = len(kinds)
@@ -129,12 +151,15 @@ def restore_encoder(encoder, state):
         type(i) is int and 0 <= i < n for i in text_numbers
     ):
         refuse("text_numbers", f"a set of positions below {n}", text_numbers)
+    times = _times(state["times"], kinds) if "times" in state else None
     schema = Schema(
         names,
         labels,
         kinds,
         separators,
-        _times(state["times"], kinds) if "times" in state else None,
+        times,
+        vectors=vector_lengths(state.get("vectors", {}), kinds),
+        derived=derived_fields(state.get("derived", {}), kinds, times or {}),
     )
     if "shared" in state:
         schema.shared = _shared(state["shared"], schema)
@@ -150,16 +175,13 @@ def restore_encoder(encoder, state):
             refuse("names", "strings, since has_feature_names is set", names)
         encoder.feature_names_in_ = np.array(names, dtype=object)
     encoder._schema, encoder._text_numbers = schema, text_numbers
-    encoder.categorical_, encoder.numeric_, encoder.sequence_ = (
-        np.array(positions, dtype=np.int64)
-        for positions in (schema.categorical, schema.numeric_sources, schema.sequence)
-    )
-    encoder.field_names_ = [
-        schema.labels[i] for i in (*schema.categorical, *schema.numeric, *schema.sequence)
-    ]
-    encoder._derived = _by_part(state["fields"], schema, _scaler, vocabulary_of)
+    encoder._missing_cells = None
+    if "described" in state:
+        schema.reasons, encoder._missing_cells = described(state["described"], schema)
+    encoder._set_positions()
+    encoder._derived = _by_part(state["fields"], schema, _scaler, vocabulary_of, vector_scaler)
     if state["counters"] is not None:
-        encoder._counters = _by_part(state["counters"], schema, _summary, _counter)
+        encoder._counters = _by_part(state["counters"], schema, _summary, _counter, vector_summary)
 
 
 def _shared(shared, schema):
@@ -208,17 +230,17 @@ def take(state, names, where):
     return [state[name] for name in names]
 
 
-def _by_part(states, schema, numeric, values):
+def _by_part(states, schema, numeric, values, vectors):
     kinds, labels = schema.kinds, schema.labels
     if not isinstance(states, list) or len(states) != len(kinds):
         refuse("fields", f"a list of {len(kinds)}", states)
     shared = schema.shared if values is vocabulary_of else {}
+    readers = {NUMERIC: numeric, VECTOR: vectors}
     fields = [
-        None
-        if i in shared
-        else (numeric if kind == NUMERIC else values)(state, f"Column {label!r}")
+        None if i in shared else readers.get(kind, values)(state, f"Column {label!r}")
         for i, (state, kind, label) in enumerate(zip(states, kinds, labels, strict=True))
     ]
+    check_parts(fields, schema)
     for i, owner in shared.items():
         where, whole = f"Column {labels[i]!r}", fields[owner]
         (counts,) = take(states[i], ("counts",), where)
@@ -309,6 +331,9 @@ def _scaler(state, where):
         refuse(f"{where}: method", f"one of {METHODS}", method)
     scaler = NumericScaler.__new__(NumericScaler)
     scaler.method = method
+    if "newest" in state:
+        state = dict(state)
+        scaler.newest = number(state.pop("newest"), f"{where}: newest")
     if method in GRIDS:
         _, grid, score = take(state, ("method", "grid", "score"), where)
         scaler.grid, scaler.score = (

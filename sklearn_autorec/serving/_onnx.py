@@ -3,7 +3,7 @@
 import json
 import os
 
-from ..preprocessing._columns import CATEGORICAL, NUMERIC
+from ..preprocessing._columns import CATEGORICAL, NUMERIC, VECTOR
 from ..preprocessing._numeric import GRIDS
 from ._onnx_inputs import FORMAT, FORMAT_VERSION
 from ._onnx_network import encoder_of, export_network, exportable, interface_of
@@ -40,7 +40,7 @@ def to_onnx(model, path, inputs="encoded"):
     Inputs of a graph of encoded rows, those that the table has:
 
     - ``ids``: int32 (batch, categorical columns),
-    - ``numeric``: float32 (batch, 2 * numeric columns),
+    - ``numeric``: float32 (batch, 2 * numeric columns + numbers of vectors, each vector one more),
     - ``sequences``: int32 (batch, items of all sequence columns).
 
     Inputs of a graph of raw columns have the names of the columns that are read, and the shape
@@ -97,29 +97,51 @@ def vocabulary_of(model):
         raise ValueError(f"Column names must differ as strings, got {names}.")
     columns = []
     shared = dict(zip(schema.sequence, encoder.shared_with_, strict=True))
-    for i in (*schema.categorical, *schema.numeric, *schema.sequence):
+    for i in (*schema.categorical, *schema.numeric, *schema.sequence, *schema.vector):
         field, kind = encoder._fields[i], schema.kinds[i]
         column = {"name": schema.column_labels[schema.sources[i]], "kind": kind}
-        if i in (schema.times or {}):
-            column["time"] = {"kind": schema.times[i].kind, "zone": schema.times[i].zone}
-        if kind == NUMERIC:
+        time = (schema.times or {}).get(schema.sources[i])
+        if time is not None:
+            column["time"] = {"kind": time.kind, "zone": time.zone}
+        if i in schema.time_fields:
+            column["field"] = schema.time_fields[i]
+        if kind == VECTOR:
+            column |= _vectors(field)
+        elif kind == NUMERIC:
             column |= {"method": field.method, **_numbers(field)}
         elif shared.get(i) is not None:
             column["shares"] = shared[i]  # categorical columns are the first of the list
         else:
             column |= _ids(field)
-        if kind not in (NUMERIC, CATEGORICAL):
+        if kind not in (NUMERIC, CATEGORICAL, VECTOR):
             column |= {"max_length": encoder.max_length, "separator": schema.separators.get(i)}
         columns.append(column)
     return {
         "format": FORMAT,
-        # Readers of the first version know no columns that share.
-        "version": FORMAT_VERSION if any("shares" in column for column in columns) else 1,
+        "version": _version(columns),
         **interface_of(model, encoder),
         "missing": 0,
         "unknown": 1,
         "columns": columns,
     }
+
+
+def _version(columns):
+    """The first version whose readers know the columns: that of those that share is the second,
+    that of vectors and of fields of times the third.
+    """
+    if any(column["kind"] == VECTOR or "field" in column for column in columns):
+        return FORMAT_VERSION
+    return 2 if any("shares" in column for column in columns) else 1
+
+
+def _vectors(scaler):
+    """How the numbers of a vector are standardised; those of scale null are 0."""
+    scale = [
+        None if constant else value
+        for value, constant in zip(scaler.scale.tolist(), scaler.constant.tolist(), strict=True)
+    ]
+    return {"mean": scaler.mean.tolist(), "scale": scale}
 
 
 def _ids(field):
@@ -135,9 +157,10 @@ def _ids(field):
 
 
 def _numbers(scaler):
+    newest = {} if scaler.newest is None else {"newest": scaler.newest}
     if scaler.method in GRIDS:
-        return {"grid": scaler.grid.tolist(), "score": scaler.score.tolist()}
-    return {"mean": scaler.mean, "scale": scaler.scale}
+        return {**newest, "grid": scaler.grid.tolist(), "score": scaler.score.tolist()}
+    return {**newest, "mean": scaler.mean, "scale": scaler.scale}
 
 
 def _text(value):

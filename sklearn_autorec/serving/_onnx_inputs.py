@@ -19,11 +19,12 @@ from ..preprocessing._spelling import (
     plain_number,
     spellings_of,
 )
-from ..preprocessing._times import TIMES, TimeKind, read_time
+from ..preprocessing._times import TIMES, TimeKind, calendar_value, read_time
 from ._onnx_cells import COLUMNS, is_missing, raw_inputs, time_text
 
 FORMAT = "sklearn-autorec vocabulary"
-FORMAT_VERSION = 2  # the first had no columns that share the ids of another
+# The first had no columns that share the ids of another, the second no vectors and fields of times.
+FORMAT_VERSION = 3
 _IDS = ("type", "n_ids", "buckets", "ids", "words", "only_words")  # keys about ids
 _HASH_KEY = b"0123456789123456"
 _MASK = 2**64 - 1
@@ -56,9 +57,9 @@ def onnx_inputs(vocabulary, rows):
     Notes
     -----
     The file has the keys ``classes`` (the columns of the output), ``inputs``, ``output`` and
-    ``columns``, a list in the order of the inputs' columns: categorical, numeric, then sequence
-    columns; a column of the table may be there twice, as ids and as numbers. In every column None,
-    nan and "" are missing.
+    ``columns``, a list in the order of the inputs' columns: categorical, numeric, sequence, then
+    vector columns; a column of the table may be there several times, as ids and as numbers. In
+    every column None, nan and "" are missing.
 
     What follows is of the vocabulary file; what a graph of raw columns takes, `to_onnx` says.
 
@@ -83,11 +84,16 @@ def onnx_inputs(vocabulary, rows):
     *Times.* Columns with ``time`` held times or durations; they take ISO 8601 text (durations: "1
     days 02:30:00") and, for times, numbers since 1970 in seconds, milliseconds, microseconds or
     nanoseconds, which their size tells apart (1985 to 2286). Numeric columns count seconds,
-    categorical ones look up "2026-03-01T12:30:00.000000", in UTC if there is a zone.
+    categorical ones look up "2026-03-01T12:30:00.000000", in UTC if there is a zone. With ``field``
+    "hour", "weekday" (0 is Monday) or "month" that number is looked up, on the clock of the zone,
+    and with "age" the seconds before ``newest`` are scaled.
 
     *Sequences.* Items that are missing are dropped; the last ``max_length`` of the others have ids
     as above, padded with 0 on the right. Text is split by ``separator`` first, if there is one.
     With ``shares`` their ids are those of the column of that number in ``columns``, from 0.
+
+    *Vectors.* Behind the numbers and their indicators stand those of each vector, (x - mean) /
+    scale, 0 where x is missing or scale is null, and then 1 where the whole vector is missing.
 
     Examples
     --------
@@ -127,7 +133,7 @@ def onnx_inputs(vocabulary, rows):
     columns = [_with_own_ids(column, vocabulary["columns"]) for column in vocabulary["columns"]]
     parts = {"ids": [], "numeric": [], "sequences": []}
     for row in rows:
-        ids, values, missing, sequences = [], [], [], []
+        ids, values, missing, sequences, vectors = [], [], [], [], []
         for column in columns:
             if column["name"] not in row:
                 raise ValueError(
@@ -139,10 +145,12 @@ def onnx_inputs(vocabulary, rows):
             elif column["kind"] == "numeric":
                 values.append(_scaled(value, column))
                 missing.append(float(is_missing(value)))
+            elif column["kind"] == "vector":
+                vectors += _vector(value, column)
             else:
                 sequences += _sequence(value, column)
         parts["ids"].append(ids)
-        parts["numeric"].append(values + missing)
+        parts["numeric"].append(values + missing + vectors)
         parts["sequences"].append(sequences)
     return {
         part["name"]: np.array(parts[part["name"]], dtype=part["dtype"]).reshape(
@@ -163,7 +171,11 @@ def _with_own_ids(column, columns):
 def _id(value, column):
     if is_missing(value):
         return 0
-    if column.get("time"):
+    if "field" in column:
+        time = TimeKind(**column["time"])
+        microseconds, _ = read_time(value, time, column["name"])
+        value = calendar_value(microseconds, time.zone, column["field"])
+    elif column.get("time"):
         value = time_text(value, column)
     if "buckets" in column:
         number = plain_number(value)
@@ -209,6 +221,8 @@ def _scaled(value, column):
         raise ValueError(
             f"Column {column['name']!r} holds {value!r}; it must be finite in float32."
         )
+    if "newest" in column:
+        x = column["newest"] - x
     method = column["method"]
     if method in ("rank", "quantile"):
         return _interpolate(x, column["grid"], column["score"])
@@ -240,6 +254,26 @@ def _sequence(value, column):
         value = ()
     items = [_id(item, column) for item in value if not is_missing(item)][-n:]
     return items + [0] * (n - len(items))
+
+
+def _vector(value, column):
+    n = len(column["mean"])
+    if is_missing(value):
+        return [0.0] * n + [1.0]
+    if not isinstance(value, list | tuple | np.ndarray) or np.ndim(value) != 1:
+        raise ValueError(f"Column {column['name']!r} holds vectors, got {value!r:.100}.")
+    if len(value) != n:
+        raise ValueError(
+            f"Column {column['name']!r} holds vectors of length {n}, got one of {len(value)}."
+        )
+    x = np.array([np.nan if is_missing(v) else float(v) for v in value])
+    if (np.abs(x) > np.finfo(np.float32).max).any():
+        raise ValueError(f"Column {column['name']!r} holds infinity; it must be finite in float32.")
+    scaled = [
+        0.0 if scale is None or math.isnan(number) else (number - mean) / scale
+        for number, mean, scale in zip(x.tolist(), column["mean"], column["scale"], strict=True)
+    ]
+    return [*scaled, float(np.isnan(x).all())]
 
 
 def _hash(text):

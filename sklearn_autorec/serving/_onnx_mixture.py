@@ -192,9 +192,8 @@ class _Boosted(nn.Module):
 
     def forward(self, ids, numeric, sequences):
         m = self.n_edges
-        numbers = torch.where(
-            numeric[:, m:] > 0, torch.full_like(numeric[:, m:], math.nan), numeric[:, :m]
-        )
+        values, missing = numeric[:, :m], numeric[:, m : 2 * m]  # without vectors behind them
+        numbers = torch.where(missing > 0, torch.full_like(values, math.nan), values)
         columns = [ids[:, j].long() for j in range(ids.shape[1])]
         columns += [
             _codes(numeric[:, j], numeric[:, m + j], getattr(self, f"edges_{j}"), 2)

@@ -124,7 +124,10 @@ def interface_of(model, encoder):
     schema = encoder._schema
     widths = {
         "ids": ("int32", len(schema.categorical)),
-        "numeric": ("float32", 2 * len(schema.numeric)),
+        "numeric": (
+            "float32",
+            2 * len(schema.numeric) + sum(n + 1 for n in encoder.vector_lengths_),
+        ),
         "sequences": ("int32", len(schema.sequence) * encoder.max_length),
     }
     return {

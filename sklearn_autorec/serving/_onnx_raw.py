@@ -159,7 +159,16 @@ def encoded_parts(encoder, columns, graph, wanted=None):
     schema = encoder._schema
     for kind, label in zip(schema.kinds, schema.labels, strict=True):
         if kind not in (CATEGORICAL, NUMERIC, SEQUENCE):
-            raise ValueError(f"Column {label!r} is of kind {kind!r}, which is not exported.")
+            raise ValueError(
+                f"Column {label!r} is of kind {kind!r}, which a graph of raw columns cannot read. "
+                f'Use inputs="encoded".'
+            )
+    for i, name in schema.time_fields.items():
+        raise ValueError(
+            f"Column {schema.column_labels[schema.sources[i]]!r} is a time, of which the model "
+            f'reads the {name}: a graph of raw columns has no calendar. Use inputs="encoded", or '
+            f"fit with encoder__time_features=None."
+        )
 
     def told(i):
         time = (schema.times or {}).get(schema.sources[i])

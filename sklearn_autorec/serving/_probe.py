@@ -6,7 +6,7 @@ import torch
 
 from ..exceptions import ModelFileError
 from ..preprocessing import EncodedTable
-from ..preprocessing._columns import NUMERIC, SEQUENCE
+from ..preprocessing._columns import MOMENT, NUMERIC, SEQUENCE, VECTOR
 from ..preprocessing._numeric import GRIDS
 from ..preprocessing._times import TIME
 
@@ -16,7 +16,11 @@ def probe_rows(encoder):
     schema, columns = encoder._schema, []
     for i, kind in enumerate(schema.column_kinds):
         field = encoder._fields[i]
-        if kind == NUMERIC:
+        if kind == VECTOR:
+            column = [field.mean.tolist(), None]
+        elif kind == MOMENT:
+            column = [_cell(0, schema.times[i]), None]
+        elif kind == NUMERIC:
             known = float(field.grid[0]) if field.method in GRIDS and len(field.grid) else 0.0
             column = [
                 _cell(known * 1e6, schema.times[i]) if i in (schema.times or {}) else known,
@@ -53,11 +57,13 @@ def probe_module(module, mixture, encoder, allow_nonfinite):
     reach so far.
     """
     last = [n - 1 for n in encoder.n_ids_]
+    numbers = np.zeros((2, 2 * len(encoder.numeric_)), np.float32)
+    vectors = np.zeros((2, sum(n + 1 for n in encoder.vector_lengths_)), np.float32)
     last_items = [n - 1 for n in encoder.sequence_n_ids_ for _ in range(encoder.max_length)]
     with torch.inference_mode():
         logits = module(
             torch.tensor([[0] * len(last), last], dtype=torch.int32),
-            torch.zeros(2, 2 * len(encoder.numeric_)),
+            torch.from_numpy(np.hstack([numbers, vectors])),
             torch.tensor([[0] * len(last_items), last_items], dtype=torch.int32),
         )
     if not allow_nonfinite and not bool(logits.isfinite().all()):
@@ -67,6 +73,6 @@ def probe_module(module, mixture, encoder, allow_nonfinite):
         items = np.array([[0] * len(last_items), last_items], dtype=np.int32).reshape(
             2, len(last_items)
         )
-        rows = EncodedTable(ids, np.zeros((2, 2 * len(encoder.numeric_)), np.float32), items)
+        rows = EncodedTable(ids, numbers, items, vectors)
         if not np.isfinite(mixture.logits(rows, np.zeros((2, 1)))).all():
             raise ModelFileError("The output of the model's parts is not finite.")

@@ -205,6 +205,7 @@ _PRIVATE |= {
     "_all_finite",
     "_bins",
     "_keys",
+    "_missing_cells",
     "_statistics",
     "_sources",
     "_numeric",

@@ -153,7 +153,7 @@ def restore_target_statistics(transformer, state):
         statistics,
     ) = found
     check_read_columns(names, n, has_names, positions, encoder)
-    usable = set(positions) - {positions[i] for i in encoder.sequence_}
+    usable = set(positions) - {positions[i] for i in (*encoder.sequence_, *encoder.vector_)}
     if not isinstance(keys, list) or not all(_key(key, n) and set(key) <= usable for key in keys):
         refuse("keys", f"tuples of different positions among {sorted(usable)}", keys)
     used = sorted({i for key in keys for i in key})

@@ -57,6 +57,7 @@ ENCODER = FieldEncoder(
     categorical_features={"half": "id", "id": "id", "digits": "id", "price": "number"},
     sequence_features={"tags": ",", "seen": ",", "genres": "|"},
     max_length=3,
+    time_features=None,
     min_frequency=5,
     unknown_warning=None,
 )

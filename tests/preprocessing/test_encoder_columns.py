@@ -80,7 +80,7 @@ def test_times_and_decimals_are_numbers():
             "d": [Decimal("1.5"), None, Decimal("2.5")],
         }
     )
-    encoder = FieldEncoder(numeric=None).fit(X)
+    encoder = FieldEncoder(numeric=None, time_features=None).fit(X)
     assert encoder.numeric_.tolist() == [0, 1]
     numeric = encoder.encode(X).numeric
     assert numeric[2, 0] - numeric[0, 0] == pytest.approx(2 * 86400, rel=1e-3)

@@ -167,7 +167,7 @@ DAYS = [datetime.datetime(1970, 1, 2), None, datetime.datetime(1970, 1, 3)]
 )
 def test_times_are_seconds(column):
     X = as_table(column)
-    encoder = FieldEncoder(numeric=None)
+    encoder = FieldEncoder(numeric=None, time_features=None)
     assert encoder.fit_encode(X).numeric.tolist() == [[86400, 0], [0, 1], [2 * 86400, 0]]
     assert_same(encoder.encode(X), encoder.fit_encode(X))
 

@@ -1,6 +1,9 @@
 """What looks like a mistake is named once, at fit; what is sound is not."""
 
+import json
+import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,8 +34,13 @@ DUE = {
     "seconds": (SECONDS, r"to_datetime\(..., unit='s'\)"),
     "milliseconds": (SECONDS * 1000, r"unit='ms'"),
     "nanoseconds": (SECONDS * 10**9, r"unit='ns'"),
-    "vectors": ([RNG.normal(size=3).tolist() for _ in range(N)], "lists of floats"),
-    "vectors as arrays": (list(RNG.normal(size=(N, 3))), "lists of floats"),
+    "days": (20240100 + 1 + IDS % 28, r"to_datetime\(..., format='%Y%m%d'\)"),
+    "weights": (RNG.integers(1_000, 2_500, N), "whole numbers in 200 rows"),
+    "vectors": ([RNG.normal(size=3 - k % 2).tolist() for k in range(N)], "lists of floats"),
+    "vectors as arrays": (
+        [RNG.normal(size=3 - k % 2) for k in range(N)],
+        r"vector_features=\['odd'\]",
+    ),
 }
 SOUND = {
     "prices with gaps": np.where(IDS == 3, np.nan, IDS + 0.5),
@@ -41,6 +49,11 @@ SOUND = {
     "changes with gaps": np.where(IDS == 3, np.nan, IDS - 20.0),
     "ids": IDS,
     "row numbers": np.arange(N),
+    "ids of few rows each": RNG.integers(0, 3 * N, N),
+    "numbered ids of hardly more than one row": RNG.integers(0, 1_500, N),
+    "text of one row each": np.arange(N).astype(str),
+    "no days": 20240100 + IDS,
+    "vectors": list(RNG.normal(size=(N, 3))),
     "ids with gaps": pd.array(np.where(IDS == 3, None, IDS), dtype="Int64"),
     "large ids": IDS * 10**12,
     "a few times": SECONDS[:5].repeat(N // 5),
@@ -91,3 +104,26 @@ def test_encoding_and_chunks_say_nothing_more():
         encoder = FieldEncoder().fit(X)
     encoder.encode(X)
     encoder.partial_fit(X)
+
+
+TABLES = (
+    "adult amazon_beauty_seq avazu_sample bank credit_default criteo_sample frappe_x1 "
+    "hotel_bookings insteval kuairand_feedback ml-100k ml-1m xmarket_ratings"
+).split()
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("n_rows", [1_000, 10_000])
+def test_ids_of_real_tables_are_not_suspicious(name, n_rows):
+    folder = Path(os.environ.get("SKLEARN_AUTOREC_DATA", "")) / name
+    files = [f for f in sorted(folder.glob("*.parquet")) if f.stem in ("train", "interactions")]
+    if not os.environ.get("SKLEARN_AUTOREC_DATA") or not files:
+        pytest.skip("SKLEARN_AUTOREC_DATA is not set, or has no such table")
+    X = pd.read_parquet(files[0]).head(n_rows)
+    X = X[[c for c in json.loads((folder / "meta.json").read_text())["fields"] if c in X]]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        FieldEncoder().fit(X)
+    told = [str(w.message) for w in caught if w.category is SuspiciousColumnWarning]
+    assert [text for text in told if "look like times since 1970" not in text] == []
+    assert all("timestamp" in text for text in told)

@@ -288,8 +288,8 @@ def test_refusals(clicks, tmp_path, monkeypatch):
         onnx_inputs(vocabulary, [row | {"x0": float("inf")}])
     with pytest.raises(ValueError, match="must be lists, got 'i1'"):
         onnx_inputs(vocabulary, [row | {"s0": "i1"}])
-    with pytest.raises(ValueError, match="version 3"):
-        onnx_inputs(vocabulary | {"version": 3}, [row])
+    with pytest.raises(ValueError, match="version 4"):
+        onnx_inputs(vocabulary | {"version": 4}, [row])
     real_import = builtins.__import__
 
     def without_onnx(name, *args, **kwargs):

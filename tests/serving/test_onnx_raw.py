@@ -142,7 +142,7 @@ def test_times_and_durations():
         took=pd.to_timedelta(rng.integers(0, 999, 200), unit="s"),
     )
     X.loc[X.index[::6], ["at", "took"]] = pd.NaT
-    encoder = FieldEncoder(categorical_features={"day": "id"}).fit(X)
+    encoder = FieldEncoder(categorical_features={"day": "id"}, time_features=None).fit(X)
     _, types = encoded(encoder, X)
     assert types["day"] == "tensor(string)" and types["at"] == types["took"] == "tensor(double)"
 

@@ -22,7 +22,9 @@ def field_codes(X, rng):
     rows : ndarray (n_used,)
         The rows they are of, a random part of large tables.
     """
-    encoder = FieldEncoder(max_categories=MAX_CODES, max_length=1, unknown_warning=None)
+    encoder = FieldEncoder(
+        max_categories=MAX_CODES, max_length=1, time_features=None, unknown_warning=None
+    )
     table = encoder.fit_encode(X)
     n, n_fields = len(table), encoder.n_features_in_
     n_used = min(n, ROWS, max(1000, CELLS // n_fields**2))
@@ -30,6 +32,12 @@ def field_codes(X, rng):
     codes = np.empty((len(rows), n_fields), np.int64)
     codes[:, encoder.categorical_] = table.ids[rows]
     codes[:, encoder.sequence_] = table.sequences[rows]
+    start = 0
+    for f, length in zip(encoder.vector_.tolist(), encoder.vector_lengths_, strict=True):
+        # The direction in which they vary most.
+        x = table.vectors[rows, start : start + length]
+        codes[:, f] = equal_parts(x @ np.linalg.svd(x.T @ x)[0][:, 0])
+        start += length + 1
     n_numeric = len(encoder.numeric_)
     ids = set(encoder.categorical_.tolist())
     for j, f in enumerate(encoder.numeric_.tolist()):

@@ -96,7 +96,7 @@ def network_sensitivity(model, X, y, method, batch_size):
         total = total + (terms.abs().sum(0) if to_mean else terms.mean(0).abs())
         weight += len(batch) if to_mean else 1
     encoder = model.encoder_
-    columns = np.r_[encoder.categorical_, encoder.numeric_, encoder.sequence_]
+    columns = np.r_[encoder.categorical_, encoder.numeric_, encoder.sequence_, encoder.vector_]
     # A column that is an id and a number has two fields.
     np.add.at(scores, columns, (total / weight).cpu().numpy())
     return scores

@@ -10,7 +10,7 @@ from sklearn_autorec.preprocessing import FieldEncoder
 
 N_ROWS, BATCH = 400, 32
 ENCODER = FieldEncoder(
-    sequence_features=["seen"], share_vocabulary={"seen": "item"}, max_length=3, min_frequency=1
+    sequence_features=["seen"], shared_vocabularies={"seen": "item"}, max_length=3, min_frequency=1
 )
 SMALL = {"network": "fm", "batch_size": BATCH, "embedding_dim": 2, "max_epochs": 1}
 

@@ -98,7 +98,7 @@ def test_columns_have_storages_of_their_own(clicks):
 def test_lists_that_share_read_the_stored_table():
     X, y = mixed_clicks(300)
     column = X.columns[-1]
-    model = fitted((X, y), encoder=FieldEncoder(share_vocabulary={column: X.columns[0]}))
+    model = fitted((X, y), encoder=FieldEncoder(shared_vocabularies={column: X.columns[0]}))
     small = clone(model).set_params(storage={X.columns[0]: "int8"}).fit(X, y)
     assert len(stored(small)[0].codes.kinds) == 2
     np.testing.assert_allclose(outputs(small, X), outputs(model, X), atol=5e-3)

@@ -47,10 +47,10 @@ class WidthMixture(nn.Module):
             self.register_buffer("covariance", torch.zeros(n_fields, d, d))
         names = ("alpha", "scale", "mean", "covariance") if normalize else ("alpha",)
         self.field_axes = {name: {0: context.axis("F")} for name in names}
-        # A list that shares the table of a categorical field has the width of that.
-        first = n_fields - len(context.sequences)
-        owner = [first + k if f is None else f for k, f in enumerate(context.sharing)]
-        self.register_buffer("owner", torch.tensor([*range(first), *owner]), persistent=False)
+        # A field that shares the table of another one has the width of that.
+        sharers = dict(context.sharers)
+        owner = [sharers.get(f, f) for f in range(n_fields)]
+        self.register_buffer("owner", torch.tensor(owner), persistent=False)
         self.arch_schedule = schedule
         self.arch_lr, self.size_penalty = arch_lr, size_penalty
         self.choice = GumbelSoftmax(

@@ -74,7 +74,7 @@ class GrowingTable(FieldEmbedding):
         self.register_buffer("level", torch.zeros(context.n_rows, dtype=torch.int64))
         self.register_buffer("widths", torch.tensor(sizes), persistent=False)
         self.register_buffer("columns", torch.arange(context.embedding_dim), persistent=False)
-        tables = [*range(context.n_categorical)]
+        tables = [*context.id_tables]
         for table, length in zip(context.list_tables, context.sequence_lengths, strict=True):
             tables += [table] * length
         own = torch.tensor([context.table_fields[t] for t in tables], dtype=torch.int64)

@@ -14,7 +14,7 @@ def value_counts(data, context):
     """
     columns = list(data.ids.unbind(1))
     columns += data.sequences.split([length for _, length in context.sequences], 1)
-    tables = [*range(context.n_categorical), *context.list_tables]
+    tables = [*context.id_tables, *context.list_tables]
     counts = [np.zeros(n, np.int64) for n in context.table_sizes]
     for table, column in zip(tables, columns, strict=True):
         cells = torch.bincount(column.flatten().long(), minlength=len(counts[table]))

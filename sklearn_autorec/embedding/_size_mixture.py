@@ -37,6 +37,7 @@ class SizeMixture(FieldRows):
         d, n_fields, n = context.embedding_dim, context.n_fields, len(sizes)
         std, hidden = context.embedding_init, method.hidden
         self.sizes, self.table_fields = sizes, context.table_fields
+        self.some_share_ids = bool(context.shared_ids)
         self.starts = context.row_starts.tolist()
         self.arch_schedule = ArchSchedule(
             rows=method.rows, fraction=method.search_fraction, warmup=method.warmup
@@ -142,7 +143,17 @@ class SizeMixture(FieldRows):
 
     def lookup(self, ids, rows, fields):
         single = isinstance(fields, int)  # a list of items, of one table
+        if not single and self.some_share_ids:
+            # Each by the maps and statistics of the field whose table it reads.
+            columns = zip(ids.split(1, 1), rows.split(1, 1), self.id_tables, strict=True)
+            return torch.cat(
+                [self._mixed(*own, self.table_fields[table], False) for *own, table in columns], 1
+            )
         first = self.table_fields[fields] if single else 0
+        return self._mixed(ids, rows, first, single)
+
+    def _mixed(self, ids, rows, first, single):
+        """Vectors of rows, of fields from the first on, or of the items of a single one."""
         e = (
             nn.functional.embedding(rows, self.pieces, sparse=True)
             if self.sparse

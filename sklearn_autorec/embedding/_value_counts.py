@@ -23,15 +23,15 @@ class ValueCounts(nn.Module):
 
     def __init__(self, context):
         super().__init__()
-        self.n_categorical = n = context.n_categorical
+        self.n_categorical = context.n_categorical
         counts = np.zeros(context.n_rows, np.int64)
-        known = np.concatenate([np.zeros(0, np.int64), *context.counts]).astype(np.int64)
-        counts[: len(known)] = known
+        starts, tables = context.row_starts, context.id_tables
+        for table, own in zip(tables, context.counts, strict=False):
+            counts[starts[table] : starts[table + 1]] += np.asarray(own).astype(np.int64)
         self.register_buffer("counts", torch.from_numpy(counts))
         self.field_axes = {"counts": {0: context.axis("V")}}
-        starts = context.row_starts
         lists = np.repeat(starts[context.list_tables], context.sequence_lengths)
-        columns = torch.from_numpy(np.concatenate([starts[:n], lists]).astype(np.int64))
+        columns = torch.from_numpy(np.concatenate([starts[tables], lists]).astype(np.int64))
         self.register_buffer("column_starts", columns, persistent=False)
         self.counts_items = bool(context.sequences)
 

@@ -309,6 +309,7 @@ def check_field_axes(network, context):
         n_ids=(2,) * len(context.n_ids),
         sequences=tuple((2, length) for _, length in context.sequences),
         counts=(),
+        given_vectors=(),
         generator=torch.Generator(),
     )
     selection = InputSelection(small, range(context.n_fields - 1))

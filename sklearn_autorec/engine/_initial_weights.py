@@ -11,7 +11,15 @@ from ..nn._axes import count, tuple_order
 
 __all__ = ["InitialWeights", "initial_weights"]
 
-LAYOUT = ("field_names", "n_ids", "n_numeric", "sequences", "shared", "vectors")
+LAYOUT = (
+    "field_names",
+    "n_ids",
+    "n_numeric",
+    "sequences",
+    "shared",
+    "shared_ids",
+    "vectors",
+)
 FIRST_VALUE = 2  # ids below are those of missing and of unknown values, which all tables have
 
 
@@ -207,26 +215,24 @@ class _Origins:
         Raises
         ------
         ValueError
-            If one shares the vocabulary of a column in one of the tables alone.
+            If a field shares the vocabulary of another one in one of the tables alone.
         """
-        first, their_first = (x.n_categorical + x.n_numeric for x in (self.own, self.theirs))
-        fields = self.fields[first : self.own.first_vector]
-        for k, field in enumerate(fields):
-            if field < 0:
-                continue
+        for f, field in enumerate(self.fields):
             owners = [
                 None if owner is None else layout.field_names[owner]
                 for layout, owner in (
-                    (self.own, self.own.sharing[k]),
-                    (self.theirs, self.theirs.sharing[field - their_first]),
+                    (self.own, dict(self.own.sharers).get(f)),
+                    (self.theirs, dict(self.theirs.sharers).get(field)),
                 )
             ]
-            if owners[0] != owners[1]:
+            if field >= 0 and owners[0] != owners[1]:
                 raise ValueError(
-                    f"column {self.own.field_names[first + k]!r} shares the vocabulary of "
+                    f"column {self.own.field_names[f]!r} shares the vocabulary of "
                     f"{owners[0]!r} here and of {owners[1]!r} in the table of the source (None: it "
                     f"has its own); let both encoders share alike."
                 )
+        first, their_first = (x.n_categorical + x.n_numeric for x in (self.own, self.theirs))
+        fields = self.fields[first : self.own.first_vector]
         return np.where(fields >= 0, fields - their_first, -1)
 
     def _vectors(self):

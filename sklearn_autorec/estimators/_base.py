@@ -26,6 +26,8 @@ from ._specialized import can_specialize, pickled, specialized
 from ._stages import fit_anew, go_on, rolled_back
 from ._streaming import stream
 from ._targets import target_of
+from ._vectors import embeddings_of
+from ._vocabularies import grows
 
 
 class FieldEstimator(CallbackSupportMixin, FieldParameters):
@@ -35,6 +37,9 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
     """
 
     _target_kind: type
+
+    # Model files leave it out; see `SearchMethod`.
+    fit_only = ("initial_embeddings",)
 
     # Parameters up to which ``fit`` with ``warm_start=True`` goes on; the searches of
     # model_selection read it.
@@ -105,9 +110,10 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
         validate_parameters(self)
         fitted = snapshot(self) if hasattr(self, "encoder_") else None
         check_chunk(self, fitted, classes)
+        grow = grows(self, fitted)
         if weighs_nothing(self, y, sample_weight):
             return self
-        rows = encoded_rows(self, X, y, sample_weight, fitted, classes)
+        rows = encoded_rows(self, X, y, sample_weight, fitted, classes, grow=grow)
         if rows.has_single_class:
             publish(self, Fitted(rows.target, rows.encoder))
             _warn_of_single_class(self)
@@ -192,6 +198,44 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
         frequent first.
         """
         return _results.selected_values(self)
+
+    @reads_once
+    def get_embeddings(self, column):
+        """The embedding of every value of a column, as the network reads it.
+
+        Tables in any form give what they are read as: searched sizes with zeros or projections,
+        packed, hashed and quantised tables. Gates, which depend on the row, are not applied.
+
+        Parameters
+        ----------
+        column : str or int
+            Name or position of a column of ids, or of lists of ids. Columns that share a vocabulary
+            have the same embeddings, unless a search has given them projections of their own.
+
+        Returns
+        -------
+        DataFrame of shape (n_ids, n_dimensions), float32
+            Row k is that of id k: "<missing>", "<unknown>" (also of what is rare), then the values,
+            most frequent first, as ``encoder_.categories_`` has them, with booleans as such; of
+            hashed columns "<hash k>". Of several members there are the dimensions of each, under
+            columns of two levels.
+
+        Raises
+        ------
+        ValueError
+            If there is no such column, it holds numbers, a search has dropped it, or the network
+            has no embeddings.
+
+        Examples
+        --------
+        >>> from sklearn_autorec import CTRClassifier
+        >>> from sklearn_autorec.datasets import make_ctr
+        >>> X, y, _ = make_ctr(500, n_fields=3, cardinality=9, pairs=1, random_state=0)
+        >>> model = CTRClassifier(network="fm", embedding_dim=4, max_epochs=1, random_state=0)
+        >>> model.fit(X, y).get_embeddings("f0").shape
+        (11, 4)
+        """
+        return embeddings_of(self, column)
 
     @available_if(can_specialize)
     @reads_once

@@ -47,6 +47,32 @@ class FieldParameters(ComponentEstimator):
     encoder : FieldEncoder, FrozenEstimator of one, or None, default=None
         Turns the raw table into ids and numbers; None is ``FieldEncoder()``. It is cloned and
         fitted in ``fit``; a frozen one (``sklearn.frozen.FrozenEstimator``) is used as it is.
+    shared_vocabularies : dict or None, default=None
+        ``{column: other column}``: columns of ids, or of lists of ids, that hold values of one
+        kind, such as ``{"clicked_items": "item", "last_item": "item"}``. They have one vocabulary
+        and one embedding table, in all networks and searches, which counts once wherever bytes are
+        counted. The same parameter of `FieldEncoder` says more.
+    new_categories : {"unknown", "grow"}, default="unknown"
+        What ``partial_fit`` makes of values that earlier chunks (or ``fit``) have not seen.
+        "unknown": they share the id of unknown values. "grow": a value gets an id of its own in the
+        chunk in which it has come in ``min_frequency`` cells in all, as long as its column has
+        fewer than ``max_categories`` values; both are parameters of the encoder, of which the
+        latter must be given, since it bounds the memory. Its embedding starts as the mean of those
+        of the column's values, and so does its first-order weight. Columns that are full go on as
+        with "unknown", and so do hashed columns.
+    initial_embeddings : dict of column to DataFrame, or None, default=None
+        Vectors with which the tables of some columns start, such as those of a language model, or
+        ``get_embeddings`` of another fit: a row a value, whose index has the values as the column
+        has them (and "<missing>" and "<unknown>", where these have vectors), and ``embedding_dim``
+        columns of numbers. Values that the frame lacks start as all do, with a warning where these
+        are more than half. Of what it has beyond those of the training rows the values of frozen
+        columns are kept, and serve rows that have them; for other columns they are dropped, since
+        the training would move all vectors but theirs. For networks with the slot "embedding" that
+        no search fills. Model files leave the frames out.
+    frozen_embeddings : array-like of columns, or None, default=None
+        Columns of ``initial_embeddings`` whose given vectors stay as they are, to the bit, in this
+        and every later training, also of pickles and model files. Missing, unknown and other
+        values that the frame lacks are trained.
     embedding_dim : int or None, default=None
         Length of an embedding vector. None: 8 with ``network="auto"``, 16 with another.
     lr : float or None, default=None
@@ -173,6 +199,10 @@ class FieldParameters(ComponentEstimator):
         "search": [None, list, tuple, HasMethods(["build", "realise", "search"])],
         "joint": ["boolean"],
         "encoder": [None, HasMethods(["fit", "encode"])],
+        "shared_vocabularies": [dict, None],
+        "new_categories": [StrOptions({"unknown", "grow"})],
+        "initial_embeddings": [dict, None],
+        "frozen_embeddings": ["array-like", None],
         "embedding_dim": [None, Interval(Integral, 1, None, closed="left")],
         "numeric_embedding": [StrOptions({*NUMERIC_EMBEDDINGS})],
         "lr": [None, Interval(Real, 0, None, closed="neither")],
@@ -209,6 +239,10 @@ class FieldParameters(ComponentEstimator):
         search=None,
         joint=False,
         encoder=None,
+        shared_vocabularies=None,
+        new_categories="unknown",
+        initial_embeddings=None,
+        frozen_embeddings=None,
         embedding_dim=None,
         numeric_embedding="piecewise",
         lr=None,

@@ -19,6 +19,7 @@ from ..preprocessing import N_BINS
 from ..preprocessing._fitted import UNBOUNDED_RANGE
 from ..utils._memory import available_memory
 from ._blending import wanted_companions
+from ._initial_embeddings import given_vectors
 from ._progress import EpochReporter, Seeds
 from ._rows import Rows
 from ._settings import (
@@ -340,6 +341,7 @@ def build_context(estimator, rows, plan):
         n_numeric_bins=getattr(encoder, "n_bins", N_BINS),
         numeric_range=getattr(encoder, "numeric_range_", UNBOUNDED_RANGE),
         storage=estimator.storage,
+        given_vectors=given_vectors(estimator, encoder),
         reference_loss=rows.target.loss(),
     )
 

@@ -10,9 +10,11 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_consistent_length
 
 from ..engine import EncodedTensors
-from ..preprocessing import FieldEncoder
+from ..preprocessing._growing import grown
 from ..utils._sklearn import check_sample_weight, safe_indexing
+from ._initial_embeddings import add_frozen_values, check_embeddings
 from ._targets import target_of
+from ._vocabularies import encoder_to_keep, wanted_encoder
 
 __all__ = ["Rows", "encoded_rows", "validation_rows", "weighs_nothing"]
 
@@ -82,7 +84,9 @@ class Rows:
         return min((own[0] / own[1]) / (seen[0] / seen[1]), HIGHEST_RATE)
 
 
-def encoded_rows(estimator, X, y, sample_weight, fitted=None, classes=None, groups=None):
+def encoded_rows(
+    estimator, X, y, sample_weight, fitted=None, classes=None, groups=None, grow=False
+):
     """The rows that count, as `Rows`.
 
     Parameters
@@ -99,6 +103,9 @@ def encoded_rows(estimator, X, y, sample_weight, fitted=None, classes=None, grou
         All labels that there will be.
     groups : array-like or None
         A label a row.
+    grow : bool
+        Whether new values get ids in the vocabularies of the fitted encoder, of which then a copy
+        is what the rows have.
 
     Raises
     ------
@@ -129,7 +136,13 @@ def encoded_rows(estimator, X, y, sample_weight, fitted=None, classes=None, grou
             of_rows = of_rows[of_rows > 0]
         weight = of_rows if counts is None else of_rows * counts
     if fitted is None:
-        encoder, table = _learned_encoder(estimator.encoder, X, encoded, counts)
+        check_embeddings(estimator)
+        encoder, table = _learned_encoder(wanted_encoder(estimator), X, encoded, counts)
+        if add_frozen_values(estimator, encoder):
+            table = encoder.encode(X)
+        encoder = encoder_to_keep(estimator, encoder)
+    elif grow:
+        encoder, table = grown(fitted.encoder_, X, counts)
     else:
         encoder, table = fitted.encoder_, fitted.encoder_.encode(X)
     check_consistent_length(encoded, table.ids)
@@ -138,7 +151,7 @@ def encoded_rows(estimator, X, y, sample_weight, fitted=None, classes=None, grou
 
 def _learned_encoder(encoder, X, y, weight):
     """A copy of the encoder, fitted on the rows unless it is frozen, and their table."""
-    encoder = FieldEncoder() if encoder is None else clone(encoder)
+    encoder = clone(encoder)
     # A frozen encoder was fitted on purpose, for instance on all chunks of a large table.
     if isinstance(encoder, FrozenEstimator):
         return encoder, encoder.encode(X)
@@ -148,7 +161,7 @@ def _learned_encoder(encoder, X, y, weight):
         # Codes of several classes are no numbers.
         known["y"] = y[:, None] == np.arange(y.max() + 1) if y.dtype.kind == "i" else y
     table = encoder.fit_encode(X, **known)
-    return encoder.discard_counts(), table
+    return encoder, table
 
 
 def validation_rows(estimator, rows, X, y, sample_weight):

@@ -16,6 +16,7 @@ from ..engine._serving_form import device_of, serving_net
 from ..nn import ReLUDropout, in_float32, read_exactly, round_in_training, store_tables
 from ._blending import cross_validated, mixture_of
 from ._fitted import Fitted
+from ._vocabularies import grow_moments, grow_network
 
 __all__ = ["fit_anew", "go_on", "rolled_back"]
 
@@ -221,6 +222,7 @@ def _take_up(prepared, fitted):
     module = in_float32(
         copy.deepcopy(fitted.net_.module_).to(device), fitted.__dict__.get("_trained_tables")
     )
+    places = grow_network(module, fitted.encoder_, prepared.rows.encoder)
     _round(prepared, module)
     architecture = _adjusted(prepared.network, fitted._architecture, module)
     loss_part = fitted.__dict__.get("_loss_part_")
@@ -232,6 +234,7 @@ def _take_up(prepared, fitted):
     if fitted.__dict__.get("_stream") is not None and "_live_search" not in fitted.__dict__:
         net.initialize()
         _take_up_moments(net, fitted, plan)
+        grow_moments(net, places)
     return Running(
         module,
         loss_part,

@@ -30,6 +30,8 @@ class PersonalGates(nn.Module):
         Number of the user's field.
     """
 
+    one_row_a_value = True
+
     def __init__(self, levels, user):
         super().__init__()
         self.user = user

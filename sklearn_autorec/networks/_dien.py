@@ -222,7 +222,7 @@ class DIEN(HistoryNetwork):
     >>> from sklearn_autorec.networks import DIEN
     >>> from sklearn_autorec.preprocessing import FieldEncoder
     >>> X = pd.DataFrame({"item": ["a", "b", "c", "a"], "history": [["a"], ["c", "b"], [], ["b"]]})
-    >>> encoder = FieldEncoder(share_vocabulary={"history": "item"})
+    >>> encoder = FieldEncoder(shared_vocabularies={"history": "item"})
     >>> model = CTRClassifier(network=DIEN(), encoder=encoder, max_epochs=1, random_state=0)
     >>> model.fit(X, [1, 1, 0, 0]).predict_proba(X).shape
     (4, 2)

@@ -169,7 +169,7 @@ class DIN(HistoryNetwork):
     Notes
     -----
     List and target should share one vocabulary, and with it one table:
-    ``encoder=FieldEncoder(share_vocabulary={"history": "item"})``. Other pairs can be named in
+    ``encoder=FieldEncoder(shared_vocabularies={"history": "item"})``. Other pairs can be named in
     ``attention``; what one item has to do with another is then learned for each pair of values.
 
     Padding has no part in anything, the statistics of Dice included. An empty list becomes zeros. A
@@ -190,7 +190,7 @@ class DIN(HistoryNetwork):
     >>> from sklearn_autorec.networks import DIN
     >>> from sklearn_autorec.preprocessing import FieldEncoder
     >>> X = pd.DataFrame({"item": ["a", "b", "c", "a"], "history": [["a"], ["c", "b"], [], ["b"]]})
-    >>> encoder = FieldEncoder(share_vocabulary={"history": "item"})
+    >>> encoder = FieldEncoder(shared_vocabularies={"history": "item"})
     >>> model = CTRClassifier(network=DIN(), encoder=encoder, max_epochs=1, random_state=0)
     >>> model.fit(X, [1, 1, 0, 0]).predict_proba(X).shape
     (4, 2)

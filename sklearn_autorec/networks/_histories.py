@@ -34,14 +34,14 @@ class HistoryNetwork(DeepNetwork):
         names, n_ids = context.field_names, len(context.n_ids)
         lists, targets = names[n_ids + context.n_numeric : context.first_vector], names[:n_ids]
         if self.attention is None:
-            if lists and not narrowed and all(f is None for f in context.sharing):
+            if lists and not narrowed and all(f is None for f in context.list_targets):
                 raise ValueError(
                     f"network={self!r} has no target for the lists {list(lists)}: share the "
-                    "vocabulary of a list with a column, encoder=FieldEncoder(share_vocabulary="
+                    "vocabulary of a list with a column, encoder=FieldEncoder(shared_vocabularies="
                     f"{{list: column}}), or name the targets, {type(self).__name__}(attention="
                     "{list: column}); attention={} says that no list has one."
                 )
-            return list(context.sharing)
+            return list(context.list_targets)
         for items, target in self.attention.items():
             known = items in lists and target in targets
             if not known and not narrowed:

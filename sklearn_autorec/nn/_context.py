@@ -70,6 +70,8 @@ class BuildContext(FieldLayout):
         of them lie.
     storage : str, dict of column name to str, or None
         How tables will be stored after the training; see `sklearn_autorec.CTRClassifier`.
+    given_vectors : tuple of GivenVectors
+        With which plain embedding tables of some fields start.
     reference_loss : nn.Module or None
         The estimator's own loss, logits (B, C), y (B,) -> (B,): by it validation rows are judged,
         and a part in the loss slot may start from it. None where nothing is trained.
@@ -87,6 +89,7 @@ class BuildContext(FieldLayout):
     n_numeric_bins: int = 24
     numeric_range: tuple[float, float] = (-(3**0.5), 3**0.5)
     storage: str | dict | None = field(default=None, hash=False)
+    given_vectors: tuple = field(default=(), repr=False, compare=False)
     reference_loss: torch.nn.Module | None = field(default=None, repr=False, compare=False)
 
     def axis(self, *factors):

@@ -15,7 +15,7 @@ from ._vectors import vector_embedding
 
 class FieldRows(NumericEmbedding):
     """Every field's rows in one numbering; (B, ...) inputs to (B, F, width). A subclass looks the
-    rows up. A sequence field that shares the vocabulary of a categorical one reads its rows.
+    rows up. A field that shares the vocabulary of another one reads its rows.
 
     With M members a batch holds rows of each, and (M * B, ...) goes to (M * B, F, width).
 
@@ -27,10 +27,12 @@ class FieldRows(NumericEmbedding):
 
     def __init__(self, context: BuildContext):
         super().__init__(context)
-        n, starts, self.list_tables = context.n_categorical, context.row_starts, context.list_tables
-        offsets = torch.tensor(starts[:n], dtype=torch.int32)
+        starts, self.list_tables = context.row_starts, context.list_tables
+        self.id_tables = context.id_tables
+        offsets = torch.tensor(starts[self.id_tables], dtype=torch.int32)
         self.register_buffer("offsets", offsets, persistent=False)
-        self.register_buffer("fields", torch.arange(n), persistent=False)
+        fields = torch.tensor(self.id_tables, dtype=torch.int64)
+        self.register_buffer("fields", fields, persistent=False)
         self.sequence_offsets = starts[self.list_tables].tolist()
         self.sequence_lengths = context.sequence_lengths
         self.n_rows = context.n_rows
@@ -48,7 +50,7 @@ class FieldRows(NumericEmbedding):
         rows : int Tensor
             The same in the numbering over all fields.
         fields : int Tensor or int
-            Number of the table: of the categorical fields, then of the sequence fields with tables
+            Number of the table: of the categorical fields, then of the sequence fields, with tables
             of their own.
         """
         raise NotImplementedError
@@ -84,12 +86,14 @@ class FieldRows(NumericEmbedding):
         Returns
         -------
         list
-            In the order of the F axis; a list that shares a table has the rows of that.
+            In the order of the F axis; a field that shares a table has the rows of that.
         """
         bounds = np.cumsum(self.field_sizes)[:-1]
         tables = np.split(of_rows, bounds) if self.field_sizes else []
-        lists = [tables[table] for table in self.list_tables]
-        return [*tables[: len(self.fields)], *[of_number] * self.n_numeric, *lists]
+        ids, lists = (
+            [tables[table] for table in numbers] for numbers in (self.id_tables, self.list_tables)
+        )
+        return [*ids, *[of_number] * self.n_numeric, *lists]
 
     def row_columns(self):
         """Field of every row of all tables, int ndarray (V,), as a position on the F axis."""

@@ -1,7 +1,6 @@
 """The order of fields, of the rows of their tables, and of their columns in a batch."""
 
 import dataclasses
-import itertools
 
 import numpy as np
 
@@ -23,8 +22,11 @@ class FieldLayout:
     sequences : tuple of (int, int)
         Number of ids and length of each sequence field.
     shared : tuple of (int or None)
-        For each sequence field the categorical field whose vocabulary and table it shares, None
-        where it has its own; () is None for all.
+        For each sequence field the field whose vocabulary and table it shares, by its position on
+        the F axis: a categorical one, or another sequence field. None where it has its own; () is
+        None for all.
+    shared_ids : tuple of (int or None)
+        The same for each categorical field, which can share those of another categorical field.
     vectors : tuple of int
         Length of each vector field.
     """
@@ -34,17 +36,22 @@ class FieldLayout:
     n_numeric: int = 0
     sequences: tuple[tuple[int, int], ...] = ()
     shared: tuple[int | None, ...] = dataclasses.field(default=(), kw_only=True)
+    shared_ids: tuple[int | None, ...] = dataclasses.field(default=(), kw_only=True)
     vectors: tuple[int, ...] = dataclasses.field(default=(), kw_only=True)
 
     @classmethod
     def of_encoder(cls, encoder, **others):
         """The layout of what a fitted encoder gives; further fields of a subclass by name."""
+        n_ids, n_numeric = tuple(int(n) for n in encoder.n_ids_), len(encoder.numeric_)
+        sequences = tuple((int(n), encoder.max_length) for n in encoder.sequence_n_ids_)
+        owners, first = getattr(encoder, "shared_fields_", {}), len(n_ids) + n_numeric
         return cls(
             tuple(str(name) for name in encoder.field_names_),
-            tuple(int(n) for n in encoder.n_ids_),
-            len(encoder.numeric_),
-            tuple((int(n), encoder.max_length) for n in encoder.sequence_n_ids_),
-            shared=tuple(getattr(encoder, "shared_with_", ())),
+            n_ids,
+            n_numeric,
+            sequences,
+            shared=tuple(owners.get(first + k) for k in range(len(sequences))),
+            shared_ids=_or_empty(owners.get(f) for f in range(len(n_ids))),
             vectors=tuple(getattr(encoder, "vector_lengths_", ())),
             **others,
         )
@@ -70,30 +77,47 @@ class FieldLayout:
         return self.shared or (None,) * len(self.sequences)
 
     @property
+    def list_targets(self):
+        """For each sequence field the categorical field whose table it reads, or None."""
+        n = self.n_categorical
+        return tuple(owner if owner is not None and owner < n else None for owner in self.sharing)
+
+    @property
+    def sharers(self):
+        """Fields that read the table of another field, and that field: list of pairs of positions,
+        rising.
+        """
+        lists = enumerate(self.sharing, self.n_categorical + self.n_numeric)
+        return [
+            (f, owner) for f, owner in (*enumerate(self.shared_ids), *lists) if owner is not None
+        ]
+
+    @property
     def table_fields(self):
         """Positions of the fields with a table of their own, rising, list of int."""
-        lists = enumerate(self.sharing, self.n_categorical + self.n_numeric)
-        return [*range(self.n_categorical), *(f for f, owner in lists if owner is None)]
+        first, readers = self.n_categorical + self.n_numeric, dict(self.sharers)
+        with_ids = (*range(self.n_categorical), *range(first, self.first_vector))
+        return [f for f in with_ids if f not in readers]
+
+    @property
+    def id_tables(self):
+        """Number of the table of each categorical field, among ``table_fields``: list of int."""
+        return self._tables(range(self.n_categorical))
 
     @property
     def list_tables(self):
         """Number of the table of each sequence field, among ``table_fields``: list of int."""
-        own = itertools.count(self.n_categorical)
-        return [next(own) if owner is None else owner for owner in self.sharing]
+        return self._tables(range(self.n_categorical + self.n_numeric, self.first_vector))
 
-    @property
-    def sharers(self):
-        """Sequence fields that read the table of another field, and that field: list of pairs of
-        positions.
-        """
-        lists = enumerate(self.sharing, self.n_categorical + self.n_numeric)
-        return [(f, owner) for f, owner in lists if owner is not None]
+    def _tables(self, fields):
+        numbers, owners = {f: k for k, f in enumerate(self.table_fields)}, dict(self.sharers)
+        return [numbers[owners.get(f, f)] for f in fields]
 
     @property
     def table_sizes(self):
         """Rows in the table of each of ``table_fields``, list of int."""
-        lists = zip(self.sequences, self.sharing, strict=True)
-        return [*self.n_ids, *(n for (n, _), owner in lists if owner is None)]
+        n, first = self.n_categorical, self.n_categorical + self.n_numeric
+        return [self.n_ids[f] if f < n else self.sequences[f - first][0] for f in self.table_fields]
 
     @property
     def n_rows(self):
@@ -169,15 +193,17 @@ class FieldLayout:
         """The layout of some fields, rising; other changes by name, as ``dataclasses.replace``."""
         fields = list(fields)
         categorical, numbers, lists = self.by_kind(fields)
-        # Where the other field is gone a list has the table for itself.
-        owners = [self.sharing[k] for k in lists]
-        shared = [categorical.index(f) if f in categorical else None for f in owners]
+        # Where the other field is gone each that shares its table has one for itself.
+        places = {f: k for k, f in enumerate(fields)}
+        shared = (places.get(self.sharing[k]) for k in lists)
+        shared_ids = (places.get(self.shared_ids[f]) for f in categorical if self.shared_ids)
         changes = {
             "field_names": tuple(self.field_names[f] for f in fields),
             "n_ids": tuple(self.n_ids[f] for f in categorical),
             "n_numeric": len(numbers),
             "sequences": tuple(self.sequences[k] for k in lists),
-            "shared": () if all(f is None for f in shared) else tuple(shared),
+            "shared": _or_empty(shared),
+            "shared_ids": _or_empty(shared_ids),
             "vectors": tuple(self.vectors[j] for j in self.vectors_of(fields)),
         }
         return dataclasses.replace(self, **{**changes, **others})
@@ -190,3 +216,9 @@ class FieldLayout:
     def without_vectors(self):
         """The layout of all fields but the vectors."""
         return self.of_fields(range(self.first_vector)) if self.vectors else self
+
+
+def _or_empty(owners):
+    """A tuple of the owners, empty where all are None."""
+    owners = tuple(owners)
+    return () if all(owner is None for owner in owners) else owners

@@ -5,7 +5,8 @@ from torch import nn
 
 from ._blocks import linear
 from ._context import Inputs
-from ._embeddings import FieldEmbedding, FieldRows
+from ._embeddings import FieldRows
+from ._given import plain_embedding
 from ._vectors import vector_embedding
 
 
@@ -115,7 +116,7 @@ class FieldNetwork(nn.Module):
         # Of a table without lists (and of one without numbers) such a part has nothing to do.
         self.numeric, self.sequence = parts.get("numeric"), parts.get("sequence")
         own = context if self.numeric is None else context.without_numbers()
-        self.embedding = parts.get("embedding") or (FieldEmbedding(own) if own.n_fields else None)
+        self.embedding = parts.get("embedding") or (plain_embedding(own) if own.n_fields else None)
         self.gate = parts.get("gate")
         self.body = parts.get("body")
         self.selection = parts.get("selection")
@@ -123,7 +124,9 @@ class FieldNetwork(nn.Module):
         if getattr(self.embedding, "dense", None) is None:
             self.dense = vector_embedding(context, context.embedding_dim, context.embedding_init)
         if self.numeric is not None or self.sequence is not None or self.dense is not None:
-            self.assembly = FieldAssembly(context, context.sharing if targets is None else targets)
+            self.assembly = FieldAssembly(
+                context, context.list_targets if targets is None else targets
+            )
         self.has_lists = bool(context.sequences)
         if self.sequence is not None and self.has_lists and not hasattr(self.embedding, "unpooled"):
             raise TypeError(

@@ -25,6 +25,11 @@ class ProjectedSizes(SizedRows):
         super().__init__(context, sizes)
         n_fields, d = context.n_fields, context.embedding_dim
         self.field_of_table = context.table_fields
+        # A field reads the table of another one by its maps.
+        self.owned = None
+        if context.shared_ids:
+            owners = torch.tensor([context.table_fields[table] for table in context.id_tables])
+            self.register_buffer("owned", owners, persistent=False)
         for size in self.distinct:
             maps = initial(context, n_fields, size, d, std=size**-0.5)
             self.register_parameter(f"projection_of_{size}", maps)
@@ -35,7 +40,7 @@ class ProjectedSizes(SizedRows):
         single = isinstance(fields, int)  # a list of items, of one table
         first = self.field_of_table[fields] if single else 0
         rows = (rows.reshape(-1, 1) if single else rows).T.contiguous()  # (n, B)
-        own = slice(first, first + len(rows))
+        own = slice(first, first + len(rows)) if single or self.owned is None else self.owned
         e, numbers = super().lookup(rows, rows, fields), self.number(rows).unsqueeze(-1)
         out = torch.zeros_like(e)
         for k, (size, start, stop) in enumerate(self._ranges()):

@@ -25,7 +25,8 @@ class InputSelection(RowNumbers, nn.Module):
     fields : sequence of int
         Kept fields, rising.
     values : ndarray of bool (sum of n_ids,) or None, default=None
-        Kept ids of all categorical fields side by side; None keeps all.
+        Kept ids of all categorical fields side by side, the same ones for those that share a
+        vocabulary; None keeps all.
     """
 
     id_columns: torch.Tensor
@@ -41,7 +42,7 @@ class InputSelection(RowNumbers, nn.Module):
         self.categorical, self.numbers, self.lists = context.by_kind(self.fields)
         self.vectors = context.vectors_of(self.fields)
         ids, numbers, items = context.columns(self.fields)
-        offsets = context.row_starts[: context.n_categorical + 1]
+        offsets = np.cumsum([0, *context.n_ids], dtype=np.int64)
         for name, columns in (
             ("id_columns", ids),
             ("number_columns", numbers),
@@ -51,7 +52,7 @@ class InputSelection(RowNumbers, nn.Module):
             self.register_buffer(name, torch.tensor(columns, dtype=torch.int64), persistent=False)
         # The lists that share the values of a kept field; -1 of the others.
         self.owners = [
-            self.categorical.index(f) if (f := context.sharing[k]) in self.categorical else -1
+            self.categorical.index(f) if (f := context.list_targets[k]) in self.categorical else -1
             for k in self.lists
         ]
         self.n_ids = [int(context.n_ids[f]) for f in self.categorical]
@@ -140,8 +141,14 @@ class InputSelection(RowNumbers, nn.Module):
                 (context.sequences[k] for k in self.lists), self.owners, strict=True
             )
         )
+        whole = self.ids_by_field(context)
+        names = {context.field_names[f]: ids for f, ids in whole.items()}
+        given = tuple(
+            own.on(names[own.field]) for own in context.given_vectors if own.field in names
+        )
         return context.of_fields(
             self.fields,
+            given_vectors=given,
             n_ids=tuple(len(ids) for ids in kept),
             sequences=sequences,
             counts=tuple(counts),
@@ -149,8 +156,12 @@ class InputSelection(RowNumbers, nn.Module):
 
     def table_rows(self, context):
         """Rows of the kept values in tables of the whole table, int64 ndarray."""
-        starts, tables = context.row_starts, context.list_tables
-        rows = [starts[f] + ids for f, ids in zip(self.categorical, self.kept_ids(), strict=True)]
-        own = [tables[k] for k, owner in zip(self.lists, self.owners, strict=True) if owner < 0]
-        rows += [np.arange(starts[table], starts[table + 1]) for table in own]
+        starts, kept = context.row_starts, self.kept_ids()
+        tables = {**dict(enumerate(context.id_tables))}
+        tables |= dict(enumerate(context.list_tables, context.n_categorical + context.n_numeric))
+        rows = []
+        for own in context.of_fields(self.fields).table_fields:
+            table = tables[self.fields[own]]
+            every = np.arange(starts[table + 1] - starts[table])
+            rows.append(starts[table] + (kept[own] if own < len(kept) else every))
         return np.concatenate(rows).astype(np.int64) if rows else np.zeros(0, np.int64)

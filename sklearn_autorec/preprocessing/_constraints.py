@@ -21,6 +21,6 @@ CONSTRAINTS: dict = {
     "max_length": [Interval(Integral, 1, None, closed="left")],
     "hash_threshold": [None, Interval(Integral, 1, None, closed="left")],
     "n_hash_buckets": [Interval(Integral, 1, None, closed="left")],
-    "share_vocabulary": [dict, None],
+    "shared_vocabularies": [dict, None],
     "unknown_warning": [None, Interval(Real, 0, 1, closed="both")],
 }

@@ -80,11 +80,11 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         no vocabulary.
     n_hash_buckets : int, default=65536
         Ids of a hashed column.
-    share_vocabulary : dict or None, default=None
-        ``{list column: categorical column}``, where the former holds values of the latter, such as
-        ``{"history": "item"}``: one value then has one id in both, and networks have one table for
-        both. Values are ordered, and are rare, by what both hold together. Several lists can share
-        the values of one column, which is one of ids under "auto".
+    shared_vocabularies : dict or None, default=None
+        ``{column: other column}``, where both, of ids or of lists of ids, hold values of one kind,
+        such as ``{"clicked_items": "item", "last_item": "item"}``: one value then has one id in
+        all of them, and networks have one table for all. Values are ordered, and are rare, by what
+        all columns hold. Named columns of integers and text are ids under "auto".
     unknown_warning : float or None, default=0.5
         Warn if more than this share of a column (of 100 rows or more) was never seen in training.
 
@@ -102,7 +102,10 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         The same for the items of sequence columns.
     shared_with_ : tuple of (int or None)
         For each sequence column the number of the categorical column (of ``categorical_``) whose
-        vocabulary it shares, None where it has its own.
+        vocabulary it shares, None where it has its own or shares that of another sequence.
+    shared_fields_ : dict of int to int
+        Fields that share the vocabulary of another one, and that, as positions in
+        ``field_names_``: the named column or, if that is of lists, the first of ids.
     vector_lengths_ : list of int
         Length of the vectors of each vector column.
     kinds_ : dict of str to {"id", "number", "both", "sequence", "vector", "time"}
@@ -192,7 +195,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         max_length=20,
         hash_threshold=None,
         n_hash_buckets=2**16,
-        share_vocabulary=None,
+        shared_vocabularies=None,
         unknown_warning=0.5,
     ):
         """Store the parameters."""

@@ -122,7 +122,18 @@ class FittedFields:
     def shared_with_(self):
         schema = self._schema
         owners = (schema.shared.get(i) for i in schema.sequence)
-        return tuple(None if i is None else schema.categorical.index(i) for i in owners)
+        return tuple(
+            schema.categorical.index(i) if i in schema.categorical else None for i in owners
+        )
+
+    @property
+    def shared_fields_(self):
+        schema = self._schema
+        if not schema.shared:
+            return {}
+        parts = [*schema.categorical, *schema.numeric, *schema.sequence]
+        pairs = ((parts.index(i), parts.index(owner)) for i, owner in schema.shared.items())
+        return dict(sorted(pairs))
 
     @all_or_nothing
     def discard_counts(self):

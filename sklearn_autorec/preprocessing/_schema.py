@@ -7,7 +7,7 @@ import numpy as np
 from ._columns import CATEGORICAL, MOMENT, NUMERIC, SEQUENCE, VECTOR, column_kind
 from ._kinds import BOTH, choose_kinds
 from ._names import find_column, labels_of
-from ._sharing import check_shared, shared_positions
+from ._sharing import check_shared, owners_of, shared_positions
 from ._time_columns import time_of_column, time_values
 from ._time_fields import AGE, checked_time_fields, choose_time_fields
 from ._times import TIME
@@ -49,7 +49,7 @@ class Schema:
         0.1).
 
     shared : dict of int to int
-        Categorical column whose vocabulary a list column shares, by position of the latter.
+        Column whose vocabulary a column shares, by position of the latter; see `owners_of`.
     vectors : dict of int to int
         Length of the vectors of a column, by position.
     derived : dict of int to tuple of str
@@ -150,7 +150,8 @@ def choose_schema(
 ):
     """The schema that dtypes and the parameters of a `FieldEncoder` ask for."""
     categorical_features = encoder.categorical_features
-    sequence_features, share_vocabulary = encoder.sequence_features, encoder.share_vocabulary
+    sequence_features = encoder.sequence_features
+    shared_vocabularies = encoder.shared_vocabularies
     vector_features = encoder.vector_features
     time_features = checked_time_fields(encoder.time_features)
     n = len(columns)
@@ -166,22 +167,26 @@ def choose_schema(
     named = _named_sequences(sequence_features, names, n)
 
     def position(key):
-        return next(iter(_positions("share_vocabulary", [key], names, n)))
+        return next(iter(_positions("shared_vocabularies", [key], names, n)))
 
-    shared = shared_positions(share_vocabulary, position)
+    shared = shared_positions(shared_vocabularies, position)
     if isinstance(categorical_features, str | dict):
         given = {}
         if isinstance(categorical_features, dict):
             given = _given_kinds(categorical_features, names, n)
-        of_lists = dict.fromkeys(shared.values(), CATEGORICAL)
-        settled = dict.fromkeys(vectors, VECTOR) | of_lists | dict.fromkeys(named, SEQUENCE) | given
+        # Floats are ids only where others share theirs: that is where a gap among ids ends up.
+        ids = [i for i in shared if kinds[i] == CATEGORICAL]
+        ids += [i for i in shared.values() if kinds[i] != SEQUENCE]
+        of_shared = dict.fromkeys(ids, CATEGORICAL)
+        settled = dict.fromkeys(vectors, VECTOR) | of_shared
+        settled |= dict.fromkeys(named, SEQUENCE) | given
         free = [i for i in range(n) if i not in settled]
         called = range(n) if names is None else names
         chosen, why = choose_kinds(
             [columns[i] for i in free], [kinds[i] for i in free], [called[i] for i in free], weight
         )
         why = {i: reason for i, reason in zip(free, why, strict=True) if reason is not None}
-        why |= dict.fromkeys(of_lists, SHARED) | dict.fromkeys(given, SAID)
+        why |= dict.fromkeys(of_shared, SHARED) | dict.fromkeys(given, SAID)
         reasons = [why.get(i, reason) for i, reason in enumerate(reasons)]
         kinds = [
             kind for _, kind in sorted((settled | dict(zip(free, chosen, strict=True))).items())
@@ -221,12 +226,13 @@ def choose_schema(
             derived[i] = choose_time_fields(moments, times[i].zone, time_features)
             kinds[i], reasons[i] = MOMENT, "times"
     check_shared(shared, kinds, times, labels)
+    owners = owners_of(shared, kinds)
     lengths = {
         i: vector_length(column, labels[i])
         for i, (column, kind) in enumerate(zip(columns, kinds, strict=True))
         if kind == VECTOR
     }
-    return Schema(names, labels, kinds, separators, times, shared, lengths, derived, reasons)
+    return Schema(names, labels, kinds, separators, times, owners, lengths, derived, reasons)
 
 
 def _vector_columns(vector_features, columns, kinds, sequence_features, names):

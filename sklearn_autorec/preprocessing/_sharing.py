@@ -1,4 +1,4 @@
-"""One vocabulary for a categorical column and the lists that hold values of it."""
+"""One vocabulary for columns, of ids or of lists of ids, that hold the same kind of values."""
 
 import numpy as np
 
@@ -8,31 +8,72 @@ from ._kinds import BOTH
 from ._vocabulary import FIRST, MISSING, Vocabulary
 from ._weights import as_counts
 
-__all__ = ["check_shared", "shared_positions", "shared_vocabularies"]
+__all__ = [
+    "check_owners",
+    "check_shared",
+    "own_counts",
+    "owners_of",
+    "shared_positions",
+    "shared_vocabularies",
+]
 
 
-def shared_positions(share_vocabulary, position):
-    """Categorical column of each list column, by position.
+def shared_positions(shared_vocabularies, position):
+    """The column whose vocabulary each named column shares, by position.
 
     Parameters
     ----------
-    share_vocabulary : dict or None
+    shared_vocabularies : dict or None
         As `FieldEncoder` has it.
     position : callable
         The position of the column that a user names; it raises an error where there is none.
     """
-    shared = {
-        position(items): position(values) for items, values in (share_vocabulary or {}).items()
-    }
-    if len(shared) < len(share_vocabulary or {}):
-        raise ValueError(f"share_vocabulary={share_vocabulary!r} names a list column twice.")
-    for items, values in shared.items():
-        if values == items or values in shared:
-            raise ValueError(
-                f"share_vocabulary={share_vocabulary!r}: a column is there as a list and as the "
-                "categorical column whose values a list holds; it can be one of them."
-            )
+    given = shared_vocabularies or {}
+    if any(isinstance(owner, list | tuple | set | dict) for owner in given.values()):
+        raise ValueError(
+            f"shared_vocabularies={given!r} must name one column for each column, as in "
+            f"{{'clicked_items': 'item', 'last_item': 'item'}}."
+        )
+    shared = {position(column): position(owner) for column, owner in given.items()}
+    if len(shared) < len(given):
+        raise ValueError(f"shared_vocabularies={given!r} names a column that shares twice.")
+    check_owners(shared, f"shared_vocabularies={given!r}")
     return shared
+
+
+def check_owners(shared, told):
+    """Refuse chains and cycles.
+
+    Parameters
+    ----------
+    shared : dict of int to int
+    told : str
+        What the user gave, for the message.
+
+    Raises
+    ------
+    ValueError
+    """
+    for column, owner in shared.items():
+        if owner == column or owner in shared:
+            raise ValueError(
+                f"{told}: a column stands there as one that shares and as one whose vocabulary is "
+                f"shared; it can be one of them. Name the same column for all that share, as in "
+                f"{{'clicked_items': 'item', 'last_item': 'item'}}."
+            )
+
+
+def owners_of(shared, kinds):
+    """The column of each group that has the vocabulary, by position of the others: a column of ids
+    where there is one (the one that is named, or the first), else the list that is named.
+    """
+    found = {}
+    for named in sorted(set(shared.values())):
+        group = sorted([named, *(i for i, owner in shared.items() if owner == named)])
+        with_ids = [i for i in group if kinds[i] != SEQUENCE]
+        owner = named if named in with_ids or not with_ids else with_ids[0]
+        found |= {i: owner for i in group if i != owner}
+    return found
 
 
 def check_shared(shared, kinds, times, labels):
@@ -43,22 +84,19 @@ def check_shared(shared, kinds, times, labels):
     ValueError
         If a column is not a list, or the other is not categorical, or holds times.
     """
-    told = {CATEGORICAL: "id", NUMERIC: "number"}
-    for items, values in shared.items():
-        if kinds[items] != SEQUENCE:
+    told = {NUMERIC: "number"}
+    for column in sorted({*shared, *shared.values()}):
+        kind, label = kinds[column], labels[column]
+        if kind not in (CATEGORICAL, BOTH, SEQUENCE):
             raise ValueError(
-                f"share_vocabulary: column {labels[items]!r} must be one of lists, but is "
-                f"{told.get(kinds[items], kinds[items])!r}; name it in sequence_features as well."
+                f"shared_vocabularies: column {label!r} must hold ids or lists of ids, but is "
+                f"{told.get(kind, kind)!r}; name it in categorical_features as well if its values "
+                f"are ids."
             )
-        if kinds[values] not in (CATEGORICAL, BOTH):
+        if column in (times or {}):
             raise ValueError(
-                f"share_vocabulary: column {labels[values]!r} must hold ids, but is "
-                f"{told.get(kinds[values], kinds[values])!r}; name it in categorical_features as "
-                "well."
-            )
-        if values in (times or {}):
-            raise ValueError(
-                f"share_vocabulary: column {labels[values]!r} holds times, which no list can share."
+                f"shared_vocabularies: column {label!r} holds times, which cannot be shared; it "
+                f"must hold ids or lists of ids."
             )
 
 
@@ -73,7 +111,7 @@ def shared_vocabularies(counters, shared, min_frequency, max_categories):
     counters : list of ValueCounter (and of other counters)
         By position.
     shared : dict of int to int
-        Categorical column of each list column.
+        As `owners_of` gives it.
 
     Returns
     -------
@@ -87,14 +125,14 @@ def shared_vocabularies(counters, shared, min_frequency, max_categories):
             together.merge(counters[items])
         whole = together.vocabulary(min_frequency, max_categories)
         for i in members:
-            counts = _own_counts(counters[i], whole)
+            counts = own_counts(counters[i], whole)
             vocabularies[i] = Vocabulary(
                 whole.categories, counts, whole.kind, whole.seen, whole.n_hash_buckets
             )
     return vocabularies
 
 
-def _own_counts(counter, whole):
+def own_counts(counter, whole):
     """Cells of one column per id of the common vocabulary."""
     counts = np.zeros(whole.n_ids, np.result_type(counter.counts, np.int64))
     counts[MISSING] = counter.n_missing

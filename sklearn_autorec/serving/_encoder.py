@@ -9,7 +9,7 @@ from ..preprocessing._columns import CATEGORICAL, MOMENT, NUMERIC, SEQUENCE, VEC
 from ..preprocessing._kinds import BOTH
 from ..preprocessing._numeric import GRIDS, NumericScaler, NumericSummary
 from ..preprocessing._schema import Schema
-from ..preprocessing._sharing import check_shared
+from ..preprocessing._sharing import check_owners, check_shared, owners_of
 from ..preprocessing._times import DURATION, TIME, TimeKind
 from ..preprocessing._value_counter import ValueCounter
 from ..preprocessing._vectors import VectorScaler, VectorSummary
@@ -185,7 +185,7 @@ def restore_encoder(encoder, state):
 
 
 def _shared(shared, schema):
-    """Categorical columns of lists, by position."""
+    """Columns whose vocabularies others share, by position of the latter."""
     n = len(schema.column_kinds)
     if (
         not isinstance(shared, dict)
@@ -195,6 +195,9 @@ def _shared(shared, schema):
         refuse("shared", f"positions below {n} by position", shared)
     try:
         check_shared(shared, schema.column_kinds, schema.times, schema.column_labels)
+        check_owners(shared, "shared")
+        if owners_of(shared, schema.column_kinds) != shared:
+            raise ValueError("a column of ids has its vocabulary of a list")
     except ValueError as error:
         refuse("shared", str(error), shared)
     return shared

@@ -3,7 +3,7 @@ from it.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from ..utils._state import snapshot
 from ._allocation import BoundedAllocation
 from ._encoder import number, take
 from ._finite import watch
+from ._frozen import check_frozen, frozen_values
 from ._mixture import mixture_state, restored_mixture
 from ._nodes import Weights, refuse
 from ._packed import check_packed, name_prefix, packed_forms, packed_part
@@ -186,6 +187,8 @@ def model_state(model):
         stored = described_storage(net.module_)
         if stored:
             state["module"]["stored"] = stored
+        if frozen := frozen_values(net.module_):
+            state["module"]["frozen"] = frozen
         if isinstance(net.module_, Members):
             state["module"] |= {
                 "members": net.module_.members,
@@ -278,9 +281,10 @@ def _state_of(learned, encoder, architecture, module, allow_nonfinite):
     if isinstance(module, dict) and not single.keys() & module.keys():
         module = module | single
     if isinstance(module, dict):  # not in files whose tables are all float32
-        module = {"stored": {}, **module}
-    names = ("weights", "sparse", "dropout_seeds", "packed", *single, "stored")
-    weights, sparse, seeds, packed, members, packed_members, stored = take(module, names, "module")
+        module = {"stored": {}, "frozen": {}, **module}
+    names = ("weights", "sparse", "dropout_seeds", "packed", *single, "stored", "frozen")
+    found = take(module, names, "module")
+    weights, sparse, seeds, packed, members, packed_members, stored, frozen = found
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(array, np.ndarray) for name, array in weights.items()
     ):
@@ -310,6 +314,7 @@ def _state_of(learned, encoder, architecture, module, allow_nonfinite):
     if numeric not in NUMERIC_EMBEDDINGS:
         refuse("numeric_embedding", f"one of {sorted(NUMERIC_EMBEDDINGS)}", numeric)
     context = fitted_context(learned, encoder, sparse, dim, members, numeric)
+    context = replace(context, given_vectors=check_frozen(frozen, context))
     # Pruned and narrow tables hold no row of this width, so that nothing else bounds it.
     largest = max(n_weights, LARGEST_ROW) // (context.n_fields + sum(context.sequence_lengths))
     if dim > largest:

@@ -96,8 +96,8 @@ def vocabulary_of(model):
     if len(set(names)) < len(names):
         raise ValueError(f"Column names must differ as strings, got {names}.")
     columns = []
-    shared = dict(zip(schema.sequence, encoder.shared_with_, strict=True))
-    for i in (*schema.categorical, *schema.numeric, *schema.sequence, *schema.vector):
+    parts = [*schema.categorical, *schema.numeric, *schema.sequence, *schema.vector]
+    for i in parts:
         field, kind = encoder._fields[i], schema.kinds[i]
         column = {"name": schema.column_labels[schema.sources[i]], "kind": kind}
         time = (schema.times or {}).get(schema.sources[i])
@@ -109,8 +109,8 @@ def vocabulary_of(model):
             column |= _vectors(field)
         elif kind == NUMERIC:
             column |= {"method": field.method, **_numbers(field)}
-        elif shared.get(i) is not None:
-            column["shares"] = shared[i]  # categorical columns are the first of the list
+        elif i in schema.shared:
+            column["shares"] = parts.index(schema.shared[i])
         else:
             column |= _ids(field)
         if kind not in (NUMERIC, CATEGORICAL, VECTOR):

@@ -176,7 +176,8 @@ def encoded_parts(encoder, columns, graph, wanted=None):
 
     ids, lists = [], []
     for i in schema.categorical:
-        field, column = encoder._fields[i], columns[schema.sources[i]]
+        # Of columns that share a vocabulary the graph has the values once.
+        field, column = encoder._fields[schema.shared.get(i, i)], columns[schema.sources[i]]
         if wanted is not None and schema.sources[i] not in wanted:
             ids.append(None)
             continue
@@ -190,10 +191,9 @@ def encoded_parts(encoder, columns, graph, wanted=None):
         column = columns[schema.sources[i]]
         # The numbers of a column of whole numbers that are ids as well come with these.
         scaled.append(graph.scaled(column.read(graph, "double", **told(i)), encoder._fields[i]))
-    for i, owner in zip(schema.sequence, encoder.shared_with_, strict=True):
-        field, column = encoder._fields[i], columns[schema.sources[i]]
+    for i in schema.sequence:
+        field, column = encoder._fields[schema.shared.get(i, i)], columns[schema.sources[i]]
         _check_vocabulary(field, column.name)
-        field = field if owner is None else encoder._fields[schema.categorical[owner]]
         more = {"items": True, "separator": schema.separators.get(i)}
         cells = graph.look_up(
             column.read(graph, _TYPES[field.kind], **more), _TYPES[field.kind], ids_of(field)

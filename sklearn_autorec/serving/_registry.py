@@ -37,6 +37,8 @@ from ._steps import STEPS, check_parameters, names_of_step, restore_step, step_s
 TRANSIENT = {
     "_stream",
     "_live_search",
+    "_trained_tables",
+    "_rare",
     "_skl_callbacks",
     "_parent_callback_ctx",
     "_sklearn_version",
@@ -66,6 +68,9 @@ INSTEAD = {
     GLIDER: "Or save the GLIDER's crosser_, which transforms as it does.",
     **dict.fromkeys((FSTD, MARLFS, DualAgent, RandomSubset, SensitivitySelector), _COLUMNS),
 }
+
+# Parameters that had other names when files were written.
+_RENAMED = {(public_name(FieldEncoder), "share_vocabulary"): "shared_vocabularies"}
 
 OUTPUT = "_sklearn_output_config"  # where set_output leaves its choice
 
@@ -167,6 +172,8 @@ class Registry:
         if not isinstance(name, str) or name not in self.classes:
             raise ModelFileError(f"{where} has the class {name!r:.100}, which files may not name.")
         cls = self.classes[name]
+        if isinstance(params, dict):
+            params = {_RENAMED.get((name, key), key): v for key, v in params.items()}
         if not isinstance(params, dict) or not set(params) <= set(cls._get_param_names()):
             refuse(f"The parameters of {where}", f"some of {cls._get_param_names()}", params)
         value = cls(

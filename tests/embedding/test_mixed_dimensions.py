@@ -111,7 +111,7 @@ def test_numbers_alone_are_left_whole():
 
 def test_lists_have_the_width_of_the_table_that_they_read():
     X, y, _ = make_ctr(300, n_fields=2, cardinality=9, pairs=1, n_sequences=1, random_state=0)
-    encoder = {"encoder__share_vocabulary": {"s0": "f0"}}
+    encoder = {"encoder__shared_vocabularies": {"s0": "f0"}}
     model = CTRClassifier(network="fm", search=MDE(), max_epochs=1, random_state=0)
     sizes = model.set_params(**encoder).fit(X, y).embedding_sizes_
     assert sizes["s0"] == sizes["f0"] < 16

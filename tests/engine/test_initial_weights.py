@@ -213,7 +213,7 @@ def test_sources_that_cannot_serve_are_refused(source):
 
 def test_lists_that_share_a_vocabulary_share_its_rows():
     X, y = table(["a", "b", "c"])
-    options = {"share_vocabulary": {"tags": "colour"}}
+    options = {"shared_vocabularies": {"tags": "colour"}}
     source = fitted(X, y, encoder=FieldEncoder(**options))
     encoder, context, module = network_for(table(["c", "z", "a"])[0], encoder=options)
     weights = initial_weights(source, encoder, context, module)

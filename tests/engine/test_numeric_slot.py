@@ -380,7 +380,7 @@ def test_numbers_that_are_gone_have_no_part():
 def test_searches_of_tables_that_two_fields_share(method, parts, table, tmp_path):
     X, y = table
     X = X.assign(tags=[[v.replace("t", "a") for v in items] for items in X["tags"]])
-    encoder = FieldEncoder(share_vocabulary={"tags": "a"})
+    encoder = FieldEncoder(shared_vocabularies={"tags": "a"})
     search = [method, *map(PlainPart, parts)]
     model = CTRClassifier(network="fm", search=search, encoder=encoder, **OPTIONS).fit(X, y)
     sizes = model.embedding_sizes_

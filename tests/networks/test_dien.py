@@ -32,7 +32,7 @@ OPTIONS = {
     "device": "cpu",
 }
 NETWORK = DIEN((32,), dropout=0.0, auxiliary_units=(16,))
-ENCODER = FieldEncoder(share_vocabulary={"history": "item"}, max_length=8)
+ENCODER = FieldEncoder(shared_vocabularies={"history": "item"}, max_length=8)
 D = 3
 
 
@@ -96,7 +96,7 @@ def test_it_finds_a_planted_order(seed):
 
 def test_the_newest_item_is_the_last():
     """What the last item says is heard, what comes before the kept ones is not."""
-    encoder = FieldEncoder(share_vocabulary={"history": "item"}, max_length=2)
+    encoder = FieldEncoder(shared_vocabularies={"history": "item"}, max_length=2)
     X = pd.DataFrame(
         {"item": ["a", "b", "c", "a"], "history": [list("abc"), list("cb"), [], ["b"]]}
     )

@@ -30,7 +30,7 @@ OPTIONS = {
     "device": "cpu",
 }
 NETWORK = DIN((32,), dropout=0.0)
-ENCODER = FieldEncoder(share_vocabulary={"history": "item"}, max_length=8)
+ENCODER = FieldEncoder(shared_vocabularies={"history": "item"}, max_length=8)
 D = 3
 
 
@@ -274,7 +274,7 @@ def test_rows_alone_empty_lists_and_what_was_never_seen(table):
         assert np.isfinite(model.predict_proba(X)).all()
     # Never a list: only what says so is one.
     listed = FieldEncoder(
-        sequence_features=["history"], share_vocabulary={"history": "item"}, max_length=3
+        sequence_features=["history"], shared_vocabularies={"history": "item"}, max_length=3
     )
     for size in (1, 2, 33):  # the last batch has one row
         options = {**SHORT, "batch_size": 32}

@@ -51,7 +51,7 @@ def check(encoder, X, ids):
 @pytest.mark.parametrize("limits", [{}, {"min_frequency": 5}, {"max_categories": 4}])
 def test_one_value_has_one_id(limits, text):
     X = table(text=text)
-    encoder = FieldEncoder(share_vocabulary=SHARE, **limits).fit(X)
+    encoder = FieldEncoder(shared_vocabularies=SHARE, **limits).fit(X)
     ids = ids_by_hand(X, limits.get("min_frequency", 1), limits.get("max_categories"))
     check(encoder, X, ids)
     check(encoder, X[:3].reset_index(drop=True), ids)  # cell by cell
@@ -62,7 +62,7 @@ def test_one_value_has_one_id(limits, text):
     items = pd.Series([ids.get(v, 1) for row in X["history"] for v in row]).value_counts()
     assert encoder.sequence_counts_[0].tolist() == [items.get(k, 0) for k in range(2 + len(ids))]
     gaps = X.assign(item=X["item"].where(np.arange(len(X)) % 9 > 0, None))
-    gaps = FieldEncoder(share_vocabulary=SHARE, **limits).fit(gaps)
+    gaps = FieldEncoder(shared_vocabularies=SHARE, **limits).fit(gaps)
     assert gaps.counts_[0][0] == 45 and gaps.sequence_counts_[0][0] == 0
     alone = FieldEncoder(**limits).fit(X)
     assert alone.shared_with_ == (None,)
@@ -72,18 +72,18 @@ def test_one_value_has_one_id(limits, text):
 @pytest.mark.parametrize("options", [{}, {"hash_threshold": 10, "n_hash_buckets": 7}])
 def test_chunks_and_weights_are_as_the_whole(options):
     X = table()
-    whole = FieldEncoder(share_vocabulary=SHARE, **options).fit(X)
+    whole = FieldEncoder(shared_vocabularies=SHARE, **options).fit(X)
     weight = np.random.default_rng(0).integers(0, 4, len(X)).astype(float)
     for size in (1, 7, 150):
-        parts = FieldEncoder(share_vocabulary=SHARE, **options)
-        heavy = FieldEncoder(share_vocabulary=SHARE, **options)
+        parts = FieldEncoder(shared_vocabularies=SHARE, **options)
+        heavy = FieldEncoder(shared_vocabularies=SHARE, **options)
         for start in range(0, len(X), size):
             parts.partial_fit(X[start : start + size])
             heavy.partial_fit(X[start : start + size], sample_weight=weight[start : start + size])
         np.testing.assert_array_equal(parts.transform(X), whole.transform(X))
         for got, wanted in zip(parts.counts_, whole.counts_, strict=True):
             np.testing.assert_array_equal(got, wanted)
-        repeated = FieldEncoder(share_vocabulary=SHARE, **options)
+        repeated = FieldEncoder(shared_vocabularies=SHARE, **options)
         repeated.fit(X.loc[np.repeat(X.index, weight.astype(int))])
         np.testing.assert_array_equal(heavy.transform(X)[:, :2], repeated.transform(X)[:, :2])
         np.testing.assert_array_equal(heavy.sequence_counts_[0], repeated.sequence_counts_[0])
@@ -103,7 +103,7 @@ def test_chunks_and_weights_are_as_the_whole(options):
 def test_a_list_and_a_column_of_other_types_are_told_from_each_other():
     """Integers here and text there: the common vocabulary is of text, as in one column."""
     X = pd.DataFrame({"item": [1, 2, 3, 1], "history": [["1", "4"], [], ["2"], ["1"]]})
-    encoder = FieldEncoder(share_vocabulary=SHARE).fit(X)
+    encoder = FieldEncoder(shared_vocabularies=SHARE).fit(X)
     assert encoder.categories_[0].tolist() == ["1", "2", "3", "4"]
     encoded = encoder.encode(X)
     assert encoded.ids[:, 0].tolist() == [2, 3, 4, 2]
@@ -115,40 +115,42 @@ def test_several_lists_share_one_column_and_positions_are_names_too():
     X = table(60)
     X["liked"] = X["history"].map(lambda row: row[::-1])
     for share in ({"history": "item", "liked": "item"}, {1: 2, 4: 2}):
-        encoder = FieldEncoder(share_vocabulary=share).fit(X)
+        encoder = FieldEncoder(shared_vocabularies=share).fit(X)
         assert encoder.shared_with_ == (0, 0) and len(set(encoder.sequence_n_ids_)) == 1
     text = X.assign(history=X["history"].map(lambda row: "|".join(map(str, row))))
     for sequences in ({"history": "|", "liked": " "}, {"history": "|"}):
         text = text.assign(liked=" ") if len(sequences) == 2 else text.drop(columns="liked")
-        encoder = FieldEncoder(sequence_features=sequences, share_vocabulary=SHARE).fit(text)
+        encoder = FieldEncoder(sequence_features=sequences, shared_vocabularies=SHARE).fit(text)
         assert encoder.shared_with_[0] == 0
 
 
 @pytest.mark.parametrize(
     "share, options, told",
     [
-        ({"x": "item"}, {}, "'x' must be one of lists, but is 'number'"),
-        ({"other": "item"}, {}, "'other' must be one of lists, but is 'id'"),
+        ({"x": "item"}, {}, "'x' must hold ids or lists of ids, but is 'number'"),
         ({"history": "x"}, {"categorical_features": {"x": "number"}}, "'x' must hold ids"),
+        ({"history": "item", "item": "other"}, {}, "it can be one of them"),
+        ({"history": "item", "item": "history"}, {}, "it can be one of them"),
+        ({"history": ["item", "other"]}, {}, "must name one column for each"),
         ({"history": "item"}, {"categorical_features": ["other"]}, "'item' must hold ids"),
         ({"history": "history"}, {}, "it can be one of them"),
-        ({"history": "nothing"}, {}, "share_vocabulary has 'nothing'"),
-        ({"history": "item", 1: "item"}, {}, "names a list column twice"),
+        ({"history": "nothing"}, {}, "shared_vocabularies has 'nothing'"),
+        ({"history": "item", 1: "item"}, {}, "names a column that shares twice"),
         ({"history": "when"}, {"categorical_features": {"when": "id"}}, "'when' holds times"),
-        ("history", {}, "share_vocabulary"),
+        ("history", {}, "shared_vocabularies"),
     ],
     ids=str,
 )
 def test_what_cannot_share_is_refused(share, options, told):
     X = table(20).assign(when=pd.date_range("2020-01-01", periods=20))
     with pytest.raises(ValueError, match=told):
-        FieldEncoder(share_vocabulary=share, **options).fit(X)
+        FieldEncoder(shared_vocabularies=share, **options).fit(X)
 
 
 @pytest.mark.parametrize("counts", [True, False])
 def test_it_comes_back_from_pickles_and_files(counts, tmp_path):
     X = table()
-    encoder = FieldEncoder(share_vocabulary=SHARE).partial_fit(X)
+    encoder = FieldEncoder(shared_vocabularies=SHARE).partial_fit(X)
     if not counts:
         encoder.discard_counts()
     save(encoder, tmp_path / "encoder")
@@ -159,7 +161,7 @@ def test_it_comes_back_from_pickles_and_files(counts, tmp_path):
         if counts:
             more = table(seed=3)
             again.partial_fit(more)
-            both = FieldEncoder(share_vocabulary=SHARE).fit(pd.concat([X, more]))
+            both = FieldEncoder(shared_vocabularies=SHARE).fit(pd.concat([X, more]))
             np.testing.assert_array_equal(again.transform(X), both.transform(X))
 
 
@@ -179,7 +181,7 @@ def test_it_comes_back_from_pickles_and_files(counts, tmp_path):
     ],
 )
 def test_a_state_that_cannot_be_is_refused(change):
-    encoder = FieldEncoder(share_vocabulary=SHARE).fit(table())
+    encoder = FieldEncoder(shared_vocabularies=SHARE).fit(table())
     good = encoder_state(encoder)
     fresh = clone(encoder)
     restore_encoder(fresh, good)
@@ -195,7 +197,7 @@ def test_models_have_one_table(tmp_path):
     X = table()
     y = (np.arange(len(X)) % 3 == 0).astype(int)
     options = {"network": "fm", "embedding_dim": 4, "max_epochs": 1, "random_state": 0}
-    encoder = FieldEncoder(share_vocabulary=SHARE)
+    encoder = FieldEncoder(shared_vocabularies=SHARE)
     model = CTRClassifier(encoder=encoder, **options).fit(X, y)
     n_ids = sum(model.encoder_.n_ids_)
     assert model.net_.module_.embedding.weight.shape == (n_ids, 4)
@@ -220,7 +222,7 @@ def test_models_have_one_table(tmp_path):
 def test_columns_that_are_hashed_only_together_count_as_hashed(threshold):
     """Three values each, six together: neither is hashed alone where the threshold is three."""
     X = pd.DataFrame({"item": [1, 2, 3, 1], "history": [[4, 4], [5], [], [6]]})
-    encoder = FieldEncoder(share_vocabulary=SHARE, hash_threshold=threshold, n_hash_buckets=50)
+    encoder = FieldEncoder(shared_vocabularies=SHARE, hash_threshold=threshold, n_hash_buckets=50)
     encoded = encoder.fit_encode(X)
     ids, items = encoded.ids[:, 0], encoded.sequences[encoded.sequences > 0]
     assert ids.min() > 1 and items.min() > 1 and encoder.n_ids_ == [52]

@@ -209,7 +209,7 @@ def test_ids_that_a_list_shares_stand_once_in_the_vocabulary_file(hash_threshold
     encoder = FieldEncoder(
         categorical_features=["other", "item"],
         sequence_features=["seen"],
-        share_vocabulary={"seen": "item"},
+        shared_vocabularies={"seen": "item"},
         max_length=3,
         hash_threshold=hash_threshold,
         n_hash_buckets=20,

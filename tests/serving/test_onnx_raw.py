@@ -155,7 +155,7 @@ def test_lists_that_share_a_vocabulary():
             "history": [rng.choice(["i1", "i2", "i4"], rng.integers(0, 4)) for _ in range(300)],
         }
     )
-    encoder = FieldEncoder(share_vocabulary={"history": "item"}).fit(X)
+    encoder = FieldEncoder(shared_vocabularies={"history": "item"}).fit(X)
     found, _ = encoded(encoder, X)
     assert found["raw.sequences"].max() > 2
 

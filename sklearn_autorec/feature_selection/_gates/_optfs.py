@@ -41,7 +41,7 @@ class ValueGates(nn.Module):
         n_categorical, n_others = sum(context.n_ids), context.n_fields - context.n_categorical
         self.logit = nn.Parameter(torch.full((n_categorical + n_others, 1), INIT))
         self.register_buffer("usable", torch.ones(context.n_fields), persistent=False)
-        starts = context.row_starts[: context.n_categorical]
+        starts = value_starts(context)
         self.register_buffer("offsets", torch.tensor(starts, dtype=torch.int32), persistent=False)
         penalised = torch.ones(len(self.logit), 1)
         for start in starts.tolist():
@@ -91,6 +91,23 @@ class ValueGates(nn.Module):
             "temperature": self.temperature,
             "kept_share": float(((self.logit > 0) * self.penalised).sum()),
         }
+
+
+def value_starts(context):
+    """Where the values of each categorical field begin, int64 ndarray (F_cat,)."""
+    return np.cumsum([0, *context.n_ids], dtype=np.int64)[: context.n_categorical]
+
+
+def share_kept_values(kept, context):
+    """Keep a value in all categorical fields that share its table if one of them keeps it; changes
+    ``kept``, bool ndarray (values of all fields,).
+    """
+    starts = value_starts(context)
+    for of_owner in (True, False):
+        for f, owner in enumerate(context.shared_ids):
+            if owner is not None:
+                own, others = (slice(starts[k], starts[k] + context.n_ids[k]) for k in (f, owner))
+                kept[others if of_owner else own] |= kept[own if of_owner else others]
 
 
 class OptFS(FieldSearch, SearchMethod):
@@ -186,12 +203,13 @@ class OptFS(FieldSearch, SearchMethod):
         kept = (logit > 0) & eligible
         if not kept.any():  # the value whose gate was the last to close
             kept[np.argmax(np.where(eligible, logit, -np.inf))] = True
+        share_kept_values(kept, context)
         scores, fields = [], []
         for f, own in enumerate(np.split(kept, bounds[:-1])):
             counts = np.asarray(context.counts[f]) if f < len(context.counts) else np.ones(len(own))
             scores.append(float(counts[own].sum() / max(counts.sum(), 1)))
             fields += [f] * bool(own.any())
-        starts = context.row_starts[: context.n_categorical]
+        starts = value_starts(context)
         for start, size in zip(starts, context.n_ids, strict=True):
             kept[start : start + min(RESERVED, size)] = True
         return {
@@ -208,6 +226,11 @@ class OptFS(FieldSearch, SearchMethod):
                 f"values must hold {sum(context.n_ids)} bits, one a value of this table, got "
                 f"{shape}."
             )
+        kept = mask_from_text(architecture["values"])[:, 0].astype(bool)
+        together = kept.copy()
+        share_kept_values(together, context)
+        if not np.array_equal(kept, together):
+            raise ValueError("values must be the same for columns that share a vocabulary.")
 
     def selection(self, architecture, context):
         return InputSelection(

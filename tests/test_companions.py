@@ -3,12 +3,14 @@ them.
 """
 
 import dataclasses
+import json
 import pickle
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+from onnx_graphs import exported
 from scipy.special import expit
 from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
@@ -106,20 +108,20 @@ def test_all_carriers_hold_the_parts(fitted, tmp_path):
 
 
 def test_graphs_hold_the_parts(fitted, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
     X, y, z, model, _ = fitted
-    serving.to_onnx(model, tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    run = exported(model, tmp_path)
     odd = X[2500:2600].copy()
     odd.loc[odd.index[0], "user"] = "never seen"
     odd.loc[odd.index[1], "a"] = None
     rows = odd.astype(object).where(odd.notna(), None).to_dict("records")
     for part in (rows, rows[:1], rows[:7]):
-        (found,) = session.run(
-            None, serving.onnx_inputs(f"{tmp_path / 'model.onnx'}.vocab.json", part)
-        )
-        np.testing.assert_allclose(found, model.predict_proba(odd[: len(part)]), atol=1e-5)
+        np.testing.assert_allclose(run(part), model.predict_proba(odd[: len(part)]), atol=1e-5)
+    # The vocabulary may be named or read.
+    path = tmp_path / "model.onnx.vocab.json"
+    named = serving.onnx_inputs(str(path), rows)
+    read = serving.onnx_inputs(json.loads(path.read_text()), rows)
+    assert named.keys() == read.keys()
+    assert all(np.array_equal(named[name], read[name]) for name in read)
 
 
 def test_who_names_a_network_gets_it_alone(fitted):

@@ -1,6 +1,7 @@
 """Which part of the package may import which: a walk over the import statements."""
 
 import ast
+import functools
 import importlib
 import inspect
 import pickle
@@ -70,6 +71,14 @@ BELOW = {
 
 
 PACKAGE = "sklearn_autorec"
+
+
+@functools.cache
+def nodes_of(path):
+    """All nodes of a module of the package. Two tests walk over every module."""
+    return list(ast.walk(ast.parse((ROOT / path).read_text())))
+
+
 ANYTHING = "<whatever the call names>"
 
 
@@ -91,14 +100,14 @@ def imports(path, source=None):
         else:
             outside.add(name)
 
-    tree = ast.parse((ROOT / path).read_text() if source is None else source)
+    nodes = nodes_of(path) if source is None else list(ast.walk(ast.parse(source)))
     importers = {"import_module", "__import__"}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module in ("importlib", "builtins"):
             importers |= {
                 alias.asname for alias in node.names if alias.asname and alias.name in importers
             }
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 add(alias.name, 0)
@@ -120,7 +129,7 @@ def imports(path, source=None):
                 add(name.lstrip("."), len(name) - len(name.lstrip(".")))
             else:
                 inside.add(ANYTHING)
-    for node in ast.walk(tree):
+    for node in nodes:
         if _name(node) in importers and node not in called:
             inside.add(ANYTHING)
     return inside, outside
@@ -179,7 +188,7 @@ def test_the_drawing_in_the_authors_guide_has_every_part_on_its_floor():
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_private_sklearn_names_have_one_door(path):
     private = []
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sklearn."):
             private += [
                 n

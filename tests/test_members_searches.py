@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from members_cases import OPTIONS, few
+from onnx_graphs import exported
 from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier
@@ -20,7 +21,7 @@ from sklearn_autorec.feature_selection import AdaFS, AutoField, field_weights
 from sklearn_autorec.feature_selection._subsets._sensitivity import network_sensitivity
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.nn import FieldNetwork, PackedEmbedding, linear
-from sklearn_autorec.serving import load, onnx_inputs, save, to_onnx
+from sklearn_autorec.serving import load, save
 
 
 @pytest.fixture(scope="module")
@@ -185,13 +186,8 @@ def test_files_that_lie_about_members_are_refused(clicks, model, change, message
 
 @pytest.mark.parametrize("options", [{}, {"search": PEP()}], ids=["packed", "apart"])
 def test_onnx_has_one_output(clicks, options, tmp_path):
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     X, y = clicks
     model = few(members=2, **options).fit(X, y)
-    to_onnx(model, tmp_path / "model.onnx")
-    session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    vocabulary = json.loads((tmp_path / "model.onnx.vocab.json").read_text())
+    run = exported(model, tmp_path)
     for rows in (X[:50], X[:1]):
-        (found,) = session.run(None, onnx_inputs(vocabulary, rows.to_dict("records")))
-        np.testing.assert_allclose(found, model.predict_proba(rows), atol=2e-6)
+        np.testing.assert_allclose(run(rows), model.predict_proba(rows), atol=2e-6)

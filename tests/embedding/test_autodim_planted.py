@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from autodim_cases import context, searched, widths
 from sklearn.base import clone
-from small_networks import told
+from small_networks import told_small
 from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier
@@ -94,7 +94,7 @@ def small():
 def test_every_network_takes_every_method(network, name, small):
     X, y = small
     model = CTRClassifier(
-        network=told(network, {"s0": "f0"}),
+        network=told_small(network, {"s0": "f0"}),
         search=METHODS[name],
         embedding_dim=4,
         max_epochs=1,

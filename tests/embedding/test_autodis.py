@@ -1,11 +1,10 @@
 """AutoDis against its formulas, on a planted step function, and in every form that serves."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from onnx_graphs import exported
 from sklearn.metrics import log_loss
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
@@ -13,7 +12,7 @@ from sklearn_autorec.embedding import PEP, AutoDim, AutoDis
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import MLPNetwork
 from sklearn_autorec.nn import BuildContext, NumberVectors
-from sklearn_autorec.serving import load, onnx_inputs, save, to_onnx
+from sklearn_autorec.serving import load, save
 
 OPTIONS = {
     "embedding_dim": 8,
@@ -163,19 +162,13 @@ def table():
 
 @pytest.mark.parametrize("network, members", [("fm", 1), ("mlp", 2)])
 def test_model_files_and_onnx_serve_the_same(network, members, table, tmp_path):
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     X, y = table
     options = {**OPTIONS, "max_epochs": 1, "members": members}
     model = CTRClassifier(network=network, search=AutoDis(n_bins=4), **options).fit(X, y)
     p = model.predict_proba(X)
     save(model, tmp_path / "model")
     np.testing.assert_array_equal(load(tmp_path / "model").predict_proba(X), p)
-    to_onnx(model, tmp_path / "model.onnx")
-    session = runtime.InferenceSession(tmp_path / "model.onnx")
-    vocabulary = json.loads((tmp_path / "model.onnx.vocab.json").read_text())
-    inputs = onnx_inputs(vocabulary, X.to_dict("records"))
-    np.testing.assert_allclose(session.run(None, inputs)[0], p, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(exported(model, tmp_path)(X), p, rtol=1e-4, atol=1e-6)
     one = X.iloc[[0]]
     np.testing.assert_array_equal(model.predict_proba(one), p[:1])
     assert np.isfinite(model.partial_fit(one, y[:1]).predict_proba(X)).all()

@@ -9,7 +9,7 @@ from sklearn.metrics import log_loss
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.embedding import OptEmbed
 from sklearn_autorec.embedding._optembed import LongTailedStep, ThresholdedEmbedding, WidthSpace
-from sklearn_autorec.engine import SearchProblem, _search_phase
+from sklearn_autorec.engine import SearchProblem
 from sklearn_autorec.nn import mask_from_text
 from sklearn_autorec.serving import load, save
 
@@ -227,18 +227,7 @@ def test_rows_that_judge_train_no_weights(level, mixed, monkeypatch):
         assert rows is None and own is not None
 
 
-def test_an_interrupted_search_serves_what_it_has(mixed, monkeypatch):
-    class Problem(_search_phase.SearchProblem):
-        def __init__(self, *args):
-            super().__init__(*args)
-
-            def on_epoch(epoch, record):
-                if epoch:
-                    raise KeyboardInterrupt
-
-            self.on_epoch = on_epoch
-
-    monkeypatch.setattr(_search_phase, "SearchProblem", Problem)
+def test_an_interrupted_search_serves_what_it_has(mixed, interrupted_searches):
     model = CTRClassifier(network="fm", search=OptEmbed(), **{**SMALL, "search_epochs": 4})
     with pytest.warns(UserWarning, match="was interrupted"):
         model.fit(*mixed)

@@ -34,6 +34,7 @@ def small_model(search, **options):
         "embedding_dim": 8,
         "lr": 0.01,
         "max_epochs": 3,
+        "batch_size": 128,
         "id_dropout": 0.0,
         **options,
     }
@@ -279,12 +280,16 @@ def fitted(method, seed, shuffled=False):
         network="fm",
         search=search[method],
         embedding_dim=8,
-        lr=0.01,
         max_epochs=1 if shuffled else 15,
         search_epochs=10,
-        batch_size=512,
         early_stopping=False,
         random_state=seed,
+        # What is kept is decided by the steps of a search; a whole table needs fewer.
+        **(
+            {"batch_size": 2048, "lr": 0.03}
+            if method == "dense"
+            else {"batch_size": 512, "lr": 0.01}
+        ),
     )
     model.fit(X, np.random.default_rng(seed).permutation(y) if shuffled else y)
     loss = log_loss(y_new, model.predict_proba(X_new))
@@ -302,7 +307,7 @@ def finds_the_truth(kept):
 def test_planted_ranks_decide_what_is_kept(seed):
     kept, loss = fitted("PEP", seed)
     assert finds_the_truth(kept), kept
-    assert loss < fitted("dense", seed)[1] + 0.02
+    assert loss < fitted("dense", seed)[1] + 0.015
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -319,7 +324,7 @@ def test_shuffled_labels_and_random_masks_find_nothing(seed):
 def test_magnitude_pruning_and_rising_thresholds_find_the_same(method, seed):
     kept, loss = fitted(method, seed)
     assert finds_the_truth(kept), kept
-    assert loss < fitted("dense", seed)[1] + 0.02
+    assert loss < fitted("dense", seed)[1] + 0.015
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from size_cases import context, odd_table
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.embedding import RULE
-from sklearn_autorec.engine import SearchProblem, _search_phase
+from sklearn_autorec.engine import SearchProblem
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.serving import load, save
 
@@ -83,20 +83,8 @@ def test_training_that_goes_on_leaves_the_supernet_behind(mixed):
     assert not hasattr(model, "specialize") and model.nbytes_["embedding"] == n_bytes
 
 
-def test_an_interrupted_search_cuts_nothing_and_serves_what_it_has(mixed, monkeypatch):
+def test_an_interrupted_search_cuts_nothing_and_serves_what_it_has(mixed, interrupted_searches):
     X, y = mixed
-
-    class Problem(_search_phase.SearchProblem):
-        def __init__(self, *args):
-            super().__init__(*args)
-
-            def on_epoch(epoch, record):
-                if epoch:
-                    raise KeyboardInterrupt
-
-            self.on_epoch = on_epoch
-
-    monkeypatch.setattr(_search_phase, "SearchProblem", Problem)
     model = CTRClassifier(network="fm", search=RULE(0.2, **FEW), **{**SMALL, "search_epochs": 4})
     with pytest.warns(UserWarning, match="was interrupted"):
         model.fit(X, y)

@@ -20,7 +20,7 @@ from sklearn_autorec.feature_selection import LPFS, AdaFS, AutoField, FieldSelec
 from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.networks import MLPNetwork
 
-SEARCH = CTRClassifier(lr=0.01, max_epochs=5, embedding_dim=4, device="cpu")
+SEARCH = CTRClassifier(lr=0.03, max_epochs=5, embedding_dim=4, batch_size=128, device="cpu")
 METHODS = {"AutoField": AutoField(), "LPFS": LPFS(), "OptFS": OptFS(0.1), "AdaFS": AdaFS()}
 NETWORK = MLPNetwork((16,))
 

@@ -27,6 +27,14 @@ def told(name, attention, **params):
     return network.set_params(**params)
 
 
+def told_small(name, attention, units=8):
+    """`told`, with one hidden layer where the network has some. Wide layers take most of the time
+    of a small fit, and say nothing of what is put around a network.
+    """
+    hidden = {"hidden_units": (units,)} if hasattr(resolve_network(name), "hidden_units") else {}
+    return told(name, attention, **hidden)
+
+
 def small_networks():
     """All networks by name, with one hidden layer of five units where they have some."""
     return {

@@ -4,6 +4,7 @@ import pytest
 from displays_cases import SizedClassifier
 from small_tables import mixed_clicks
 
+from sklearn_autorec import CTRClassifier
 from sklearn_autorec.interaction import AutoFIS
 
 
@@ -44,3 +45,9 @@ def searched(data):
         random_state=0,
     )
     return model.fit(*data)
+
+
+@pytest.fixture(scope="session")
+def plain(data):
+    """A model without a search."""
+    return CTRClassifier(network="fm", max_epochs=1, random_state=0).fit(*data)

@@ -12,7 +12,6 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sklearn_autorec import CTRClassifier
 from sklearn_autorec.feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser
 from sklearn_autorec.inspection import (
     EmbeddingSizeDisplay,
@@ -27,11 +26,6 @@ plt = pytest.importorskip("matplotlib.pyplot")
 from matplotlib.colors import to_hex  # noqa: E402
 
 from sklearn_autorec.inspection._plotting import DARK, LIGHT, shorten  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def plain(data):
-    return CTRClassifier(network="fm", max_epochs=1, random_state=0).fit(*data)
 
 
 def strengths(n, seed=0):

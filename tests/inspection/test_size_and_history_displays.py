@@ -19,11 +19,6 @@ plt = pytest.importorskip("matplotlib.pyplot")
 from sklearn_autorec.inspection._plotting import shorten  # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def plain(data):
-    return CTRClassifier(network="fm", max_epochs=1, random_state=0).fit(*data)
-
-
 def remarks(display):
     return texts(display.ax_.texts)
 

@@ -5,58 +5,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from tuple_searches import context, fit, odd_table, ranking, rows
 
-from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_selection import AutoField
 from sklearn_autorec.interaction import AutoGroup
 from sklearn_autorec.interaction._autogroup import GroupProducts, SearchedGroups, tuples_inside
-from sklearn_autorec.networks import FM, IPNN, DeepFM
-from sklearn_autorec.nn import BuildContext, Inputs
-
-NETWORKS = {
-    "fm": FM(),
-    "deepfm": DeepFM(hidden_units=(64, 64)),
-    "ipnn": IPNN(hidden_units=(64, 64)),
-}
-
-
-def fit(search, X, y, seed=0, network="fm", **options):
-    options = {
-        "embedding_dim": 8,
-        "lr": 0.01,
-        "max_epochs": 1,
-        "search_epochs": 3,
-        "batch_size": 256,
-        "random_state": seed,
-        **options,
-    }
-    return CTRClassifier(network=NETWORKS[network], search=search, **options).fit(X, y)
-
-
-def ranking(model, planted):
-    planted = {tuple(f"f{i}" for i in t) for t in planted}
-    order = len(next(iter(planted)))
-    scores = {t: s for t, s in model.interaction_scores_.items() if len(t) == order}
-    return roc_auc_score([t in planted for t in scores], [*scores.values()])
-
-
-def context(n_fields=5, d=3):
-    return BuildContext(
-        tuple("abcdefgh"[:n_fields]),
-        (5,) * n_fields,
-        embedding_dim=d,
-        generator=torch.Generator().manual_seed(0),
-        embedding_init=1.0,
-    )
-
-
-def rows(n, n_fields=5):
-    ids = torch.randint(
-        0, 5, (n, n_fields), generator=torch.Generator().manual_seed(1), dtype=torch.int32
-    )
-    return Inputs(ids, torch.zeros(n, 0), torch.zeros(n, 0, dtype=torch.int32))
 
 
 def embeddings(n):
@@ -217,12 +171,9 @@ def test_the_choices_have_rows_of_their_own_or_those_of_the_weights(fraction, ro
 
 
 def test_odd_tables_are_taken():
-    X, y, _ = make_ctr(400, n_fields=4, pairs=1, n_numeric=1, n_sequences=1, missing_rate=0.1,
-                       random_state=0)  # fmt: skip
-    X["constant"] = "c"
+    X, y, odd = odd_table()
     search = AutoGroup(n_groups=(3, 2), search_fraction=None)
     model = fit(search, X, y, batch_size=399, members=2)
-    odd = X[:3].assign(f0="new", x0=np.nan)
     assert np.isfinite(model.predict_proba(odd)).all()
     np.testing.assert_array_equal(model.predict_proba(odd[:1]), model.predict_proba(odd)[:1])
     assert fit(search, X, np.arange(400) % 3).predict_proba(odd).shape == (3, 3)

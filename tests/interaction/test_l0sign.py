@@ -5,59 +5,20 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+import tuple_searches
+from tuple_searches import fit, odd_table, ranking, rows
 
-from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import EncodedTensors
 from sklearn_autorec.feature_selection import AutoField
 from sklearn_autorec.interaction import L0SIGN
 from sklearn_autorec.interaction._l0sign import SearchedGraph
-from sklearn_autorec.networks import FM, IPNN, DeepFM
-from sklearn_autorec.nn import BuildContext, Inputs, pair_index
-
-NETWORKS = {
-    "fm": FM(),
-    "deepfm": DeepFM(hidden_units=(64, 64)),
-    "ipnn": IPNN(hidden_units=(64, 64)),
-}
+from sklearn_autorec.networks import FM
+from sklearn_autorec.nn import pair_index
 
 
-def fit(search, X, y, seed=0, network="fm", **options):
-    options = {
-        "embedding_dim": 8,
-        "lr": 0.01,
-        "max_epochs": 1,
-        "search_epochs": 3,
-        "batch_size": 256,
-        "random_state": seed,
-        **options,
-    }
-    return CTRClassifier(network=NETWORKS[network], search=search, **options).fit(X, y)
-
-
-def ranking(model, truth):
-    planted = {(f"f{i}", f"f{j}") for i, j in truth.pairs}
-    scores = model.interaction_scores_
-    return roc_auc_score([pair in planted for pair in scores], [*scores.values()])
-
-
-def context(n_fields=4, d=3, n_outputs=1):
-    return BuildContext(
-        tuple("abcdefgh"[:n_fields]),
-        (5,) * n_fields,
-        embedding_dim=d,
-        n_outputs=n_outputs,
-        generator=torch.Generator().manual_seed(0),
-        embedding_init=0.5,
-    )
-
-
-def rows(n, n_fields=4):
-    ids = torch.randint(
-        0, 5, (n, n_fields), generator=torch.Generator().manual_seed(1), dtype=torch.int32
-    )
-    return Inputs(ids, torch.zeros(n, 0), torch.zeros(n, 0, dtype=torch.int32))
+def context(**options):
+    return tuple_searches.context(4, embedding_init=0.5, **options)
 
 
 def parts_of(module, e, x, pairs):
@@ -92,7 +53,7 @@ def test_the_sum_of_messages_agrees_with_numpy(level):
             p.normal_(0, 1, generator=torch.Generator().manual_seed(3))
         if level == "value":
             module.edge_out.bias[:] = -3.1
-    x, e = rows(7), torch.randn(7, 4, 3, generator=torch.Generator().manual_seed(2))
+    x, e = rows(7, 4), torch.randn(7, 4, 3, generator=torch.Generator().manual_seed(2))
     logits, messages = parts_of(module, e, x, pairs)
     expected = module.scale.item() * (passing(logits)[:, :, None] * messages).sum(1)
     assert 0 < (passing(logits) == 0).mean() < 1 or level == "field"
@@ -128,7 +89,7 @@ def test_measures_are_mean_gates_and_deviations_of_what_is_added(n_outputs):
     c = context(n_outputs=n_outputs)
     module = SearchedGraph(c, 4, "value", 0.1)
     network = FM().build(c, {"interaction": module})
-    x = rows(50)
+    x = rows(50, 4)
     gates, scores = module.measure(network, EncodedTensors(*x[:3]))
     assert network.training and not module._forward_pre_hooks
     module.eval()
@@ -151,7 +112,7 @@ def test_dropping_closed_pairs_changes_no_prediction(level):
         if level == "field":
             module.edge[:] = -9.0
             module.edge[[1, 4]] = torch.tensor([0.3, 0.8])
-        x, e = rows(9), torch.randn(9, 4, 3, generator=torch.Generator().manual_seed(2))
+        x, e = rows(9, 4), torch.randn(9, 4, 3, generator=torch.Generator().manual_seed(2))
         state = {f"interaction.{name}": t for name, t in module.state_dict().items()}
         state["linear.weight"] = torch.ones(2)
         brought = method.transfer(state, {"interactions": kept}, c)
@@ -178,13 +139,13 @@ def test_planted_pairs_are_ranked_first_on_a_factorization_machine(level):
             12_000, n_fields=8, cardinality=8, pairs=3, informative_fields=2, random_state=seed
         )
         model = fit(L0SIGN(level), X, y, seed)
-        assert ranking(model, truth) >= 0.95
+        assert ranking(model, truth.pairs) >= 0.95
         if level == "value":
             recall += [(f"f{i}", f"f{j}") in model.interactions_ for i, j in truth.pairs]
             sizes.append(len(model.interactions_))
             X, y = X[:5000], np.random.default_rng(seed).permutation(y)[:5000]
             control = fit(L0SIGN(level), X, y, seed)
-            shuffled.append(ranking(control, truth))
+            shuffled.append(ranking(control, truth.pairs))
             assert control.interactions_ == []
     if level == "value":
         assert 0.25 < np.mean(shuffled) < 0.75
@@ -206,12 +167,9 @@ def test_the_threshold_and_the_number_decide_what_is_kept():
 
 
 def test_odd_tables_are_taken():
-    X, y, _ = make_ctr(400, n_fields=4, pairs=1, n_numeric=1, n_sequences=1, missing_rate=0.1,
-                       random_state=0)  # fmt: skip
-    X["constant"] = "c"
+    X, y, odd = odd_table()
     search = L0SIGN(threshold=0.0, retrain="scratch")
     model = fit(search, X, y, batch_size=399, members=2)
-    odd = X[:3].assign(f0="new", x0=np.nan)
     assert np.isfinite(model.predict_proba(odd)).all()
     np.testing.assert_array_equal(model.predict_proba(odd[:1]), model.predict_proba(odd)[:1])
     assert fit(search, X, np.arange(400) % 3).predict_proba(odd).shape == (3, 3)

@@ -5,9 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from tuple_searches import context, fit, odd_table, ranking, rows
 
-from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import EncodedTensors
 from sklearn_autorec.feature_selection import AutoField
@@ -16,53 +15,8 @@ from sklearn_autorec.interaction._evidence import fading_evidence, mean_slopes
 from sklearn_autorec.interaction._factors import scored_tuples, symmetric_polynomials
 from sklearn_autorec.interaction._products import KeptProducts
 from sklearn_autorec.interaction._profit import DecomposedTensors
-from sklearn_autorec.networks import FM, IPNN, DeepFM
-from sklearn_autorec.nn import BinaryLogLoss, BuildContext, Inputs
-
-NETWORKS = {
-    "fm": FM(),
-    "deepfm": DeepFM(hidden_units=(64, 64)),
-    "ipnn": IPNN(hidden_units=(64, 64)),
-}
-
-
-def fit(search, X, y, seed=0, network="fm", **options):
-    options = {
-        "embedding_dim": 8,
-        "lr": 0.01,
-        "max_epochs": 1,
-        "search_epochs": 3,
-        "batch_size": 256,
-        "random_state": seed,
-        **options,
-    }
-    return CTRClassifier(network=NETWORKS[network], search=search, **options).fit(X, y)
-
-
-def ranking(model, planted):
-    planted = {tuple(f"f{i}" for i in t) for t in planted}
-    order = len(next(iter(planted)))
-    scores = {t: s for t, s in model.interaction_scores_.items() if len(t) == order}
-    return roc_auc_score([t in planted for t in scores], [*scores.values()])
-
-
-def context(n_fields=5, d=3, **options):
-    return BuildContext(
-        tuple("abcdefgh"[:n_fields]),
-        (5,) * n_fields,
-        embedding_dim=d,
-        generator=torch.Generator().manual_seed(0),
-        embedding_init=1.0,
-        **options,
-    )
-
-
-def rows(n, n_fields=5):
-    ids = torch.randint(
-        0, 5, (n, n_fields), generator=torch.Generator().manual_seed(1), dtype=torch.int32
-    )
-    return Inputs(ids, torch.zeros(n, 0), torch.zeros(n, 0, dtype=torch.int32))
-
+from sklearn_autorec.networks import FM
+from sklearn_autorec.nn import BinaryLogLoss
 
 # Formulas ---------------------------------------------------------------------------------------
 
@@ -128,7 +82,7 @@ def test_evidence_of_an_order_is_that_of_its_sum():
     c, x = context(), rows(80)
     module = DecomposedTensors(c, 3, 2, 0.01, 0.2)
     module.order = 3
-    network = NETWORKS["fm"].build(c, {"interaction": module})
+    network = FM().build(c, {"interaction": module})
     network(*x[:3])
     y = torch.from_numpy(np.random.default_rng(0).integers(0, 2, 80)).float()
     data = EncodedTensors(*x[:3], y)
@@ -272,12 +226,9 @@ def test_patience_goes_on_beyond_an_order_that_does_not_help():
 
 
 def test_odd_tables_are_taken():
-    X, y, _ = make_ctr(400, n_fields=4, pairs=1, n_numeric=1, n_sequences=1, missing_rate=0.1,
-                       random_state=0)  # fmt: skip
-    X["constant"] = "c"
+    X, y, odd = odd_table()
     search = PROFIT(patience=None, n_interactions=(3, 0.1))
     model = fit(search, X, y, batch_size=399, members=2)
-    odd = X[:3].assign(f0="new", x0=np.nan)
     assert np.isfinite(model.predict_proba(odd)).all()
     np.testing.assert_array_equal(model.predict_proba(odd[:1]), model.predict_proba(odd)[:1])
     assert fit(search, X, np.arange(400) % 3).predict_proba(odd).shape == (3, 3)

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from onnx_graphs import exported
 from sklearn.frozen import FrozenEstimator
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
@@ -27,24 +28,6 @@ SMALL = DeepFM(hidden_units=(8,))
 @pytest.fixture(scope="module")
 def clicks(clicks_with_gaps):
     return clicks_with_gaps(1000, n_numeric=2)
-
-
-def exported(model, tmp_path):
-    """What onnxruntime makes of rows that only the vocabulary file has mapped."""
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
-    path = tmp_path / "model.onnx"
-    to_onnx(model, path)
-    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    vocabulary = json.loads((tmp_path / "model.onnx.vocab.json").read_text())
-    (output,) = session.get_outputs()
-    assert output.name == vocabulary["output"] and output.type == "tensor(float)"
-    assert [i.name for i in session.get_inputs()] == [i["name"] for i in vocabulary["inputs"]]
-
-    def run(X):
-        return session.run(None, onnx_inputs(vocabulary, X.to_dict("records")))[0]
-
-    return run
 
 
 @pytest.mark.parametrize(

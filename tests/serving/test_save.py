@@ -20,7 +20,7 @@ from sklearn.preprocessing import (
     OrdinalEncoder,
     StandardScaler,
 )
-from small_networks import told
+from small_networks import told_small
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import known_networks
@@ -45,7 +45,7 @@ def again(model, tmp_path):
 @pytest.mark.parametrize("network", sorted(known_networks()))
 def test_the_same_bits_come_back(clicks, tmp_path, network):
     X, y = clicks
-    network = told(network, {"s0": "f1"})
+    network = told_small(network, {"s0": "f1"})
     model = CTRClassifier(network=network, **OPTIONS).fit(X, y)
     loaded = again(model, tmp_path)
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))

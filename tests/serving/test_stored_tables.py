@@ -1,15 +1,15 @@
 """Tables in float16 and int8 in model files and in ONNX."""
 
 import copy
-import json
 
 import numpy as np
 import pytest
+from onnx_graphs import exported
 from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.embedding import ANT, SSEDS, MagnitudePruning
-from sklearn_autorec.serving import _model, onnx_inputs, save, to_onnx
+from sklearn_autorec.serving import _model, save
 
 OPTIONS = {"network": "fm", "embedding_dim": 8, "max_epochs": 1, "random_state": 0}
 
@@ -110,19 +110,13 @@ def test_files_without_stored_tables_say_nothing_of_them(clicks):
     ids=["int8", "float16", "by column", "packed", "packed by column", "by field", "anchors"],
 )
 def test_graphs_hold_the_stored_tables(search, storage, clicks, tmp_path):
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     X, y = clicks
     model = CTRClassifier(**OPTIONS, search=search, storage=storage, lr=0.02).fit(X, y)
-    path = tmp_path / "model.onnx"
-    to_onnx(model, path)
-    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    vocabulary = json.loads((tmp_path / "model.onnx.vocab.json").read_text())
-    rows = X[:50].to_dict("records")
-    found = session.run(None, onnx_inputs(vocabulary, rows))[0]
+    found = exported(model, tmp_path)(X[:50])
     np.testing.assert_allclose(found, model.predict_proba(X[:50]), atol=1e-5)
     import onnx
 
-    kinds = {t.data_type for t in onnx.load(path).graph.initializer if len(t.raw_data) > 200}
+    graph = onnx.load(tmp_path / "model.onnx")
+    kinds = {t.data_type for t in graph.graph.initializer if len(t.raw_data) > 200}
     wanted = {"int8": {onnx.TensorProto.INT8}, "float16": {onnx.TensorProto.FLOAT16}}
     assert isinstance(storage, dict) or kinds & wanted[storage]

@@ -1,6 +1,7 @@
 """Configuration of the documentation; ``make doc`` builds it, without a network."""
 
 import html
+import sys
 from pathlib import Path
 
 from docutils import nodes
@@ -12,6 +13,10 @@ from sphinx.util.nodes import make_refnode
 from sklearn_autorec import __version__
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from inventories import write_inventories  # noqa: E402
+
 LOGGER = logging.getLogger(__name__)
 
 project = "sklearn_autorec"
@@ -19,12 +24,41 @@ author = "the sklearn_autorec developers"
 project_copyright = author
 release = version = __version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
-exclude_patterns = ["_build", "_templates", "changelog.d"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.viewcode",
+    "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "_templates", "changelog.d", "generated/gallery/*.ipynb"]
 templates_path = ["_templates"]
 default_role = "py:obj"
-# No links to other sites.
+# Links to other projects come from inventories that are made here; names that these lack stay text.
+intersphinx_mapping = write_inventories(HERE / "_build" / "inventories")
 nitpick_ignore_regex = [("py:.*", r"(numpy|pandas|scipy|sklearn|skorch|torch)\..*")]
+
+# Examples as pages: each file of examples/gallery runs when the pages are built.
+sphinx_gallery_conf = {
+    "examples_dirs": str(HERE.parent / "examples" / "gallery"),
+    "gallery_dirs": "generated/gallery",
+    "filename_pattern": r"/plot_",
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("sklearn_autorec",),
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "min_reported_time": 60,
+    "abort_on_example_error": True,
+    "plot_gallery": "True",
+    "within_subsection_order": "FileNameSortKey",
+    "show_memory": False,
+    "matplotlib_animations": False,
+}
+copybutton_prompt_text = r">>> |\.\.\. |\$ "  # what is copied runs as it is
+copybutton_prompt_is_regexp = True
 
 autodoc_typehints = "none"
 toc_object_entries_show_parents = "hide"
@@ -43,6 +77,8 @@ html_sidebars = {  # pages without a chapter of their own need no chapter naviga
         "index",
         "install",
         "tutorial",
+        "which",
+        "wishes",
         "methods",
         "benchmarks",
         "developing",

@@ -113,3 +113,39 @@ def test_tests_named_in_the_page_of_faults_exist():
     assert [
         name for name in named if name not in (files if name.endswith(".py") else functions)
     ] == []
+
+
+GALLERY = sorted((DOC.parent / "examples" / "gallery").glob("plot_*.py"))
+
+
+def test_the_gallery_has_examples():
+    assert len(GALLERY) >= 12
+
+
+@pytest.mark.parametrize("path", GALLERY, ids=lambda path: path.stem)
+def test_an_example_of_the_gallery_can_be_a_page(path):
+    """A title, cells, a picture, a seed; and the page of the guide that it names exists."""
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    title, rule, *rest = ast.get_docstring(tree).splitlines()
+    assert rule == "=" * len(title) and rest
+    assert text.count("# %%") >= 2 and "matplotlib" in text
+    assert "random_state=0" in text or "default_rng(" in text
+    named = re.findall(r":doc:`/([\w/]+)`", text)
+    assert named and all((DOC / f"{name}.rst").exists() for name in named)
+    modules = {
+        node.module.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+    }
+    assert "sklearn_autorec" in modules
+
+
+def test_most_pages_of_the_guide_have_an_example():
+    """Pages of the guide that have an example."""
+    named = {
+        name
+        for path in GALLERY
+        for name in re.findall(r":doc:`/user_guide/(\w+)`", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) >= 12

@@ -70,9 +70,9 @@ lint: $(VENV)/installed
 
 # From scratch each time, so that no warning hides in a page built before; warnings are errors.
 doc: $(VENV)/installed-doc
-	rm -rf doc/_build doc/generated
+	rm -rf doc/_build doc/generated doc/sg_execution_times.rst
 	$(BIN)/python -m sphinx -q -W --keep-going -n -b html doc doc/_build/html
 	@echo "doc/_build/html/index.html"
 
 clean:
-	rm -rf $(VENV) .venv-floors .venv-newest doc/_build doc/generated build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-floors .venv-newest doc/_build doc/generated doc/sg_execution_times.rst build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -8,9 +8,8 @@ click rates by value with their standard errors; the metrics say it in numbers. 
 """
 
 # %%
-# Two models of the same clicks
-# -----------------------------
-# One knows the shop, the other does not.
+# Clicks that depend on the shop, and on a pair
+# ---------------------------------------------
 
 import matplotlib.pyplot as plt
 
@@ -24,6 +23,11 @@ X, y, truth = make_ctr(
 )
 X.columns = ["user", "item", "shop", "hour"]
 train, test = slice(0, 8_000), slice(8_000, None)
+
+# %%
+# Clicks by shop, where the model knows the shop, and where it does not
+# ----------------------------------------------------------------------
+
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
 for ax, columns in zip(axes, (["user", "item", "shop"], ["user", "item", "hour"]), strict=True):
     model = CTRClassifier(network="fm", lr=0.01, max_epochs=5, random_state=0)

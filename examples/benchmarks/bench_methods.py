@@ -8,14 +8,14 @@
     # Tables of what is there.
     python examples/benchmarks/bench_methods.py --report
 
-All fits have one recipe, `RECIPE`, which one look at Frappe decided. Only the L2 of embeddings is
-chosen for each table and network: the one of `DECAYS` with which the network without a search is
-best on the validation rows of the first seed. These rows stop every training, too; test rows choose
-nothing. Interaction methods are also set beside random pairs and pairs by information gain of the
-number each of them kept. Seconds are processor seconds of the whole ``fit``; a ratio is to the fit
-of the same network without a search. Bytes are those of the model file and, of tables, ``nbytes_``.
-Records are appended to ``--results``, and what is there is not run again, so that a run can be
-stopped at any time.
+All fits have one recipe, `RECIPE`, which one look at Frappe decided, and early stopping by the
+published validation rows. These also choose the L2 of embeddings among ``--decays``, for each
+method, table and seed anew: what holds back a network with all its products keeps one with few of
+them from learning at all. Test rows choose nothing. Interaction methods are also set beside random
+pairs and pairs by information gain of the number each of them kept. Seconds are processor seconds
+of one whole ``fit``; a ratio is to the fit of the same network without a search. Bytes are those of
+the model file and, of tables, ``nbytes_``. Records are appended to ``--results``, and what is there
+is not run again, so that a run can be stopped at any time.
 """
 
 import argparse
@@ -51,8 +51,8 @@ RECIPE = {
     "search_epochs": 12,
     "patience": 3,
 }
-DECAYS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3)  # a small L2 suits an FM, a large one a DeepFM
-KEY = ("table", "rows", "network", "method", "budget", "seed")
+DECAYS = (0.0, 0.003, 0.01, 0.03)
+KEY = ("table", "rows", "network", "method", "budget", "seed", "decay")
 # What is compared at equal size has no place of its own.
 AT_EQUAL_SIZE = ("RandomInteractions", "InteractionGain")
 MODULES = {
@@ -140,11 +140,22 @@ def read(path):
     return {tuple(record[name] for name in KEY): record for record in records}
 
 
-def run_one(args, done, key, method, read_table, decay):
+def best_of(args, done, case, method, read_table):
+    """The record of the decay with the least loss of the validation rows; None if all failed."""
+    records = [run_one(args, done, (*case, decay), method, read_table) for decay in args.decays]
+    return best([record for record in records if record["status"] == "ok"])
+
+
+def best(records):
+    """The record with the least loss of the validation rows, None of none."""
+    return min(records, key=lambda record: record["valid_log_loss"], default=None)
+
+
+def run_one(args, done, key, method, read_table):
     """Fit, measure and note down, unless that is done; the record."""
     if key in done:
         return done[key]
-    table_name, rows, network, name, budget, seed = key
+    table_name, rows, network, _, _, seed, decay = key
     table = read_table(table_name, rows, seed)
     record = dict(zip(KEY, key, strict=True))
     try:
@@ -184,38 +195,25 @@ def run(args):
             tables[key] = load(name, rows, seed, data_home=args.data_home)
         return tables[key]
 
-    def decay_of(table, network):
-        """The L2 with which the network alone is best on the validation rows."""
-        losses = {
-            decay: run_one(
-                args,
-                done,
-                (table, args.rows, network, f"L2 {decay}", None, min(args.seeds)),
-                None,
-                read_table,
-                decay,
-            )["valid_log_loss"]
-            for decay in DECAYS
-        }
-        return min(losses, key=losses.get)
-
     done = read(args.results)
     for table, network, seed, name, budget, method in jobs(args):
-        decay = decay_of(table, network)
-        record = run_one(
-            args, done, (table, args.rows, network, name, budget, seed), method, read_table, decay
-        )
-        kept = record.get("interactions")
+        case = (table, args.rows, network, name, budget, seed)
+        record = best_of(args, done, case, method, read_table)
+        kept = record.get("interactions") if record is not None else None
         if name in methods_of("interaction") and network != "body" and kept:
             for baseline in AT_EQUAL_SIZE:
-                key = (table, args.rows, network, f"{baseline}({kept})", None, seed)
+                case = (table, args.rows, network, f"{baseline}({kept})", None, seed)
                 equal = getattr(interaction, baseline)(n_interactions=kept)
-                run_one(args, done, key, equal, read_table, decay)
+                best_of(args, done, case, equal, read_table)
 
 
 def report(path):
     """Means over seeds, a table for each (table, network), as restructured text."""
-    frame = pd.DataFrame([r for r in read(path).values() if r["status"] == "ok"])
+    cases = {}
+    for key, record in read(path).items():
+        if record["status"] == "ok":
+            cases.setdefault(key[:-1], []).append(record)
+    frame = pd.DataFrame([best(records) for records in cases.values()])
     for (table, network), rows in frame.groupby(["table", "network"], sort=False):
         plain = frame[
             (frame["table"] == table)
@@ -223,7 +221,6 @@ def report(path):
             & (frame["method"] == "none")
         ]
         print(f"\n{table}, {network}")
-        rows = rows[~rows["method"].str.startswith("L2 ")]
         for (name, budget), one in rows.groupby(["method", "budget"], sort=False, dropna=False):
             base = plain.set_index("seed")["cpu_s"].reindex(one["seed"]).mean()
             spread = one["auc"].std() if len(one) > 1 else float("nan")
@@ -253,6 +250,7 @@ def main():
     p.add_argument("--slots", nargs="*", choices=list(MODULES), default=list(MODULES))
     p.add_argument("--methods", nargs="*", default=None, help="names; all by default")
     p.add_argument("--budgets", nargs="*", type=float, default=[0.2])
+    p.add_argument("--decays", nargs="*", type=float, default=list(DECAYS))
     p.add_argument("--rows", type=int, default=20_000)
     p.add_argument("--seeds", nargs="*", type=int, default=[0])
     p.add_argument("--results", type=Path, default=RESULTS)

@@ -44,7 +44,7 @@ slow: $(VENV)/installed
 	$(PYTHON) -m venv .venv-floors
 	.venv-floors/bin/python -m pip install --quiet -c constraints-floors.txt numpy
 	.venv-floors/bin/python -m pip install --quiet $(FLOORS_INDEX) torch==$(FLOORS_TORCH)
-	.venv-floors/bin/python -m pip install --quiet -c constraints-floors.txt onnxruntime -e ".[plot,progress,parquet,onnx]"
+	.venv-floors/bin/python -m pip install --quiet -c constraints-floors.txt onnxruntime -e ".[plot,progress,parquet,frames,onnx]"
 	touch $@
 
 # On every declared floor at once. Run by hand and by `.ci/run --floors`: torch takes gigabytes from some indices.

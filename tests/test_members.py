@@ -16,7 +16,7 @@ from small_tables import mixed_clicks
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import EncodedTensors, TrainingBatches
-from sklearn_autorec.estimators import _prepare
+from sklearn_autorec.estimators import _memory
 from sklearn_autorec.networks import DeepFM
 from sklearn_autorec.nn import Members
 
@@ -162,7 +162,7 @@ def test_sizes_count_every_member(clicks, model):
 def test_memory_is_asked_for_all_members(clicks, monkeypatch):
     X, y = clicks
     rows = few(members=1).fit(X, y).nbytes_["embedding"] / 4 / 4
-    monkeypatch.setattr(_prepare, "available_memory", lambda: 2 * 5 * 4 * rows * (4 + 1))
+    monkeypatch.setattr(_memory, "available_memory", lambda: 2 * 5 * 4 * rows * (4 + 1))
     few(members=1).fit(X, y)
     with pytest.raises(ValueError, match=r"embedding_dim=4 and members=3 need.*or members\."):
         few().fit(X, y)

@@ -90,8 +90,8 @@ def test_labels_of_several_types_are_refused_by_name():
     "make", [FieldEncoder, lambda: FieldCrosser([("u", "i")]), lambda: CTRClassifier(**QUICK)]
 )
 def test_tables_that_are_refused_by_name(make):
-    with pytest.raises(TypeError, match=r"X is a LazyFrame.*X.collect\(\)"):
-        make().fit(pl.LazyFrame({"u": Y, "i": Y}), Y)
+    with pytest.raises(TypeError, match=r"X holds rows as dicts.*once it is fitted.*DataFrame\(X"):
+        make().fit([{"u": y, "i": y} for y in Y], Y)
     with pytest.raises(TypeError, match="Column 'i' has polars' type Int128.*cast it"):
         make().fit(pl.DataFrame({"u": Y, "i": pl.Series(Y, dtype=pl.Int128)}), Y)
     with pytest.raises(TypeError, match="Column 'i' has polars' type Object"):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sklearn_autorec import CTRClassifier
-from sklearn_autorec.estimators import _prepare
+from sklearn_autorec.estimators import _memory, _prepare
 from sklearn_autorec.preprocessing import FieldEncoder
 
 N_ROWS, BATCH = 400, 32
@@ -46,8 +46,8 @@ def test_rows_that_a_list_shares_count_once_for_row_wise_updates(visits, monkeyp
 
 def test_rows_that_a_list_shares_count_once_for_the_memory(visits, monkeypatch):
     needed = 5 * 4 * fit(*visits).net_.module_.embedding.n_rows * (2 + 1)
-    monkeypatch.setattr(_prepare, "available_memory", lambda: needed)
+    monkeypatch.setattr(_memory, "available_memory", lambda: needed)
     fit(*visits)
-    monkeypatch.setattr(_prepare, "available_memory", lambda: needed - 1)
+    monkeypatch.setattr(_memory, "available_memory", lambda: needed - 1)
     with pytest.raises(ValueError, match="Column 'item' has most ids"):
         fit(*visits)

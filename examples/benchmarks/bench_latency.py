@@ -1,9 +1,10 @@
-"""Time of one row through a model read from a file, with few and with many ids, alone and with
-parts beside the network.
+"""Time of one row through a model read from a file, as a DataFrame and as a dict, with few and with
+many ids, alone and with parts beside the network.
 
-Run: ``python examples/benchmarks/bench_latency.py``. Takes some minutes; the rows are random, since
-only time and size count."""
+Run: ``python examples/benchmarks/bench_latency.py [--ids 100 1000000]``. Takes some minutes; the
+rows are random, since only time and size count."""
 
+import argparse
 import tempfile
 import time
 import warnings
@@ -38,10 +39,16 @@ def rows(n_ids, seed=0):
 
 
 def main():
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--ids", type=int, nargs="+", default=[100, 1_000_000])
+    arguments = arguments.parse_args()
     warnings.simplefilter("ignore")
-    print(f"{'model':26}{'ids':>10}{'p50, ms':>9}{'file bytes':>12}{'of parameters':>15}")
+    print(
+        f"{'model':26}{'ids':>10}{'p50, ms':>9}{'as a dict':>11}{'file bytes':>12}"
+        f"{'of parameters':>15}"
+    )
     for name, options in MODELS.items():
-        for n_ids in (100, 1_000_000):
+        for n_ids in arguments.ids:
             X, y = rows(n_ids)
             encoder = FieldEncoder(min_frequency=1)
             model = CTRClassifier(
@@ -56,14 +63,15 @@ def main():
                 path = Path(folder) / "model"
                 save(model, path)
                 size, loaded = path.stat().st_size, load(path)
-            times = []
+            times, dicts = [], X[:CALLS].to_dict("records")
             for k in range(CALLS):
-                row = X.iloc[k : k + 1]
-                started = time.perf_counter()
-                loaded.predict_proba(row)
-                times.append(time.perf_counter() - started)
+                for row in (X.iloc[k : k + 1], dicts[k]):  # in turns
+                    started = time.perf_counter()
+                    loaded.predict_proba(row)
+                    times.append(time.perf_counter() - started)
+            of_frames, of_dicts = np.median(times[::2]), np.median(times[1::2])
             print(
-                f"{name:26}{n_ids:10,}{1000 * np.median(times):9.2f}{size:12,}"
+                f"{name:26}{n_ids:10,}{1000 * of_frames:9.2f}{1000 * of_dicts:11.2f}{size:12,}"
                 f"{4 * model.n_parameters_:15,}",
                 flush=True,
             )

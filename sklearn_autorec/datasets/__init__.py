@@ -14,10 +14,12 @@ from ._loaders import (
 )
 from ._make_ctr import CTRProblem, make_ctr
 from ._make_tastes import TasteTruth, make_tastes
+from ._parquet import ParquetDataset
 
 __all__ = [
     "CTRProblem",
     "CTRTruth",
+    "ParquetDataset",
     "TasteTruth",
     "fetch_adult",
     "fetch_amazon_beauty",

@@ -289,7 +289,8 @@ class AMTL(SearchMethod):
         context, hidden = problem.context, self.hidden_units
         if not all(isinstance(n, Integral) and n >= 1 for n in hidden):
             raise ValueError(f"hidden_units must hold whole numbers of at least 1, got {hidden!r}.")
-        frequencies = Frequencies.of(value_counts(problem.data, context), context.table_sizes)
+        counts = value_counts(problem.data, context, problem.stream)
+        frequencies = Frequencies.of(counts, context.table_sizes)
         module = FrequencySizedEmbedding(context, frequencies, self)
         problem.train(module, start=self._start(problem))
         return {"sizes": sizes_to_text(module.lengths())}

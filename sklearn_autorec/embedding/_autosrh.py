@@ -207,9 +207,8 @@ class AutoSrh(MaskSearch, SearchMethod):
         limit = limit_of(self.budget, context)
         row_bytes = of_fields[np.repeat(context.table_fields, context.table_sizes).astype(int)]
         sizes = context.table_sizes
-        blocks = frequency_blocks(
-            value_counts(problem.data, context), self.n_blocks, sizes if self.per_field else None
-        )
+        counts = value_counts(problem.data, context, problem.stream)
+        blocks = frequency_blocks(counts, self.n_blocks, sizes if self.per_field else None)
         table = BlockScaledEmbedding(context, blocks, self.n_blocks, self.arch_lr, self.l1)
         warm_epochs, warm, only = min(round(self.warmup * epochs), epochs - 1), None, None
         if warm_epochs:

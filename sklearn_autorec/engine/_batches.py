@@ -11,8 +11,8 @@ class EncodedTensors:
     """Encoded rows on one device; N rows.
 
     ids int32 (N, F_cat), numeric float32 (N, 2 F_num + numbers of vectors), sequences int32 (N, L),
-    y (N,) float32 or int64, weight float32 (N,) with mean 1 and groups int64 (N,), codes of the
-    groups of rows; the last three may be None.
+    y (N,) float32 or int64, weight float32 (N,) with mean 1, groups int64 (N,), codes of the groups
+    of rows, and times int64 (N,), the larger the newer; the last four may be None.
     """
 
     ids: torch.Tensor
@@ -21,9 +21,10 @@ class EncodedTensors:
     y: torch.Tensor | None = None
     weight: torch.Tensor | None = None
     groups: torch.Tensor | None = None
+    times: torch.Tensor | None = None
 
     @classmethod
-    def from_table(cls, table, device, y=None, weight=None, groups=None):
+    def from_table(cls, table, device, y=None, weight=None, groups=None, times=None):
         """Wrap the arrays of an ``EncodedTable`` (no copy on the CPU) and move them to the
         device.
         """
@@ -43,6 +44,7 @@ class EncodedTensors:
             tensor(y),
             tensor(weight),
             tensor(groups),
+            tensor(times),
         )
 
     def __len__(self):
@@ -54,6 +56,10 @@ class EncodedTensors:
         if isinstance(rows, slice):
             return EncodedTensors(*(None if t is None else t[rows] for t in parts))
         return EncodedTensors(*(None if t is None else t.index_select(0, rows) for t in parts))
+
+    def batches(self, batch_size, **options):
+        """Shuffled batches of these rows; see `TrainingBatches`."""
+        return TrainingBatches(self, batch_size, **options)
 
     @property
     def inputs(self):
@@ -86,20 +92,28 @@ class TrainingBatches:
         M orders at once: a batch then has ``batch_size`` rows of each, one after the other. Most of
         what makes independent networks better together is that they meet the rows in orders of
         their own, not that they start differently.
+    rng : numpy Generator or None, default=None
+        Instead of a seed: one that goes on from data to data.
+    constant : int64 Tensor or None, default=None
+        Columns of one id; None looks for them in the data.
     """
 
-    def __init__(self, data, batch_size, *, id_dropout=0.0, seed=0, members=1):
+    def __init__(
+        self, data, batch_size, *, id_dropout=0.0, seed=0, members=1, rng=None, constant=None
+    ):
         self.data = data
         self.batch_size = batch_size
         self.id_dropout = id_dropout
         self.members = members
-        self._rng = np.random.Generator(np.random.PCG64(seed))
+        self._rng = np.random.Generator(np.random.PCG64(seed)) if rng is None else rng
         n = len(data)
         # A column of one value says nothing, and its embedding takes part in the bias all the same.
         # What comes instead of that value later must be worth as much: the unknown id stands in
         # half of the rows.
         self.constant = torch.zeros(0, dtype=torch.int64, device=data.ids.device)
-        if id_dropout and n > 1:
+        if constant is not None:
+            self.constant = constant
+        elif id_dropout and n > 1:
             self.constant = (
                 ((data.ids == data.ids[:1]).all(0) & (data.ids[0] > 1)).nonzero().flatten()
             )
@@ -128,6 +142,9 @@ class TrainingBatches:
         """Batches without end, shuffled anew in each pass."""
         while True:
             yield from self
+
+    def close(self):
+        """Nothing is open; batches of streams have a thread that ends here."""
 
     def _forget(self, ids):
         """Replace random entries of a batch (a fresh copy) by 1, the unknown id; 0 stays 0."""

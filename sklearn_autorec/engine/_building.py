@@ -64,6 +64,13 @@ def select(data, selection):
     return dataclasses.replace(data, ids=kept.ids, numeric=kept.numeric, sequences=kept.sequences)
 
 
+def select_stream(stream, selection):
+    """A stream of what is kept; None of none."""
+    if stream is None or selection is None:
+        return stream
+    return stream.mapped(lambda data: select(data, selection))
+
+
 def table_context(methods, context):
     """The context for which the part of the embedding slot is made.
 

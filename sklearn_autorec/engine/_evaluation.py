@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import json
 import math
-import time
 import warnings
 from contextlib import ExitStack, contextmanager
 from traceback import format_exc
@@ -18,6 +17,7 @@ from sklearn.exceptions import FitFailedWarning
 
 from ._batches import EncodedTensors
 from ._policies import text_of
+from ._time_limit import earliest, has_passed, now
 
 __all__ = ["Evaluations", "HeldOutScore", "evaluate"]
 
@@ -156,7 +156,8 @@ class _Run:
 
     def __init__(self, problem, score, n_jobs, max_time, max_evaluations):
         self.problem, self.score, self.n_jobs = problem, score, n_jobs
-        self.deadline = None if max_time is None else time.monotonic() + max_time
+        own = None if max_time is None else now() + max_time
+        self.deadline = earliest(own, problem.plan.deadline)
         self.allowed = math.inf if max_evaluations is None else max_evaluations
         self.generator_state = problem.context.generator.get_state()
         self.known: dict[str, float] = {}
@@ -238,7 +239,7 @@ class _Run:
     def _until_deadline(self, wanted):
         for number, (_, architecture) in enumerate(wanted):
             first = not self.entries and number == 0
-            if not first and self.deadline is not None and time.monotonic() > self.deadline:
+            if not first and has_passed(self.deadline):
                 return
             yield self.score, architecture, self.generator_state, self.best[0], self.threads
 
@@ -246,7 +247,8 @@ class _Run:
         """The evaluations, with the weights of the best candidate left in the problem."""
         architectures, scores = ([entry[i] for entry in self.entries] for i in (0, 1))
         evaluations, problem = Evaluations(architectures, scores, self.stopped), self.problem
-        problem.interrupted |= self.stopped == "interrupted"
+        of_fit = self.stopped == "max_time" and has_passed(problem.plan.deadline)
+        problem.stop(self.stopped == "interrupted", of_fit)
         if np.isnan(evaluations.scores).all():
             if self.stopped == "interrupted":
                 raise KeyboardInterrupt
@@ -264,6 +266,9 @@ def _bare(problem):
     """The problem as a candidate gets it: with books of its own, and nothing of the estimator."""
     own = copy.copy(problem)
     own.on_epoch, own.history, own.interrupted = None, [], False
+    # A candidate that has begun is finished, on whatever machine, with a clock of its own.
+    own.plan, own.out_of_time = dataclasses.replace(own.plan, deadline=None), False
+    own.stream = None  # candidates are compared on rows at hand
     own.initial_state, own.final_state = {}, {}
     return own
 

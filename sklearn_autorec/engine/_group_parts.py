@@ -1,8 +1,8 @@
-"""Rows in parts such that no group of rows stands in two of them."""
+"""Rows in parts such that no group of rows stands in two of them, or that one part is newer."""
 
 import numpy as np
 
-__all__ = ["group_parts"]
+__all__ = ["group_parts", "newest_rows"]
 
 
 def group_parts(groups, shares, random, classes=None):
@@ -57,3 +57,34 @@ def group_parts(groups, shares, random, classes=None):
             from_part = np.flatnonzero(part_of == np.bincount(part_of).argmax())
             part_of[from_part[np.argmin(counts.sum(1)[from_part])]] = part
     return part_of[groups]
+
+
+def newest_rows(times, share, groups=None):
+    """Which rows are the newest, so large a share of them as far as times allow.
+
+    Rows of one time are on one side. So are those of a group, which is as new as its oldest row: no
+    row of the newest groups is older than any time at which one of the others began.
+
+    Parameters
+    ----------
+    times : int ndarray of shape (n_rows,)
+    share : float in (0, 1)
+    groups : int ndarray of shape (n_rows,) or None
+        Codes; a single group counts as none.
+
+    Returns
+    -------
+    bool ndarray of shape (n_rows,) or None
+        None if all rows (or the oldest of all groups) have the same time.
+    """
+    if groups is not None and (groups != groups[:1]).any():
+        _, groups = np.unique(groups, return_inverse=True)
+        began = np.full(groups.max() + 1, np.iinfo(np.int64).max)
+        np.minimum.at(began, groups, times)
+        times = began[groups]
+    distinct, counts = np.unique(times, return_counts=True)
+    if len(distinct) < 2:
+        return None
+    newest = np.cumsum(counts[::-1])[:-1]  # rows of the newest time, of the newest two, ...
+    n_times = 1 + int(np.abs(newest - share * len(times)).argmin())
+    return times >= distinct[-n_times]

@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from ..nn import FieldLayout, Members, in_float32, pair_index
+from ..nn import FieldLayout, Members, in_float32, pair_index, plain_loss
 from ..nn._axes import count, tuple_order
 
 __all__ = ["InitialWeights", "initial_weights"]
@@ -147,7 +147,8 @@ def _network_of(source, context):
             f"source={source!r:.100} has dropped fields of its table by its search; weights can "
             f"be taken over from a model of all fields."
         )
-    loss, own_loss = type(source.net_.criterion_), type(context.reference_loss)
+    loss = type(plain_loss(source.net_.criterion_))
+    own_loss = type(plain_loss(context.reference_loss))
     if context.reference_loss is not None and loss is not own_loss:
         raise ValueError(
             f"source={source!r:.100} was trained by the loss {loss.__name__}, this model by "

@@ -13,10 +13,11 @@ from ._building import build_module, build_network
 from ._moving import network_state
 from ._net import FieldNet
 from ._net_state import _hooks, _on_cpu
-from ._problem import _parts, training_net
+from ._problem import training_net
 from ._search_phase import Found
 from ._slots import by_slot, entries_of, take_places
 from ._training import train
+from ._two_parts import two_parts
 
 __all__ = ["LiveSearch", "begin_chunk", "begin_live", "searched_network", "train_live"]
 
@@ -133,7 +134,7 @@ def train_live(live, take_up_moments, loss, data, plan):
     ]
     turns = None
     if fractions and len(data) > 1:
-        for_weights, for_arch = _parts(data, max(fractions), plan.seed)
+        for_weights, for_arch = two_parts(data, max(fractions), plan.seed)
         data, own = data.select(for_weights), data.select(for_arch)
         net.arch_batches = TrainingBatches(own, plan.batch_size, seed=plan.seed + 1).forever()
     elif fractions:

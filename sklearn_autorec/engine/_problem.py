@@ -2,19 +2,18 @@
 
 import dataclasses
 
-import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 
 from ..nn import check_parts
 from ._batches import TrainingBatches
 from ._building import build_module
 from ._evaluation import evaluate
-from ._group_parts import group_parts
 from ._moving import begin_with, check_distinct, held_still, network_state, positions_of, state_of
 from ._net import ONE_LEVEL, FieldNet
 from ._slots import take_places
+from ._streams import RowsBeside, RowStream
 from ._training import forward_in_chunks, train
+from ._two_parts import two_parts
 
 
 def check_loss(loss):
@@ -65,6 +64,9 @@ class SearchProblem:
         Of the whole network, where the searched part has a smaller one.
     encoder : FieldEncoder, FrozenEstimator of one, or None
         Fitted: which values the ids of the whole table stand for.
+    stream : RowStream or None, default=None
+        Where rows come in blocks, all of them, on which ``train`` trains unless it is told which
+        ``rows``; ``data`` is then a sample of them.
 
     Attributes
     ----------
@@ -76,7 +78,9 @@ class SearchProblem:
         the initial weights are then those of the first. After ``evaluate`` those of the best
         candidate.
     interrupted : bool
-        Whether the user stopped the search.
+        Whether the user, or the time of the fit, stopped the search.
+    out_of_time : bool
+        Whether it was the time.
     kept : object or None
         What the method leaves here stays with the fitted estimator; see ``specialize`` of
         `SearchMethod`.
@@ -96,7 +100,9 @@ class SearchProblem:
         resting=(),
         network_context=None,
         encoder=None,
+        stream=None,
     ):
+        self.stream = stream
         self.network_context = context if network_context is None else network_context
         self.network = network
         self.context = context
@@ -112,7 +118,7 @@ class SearchProblem:
         self.history: list[dict] = []
         self.initial_state: dict[str, torch.Tensor] = {}
         self.final_state: dict[str, torch.Tensor] = {}
-        self.interrupted = False
+        self.interrupted = self.out_of_time = False
         self.kept: object = None
 
     @property
@@ -124,7 +130,8 @@ class SearchProblem:
 
     def split(self, fraction, rows=None):
         """Positions of the rows for weights and of those for the architecture, disjoint; stratified
-        by class. Of ``groups``, if there are several, each is on one side.
+        by class. Of ``groups``, if there are several, each is on one side. With
+        ``validation="time"`` the rows for the architecture are the newest.
 
         Parameters
         ----------
@@ -147,7 +154,7 @@ class SearchProblem:
             check_distinct(rows, "a part of them is held out")
         data = self._select(rows)
         try:
-            parts = _parts(data, fraction, self.plan.seed)
+            parts = two_parts(data, fraction, self.plan.seed)
         except ValueError as error:
             raise ValueError(
                 f"search_fraction={fraction} leaves no rows for the weights or for the "
@@ -183,7 +190,8 @@ class SearchProblem:
             searched modules with those that they have.
         rows : int64 positions or None
             Training rows that are used (rows of their own for bi-level schedules and for ``judge``
-            are taken from these); None is all. Rows that repeat count as often as they come.
+            are taken from these); None is all (of ``stream``, if there is one).
+            Rows that repeat count as often as they come.
         only : callable (str, Parameter) -> bool, or None
             Which parameters may move, by their names in the network (``"embedding.weight"``; those
             of a part in the loss slot begin with "loss."), architecture parameters included. None
@@ -203,6 +211,8 @@ class SearchProblem:
             nothing move.
         """
         data, start = self._select(rows), None if start is None else state_of(start)
+        if rows is None and self.stream is not None:
+            data = self.stream
         plan = dataclasses.replace(self.plan, **changes)
         placed = take_places(self.slots, searched)
         parts = {**self.parts(), **placed}
@@ -219,19 +229,13 @@ class SearchProblem:
         schedules = [getattr(m, "arch_schedule", ONE_LEVEL) for m in placed.values()]
         fractions = [schedule.fraction for schedule in schedules if schedule.bilevel]
         if fractions:
-            for_weights, for_arch = self.split(max(fractions), rows)
-            data, own = self.data.select(for_weights), self.data.select(for_arch)
-            net.arch_batches = TrainingBatches(own, plan.batch_size, seed=plan.seed + 1).forever()
+            data, net.arch_batches = self._arch_rows(data, max(fractions), rows, plan)
         judges = [m for m in placed.values() if getattr(m, "judged_share", 0)]
         unseen = None
         if judges:
             if rows is not None:
                 check_distinct(positions_of(rows, len(self.data), "cpu"), "some of them judge")
-            try:
-                rest, kept_back = _parts(data, max(m.judged_share for m in judges), plan.seed + 2)
-                data, unseen = data.select(rest), data.select(kept_back)
-            except ValueError:  # a table of a row or two: nothing can be judged
-                unseen = None
+            data, unseen = self._judging(data, max(m.judged_share for m in judges), plan.seed + 2)
 
         def on_epoch(epoch, record):
             for m in net.all_modules():
@@ -241,13 +245,46 @@ class SearchProblem:
 
         with held_still(net, only, self._rests):
             result = train(net, data, plan, on_epoch=on_epoch)
+        if isinstance(unseen, RowsBeside):
+            unseen = unseen.data
         if unseen is not None:
             for m in judges:
                 m.judge(module, self.loss, unseen)
         self.history.extend({"slot": "+".join(self.slots), **record} for record in result.history)
         self.final_state = network_state(module, loss)
-        self.interrupted |= result.interrupted
+        self.stop(result.interrupted, result.out_of_time)
         return result
+
+    def stop(self, by_user, out_of_time):
+        """Note that the user or the time has stopped the search; the user has the last word."""
+        self.interrupted |= by_user or out_of_time
+        self.out_of_time = (self.out_of_time or out_of_time) and not by_user
+
+    def _arch_rows(self, data, fraction, rows, plan):
+        """The rows for the weights, and batches without end of those for the architecture."""
+        seed = plan.seed + 1
+        if data is not self.stream:
+            for_weights, for_arch = self.split(fraction, rows)
+            own = TrainingBatches(self.data.select(for_arch), plan.batch_size, seed=seed)
+            return self.data.select(for_weights), own.forever()
+        try:
+            data, own = data.without(fraction, plan.seed, pooled=True)
+        except ValueError as error:
+            raise ValueError(
+                f"search_fraction={fraction} leaves no rows for the weights or for the "
+                f"architecture: {error}"
+            ) from error
+        return data, own.forever(plan.batch_size, seed)
+
+    def _judging(self, data, share, seed):
+        """The rows that train, and some that judge afterwards; None where there are too few."""
+        try:
+            if isinstance(data, RowStream):  # no more than a sample is held in memory
+                return data.without(min(share, len(self.data) / len(data)), seed, pooled=False)
+            rest, kept_back = two_parts(data, share, seed)
+            return data.select(rest), data.select(kept_back)
+        except ValueError:  # a table of a row or two: nothing can be judged
+            return data, None
 
     def _rests(self, name):
         return name.startswith(self.resting)
@@ -336,34 +373,3 @@ def training_net(module, loss, plan, part=None):
         embedding_l2=plan.embedding_l2,
         weight_decay=plan.weight_decay,
     )
-
-
-def _parts(data, share, seed):
-    """Positions of two disjoint parts of the rows, the second of so large a share; stratified by
-    class where that can be. Where there are several groups of rows, none is in both.
-
-    Raises
-    ------
-    ValueError
-        If one part would be empty.
-    """
-    y = data.y.cpu().numpy()
-    classes = y if len(np.unique(y)) == 2 or np.issubdtype(y.dtype, np.integer) else None
-    groups = None if data.groups is None else data.groups.cpu().numpy()
-    if groups is not None and (groups != groups[:1]).any():
-        random = np.random.RandomState(seed % 2**32)
-        judges = group_parts(groups, (1 - share, share), random, classes) == 1
-        # Shuffled, as those of single rows are: a method may take the first of them.
-        order = random.permutation(len(y))
-        rows = order[~judges[order]], order[judges[order]]
-    else:
-        rows = _single_rows(len(y), share, seed, classes)
-    return tuple(torch.from_numpy(part).to(data.ids.device) for part in rows)
-
-
-def _single_rows(n_rows, share, seed, classes):
-    options = {"test_size": share, "random_state": seed % 2**32}
-    try:
-        return train_test_split(np.arange(n_rows), stratify=classes, **options)
-    except ValueError:  # a class with a single row, or fewer rows than classes
-        return train_test_split(np.arange(n_rows), **options)

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from ..exceptions import ConvergenceWarning, NonFiniteLossError
-from ._batches import EncodedTensors, TrainingBatches, batches_of
+from ._batches import EncodedTensors, batches_of
 from ._net import FieldNet
+from ._time_limit import BatchesInTime
 
 PREDICT_ROWS = 16_384  # rows of one forward pass without gradients
 # Matrix products treat the last rows of a block otherwise than the rest. In whole blocks of sixteen
@@ -44,6 +45,8 @@ class TrainingPlan:
     averaging : float in [0, 1)
         Decay per step of the running average of the weights that is validated and kept; 0 keeps the
         last.
+    deadline : float or None
+        Reading of ``now`` (``_time_limit.py``) after which no batch begins but the first.
     """
 
     epochs: int
@@ -57,6 +60,7 @@ class TrainingPlan:
     seed: int = 0
     monitor: Callable | None = None
     averaging: float = 0.0
+    deadline: float | None = None
 
 
 @dataclass
@@ -65,13 +69,15 @@ class TrainingResult:
 
     ``best_epoch`` is 0 if no epoch was finished before it was interrupted (or none had a score).
     ``diverged`` says that an epoch after the best one was not finite, so that the moments of the
-    optimisers are not either."""
+    optimisers are not either. ``out_of_time`` says that the deadline has ended it; the epoch that
+    it cut short counts as one."""
 
     net: FieldNet
     history: list
     best_epoch: int
     interrupted: bool = False
     diverged: bool = False
+    out_of_time: bool = False
 
 
 def forward_in_chunks(module, data, rows=PREDICT_ROWS, forward=None):
@@ -207,7 +213,8 @@ def train(net, data, plan, valid=None, on_epoch=None, goes_on=False):
     Parameters
     ----------
     net : FieldNet, initialised or not
-    data, valid : EncodedTensors; valid may be None
+    data : EncodedTensors or RowStream
+    valid : EncodedTensors or None
     plan : TrainingPlan
     on_epoch : callable (epoch, record dict) -> bool or None
         Called after each epoch; True stops.
@@ -228,9 +235,10 @@ def train(net, data, plan, valid=None, on_epoch=None, goes_on=False):
         epoch is restored and a `ConvergenceWarning` tells so.
     """
     members = getattr(net.module_ if net.initialized_ else net.module, "members", 1)
-    batches = TrainingBatches(
-        data, plan.batch_size, id_dropout=plan.id_dropout, seed=plan.seed, members=members
+    batches = data.batches(
+        plan.batch_size, id_dropout=plan.id_dropout, seed=plan.seed, members=members
     )
+    timed = BatchesInTime(batches, plan.deadline)
     net.cosine = plan.lr_schedule == "cosine"
     if not goes_on:
         net.n_steps = len(batches) * plan.epochs
@@ -249,12 +257,13 @@ def train(net, data, plan, valid=None, on_epoch=None, goes_on=False):
             return result
 
     best_score, best_epoch, bad_epochs, rate = -np.inf, 0, 0, plan.lr
-    interrupted = diverged = in_place = False
+    interrupted = diverged = in_place = out_of_time = False
     try:
         for epoch in range(plan.epochs):
             net.history.new_epoch()
             in_place = False
-            net.run_single_epoch(batches, training=True, prefix="train", step_fn=step)
+            passed = batches if plan.deadline is None else timed
+            net.run_single_epoch(passed, training=True, prefix="train", step_fn=step)
             _check_finite(trained, net.step_)
             losses = {
                 name: net.history[-1][name]
@@ -269,7 +278,7 @@ def train(net, data, plan, valid=None, on_epoch=None, goes_on=False):
             if score > best_score:
                 best_score, best_epoch, bad_epochs = score, epoch + 1, 0
                 # No step follows, there is nothing to lose.
-                in_place = epoch + 1 == plan.epochs and average is None
+                in_place = (epoch + 1 == plan.epochs or timed.is_over) and average is None
                 if not in_place:
                     best.take(trained)
             else:
@@ -280,7 +289,9 @@ def train(net, data, plan, valid=None, on_epoch=None, goes_on=False):
             stop = on_epoch is not None and on_epoch(epoch, record)
             if average is not None:
                 average.swap()
-            if stop or bad_epochs >= plan.patience:
+            done = stop or bad_epochs >= plan.patience or epoch + 1 == plan.epochs
+            out_of_time = timed.is_over and (timed.cut or not done)
+            if done or out_of_time:
                 break
     except KeyboardInterrupt:
         interrupted = True
@@ -305,9 +316,11 @@ def train(net, data, plan, valid=None, on_epoch=None, goes_on=False):
             ConvergenceWarning,
             stacklevel=2,
         )
+    finally:
+        batches.close()
     if best.state is not None and not in_place:
         best.restore(trained)
-    return TrainingResult(net, history, best_epoch, interrupted, diverged)
+    return TrainingResult(net, history, best_epoch, interrupted, diverged, out_of_time)
 
 
 def _check_finite(module, step):
@@ -321,8 +334,18 @@ def _check_finite(module, step):
         raise NonFiniteLossError(f"the weights became infinite by step {step}")
 
 
-def scores_of(net, data, plan, name):
+def scores_of(net, data, plan, name, loss=None):
     """The reference loss of rows, and what the plan monitors beside it.
+
+    Parameters
+    ----------
+    net : FieldNet
+    data : EncodedTensors
+    plan : TrainingPlan
+    name : str
+        Of the rows.
+    loss : nn.Module or None
+        Instead of the net's.
 
     Returns
     -------
@@ -332,7 +355,12 @@ def scores_of(net, data, plan, name):
     """
     logits = forward_in_chunks(net.module_, data)
     with torch.inference_mode():
-        scores = {f"{name}_loss": float(net.get_loss(logits, data.y, X=data))}
+        if loss is None:
+            mean = net.get_loss(logits, data.y, X=data)
+        else:
+            per_row = loss(logits, data.y)
+            mean = (per_row if data.weight is None else per_row * data.weight).mean()
+        scores = {f"{name}_loss": float(mean)}
     if plan.monitor is not None:
         weight = None if data.weight is None else data.weight.cpu().numpy()
         monitored = plan.monitor(data.y.cpu().numpy(), logits.cpu().numpy(), weight)

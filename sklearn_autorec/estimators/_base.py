@@ -1,6 +1,7 @@
 """What the two estimators share: the steps of a fit, what a fit has found, logits."""
 
 import copy
+import dataclasses
 import warnings
 
 import numpy as np
@@ -8,22 +9,27 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import without_fit_only
+from ..datasets._sources import is_dataset, opened, table_or_dataset
 from ..engine import EncodedTensors, FieldNet, forward_in_chunks
 from ..engine._serving_form import device_of, serving_net
+from ..engine._time_limit import TimeLimit
 from ..engine._training import memory_explained
-from ..exceptions import SingleClassWarning
+from ..exceptions import ConvergenceWarning, SingleClassWarning
 from ..nn import Members
 from ..preprocessing import FieldEncoder
 from ..preprocessing._describe import as_html
+from ..utils._frames import eager
 from ..utils._sklearn import CallbackSupportMixin, of_raw_tables, validate_parameters
 from ..utils._state import reads_once, snapshot
 from . import _results
+from ._checks import check_chunk, check_components
+from ._datasets import as_table, comes_in_blocks, streamed, tables_of
 from ._fitted import Fitted, publish
 from ._parameters import FieldParameters
-from ._prepare import check_chunk, check_components, prepare_chunk, prepare_fit
+from ._prepare import prepare_chunk, prepare_fit
 from ._rows import encoded_rows, validation_rows, weighs_nothing
 from ._specialized import can_specialize, pickled, specialized
-from ._stages import fit_anew, go_on, rolled_back
+from ._stages import fit_anew, go_on, n_tasks, rolled_back
 from ._streaming import stream
 from ._targets import target_of
 from ._vectors import embeddings_of
@@ -38,12 +44,17 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
 
     _target_kind: type
 
-    # Model files leave it out; see `SearchMethod`.
-    fit_only = ("initial_embeddings",)
-
     # Parameters up to which ``fit`` with ``warm_start=True`` goes on; the searches of
     # model_selection read it.
     warm_start_until = ("max_epochs",)
+
+    @property
+    def fit_only(self):
+        """Names of parameters that model files leave out, code among them: only training reads
+        them.
+        """
+        code = (name for name in ("loss", "monitor") if callable(getattr(self, name)))
+        return "initial_embeddings", *code
 
     def _html_repr(self):
         """HTML of scikit-learn, and once fitted what each column is taken for below it."""
@@ -79,29 +90,59 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
         changes.
         """
         validate_parameters(self)
+        limit = TimeLimit(self.max_time)
         if (X_val is None) != (y_val is None) or (X_val is None and sample_weight_val is not None):
             raise ValueError("X_val and y_val must be given together, sample_weight_val with both.")
         check_components(self)
+        X, X_val = table_or_dataset(X, y), table_or_dataset(X_val, y_val, "y_val")
         has_network = getattr(self, "net_", None) is not None
         fitted = snapshot(self) if self.warm_start and has_network else None
+        if is_dataset(X_val):
+            with opened(X_val) as judges:
+                X_val, y_val, sample_weight_val = as_table(self, judges, y_val, sample_weight_val)
+        if is_dataset(X):
+            with opened(X) as dataset:
+                columns = y, sample_weight, groups
+                if dataset.n_rows > dataset.buffer_rows:
+                    validation = X_val, y_val, sample_weight_val
+                    with streamed(self, dataset, columns, validation, fitted) as given:
+                        return self._train(X, y, given.rows, None, fitted, limit, given)
+                X, y, sample_weight = as_table(self, dataset, *columns)
+                groups = None
         rows = encoded_rows(self, X, y, sample_weight, fitted, groups=groups)
+        validation = None
+        if not rows.has_single_class:
+            validation = validation_rows(self, rows, X_val, y_val, sample_weight_val)
+        return self._train(X, y, rows, validation, fitted, limit)
+
+    def _train(self, X, y, rows, validation, fitted, limit, streamed=None):
+        """All steps of `_fit` behind the reading of rows."""
         if rows.has_single_class:
-            publish(self, Fitted(rows.target, rows.encoder))
-            _warn_of_single_class(self)
+            publish(self, Fitted(rows.target, rows.encoder, stopped="finished"))
+            _warn_of_single_class(self, stacklevel=5)
             return self
-        validation = validation_rows(self, rows, X_val, y_val, sample_weight_val)
-        prepared = prepare_fit(self, X, y, rows, validation, fitted)
-        with memory_explained(prepared.plan.batch_size), rolled_back(fitted):
+        prepared = prepare_fit(self, X, y, rows, validation, fitted, limit, streamed)
+        progress = prepared.progress.within(n_tasks(prepared, fitted))
+        with memory_explained(prepared.plan.batch_size), rolled_back(fitted), progress:
             if fitted is None:
                 outcome, interrupted = fit_anew(prepared)
             else:
                 outcome, interrupted = go_on(prepared, fitted)
-            publish(self, outcome)
+            stopped = "interrupted" if interrupted else "max_time" if limit.cut else "finished"
+            publish(self, dataclasses.replace(outcome, stopped=stopped))
+        if stopped == "max_time":
+            warnings.warn(
+                f"max_time={self.max_time} seconds are over before the fit was finished; cut short "
+                f"or left out: {', '.join(limit.cut)}. The model keeps the best weights so far, "
+                f"those of epoch {outcome.n_iter} of at most {prepared.plan.epochs}.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
         if interrupted:
             warnings.warn(
                 f"Training was interrupted; the model keeps the weights of epoch {outcome.n_iter}.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return self
 
@@ -113,7 +154,7 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
         grow = grows(self, fitted)
         if weighs_nothing(self, y, sample_weight):
             return self
-        rows = encoded_rows(self, X, y, sample_weight, fitted, classes, grow=grow)
+        rows = encoded_rows(self, eager(X), y, sample_weight, fitted, classes, grow=grow)
         if rows.has_single_class:
             publish(self, Fitted(rows.target, rows.encoder))
             _warn_of_single_class(self)
@@ -267,6 +308,10 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
         estimator.
         """
         check_is_fitted(self, "encoder_")
+        if comes_in_blocks(X, self):
+            return np.concatenate(
+                [FieldEstimator._logits(self, part) for part in tables_of(X, self)]
+            )
         table = self.encoder_.encode(X)
         if self.net_ is None:
             return np.zeros((len(table), 1))
@@ -282,6 +327,9 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
     def _member_logits(self, X):
         """Logits of every member (M, n_rows, C), float64, of a raw table."""
         check_is_fitted(self, "encoder_")
+        if comes_in_blocks(X, self):
+            parts = (FieldEstimator._member_logits(self, part) for part in tables_of(X, self))
+            return np.concatenate(list(parts), 1)
         if self.net_ is None:
             return self._logits(X)[None]
         module = self.net_.module_
@@ -300,6 +348,10 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
             .astype(np.float64)
         )
         return logits if self._mixture_ is None else self._mixture_.member_logits(table, logits)
+
+    def _training_loss(self):
+        """What trains, as a module: logits (B, C), y (B,) -> (B,)."""
+        return target_of(self).with_loss(self.loss).loss()
 
     def _transform_target(self, y):
         """y as the loss wants it, by the labels (or the scale) already learned."""
@@ -338,11 +390,11 @@ def _stored(search):
     return without_fit_only(search)
 
 
-def _warn_of_single_class(estimator):
+def _warn_of_single_class(estimator, stacklevel=4):
     """Tell that a fit has trained nothing."""
     warnings.warn(
         f"{type(estimator).__name__} was fitted on the single class {estimator.classes_.tolist()}: "
         f"nothing was trained, and every row is predicted to be of this class.",
         SingleClassWarning,
-        stacklevel=4,
+        stacklevel=stacklevel,
     )

@@ -2,6 +2,8 @@
 out for good.
 """
 
+import dataclasses
+
 import numpy as np
 
 from .._ensemble._companions import STATISTICS, WIDE, fit_mixture, possible_companions
@@ -82,11 +84,14 @@ def mixture_of(prepared, module, valid, outputs=None):
     Returns
     -------
     Mixture or None
-        None where the network predicts alone.
+        None where the network predicts alone, as it does if no time is left.
     """
     rows, split = prepared.rows, prepared.split
     fitted_on = rows if split.validation is None else split.kept
     names = possible_companions(prepared.companions, fitted_on, rows.target.is_class)
+    if names and prepared.limit.is_over:
+        prepared.limit.cut += names
+        names = []
     if not names:
         return None
     if valid is not None:
@@ -102,7 +107,7 @@ def mixture_of(prepared, module, valid, outputs=None):
     )
 
 
-def cross_validated(prepared, start):
+def cross_validated(prepared, start, deadlines):
     """Train a network without each part of the rows in turn.
 
     Parameters
@@ -110,6 +115,8 @@ def cross_validated(prepared, start):
     prepared : Prepared
     start : callable () -> (nn.Module, nn.Module or None)
         Makes a network with its first weights, and a part in the loss slot.
+    deadlines : iterator of float or None
+        Of the trainings, see `TimeLimit.phases`.
 
     Returns
     -------
@@ -125,12 +132,15 @@ def cross_validated(prepared, start):
         data = rows.take(kept).tensors(prepared.device)
         valid = rows.take(out).tensors(prepared.device)
         module, loss_part = start()
+        plan = dataclasses.replace(plan, deadline=next(deadlines))
         net = training_net(module, loss, plan, loss_part)
         name = f"validate-{part + 1}"
         result = train(net, data, plan, valid, progress.begin(name, plan.epochs))
         progress.end()
         if result.interrupted:
             return None, max(result.best_epoch, 1)
+        if result.out_of_time:
+            prepared.limit.cut.append(name)
         logits = forward_in_chunks(net.module_, valid).cpu().numpy()
         if outputs is None:
             outputs = np.zeros((len(rows), logits.shape[1]), np.float32)

@@ -1,12 +1,14 @@
 """The estimator of clicks, or of any classes."""
 
+from numbers import Real
+
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 
 from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
-from ..utils._sklearn import StrOptions, with_callbacks
+from ..utils._sklearn import Interval, StrOptions, with_callbacks
 from ..utils._state import reads_once
 from ._base import FieldEstimator
 from ._targets import ClassTarget
@@ -24,22 +26,39 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     Parameters
     ----------
     {network to patience}
-    monitor : {"loss", "auc"}, default="loss"
-        What early stopping watches on the held-out rows.
+    monitor : {"loss", "auc"} or callable, default="loss"
+        What early stopping watches on the held-out rows: their loss, the area under the ROC curve,
+        or a scikit-learn scorer, called with (estimator, None, y) and, if rows have weights,
+        ``sample_weight``; ``estimator`` predicts these rows by the network alone. More is better:
+        ``make_scorer(brier_score_loss, greater_is_better=False, response_method="predict_proba")``
+        turns the direction. Histories have it as "valid_score".
     {lr_schedule to target_statistics}
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with ``sample_weight``.
+    negative_sampling_rate : float in (0, 1] or None, default=None
+        Share w of the negatives (rows of the first of two classes) that were kept when the training
+        rows were drawn, all positives being there. A probability p learned from such rows is
+        corrected to p / (p + (1 - p) / w), which is log(w) on a logit [1]_, in all that predicts,
+        in model files and in ONNX. Histories and early stopping judge rows as they were sampled, so
+        that rows of ``X_val`` should be sampled likewise. None is 1, all rows.
     {storage to verbose}
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         The labels.
+    negative_sampling_rate_ : float
+        The rate by which predictions are corrected.
     {net_ to feature_names_in_}
 
     See Also
     --------
     RatingRegressor : The same for ratings.
+
+    References
+    ----------
+    .. [1] X. He et al., "Practical lessons from predicting clicks on ads at Facebook", ADKDD 2014,
+       section 6.3.
 
     Examples
     --------
@@ -58,6 +77,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     _parameter_constraints = {
         **FieldEstimator._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
+        "negative_sampling_rate": [None, Interval(Real, 0, 1, closed="right")],
     }
 
     @stores_parameters
@@ -78,11 +98,14 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         weight_decay=None,
         embedding_init=None,
         numeric_embedding="piecewise",
+        loss=None,
         batch_size="auto",
         max_epochs=None,
         search_epochs=None,
+        max_time=None,
         early_stopping="auto",
         validation="auto",
+        time_column=None,
         validation_fraction=0.1,
         patience=None,
         monitor="loss",
@@ -93,6 +116,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         wide="auto",
         target_statistics="auto",
         class_weight=None,
+        negative_sampling_rate=None,
         storage=None,
         quantization_aware=False,
         warm_start=False,
@@ -118,16 +142,20 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         Parameters
         ----------
         X : DataFrame (pandas, polars), pyarrow Table or array of shape (n_rows, n_columns)
-            Raw columns; see `FieldEncoder` for what becomes of them.
-        y : array-like of shape (n_rows,)
-            Labels.
+            Raw columns; see `FieldEncoder` for what becomes of them. Or a table that may be larger
+            than memory: a `ParquetDataset`, ``pyarrow.dataset.Dataset``, polars LazyFrame or dask
+            DataFrame. It is read in blocks, see the Notes; the last two are collected instead where
+            y is no name.
+        y : array-like of shape (n_rows,), or str
+            Labels; of a data set the name of their column.
         sample_weight : array-like of shape (n_rows,), default=None
             Weights of the rows, in the loss and in the counts of the encoder. Zero is the same as
             leaving the row out, of labels and vocabularies too; whole weights are repetitions to
             the encoder, to scales and to ``class_weight="balanced"``, and up to rounding to the
             training where it has one batch without batch statistics and dropout. The unit matters
             to ``min_frequency`` of the encoder; the parts beside the network take weights for
-            numbers of rows, unless these are less than 1 on the mean, where no unit matters.
+            numbers of rows, unless these are less than 1 on the mean, where no unit matters. Of a
+            data set the name of their column.
         X_val, y_val : like X and y, default=None
             Rows for early stopping, instead of a split of X.
         sample_weight_val : array-like of shape (n_validation_rows,), default=None
@@ -149,9 +177,11 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         ValueError
             For bad parameters or data, naming the parameter or column.
         TypeError
-            For ``groups`` that are no labels.
+            For ``groups`` that are no labels, a name as y without a data set, and the opposite.
         NonFiniteLossError
             If training diverges before one epoch is finished.
+        OSError
+            If a block of a data set cannot be read, with its file and row group.
         KeyboardInterrupt
             If it is stopped before one epoch is finished. Later on, the model keeps the best epoch
             so far and a `UserWarning` says so; in the first epoch behind a search it keeps the
@@ -163,6 +193,18 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
 
         With metadata routing, ``set_fit_request(groups=True)`` has ``GridSearchCV`` and pipelines
         hand the groups on: those of the splitter (``GroupKFold``) are then those of ``fit``.
+
+        A data set of at most ``buffer_rows`` rows (see `ParquetDataset`) is read into memory, and
+        the fit is that of the table, to the bit. Of a larger one the first pass counts vocabularies
+        and labels over all rows, as ``FieldEncoder.partial_fit`` does, and draws a sample; then
+        each epoch reads all blocks in a new order and shuffles rows within a buffer. Rows are held
+        out for early stopping by a hash of their number, as ``validation_fraction`` says but no
+        more than ``sample_rows``, or with ``validation="last"`` the last ones, once for all; there
+        are no parts in turn and no training on all rows in the end, and "time" is refused. The
+        parts beside the network are fitted on the sample. Searches train on all rows, with rows of
+        their own from the same blocks; what takes rows by number in a search has the sample.
+        ``dataset_`` says how many rows that were. What is not in Parquet files is written into some
+        first, in a temporary folder.
         """
         return self._fit(X, y, sample_weight, X_val, y_val, sample_weight_val, groups)
 
@@ -212,6 +254,17 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         return self._partial_fit(X, y, sample_weight, classes)
 
+    def _logits(self, X):
+        return self._of_all_negatives(super()._logits(X))
+
+    def _member_logits(self, X):
+        return self._of_all_negatives(super()._member_logits(X))
+
+    def _of_all_negatives(self, logits):
+        """Logits as they would be if no negatives had been left out of the training."""
+        rate = self.__dict__.get("negative_sampling_rate_", 1.0)
+        return logits if rate == 1.0 or len(self.classes_) < 2 else logits + np.log(rate)
+
     @reads_once
     def decision_function(self, X):
         """Logits; (n_rows,) for two classes, else (n_rows, n_classes)."""
@@ -224,7 +277,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
 
         Parameters
         ----------
-        X : table of shape (n_rows, n_columns)
+        X : table of shape (n_rows, n_columns), or a data set with its columns
         return_std : bool, default=False
             Also say how far the members lie apart; for models of ``members`` > 1.
 

@@ -47,6 +47,10 @@ class Fitted:
     trained_tables : dict of str to Tensor
         The tables that ``net`` has in a storage of fewer bytes, as they were trained, by name, for
         training that goes on.
+    stopped : {"finished", "max_time", "interrupted"} or None
+        What ended the fit; None where nothing of it is known, as in a chunk.
+    dataset : dict or None
+        Of a fit from a data set that was larger than a buffer, how many rows did what.
     """
 
     target: Any
@@ -64,6 +68,8 @@ class Fitted:
     kept: dict = field(default_factory=dict)
     network: Any = None
     trained_tables: dict = field(default_factory=dict)
+    stopped: str | None = None
+    dataset: dict | None = None
 
     def attributes(self):
         """The attributes of the estimator, by name."""
@@ -87,12 +93,16 @@ class Fitted:
         }
         if hasattr(encoder, "feature_names_in_"):
             attributes["feature_names_in_"] = encoder.feature_names_in_
+        if self.stopped is not None:
+            attributes["stopped_"] = self.stopped
         if self.live is not None:
             attributes["_stream"] = self.live
         if self.trained_tables:
             attributes["_trained_tables"] = self.trained_tables
         if self.live_search is not None:
             attributes["_live_search"] = self.live_search
+        if self.dataset is not None:
+            attributes["dataset_"] = self.dataset
         if self.kept:
             attributes["_kept_"] = self.kept
         if self.loss_part is not None:

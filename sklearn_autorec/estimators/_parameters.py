@@ -91,6 +91,18 @@ class FieldParameters(ComponentEstimator):
         How a number becomes a vector: by a function that is linear between as many knots as the
         encoder has ``n_bins``, through sines and cosines of so many trained frequencies, or as a
         multiple of one vector.
+    loss : callable (predicted, target) -> Tensor of shape (n_rows,), or None, default=None
+        A loss of your own, of torch tensors. ``predicted`` are logits of shape (n_rows,) of the
+        second of two classes, logits (n_rows, n_classes) of more, or ratings (n_rows,) in the units
+        of y; ``target`` are float 0 and 1, int64 positions in ``classes_``, or ratings, each of
+        shape (n_rows,). It must give a loss for each row, not their mean, so that weights of rows
+        act; sums over a batch and parameters of its own it cannot have. It trains, judges held-out
+        rows, and is the loss of histories; searches go by it as well. The parts of ``wide`` and
+        ``target_statistics`` and the weights of the mean keep theirs, which None stands for: the
+        log loss, or the squared error in units of the variance of y. Against a loss whose numbers
+        are large, ``embedding_l2`` counts less. A function without a name in a module, such as a
+        lambda, fits and clones, but pickle refuses the estimator as it does such a function.
+        Model files hold no code: they leave the loss out, and loaded models predict the same.
     batch_size : int or "auto", default="auto"
         Rows of a training step; "auto" is between 32 and 4096, for about 32 steps an epoch with
         ``network="auto"``, 64 with another.
@@ -100,16 +112,34 @@ class FieldParameters(ComponentEstimator):
     search_epochs : int or None, default=None
         Epochs of each search. None: two fifths of ``max_epochs`` with ``network="auto"``, else
         ``max_epochs``, which counts as 20 if it is None.
+    max_time : float or None, default=None
+        Seconds that ``fit`` may take, the encoding of the table included; None is no limit. The
+        searches together have half of what is left when they begin, or all of it if no training
+        follows, each an equal part; the trainings, one for each part that judges in turn and the
+        last, have equal parts of what is left then, less a fifth of it where there are parts beside
+        the network. What one does not need is for those after it. A training or a search ends with
+        the batch in which its time is over: the epoch counts as far as it went, the best weights so
+        far are kept, and a search has found what it has found. It sees one batch at least, and
+        candidates that searches evaluate and parts beside the network are finished once they have
+        begun, so that ``fit`` may take a little longer; parts beside the network that could not
+        begin are left out. ``stopped_`` says so, with a ``ConvergenceWarning``. Chunks of
+        ``partial_fit`` have no limit.
     early_stopping : bool or "auto", default="auto"
         Stop when held-out rows no longer improve and keep the best epoch. "auto" does so when
         ``fit`` is given ``X_val``, with a network of your own from 10,000 rows, and with
         ``network="auto"`` from 200: up to 5,000 rows four networks are trained, each without a
         quarter of the rows, and the final one sees all rows for as many epochs as were best.
-    validation : {"auto", "random", "last"}, default="auto"
+    validation : {"auto", "random", "last", "time"}, default="auto"
         Which rows are held out. "last" are those at the end of the table, for logs in the order of
-        time; the final training then sees them too. "auto" takes them with ``network="auto"`` if
-        they are clearly harder to predict from the others than rows drawn at random are, and the
-        table is not sorted by a column or by the target.
+        time; "time" are the newest by ``time_column``, whatever their order, and searches hold out
+        the newest of theirs as well. In the end the network is trained on them too. "auto" takes
+        the last with ``network="auto"`` if they are clearly harder to predict from the others than
+        rows drawn at random are, and the table is not sorted by a column or by the target.
+    time_column : str, int, tuple or None, default=None
+        Column of ``X`` by whose values rows are old or new with ``validation="time"``, as name or
+        position: times, durations, numbers, or text in ISO 8601; no cell may be missing. Rows of
+        one time are on one side, so that the share held out is as near to the one wanted as that
+        allows. It is read by the network as any other column is.
     validation_fraction : float in (0, 1), default=0.1
         Share of the training rows held out for early stopping, when ``fit`` is given no ``X_val``.
     patience : int or None, default=None
@@ -176,6 +206,8 @@ class FieldParameters(ComponentEstimator):
         method.
     n_iter_ : int
         Epochs that the kept weights have seen.
+    stopped_ : {"finished", "max_time", "interrupted"}
+        What ended ``fit``; not there after ``partial_fit`` and in models from files.
     n_parameters_ : int
         Trained numbers in the network, and scales of those that are stored as int8.
     nbytes_ : dict of str to int
@@ -187,6 +219,10 @@ class FieldParameters(ComponentEstimator):
     sparsity_ : float
         Share of the numbers of full embedding tables that is not stored, whatever says where the
         others belong; where a search chose sizes.
+    dataset_ : dict of str to int
+        Of a fit from a data set of more rows than a buffer: "n_rows" of weight above zero,
+        "n_training_rows" of the network, "n_held_out", "n_sampled" (training rows on which the
+        parts beside the network were fitted, and searches that take rows by number), "n_blocks".
     n_features_in_ : int
         Columns seen in ``fit``.
     feature_names_in_ : ndarray of shape (``n_features_in_``,)
@@ -209,14 +245,17 @@ class FieldParameters(ComponentEstimator):
         "embedding_l2": [None, Interval(Real, 0, None, closed="left")],
         "weight_decay": [None, Interval(Real, 0, None, closed="left")],
         "embedding_init": [None, Interval(Real, 0, None, closed="neither")],
+        "loss": [None, callable],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
         "search_epochs": [None, Interval(Integral, 1, None, closed="left")],
+        "max_time": [None, Interval(Real, 0, None, closed="neither")],
         "early_stopping": [StrOptions({"auto"}), "boolean"],
-        "validation": [StrOptions({"auto", "random", "last"})],
+        "validation": [StrOptions({"auto", "random", "last", "time"})],
+        "time_column": [None, str, Integral, tuple],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "patience": [None, Interval(Integral, 1, None, closed="left")],
-        "monitor": [StrOptions({"loss", "auc"})],
+        "monitor": [StrOptions({"loss", "auc"}), callable],
         "lr_schedule": [None, StrOptions({"constant", "plateau", "cosine"})],
         "averaging": [None, Interval(Real, 0, 1, closed="left")],
         "id_dropout": [Interval(Real, 0, 1, closed="left")],
@@ -245,6 +284,7 @@ class FieldParameters(ComponentEstimator):
         frozen_embeddings=None,
         embedding_dim=None,
         numeric_embedding="piecewise",
+        loss=None,
         lr=None,
         embedding_l2=None,
         weight_decay=None,
@@ -252,8 +292,10 @@ class FieldParameters(ComponentEstimator):
         batch_size="auto",
         max_epochs=None,
         search_epochs=None,
+        max_time=None,
         early_stopping="auto",
         validation="auto",
+        time_column=None,
         validation_fraction=0.1,
         patience=None,
         monitor="loss",

@@ -3,23 +3,21 @@ the estimator.
 """
 
 import dataclasses
-import pickle
 from typing import Any
 
-import numpy as np
 from sklearn.base import clone
 
-from .._ensemble._mixing import as_rows
 from ..base import resolve_network
 from ..engine import TrainingPlan
-from ..engine._search_phase import check_methods, check_slots
+from ..engine._search_phase import check_methods
 from ..engine._serving_form import device_of, resolve_device
+from ..engine._time_limit import TimeLimit
 from ..nn import BuildContext, FieldLayout, check_storage
 from ..preprocessing import N_BINS
 from ..preprocessing._fitted import UNBOUNDED_RANGE
-from ..utils._memory import available_memory
 from ._blending import wanted_companions
 from ._initial_embeddings import given_vectors
+from ._memory import check_memory
 from ._progress import EpochReporter, Seeds
 from ._rows import Rows
 from ._settings import (
@@ -34,8 +32,6 @@ from ._split import Split, split_rows
 
 __all__ = [
     "Prepared",
-    "check_chunk",
-    "check_components",
     "fitted_context",
     "prepare_chunk",
     "prepare_fit",
@@ -76,6 +72,10 @@ class Prepared:
         How tables are stored after the training; see `FieldParameters`.
     quantization_aware : bool
         Whether the training sees them so.
+    limit : TimeLimit
+        The time of the fit, and what it has cut.
+    streamed : StreamedFit or None
+        The training rows, where they come in blocks: ``rows`` are a sample of them.
     """
 
     network: Any
@@ -94,9 +94,11 @@ class Prepared:
     keep_moments: bool
     storage: Any = None
     quantization_aware: bool = False
+    limit: TimeLimit = dataclasses.field(default_factory=lambda: TimeLimit(None))
+    streamed: Any = None
 
 
-def prepare_fit(estimator, X, y, rows, validation, fitted):
+def prepare_fit(estimator, X, y, rows, validation, fitted, limit, streamed=None):
     """What ``fit`` needs.
 
     Parameters
@@ -110,6 +112,9 @@ def prepare_fit(estimator, X, y, rows, validation, fitted):
         The user's rows for early stopping.
     fitted : estimator or None
         Whose network goes on; None where a new one is trained.
+    limit : TimeLimit
+    streamed : StreamedFit or None, default=None
+        See `Prepared`; it has made the split.
 
     Returns
     -------
@@ -124,8 +129,12 @@ def prepare_fit(estimator, X, y, rows, validation, fitted):
     seeds = Seeds(estimator.random_state)
     companions = wanted_companions(estimator, methods, rows.target)
     searched = methods if fitted is None else []
-    split = split_rows(estimator, rows, validation, searched, companions, seeds.split)
-    plan = training_plan(estimator, len(split.kept), rows.target, seeds.order)
+    if streamed is None:
+        split = split_rows(estimator, rows, validation, searched, companions, seeds.split)
+    else:
+        split = streamed.split
+    n_trained = len(split.kept if streamed is None else streamed.stream)
+    plan = training_plan(estimator, n_trained, rows.target, seeds.order)
     if fitted is not None:
         plan = dataclasses.replace(plan, epochs=max(plan.epochs - fitted.n_iter_, 0))
         if split.held_out is None:
@@ -148,6 +157,8 @@ def prepare_fit(estimator, X, y, rows, validation, fitted):
         progress=EpochReporter(estimator, X, y),
         weight_seen=rows.weight_seen(_seen_before(fitted)),
         keep_moments=estimator.warm_start,
+        limit=limit,
+        streamed=streamed,
         **_storage(estimator, rows),
     )
 
@@ -220,84 +231,6 @@ def _after(fitted, plan, rows):
     return dataclasses.replace(plan, seed=plan.seed + fitted.n_iter_, lr=plan.lr * rate)
 
 
-def check_components(estimator):
-    """Refuse wrong parameters, slots that do not fit, a device that is not there and what could not
-    be saved, before any work.
-    """
-    network = resolve_network(estimator.network)
-    methods = check_methods(estimator.search, estimator.joint)
-    resolve_device(estimator.device)
-    check_slots(network, methods)
-    if estimator.quantization_aware and estimator.storage is None:
-        raise ValueError(
-            "quantization_aware=True needs a storage of fewer bytes to be aware of, got "
-            "storage=None; set storage='int8', for instance."
-        )
-    untrained = [method for method in methods if method.retrain == "none"]
-    if untrained and estimator.members > 1:
-        raise ValueError(
-            f"members={estimator.members} needs members that are trained, "
-            f"search={untrained[0]!r} has retrain='none', after which the one searched network "
-            f"serves; choose members=1 or another retrain."
-        )
-    components = {"network": network, "search": methods, "encoder": estimator.encoder}
-    for name, value in components.items():
-        try:
-            pickle.dumps(value)
-        except Exception as error:  # whatever a user's object raises, the advice is the same
-            raise ValueError(
-                f"{name}={value!r} cannot be pickled ({error}); the fitted model could not be "
-                f"saved."
-            ) from error
-
-
-def check_chunk(estimator, fitted, classes):
-    """Refuse what ``partial_fit`` cannot do, before any work."""
-    if getattr(estimator, "class_weight", None) == "balanced":
-        raise ValueError(
-            "class_weight='balanced' is not supported by partial_fit: a chunk does not know "
-            "how often a class occurs in the others. Give the weights as a dict, for instance "
-            "class_weight=dict(zip(classes, sklearn.utils.class_weight.compute_class_weight("
-            "'balanced', classes=classes, y=y))) with the y of a large sample."
-        )
-    if fitted is None:
-        _check_streams(estimator)
-        check_components(estimator)
-    elif classes is not None and not np.array_equal(
-        np.unique(np.asarray(classes)), fitted.classes_
-    ):
-        raise ValueError(
-            f"classes={np.asarray(classes).tolist()} is not the same as in the call before: "
-            f"{fitted.classes_.tolist()}."
-        )
-
-
-def _check_streams(estimator):
-    """Refuse searches with which ``partial_fit`` cannot begin."""
-    methods = check_methods(estimator.search, estimator.joint)
-    told = f"partial_fit cannot start with search={estimator.search!r}"
-    if not all(method.streams for method in methods):
-        raise ValueError(
-            f"{told}: a search needs all its rows. Call fit first (partial_fit then goes on "
-            f"training the network it found), or set search=None."
-        )
-    for method in methods:
-        if method.narrows or not method.joint or "loss" in method.slots:
-            raise ValueError(
-                f"{told}: {method!r} declares streams=True, which takes the default search, and "
-                f"neither dropped fields nor the loss slot."
-            )
-    if len(methods) > 1 and not estimator.joint:
-        raise ValueError(
-            f"{told} and joint=False: in a stream several methods search at once; set joint=True."
-        )
-    if methods and estimator.members > 1:
-        raise ValueError(
-            f"{told} and members={estimator.members}: the one searched network serves; choose "
-            f"members=1."
-        )
-
-
 def training_plan(estimator, n_rows, target, seed):
     """The plan of a training on so many rows, as the parameters have it."""
     rows = batch_size(estimator, n_rows)
@@ -326,14 +259,14 @@ def build_context(estimator, rows, plan):
     """
     encoder = rows.encoder
     layout = FieldLayout.of_encoder(encoder)
-    _check_memory(estimator, layout, rows.target.n_outputs)
+    check_memory(estimator, layout, rows.target.n_outputs)
     per_batch = plan.batch_size * (layout.n_categorical + sum(layout.sequence_lengths))
     return BuildContext.of_encoder(
         encoder,
         embedding_dim=setting(estimator, "embedding_dim"),
         n_outputs=rows.target.n_outputs,
         counts=tuple(encoder.counts_),
-        output_bias=tuple(float(b) for b in rows.target.output_bias(rows.y, as_rows(rows.weight))),
+        output_bias=tuple(float(b) for b in rows.output_bias()),
         sparse_gradients=layout.n_rows > LAZY_TABLE_FACTOR * per_batch,
         embedding_init=setting(estimator, "embedding_init"),
         members=estimator.members,
@@ -377,24 +310,4 @@ def fitted_context(
         numeric_range=getattr(encoder, "numeric_range_", UNBOUNDED_RANGE),
         storage=storage,
         reference_loss=target.loss(),
-    )
-
-
-def _check_memory(estimator, layout, n_outputs):
-    """Refuse embedding tables that would not fit, before anything is allocated."""
-    # The table, its gradient, two moments, and a copy of the best epoch.
-    dim, members, n_rows = setting(estimator, "embedding_dim"), estimator.members, layout.n_rows
-    width = resolve_network(estimator.network).table_width(dim, layout.n_fields)
-    needed = 5 * 4 * n_rows * (width + n_outputs) * members
-    available = available_memory()
-    if needed <= available:
-        return
-    largest = layout.table_fields[int(np.argmax(layout.table_sizes))]
-    raise ValueError(
-        f"The embedding tables of {n_rows:,} ids with embedding_dim={dim}"
-        f"{f' and members={members}' if members > 1 else ''} need about "
-        f"{needed / 2**30:.2f} GiB in training, {available / 2**30:.2f} GiB are available. Column "
-        f"{layout.field_names[largest]!r} has most ids: cap it with "
-        f"encoder=FieldEncoder(max_categories=..., min_frequency=... or hash_threshold=...), or "
-        f"lower embedding_dim{' or members' if members > 1 else ''}."
     )

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from ..utils._progress import FitProgress
+
 __all__ = ["EpochReporter", "Seeds"]
 
 
@@ -34,13 +36,11 @@ class EpochReporter:
     """Carries epochs to scikit-learn's callbacks and, if verbose, to the screen."""
 
     def __init__(self, estimator, X, y):
-        self.estimator, self.X, self.y = estimator, X, y
-        self.root = self.task = None
+        self.tasks, self.verbose = FitProgress(estimator, X, y), estimator.verbose
 
-    def open(self, n_tasks):
-        """Tell that a fit of so many searches and trainings begins."""
-        self.root = self.estimator._init_callback_context(max_subtasks=n_tasks)
-        self.root.call_on_fit_task_begin(estimator=self.estimator, X=self.X, y=self.y)
+    def within(self, n_tasks):
+        """A fit of so many searches and trainings, as a context."""
+        return self.tasks.within(n_tasks)
 
     def begin(self, name, n_epochs, current=None):
         """Open a task of ``n_epochs`` (None: not known); returns what `train` calls after each
@@ -48,13 +48,11 @@ class EpochReporter:
 
         ``current`` makes the fitted attributes of the moment, for callbacks that score.
         """
-        estimator = self.estimator
-        self.task = self.root.subcontext(task_name=name, max_subtasks=n_epochs)
-        self.task.call_on_fit_task_begin(estimator=estimator, X=self.X, y=self.y)
+        self.tasks.begin(name, n_epochs)
 
         def on_epoch(epoch, record):
             unit = "epoch" if "epoch" in record else "candidate"
-            if estimator.verbose:
+            if self.verbose:
                 figures = "  ".join(
                     f"{k} {v:.5g}"
                     for k, v in record.items()
@@ -62,18 +60,10 @@ class EpochReporter:
                 )
                 of = "" if n_epochs is None else f"/{n_epochs}"
                 print(f"{name} {unit} {record[unit]}{of}  {figures}")
-            context = self.task.subcontext(task_name=unit)
-            context.call_on_fit_task_begin(estimator=estimator, X=self.X, y=self.y)
-            return context.call_on_fit_task_end(
-                estimator=estimator, X=self.X, y=self.y, reconstruction_attributes=current
-            )
+            return self.tasks.step(unit, current)
 
         return on_epoch
 
     def end(self):
         """Close the task that was begun last."""
-        self.task.call_on_fit_task_end(estimator=self.estimator, X=self.X, y=self.y)
-
-    def close(self):
-        """Tell that the fit is over."""
-        self.root.call_on_fit_task_end(estimator=self.estimator, X=self.X, y=self.y)
+        self.tasks.end()

@@ -16,14 +16,16 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
     """Deep rating prediction on tables of categorical, numeric and list-valued columns, by squared
     error.
 
-    The network sees ratings of mean 0 and variance 1; predictions and the loss of ``history_`` are
-    converted as prediction * std + mean, and loss in units of the variance.
+    The network sees ratings of mean 0 and variance 1; predictions are converted as
+    prediction * std + mean, and the loss of ``history_`` is in units of the variance, if ``loss``
+    is not one of your own.
 
     Parameters
     ----------
     {network to patience}
-    monitor : {"loss"}, default="loss"
-        What early stopping watches on the held-out rows.
+    monitor : "loss" or callable, default="loss"
+        What early stopping watches on the held-out rows: their loss, or a scikit-learn scorer, of
+        ratings in the units of y; see `CTRClassifier`.
     {lr_schedule to verbose}
 
     Attributes
@@ -48,7 +50,7 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
     _target_kind = RatingTarget
     _parameter_constraints = {
         **FieldEstimator._parameter_constraints,
-        "monitor": [StrOptions({"loss"})],
+        "monitor": [StrOptions({"loss"}), callable],
     }
 
     @with_callbacks
@@ -78,7 +80,7 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
 
         Parameters
         ----------
-        X : table of shape (n_rows, n_columns)
+        X : table of shape (n_rows, n_columns), or a data set with its columns
         return_std : bool, default=False
             Also say how far the members lie apart; for models of ``members`` > 1.
 

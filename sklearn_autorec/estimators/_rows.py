@@ -9,11 +9,13 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_consistent_length
 
+from .._ensemble._mixing import as_rows
 from ..engine import EncodedTensors
 from ..preprocessing._growing import grown
 from ..utils._sklearn import check_sample_weight, safe_indexing
 from ._initial_embeddings import add_frozen_values, check_embeddings
 from ._targets import target_of
+from ._times import check_time_column, times_of
 from ._vocabularies import encoder_to_keep, wanted_encoder
 
 __all__ = ["Rows", "encoded_rows", "validation_rows", "weighs_nothing"]
@@ -37,6 +39,11 @@ class Rows:
         The user's weights times those of the classes.
     groups : int64 ndarray (n_rows,) or None
         Codes of the groups that the user gave.
+    times : int64 ndarray (n_rows,) or None
+        Ranks of the times by which rows are old or new.
+    totals : float64 ndarray of shape (2, n_classes) or None
+        Where the rows were drawn from a data set: numbers of all its rows in each class (of
+        ratings: in one), and their weights.
     """
 
     encoder: Any
@@ -46,6 +53,8 @@ class Rows:
     y: np.ndarray
     weight: np.ndarray | None
     groups: np.ndarray | None = None
+    times: np.ndarray | None = None
+    totals: np.ndarray | None = None
 
     def __len__(self):
         return len(self.y)
@@ -59,20 +68,33 @@ class Rows:
         """Rows by position."""
         weight = None if self.weight is None else self.weight[rows]
         groups = None if self.groups is None else self.groups[rows]
-        table = self.table.take(rows)
-        return replace(self, table=table, y=self.y[rows], weight=weight, groups=groups)
+        times = None if self.times is None else self.times[rows]
+        table, y = self.table.take(rows), self.y[rows]
+        return replace(self, table=table, y=y, weight=weight, groups=groups, times=times)
 
     def tensors(self, device):
         """The rows on a device; their weights have mean 1."""
         weight = self.weight
         if weight is not None:
             weight = (weight / weight.mean()).astype(np.float32)
-        return EncodedTensors.from_table(self.table, device, self.y, weight, self.groups)
+        own = self.y, weight, self.groups, self.times
+        return EncodedTensors.from_table(self.table, device, *own)
 
     def weight_seen(self, before=(0.0, 0)):
         """Sum of weights and number of rows, with those of earlier chunks."""
+        if self.totals is not None:
+            n_rows, weight = self.totals.sum(1)
+            return before[0] + float(weight), before[1] + int(n_rows)
         own = float(len(self)) if self.weight is None else float(self.weight.sum())
         return before[0] + own, before[1] + len(self)
+
+    def output_bias(self):
+        """Initial bias of the outputs of a network."""
+        if self.totals is not None and self.target.is_class:
+            n_rows, weight = self.totals
+            weight = weight / min(weight.sum() / n_rows.sum(), 1.0)  # as `as_rows` has it
+            return self.target.output_bias(np.arange(len(weight)), weight)
+        return self.target.output_bias(self.y, as_rows(self.weight))
 
     def rate(self, seen):
         """Learning rate of these rows in units of that of the others: their mean weight over that
@@ -113,6 +135,7 @@ def encoded_rows(
         For wrong targets, weights and groups, and if no row counts.
     """
     kind = estimator._target_kind
+    check_time_column(estimator)
     y = kind.check(y, estimator)
     weight = _checked_weight(y, sample_weight)
     groups = None if groups is None else _group_codes(groups, len(y))
@@ -121,6 +144,7 @@ def encoded_rows(
         groups = None if groups is None else groups[weight > 0]
         X, y, weight = _drop(X, y, weight, weight > 0)
     target = kind.learn(y, weight, classes) if fitted is None else target_of(fitted)
+    target = target.sampled(estimator, fitted).with_loss(estimator.loss)
     encoded = target.encode(y)
     class_weight = getattr(estimator, "class_weight", None)
     by_class = target.class_weights(class_weight, y, weight)
@@ -135,6 +159,9 @@ def encoded_rows(
             groups = None if groups is None else groups[of_rows > 0]
             of_rows = of_rows[of_rows > 0]
         weight = of_rows if counts is None else of_rows * counts
+    times = None
+    if estimator.validation == "time":
+        times = times_of(X, estimator.time_column, estimator)
     if fitted is None:
         check_embeddings(estimator)
         encoder, table = _learned_encoder(wanted_encoder(estimator), X, encoded, counts)
@@ -146,7 +173,7 @@ def encoded_rows(
     else:
         encoder, table = fitted.encoder_, fitted.encoder_.encode(X)
     check_consistent_length(encoded, table.ids)
-    return Rows(encoder, target, by_class, table, encoded, weight, groups)
+    return Rows(encoder, target, by_class, table, encoded, weight, groups, times)
 
 
 def _learned_encoder(encoder, X, y, weight):
@@ -184,7 +211,7 @@ def validation_rows(estimator, rows, X, y, sample_weight):
             raise ValueError(
                 "X_val has no row of positive weight; see class_weight and sample_weight_val."
             )
-    return replace(rows, table=table, y=encoded, weight=weight, groups=None)
+    return replace(rows, table=table, y=encoded, weight=weight, groups=None, times=None)
 
 
 def weighs_nothing(estimator, y, sample_weight):

@@ -76,6 +76,7 @@ def specialized(model, budget):
             mixture=model._mixture_,
             kept=model._kept_,
             network=network,
+            stopped=vars(model).get("stopped_"),
         ),
     )
     return twin

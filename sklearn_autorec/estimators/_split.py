@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from .._ensemble._order import order_matters
-from ..engine._group_parts import group_parts
+from ..engine._group_parts import group_parts, newest_rows
 from ._settings import is_default
 
 __all__ = ["Split", "split_rows"]
@@ -51,7 +51,7 @@ def split_rows(estimator, rows, validation, methods, companions, seed):
 
     Searched parts that are not trained again have seen the rows of their search, so that rows that
     judge must be held out of that for good. Of groups of rows, each is in one part, but where the
-    last rows judge because the user says so.
+    last rows judge because the user says so; of times, the newest groups judge.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def split_rows(estimator, rows, validation, methods, companions, seed):
     Raises
     ------
     ValueError
-        If ``validation_fraction`` leaves no rows on one side, or there is a single group.
+        If ``validation_fraction`` leaves no rows on one side, or there is a single group or time.
     """
     untrained = [method for method in methods if method.retrain == "none"]
     if untrained and len(untrained) == len(methods) and not companions:
@@ -87,7 +87,8 @@ def split_rows(estimator, rows, validation, methods, companions, seed):
     if validation is not None:
         return Split(rows, validation, validation)
     n_groups = n if rows.groups is None else len(np.unique(rows.groups))
-    if n_groups == 1 < n and estimator.validation != "last":
+    ordered = estimator.validation in ("last", "time")
+    if n_groups == 1 < n and not ordered:
         if estimator.early_stopping == "auto":
             return Split(rows)  # a part of the group would not tell how others fare
         raise ValueError(
@@ -99,17 +100,17 @@ def split_rows(estimator, rows, validation, methods, companions, seed):
         and is_default(estimator.network)
         and n < FOLDED_ROWS
         and estimator.early_stopping == "auto"
-        and estimator.validation != "last"
+        and not ordered
     ):
         n_parts = min(N_FOLDS, n_groups)
         return Split(rows, None, None, _folds(rows, n_parts, seed), n_parts, refit=True)
-    if _judged_by_last(estimator, rows, seed):
-        parts = np.full(n, -1)
-        parts[n - max(int(estimator.validation_fraction * n), 1) :] = 0
+    newest = _newest(estimator, rows, seed)
+    if newest is not None:
+        parts = np.where(newest, 0, -1)
         if untrained:
             kept, out = np.flatnonzero(parts != 0), np.flatnonzero(parts == 0)
             return Split(rows.take(kept), rows.take(out), None, parts, 1)
-        # What comes last is also the most like what will come: in the end it is trained on, too.
+        # What is newest is also the most like what will come: in the end it is trained on, too.
         return Split(rows, None, None, parts, 1, refit=True)
     kept, out = _random_part(rows, estimator.validation_fraction, seed)
     parts = np.full(n, -1)
@@ -129,6 +130,25 @@ def _folds(rows, n_parts, seed):
     parts = np.empty(len(rows), np.int64)
     parts[order] = np.arange(len(rows)) % n_parts
     return parts
+
+
+def _newest(estimator, rows, seed):
+    """Which rows are held out as the newest, bool (n_rows,); None where rows (or groups of them)
+    are drawn at random.
+    """
+    if estimator.validation == "time":
+        newest = newest_rows(rows.times, estimator.validation_fraction, rows.groups)
+        if newest is None:
+            raise ValueError(
+                f"time_column={estimator.time_column!r} holds the same time for all rows or groups "
+                f"of them, so that none are newer; choose another column, another validation, or "
+                f"early_stopping=False."
+            )
+        return newest
+    if not _judged_by_last(estimator, rows, seed):
+        return None
+    n = len(rows)
+    return np.arange(n) >= n - max(int(estimator.validation_fraction * n), 1)
 
 
 def _judged_by_last(estimator, rows, seed):

@@ -18,7 +18,10 @@ from ._blending import cross_validated, mixture_of
 from ._fitted import Fitted
 from ._vocabularies import grow_moments, grow_network
 
-__all__ = ["fit_anew", "go_on", "rolled_back"]
+SEARCH_SHARE = 0.5  # of the time of a fit, where a training follows
+COMPANION_SHARE = 0.2  # of the time after searches
+
+__all__ = ["fit_anew", "go_on", "n_tasks", "rolled_back"]
 
 
 def fit_anew(prepared):
@@ -41,27 +44,29 @@ def fit_anew(prepared):
     NonFiniteLossError
         If it diverges before an epoch is finished.
     """
-    split, progress = prepared.split, prepared.progress
-    progress.open(_n_tasks(prepared))
+    split = prepared.split
     data = split.kept.tensors(prepared.device)
     searched = _search(prepared, data)
+    data = _training_rows(prepared, data)
+    deadlines = _training_deadlines(prepared)
     running, interrupted, mixture = _begin(prepared, searched), searched.interrupted, None
     if not interrupted:
         outputs, n_epochs = None, None
         if split.refit:
-            outputs, n_epochs = cross_validated(prepared, lambda: _new_network(prepared, searched))
+            outputs, n_epochs = cross_validated(
+                prepared, lambda: _new_network(prepared, searched), deadlines
+            )
         valid = None if split.held_out is None else split.held_out.tensors(prepared.device)
         interrupted = split.refit and outputs is None
         if running.net is not None:
             with held_still(running.net, rests=searched.rests):
-                result = _train(prepared, running, data, valid, n_epochs)
+                result = _train(prepared, running, data, valid, next(deadlines), n_epochs)
             interrupted = interrupted or result.interrupted
             if interrupted and not running.n_iter:  # in the first epoch
                 searched.fall_back()
                 running = dataclasses.replace(_begin(prepared, searched), history=running.history)
         if not interrupted:
             mixture = mixture_of(prepared, running.module, valid, outputs)
-    progress.close()
     kept = {} if interrupted else searched.kept
     return _fitted(prepared, running, mixture, kept), interrupted
 
@@ -82,19 +87,17 @@ def go_on(prepared, fitted):
     interrupted : bool
         As of `fit_anew`, which raises the same errors.
     """
-    split, progress = prepared.split, prepared.progress
-    progress.open(n_tasks=1)
+    split = prepared.split
     running, interrupted, mixture = _take_up(prepared, fitted), False, None
     valid = None if split.held_out is None else split.held_out.tensors(prepared.device)
     if prepared.plan.epochs:
-        data = split.kept.tensors(prepared.device)
-        result = _train(prepared, running, data, valid)
+        data = _training_rows(prepared, split.kept.tensors(prepared.device))
+        result = _train(prepared, running, data, valid, next(_training_deadlines(prepared)))
         interrupted = result.interrupted
         if interrupted and not result.best_epoch:
             raise KeyboardInterrupt
     if not interrupted:
         mixture = mixture_of(prepared, running.module, valid)
-    progress.close()
     return _fitted(prepared, running, mixture), interrupted
 
 
@@ -145,8 +148,17 @@ class Running:
             self.net = None
 
 
-def _n_tasks(prepared):
-    """Number of searches and trainings of a fit, as callbacks are told it."""
+def _training_rows(prepared, data):
+    """What the network is trained on: these rows, or those that they were drawn from."""
+    return data if prepared.streamed is None else prepared.streamed.stream
+
+
+def n_tasks(prepared, fitted=None):
+    """Number of searches and trainings of a fit, as callbacks are told it; of a fitted estimator
+    that goes on there is one.
+    """
+    if fitted is not None:
+        return 1
     methods, split = prepared.methods, prepared.split
     n_searches = 1 if prepared.joint and methods else len(methods)
     if methods and all(method.retrain == "none" for method in methods):
@@ -167,7 +179,26 @@ def _search(prepared, data):
         prepared.device,
         prepared.progress,
         prepared.rows.encoder,
+        None if prepared.streamed is None else prepared.streamed.stream,
+        prepared.limit,
+        _search_share(prepared),
     )
+
+
+def _search_share(prepared):
+    """Share of the time that all searches have."""
+    if any(method.retrain != "none" for method in prepared.methods):
+        return SEARCH_SHARE
+    return 1 - COMPANION_SHARE if prepared.companions else 1.0  # no training follows
+
+
+def _training_deadlines(prepared):
+    """Deadlines of the trainings that follow now, each of which has an equal part of the time, less
+    a share for the parts beside the network.
+    """
+    n_trainings = 1 + (prepared.split.n_parts if prepared.split.refit else 0)
+    share = 1 - COMPANION_SHARE if prepared.companions else 1.0
+    return prepared.limit.phases(n_trainings, share)
 
 
 def _new_network(prepared, searched):
@@ -277,7 +308,7 @@ def _adjusted(network, architecture, module):
     return {**architecture, "network": known}
 
 
-def _train(prepared, running, data, valid, n_epochs=None):
+def _train(prepared, running, data, valid, deadline, n_epochs=None):
     """The final training, observed by callbacks; ``n_epochs`` of those that are planned, or all."""
     target, encoder, progress = prepared.rows.target, prepared.rows.encoder, prepared.progress
 
@@ -295,8 +326,11 @@ def _train(prepared, running, data, valid, n_epochs=None):
     def report(epoch, record):
         return on_epoch(epoch, record) or epoch + 1 == n_epochs
 
-    result = train(running.net, data, prepared.plan, valid, report)
+    plan = dataclasses.replace(prepared.plan, deadline=deadline)
+    result = train(running.net, data, plan, valid, report)
     progress.end()
+    if result.out_of_time:
+        prepared.limit.cut.append("train")
     running.add(result)
     return result
 
@@ -306,7 +340,8 @@ def _fitted(prepared, running, mixture=None, kept=None):
     module, loss_part, live = running.module, running.loss_part, running.net
     read_exactly(module)
     trained = [id(p) for p in module.parameters()]
-    net = serving_net(module, prepared.rows.target.loss())
+    # What serves needs no loss, and holds none of the user's code.
+    net = serving_net(module, prepared.rows.target.plain_loss())
     # Moments are of no use where a smaller form of the module is what goes on.
     if not prepared.keep_moments or trained != [id(p) for p in net.module_.parameters()]:
         live = None
@@ -331,4 +366,5 @@ def _fitted(prepared, running, mixture=None, kept=None):
         kept=kept or {},
         network=prepared.network,
         trained_tables={} if not prepared.keep_moments else tables,
+        dataset=None if prepared.streamed is None else prepared.streamed.report,
     )

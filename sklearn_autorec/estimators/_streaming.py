@@ -72,7 +72,7 @@ def _stream_search(prepared, fitted, data):
         live = begin_live(prepared.methods, network, context, prepared.device)
         described = _described(network, context)
     else:
-        scores = scores_of(fitted.net_, data, plan, "prequential")
+        scores = scores_of(fitted.net_, data, plan, "prequential", prepared.rows.target.loss())
         live = fitted._live_search.copied(prepared.device)
         described = _adjusted(prepared.network, fitted._architecture, live.module)
         _restart_dropout(live.module, fitted)

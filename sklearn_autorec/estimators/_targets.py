@@ -1,13 +1,15 @@
 """Targets as the networks see them: labels and their weights, ratings and their scale."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.multiclass import check_classification_targets
 
-from ..nn import BinaryLogLoss, MulticlassLogLoss, SquaredError
+from ..nn import BinaryLogLoss, MulticlassLogLoss, OwnLoss, SquaredError
 from ..utils._sklearn import check_y
+from ._monitoring import ScorerMonitor
 
 __all__ = ["ClassTarget", "RatingTarget", "target_of"]
 
@@ -16,9 +18,21 @@ LARGEST_SPREAD = 1e150  # of ratings: their variance is finite
 
 @dataclass(frozen=True, eq=False)
 class ClassTarget:
-    """Labels; ``classes`` is an ndarray (n_classes,) in order."""
+    """Labels.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+        In order.
+    negative_rate : float in (0, 1]
+        Share of the negatives (rows of the first of two classes) that were kept for training.
+    own_loss : callable or None
+        The parameter ``loss`` of an estimator.
+    """
 
     classes: np.ndarray
+    negative_rate: float = 1.0
+    own_loss: Callable | None = None
     is_class = True
 
     @staticmethod
@@ -36,12 +50,37 @@ class ClassTarget:
     @classmethod
     def of(cls, fitted):
         """The labels of a fitted estimator."""
-        return cls(fitted.classes_)
+        return cls(fitted.classes_, fitted.__dict__.get("negative_sampling_rate_", 1.0))
+
+    def sampled(self, estimator, fitted):
+        """These labels with the share of the negatives that the parameters tell.
+
+        Raises
+        ------
+        ValueError
+            If there are more than two classes, or a fitted estimator goes on whose rows were
+            sampled at another rate.
+        """
+        rate = estimator.negative_sampling_rate
+        if fitted is None:
+            if rate is not None and len(self.classes) > 2:
+                raise ValueError(
+                    f"negative_sampling_rate={rate!r} needs two classes, y has "
+                    f"{len(self.classes)}; set negative_sampling_rate=None."
+                )
+            return replace(self, negative_rate=1.0 if rate is None else float(rate))
+        if (1.0 if rate is None else rate) != self.negative_rate:
+            raise ValueError(
+                f"negative_sampling_rate={rate!r} is not that of the rows trained on before, "
+                f"{self.negative_rate:g}: one correction cannot hold for both. Fit anew, or "
+                f"sample further rows as the first."
+            )
+        return self
 
     @property
     def attributes(self):
         """Fitted attributes of an estimator."""
-        return {"classes_": self.classes}
+        return {"classes_": self.classes, "negative_sampling_rate_": self.negative_rate}
 
     def encode(self, y):
         """Labels (n_rows,) as the loss wants them."""
@@ -88,7 +127,17 @@ class ClassTarget:
         """Width of the logits; 0 where there is a single class."""
         return {1: 0, 2: 1}.get(len(self.classes), len(self.classes))
 
+    def with_loss(self, own_loss):
+        """The same with another loss of the user's, or None."""
+        return replace(self, own_loss=own_loss)
+
     def loss(self):
+        """What trains and judges, logits (B, C), y (B,) -> (B,)."""
+        plain = self.plain_loss()
+        return plain if self.own_loss is None else OwnLoss(self.own_loss, plain)
+
+    def plain_loss(self):
+        """The loss where the user has none."""
         return BinaryLogLoss() if len(self.classes) == 2 else MulticlassLogLoss()
 
     def output_bias(self, target, weight):
@@ -104,11 +153,17 @@ class ClassTarget:
     def monitor(self, name):
         """The score by which early stopping judges, see `TrainingPlan`; None is the loss.
 
+        Parameters
+        ----------
+        name : {"loss", "auc"} or callable (estimator, X, y) -> float
+
         Raises
         ------
         ValueError
             If it is the AUC of several classes.
         """
+        if not isinstance(name, str):
+            return ScorerMonitor(name, self)
         if name == "auc" and len(self.classes) > 2:
             raise ValueError(
                 f"monitor='auc' needs two classes, y has {len(self.classes)}; use monitor='loss'."
@@ -122,6 +177,7 @@ class RatingTarget:
 
     mean: float
     scale: float
+    own_loss: Callable | None = None
     is_class = False
 
     @staticmethod
@@ -147,6 +203,9 @@ class RatingTarget:
         """The scale of a fitted estimator."""
         return cls(fitted.y_mean_, fitted.y_scale_)
 
+    def sampled(self, estimator, fitted):
+        return self
+
     @property
     def attributes(self):
         """Fitted attributes of an estimator."""
@@ -169,7 +228,19 @@ class RatingTarget:
 
     n_outputs = 1
 
+    def with_loss(self, own_loss):
+        """The same with another loss of the user's, or None."""
+        return replace(self, own_loss=own_loss)
+
     def loss(self):
+        """What trains and judges, logits (B, 1), y (B,) -> (B,)."""
+        plain = self.plain_loss()
+        return (
+            plain if self.own_loss is None else OwnLoss(self.own_loss, plain, self.mean, self.scale)
+        )
+
+    def plain_loss(self):
+        """The loss where the user has none."""
         return SquaredError()
 
     def output_bias(self, target, weight):
@@ -180,8 +251,8 @@ class RatingTarget:
         return None
 
     def monitor(self, name):
-        """None: the loss judges."""
-        return None
+        """As of `ClassTarget`; None is the loss."""
+        return None if isinstance(name, str) else ScorerMonitor(name, self)
 
 
 def target_of(fitted):

@@ -81,12 +81,44 @@ class Combinations:
     """
 
     def __init__(self, ids, sizes, min_count, max_ids):
+        counter = ValueCounter()
+        self._count(counter, ids, sizes)
+        self._decide(counter, min_count, max_ids)
+
+    @classmethod
+    def of_blocks(cls, blocks, sizes, min_count, max_ids):
+        """Vocabularies of several crosses, of a table that comes in blocks.
+
+        Parameters
+        ----------
+        blocks : iterable of list of list of int ndarray
+            Of each block, of each cross, the ids of each column.
+        sizes : list of list of int
+            Of each cross.
+        min_count, max_ids : int
+
+        Returns
+        -------
+        list of Combinations
+        """
+        made, counters = [object.__new__(cls) for _ in sizes], [ValueCounter() for _ in sizes]
+        for combinations, of_columns in zip(made, sizes, strict=True):
+            combinations.sizes = list(of_columns)
+        for block in blocks:
+            for combinations, counter, ids in zip(made, counters, block, strict=True):
+                combinations._count(counter, ids, combinations.sizes)
+        for combinations, counter in zip(made, counters, strict=True):
+            combinations._decide(counter, min_count, max_ids)
+        return made
+
+    def _count(self, counter, ids, sizes):
         self.sizes = list(sizes)
         keys = combine(ids, self.sizes)
         codes, distinct = pd.factorize(keys)
         codes[self._missing(ids, keys)] = -1
-        counter = ValueCounter()
         counter.add(codes, distinct, NUMBERS)
+
+    def _decide(self, counter, min_count, max_ids):
         self.vocabulary = counter.vocabulary(min_count, None)
         self.n_buckets = 0
         if len(self.vocabulary.categories) > max_ids:

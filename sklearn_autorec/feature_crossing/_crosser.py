@@ -8,6 +8,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..preprocessing._columns import CATEGORICAL, NUMERIC, read_columns
+from ..preprocessing._dicts import takes_rows
 from ..preprocessing._names import (
     labels_of,
     output_labels,
@@ -20,6 +21,7 @@ from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import HasMethods, Interval, StrOptions, of_raw_tables, validate_parameters
 from ..utils._state import all_or_nothing, reads_once
+from ._blocks import is_dataset, opened_blocks, refuse_dataset, takes_datasets
 from ._combinations import Combinations
 from ._reading import (
     MAKERS,
@@ -177,13 +179,16 @@ class FieldCrosser(TransformerMixin, ComponentEstimator):
     # ----------------------------------------------------------------------------------------------
 
     @all_or_nothing
+    @takes_datasets
     def fit(self, X, y=None):
         """Learn the values of the columns and their combinations.
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
-        y : ignored
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns),
+            or any other that `FieldEncoder` reads. Of a data set (see `ParquetDataset`), values and
+            combinations are counted block by block, with the same result.
+        y : ignored; of a data set None or the name of a column that is left out.
 
         Returns
         -------
@@ -191,19 +196,30 @@ class FieldCrosser(TransformerMixin, ComponentEstimator):
 
         Raises
         ------
+        OSError
+            If a block of a data set cannot be read.
         ValueError
             For a cross with unknown, repeated or sequence columns, two crosses of the same columns,
             and a new name that the table already has.
         """
-        self._fit(X)
+        if is_dataset(X):
+            with opened_blocks(X, y, needs_target=False) as blocks:
+                self._fit(blocks.sample()[0], blocks)
+        else:
+            self._fit(X)
         return self
 
     @all_or_nothing
+    @takes_datasets
     def fit_transform(self, X, y=None):
-        """``fit(X).transform(X)``, encoding the table once; see ``transform``."""
+        """``fit(X).transform(X)``, encoding the table once; see ``transform``. The rows must be in
+        memory.
+        """
+        refuse_dataset(X, "fit_transform")
         return self._output(X, *self._fit(X))
 
-    def _fit(self, X):
+    def _fit(self, X, blocks=None):
+        """Learn from a table, or from blocks of which it is a sample: the encoded table, ids."""
         validate_parameters(self)
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
@@ -219,7 +235,11 @@ class FieldCrosser(TransformerMixin, ComponentEstimator):
         named = [tuple(labels[i] for i in cross) for cross in crosses]
         new = [SEPARATOR.join(cross) for cross in named]
         refuse_new_names(labels if self.append else [], new, "cross")
-        table = encoder.fit_encode(select(X, positions, names, len(columns)))
+        if blocks is None:
+            table = encoder.fit_encode(select(X, positions, names, len(columns)))
+        else:
+            blocks.count(encoder, positions)
+            table = encoder.encode(select(X, positions, names, len(columns)))
         self._check_scales(labels, named)
         edges = column_edges(encoder, positions, n_bins)
         encoder.discard_counts()
@@ -235,12 +255,16 @@ class FieldCrosser(TransformerMixin, ComponentEstimator):
             column_ids(table, encoder, positions, edges),
             column_sizes(encoder, positions, edges),
         )
-        combinations = [
-            Combinations(
-                [ids[i] for i in cross], [sizes[i] for i in cross], self.min_count, self.max_ids
-            )
-            for cross in crosses
-        ]
+        tables = [table]
+        if blocks is not None:
+            tables = (part for part, _, _ in blocks.encoded(encoder, positions))
+        each = (column_ids(part, encoder, positions, edges) for part in tables)
+        combinations = Combinations.of_blocks(
+            ([[own[i] for i in cross] for cross in crosses] for own in each),
+            [[sizes[i] for i in cross] for cross in crosses],
+            self.min_count,
+            self.max_ids,
+        )
         self._publish(names, labels, positions, crosses, edges, encoder, combinations)
         return table, ids
 
@@ -266,6 +290,7 @@ class FieldCrosser(TransformerMixin, ComponentEstimator):
     # -----------------------------------------------------------------------------------------
 
     @reads_once
+    @takes_rows
     def transform(self, X):
         """Rows to their crosses.
 
@@ -327,14 +352,9 @@ class FieldCrosser(TransformerMixin, ComponentEstimator):
             indices[:, at : at + block.shape[1]] = block + starts[len(parts) + j]
             data[:, at : at + block.shape[1]] = block != MISSING
             at += block.shape[1]
-        pointers = (
-            np.arange(0, n * n_places + 1, max(n_places, 1), dtype=dtype)
-            if n_places
-            else np.zeros(n + 1, dtype)
-        )
-        matrix = sparse.csr_matrix(
-            (data.ravel(), indices.ravel(), pointers), shape=(n, int(starts[-1]))
-        )
+        pointers = np.arange(n + 1, dtype=dtype) * n_places
+        cells = data.ravel(), indices.ravel(), pointers
+        matrix = sparse.csr_matrix(cells, shape=(n, int(starts[-1])))
         if sequences:
             matrix.sum_duplicates()
             matrix.eliminate_zeros()

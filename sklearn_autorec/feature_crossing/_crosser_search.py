@@ -1,13 +1,16 @@
 """What searches for crosses share whose result is a fitted `FieldCrosser`."""
 
+import warnings
+
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..utils._defaults import ComponentEstimator
+from ..utils._sklearn import CallbackSupportMixin
 from ._reading import MAKERS
 
 
-class CrosserSearch(TransformerMixin, ComponentEstimator):
+class CrosserSearch(CallbackSupportMixin, TransformerMixin, ComponentEstimator):
     """Base of searches that leave a `FieldCrosser` as ``crosser_``."""
 
     _makers = MAKERS
@@ -21,3 +24,12 @@ class CrosserSearch(TransformerMixin, ComponentEstimator):
         """Names of the columns of ``transform``; see `FieldCrosser.get_feature_names_out`."""
         check_is_fitted(self, "crosser_")
         return self.crosser_.get_feature_names_out(input_features)
+
+
+def warn_of_interruption(search, found):
+    """Tell that the user has stopped a search, and what of it stays."""
+    warnings.warn(
+        f"{type(search).__name__}: the search was interrupted; the {found} found so far are kept.",
+        UserWarning,
+        stacklevel=6,
+    )

@@ -14,6 +14,7 @@ from ..preprocessing._columns import read_columns
 from ..preprocessing._names import check_columns, find_column
 from ..preprocessing._numeric import GRIDS
 from ..preprocessing._vocabulary import FIRST, MISSING
+from ..utils._frames import is_arrow_frame
 
 HALF_WIDTH = np.sqrt(3)  # quantile scores lie in [-sqrt(3), sqrt(3)], ranks in [0, 1]
 N_QUANTILES = 1000  # so that values of skewed columns keep apart as float32 scores
@@ -132,7 +133,7 @@ def select(X, positions, names, n_columns):
         return X
     if isinstance(X, pd.DataFrame):
         return X.iloc[:, positions]
-    if hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__"):
+    if is_arrow_frame(X):
         return X.select([names[i] for i in positions])
     if isinstance(X, list | tuple):
         return [[row[i] for i in positions] for row in X]
@@ -286,7 +287,27 @@ def append_block(X, block, names, append):
     if isinstance(X, pd.DataFrame):
         new = pd.DataFrame(block, columns=names, index=X.index, copy=False)
         return pd.concat([X, new], axis=1) if append else new
-    if hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__"):
+    if is_arrow_frame(X):
         columns = np.ascontiguousarray(block.T)
         return append_columns(X, dict(zip(names, columns, strict=True)), append)
     return append_to_array(X, block) if append else block
+
+
+def append_named(X, new, append):
+    """A table and new columns of any types, by name; of arrays without names.
+
+    Parameters
+    ----------
+    X : table or array
+    new : dict of str to ndarray of shape (n_rows,)
+    append : bool
+        Whether the columns of X come first, or only the new ones.
+    """
+    if isinstance(X, pd.DataFrame):
+        frame = pd.DataFrame(new, index=X.index, copy=False)
+        return pd.concat([X, frame], axis=1) if append else frame
+    if is_arrow_frame(X):
+        return append_columns(X, new, append)
+    return append_to_array(
+        X if append else np.empty((len(X), 0)), *(column[:, None] for column in new.values())
+    )

@@ -14,17 +14,22 @@ from ..engine import EncodedTensors
 from ..estimators import CTRClassifier, RatingRegressor
 from ..estimators._settings import MOST_EPOCHS
 from ..nn import BuildContext, mask_from_text
-from ..preprocessing._names import compare_names, table_names
+from ..preprocessing._dicts import eager_as_fitted, frame_of_dicts, is_dicts, kept_columns
+from ..preprocessing._names import compare_names
 from ..utils._defaults import ComponentEstimator
 from ..utils._docs import inherits_entries
+from ..utils._frames import table_names, takes_frames
 from ..utils._parameters import stores_parameters
+from ..utils._progress import FitProgress
 from ..utils._sklearn import (
+    CallbackSupportMixin,
     HasMethods,
     Interval,
     StrOptions,
     of_raw_tables,
     safe_indexing,
     validate_parameters,
+    with_callbacks,
 )
 from ..utils._state import all_or_nothing, reads_once
 from ._gates._autofield import AutoField
@@ -45,7 +50,7 @@ def usable_columns(encoder, X):
 
 
 @inherits_entries
-class FieldSelector(SelectorMixin, ComponentEstimator):
+class FieldSelector(CallbackSupportMixin, SelectorMixin, ComponentEstimator):
     """Keep the columns that a gate method finds useful; a table in, a table of fewer columns out.
 
     The search runs inside a `CTRClassifier`, or a `RatingRegressor` where the target is continuous.
@@ -143,6 +148,8 @@ class FieldSelector(SelectorMixin, ComponentEstimator):
         """Store the parameters."""
 
     @all_or_nothing
+    @takes_frames
+    @with_callbacks
     def fit(self, X, y, sample_weight=None):
         """Search.
 
@@ -175,7 +182,11 @@ class FieldSelector(SelectorMixin, ComponentEstimator):
         model.set_params(
             search_epochs=model.search_epochs or model.max_epochs or MOST_EPOCHS, max_epochs=1
         )
-        model.fit(X, y, sample_weight=sample_weight)
+        with (
+            FitProgress(self, X, y).within(n_tasks=1) as progress,
+            progress.fit_of("search", model),
+        ):
+            model.fit(X, y, sample_weight=sample_weight)
         if model.net_ is None:
             raise ValueError(
                 f"y has one class, {model.classes_.tolist()[0]!r}: no column can be better than "
@@ -266,6 +277,14 @@ class FieldSelector(SelectorMixin, ComponentEstimator):
             A DataFrame of the same kind if X is one (with `OptFS` of pandas), else an array.
         """
         check_is_fitted(self, "support_")
+        fitted = getattr(self.encoder_, "estimator", self.encoder_)._schema.names
+        if is_dicts(X):
+            X = frame_of_dicts(X, fitted, self)
+        if hasattr(self, "value_support_"):
+            X = eager_as_fitted(X, self, fitted)
+        kept = kept_columns(X, self, fitted, self.support_)
+        if kept is not None:
+            return kept
         frame = hasattr(X, "columns")
         X = validate_data(
             self,
@@ -275,9 +294,7 @@ class FieldSelector(SelectorMixin, ComponentEstimator):
             ensure_all_finite="allow-nan" if not frame else False,
             skip_check_array=frame,
         )
-        compare_names(
-            self, table_names(X), getattr(self.encoder_, "estimator", self.encoder_)._schema.names
-        )
+        compare_names(self, table_names(X), fitted)
         kept = safe_indexing(X, np.flatnonzero(self.support_), axis=1)
         return self._with_ids(X, kept) if hasattr(self, "value_support_") else kept
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ..metrics import calibration_by_group
+from ..utils._frames import column_of, table_names
 from ._plotting import (
     ACCENT,
     DARK,
@@ -77,10 +78,11 @@ class CalibrationByFieldDisplay:
         classes = fitted_final_step(estimator).classes_
         if len(classes) != 2:
             raise ValueError(f"Calibration needs two classes, the estimator has {len(classes)}.")
-        if hasattr(X, "columns"):
-            if field not in list(X.columns):
-                raise ValueError(f"field={field!r} is no column of X, which has {list(X.columns)}.")
-            values = X[field]
+        names = table_names(X)
+        if names is not None:
+            if field not in names:
+                raise ValueError(f"field={field!r} is no column of X, which has {names}.")
+            values = column_of(X, field)
         else:
             values = np.asarray(X)[:, field]
         return cls.from_predictions(

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from ..base import SearchMethod
-from ..nn import SquaredError, pair_index
+from ..nn import SquaredError, pair_index, plain_loss
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._products import KeptProducts, ScoredTuples, check_tuples
@@ -87,7 +87,7 @@ class InteractionGain(ScoredTuples, SearchMethod):
                 f"{context.field_names}."
             )
         y = problem.data.y.cpu().numpy()
-        if isinstance(problem.loss, SquaredError):
+        if isinstance(plain_loss(problem.loss), SquaredError):
             y = in_bins(y, self.n_bins)
         codes = field_codes(problem.data, context, self.n_bins)
         tuples = pair_index(context.n_fields).T.tolist()

@@ -10,6 +10,8 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from ..feature_crossing._crosser import SEPARATOR
 from ..feature_crossing._reading import check_as_fitted, checked_encoder, warn_of_vectors
 from ..preprocessing._columns import read_columns
+from ..preprocessing._dicts import eager_as_fitted, is_dicts
+from ..utils._frames import takes_frames
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import (
     HasMethods,
@@ -96,13 +98,15 @@ class CrossedLinearBase(BaseEstimator):
         """Store the parameters."""
 
     @all_or_nothing
+    @takes_frames
     def fit(self, X, y, sample_weight=None):
         """Search for crosses and fit all weights.
 
         Parameters
         ----------
         X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
-            Raw columns: text, integers (ids), floats (numbers), lists, missing cells.
+            Raw columns: text, integers (ids), floats (numbers), lists, missing cells. Other tables
+            and lazy ones are read as `FieldEncoder` reads them.
         y : array-like of shape (n_rows,)
             Labels, or numbers of a regressor.
         sample_weight : array-like of shape (n_rows,), default=None
@@ -183,7 +187,10 @@ class CrossedLinearBase(BaseEstimator):
 
     def _encode(self, X):
         check_is_fitted(self, "model_")
-        check_as_fitted(self, X, self.encoder_._schema.names)
+        names = self.encoder_._schema.names
+        if not is_dicts(X):  # which the encoder compares with its columns
+            X = eager_as_fitted(X, self, names)
+            check_as_fitted(self, X, names)
         return self.encoder_.encode(X)
 
     def _logits(self, X):

@@ -8,6 +8,7 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 
+from ..utils._frames import column_of, table_names
 from ._ranking import grouped_hit_rate, grouped_ndcg_score, grouped_roc_auc_score
 
 METRICS: dict[str, Callable] = {
@@ -54,13 +55,13 @@ class GroupedScorer:
         )
 
     def _groups(self, X):
-        if hasattr(X, "columns"):
-            names = list(X.columns)
+        names = table_names(X)
+        if names is not None:
             if self.column not in names:
                 raise ValueError(
                     f"column={self.column!r} is no column of the table, which has {names[:20]}."
                 )
-            return pd.Series(list(X[self.column]))
+            return pd.Series(list(column_of(X, self.column)))
         table = np.asarray(X)
         if not isinstance(self.column, Integral) or not 0 <= self.column < table.shape[1]:
             raise ValueError(

@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils.multiclass import check_classification_targets
 
+from ..utils._frames import takes_frames
 from ..utils._sklearn import (
     BaseSearchCV,
     CallbackSupportMixin,
@@ -79,6 +80,7 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
         """Hook: the subclass may look at the data's size before the policy starts."""
 
     @all_or_nothing
+    @takes_frames
     @with_callbacks
     def fit(self, X, y=None, **params):
         """Search, then fit the best candidate on all rows.
@@ -114,14 +116,21 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
         metadata = None if weights is None else {"sample_weight": weights}
         context = self._init_callback_context(max_subtasks=1 + (self.refit is not False))
         context = context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=metadata)
+        try:
+            return self._check_and_search(
+                X, y, params, routed, scorers, refit_metric, metadata, context
+            )
+        finally:
+            context.call_on_fit_task_end(estimator=self, X=X, y=y, metadata=metadata)
 
+    def _check_and_search(self, X, y, params, *args):
         with np.errstate(invalid="ignore"):  # y that is not finite is refused in words
             self._checked_cv_orig = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
             if is_classifier(self.estimator) and y is not None:
                 check_classification_targets(plain_labels(y))
         keep = self._open_checkpoint(X, y, params)
         try:
-            return self._search(X, y, keep, routed, scorers, refit_metric, metadata, context)
+            return self._search(X, y, keep, *args)
         finally:
             keep.close()
 
@@ -138,8 +147,10 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
         search = context.subcontext(task_name="search", max_subtasks=None).call_on_fit_task_begin(
             estimator=self
         )
-        run.all_batches(self._policy(np.random.RandomState(settings["seed"])), search)
-        search.call_on_fit_task_end(estimator=self)
+        try:
+            run.all_batches(self._policy(np.random.RandomState(settings["seed"])), search)
+        finally:
+            search.call_on_fit_task_end(estimator=self)
         if not run.rows:
             raise ValueError(
                 f"{type(self).__name__} has evaluated nothing before it was stopped "
@@ -163,7 +174,6 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
         self.scorer_ = getattr(scorers, "_scorers", scorers)
         self.cv_results_ = results
         self._publish(run)
-        context.call_on_fit_task_end(estimator=self, X=X, y=y, metadata=metadata)
         return self
 
     def _refit(self, X, y, fit_params, metadata, context, run):
@@ -171,14 +181,17 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
             **clone(self.best_params_, safe=False)
         )
         context = context.subcontext(task_name="refit-with-best-params")
+        told = {"estimator": self, "X": X, "y": y, "metadata": metadata}
         with context.propagate_callback_context(self.best_estimator_):
-            context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=metadata)
+            context.call_on_fit_task_begin(**told)
             start = time.time()
-            self.best_estimator_.fit(X, *(() if y is None else (y,)), **fit_params)
+            try:
+                self.best_estimator_.fit(X, *(() if y is None else (y,)), **fit_params)
+            finally:
+                context.call_on_fit_task_end(**told)
             self.refit_time_ = time.time() - start
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
-        context.call_on_fit_task_end(estimator=self, X=X, y=y, metadata=metadata)
 
     def _publish(self, run):
         """Hook: fitted attributes of the subclass."""

@@ -22,7 +22,14 @@ from ._interactions import (
 )
 from ._layer_norm import LayerNorm
 from ._layout import FieldLayout
-from ._losses import BinaryLogLoss, MemberLosses, MulticlassLogLoss, SquaredError
+from ._losses import (
+    BinaryLogLoss,
+    MemberLosses,
+    MulticlassLogLoss,
+    OwnLoss,
+    SquaredError,
+    plain_loss,
+)
 from ._masked import MaskedEmbedding, mask_from_text, mask_to_text
 from ._members import (
     BatchNorm,
@@ -106,6 +113,7 @@ __all__ = [
     "NumberVectors",
     "NumericEmbedding",
     "OperationMixture",
+    "OwnLoss",
     "PackedEmbedding",
     "PackedPart",
     "PairDots",
@@ -151,6 +159,7 @@ __all__ = [
     "pack_table",
     "packed_bytes",
     "pair_index",
+    "plain_loss",
     "probability_of_one",
     "probability_of_open",
     "projected_state",

@@ -4,6 +4,9 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_array
 
+from ..utils._frames import is_arrow_frame
+from ._dicts import is_dicts
+
 try:
     import pyarrow as pa
 except ImportError:  # polars columns are then read by value
@@ -42,12 +45,22 @@ def read_columns(X, estimator):
         names = X.columns.tolist()
         _check_table(X.shape, names, estimator)
         return names, [_plain(column) for _, column in X.items()]
-    if hasattr(X, "collect_schema") and hasattr(X, "collect"):
+    if hasattr(X, "get_fragments") and hasattr(X, "to_table"):
         raise TypeError(
-            f"X is a {type(X).__name__}, whose rows are not there yet; call X.collect() first."
+            f"X is a {type(X).__name__}, whose rows are not there yet; call X.to_table() first."
         )
-    if hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__"):  # polars, pyarrow
+    if hasattr(X, "slices") and hasattr(X, "blocks"):
+        raise TypeError(
+            f"X is a {type(X).__name__}, whose rows come in blocks; give its rows in memory, "
+            f"X.read(), or parts of it, X.slices(i)."
+        )
+    if is_arrow_frame(X):
         return _read_arrow(X, estimator)
+    if is_dicts(X):
+        raise TypeError(
+            f"X holds rows as dicts, which {type(estimator).__name__} takes once it is fitted; "
+            f"give fit a table, such as pandas.DataFrame(X)."
+        )
     if (
         isinstance(X, list | tuple)
         and len(X)

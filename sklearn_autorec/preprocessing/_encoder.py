@@ -1,27 +1,25 @@
 """FieldEncoder: raw columns to contiguous ids and numbers."""
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from ..utils._docs import inherits_entries
+from ..utils._frames import takes_frames
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import validate_parameters
-from ..utils._state import all_or_nothing, reads_once, snapshot
+from ..utils._state import all_or_nothing, reads_once
 from ._columns import read_columns
 from ._constraints import CONSTRAINTS
 from ._counting import compress, count, derive, each_column, new_counters, twins
 from ._describe import MissingCells
-from ._encoding import assemble, encode_column, encode_few, parse_column, report_unknown
+from ._encoding import assemble, parse_column
 from ._fitted import FittedFields
 from ._hints import hint_at_columns
 from ._names import check_columns
 from ._schema import choose_schema
 from ._targets import targets_of
 from ._weights import row_weights, weighted_rows
-
-FEW_ROWS = 16  # up to so many rows, the table is read cell by cell
 
 
 @inherits_entries
@@ -204,12 +202,15 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     # ----------------------------------------------------------------------------------------------
 
     @all_or_nothing
+    @takes_frames
     def fit(self, X, y=None, sample_weight=None):
         """Learn kinds, vocabularies and scales from a table.
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
+        X : DataFrame (pandas, polars and others), LazyFrame, pyarrow Table, array or list of lists
+            Of shape (n_rows, n_columns). What is neither pandas, polars, pyarrow nor an array, and
+            what is lazy, is read by narwhals, of the extra ``frames``.
         y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
             Targets, for ``numeric_bins="target"`` only: numbers (more than one column of them for
             more than two classes), or labels.
@@ -233,6 +234,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         return self
 
     @all_or_nothing
+    @takes_frames
     def fit_encode(self, X, y=None, sample_weight=None):
         """``fit(X, y, sample_weight).encode(X)``, reading the table once.
 
@@ -252,6 +254,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
         return self._as_matrix(self.fit_encode(X, y, sample_weight))
 
     @all_or_nothing
+    @takes_frames
     def partial_fit(self, X, y=None, sample_weight=None):
         """Count one more chunk of rows; the kinds of the columns are those of the first chunk (or
         of ``fit``).
@@ -330,59 +333,6 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
 
     # encode
     # --------------------------------------------------------------------------------------------
-
-    def encode(self, X, validate=True):
-        """Raw rows to an `EncodedTable`.
-
-        Parameters
-        ----------
-        X : table with the columns of ``fit``
-        validate : bool, default=True
-            Whether names and number of the columns are compared with those of ``fit``; without it
-            columns are taken as they come.
-
-        Returns
-        -------
-        EncodedTable
-
-        Raises
-        ------
-        ValueError
-            If columns are missing, extra, renamed, reordered or twice there, a numeric column holds
-            infinity, text or times, or a column of times something of which it is not certain which
-            time it is.
-
-        Warns
-        -----
-        DataTypeDriftWarning
-            If a column holds another kind of values than in ``fit``, which are converted, or floats
-            that have lost digits.
-        UnknownCategoryWarning
-            If most of a column was never seen in ``fit``.
-        """
-        self = snapshot(self)  # another thread may fit
-        if not hasattr(self, "_derived"):  # the full check takes longer than a row
-            check_is_fitted(self, "_derived")
-        schema, fields, max_length = self._schema, self._fields, self.max_length
-        if isinstance(X, pd.DataFrame) and len(X) <= FEW_ROWS:
-            table = encode_few(X, schema, max_length, fields)
-            if table is not None:
-                return table
-        _, columns = read_columns(X, self)
-        if validate:
-            check_columns(self, X, schema.names)
-        elif len(columns) != self.n_features_in_:
-            raise ValueError(
-                f"X has {len(columns)} features, but FieldEncoder expects {self.n_features_in_} "
-                f"features."
-            )
-        parts = schema.parts(columns)
-        parsed = each_column(
-            parts, lambda i, column: encode_column(i, column, schema, max_length, fields[i])
-        )
-        table = assemble(len(columns[0]), parsed, schema, max_length, fields, self._text_numbers)
-        report_unknown(table, schema, fields, self.unknown_warning)
-        return table
 
     @reads_once
     def transform(self, X):

@@ -20,6 +20,7 @@ from ._values import check_range, factorize, factorize_sequences, numeric_values
 from ._vectors import vector_values
 from ._vocabulary import MISSING, PLAIN_TYPES, UNKNOWN
 
+FEW_ROWS = 16  # up to so many rows, a table is read cell by cell
 LOOKUP_ROWS = 5_000  # up to so many rows, dictionary look-ups beat whole-column operations
 REPORT_ROWS = 100  # shares of unknown values are reported from so many rows
 _NUMBER_TYPES = {float, int, bool, type(None)}
@@ -138,14 +139,43 @@ def report_unknown(table, schema, fields, threshold):
         )
 
 
-def encode_few(X, schema, max_length, fields):
-    """A DataFrame of a few rows by look-ups of Python values; None if something needs the general
-    path.
+def encode_few(X, cells, schema, max_length, fields):
+    """A few rows by look-ups of Python values; None if something needs the general path.
+
+    Parameters
+    ----------
+    X : table
+        Of which only DataFrames are read here.
+    cells : list of list or None
+        Cells by column, of objects that nobody has converted, in place of X.
+    schema, max_length, fields
+        Of the encoder.
     """
-    if not len(X) or schema.separators or X.columns.tolist() != schema.names:
+    if schema.separators:
         return None
-    n, m = len(X), len(schema.numeric)
-    values = _cells(X)
+    if cells is not None:
+        if len(cells[0]) > FEW_ROWS:
+            return None
+        return _encode_values(_python_cells(cells), None, schema, max_length, fields)
+    if not isinstance(X, pd.DataFrame) or not 0 < len(X) <= FEW_ROWS:
+        return None
+    if X.columns.tolist() != schema.names:
+        return None
+    return _encode_values(_cells(X), X, schema, max_length, fields)
+
+
+def _python_cells(cells):
+    """Cells with Python's own types for numpy's of the same values; floats of fewer bits stay."""
+    if set(map(type, chain.from_iterable(cells))) <= _PYTHON_TYPES:
+        return cells
+    return [[cell.item() if type(cell) in _EXACT_SCALARS else cell for cell in c] for c in cells]
+
+
+def _encode_values(values, X, schema, max_length, fields):
+    """Python values by column as `encode_few` gives them; X is the DataFrame that they are of, None
+    where they are objects.
+    """
+    n, m = len(values[0]), len(schema.numeric)
     if schema.time_fields:
         values = _with_time_fields(values, schema)
         if values is None:
@@ -163,7 +193,7 @@ def encode_few(X, schema, max_length, fields):
                 else map(values.__getitem__, schema.categorical)
             )
             plain = set(map(type, chain.from_iterable(ids_only))) <= _EXACT_TYPES
-        if plain is False and any(type(v) is float and v == v for v in values[i]):
+        if X is not None and plain is False and any(type(v) is float and v == v for v in values[i]):
             dtypes = X.dtypes.tolist() if dtypes is None else dtypes
             # Cells do not show how exact the column was, which tells the floats that are integers.
             if dtypes[i] != np.float64 and dtypes[i] != np.dtype(object):
@@ -227,6 +257,7 @@ def _with_time_fields(values, schema):
     return cells
 
 
+_PYTHON_TYPES = {*_NUMBER_TYPES, str, list}
 _EXACT_SCALARS = {
     np.float64,
     np.int64,

@@ -1,14 +1,17 @@
-"""What a fitted `FieldEncoder` says about itself: kinds, values, names."""
+"""What a fitted `FieldEncoder` makes of rows, and says about itself: kinds, values, names."""
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ..utils._frames import eager
 from ..utils._sklearn import of_raw_tables
 from ..utils._state import all_or_nothing, reads_once, snapshot
-from ._counting import derive
+from ._columns import read_columns
+from ._counting import derive, each_column
 from ._describe import as_html, description
-from ._encoding import decode
-from ._names import output_labels, unused_names
+from ._dicts import cells_of_dicts, eager_as_fitted, is_dicts, objects
+from ._encoding import assemble, decode, encode_column, encode_few, report_unknown
+from ._names import check_columns, output_labels, unused_names
 from ._numeric import GRIDS
 from ._schema import NAMES_OF_KINDS
 from ._table import EncodedTable
@@ -168,6 +171,65 @@ class FittedFields:
         dtype = np.float64 if len(self.numeric_) or self._schema.vector else np.int32
         parts = [table.ids, table.numeric, table.sequences, table.vectors]
         return np.hstack(parts, dtype=dtype, casting="unsafe")
+
+    def encode(self, X, validate=True):
+        """Raw rows to an `EncodedTable`.
+
+        Parameters
+        ----------
+        X : table with the columns of ``fit``, or rows as dicts
+            A dict is a row, by name of the column. A key that is not there is a missing value; one
+            that is no column is refused.
+        validate : bool, default=True
+            Whether names and number of the columns are compared with those of ``fit``; without it
+            columns are taken as they come.
+
+        Returns
+        -------
+        EncodedTable
+
+        Raises
+        ------
+        ValueError
+            If columns are missing, extra, renamed, reordered or twice there, a numeric column holds
+            infinity, text or times, or a column of times something of which it is not certain which
+            time it is.
+
+        Warns
+        -----
+        DataTypeDriftWarning
+            If a column holds another kind of values than in ``fit``, which are converted, or floats
+            that have lost digits.
+        UnknownCategoryWarning
+            If most of a column was never seen in ``fit``.
+        """
+        self = snapshot(self)  # another thread may fit
+        if not hasattr(self, "_derived"):  # the full check takes longer than a row
+            check_is_fitted(self, "_derived")
+        schema, fields, max_length = self._schema, self._fields, self.max_length
+        cells = cells_of_dicts(X, schema.names, self) if is_dicts(X) else None
+        table = encode_few(X, cells, schema, max_length, fields)
+        if table is not None:
+            return table
+        if cells is None:
+            X = eager_as_fitted(X, self, schema.names) if validate else eager(X)
+            _, columns = read_columns(X, self)
+        else:
+            columns, validate = [objects(column) for column in cells], False
+        if validate:
+            check_columns(self, X, schema.names)
+        elif len(columns) != self.n_features_in_:
+            raise ValueError(
+                f"X has {len(columns)} features, but FieldEncoder expects {self.n_features_in_} "
+                f"features."
+            )
+        parts = schema.parts(columns)
+        parsed = each_column(
+            parts, lambda i, column: encode_column(i, column, schema, max_length, fields[i])
+        )
+        table = assemble(len(columns[0]), parsed, schema, max_length, fields, self._text_numbers)
+        report_unknown(table, schema, fields, self.unknown_warning)
+        return table
 
     @reads_once
     def inverse_transform(self, ids):

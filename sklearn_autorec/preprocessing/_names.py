@@ -5,12 +5,7 @@ from numbers import Integral
 
 from sklearn.utils.validation import validate_data
 
-
-def table_names(X):
-    """Names of the columns of a table as a list, None of arrays and lists."""
-    if hasattr(X, "column_names"):  # pyarrow, where ``columns`` are the columns
-        return list(X.column_names)
-    return list(X.columns) if hasattr(X, "columns") else None
+from ..utils._frames import table_names
 
 
 def labels_of(names, n):

@@ -73,7 +73,8 @@ def _refuse_times(name):
 
 
 def _object_numbers(values, name):
-    present = ~(pd.isna(values) | (values == ""))
+    present = ~pd.isna(values)
+    present[present] = values[present] != ""  # NA is equal to nothing, and no truth
     first = next(iter(values[present]), None)
     if any(isinstance(value, TIMES) for value in values[present]):
         _refuse_times(name)

@@ -46,14 +46,8 @@ LARGEST_SIZE = 10**6  # of an integer parameter of a network, unless it has more
 LARGEST_ROW = 2**20
 LARGEST_SCALE = 1e200  # of ratings: float32 logits times this are finite in float64
 _COMMON = (
-    "encoder",
-    "architecture",
-    "search_history",
-    "history",
-    "n_iter",
-    "weight_seen",
-    "mixture",
-    "module",
+    *("encoder", "architecture", "search_history", "history", "n_iter", "weight_seen"),
+    *("mixture", "module"),
 )
 
 
@@ -195,7 +189,10 @@ def model_state(model):
                 "packed_members": net.module_.packed > 1,
             }
     if isinstance(model, CTRClassifier):
-        return {**state, "classes": model.classes_}
+        state["classes"] = model.classes_
+        if model.__dict__.get("negative_sampling_rate_", 1.0) != 1.0:
+            state["negative_rate"] = model.negative_sampling_rate_
+        return state
     return {**state, "y_mean": model.y_mean_, "y_scale": model.y_scale_}
 
 
@@ -207,9 +204,11 @@ def restore_model(model, state, allow_nonfinite):
     """Set the fitted attributes of a new estimator from what a file says."""
     where = type(model).__name__
     classifier = isinstance(model, CTRClassifier)
-    own = ("classes",) if classifier else ("y_mean", "y_scale")
+    own = ("classes", "negative_rate") if classifier else ("y_mean", "y_scale")
     if isinstance(state, dict):  # not in files of version 0.1.0
         state = {"weight_seen": [0.0, 0], "mixture": None, **state}
+        if classifier:  # not in files of models that have seen all negatives
+            state = {"negative_rate": 1.0, **state}
     found = take(state, (*_COMMON, *own), where)
     encoder, architecture, search_history, history, n_iter, seen, mixture, module, *target = found
     if type(_inner(encoder)) is not FieldEncoder or not hasattr(_inner(encoder), "_derived"):
@@ -232,7 +231,7 @@ def restore_model(model, state, allow_nonfinite):
     if (total > 0) != (seen[1] > 0):
         refuse(f"{where}: weight_seen", "both zero or none", seen)
     if classifier:
-        learned = ClassTarget(_check_classes(*target))
+        learned = ClassTarget(_check_classes(target[0]), _check_rate(target[1], len(target[0])))
     else:
         mean = number(target[0], "y_mean", -LARGEST_SCALE, LARGEST_SCALE)
         learned = RatingTarget(mean, number(target[1], "y_scale", 1e-300, LARGEST_SCALE))
@@ -273,6 +272,13 @@ def _check_classes(classes):
     ):
         refuse("classes", "different labels in order", classes)
     return classes
+
+
+def _check_rate(rate, n_classes):
+    rate = number(rate, "negative_rate", 1e-300, 1.0)
+    if rate != 1.0 and n_classes > 2:
+        refuse("negative_rate", f"1.0 with {n_classes} classes", rate)
+    return rate
 
 
 def _state_of(learned, encoder, architecture, module, allow_nonfinite):

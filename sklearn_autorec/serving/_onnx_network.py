@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import math
 import os
 import warnings
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ class _Served(nn.Module):
         self.mixture = None if mixture is None else MixtureModule(mixture)
         self.names, self.output = names, output
         self.n_classes = len(model.classes_) if isinstance(model, CTRClassifier) else None
+        self.negative_rate = model.__dict__.get("negative_sampling_rate_", 1.0)
         if self.n_classes is None:
             self.mean, self.scale = model.y_mean_, model.y_scale_
 
@@ -45,6 +47,8 @@ class _Served(nn.Module):
         logits = self.module(**inputs)
         if self.mixture is not None:
             logits = self.mixture(logits, **inputs)
+        if self.negative_rate != 1.0:
+            logits = logits + math.log(self.negative_rate)
         if self.output == LOGITS:
             return logits
         if self.n_classes is None:

@@ -1,5 +1,7 @@
 """The classes that a file may name. Files are never asked which module to import."""
 
+import warnings
+
 from .._registry import HOME, METHODS, NETWORK_CLASSES, public_name
 from ..estimators import CTRClassifier, RatingRegressor
 from ..exceptions import ModelFileError
@@ -101,7 +103,17 @@ class Registry:
         if cls in STEPS:
             check_parameters(value)
         params = value.get_params(deep=False)
-        stored = params.keys() - {*getattr(value, "fit_only", ())}  # of methods, see SearchMethod
+        left_out = getattr(value, "fit_only", ())  # of methods, see SearchMethod
+        stored = params.keys() - {*left_out}
+        code = [name for name in left_out if callable(params[name])]
+        if cls in (CTRClassifier, RatingRegressor) and code:
+            told = ", ".join(f"{name}={params[name]!r:.100}" for name in code)
+            warnings.warn(
+                f"{where}: {told} is code, which model files do not hold; the loaded model "
+                f"predicts the same, but would train by its defaults.",
+                UserWarning,
+                stacklevel=2,
+            )
         state = self._state(value)
         output = getattr(value, OUTPUT, {"transform": None})["transform"]
         odd = sorted(

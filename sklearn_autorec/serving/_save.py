@@ -44,6 +44,11 @@ def save(model, path):
         negative ``lr``; other valid parameters are free to change);
         ``sklearn.exceptions.NotFittedError`` if it is not fitted.
 
+    Warns
+    -----
+    UserWarning
+        If ``loss`` or ``monitor`` of an estimator is a function, which the file leaves out.
+
     Notes
     -----
     The file is about as large as the weights and vocabularies. It is read back in memory before it

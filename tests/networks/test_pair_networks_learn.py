@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.base import FixedArchitecture
 from sklearn_autorec.datasets import CTRProblem, make_ctr
-from sklearn_autorec.estimators import _prepare
+from sklearn_autorec.estimators import _memory
 from sklearn_autorec.feature_selection import AdaFS, AutoField
 from sklearn_autorec.interaction import RandomInteractions
 from sklearn_autorec.networks import AFM, FFM, FM, OPNN, PIN, DeepCrossing, FiGNN, XDeepFM
@@ -112,9 +112,9 @@ def test_tables_of_ffm_count_a_vector_for_every_field(clicks, monkeypatch):
     assert model.compression_ratio_ == 1.0
     n_rows = model.net_.module_.embedding.n_rows
     needed = 5 * 4 * n_rows * (4 * 6 + 1)
-    monkeypatch.setattr(_prepare, "available_memory", lambda: needed)
+    monkeypatch.setattr(_memory, "available_memory", lambda: needed)
     assert np.isfinite(small("ffm", clicks).predict_proba(clicks[0])).all()
-    monkeypatch.setattr(_prepare, "available_memory", lambda: needed - 1)
+    monkeypatch.setattr(_memory, "available_memory", lambda: needed - 1)
     small("fm", clicks)
     with pytest.raises(ValueError, match="embedding tables of .* need about"):
         small("ffm", clicks)

@@ -226,7 +226,7 @@ def test_numbers_that_are_new_as_ids_take_the_short_path(dtype, unseen, monkeypa
     X = pd.DataFrame({"a": np.random.default_rng(0).integers(0, 50, 400).astype(dtype)})
     encoder = FieldEncoder(categorical_features=["a"]).fit(X)
     row = pd.DataFrame({"a": [unseen]})
-    path = "sklearn_autorec.preprocessing._encoder.encode_few"
+    path = "sklearn_autorec.preprocessing._fitted.encode_few"
     short = []
     monkeypatch.setattr(path, lambda *args: short.append(encode_few(*args)) or short[-1])
     same(

@@ -11,7 +11,7 @@ import pytest
 from scipy import sparse
 from sklearn.preprocessing import OrdinalEncoder
 
-from sklearn_autorec.preprocessing import FieldEncoder, _columns, _counting, _encoder, _encoding
+from sklearn_autorec.preprocessing import FieldEncoder, _columns, _counting, _encoding
 
 WORDS = ["ann", "bob", None, "bob", "", "cyd", "ann", "bob"]
 INTS = [3, None, 1, 1, 7, 1, 3, None]
@@ -77,7 +77,7 @@ def as_table(column):
 @pytest.mark.parametrize("few_rows, lookup_rows", [(16, 5000), (0, 5000), (0, 0)])
 @pytest.mark.parametrize("name", WORD_COLUMNS)
 def test_words(name, few_rows, lookup_rows, monkeypatch):
-    monkeypatch.setattr(_encoder, "FEW_ROWS", few_rows)
+    monkeypatch.setattr(_encoding, "FEW_ROWS", few_rows)
     monkeypatch.setattr(_encoding, "LOOKUP_ROWS", lookup_rows)
     X = as_table(WORD_COLUMNS[name])
     encoder = FieldEncoder()

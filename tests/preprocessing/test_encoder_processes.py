@@ -11,7 +11,7 @@ from encoder_state_cases import CHOSEN, assert_same, assert_same_fit, mixed_tabl
 from processes import printed
 from sklearn.base import clone
 
-from sklearn_autorec.preprocessing import FieldEncoder, _encoder, _encoding
+from sklearn_autorec.preprocessing import FieldEncoder, _encoding
 
 
 def test_ids_and_hashes_are_the_same_in_every_process():
@@ -116,13 +116,13 @@ def test_all_paths_agree(options, monkeypatch):
     encoder = FieldEncoder(**options, unknown_warning=None).fit(X[:150])
     results = []
     for few, lookup in ((300, 300), (0, 300), (0, 0)):
-        monkeypatch.setattr(_encoder, "FEW_ROWS", few)
+        monkeypatch.setattr(_encoding, "FEW_ROWS", few)
         monkeypatch.setattr(_encoding, "LOOKUP_ROWS", lookup)
         results.append(encoder.encode(X))
         results.append(encoder.encode(X, validate=False))
     for result in results[1:]:
         assert_same(result, results[0])
-    monkeypatch.setattr(_encoder, "FEW_ROWS", 300)
+    monkeypatch.setattr(_encoding, "FEW_ROWS", 300)
     for names in (["b", "a", *"cxtdh"], [*"abcxtd", "u"]):
         with pytest.raises(ValueError, match="feature names"):
             encoder.encode(X.iloc[:1].set_axis(names, axis=1))

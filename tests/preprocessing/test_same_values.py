@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from sklearn_autorec.exceptions import DataTypeDriftWarning, SuspiciousColumnWarning
-from sklearn_autorec.preprocessing import FieldEncoder, _encoder, _encoding
+from sklearn_autorec.preprocessing import FieldEncoder, _encoding
 
 IDS = [2**53 + k for k in range(6)]
 
@@ -103,7 +103,7 @@ def test_ids_beyond_floats_are_that_id_or_unknown_with_a_warning(fitted, given, 
     "dtype", [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]
 )
 def test_ids_over_the_whole_range_of_integers(dtype, few_rows, monkeypatch):
-    monkeypatch.setattr(_encoder, "FEW_ROWS", few_rows)
+    monkeypatch.setattr(_encoding, "FEW_ROWS", few_rows)
     info = np.iinfo(dtype)
     ends = np.array([info.min, info.min + 1, 0, 5, info.max - 1, info.max], dtype=dtype)
     encoder = FieldEncoder(unknown_warning=None).fit(pd.DataFrame({"u": ends}))
@@ -170,7 +170,7 @@ FLOATS = {
 @pytest.mark.parametrize("fitted", [f for f in FLOATS if f != "text"])
 @pytest.mark.parametrize("given", FLOATS)
 def test_floats_of_every_width_are_the_same_ids(fitted, given, few_rows, monkeypatch):
-    monkeypatch.setattr(_encoder, "FEW_ROWS", few_rows)
+    monkeypatch.setattr(_encoding, "FEW_ROWS", few_rows)
     encoder = FieldEncoder(categorical_features=["u"]).fit(
         pd.DataFrame({"u": FLOATS[fitted](SIZES)})
     )
@@ -266,7 +266,7 @@ BOOLEANS = {
 def test_booleans_are_one_value_in_every_spelling(
     fitted, given, few_rows, lookup_rows, monkeypatch
 ):
-    monkeypatch.setattr(_encoder, "FEW_ROWS", few_rows)
+    monkeypatch.setattr(_encoding, "FEW_ROWS", few_rows)
     monkeypatch.setattr(_encoding, "LOOKUP_ROWS", lookup_rows)
     encoder = FieldEncoder(categorical_features=["u"])
     encoder.fit(pd.DataFrame({"u": BOOLEANS[fitted]()}))

@@ -5,29 +5,33 @@ import time
 from numbers import Integral, Real
 
 import numpy as np
-import pandas as pd
 from sklearn.base import TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ...preprocessing._columns import read_columns
+from ...preprocessing._dicts import takes_rows
 from ...preprocessing._names import labels_of, output_labels, refuse_new_names
 from ...utils._defaults import ComponentEstimator
+from ...utils._frames import takes_frames
 from ...utils._parameters import stores_parameters
+from ...utils._progress import FitProgress
 from ...utils._sklearn import (
+    CallbackSupportMixin,
     HasMethods,
     Interval,
     StrOptions,
     check_y,
     of_raw_tables,
     validate_parameters,
+    with_callbacks,
 )
 from ...utils._state import all_or_nothing, reads_once
+from .._crosser_search import warn_of_interruption
 from .._distinct import distinct_groups
 from .._reading import (
     MAKERS,
-    append_columns,
-    append_to_array,
+    append_named,
     binned_columns,
     checked_encoder,
     column_edges,
@@ -43,7 +47,7 @@ from ._pair_search import PairSearch, numbers_of, read_targets
 from ._paradigms import PARADIGMS, check_paradigms, names_of
 
 
-class AEFE(TransformerMixin, ComponentEstimator):
+class AEFE(CallbackSupportMixin, TransformerMixin, ComponentEstimator):
     r"""Add statistics of pairs of columns that a model gains from.
 
     Pairs of columns that act together are found by a small factorization machine. Each becomes
@@ -237,12 +241,14 @@ class AEFE(TransformerMixin, ComponentEstimator):
         """Store the parameters."""
 
     @all_or_nothing
+    @takes_frames
+    @with_callbacks
     def fit(self, X, y):
         """Find features, then learn their statistics from all rows.
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
+        X : any table that `FieldEncoder` reads, of shape (n_rows, n_columns)
         y : array-like of shape (n_rows,)
             Classes, or numbers.
 
@@ -255,15 +261,18 @@ class AEFE(TransformerMixin, ComponentEstimator):
         ValueError
             For targets of one class, or fewer than two classes with two rows each; for parameters
             out of range; and if the table already has a column of a new name.
+        KeyboardInterrupt
+            If it is stopped before a feature is taken; later on those so far are kept, and a
+            `UserWarning` says so.
         """
         self._fit(X, y)
         return self
 
     @all_or_nothing
+    @takes_frames
+    @with_callbacks
     def fit_transform(self, X, y):
-        """Learn from rows and return them with their features; target means of a row come from
-        other rows (see Notes).
-        """
+        """Learn from rows and return them with features, target means of other rows (see Notes)."""
         return self._output(X, self._fit(X, y))
 
     def _fit(self, X, y):
@@ -314,11 +323,13 @@ class AEFE(TransformerMixin, ComponentEstimator):
             ids = {i: column[rows] for i, column in ids.items()}
         fields = [group[0] for group in distinct_groups(ids)]
         ids = {i: ids[i] for i in fields}
-        search = PairSearch(self, classification, rng, deadline)
         numbers = numbers_of(table, encoder, fields)
-        selected = search.run(
-            ids, sizes, set(fields) - {i for _, i in binned_columns(encoder)}, numbers, y, targets
-        )
+        categorical = set(fields) - {i for _, i in binned_columns(encoder)}
+        with FitProgress(self, X, y).within() as progress:
+            search = PairSearch(self, classification, rng, deadline, progress)
+            selected = search.run(ids, sizes, categorical, numbers, y, targets)
+        if search.interrupted:
+            warn_of_interruption(self, f"{len(selected)} features")
         labels = self.field_names_
         self.n_bins_ = {labels[i]: self._bins[i] for _, i in binned_columns(encoder)}
         self.pair_scores_ = {
@@ -337,6 +348,7 @@ class AEFE(TransformerMixin, ComponentEstimator):
         return selected
 
     @reads_once
+    @takes_rows
     def transform(self, X):
         """Rows with their features.
 
@@ -368,15 +380,7 @@ class AEFE(TransformerMixin, ComponentEstimator):
         return [*numbers, *crosses]
 
     def _output(self, X, columns):
-        new = dict(zip(self.features_, columns, strict=True))
-        if isinstance(X, pd.DataFrame):
-            frame = pd.DataFrame(new, index=X.index, copy=False)
-            return pd.concat([X, frame], axis=1) if self.append else frame
-        if hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__"):
-            return append_columns(X, new, self.append)
-        return append_to_array(
-            X if self.append else np.empty((len(X), 0)), *(column[:, None] for column in columns)
-        )
+        return append_named(X, dict(zip(self.features_, columns, strict=True)), self.append)
 
     @reads_once
     def get_feature_names_out(self, input_features=None):

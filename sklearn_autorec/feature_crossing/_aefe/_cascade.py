@@ -12,6 +12,7 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.metrics import check_scoring
 from sklearn.utils.parallel import Parallel, delayed
 
+from ...utils._progress import NoProgress
 from ._pair_features import Statistic, random_folds
 
 ALPHA = 0.01  # chance that a cascade without any useful candidate takes one, min_gain="auto"
@@ -103,18 +104,24 @@ class Cascade:
     rng : RandomState
     deadline : float
         `time.monotonic` after which nothing new is tried.
+    progress : FitProgress or None
 
     Attributes
     ----------
     counts : dict of str to int
         Candidates left after each stage.
     base_score : float
+    interrupted : bool
+        Whether the user has stopped it, with a feature or more.
     history : list of dict
     """
 
-    def __init__(self, data, splits, estimator, classification, rng, deadline=math.inf):
+    def __init__(
+        self, data, splits, estimator, classification, rng, deadline=math.inf, progress=None
+    ):
         self.data, self.estimator, self.classification = data, estimator, classification
         self.options, self.rng, self.deadline = data.options, rng, deadline
+        self.progress = NoProgress() if progress is None else progress
         self.splits = [
             Split(data, train, test, random_folds(data.y[train], N_FOLDS, rng, classification))
             for train, test in splits
@@ -131,18 +138,22 @@ class Cascade:
             )
         self.scorer = check_scoring(estimator, scoring)
         self.counts, self.history, self.base_score = {}, [], math.nan
+        self.interrupted = False
 
     def in_time(self):
-        return time.monotonic() < self.deadline
+        return time.monotonic() < self.deadline and not self.progress.stopped
 
     def run(self, features):
         """The features that the wrapper took, in that order, and their gains."""
         self.counts["constructed"] = len(features)
-        features = self.filtered(features)
+        with self.progress.task("filter", len(features)):
+            features = self.filtered(features)
         self.counts["filter"] = len(features)
-        features = self.embedded(features)
+        with self.progress.task("embedded", 0):
+            features = self.embedded(features)
         self.counts["embedded"] = len(features)
-        taken, gains = self.wrapped(features)
+        with self.progress.task("wrapper"):
+            taken, gains = self.wrapped(features)
         self.counts["wrapper"] = len(taken)
         return taken, gains
 
@@ -155,6 +166,7 @@ class Cascade:
             if not self.in_time():
                 break
             columns = self.splits[0].columns(feature)[0].astype(np.float64)
+            self.progress.step("feature")
             if not (columns.var(0) > self.options.variance_threshold).any():
                 continue
             centred = columns - columns.mean(0)
@@ -215,7 +227,13 @@ class Cascade:
             block = features[start : start + size][: self.options.max_features - len(taken)]
             if not block:
                 break
-            new = self.score([*taken, *block])
+            try:
+                new = self.score([*taken, *block])
+            except KeyboardInterrupt:
+                if not taken:
+                    raise
+                self.interrupted = True
+                break
             gain = new - score
             good = gain > 0 and gain >= least
             self.history.append(
@@ -267,6 +285,7 @@ class Cascade:
         scores = Parallel(n_jobs=self.options.n_jobs)(
             delayed(fit_and_score)(clone(self.estimator), self.scorer, *job) for job in jobs
         )
+        self.progress.step("evaluation")
         return float(np.mean(scores))
 
 

@@ -31,6 +31,7 @@ class PairSearch:
     rng : RandomState
     deadline : float
         `time.monotonic` after which nothing new is tried.
+    progress : FitProgress
 
     Attributes
     ----------
@@ -40,18 +41,15 @@ class PairSearch:
         Candidates left after each stage.
     gains : list of float
         Of the selected features.
-    base_score, history
+    base_score, history, interrupted
         As of `Cascade`.
     """
 
-    def __init__(self, options, classification, rng, deadline):
-        self.options, self.classification, self.rng, self.deadline = (
-            options,
-            classification,
-            rng,
-            deadline,
-        )
+    def __init__(self, options, classification, rng, deadline, progress):
+        self.options, self.classification, self.rng = options, classification, rng
+        self.deadline, self.progress = deadline, progress
         self.strengths, self.gains, self.history, self.base_score = {}, [], [], math.nan
+        self.interrupted = False
         self.counts = dict.fromkeys(("pairs", "constructed", "filter", "embedded", "wrapper"), 0)
 
     def run(self, ids, sizes, categorical, numbers, y, targets):
@@ -68,7 +66,8 @@ class PairSearch:
         y : ndarray of shape (n_rows,)
         targets : float64 ndarray of shape (n_rows, C)
         """
-        self._rank(ids, targets)
+        with self.progress.task("pairs"):
+            self._rank(ids, targets)
         pairs = list(self.strengths)[: self.options.n_pairs]
         self.counts["pairs"] = len(pairs)
         candidates = [
@@ -79,11 +78,18 @@ class PairSearch:
         single = [Feature("mean", (i,)) for i in sorted(categorical)]
         data = Data(ids, sizes, single, numbers, y, targets, self.options)
         cascade = Cascade(
-            data, self._splits(y), self._estimator(), self.classification, self.rng, self.deadline
+            data,
+            self._splits(y),
+            self._estimator(),
+            self.classification,
+            self.rng,
+            self.deadline,
+            self.progress,
         )
         selected, self.gains = cascade.run(candidates)
         self.counts |= cascade.counts
         self.base_score, self.history = cascade.base_score, cascade.history
+        self.interrupted = cascade.interrupted
         return selected
 
     def _rank(self, ids, targets):
@@ -100,7 +106,8 @@ class PairSearch:
             n_factors=self.options.n_factors,
             max_epochs=self.options.max_epochs,
             seed=self.rng.randint(2**31 - 1),
-            within=lambda: time.monotonic() < self.deadline,
+            within=lambda: time.monotonic() < self.deadline and not self.progress.stopped,
+            on_epoch=lambda: self.progress.step("epoch"),
         )
         every = sorted(
             itertools.combinations(range(len(fields)), 2), key=lambda pair: -strengths[pair]

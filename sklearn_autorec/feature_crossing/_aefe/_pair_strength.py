@@ -47,7 +47,17 @@ class FactorizationMachine:
         return self.bias + self.weights[ids].sum(1) + pairs, squares.sum(1).mean()
 
 
-def fit_machine(ids, n_ids, targets, logistic, n_factors, max_epochs, seed, within=lambda: True):
+def fit_machine(
+    ids,
+    n_ids,
+    targets,
+    logistic,
+    n_factors,
+    max_epochs,
+    seed,
+    within=lambda: True,
+    on_epoch=lambda: None,
+):
     """Train by Adam until rows held out do not gain.
 
     Parameters
@@ -61,6 +71,8 @@ def fit_machine(ids, n_ids, targets, logistic, n_factors, max_epochs, seed, with
     n_factors, max_epochs, seed : int
     within : callable
         No epoch begins when it is no longer true.
+    on_epoch : callable
+        Called after each.
 
     Returns
     -------
@@ -90,6 +102,7 @@ def fit_machine(ids, n_ids, targets, logistic, n_factors, max_epochs, seed, with
             loss = float(
                 sum(loss_of(model(x[r])[0], y[r], reduction="sum") for r in valid.split(4096))
             )
+        on_epoch()
         if loss < best:
             best, wait, kept = loss, 0, model.factors.detach().clone()
         else:

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 
 from ...preprocessing._columns import read_columns
 from ...utils._parameters import stores_parameters
+from ...utils._progress import FitProgress
 from ...utils._sklearn import (
     HasMethods,
     Interval,
@@ -18,10 +19,12 @@ from ...utils._sklearn import (
     check_y,
     of_raw_tables,
     validate_parameters,
+    with_callbacks,
 )
 from ...utils._state import all_or_nothing
+from .._blocks import is_dataset, opened_blocks, refuse_dataset, takes_datasets
 from .._crosser import SEPARATOR, FieldCrosser
-from .._crosser_search import CrosserSearch
+from .._crosser_search import CrosserSearch, warn_of_interruption
 from .._reading import checked_encoder, column_ids, column_sizes
 from ._cross_search import CrossSearch
 from ._preparing import best_bins, split_rows
@@ -197,14 +200,18 @@ class AutoCross(CrosserSearch):
         """Store the parameters."""
 
     @all_or_nothing
+    @takes_datasets
+    @with_callbacks
     def fit(self, X, y):
         """Search for crosses, then learn their combinations.
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
-        y : array-like of shape (n_rows,)
-            Two classes, or numbers.
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns),
+            or any other that `FieldEncoder` reads. Of a data set (see `ParquetDataset`) about
+            ``sample_rows`` rows are searched, and combinations are counted in all.
+        y : array-like of shape (n_rows,), or str
+            Two classes, or numbers; of a data set the name of their column.
 
         Returns
         -------
@@ -212,16 +219,30 @@ class AutoCross(CrosserSearch):
 
         Raises
         ------
+        OSError
+            If a block of a data set cannot be read.
         ValueError
             For targets of one class or of more than two, or too few rows to hold any out; and as
             `FieldCrosser`.
+        KeyboardInterrupt
+            If it is stopped before a cross is found. Later on, the crosses found so far are kept
+            and a `UserWarning` says so.
         """
-        self._fit(X, y).fit(X)
+        if is_dataset(X):
+            with opened_blocks(X, y, needs_target=True) as blocks:
+                sample, targets, _ = blocks.sample()
+                crosser = self._fit(sample, targets)
+                crosser._fit(sample, blocks)
+        else:
+            self._fit(X, y).fit(X)
         return self
 
     @all_or_nothing
+    @takes_datasets
+    @with_callbacks
     def fit_transform(self, X, y):
-        """``fit(X, y).transform(X)``."""
+        """``fit(X, y).transform(X)``, of rows in memory."""
+        refuse_dataset(X, "fit_transform")
         return self._fit(X, y).fit_transform(X)
 
     def _fit(self, X, y):
@@ -256,7 +277,14 @@ class AutoCross(CrosserSearch):
         search = CrossSearch(
             varying, {i: sizes[i] for i in varying}, y, folds, self, logistic, unit, deadline
         )
-        best, self.base_score_ = search.run()
+        with FitProgress(self, X, y).within(n_tasks=1) as search.progress:
+            try:
+                search.run()
+            except KeyboardInterrupt:
+                if search.best is None or not search.best.crosses:
+                    raise
+                warn_of_interruption(self, f"{len(search.best.crosses)} crosses")
+        best, self.base_score_ = search.best, search.base_score
         self.field_names_ = list(labels)
         self.n_bins_ = {labels[i]: n_bins for i, n_bins in bins.items()}
         self.crosses_ = [tuple(labels[i] for i in cross) for cross in best.crosses]

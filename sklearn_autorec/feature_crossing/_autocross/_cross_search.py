@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from ...utils._progress import NoProgress
 from ._fieldwise import TINY, AdditiveModel, derivatives, fit_field, placements, row_loss
 
 ALPHA = 0.05  # chance that a step without any true cross takes one, min_gain="auto"
@@ -137,6 +138,15 @@ class CrossSearch:
         `time.monotonic` after which nothing new is tried.
     weight : float64 ndarray of shape (n_rows,), default=None
         How often each row counts.
+
+    Attributes
+    ----------
+    progress : FitProgress or NoProgress
+        Told of each step, and of each candidate in each of its rounds.
+    best : State or None
+        The best so far.
+    base_score : float
+        The score without crosses.
     """
 
     def __init__(
@@ -147,16 +157,18 @@ class CrossSearch:
         )
         self.y, self.folds, self.options, self.logistic = y, folds, options, logistic
         self.unit, self.deadline, self.weight = unit, deadline, weight
+        self.progress, self.best, self.base_score = NoProgress(), None, math.nan
 
     def in_time(self):
-        return time.monotonic() < self.deadline
+        return not self.progress.stopped and time.monotonic() < self.deadline
 
     def run(self):
-        """The best state found, and the score without crosses.
+        """Search; what was found is ``best`` at any time.
 
         Returns
         -------
         State, float
+            The best state found, and the score without crosses.
         """
         models = []
         for fold in self.folds:
@@ -169,13 +181,15 @@ class CrossSearch:
                 model = model.extended(fold.arranged(ids), size)
             models.append(model.fit(within=self.in_time))
         start = State(models, self.score(models))
-        beam, best = [start], start
-        for _ in range(self.options.max_crosses):
-            beam = self._expand(beam)
-            if not beam:
-                break
-            best = max([best, *beam], key=lambda state: state.score)
-        return best, start.score
+        beam, self.best, self.base_score = [start], start, start.score
+        with self.progress.task("search", self.options.max_crosses):
+            for _ in range(self.options.max_crosses):
+                with self.progress.task("cross"):
+                    beam = self._expand(beam)
+                if not beam:
+                    break
+                self.best = max([self.best, *beam], key=lambda state: state.score)
+        return self.best, self.base_score
 
     def _first_fields(self):
         """Ids and their number of each field of the models without crosses."""
@@ -295,6 +309,7 @@ class CrossSearch:
                     scored.append(self._score_fully(cross, state.models, starts))
                 else:
                     scored.append(self._score_early(cross, state.models[0], starts[0], rows))
+                self.progress.step("candidate")
             rounds.append((len(candidates), rows))
             tested |= {s.cross for s in scored if s.t > -math.inf}
             if last:

@@ -72,3 +72,25 @@ def answers_of(estimator, X, own):
         )
     label = np.ones(len(X), np.int64) if p.shape[1] == 2 else p[own].argmax(1)
     return logit(np.clip(p[np.arange(len(X)), label], LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))
+
+
+def fitted_and_explained(y, validation_fraction, classifies, rng):
+    """Rows to fit the estimator on, with one of each class at least, and the others, both in
+    random order.
+    """
+    if len(y) < 2:
+        raise ValueError(
+            f"GLIDER needs two rows, one of them to explain, got n_samples = {len(y)}."
+        )
+    order = rng.permutation(len(y))
+    if classifies:
+        classes, first = np.unique(y[order], return_index=True)
+        if len(classes) < 2:
+            raise ValueError(
+                f"y must have two classes or more, got {len(classes)} class(es) in {len(y)} "
+                f"sample(s): "
+                f"{classes.tolist()}."
+            )
+        order = np.concatenate([order[first], np.delete(order, first)])
+    n = min(max(round(validation_fraction * len(y)), 1), len(y) - 1)
+    return order[:-n], order[-n:]

@@ -17,11 +17,20 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 
 from ...preprocessing._columns import read_columns
 from ...preprocessing._names import labels_of
+from ...utils._frames import takes_frames
 from ...utils._parameters import stores_parameters
-from ...utils._sklearn import HasMethods, Interval, StrOptions, check_y, validate_parameters
+from ...utils._progress import FitProgress
+from ...utils._sklearn import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_y,
+    validate_parameters,
+    with_callbacks,
+)
 from ...utils._state import all_or_nothing
 from .._crosser import FieldCrosser
-from .._crosser_search import CrosserSearch
+from .._crosser_search import CrosserSearch, warn_of_interruption
 from .._distinct import distinct_groups
 from .._reading import (
     binned_columns,
@@ -31,7 +40,7 @@ from .._reading import (
     resolve_bins,
 )
 from .._threads import one_thread
-from ._explaining import strengths_of
+from ._explaining import fitted_and_explained, strengths_of
 from ._nid import GRADIENT_NID, NID
 from ._perturbing import GONE, as_pandas_or_array, take_rows, typical_rows
 
@@ -205,12 +214,15 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
         """Store the parameters."""
 
     @all_or_nothing
+    @takes_frames
+    @with_callbacks
     def fit(self, X, y=None):
         """Fit the estimator, find its interactions, then learn their combinations.
 
         Parameters
         ----------
         X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
+            Other tables and lazy ones are read as `FieldEncoder` reads them.
             The estimator gets DataFrames or arrays.
         y : array-like of shape (n_rows,)
             As the estimator takes it. Ignored if ``prefit``.
@@ -225,11 +237,16 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
             For targets of one class, a table of one row, parameters out of range, and an estimator
             that is neither a classifier with ``predict_proba`` nor a regressor. What the estimator
             itself raises is passed on.
+        KeyboardInterrupt
+            If it is stopped before a row is explained; later on the rows so far count, and a
+            `UserWarning` says so.
         """
         self._fit(X, y).fit(X)
         return self
 
     @all_or_nothing
+    @takes_frames
+    @with_callbacks
     def fit_transform(self, X, y=None):
         """``fit(X, y).transform(X)``."""
         return self._fit(X, y).fit_transform(X)
@@ -237,6 +254,10 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
     def _fit(self, X, y):
         """Everything but fitting ``crosser_``, which it returns."""
         self._check_parameters()
+        with FitProgress(self, X, y).within(n_tasks=1 if self.prefit else 2) as progress:
+            return self._find(X, y, progress)
+
+    def _find(self, X, y, progress):
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
         labels = labels_of(names, len(columns))
@@ -248,8 +269,12 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
         else:
             y = check_y(y, self)
             check_consistent_length(table, y)
-            train, rows = self._split(y, rng)
-            self.estimator_ = clone(self.estimator).fit(take_rows(table, train), y[train])
+            train, rows = fitted_and_explained(
+                y, self.validation_fraction, is_classifier(self.estimator), rng
+            )
+            self.estimator_ = clone(self.estimator)
+            with progress.fit_of("fit-estimator", self.estimator_):
+                self.estimator_.fit(take_rows(table, train), y[train])
         encoder = checked_encoder(self.encoder)
         encoded = encoder.fit_encode(X)
         positions = list(range(len(columns)))
@@ -257,7 +282,7 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
         edges = column_edges(encoder, positions, n_bins)
         self.n_bins_ = {labels[i]: n_bins[i] for _, i in binned_columns(encoder)}
         groups = distinct_groups(column_ids(encoded, encoder, positions, edges))
-        found = self._explain(table, rows[: self.n_instances], groups, rng)
+        found = self._explain(table, rows[: self.n_instances], groups, rng, progress)
         self._rank(found, [labels[group[0]] for group in groups])
         self.crosser_ = FieldCrosser(
             [
@@ -291,28 +316,7 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
                 f"hidden_units must hold one or more ints above 0, got {self.hidden_units!r}."
             )
 
-    def _split(self, y, rng):
-        """Rows to fit the estimator on, with one of each class at least, and the others, both in
-        random order.
-        """
-        if len(y) < 2:
-            raise ValueError(
-                f"GLIDER needs two rows, one of them to explain, got n_samples = {len(y)}."
-            )
-        order = rng.permutation(len(y))
-        if is_classifier(self.estimator):
-            classes, first = np.unique(y[order], return_index=True)
-            if len(classes) < 2:
-                raise ValueError(
-                    f"y must have two classes or more, got {len(classes)} class(es) in {len(y)} "
-                    f"sample(s): "
-                    f"{classes.tolist()}."
-                )
-            order = np.concatenate([order[first], np.delete(order, first)])
-        n = min(max(round(self.validation_fraction * len(y)), 1), len(y) - 1)
-        return order[:-n], order[-n:]
-
-    def _explain(self, table, rows, groups, rng):
+    def _explain(self, table, rows, groups, rng, progress):
         """Strengths of sets of groups for each of some rows, list of dict."""
         if len(groups) < 2 or not self.max_crosses:
             return []
@@ -333,8 +337,8 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
             if self.background == "missing":
                 source[:] = GONE
             jobs.append((part, source, rng.randint(2**31 - 1)))
-        with one_thread():
-            found = Parallel(n_jobs=self.n_jobs)(
+        with one_thread(), progress.task("explain", len(jobs)):
+            found = Parallel(n_jobs=self.n_jobs, return_as="generator")(
                 delayed(strengths_of)(
                     self.estimator_,
                     *job,
@@ -346,7 +350,15 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
                 )
                 for job in jobs
             )
-        return [strengths for part in found for strengths in part]
+            explained = []
+            try:
+                for part in progress.each("rows", found):
+                    explained += part
+            except KeyboardInterrupt:
+                if not explained:
+                    raise
+                warn_of_interruption(self, f"interactions of {len(explained)} rows")
+        return explained
 
     def _rank(self, found, labels):
         """Average over the rows, and choose."""

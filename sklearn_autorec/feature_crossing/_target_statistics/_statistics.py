@@ -10,6 +10,7 @@ import pandas as pd
 
 from ...preprocessing._vocabulary import UNKNOWN
 from .._combinations import combine
+from ._block_sums import BlockSums
 from ._look_up import DENSE_LEAST, FEW_ROWS, _LookUp
 
 # Attributes from which fitted statistics can be made again.
@@ -134,6 +135,32 @@ class Statistics:
             self._add_table(groups, distinct, targets, weights)
         return self
 
+    def fit_blocks(self, parts, sizes):
+        """Learn the table of each key from rows that come in blocks.
+
+        Parameters
+        ----------
+        parts : callable () -> iterable of (codes, y, sample_weight)
+            The rows, as of `fit`, from the first to the last.
+        sizes : list of int
+
+        Returns
+        -------
+        self
+        """
+        sums, total, of_all = [BlockSums() for _ in self.keys], 0.0, 0.0
+        for codes, y, weight in parts():
+            columns, targets, weights = self._start(codes, y, weight, sizes)
+            total += float(len(targets)) if weights is None else weights.sum()
+            of_all += (targets if weights is None else targets * weights[:, None]).sum(0)
+            for key, of_key in zip(self.keys, sums, strict=True):
+                groups, distinct = self._groups(columns, key)
+                of_key.add(distinct, *self._sums(groups, len(distinct), targets, weights))
+        self.prior = of_all / total
+        for of_key in sums:
+            self._store(*of_key.sums())
+        return self
+
     def fit_transform(
         self,
         codes,
@@ -252,7 +279,10 @@ class Statistics:
         )
 
     def _add_table(self, groups, distinct, targets, weights):
-        counts, sums = self._sums(groups, len(distinct), targets, weights)
+        self._store(distinct, *self._sums(groups, len(distinct), targets, weights))
+
+    def _store(self, distinct, counts, sums):
+        """Make the table of a key of the sums over all rows of each combination."""
         seen = np.flatnonzero(counts > 0)
         seen = seen[np.argsort(distinct[seen], kind="stable")]
         combinations = distinct[seen]

@@ -57,6 +57,19 @@ def centre_and_scale(numbers, weights):
     return centre, float(np.abs(numbers - centre).max()) or 1.0
 
 
+def target_at_hand(y, estimator, weights, of_all):
+    """The targets of the rows at hand, numbers centred and scaled; type, classes (or None), centre
+    and scale. ``of_all``, a `BlockTargets`, knows them where there are other rows.
+    """
+    if of_all is not None:
+        return of_all.read(y), of_all.kind, of_all.classes, of_all.centre, of_all.scale
+    targets, kind, classes = read_target(y, estimator, weights)
+    if classes is not None:
+        return targets, kind, classes, 0.0, 1.0
+    centre, scale = centre_and_scale(targets, weights)
+    return (targets - centre) / scale, kind, classes, centre, scale
+
+
 def given_keys(estimator, X, y, names, labels, at, n_bins, weights=None):
     """Columns and crosses that are known before the table is read (None: not yet), and bins."""
     columns, crosses = estimator.columns, []
@@ -92,7 +105,7 @@ def given_keys(estimator, X, y, names, labels, at, n_bins, weights=None):
 
 
 def all_keys(
-    estimator, given, classes, labels, encoder, positions, ids, sizes, targets, weights, order, rng
+    estimator, given, labels, encoder, positions, ids, sizes, targets, weights, order, rng
 ):
     """All keys by position: columns, then crosses."""
     columns, crosses = given
@@ -121,7 +134,7 @@ def all_keys(
             targets,
             weights,
             [sizes[i] for i in fields],
-            logistic=classes is not None,
+            logistic=estimator.classes_ is not None,
             smoothing=estimator.smoothing,
             order=order,
             rng=rng,

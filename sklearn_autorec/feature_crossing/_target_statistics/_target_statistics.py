@@ -8,12 +8,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ...preprocessing._columns import read_columns
+from ...preprocessing._dicts import takes_rows
 from ...preprocessing._names import labels_of, output_labels
 from ...preprocessing._weights import row_weights
 from ...utils._parameters import stores_parameters
 from ...utils._sklearn import HasMethods, Interval, StrOptions, of_raw_tables, validate_parameters
 from ...utils._state import all_or_nothing, reads_once
 from .._autocross._autocross import AutoCross
+from .._blocks import is_dataset, opened_blocks, refuse_dataset, takes_datasets
 from .._reading import (
     append_block,
     bins_of,
@@ -27,15 +29,15 @@ from .._reading import (
     select,
 )
 from ._statistics import Statistics
+from ._statistics_blocks import BlockTargets, add_blocks
 from ._statistics_reading import (
     all_keys,
-    centre_and_scale,
     folds_are_drawn,
     folds_of,
     given_keys,
     ranks_of,
-    read_target,
     sources_of,
+    target_at_hand,
 )
 
 
@@ -191,17 +193,20 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     # ----------------------------------------------------------------------------------------------
 
     @all_or_nothing
+    @takes_datasets
     def fit(self, X, y, sample_weight=None):
         """Learn the statistics of all rows.
 
         Parameters
         ----------
-        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
-        y : array-like of shape (n_rows,)
-            Classes, or numbers.
-        sample_weight : array-like of shape (n_rows,), default=None
-            What a row counts. Whole weights are the same as repeating the row, a zero as leaving it
-            out.
+        X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns),
+            or any other that `FieldEncoder` reads. Of a data set (see `ParquetDataset`), statistics
+            are those of all rows, in blocks, crosses are chosen on about ``sample_rows`` of them.
+        y : array-like of shape (n_rows,), or str
+            Classes, or numbers; of a data set the name of their column.
+        sample_weight : array-like of shape (n_rows,), or str, default=None
+            What a row counts; of a data set the name of a column. Whole weights are the same as
+            repeating the row, a zero as leaving it out.
 
         Returns
         -------
@@ -213,19 +218,27 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
             For a y of one class or with more than 100, parameters out of range, columns that are
             not in the table, sequence columns, and a table that already has a column of a new name.
         """
-        self._fit(X, y, sample_weight, training=False)
+        if is_dataset(X):
+            with opened_blocks(X, y, sample_weight, needs_target=True) as blocks:
+                self._fit(*blocks.sample(), training=False, blocks=blocks)
+        else:
+            self._fit(X, y, sample_weight, training=False)
         return self
 
     @all_or_nothing
+    @takes_datasets
     def fit_transform(self, X, y, sample_weight=None):
         """`fit`, and the training rows with statistics of other rows (see Notes); what an estimator
-        must be trained on.
+        must be trained on. The rows must be in memory.
         """
+        refuse_dataset(X, "fit_transform")
         table, features = self._fit(X, y, sample_weight, training=True)
         return self._output(X, table, features)
 
-    def _fit(self, X, y, sample_weight, training):
-        """Everything; the encoded table and, if ``training``, the features of its rows."""
+    def _fit(self, X, y, sample_weight, training, blocks=None):
+        """Everything; the encoded table and, if ``training``, the features of its rows. With
+        ``blocks`` the rows are a sample of these.
+        """
         validate_parameters(self)
         drawn = folds_are_drawn(self.cv, self.order, self.method)
         names, columns = read_columns(X, self)
@@ -234,10 +247,10 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         weights = row_weights(
             None if sample_weight is None else np.asarray(sample_weight), len(columns[0])
         )
-        targets, self.target_type_, self.classes_ = read_target(y, self, weights)
+        of_all = None if blocks is None else BlockTargets(blocks, self)
+        read = target_at_hand(y, self, weights, of_all)
+        targets, self.target_type_, self.classes_, centre, scale = read
         check_consistent_length(columns[0], targets)
-        centre, scale = centre_and_scale(targets, weights) if self.classes_ is None else (0.0, 1.0)
-        targets = targets if self.classes_ is not None else (targets - centre) / scale
         at = None if self.order is None else position(self.order, names, labels, "order")
         order = None if at is None else ranks_of(columns[at], labels[at])
         rng = check_random_state(self.random_state)
@@ -247,7 +260,12 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         positions = [i for i in range(len(columns)) if i != at or self.encoder is not None]
         if not positions:
             raise ValueError(f"The table has no column but order={self.order!r}.")
-        table = encoder.fit_encode(select(X, positions, names, len(columns)), sample_weight=weights)
+        chosen = select(X, positions, names, len(columns))
+        if blocks is None:
+            table = encoder.fit_encode(chosen, sample_weight=weights)
+        else:
+            blocks.count(encoder, positions)
+            table = encoder.encode(chosen)
         edges = column_edges(encoder, positions, n_bins)
         encoder.discard_counts()
         ids, sizes = (
@@ -256,18 +274,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         )
         ids.pop(at, None)
         keys = all_keys(
-            self,
-            given,
-            self.classes_,
-            labels,
-            encoder,
-            positions,
-            ids,
-            sizes,
-            targets,
-            weights,
-            order,
-            rng,
+            self, given, labels, encoder, positions, ids, sizes, targets, weights, order, rng
         )
         used = sorted({i for key in keys for i in key})
         place = {i: k for k, i in enumerate(used)}
@@ -279,7 +286,9 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         )
         codes, code_sizes = [ids[i] for i in used], [sizes[i] for i in used]
         features = None
-        if training:
+        if blocks is not None:
+            add_blocks(statistics, blocks, of_all, encoder, positions, edges, used, code_sizes)
+        elif training:
             folds = None if drawn or self.method == "ordered" else folds_of(self.cv, X, y)
             features = statistics.fit_transform(
                 codes, targets, weights, code_sizes, rng=rng, folds=folds, order=order
@@ -319,6 +328,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     # -----------------------------------------------------------------------------------------
 
     @reads_once
+    @takes_rows
     def transform(self, X):
         """New rows with the statistics of the training rows.
 

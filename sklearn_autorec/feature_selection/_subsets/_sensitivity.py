@@ -78,7 +78,7 @@ def network_sensitivity(model, X, y, method, batch_size):
     scores = np.zeros(model.encoder_.n_features_in_)
     if model.net_ is None:  # a single class in y
         return scores
-    net, to_mean = model.net_, method == "shark"
+    net, loss_of, to_mean = model.net_, model._training_loss(), method == "shark"
     device = next(net.module_.parameters()).device
     data = EncodedTensors.from_table(model.encoder_.encode(X), device, model._transform_target(y))
     shift = _Shift()
@@ -91,7 +91,7 @@ def network_sensitivity(model, X, y, method, batch_size):
     n_fields, total, weight = len(model.encoder_.field_names_), 0.0, 0
     for batch in batches_of(data, batch_size):
         shift.share = torch.zeros(len(batch), n_fields, device=device, requires_grad=True)
-        loss = net.criterion_(module(**batch.inputs), batch.y)
+        loss = loss_of(module(**batch.inputs), batch.y)
         (terms,) = torch.autograd.grad(loss.sum(), shift.share)
         total = total + (terms.abs().sum(0) if to_mean else terms.mean(0).abs())
         weight += len(batch) if to_mean else 1

@@ -129,6 +129,8 @@ class SubsetScorer:
         positions), "score".
     failures : list of str
         What went wrong in subsets that could not be fitted; their score in ``history`` is NaN.
+    on_evaluation : callable () -> bool
+        Called after each subset; the search ends if it is true.
     """
 
     def __init__(
@@ -164,6 +166,7 @@ class SubsetScorer:
         self._fitted: list[int] = []
         self.no_fields = self._no_fields()
         self._scores = {0: self.no_fields}
+        self.on_evaluation = lambda: False
 
     def _no_fields(self):
         dummy = DummyClassifier() if is_classifier(self.estimator) else DummyRegressor()
@@ -249,6 +252,7 @@ class SubsetScorer:
         else:
             found = []
         found += Parallel(n_jobs=self.n_jobs)(delayed(try_fold)(*task) for task in tasks)
+        stop = False
         for k, bits in enumerate(subsets):
             folds = found[k * len(self.splits) : (k + 1) * len(self.splits)]
             score = float(np.mean([score for score, _ in folds]))
@@ -258,6 +262,9 @@ class SubsetScorer:
                 {"evaluation": len(self.history) + 1, **self._record(bits), "score": score}
             )
             self.failures += [error for _, error in folds if error is not None][:1]
+            stop |= bool(self.on_evaluation())
+        if stop:
+            raise StopSearch("a callback stopped the search")
 
     def best(self, size=None):
         """The best fitted subset (of ``size`` fields), None without one; of equals the smaller,

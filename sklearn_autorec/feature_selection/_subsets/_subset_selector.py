@@ -15,8 +15,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ...preprocessing._columns import read_columns
+from ...preprocessing._dicts import frame_of_dicts, is_dicts, kept_columns
 from ...preprocessing._names import check_columns, compare_names
+from ...utils._frames import takes_frames
+from ...utils._progress import FitProgress
 from ...utils._sklearn import (
+    CallbackSupportMixin,
     HasMethods,
     Interval,
     StrOptions,
@@ -25,12 +29,13 @@ from ...utils._sklearn import (
     routing_enabled,
     safe_indexing,
     validate_parameters,
+    with_callbacks,
 )
 from ...utils._state import all_or_nothing, reads_once
 from ._subset_scorer import StopSearch, SubsetScorer, equal_columns, unpack
 
 
-class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
+class SubsetSelector(CallbackSupportMixin, SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     """Base of the selectors that score subsets; a subclass makes the search (``_begin``) and may
     choose (``_choose``).
 
@@ -117,6 +122,8 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     # ---------------------------------------------------------------------------------------------
 
     @all_or_nothing
+    @takes_frames
+    @with_callbacks
     def fit(self, X, y, **params):
         """Search.
 
@@ -143,7 +150,8 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         Warns
         -----
         UserWarning
-            If ``max_time`` or a KeyboardInterrupt ended the search; the best subset so far is kept.
+            If ``max_time``, a callback or a KeyboardInterrupt ended the search; the best subset so
+            far is kept.
         FitFailedWarning
             If some subsets could not be fitted or scored. They count as bad as no columns.
         """
@@ -152,16 +160,18 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         X, y, columns = self._check_table(X, y)
         size = self._size(len(columns))
         scorer = self._scorer(X, y, columns, params)
-        search = self._begin(X, y, scorer, size, check_random_state(self.random_state))
-        reason = None
-        try:
-            search.run()
-        except StopSearch as stop:
-            reason = stop.reason
-        except KeyboardInterrupt:
-            if not scorer.history:
-                raise
-            reason = "the search was interrupted"
+        reason, progress = None, FitProgress(self, X, y)
+        with progress.within(n_tasks=1), progress.task("search", self.max_evaluations):
+            scorer.on_evaluation = lambda: progress.step("evaluation")
+            search = self._begin(X, y, scorer, size, check_random_state(self.random_state))
+            try:
+                search.run()
+            except StopSearch as stop:
+                reason = stop.reason
+            except KeyboardInterrupt:
+                if not scorer.history:
+                    raise
+                reason = "the search was interrupted"
         results = search.results()
         chosen = self._choose(scorer, results["scores_"], size)
         self._publish(scorer, results, chosen)
@@ -277,6 +287,11 @@ class SubsetSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
             Of the container and the dtypes of X.
         """
         mask = self.get_support()
+        if is_dicts(X):
+            X = frame_of_dicts(X, self._names, self)
+        kept = kept_columns(X, self, self._names, mask)
+        if kept is not None:
+            return kept
         if hasattr(X, "columns"):
             check_columns(self, X, self._names)
         else:

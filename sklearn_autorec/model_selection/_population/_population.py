@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 
 from ...utils._docs import inherits_entries
+from ...utils._frames import takes_frames
 from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, Options, StrOptions, validate_parameters
 from ...utils._state import all_or_nothing
@@ -224,6 +225,7 @@ class PopulationSearchCV(TrialSearchCV):
         """Store the parameters."""
 
     @all_or_nothing
+    @takes_frames
     def fit(self, X, y=None, **params):
         """Train the population.
 
@@ -322,16 +324,17 @@ class PopulationSearchCV(TrialSearchCV):
 
     def _refit(self, X, y, fit_params, metadata, context, run):
         context = context.subcontext(task_name="refit-with-best-params")
-        context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=metadata)
+        told = {"estimator": self, "X": X, "y": y, "metadata": metadata}
+        context.call_on_fit_task_begin(**told)
         start = time.time()
-        if self.refit == "keep":
-            self.best_estimator_ = self._kept(X, y, fit_params, run)
-        else:
-            self.best_estimator_ = self._replayed(X, y, fit_params, run)
+        try:
+            refit = self._kept if self.refit == "keep" else self._replayed
+            self.best_estimator_ = refit(X, y, fit_params, run)
+        finally:
+            context.call_on_fit_task_end(**told)
         self.refit_time_ = time.time() - start
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
-        context.call_on_fit_task_end(estimator=self, X=X, y=y, metadata=metadata)
 
     def _kept(self, X, y, fit_params, run):
         """The surviving model; in a Pipeline behind the steps that made its rows."""

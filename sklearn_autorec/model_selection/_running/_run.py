@@ -153,7 +153,7 @@ class Run:
             stop = "interrupted"
         finally:
             self.interrupts.armed = False
-        context.call_on_fit_task_end(estimator=self.search)
+            context.call_on_fit_task_end(estimator=self.search)
         outcomes = self._record(batch, done)
         if self.interrupts.seen:
             stop = "interrupted"

@@ -68,6 +68,7 @@ CHAPTERS = {
     # Not about architectures: searches for crosses have candidates, and their files scores.
     "feature_crossing",
     "serving/_crossing.py",
+    "serving/_aefe.py",
 }
 # Words that mean something else in other places, such as the fields of an encoder in a file.
 WORDS = KEYS | {"fields", "values", "user", "rows"}

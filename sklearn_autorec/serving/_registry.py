@@ -105,7 +105,7 @@ class Registry:
         params = value.get_params(deep=False)
         left_out = getattr(value, "fit_only", ())  # of methods, see SearchMethod
         stored = params.keys() - {*left_out}
-        code = [name for name in left_out if callable(params[name])]
+        code = [name for name in left_out if callable(params.get(name))]
         if cls in (CTRClassifier, RatingRegressor) and code:
             told = ", ".join(f"{name}={params[name]!r:.100}" for name in code)
             warnings.warn(

@@ -151,7 +151,10 @@ def test_final_training_starts_from_the_declared_weights(retrain, monkeypatch):
     (initial, final), start = problems[0], starts[0]
     rows = model.net_.module_.selection.table_rows(
         BuildContext(
-            (), tuple(model.encoder_.n_ids_), 1, ((model.encoder_.sequence_n_ids_[0], 20),)
+            tuple(model.encoder_.field_names_),
+            tuple(model.encoder_.n_ids_),
+            1,
+            ((model.encoder_.sequence_n_ids_[0], 20),),
         )
     )
     assert real_problem is _search_phase.SearchProblem and len(rows) < len(

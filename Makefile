@@ -9,7 +9,7 @@ WORKERS ?= 2
 FLOORS_TORCH ?= 2.8.0
 FLOORS_INDEX ?=
 
-.PHONY: quickstart test lint slow floors newest doc clean
+.PHONY: quickstart test lint slow floors newest doc dist-check changelog clean
 
 $(VENV)/installed: pyproject.toml constraints.txt setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -73,6 +73,14 @@ doc: $(VENV)/installed-doc
 	rm -rf doc/_build doc/generated doc/sg_execution_times.rst
 	$(BIN)/python -m sphinx -q -W --keep-going -n -b html doc doc/_build/html
 	@echo "doc/_build/html/index.html"
+
+# Both distributions, their contents, and the package where nothing else is installed.
+dist-check:
+	OMP_NUM_THREADS=1 $(PYTHON) .ci/dist.py
+
+# When a release is made: the fragments become a section of doc/changelog.rst.
+changelog:
+	$(PYTHON) doc/fold_changelog.py
 
 clean:
 	rm -rf $(VENV) .venv-floors .venv-newest doc/_build doc/generated doc/sg_execution_times.rst build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -15,6 +15,7 @@ from sklearn_autorec import __version__
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+from fold_changelog import section, with_section  # noqa: E402
 from inventories import write_inventories  # noqa: E402
 
 LOGGER = logging.getLogger(__name__)
@@ -97,21 +98,11 @@ html_theme_options = {
 }
 html_math_renderer = "mathml"
 
-KINDS = {"feature": "New", "change": "Changed", "fix": "Fixed"}
-
 
 def insert_changelog(app, docname, source):
-    """Append the fragments of ``changelog.d`` to the changelog page, a section per kind."""
-    if docname != "changelog":
-        return
-    for kind, title in KINDS.items():
-        fragments = sorted((HERE / "changelog.d").glob(f"*.{kind}.rst"))
-        if fragments:
-            source[0] += f"\n\n{title}\n{'-' * len(title)}\n\n"
-        for path in fragments:
-            source[0] += (
-                "- " + path.read_text(encoding="utf-8").strip().replace("\n", "\n  ") + "\n"
-            )
+    """Show the fragments of ``changelog.d`` as what is not yet released."""
+    if docname == "changelog":
+        source[0] = with_section(source[0], section("Not yet released", HERE / "changelog.d"))
 
 
 def skip_what_sklearn_wrote(app, what, name, obj, skip, options):

@@ -1,5 +1,6 @@
 """What the files at the top of the project and the page on installation say is so."""
 
+import datetime
 import re
 import tomllib
 from pathlib import Path
@@ -52,8 +53,8 @@ def test_the_readme_names_every_extra():
 
 @pytest.mark.parametrize("page", ["README.rst", "CONTRIBUTING.rst", "doc/install.rst"])
 def test_every_make_command_that_is_named_exists(page):
-    targets = set(re.findall(r"^([a-z]+):", text_of("Makefile"), re.MULTILINE))
-    named = re.findall(r"(?:``|^    )make ((?:[a-z]+ ?)+)(?:``|  |$)", text_of(page), re.MULTILINE)
+    targets = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE))
+    named = re.findall(r"(?:``|^    )make ((?:[a-z-]+ ?)+)(?:``|  |$)", text_of(page), re.MULTILINE)
     wanted = {target for command in named for target in command.split()}
     assert wanted
     assert wanted <= targets
@@ -62,6 +63,28 @@ def test_every_make_command_that_is_named_exists(page):
 def test_the_citation_names_this_version():
     found = re.search(r"^version: (.+)$", text_of("CITATION.cff"), re.MULTILINE)
     assert found[1] == sklearn_autorec.__version__
+
+
+def test_a_release_has_a_date_and_a_model_file_for_later_tests():
+    found = re.search(r"^date-released: (.+)$", text_of("CITATION.cff"), re.MULTILINE)
+    assert datetime.date.fromisoformat(found[1]) >= datetime.date(2026, 11, 30)
+    golden = ROOT / "tests" / "serving" / "golden"
+    assert (golden / f"{sklearn_autorec.__version__}.model").exists()
+
+
+def test_distributions_are_tried_and_carry_the_marker_of_hints():
+    assert "make dist-check" in text_of(".github/workflows/tests.yml")
+    recipe = text_of("Makefile").split("\ndist-check:\n")[1].split("\n\n")[0]
+    assert ".ci/dist.py" in recipe
+    tools = tomllib.loads(text_of("pyproject.toml"))["tool"]
+    assert tools["setuptools"]["package-data"] == {"sklearn_autorec": ["py.typed"]}
+    assert "Typing :: Typed" in METADATA["classifiers"]
+
+
+def test_what_only_the_sdist_brings_is_named():
+    """Folders and files beside the package that are of use to whoever has the sdist."""
+    named = set(text_of("MANIFEST.in").split())
+    assert {"tests", "examples", "doc", ".ci", ".github", "Makefile", "CONTRIBUTING.rst"} <= named
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.rst", "SECURITY.rst", "CODE_OF_CONDUCT.rst"])

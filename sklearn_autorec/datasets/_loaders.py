@@ -2,11 +2,15 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from sklearn.datasets import get_data_home as sklearn_data_home
 from sklearn.utils import Bunch
+
+from ..utils._typing import Array, FilePath
 
 SPLITS = ("train", "valid", "test")
 ENVIRONMENT = "SKLEARN_AUTOREC_DATA"
@@ -31,7 +35,7 @@ CHECKSUMS = {
 }
 
 
-def get_data_home(data_home=None):
+def get_data_home(data_home: FilePath | None = None) -> Path:
     """The folder that holds a folder per data set.
 
     Parameters
@@ -131,7 +135,9 @@ _FETCH_DOC = """
 """
 
 
-def _file_fetcher(function_name, name, numeric, source, description):
+def _file_fetcher(
+    function_name: str, name: str, numeric: list[str], source: str, description: str
+) -> Callable[..., Any]:
     def fetch(*, subset="train", data_home=None, return_X_y=False, checksum=True):
         return _fetch_files(
             name, subset, numeric, source, description, data_home, return_X_y, checksum
@@ -198,13 +204,13 @@ def _fetch_movielens(
 
 def fetch_movielens_1m(
     *,
-    subset="train",
-    split="random",
-    target="label",
-    data_home=None,
-    return_X_y=False,
-    checksum=True,
-):
+    subset: str = "train",
+    split: str = "random",
+    target: str = "label",
+    data_home: FilePath | None = None,
+    return_X_y: bool = False,
+    checksum: bool = True,
+) -> Any:
     """MovieLens 1M with user and movie columns; research use, no redistribution.
 
     Columns that are known only after the fact (``n_in_user``, ``last_timestamp``) are left out of
@@ -246,8 +252,13 @@ def fetch_movielens_1m(
 
 
 def fetch_movielens_100k(
-    *, subset="train", target="label", data_home=None, return_X_y=False, checksum=True
-):
+    *,
+    subset: str = "train",
+    target: str = "label",
+    data_home: FilePath | None = None,
+    return_X_y: bool = False,
+    checksum: bool = True,
+) -> Any:
     """MovieLens 100K in time order with user and movie columns; research use, no redistribution.
 
     Parameters
@@ -280,7 +291,7 @@ def fetch_movielens_100k(
     )
 
 
-def fetch_amazon_beauty(*, data_home=None, checksum=True):
+def fetch_amazon_beauty(*, data_home: FilePath | None = None, checksum: bool = True) -> Any:
     """Amazon Beauty: item sequences of users in time order, positives only; research use.
 
     Returns
@@ -302,7 +313,9 @@ def fetch_amazon_beauty(*, data_home=None, checksum=True):
     return Bunch(frame=frame, feature_names=list(frame.columns), DESCR=fetch_amazon_beauty.__doc__)
 
 
-def load_splits(folder, target=None):
+def load_splits(
+    folder: FilePath, target: str | None = None
+) -> dict[str, tuple[pd.DataFrame, Array]]:
     """Read train, valid and test tables of a folder of Parquet or CSV files.
 
     Parameters

@@ -1,6 +1,7 @@
 """Click data whose right answer is known by construction."""
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from scipy.special import expit, xlogy
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
+from ..utils._typing import Array, RandomState
 from ._ctr_checks import _centred, _check_number, _duplicates, _per_field, _tuples, _weighted_std
 from ._ctr_truth import CTRTruth
 
@@ -212,7 +214,9 @@ class CTRProblem:
             total += sums / np.maximum(k, 1)
         return total + self.intercept
 
-    def sample(self, n_rows, random_state=None, start=0.0, stop=1.0):
+    def sample(
+        self, n_rows: int, random_state: RandomState = None, start: float = 0.0, stop: float = 1.0
+    ) -> tuple[pd.DataFrame, Array, CTRTruth]:
         """Draw rows in time order.
 
         Parameters
@@ -296,7 +300,9 @@ class CTRProblem:
         )
 
 
-def make_ctr(n_rows=10_000, *, random_state=None, **problem):
+def make_ctr(
+    n_rows: int = 10_000, *, random_state: RandomState = None, **problem: Any
+) -> tuple[pd.DataFrame, Array, CTRTruth]:
     """Draw a table of clicks (classes, ratings) with planted effects.
 
     Parameters

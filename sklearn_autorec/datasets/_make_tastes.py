@@ -2,8 +2,10 @@
 `make_ctr`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,8 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
+
+from ..utils._typing import Array, RandomState
 
 
 @dataclass(frozen=True)
@@ -44,17 +48,17 @@ class TasteTruth:
 
 
 def make_tastes(
-    n_rows=10_000,
+    n_rows: int = 10_000,
     *,
-    topics=(6, 1),
-    n_values=60,
-    n_noise_fields=1,
-    effect=1.5,
-    popularity=0.0,
-    popular_share=0.1,
-    base_rate=0.3,
-    random_state=None,
-):
+    topics: Sequence[int] = (6, 1),
+    n_values: int = 60,
+    n_noise_fields: int = 1,
+    effect: float = 1.5,
+    popularity: float = 0.0,
+    popular_share: float = 0.1,
+    base_rate: float = 0.3,
+    random_state: RandomState = None,
+) -> tuple[pd.DataFrame, Array, TasteTruth]:
     """Draw clicks that depend on whether someone and something agree on topics.
 
     For every group there are two columns, "who" and "what". Each of their values likes or dislikes
@@ -104,6 +108,7 @@ def make_tastes(
     >>> X.columns.tolist(), truth.ranks
     (['who0', 'what0', 'noise0'], {0: 2, 1: 2, 2: 0})
     """
+    value: Any
     for name, value, low in (
         ("n_rows", n_rows, 1),
         ("n_values", n_values, 2),
@@ -112,10 +117,10 @@ def make_tastes(
         if not isinstance(value, Integral) or value < low:
             raise ValueError(f"{name} must be an int of at least {low}, got {value!r}.")
     topics = tuple(topics)
-    if not all(isinstance(k, Integral) and k >= 1 for k in topics):
+    if not all(isinstance(k, Integral) and int(k) >= 1 for k in topics):
         raise ValueError(f"topics must hold ints of at least 1, got {topics!r}.")
     for name, value in (("effect", effect), ("popularity", popularity)):
-        if not isinstance(value, Real) or not value >= 0:
+        if not isinstance(value, Real) or not float(value) >= 0:
             raise ValueError(f"{name} must be a number of at least 0, got {value!r}.")
     for name, value in (("popular_share", popular_share), ("base_rate", base_rate)):
         if not 0 < value < 1:
@@ -163,7 +168,7 @@ def make_tastes(
     )
 
 
-def _halves(n, rng):
+def _halves(n: int, rng: np.random.RandomState) -> Array:
     """+1 and -1 for one half of n values each; a value left over is 0."""
     signs = np.zeros(n)
     order = rng.permutation(n)

@@ -239,8 +239,8 @@ class AMTL(SearchMethod):
 
     References
     ----------
-    Yan, B. et al. "Learning Effective and Efficient Embedding via an Adaptively-Masked Twins-based
-    Layer", CIKM 2021.
+    .. [1] Yan, B. et al. "Learning Effective and Efficient Embedding via an Adaptively-Masked
+       Twins-based Layer", CIKM 2021. https://arxiv.org/abs/2108.11513
 
     Examples
     --------

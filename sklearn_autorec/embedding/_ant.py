@@ -165,8 +165,8 @@ class ANT(SearchMethod):
 
     References
     ----------
-    Liang, P. P. et al. "Anchor & Transform: Learning Sparse Embeddings for Large Vocabularies",
-    ICLR 2021.
+    .. [1] Liang, P. P. et al. "Anchor & Transform: Learning Sparse Embeddings for Large
+       Vocabularies", ICLR 2021. https://arxiv.org/abs/2003.08197
 
     Examples
     --------

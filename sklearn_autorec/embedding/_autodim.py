@@ -210,8 +210,8 @@ class AutoDim(SearchMethod):
 
     References
     ----------
-    Zhao, X. et al. "AutoDim: Field-aware Embedding Dimension Search in Recommender Systems", WWW
-    2021.
+    .. [1] Zhao, X. et al. "AutoDim: Field-aware Embedding Dimension Search in Recommender Systems",
+       WWW 2021. https://arxiv.org/abs/2006.14827
 
     Examples
     --------

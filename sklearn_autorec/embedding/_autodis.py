@@ -152,8 +152,8 @@ class AutoDis(SearchMethod):
 
     References
     ----------
-    Guo, H. et al. "An Embedding Learning Framework for Numerical Features in CTR Prediction",
-    KDD 2021, eq. 3-6.
+    .. [1] Guo, H. et al. "An Embedding Learning Framework for Numerical Features in CTR
+       Prediction", KDD 2021, eq. 3-6. https://arxiv.org/abs/2012.08986
 
     Examples
     --------

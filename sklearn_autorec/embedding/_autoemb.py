@@ -103,8 +103,8 @@ class AutoEmb(SearchMethod):
 
     References
     ----------
-    Zhao, X. et al. "AutoEmb: Automated Embedding Dimensionality Search in Streaming
-    Recommendations", ICDM 2021.
+    .. [1] Zhao, X. et al. "AutoEmb: Automated Embedding Dimensionality Search in Streaming
+       Recommendations", ICDM 2021. https://arxiv.org/abs/2002.11252
 
     Examples
     --------

@@ -151,11 +151,10 @@ class AutoSrh(MaskSearch, SearchMethod):
 
     References
     ----------
-    Kong, S., Cheng, W., Shen, Y., Huang, L. "AutoSrh: An Embedding Dimensionality Search Framework
-    for Tabular Data Prediction", TKDE 2023.
-
-    Cheng, W., Shen, Y., Huang, L. "Differentiable Neural Input Search for Recommender Systems",
-    2020.
+    .. [1] Kong, S., Cheng, W., Shen, Y., Huang, L. "AutoSrh: An Embedding Dimensionality Search
+       Framework for Tabular Data Prediction", TKDE 2023.
+    .. [2] Cheng, W., Shen, Y., Huang, L. "Differentiable Neural Input Search for Recommender
+       Systems", 2020. https://arxiv.org/abs/2006.04466
 
     Examples
     --------

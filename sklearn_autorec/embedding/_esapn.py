@@ -282,8 +282,8 @@ class ESAPN(SearchMethod):
 
     References
     ----------
-    Liu, H., Zhao, X., Wang, C., Liu, X., Tang, J. "Automated Embedding Size Search in Deep
-    Recommender Systems", SIGIR 2020.
+    .. [1] Liu, H., Zhao, X., Wang, C., Liu, X., Tang, J. "Automated Embedding Size Search in Deep
+       Recommender Systems", SIGIR 2020. https://doi.org/10.1145/3397271.3401436
 
     Examples
     --------

@@ -57,9 +57,10 @@ class Hashing(SearchMethod):
 
     References
     ----------
-    Weinberger, K. et al. "Feature Hashing for Large Scale Multitask Learning", ICML 2009.
-
-    Carter, J. L., Wegman, M. N. "Universal Classes of Hash Functions", JCSS 1979.
+    .. [1] Weinberger, K. et al. "Feature Hashing for Large Scale Multitask Learning", ICML 2009.
+       https://arxiv.org/abs/0902.2206
+    .. [2] Carter, J. L., Wegman, M. N. "Universal Classes of Hash Functions", JCSS 1979.
+       https://doi.org/10.1016/0022-0000(79)90044-8
 
     Examples
     --------
@@ -157,8 +158,8 @@ class QR(SearchMethod):
 
     References
     ----------
-    Shi, H.-J. M. et al. "Compositional Embeddings Using Complementary Partitions for
-    Memory-Efficient Recommendation Systems", KDD 2020.
+    .. [1] Shi, H.-J. M. et al. "Compositional Embeddings Using Complementary Partitions for
+       Memory-Efficient Recommendation Systems", KDD 2020. https://arxiv.org/abs/1909.02107
 
     Examples
     --------

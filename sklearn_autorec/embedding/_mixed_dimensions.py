@@ -64,8 +64,9 @@ class MDE(SearchMethod):
 
     References
     ----------
-    Ginart, A. A., Naumov, M., Mudigere, D., Yang, J., Zou, J. "Mixed Dimension Embeddings with
-    Application to Memory-Efficient Recommendation Systems", ISIT 2021.
+    .. [1] Ginart, A. A., Naumov, M., Mudigere, D., Yang, J., Zou, J. "Mixed Dimension Embeddings
+       with Application to Memory-Efficient Recommendation Systems", ISIT 2021.
+       https://arxiv.org/abs/1909.11810
 
     Examples
     --------

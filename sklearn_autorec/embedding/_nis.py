@@ -192,7 +192,8 @@ class NIS(MaskSearch, SearchMethod):
 
     References
     ----------
-    Joglekar, M. R. et al. "Neural Input Search for Large Scale Recommendation Models", KDD 2020.
+    .. [1] Joglekar, M. R. et al. "Neural Input Search for Large Scale Recommendation Models", KDD
+       2020. https://arxiv.org/abs/1907.04471
 
     Examples
     --------

@@ -161,8 +161,8 @@ class OptEmbed(MaskSearch, SearchMethod):
 
     References
     ----------
-    Lyu, F. et al. "OptEmbed: Learning Optimal Embedding Table for Click-through Rate Prediction",
-    CIKM 2022.
+    .. [1] Lyu, F. et al. "OptEmbed: Learning Optimal Embedding Table for Click-through Rate
+       Prediction", CIKM 2022. https://arxiv.org/abs/2208.04482
 
     Examples
     --------

@@ -228,7 +228,8 @@ class PEP(PrunedShare, SearchMethod):
 
     References
     ----------
-    Liu, S. et al. "Learnable Embedding Sizes for Recommender Systems", ICLR 2021.
+    .. [1] Liu, S. et al. "Learnable Embedding Sizes for Recommender Systems", ICLR 2021.
+       https://arxiv.org/abs/2101.07577
 
     Examples
     --------

@@ -167,8 +167,8 @@ class RULE(SearchMethod):
 
     References
     ----------
-    Chen, T., Yin, H., Zheng, Y., Huang, Z., Wang, Y., Wang, M. "Learning Elastic Embeddings for
-    Customizing On-Device Recommenders", KDD 2021.
+    .. [1] Chen, T., Yin, H., Zheng, Y., Huang, Z., Wang, Y., Wang, M. "Learning Elastic Embeddings
+       for Customizing On-Device Recommenders", KDD 2021. https://arxiv.org/abs/2106.02223
 
     Examples
     --------

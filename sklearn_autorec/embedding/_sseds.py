@@ -169,7 +169,8 @@ class SSEDS(SearchMethod):
 
     References
     ----------
-    Qu, L. et al. "Single-shot Embedding Dimension Search in Recommender System", SIGIR 2022.
+    .. [1] Qu, L. et al. "Single-shot Embedding Dimension Search in Recommender System", SIGIR 2022.
+       https://arxiv.org/abs/2204.03281
 
     Examples
     --------

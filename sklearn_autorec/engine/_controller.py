@@ -51,9 +51,10 @@ class CategoricalController:
 
     References
     ----------
-    Williams, R. J. "Simple Statistical Gradient-Following Algorithms for Connectionist
-    Reinforcement Learning", Machine Learning 8, 1992. Pham, H. et al. "Efficient Neural
-    Architecture Search via Parameter Sharing", ICML 2018 (whose controller is an LSTM).
+    .. [1] Williams, R. J. "Simple Statistical Gradient-Following Algorithms for Connectionist
+       Reinforcement Learning", Machine Learning 8, 1992. https://doi.org/10.1007/BF00992696
+    .. [2] Pham, H. et al. "Efficient Neural Architecture Search via Parameter Sharing", ICML 2018
+       (whose controller is an LSTM). https://arxiv.org/abs/1802.03268
     """
 
     def __init__(

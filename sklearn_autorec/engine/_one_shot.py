@@ -30,8 +30,8 @@ class UniformPaths(nn.Module):
 
     References
     ----------
-    Guo, Z. et al. "Single Path One-Shot Neural Architecture Search with Uniform Sampling", ECCV
-    2020, section 3.2.
+    .. [1] Guo, Z. et al. "Single Path One-Shot Neural Architecture Search with Uniform Sampling",
+       ECCV 2020, section 3.2. https://arxiv.org/abs/1904.00420
     """
 
     def __init__(self, space, generator):

@@ -200,7 +200,8 @@ class GRDA(Optimizer):
 
     References
     ----------
-    Chao, S.-K. et al. "Directional Pruning of Deep Neural Networks", NeurIPS 2020, algorithm 1.
+    .. [1] Chao, S.-K. et al. "Directional Pruning of Deep Neural Networks", NeurIPS 2020, algorithm
+       1. https://arxiv.org/abs/2006.09358
     """
 
     def __init__(self, params, lr, threshold, mu, n_steps):

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import warnings
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils.metaestimators import available_if
@@ -64,7 +65,7 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
         return f"{drawn}{as_html(encoder)}" if isinstance(encoder, FieldEncoder) else drawn
 
     @classmethod
-    def from_architecture(cls, architecture, **params):
+    def from_architecture(cls, architecture: dict[str, Any], **params: Any) -> Self:
         """An estimator that trains a known architecture, without searching.
 
         Parameters
@@ -169,15 +170,13 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
 
     @property
     @reads_once
-    def architecture_(self):
+    def architecture_(self) -> dict[str, Any]:
         """What each search found, by slot, the network and its embedding_dim: plain values."""
         return _results.architecture_of(self)
 
     @property
     def part_weights_(self):
-        """Weight of the network and of each part beside it in the mean that predicts: dict, of sum
-        1.
-        """
+        """Weights of the network and of the parts beside it in the mean that predicts, dict."""
         return _results.part_weights(self)
 
     @property
@@ -280,7 +279,7 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
 
     @available_if(can_specialize)
     @reads_once
-    def specialize(self, budget):
+    def specialize(self, budget: int | float) -> Self:
         """A fitted estimator of another size, cut from what the search has trained; neither rows
         nor training are needed.
 

@@ -1,6 +1,7 @@
 """The estimator of clicks, or of any classes."""
 
 from numbers import Real
+from typing import Literal, Self, overload
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -10,6 +11,7 @@ from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions, with_callbacks
 from ..utils._state import reads_once
+from ..utils._typing import Array, ArrayLike, Column, Floats, Table
 from ._base import FieldEstimator
 from ._targets import ClassTarget
 
@@ -129,14 +131,14 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
     @with_callbacks
     def fit(
         self,
-        X,
-        y,
-        sample_weight=None,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-        groups=None,
-    ):
+        X: Table,
+        y: ArrayLike,
+        sample_weight: Column = None,
+        X_val: Table | None = None,
+        y_val: Column = None,
+        sample_weight_val: Column = None,
+        groups: Column = None,
+    ) -> Self:
         """Search and train.
 
         Parameters
@@ -208,7 +210,13 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         """
         return self._fit(X, y, sample_weight, X_val, y_val, sample_weight_val, groups)
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(
+        self,
+        X: Table,
+        y: ArrayLike,
+        classes: Column = None,
+        sample_weight: Column = None,
+    ) -> Self:
         """Train one epoch on a chunk of rows.
 
         The first chunk fixes the vocabulary, unless ``encoder`` is frozen or ``fit`` came before;
@@ -266,13 +274,19 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         return logits if rate == 1.0 or len(self.classes_) < 2 else logits + np.log(rate)
 
     @reads_once
-    def decision_function(self, X):
+    def decision_function(self, X: Table) -> Floats:
         """Logits; (n_rows,) for two classes, else (n_rows, n_classes)."""
         logits = self._logits(X)
         return logits[:, 0] if len(self.classes_) <= 2 else logits
 
+    @overload
+    def predict_proba(self, X: Table, return_std: Literal[False] = False) -> Floats: ...
+
+    @overload
+    def predict_proba(self, X: Table, return_std: Literal[True]) -> tuple[Floats, Floats]: ...
+
     @reads_once
-    def predict_proba(self, X, return_std=False):
+    def predict_proba(self, X: Table, return_std: bool = False) -> Floats | tuple[Floats, Floats]:
         """Class probabilities, float64 of shape (n_rows, n_classes), columns as in ``classes_``.
 
         Parameters
@@ -300,7 +314,7 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
             self._member_logits(X)
         ).std(0)
 
-    def _probabilities(self, logits):
+    def _probabilities(self, logits: Array) -> Array:
         """(..., n_classes) of logits (..., C)."""
         if len(self.classes_) == 1:
             return np.ones_like(logits)
@@ -310,14 +324,14 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         return softmax(logits, axis=-1)
 
     @reads_once
-    def predict(self, X):
+    def predict(self, X: Table) -> Array:
         """The most probable label of each row, (n_rows,)."""
         logits = self._logits(X)
         return self.classes_[
             logits.argmax(1) if len(self.classes_) > 2 else (logits[:, 0] > 0).astype(int)
         ]
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Table, y: ArrayLike, sample_weight: Column = None) -> float:
         """Share of rows whose label is predicted right; labels may be of the types that ``fit``
         takes.
         """

@@ -1,10 +1,13 @@
 """The estimator of ratings."""
 
+from typing import Literal, Self, overload
+
 from sklearn.base import RegressorMixin
 
 from ..utils._docs import inherits_entries
 from ..utils._sklearn import StrOptions, with_callbacks
 from ..utils._state import reads_once
+from ..utils._typing import ArrayLike, Column, Floats, Table
 from ._base import FieldEstimator
 from ._targets import RatingTarget
 
@@ -56,26 +59,32 @@ class RatingRegressor(RegressorMixin, FieldEstimator):
     @with_callbacks
     def fit(
         self,
-        X,
-        y,
-        sample_weight=None,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-        groups=None,
-    ):
+        X: Table,
+        y: ArrayLike,
+        sample_weight: Column = None,
+        X_val: Table | None = None,
+        y_val: Column = None,
+        sample_weight_val: Column = None,
+        groups: Column = None,
+    ) -> Self:
         """Search and train; see `CTRClassifier.fit`. ``y`` holds numbers, (n_rows,)."""
         return self._fit(X, y, sample_weight, X_val, y_val, sample_weight_val, groups)
 
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X: Table, y: ArrayLike, sample_weight: Column = None) -> Self:
         """Train one epoch on a chunk of rows; see `CTRClassifier.partial_fit`.
 
         The first chunk also fixes the mean and the scale of the ratings.
         """
         return self._partial_fit(X, y, sample_weight)
 
+    @overload
+    def predict(self, X: Table, return_std: Literal[False] = False) -> Floats: ...
+
+    @overload
+    def predict(self, X: Table, return_std: Literal[True]) -> tuple[Floats, Floats]: ...
+
     @reads_once
-    def predict(self, X, return_std=False):
+    def predict(self, X: Table, return_std: bool = False) -> Floats | tuple[Floats, Floats]:
         """Predicted ratings, float64 of shape (n_rows,).
 
         Parameters

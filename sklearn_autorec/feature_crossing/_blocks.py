@@ -2,11 +2,13 @@
 
 import functools
 from contextlib import contextmanager
+from typing import Any, cast
 
 import numpy as np
 
 from ..datasets._sources import is_dataset, opened, table_or_dataset
 from ..utils._row_draws import uniform_by_row
+from ..utils._typing import Method
 
 __all__ = ["TableBlocks", "is_dataset", "opened_blocks", "refuse_dataset", "takes_datasets"]
 
@@ -121,15 +123,15 @@ def opened_blocks(X, y=None, sample_weight=None, *, needs_target):
         yield TableBlocks(dataset, columns, y, sample_weight)
 
 
-def takes_datasets(method):
+def takes_datasets(method: Method) -> Method:
     """Decorate a method that fits on X and y: what `table_or_dataset` makes of X comes in."""
 
     @functools.wraps(method)
-    def with_rows(self, X, *args, **kwargs):
+    def with_rows(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
         y = args[0] if args else kwargs.get("y")
         return method(self, table_or_dataset(X, y), *args, **kwargs)
 
-    return with_rows
+    return cast(Method, with_rows)
 
 
 def refuse_dataset(X, what):

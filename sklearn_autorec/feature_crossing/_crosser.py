@@ -1,6 +1,7 @@
 """FieldCrosser: columns from combinations of columns."""
 
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
@@ -9,18 +10,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..preprocessing._columns import CATEGORICAL, NUMERIC, read_columns
 from ..preprocessing._dicts import takes_rows
-from ..preprocessing._names import (
-    labels_of,
-    output_labels,
-    refuse_new_names,
-    unused_names,
-)
+from ..preprocessing._names import labels_of, output_labels, refuse_new_names, unused_names
 from ..preprocessing._vocabulary import MISSING
 from ..utils._defaults import ComponentEstimator
 from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import HasMethods, Interval, StrOptions, of_raw_tables, validate_parameters
 from ..utils._state import all_or_nothing, reads_once
+from ..utils._typing import Array, Column, Table
 from ._blocks import is_dataset, opened_blocks, refuse_dataset, takes_datasets
 from ._combinations import Combinations
 from ._reading import (
@@ -140,7 +137,7 @@ class FieldCrosser(TransformerMixin, ComponentEstimator):
         """Store the parameters."""
 
     @classmethod
-    def from_estimator(cls, estimator, **params):
+    def from_estimator(cls, estimator: Any, **params: Any) -> Self:
         """A crosser of what a fitted search has found.
 
         Parameters
@@ -180,7 +177,7 @@ class FieldCrosser(TransformerMixin, ComponentEstimator):
 
     @all_or_nothing
     @takes_datasets
-    def fit(self, X, y=None):
+    def fit(self, X: Table, y: Column = None) -> Self:
         """Learn the values of the columns and their combinations.
 
         Parameters
@@ -211,7 +208,7 @@ class FieldCrosser(TransformerMixin, ComponentEstimator):
 
     @all_or_nothing
     @takes_datasets
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Table, y: Column = None) -> Any:
         """``fit(X).transform(X)``, encoding the table once; see ``transform``. The rows must be in
         memory.
         """
@@ -291,7 +288,7 @@ class FieldCrosser(TransformerMixin, ComponentEstimator):
 
     @reads_once
     @takes_rows
-    def transform(self, X):
+    def transform(self, X: Table) -> Any:
         """Rows to their crosses.
 
         Parameters
@@ -361,7 +358,7 @@ class FieldCrosser(TransformerMixin, ComponentEstimator):
         return matrix
 
     @reads_once
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Column = None) -> Array:
         """Names of the columns of ``transform``, all different: such as "user x day", and
         "user=ann" and "user x day=ann x mon" with "onehot"; see
         `FieldEncoder.get_feature_names_out`.

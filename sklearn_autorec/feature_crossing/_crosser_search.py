@@ -1,12 +1,14 @@
 """What searches for crosses share whose result is a fitted `FieldCrosser`."""
 
 import warnings
+from typing import Any
 
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..utils._defaults import ComponentEstimator
 from ..utils._sklearn import CallbackSupportMixin
+from ..utils._typing import Array, Column, Table
 from ._reading import MAKERS
 
 
@@ -15,12 +17,12 @@ class CrosserSearch(CallbackSupportMixin, TransformerMixin, ComponentEstimator):
 
     _makers = MAKERS
 
-    def transform(self, X):
+    def transform(self, X: Table) -> Any:
         """Rows with their crosses; see `FieldCrosser.transform`."""
         check_is_fitted(self, "crosser_")
         return self.crosser_.transform(X)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Column = None) -> Array:
         """Names of the columns of ``transform``; see `FieldCrosser.get_feature_names_out`."""
         check_is_fitted(self, "crosser_")
         return self.crosser_.get_feature_names_out(input_features)

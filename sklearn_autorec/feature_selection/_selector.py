@@ -1,6 +1,7 @@
 """FieldSelector: any gate method as a transformer."""
 
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ from ..utils._sklearn import (
     with_callbacks,
 )
 from ..utils._state import all_or_nothing, reads_once
+from ..utils._typing import ArrayLike, Column, Table
 from ._gates._autofield import AutoField
 from ._gates._fields import usable_fields, with_unusable_last
 
@@ -150,7 +152,7 @@ class FieldSelector(CallbackSupportMixin, SelectorMixin, ComponentEstimator):
     @all_or_nothing
     @takes_frames
     @with_callbacks
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Table, y: ArrayLike, sample_weight: Column = None) -> Self:
         """Search.
 
         Parameters
@@ -264,7 +266,7 @@ class FieldSelector(CallbackSupportMixin, SelectorMixin, ComponentEstimator):
         return self.support_
 
     @reads_once
-    def transform(self, X):
+    def transform(self, X: Table) -> Any:
         """The kept columns.
 
         Parameters

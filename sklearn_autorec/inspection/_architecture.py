@@ -1,5 +1,7 @@
 """The graph of operations that a search has put together, from left to right."""
 
+from typing import Any, Self
+
 import numpy as np
 
 from ._graph_layout import GAP, MARGIN, layout_of
@@ -70,7 +72,7 @@ class ArchitectureDisplay:
         self.edges = edges
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None):
+    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> Self:
         """Draw what the search of a fitted estimator has put together.
 
         Parameters
@@ -92,7 +94,7 @@ class ArchitectureDisplay:
         """Number of the column of each node, from the left: its longest way from the inputs."""
         return layout_of(self.nodes, self.edges).column
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw.
 
         Parameters

@@ -1,5 +1,7 @@
 """Score against the bytes of models, of methods and of their baselines."""
 
+from typing import Any, Self
+
 import numpy as np
 
 from ._plotting import ACCENT, DARK, GREY, axes_for, check_matplotlib, legend_above, shorten
@@ -47,7 +49,15 @@ class BudgetCurveDisplay:
         self.score_name = score_name
 
     @classmethod
-    def from_results(cls, table, *, baselines=(), dense=None, score_name="score", ax=None):
+    def from_results(
+        cls,
+        table: Any,
+        *,
+        baselines: Any = (),
+        dense: str | None = None,
+        score_name: str = "score",
+        ax: Any = None,
+    ) -> Self:
         """Draw results that stand in a table.
 
         Parameters
@@ -81,8 +91,15 @@ class BudgetCurveDisplay:
 
     @classmethod
     def from_cv_results(
-        cls, search, bytes="nbytes", *, score=None, baselines=(), dense=None, ax=None
-    ):
+        cls,
+        search: Any,
+        bytes: str = "nbytes",
+        *,
+        score: str | None = None,
+        baselines: Any = (),
+        dense: Any = None,
+        ax: Any = None,
+    ) -> Self:
         """Draw a fitted search over budgets, such as a ``GridSearchCV`` over ``search__budget``.
 
         Parameters
@@ -176,7 +193,7 @@ class BudgetCurveDisplay:
         by_bytes = {name: np.array(sorted(own), dtype=float).T for name, own in curves.items()}
         return {name: tuple(own) for name, own in by_bytes.items()}, whole
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw.
 
         Parameters

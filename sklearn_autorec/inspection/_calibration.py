@@ -1,10 +1,13 @@
 """Predicted against true click rate of the values of one column."""
 
+from typing import Any, Self
+
 import numpy as np
 import pandas as pd
 
 from ..metrics import calibration_by_group
 from ..utils._frames import column_of, table_names
+from ..utils._typing import ArrayLike, Column
 from ._plotting import (
     ACCENT,
     DARK,
@@ -56,7 +59,17 @@ class CalibrationByFieldDisplay:
         self.field_name = field_name
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, field, *, sample_weight=None, max_values=20, ax=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: ArrayLike,
+        field: Any,
+        *,
+        sample_weight: Column = None,
+        max_values: int = 20,
+        ax: Any = None,
+    ) -> Self:
         """Draw the calibration of a fitted classifier.
 
         Parameters
@@ -98,16 +111,16 @@ class CalibrationByFieldDisplay:
     @classmethod
     def from_predictions(
         cls,
-        y_true,
-        y_prob,
-        values,
+        y_true: ArrayLike,
+        y_prob: ArrayLike,
+        values: Any,
         *,
-        field_name="value",
-        sample_weight=None,
-        pos_label=None,
-        max_values=20,
-        ax=None,
-    ):
+        field_name: str = "value",
+        sample_weight: Column = None,
+        pos_label: Any = None,
+        max_values: int = 20,
+        ax: Any = None,
+    ) -> Self:
         """Draw the calibration of predictions.
 
         Parameters
@@ -155,7 +168,7 @@ class CalibrationByFieldDisplay:
     def _is_off(table):
         return (table["error"].abs() > SURE * table["standard_error"]).to_numpy()
 
-    def plot(self, ax=None, *, max_values=20):
+    def plot(self, ax: Any = None, *, max_values: int = 20) -> Self:
         """Draw.
 
         Parameters

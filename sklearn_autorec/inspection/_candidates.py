@@ -1,5 +1,7 @@
 """Candidates of a hyperparameter search: what they scored, and what it took."""
 
+from typing import Any, Self
+
 import numpy as np
 
 from ._plotting import ACCENT, GREY, check_matplotlib, fitted_final_step, legend_above
@@ -77,7 +79,15 @@ class CandidateHistoryDisplay:
         self.optimum = optimum
 
     @classmethod
-    def from_estimator(cls, estimator, *, metric=None, group=None, optimum=None, ax=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        metric: str | None = None,
+        group: str | None = None,
+        optimum: float | None = None,
+        ax: Any = None,
+    ) -> Self:
         """Draw a fitted search.
 
         Parameters
@@ -162,7 +172,7 @@ class CandidateHistoryDisplay:
         sound = np.isfinite(known)
         return spent.cumsum()[sound], optimum - known[sound]
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw.
 
         Parameters

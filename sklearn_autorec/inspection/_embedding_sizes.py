@@ -1,5 +1,7 @@
 """Embedding sizes that a search gave to fields, or to single values."""
 
+from typing import Any, Self
+
 import numpy as np
 
 from ._plotting import (
@@ -56,7 +58,7 @@ class EmbeddingSizeDisplay:
         self.dim = dim
 
     @classmethod
-    def from_estimator(cls, estimator, *, sort=False, ax=None):
+    def from_estimator(cls, estimator: Any, *, sort: bool = False, ax: Any = None) -> Self:
         """Draw the embedding sizes that a fitted estimator found.
 
         Parameters
@@ -90,7 +92,7 @@ class EmbeddingSizeDisplay:
         """Mean size of the values of each field, (n_fields,)."""
         return np.array([np.mean(size) if np.size(size) else 0.0 for size in self.sizes])
 
-    def plot(self, ax=None, *, sort=False):
+    def plot(self, ax: Any = None, *, sort: bool = False) -> Self:
         """Draw.
 
         Parameters

@@ -1,5 +1,7 @@
 """Interactions that a search kept, beside all it could choose from."""
 
+from typing import Any, Literal, Self
+
 import numpy as np
 
 from ._plotting import (
@@ -66,8 +68,15 @@ class InteractionDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, *, kind="matrix", max_bars=20, cmap="Blues", colorbar=True, ax=None
-    ):
+        cls,
+        estimator: Any,
+        *,
+        kind: Literal["matrix", "bar"] = "matrix",
+        max_bars: int = 20,
+        cmap: str = "Blues",
+        colorbar: bool = True,
+        ax: Any = None,
+    ) -> Self:
         """Draw the interactions that a fitted estimator found.
 
         Parameters
@@ -88,7 +97,15 @@ class InteractionDisplay:
         display = cls(*found_by(estimator))
         return display.plot(kind=kind, max_bars=max_bars, cmap=cmap, colorbar=colorbar, ax=ax)
 
-    def plot(self, ax=None, *, kind="matrix", max_bars=20, cmap="Blues", colorbar=True):
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        kind: Literal["matrix", "bar"] = "matrix",
+        max_bars: int = 20,
+        cmap: str = "Blues",
+        colorbar: bool = True,
+    ) -> Self:
         """Draw.
 
         Parameters

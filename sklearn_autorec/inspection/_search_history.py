@@ -2,6 +2,7 @@
 
 import textwrap
 from numbers import Real
+from typing import Any, Self
 
 import numpy as np
 
@@ -71,7 +72,7 @@ class SearchHistoryDisplay:
         self.history = history
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None):
+    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> Self | CandidateHistoryDisplay:
         """Draw the epochs of a fitted estimator.
 
         Parameters
@@ -131,7 +132,7 @@ class SearchHistoryDisplay:
         constant = len({record["lr"] for record in records if "lr" in record}) < 2
         return [key for key in keys if not (key == "lr" and constant)]
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw.
 
         Parameters

@@ -1,6 +1,7 @@
 """Score against the number of fields, of a selection and of its baselines."""
 
 from numbers import Real
+from typing import Any, Self
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
@@ -75,7 +76,7 @@ class SelectionPathDisplay:
         self.score_name = score_name
 
     @classmethod
-    def from_estimator(cls, estimator, *, baselines=None, ax=None):
+    def from_estimator(cls, estimator: Any, *, baselines: Any = None, ax: Any = None) -> Self:
         """Draw the path of a fitted selector.
 
         Parameters
@@ -143,7 +144,7 @@ class SelectionPathDisplay:
         sizes = sorted(best)
         return np.array(sizes, dtype=np.int64), np.array([best[n] for n in sizes], dtype=float)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw.
 
         Parameters

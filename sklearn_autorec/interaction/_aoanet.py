@@ -173,8 +173,8 @@ class AOANet(ScoredTuples, SearchMethod):
 
     References
     ----------
-    Lang, L. et al. "Architecture and Operation Adaptive Network for Online Recommendations",
-    KDD 2021.
+    .. [1] Lang, L. et al. "Architecture and Operation Adaptive Network for Online Recommendations",
+       KDD 2021. https://doi.org/10.1145/3447548.3467133
 
     Examples
     --------

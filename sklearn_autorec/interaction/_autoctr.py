@@ -90,8 +90,8 @@ class AutoCTR(SearchMethod):
 
     References
     ----------
-    Song, Q. et al. "Towards Automated Neural Interaction Discovery for Click-Through Rate
-    Prediction", KDD 2020.
+    .. [1] Song, Q. et al. "Towards Automated Neural Interaction Discovery for Click-Through Rate
+       Prediction", KDD 2020. https://arxiv.org/abs/2007.06434
 
     Examples
     --------

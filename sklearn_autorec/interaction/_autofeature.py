@@ -161,8 +161,9 @@ class AutoFeature(ScoredTuples, SearchMethod):
 
     References
     ----------
-    Khawar, F. et al. "AutoFeature: Searching for Feature Interactions and Their Architectures for
-    Click-through Rate Prediction", CIKM 2020.
+    .. [1] Khawar, F. et al. "AutoFeature: Searching for Feature Interactions and Their
+       Architectures for Click-through Rate Prediction", CIKM 2020.
+       https://doi.org/10.1145/3340531.3411912
 
     Examples
     --------

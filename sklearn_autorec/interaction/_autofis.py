@@ -132,8 +132,8 @@ class AutoFIS(ScoredTuples, SearchMethod):
 
     References
     ----------
-    Liu, B. et al. "AutoFIS: Automatic Feature Interaction Selection in Factorization Models for
-    Click-Through Rate Prediction", KDD 2020.
+    .. [1] Liu, B. et al. "AutoFIS: Automatic Feature Interaction Selection in Factorization Models
+       for Click-Through Rate Prediction", KDD 2020. https://arxiv.org/abs/2003.11235
 
     Examples
     --------

@@ -215,8 +215,8 @@ class AutoGroup(ScoredTuples, SearchMethod):
 
     References
     ----------
-    Liu, B. et al. "AutoGroup: Automatic Feature Grouping for Modelling Explicit High-Order Feature
-    Interactions in CTR Prediction", SIGIR 2020.
+    .. [1] Liu, B. et al. "AutoGroup: Automatic Feature Grouping for Modelling Explicit High-Order
+       Feature Interactions in CTR Prediction", SIGIR 2020. https://doi.org/10.1145/3397271.3401082
 
     Examples
     --------

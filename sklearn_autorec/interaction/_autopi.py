@@ -239,8 +239,8 @@ class AutoPI(SearchMethod):
 
     References
     ----------
-    Meng, Z. et al. "A General Method For Automatic Discovery of Powerful Interactions In
-    Click-Through Rate Prediction", SIGIR 2021.
+    .. [1] Meng, Z. et al. "A General Method For Automatic Discovery of Powerful Interactions In
+       Click-Through Rate Prediction", SIGIR 2021. https://arxiv.org/abs/2105.10484
 
     Examples
     --------

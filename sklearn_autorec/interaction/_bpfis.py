@@ -268,8 +268,8 @@ class BPFIS(SearchMethod):
 
     References
     ----------
-    Chen, Y. et al. "Bayesian Personalized Feature Interaction Selection for Factorization
-    Machines", SIGIR 2019.
+    .. [1] Chen, Y. et al. "Bayesian Personalized Feature Interaction Selection for Factorization
+       Machines", SIGIR 2019. https://doi.org/10.1145/3331184.3331196
 
     Examples
     --------

@@ -215,8 +215,8 @@ class FIVES(ScoredTuples, SearchMethod):
 
     References
     ----------
-    Xie, Y. et al. "FIVES: Feature Interaction Via Edge Search for Large-Scale Tabular Data", KDD
-    2021.
+    .. [1] Xie, Y. et al. "FIVES: Feature Interaction Via Edge Search for Large-Scale Tabular Data",
+       KDD 2021. https://arxiv.org/abs/2007.14573
 
     Examples
     --------

@@ -47,11 +47,11 @@ class InteractionGain(ScoredTuples, SearchMethod):
 
     References
     ----------
-    Jakulin, A., Bratko, I. "Analyzing Attribute Dependencies", PKDD 2003, of the interaction gain.
-
-    Vinh, N. X., Epps, J., Bailey, J. "Information Theoretic Measures for Clusterings Comparison:
-    Variants, Properties, Normalization and Correction for Chance", JMLR 11, 2010, of the
-    correction.
+    .. [1] Jakulin, A., Bratko, I. "Analyzing Attribute Dependencies", PKDD 2003, of the interaction
+       gain. https://doi.org/10.1007/978-3-540-39804-2_22
+    .. [2] Vinh, N. X., Epps, J., Bailey, J. "Information Theoretic Measures for Clusterings
+       Comparison: Variants, Properties, Normalization and Correction for Chance", JMLR 11, 2010, of
+       the correction. https://jmlr.org/papers/v11/vinh10a.html
 
     Examples
     --------

@@ -216,7 +216,8 @@ class L0SIGN(ScoredTuples, SearchMethod):
 
     References
     ----------
-    Su, Y. et al. "Detecting Beneficial Feature Interactions for Recommender Systems", AAAI 2021.
+    .. [1] Su, Y. et al. "Detecting Beneficial Feature Interactions for Recommender Systems", AAAI
+       2021. https://arxiv.org/abs/2008.00404
 
     Examples
     --------

@@ -176,7 +176,9 @@ class PROFIT(ScoredTuples, SearchMethod):
 
     References
     ----------
-    Gao, C. et al. "Progressive Feature Interaction Search for Deep Sparse Network", NeurIPS 2021.
+    .. [1] Gao, C. et al. "Progressive Feature Interaction Search for Deep Sparse Network", NeurIPS
+       2021.
+       https://papers.neurips.cc/paper/2021/hash/03b2ceb73723f8b53cd533e4fba898ee-Abstract.html
 
     Examples
     --------

@@ -1,6 +1,7 @@
 """What the two crossed linear models share."""
 
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from ..utils._sklearn import (
     validate_parameters,
 )
 from ..utils._state import all_or_nothing, reads_once
+from ..utils._typing import ArrayLike, Column, Table
 from ._core import CrossedLinear, CrossedLinearOptions
 from ._naming import value_names_of
 
@@ -99,7 +101,7 @@ class CrossedLinearBase(BaseEstimator):
 
     @all_or_nothing
     @takes_frames
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Table, y: ArrayLike, sample_weight: Column = None) -> Self:
         """Search for crosses and fit all weights.
 
         Parameters
@@ -126,21 +128,23 @@ class CrossedLinearBase(BaseEstimator):
         granularities = self._granularities()
         _, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
-        y = self._checked_target(y)
-        check_consistent_length(columns[0], y)
+        target = self._checked_target(y)
+        check_consistent_length(columns[0], target)
         weight = None
         if sample_weight is not None:
             weight = check_sample_weight(
-                sample_weight, y.reshape(-1, 1), dtype=np.float64, ensure_non_negative=True
+                sample_weight, target.reshape(-1, 1), dtype=np.float64, ensure_non_negative=True
             )
             kept = np.flatnonzero(weight > 0)
             if not len(kept):
                 raise ValueError(
                     "sample_weight must have at least one positive value, got only zeros."
                 )
-            if len(kept) < len(y):  # rows of no weight leave no trace, not even in the vocabulary
-                X, y, weight = safe_indexing(X, kept), y[kept], weight[kept]
-        targets, weight, logistic = self._targets(y, weight)
+            if len(kept) < len(
+                target
+            ):  # rows of no weight leave no trace, not even in the vocabulary
+                X, target, weight = safe_indexing(X, kept), target[kept], weight[kept]
+        targets, weight, logistic = self._targets(target, weight)
         encoder = checked_encoder(self.encoder)
         table = encoder.fit_encode(X)
         warn_of_vectors(encoder, "The linear model")
@@ -163,7 +167,7 @@ class CrossedLinearBase(BaseEstimator):
                 for c, g in zip(self.crosses_, self.scores_, strict=True)
             )
             print(
-                f"[{type(self).__name__}] {len(y)} rows, {model.terms.n_weights} weights, "
+                f"[{type(self).__name__}] {len(target)} rows, {model.terms.n_weights} weights, "
                 f"crosses: {found or 'none'}"
             )
         return self
@@ -201,7 +205,7 @@ class CrossedLinearBase(BaseEstimator):
     # -------------------------------------------------------------------------------------------
 
     @property
-    def term_names_(self):
+    def term_names_(self) -> list[str]:
         """Names of the terms: columns, then crosses ("user x day"). A column that is read twice has
         two.
         """
@@ -209,7 +213,7 @@ class CrossedLinearBase(BaseEstimator):
         return [*self.encoder_.field_names_, *map(SEPARATOR.join, self.crosses_)]
 
     @property
-    def coefficients_(self):
+    def coefficients_(self) -> pd.DataFrame:
         """Every weight that a row of training had.
 
         DataFrame with columns "term", "value" (text; numbers as intervals in their own unit),
@@ -235,7 +239,7 @@ class CrossedLinearBase(BaseEstimator):
         return ["weight"]
 
     @reads_once
-    def explain(self, X):
+    def explain(self, X: Table) -> pd.DataFrame:
         """What each term adds to the prediction of each row.
 
         Parameters

@@ -13,6 +13,7 @@ from ..utils._sklearn import (
     check_y,
 )
 from ..utils._state import reads_once
+from ..utils._typing import Array, Floats, Table
 from ._base import CrossedLinearBase
 
 
@@ -105,14 +106,14 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
         return targets.astype(np.float64), weight, True
 
     @reads_once
-    def decision_function(self, X):
+    def decision_function(self, X: Table) -> Floats:
         """Logits: of the second class, (n_rows,), or of each class against the rest, (n_rows,
         n_classes).
         """
         return self._logits(X)
 
     @reads_once
-    def predict_proba(self, X):
+    def predict_proba(self, X: Table) -> Floats:
         """Probabilities of the classes, float64 ndarray of shape (n_rows, n_classes)."""
         p = expit(self._logits(X))
         if p.ndim == 1:
@@ -121,7 +122,7 @@ class CrossedLinearClassifier(ClassifierMixin, CrossedLinearBase):
         return p / p.sum(1, keepdims=True)
 
     @reads_once
-    def predict(self, X):
+    def predict(self, X: Table) -> Array:
         """The most likely class of each row, ndarray of shape (n_rows,)."""
         logits = self._logits(X)
         return self.classes_[(logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(1)]
@@ -177,6 +178,6 @@ class CrossedLinearRegressor(RegressorMixin, CrossedLinearBase):
         return y, weight, False
 
     @reads_once
-    def predict(self, X):
+    def predict(self, X: Table) -> Floats:
         """Predicted numbers, float64 ndarray of shape (n_rows,)."""
         return self._logits(X)

@@ -196,7 +196,8 @@ class AutoLoss(SearchMethod):
 
     References
     ----------
-    Zhao, X. et al. "AutoLoss: Automated Loss Function Search in Recommendations", KDD 2021.
+    .. [1] Zhao, X. et al. "AutoLoss: Automated Loss Function Search in Recommendations", KDD 2021.
+       https://arxiv.org/abs/2106.06713
 
     Examples
     --------

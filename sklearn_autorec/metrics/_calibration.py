@@ -1,6 +1,7 @@
 """Whether predicted probabilities are as high as clicks are frequent."""
 
 import warnings
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -8,19 +9,28 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import log_loss
 from sklearn.utils import check_consistent_length
 
+from ..utils._typing import ArrayLike, Column, Floats
 from ._inputs import read_groups, read_labels, read_probabilities, read_weights
 
 STRATEGIES = ("quantile", "uniform")
 
 
-def _read(y_true, y_prob, sample_weight, pos_label):
+def _read(
+    y_true: ArrayLike, y_prob: ArrayLike, sample_weight: Column, pos_label: Any
+) -> tuple[Floats, Floats, Floats]:
     probability = read_probabilities(y_prob)
     positive = read_labels(y_true, pos_label)
     check_consistent_length(positive, probability)
     return positive.astype(np.float64), probability, read_weights(sample_weight, len(positive))
 
 
-def normalized_entropy(y_true, y_prob, *, sample_weight=None, pos_label=None):
+def normalized_entropy(
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    *,
+    sample_weight: Column = None,
+    pos_label: Any = None,
+) -> float:
     """Log loss, divided by that of predicting the mean click rate for every row.
 
     Unlike the log loss itself it can be compared between tables of different click rates: 1 is
@@ -43,7 +53,8 @@ def normalized_entropy(y_true, y_prob, *, sample_weight=None, pos_label=None):
 
     References
     ----------
-    He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", ADKDD 2014.
+    .. [1] He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", ADKDD 2014.
+       https://doi.org/10.1145/2648584.2648589
 
     Examples
     --------
@@ -59,7 +70,13 @@ def normalized_entropy(y_true, y_prob, *, sample_weight=None, pos_label=None):
     return float(log_loss(positive, probability, sample_weight=weight, labels=[0, 1]) / entropy)
 
 
-def calibration_ratio(y_true, y_prob, *, sample_weight=None, pos_label=None):
+def calibration_ratio(
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    *,
+    sample_weight: Column = None,
+    pos_label: Any = None,
+) -> float:
     """Predicted clicks for each click that happened.
 
     Parameters
@@ -91,8 +108,14 @@ def calibration_ratio(y_true, y_prob, *, sample_weight=None, pos_label=None):
 
 
 def calibration_error(
-    y_true, y_prob, *, n_bins=10, strategy="quantile", sample_weight=None, pos_label=None
-):
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    *,
+    n_bins: int = 10,
+    strategy: Literal["quantile", "uniform"] = "quantile",
+    sample_weight: Column = None,
+    pos_label: Any = None,
+) -> float:
     """Mean distance between predicted and true click rate over buckets of rows (ECE).
 
     Parameters
@@ -134,7 +157,14 @@ def calibration_error(
     return float(round(np.abs(distance).sum() / weight.sum(), 15))
 
 
-def calibration_by_group(y_true, y_prob, *, groups, sample_weight=None, pos_label=None):
+def calibration_by_group(
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    *,
+    groups: ArrayLike,
+    sample_weight: Column = None,
+    pos_label: Any = None,
+) -> pd.DataFrame:
     """Predicted and true click rate of each group, such as each value of a column.
 
     Parameters
@@ -186,6 +216,6 @@ def calibration_by_group(y_true, y_prob, *, groups, sample_weight=None, pos_labe
     return table.iloc[np.argsort(-n_rows, kind="stable")]
 
 
-def _undefined(reason):
+def _undefined(reason: str) -> float:
     warnings.warn(reason, UndefinedMetricWarning, stacklevel=3)
     return float("nan")

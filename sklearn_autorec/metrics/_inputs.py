@@ -1,11 +1,15 @@
 """Arrays of labels, scores, weights and groups, as all metrics read them."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
+from ..utils._typing import Array, ArrayLike, Column, Floats
 
-def read_scores(name, values):
+
+def read_scores(name: str, values: ArrayLike) -> Array:
     """One finite number a row, float64 (n_rows,)."""
     values = np.asarray(values)
     if values.ndim == 2 and values.shape[1] != 1:
@@ -18,7 +22,7 @@ def read_scores(name, values):
     )[:, 0]
 
 
-def read_probabilities(values):
+def read_probabilities(values: ArrayLike) -> Array:
     """Probabilities of the positive class, float64 (n_rows,)."""
     values = read_scores("y_prob", values)
     outside = (values < 0) | (values > 1)
@@ -30,7 +34,7 @@ def read_probabilities(values):
     return values
 
 
-def read_labels(y_true, pos_label):
+def read_labels(y_true: ArrayLike, pos_label: Any) -> Array:
     """Which rows are of the positive class, bool (n_rows,)."""
     y_true = column_or_1d(y_true)
     if pd.isna(y_true).any():
@@ -50,7 +54,7 @@ def read_labels(y_true, pos_label):
     return y_true == pos_label
 
 
-def read_relevance(y_true):
+def read_relevance(y_true: ArrayLike) -> Array:
     """How relevant each row is: numbers of at least 0, float64 (n_rows,)."""
     relevance = read_scores("y_true", y_true)
     if (relevance < 0).any():
@@ -58,7 +62,7 @@ def read_relevance(y_true):
     return relevance
 
 
-def read_weights(sample_weight, n_rows):
+def read_weights(sample_weight: Column, n_rows: int) -> Floats:
     """Weights of the rows, float64 (n_rows,); ones where there are none."""
     if sample_weight is None:
         return np.ones(n_rows)
@@ -71,7 +75,7 @@ def read_weights(sample_weight, n_rows):
     return weight
 
 
-def read_groups(groups, n_rows):
+def read_groups(groups: Any, n_rows: int) -> tuple[Array, Array]:
     """Code of the group of each row, and the labels of the groups.
 
     Returns

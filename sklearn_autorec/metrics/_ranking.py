@@ -2,20 +2,28 @@
 
 import warnings
 from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import gammaln
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_consistent_length
 
+from ..utils._typing import Array, ArrayLike, Column
 from ._inputs import read_groups, read_labels, read_relevance, read_scores, read_weights
 
 AVERAGES = ("rows", "positives", "groups")
 
 
 def grouped_roc_auc_score(
-    y_true, y_score, *, groups, average="rows", sample_weight=None, pos_label=None
-):
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    *,
+    groups: ArrayLike,
+    average: Literal["rows", "positives", "groups"] = "rows",
+    sample_weight: Column = None,
+    pos_label: Any = None,
+) -> float:
     """Area under the ROC curve within groups, averaged over groups (GAUC).
 
     The plain AUC also counts pairs of rows of different groups, so that a model which only knows
@@ -44,7 +52,8 @@ def grouped_roc_auc_score(
 
     References
     ----------
-    Zhu et al., "Optimized Cost per Click in Taobao Display Advertising", KDD 2017.
+    .. [1] Zhu et al., "Optimized Cost per Click in Taobao Display Advertising", KDD 2017.
+       https://arxiv.org/abs/1703.02091
 
     Examples
     --------
@@ -78,7 +87,15 @@ def grouped_roc_auc_score(
     return _mean(of_group, has_both, codes, positive[order], weight[order], average)
 
 
-def grouped_ndcg_score(y_true, y_score, *, groups, k=None, average="groups", sample_weight=None):
+def grouped_ndcg_score(
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    *,
+    groups: ArrayLike,
+    k: int | None = None,
+    average: Literal["rows", "positives", "groups"] = "groups",
+    sample_weight: Column = None,
+) -> float:
     """Normalised discounted cumulative gain (NDCG) within groups, averaged over groups.
 
     Of each group the first k rows count. Gains are the relevances themselves, discounts
@@ -129,7 +146,15 @@ def grouped_ndcg_score(y_true, y_score, *, groups, k=None, average="groups", sam
     return _mean_over_relevant(of_group, codes, relevance > 0, weight, average)
 
 
-def grouped_hit_rate(y_true, y_score, *, groups, k=10, average="groups", sample_weight=None):
+def grouped_hit_rate(
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    *,
+    groups: ArrayLike,
+    k: int = 10,
+    average: Literal["rows", "positives", "groups"] = "groups",
+    sample_weight: Column = None,
+) -> float:
     """Share of groups with a relevant row among their first k (hit rate at k).
 
     Where rows of equal score lie on both sides of rank k, a hit counts with its probability under
@@ -179,24 +204,26 @@ def grouped_hit_rate(y_true, y_score, *, groups, k=10, average="groups", sample_
     return _mean_over_relevant(1.0 - missed, codes, relevance > 0, weight, average)
 
 
-def _read_rows(y, score, groups, sample_weight):
+def _read_rows(
+    y: Array, score: Array, groups: ArrayLike, sample_weight: Column
+) -> tuple[Array, Array]:
     """Codes of groups and weights of rows, once all arrays have one length."""
     check_consistent_length(y, score)
     codes, _ = read_groups(groups, len(score))
     return codes, read_weights(sample_weight, len(score))
 
 
-def _check_average(average):
+def _check_average(average: str) -> None:
     if average not in AVERAGES:
         raise ValueError(f"average must be one of {AVERAGES}, got {average!r}.")
 
 
-def _check_k(k):
+def _check_k(k: int | None) -> None:
     if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
         raise ValueError(f"k must be an int of at least 1, got {k!r}.")
 
 
-def _blocks(codes, values):
+def _blocks(codes: Array, values: Array) -> tuple[Array, Array]:
     """Runs of rows of one group and one value, in rows that are sorted by both.
 
     Returns
@@ -210,7 +237,7 @@ def _blocks(codes, values):
     return starts, codes[starts]
 
 
-def _discounted_gains(codes, score, relevance, k):
+def _discounted_gains(codes: Array, score: Array, relevance: Array, k: int | None) -> Array:
     """DCG of the first k rows of each group, in the mean over orders of rows of equal score."""
     order = np.lexsort((-score, codes))
     codes, gains = codes[order], relevance[order]
@@ -221,7 +248,7 @@ def _discounted_gains(codes, score, relevance, k):
     return np.bincount(block_codes, mean_gain * np.add.reduceat(discounts, blocks))
 
 
-def _log_chance_of_none(n_rows, n_relevant, n_places):
+def _log_chance_of_none(n_rows: Array, n_relevant: Array, n_places: Array) -> Array:
     """Log probability that none of the relevant rows of a block is drawn to its places.
 
     The blocks are independent of each other: C(rows - relevant, places) / C(rows, places).
@@ -237,7 +264,9 @@ def _log_chance_of_none(n_rows, n_relevant, n_places):
     return np.where(n_places > others, -np.inf, log_chance)
 
 
-def _mean_over_relevant(of_group, codes, relevant, weight, average):
+def _mean_over_relevant(
+    of_group: Array, codes: Array, relevant: Array, weight: Array, average: str
+) -> float:
     """Mean over the groups that have a relevant row."""
     counted = np.bincount(codes, relevant) > 0
     if not counted.any():
@@ -245,7 +274,9 @@ def _mean_over_relevant(of_group, codes, relevant, weight, average):
     return _mean(of_group, counted, codes, relevant, weight, average)
 
 
-def _mean(of_group, counted, codes, positive, weight, average):
+def _mean(
+    of_group: Array, counted: Array, codes: Array, positive: Array, weight: Array, average: str
+) -> float:
     """Mean of the groups that are counted, each by its weight."""
     rows, total = np.bincount(codes), np.bincount(codes, weight)
     group_weight = {
@@ -258,6 +289,6 @@ def _mean(of_group, counted, codes, positive, weight, average):
     return float(np.average(of_group[counted], weights=group_weight))
 
 
-def _undefined(reason):
+def _undefined(reason: str) -> float:
     warnings.warn(reason, UndefinedMetricWarning, stacklevel=3)
     return float("nan")

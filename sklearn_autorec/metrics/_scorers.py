@@ -4,11 +4,13 @@ models."""
 import inspect
 from collections.abc import Callable
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..utils._frames import column_of, table_names
+from ..utils._typing import ArrayLike, Column, Table
 from ._ranking import grouped_hit_rate, grouped_ndcg_score, grouped_roc_auc_score
 
 METRICS: dict[str, Callable] = {
@@ -21,10 +23,12 @@ METRICS: dict[str, Callable] = {
 class GroupedScorer:
     """See `grouped_scorer`."""
 
-    def __init__(self, metric, column, options):
+    def __init__(self, metric: str, column: Any, options: dict[str, Any]) -> None:
         self.metric, self.column, self.options = metric, column, options
 
-    def __call__(self, estimator, X, y, sample_weight=None):
+    def __call__(
+        self, estimator: Any, X: Table, y: ArrayLike, sample_weight: Column = None
+    ) -> float:
         """Score of a fitted estimator on a table.
 
         Parameters
@@ -54,7 +58,7 @@ class GroupedScorer:
             y, score, groups=groups, sample_weight=sample_weight, **self.options
         )
 
-    def _groups(self, X):
+    def _groups(self, X: Any) -> pd.Series:
         names = table_names(X)
         if names is not None:
             if self.column not in names:
@@ -63,19 +67,19 @@ class GroupedScorer:
                 )
             return pd.Series(list(column_of(X, self.column)))
         table = np.asarray(X)
-        if not isinstance(self.column, Integral) or not 0 <= self.column < table.shape[1]:
+        if not isinstance(self.column, Integral) or not 0 <= int(self.column) < table.shape[1]:
             raise ValueError(
                 f"column={self.column!r} must be a position in 0 to {table.shape[1] - 1}: the "
                 f"table is an array."
             )
         return pd.Series(list(table[:, self.column]))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
         return f"grouped_scorer({self.metric!r}, {self.column!r}{options})"
 
 
-def grouped_scorer(metric="roc_auc", column="user", **options):
+def grouped_scorer(metric: str = "roc_auc", column: Any = "user", **options: Any) -> GroupedScorer:
     """A scorer for grid searches and others, which takes the groups from a column of the table.
 
     Parameters
@@ -115,7 +119,7 @@ def grouped_scorer(metric="roc_auc", column="user", **options):
     return GroupedScorer(metric, column, options)
 
 
-def nbytes_scorer(estimator, X, y=None):
+def nbytes_scorer(estimator: Any, X: Any, y: Any = None) -> int:
     """Bytes of a fitted model, as a metric beside others in a search; the rows have no say.
 
     Parameters

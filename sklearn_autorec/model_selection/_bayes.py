@@ -63,6 +63,7 @@ class BayesSearchCV(TrialSearchCV):
     ----------
     .. [1] Bergstra, Bardenet, Bengio and Kegl, "Algorithms for hyper-parameter optimization",
        NeurIPS 2011.
+       https://papers.nips.cc/paper/2011/hash/86e8f7ab32cfd12577bc2619bc635690-Abstract.html
 
     Examples
     --------

@@ -84,8 +84,8 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
 
     References
     ----------
-    Real, E. et al. "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019,
-    algorithm 1.
+    .. [1] Real, E. et al. "Regularized Evolution for Image Classifier Architecture Search", AAAI
+       2019, algorithm 1. https://arxiv.org/abs/1802.01548
 
     Examples
     --------

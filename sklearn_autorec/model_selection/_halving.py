@@ -309,10 +309,12 @@ class SuccessiveHalvingSearchCV(ResourceSearchCV):
 
     References
     ----------
-    Z. Karnin, T. Koren, O. Somekh, "Almost optimal exploration in multi-armed bandits", ICML 2013;
-    K. Jamieson, A. Talwalkar, "Non-stochastic best arm identification and hyperparameter
-    optimization", AISTATS 2016. There all rungs cost about the same in total; ours follow the rungs
-    of Hyperband's Algorithm 1.
+    .. [1] Z. Karnin, T. Koren, O. Somekh, "Almost optimal exploration in multi-armed bandits", ICML
+       2013. https://proceedings.mlr.press/v28/karnin13.html
+    .. [2] K. Jamieson, A. Talwalkar, "Non-stochastic best arm identification and hyperparameter
+       optimization", AISTATS 2016. https://arxiv.org/abs/1502.07943
+       There all rungs cost about the same in total; ours follow the rungs of Hyperband's Algorithm
+       1.
 
     Examples
     --------

@@ -38,10 +38,13 @@ class HyperbandSearchCV(ResourceSearchCV):
 
     References
     ----------
-    L. Li, K. Jamieson, G. DeSalvo, A. Rostamizadeh, A. Talwalkar, "Hyperband: a novel bandit-based
-    approach to hyperparameter optimization", JMLR 18 (2018), Algorithm 1. We depart from it in one
-    thing: the winner has the best score among those with the whole resource, not the best of all
-    rungs, which are not comparable in general.
+    .. [1] L. Li, K. Jamieson, G. DeSalvo, A. Rostamizadeh, A. Talwalkar, "Hyperband: a novel
+       bandit-based approach to hyperparameter optimization", JMLR 18 (2018), Algorithm 1.
+       https://arxiv.org/abs/1603.06560
+       We depart from it in one thing: the winner has the best score among those with the whole
+       resource, not the best of all rungs, which are not comparable in general.
+    .. [2] S. Falkner, A. Klein, F. Hutter, "BOHB: robust and efficient hyperparameter optimization
+       at scale", ICML 2018, of candidates that a model proposes. https://arxiv.org/abs/1807.01774
 
     Examples
     --------

@@ -59,7 +59,8 @@ class HyperMutation:
 
     References
     ----------
-    Tao, Z. et al. "Learning to Mutate with Hypergradient Guided Population", NeurIPS 2020.
+    .. [1] Tao, Z. et al. "Learning to Mutate with Hypergradient Guided Population", NeurIPS 2020.
+       https://papers.nips.cc/paper/2020/hash/ccb421d5f36c5a412816d494b15ca9f6-Abstract.html
 
     Examples
     --------

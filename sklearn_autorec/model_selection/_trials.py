@@ -6,6 +6,7 @@ import copy
 import os
 import time
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import clone, is_classifier
@@ -25,6 +26,7 @@ from ..utils._sklearn import (
     with_callbacks,
 )
 from ..utils._state import all_or_nothing
+from ..utils._typing import Column
 from ._running._checkpoint import Checkpoint, NoCheckpoint, identity
 from ._running._evaluate import way_to_continue
 from ._running._run import Run
@@ -82,7 +84,7 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
     @all_or_nothing
     @takes_frames
     @with_callbacks
-    def fit(self, X, y=None, **params):
+    def fit(self, X: Any, y: Column = None, **params: Any) -> Self:
         """Search, then fit the best candidate on all rows.
 
         Parameters

@@ -72,8 +72,8 @@ class AFM(Network):
 
     References
     ----------
-    Xiao, J. et al. "Attentional Factorization Machines: Learning the Weight of Feature Interactions
-    via Attention Networks", IJCAI 2017.
+    .. [1] Xiao, J. et al. "Attentional Factorization Machines: Learning the Weight of Feature
+       Interactions via Attention Networks", IJCAI 2017. https://arxiv.org/abs/1708.04617
 
     Examples
     --------

@@ -65,8 +65,8 @@ class AutoInt(DeepNetwork):
 
     References
     ----------
-    Song, W. et al. "AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural
-    Networks", CIKM 2019.
+    .. [1] Song, W. et al. "AutoInt: Automatic Feature Interaction Learning via Self-Attentive
+       Neural Networks", CIKM 2019. https://arxiv.org/abs/1810.11921
 
     Examples
     --------

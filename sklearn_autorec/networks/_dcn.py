@@ -49,7 +49,8 @@ class DCN(DeepNetwork):
 
     References
     ----------
-    Wang, R. et al. "Deep & Cross Network for Ad Click Predictions", ADKDD 2017.
+    .. [1] Wang, R. et al. "Deep & Cross Network for Ad Click Predictions", ADKDD 2017.
+       https://arxiv.org/abs/1708.05123
 
     Examples
     --------
@@ -96,8 +97,8 @@ class DCNv2(DeepNetwork):
 
     References
     ----------
-    Wang, R. et al. "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale
-    Learning to Rank Systems", WWW 2021.
+    .. [1] Wang, R. et al. "DCN V2: Improved Deep & Cross Network and Practical Lessons for
+       Web-scale Learning to Rank Systems", WWW 2021. https://arxiv.org/abs/2008.13535
 
     Examples
     --------

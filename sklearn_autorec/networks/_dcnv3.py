@@ -150,8 +150,8 @@ class DCNv3(DeepNetwork):
 
     References
     ----------
-    Li, H. et al. "FCN: Fusing Exponential and Linear Cross Network for Click-Through Rate
-    Prediction", arXiv 2407.13349, 2024; named DCNv3 in its first version.
+    .. [1] Li, H. et al. "FCN: Fusing Exponential and Linear Cross Network for Click-Through Rate
+       Prediction", 2024; named DCNv3 in its first version. https://arxiv.org/abs/2407.13349
 
     Examples
     --------

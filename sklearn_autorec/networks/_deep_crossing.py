@@ -45,8 +45,8 @@ class DeepCrossing(DeepNetwork):
 
     References
     ----------
-    Shan, Y. et al. "Deep Crossing: Web-Scale Modeling without Manually Crafted Combinatorial
-    Features", KDD 2016.
+    .. [1] Shan, Y. et al. "Deep Crossing: Web-Scale Modeling without Manually Crafted Combinatorial
+       Features", KDD 2016. https://doi.org/10.1145/2939672.2939704
 
     Examples
     --------

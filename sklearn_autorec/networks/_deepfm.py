@@ -53,11 +53,11 @@ class DeepFM(DeepNetwork):
 
     References
     ----------
-    Guo, H. et al. "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction",
-    IJCAI 2017, eq. 1-4.
-
-    Wang, R. et al. "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale
-    Learning to Rank Systems", WWW 2021, of the cross layers.
+    .. [1] Guo, H. et al. "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction",
+       IJCAI 2017, eq. 1-4. https://arxiv.org/abs/1703.04247
+    .. [2] Wang, R. et al. "DCN V2: Improved Deep & Cross Network and Practical Lessons for
+       Web-scale Learning to Rank Systems", WWW 2021, of the cross layers.
+       https://arxiv.org/abs/2008.13535
 
     Examples
     --------

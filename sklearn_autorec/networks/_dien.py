@@ -213,7 +213,8 @@ class DIEN(HistoryNetwork):
 
     References
     ----------
-    Zhou, G. et al. "Deep Interest Evolution Network for Click-Through Rate Prediction", AAAI 2019.
+    .. [1] Zhou, G. et al. "Deep Interest Evolution Network for Click-Through Rate Prediction", AAAI
+       2019. https://arxiv.org/abs/1809.03672
 
     Examples
     --------

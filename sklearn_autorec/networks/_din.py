@@ -181,7 +181,8 @@ class DIN(HistoryNetwork):
 
     References
     ----------
-    Zhou, G. et al. "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, eq. 3-4.
+    .. [1] Zhou, G. et al. "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, eq.
+       3-4. https://arxiv.org/abs/1706.06978
 
     Examples
     --------

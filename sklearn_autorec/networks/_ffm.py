@@ -71,8 +71,9 @@ class FFM(Network):
 
     References
     ----------
-    Juan, Y. et al. "Field-aware Factorization Machines for CTR Prediction", RecSys 2016. Its
-    formula has no first-order term; later implementations add it, as here.
+    .. [1] Juan, Y. et al. "Field-aware Factorization Machines for CTR Prediction", RecSys 2016.
+       https://doi.org/10.1145/2959100.2959134
+       Its formula has no first-order term; later implementations add it, as here.
 
     Examples
     --------

@@ -146,8 +146,9 @@ class FiBiNET(DeepNetwork):
 
     References
     ----------
-    Huang, T., Zhang, Z. and Zhang, J. "FiBiNET: Combining Feature Importance and Bilinear Feature
-    Interaction for Click-Through Rate Prediction", RecSys 2019.
+    .. [1] Huang, T., Zhang, Z. and Zhang, J. "FiBiNET: Combining Feature Importance and Bilinear
+       Feature Interaction for Click-Through Rate Prediction", RecSys 2019.
+       https://arxiv.org/abs/1905.09433
 
     Examples
     --------

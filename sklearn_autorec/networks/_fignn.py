@@ -102,8 +102,8 @@ class FiGNN(Network):
 
     References
     ----------
-    Li, Z. et al. "Fi-GNN: Modeling Feature Interactions via Graph Neural Networks for CTR
-    Prediction", CIKM 2019.
+    .. [1] Li, Z. et al. "Fi-GNN: Modeling Feature Interactions via Graph Neural Networks for CTR
+       Prediction", CIKM 2019. https://arxiv.org/abs/1910.05552
 
     Examples
     --------

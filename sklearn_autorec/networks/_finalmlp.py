@@ -138,7 +138,8 @@ class FinalMLP(DeepNetwork):
 
     References
     ----------
-    Mao, K. et al. "FinalMLP: An Enhanced Two-Stream MLP Model for CTR Prediction", AAAI 2023.
+    .. [1] Mao, K. et al. "FinalMLP: An Enhanced Two-Stream MLP Model for CTR Prediction", AAAI
+       2023. https://arxiv.org/abs/2304.00902
 
     Examples
     --------

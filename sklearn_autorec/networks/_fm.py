@@ -28,7 +28,8 @@ class FM(Network):
 
     References
     ----------
-    Rendle, S. "Factorization Machines", ICDM 2010, eq. 1.
+    .. [1] Rendle, S. "Factorization Machines", ICDM 2010, eq. 1.
+       https://doi.org/10.1109/ICDM.2010.127
 
     Examples
     --------

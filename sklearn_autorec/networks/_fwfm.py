@@ -61,8 +61,8 @@ class FwFM(Network):
 
     References
     ----------
-    Pan, J. et al. "Field-weighted Factorization Machines for Click-Through Rate Prediction in
-    Display Advertising", WWW 2018.
+    .. [1] Pan, J. et al. "Field-weighted Factorization Machines for Click-Through Rate Prediction
+       in Display Advertising", WWW 2018. https://arxiv.org/abs/1806.03514
 
     Examples
     --------

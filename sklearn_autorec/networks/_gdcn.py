@@ -81,8 +81,8 @@ class GDCN(DeepNetwork):
 
     References
     ----------
-    Wang, F. et al. "Towards Deeper, Lighter and Interpretable Cross Network for CTR Prediction",
-    CIKM 2023.
+    .. [1] Wang, F. et al. "Towards Deeper, Lighter and Interpretable Cross Network for CTR
+       Prediction", CIKM 2023. https://arxiv.org/abs/2311.04635
 
     Examples
     --------

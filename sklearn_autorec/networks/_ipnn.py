@@ -34,7 +34,8 @@ class IPNN(DeepNetwork):
 
     References
     ----------
-    Qu, Y. et al. "Product-based Neural Networks for User Response Prediction", ICDM 2016.
+    .. [1] Qu, Y. et al. "Product-based Neural Networks for User Response Prediction", ICDM 2016.
+       https://arxiv.org/abs/1611.00144
 
     Examples
     --------

@@ -106,8 +106,8 @@ class MaskNet(DeepNetwork):
 
     References
     ----------
-    Wang, Z., She, Q. and Zhang, J. "MaskNet: Introducing Feature-Wise Multiplication to CTR Ranking
-    Models by Instance-Guided Mask", DLP-KDD 2021.
+    .. [1] Wang, Z., She, Q. and Zhang, J. "MaskNet: Introducing Feature-Wise Multiplication to CTR
+       Ranking Models by Instance-Guided Mask", DLP-KDD 2021. https://arxiv.org/abs/2102.07619
 
     Examples
     --------

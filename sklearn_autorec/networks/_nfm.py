@@ -43,8 +43,8 @@ class NFM(DeepNetwork):
 
     References
     ----------
-    He, X. and Chua, T.-S. "Neural Factorization Machines for Sparse Predictive Analytics", SIGIR
-    2017.
+    .. [1] He, X. and Chua, T.-S. "Neural Factorization Machines for Sparse Predictive Analytics",
+       SIGIR 2017. https://arxiv.org/abs/1708.05027
 
     Examples
     --------

@@ -61,11 +61,10 @@ class OPNN(DeepNetwork):
 
     References
     ----------
-    Qu, Y. et al. "Product-based Neural Networks for User Response Prediction", ICDM 2016, of
-    "summed".
-
-    Qu, Y. et al. "Product-based Neural Networks for User Response Prediction over Multi-field
-    Categorical Data", TOIS 2018, of "kernel".
+    .. [1] Qu, Y. et al. "Product-based Neural Networks for User Response Prediction", ICDM 2016, of
+       "summed". https://arxiv.org/abs/1611.00144
+    .. [2] Qu, Y. et al. "Product-based Neural Networks for User Response Prediction over
+       Multi-field Categorical Data", TOIS 2018, of "kernel". https://arxiv.org/abs/1807.00311
 
     Examples
     --------

@@ -83,8 +83,8 @@ class PIN(DeepNetwork):
 
     References
     ----------
-    Qu, Y. et al. "Product-based Neural Networks for User Response Prediction over Multi-field
-    Categorical Data", TOIS 2018.
+    .. [1] Qu, Y. et al. "Product-based Neural Networks for User Response Prediction over
+       Multi-field Categorical Data", TOIS 2018. https://arxiv.org/abs/1807.00311
 
     Examples
     --------

@@ -32,7 +32,8 @@ class WideDeep(DeepNetwork):
 
     References
     ----------
-    Cheng, H.-T. et al. "Wide & Deep Learning for Recommender Systems", DLRS 2016.
+    .. [1] Cheng, H.-T. et al. "Wide & Deep Learning for Recommender Systems", DLRS 2016.
+       https://arxiv.org/abs/1606.07792
 
     Examples
     --------

@@ -78,8 +78,8 @@ class XDeepFM(DeepNetwork):
 
     References
     ----------
-    Lian, J. et al. "xDeepFM: Combining Explicit and Implicit Feature Interactions for Recommender
-    Systems", KDD 2018.
+    .. [1] Lian, J. et al. "xDeepFM: Combining Explicit and Implicit Feature Interactions for
+       Recommender Systems", KDD 2018. https://arxiv.org/abs/1803.05170
 
     Examples
     --------

@@ -147,8 +147,8 @@ def gumbel_softmax(logits, temperature, noise=None, *, hard=False):
 
     References
     ----------
-    Jang, E., Gu, S., Poole, B. "Categorical Reparameterization with Gumbel-Softmax", ICLR 2017,
-    eq. 2 and section 2.2.
+    .. [1] Jang, E., Gu, S., Poole, B. "Categorical Reparameterization with Gumbel-Softmax", ICLR
+       2017, eq. 2 and section 2.2. https://arxiv.org/abs/1611.01144
     """
     logits = torch.log_softmax(logits, -1)
     if noise is not None:
@@ -237,8 +237,8 @@ def hard_concrete(log_alpha, noise=None, *, temperature=TEMPERATURE, stretch=STR
 
     References
     ----------
-    Louizos, C., Welling, M., Kingma, D. P. "Learning Sparse Neural Networks through L0
-    Regularization", ICLR 2018, eq. 10, 11 and 13.
+    .. [1] Louizos, C., Welling, M., Kingma, D. P. "Learning Sparse Neural Networks through L0
+       Regularization", ICLR 2018, eq. 10, 11 and 13. https://arxiv.org/abs/1712.01312
     """
     low, high = stretch
     s = torch.sigmoid(log_alpha if noise is None else (log_alpha + noise) / temperature)
@@ -342,7 +342,8 @@ class OperationMixture(nn.Module):
 
     References
     ----------
-    Liu, H., Simonyan, K., Yang, Y. "DARTS: Differentiable Architecture Search", ICLR 2019, eq. 2.
+    .. [1] Liu, H., Simonyan, K., Yang, Y. "DARTS: Differentiable Architecture Search", ICLR 2019,
+       eq. 2. https://arxiv.org/abs/1806.09055
     """
 
     def __init__(self, candidates, generator, *, relaxation=None, never_chosen=()):

@@ -1,11 +1,13 @@
 """Rows of a fitted table that come as dicts, or in a table of another library."""
 
 import functools
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from ..utils._frames import columns_of, eager, is_foreign, table_names
+from ..utils._typing import Method
 from ._names import compare_names
 
 __all__ = [
@@ -104,16 +106,16 @@ def objects(cells):
     return np.fromiter(cells, object, len(cells))
 
 
-def takes_rows(method):
+def takes_rows(method: Method) -> Method:
     """Decorate a method of a fitted transformer: the same, and rows may come as dicts.
 
     The transformer's ``_names`` are the columns of ``fit``."""
 
     @functools.wraps(method)
-    def with_rows(self, X, *args, **kwargs):
+    def with_rows(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
         fitted = getattr(self, "_names", None)
         if is_dicts(X) and "n_features_in_" in vars(self):
             X = frame_of_dicts(X, fitted, self)
         return method(self, eager_as_fitted(X, self, fitted), *args, **kwargs)
 
-    return with_rows
+    return cast(Method, with_rows)

@@ -1,5 +1,7 @@
 """FieldEncoder: raw columns to contiguous ids and numbers."""
 
+from typing import Any, Self
+
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import validate_data
@@ -9,6 +11,7 @@ from ..utils._frames import takes_frames
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import validate_parameters
 from ..utils._state import all_or_nothing, reads_once
+from ..utils._typing import Column, Table
 from ._columns import read_columns
 from ._constraints import CONSTRAINTS
 from ._counting import compress, count, derive, each_column, new_counters, twins
@@ -18,6 +21,7 @@ from ._fitted import FittedFields
 from ._hints import hint_at_columns
 from ._names import check_columns
 from ._schema import choose_schema
+from ._table import EncodedTable
 from ._targets import targets_of
 from ._weights import row_weights, weighted_rows
 
@@ -203,7 +207,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
 
     @all_or_nothing
     @takes_frames
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: Table, y: Column = None, sample_weight: Column = None) -> Self:
         """Learn kinds, vocabularies and scales from a table.
 
         Parameters
@@ -235,7 +239,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
 
     @all_or_nothing
     @takes_frames
-    def fit_encode(self, X, y=None, sample_weight=None):
+    def fit_encode(self, X: Table, y: Column = None, sample_weight: Column = None) -> EncodedTable:
         """``fit(X, y, sample_weight).encode(X)``, reading the table once.
 
         Returns
@@ -247,15 +251,13 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
             return self.encode(X)
         return assemble(n, parsed, self._schema, self.max_length, self._fields, self._text_numbers)
 
-    def fit_transform(self, X, y=None, sample_weight=None):
-        """``fit(X, y, sample_weight).transform(X)``, reading the table once; see ``fit`` and
-        ``transform``.
-        """
+    def fit_transform(self, X: Table, y: Column = None, sample_weight: Column = None) -> Any:
+        """``fit(X, y, sample_weight).transform(X)``, reading the table once."""
         return self._as_matrix(self.fit_encode(X, y, sample_weight))
 
     @all_or_nothing
     @takes_frames
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(self, X: Table, y: Column = None, sample_weight: Column = None) -> Self:
         """Count one more chunk of rows; the kinds of the columns are those of the first chunk (or
         of ``fit``).
 
@@ -335,7 +337,7 @@ class FieldEncoder(FittedFields, TransformerMixin, BaseEstimator):
     # --------------------------------------------------------------------------------------------
 
     @reads_once
-    def transform(self, X):
+    def transform(self, X: Table) -> Any:
         """Raw rows to a matrix.
 
         Returns

@@ -1,11 +1,14 @@
 """What a fitted `FieldEncoder` makes of rows, and says about itself: kinds, values, names."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..utils._frames import eager
 from ..utils._sklearn import of_raw_tables
 from ..utils._state import all_or_nothing, reads_once, snapshot
+from ..utils._typing import Array, Column, Table
 from ._columns import read_columns
 from ._counting import derive, each_column
 from ._describe import as_html, description
@@ -25,6 +28,12 @@ class FittedFields:
     """Mixin of `FieldEncoder`. Reads ``_schema``, ``_counters``, what was ``_derived`` of them, and
     the positions of columns.
     """
+
+    _schema: Any
+    max_length: Any
+    n_features_in_: int
+    _text_numbers: Any
+    unknown_warning: Any
 
     def _set_positions(self):
         """Set what is public of the schema."""
@@ -172,7 +181,7 @@ class FittedFields:
         parts = [table.ids, table.numeric, table.sequences, table.vectors]
         return np.hstack(parts, dtype=dtype, casting="unsafe")
 
-    def encode(self, X, validate=True):
+    def encode(self, X: Table, validate: bool = True) -> EncodedTable:
         """Raw rows to an `EncodedTable`.
 
         Parameters
@@ -255,7 +264,7 @@ class FittedFields:
         return decode(ids, self._schema, self._fields)
 
     @reads_once
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Column = None) -> Array:
         """Names of the columns of ``transform``, object ndarray (n_features_out,).
 
         Parameters

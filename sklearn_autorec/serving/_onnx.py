@@ -2,9 +2,11 @@
 
 import json
 import os
+from typing import Any, Literal
 
 from ..preprocessing._columns import CATEGORICAL, NUMERIC, VECTOR
 from ..preprocessing._numeric import GRIDS
+from ..utils._typing import FilePath
 from ._onnx_inputs import FORMAT, FORMAT_VERSION
 from ._onnx_network import encoder_of, export_network, exportable, interface_of
 from ._onnx_pipeline import write_raw
@@ -12,7 +14,7 @@ from ._onnx_pipeline import write_raw
 _TYPES = {"i": "integers", "f": "floats", "O": "strings", None: None}
 
 
-def to_onnx(model, path, inputs="encoded"):
+def to_onnx(model: Any, path: FilePath, inputs: Literal["encoded", "raw"] = "encoded") -> None:
     """Write a fitted model as an ONNX graph, with its vocabulary inside or in a file beside it.
 
     Parameters
@@ -88,7 +90,7 @@ def to_onnx(model, path, inputs="encoded"):
         json.dump(vocabulary, file, indent=1, allow_nan=False)
 
 
-def vocabulary_of(model):
+def vocabulary_of(model: Any) -> dict[str, Any]:
     """The vocabulary file of a fitted model, as JSON values; see `onnx_inputs` for its meaning."""
     encoder = encoder_of(model)
     schema = encoder._schema

@@ -7,6 +7,7 @@ meant, is decided by the functions that the encoder uses."""
 import json
 import math
 from bisect import bisect_right
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from ..preprocessing._spelling import (
     spellings_of,
 )
 from ..preprocessing._times import TIMES, TimeKind, calendar_value, read_time
+from ..utils._typing import Array
 from ._onnx_cells import COLUMNS, is_missing, raw_inputs, time_text
 
 FORMAT = "sklearn-autorec vocabulary"
@@ -30,7 +32,7 @@ _HASH_KEY = b"0123456789123456"
 _MASK = 2**64 - 1
 
 
-def onnx_inputs(vocabulary, rows):
+def onnx_inputs(vocabulary: Any, rows: list[dict[str, Any]]) -> dict[str, Array]:
     """Rows to the inputs of the graph that `to_onnx` wrote.
 
     Parameters
@@ -131,7 +133,7 @@ def onnx_inputs(vocabulary, rows):
             f"function reads {FORMAT!r}, versions 1 to {FORMAT_VERSION}."
         )
     columns = [_with_own_ids(column, vocabulary["columns"]) for column in vocabulary["columns"]]
-    parts = {"ids": [], "numeric": [], "sequences": []}
+    parts: dict[str, list[Any]] = {"ids": [], "numeric": [], "sequences": []}
     for row in rows:
         ids, values, missing, sequences, vectors = [], [], [], [], []
         for column in columns:

@@ -3,6 +3,7 @@
 import json
 import warnings
 from numbers import Integral
+from typing import Any
 
 import joblib
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 
 from ..exceptions import ModelFileError
+from ..utils._typing import FilePath
 from ._container import pack, read, unpack_all, write
 from ._nodes import Reader, Writer
 from ._registry import Registry
@@ -20,7 +22,7 @@ from ._step_table import PARTS_ONLY
 from ._steps import check_fitted
 
 
-def save(model, path):
+def save(model: Any, path: FilePath) -> None:
     """Write a fitted model to one file that holds data only and can be loaded without trusting it.
 
     Parameters
@@ -87,7 +89,7 @@ def save(model, path):
     write(path, pack(header, writer.arrays))
 
 
-def load(path, allow_nonfinite=False, *, max_bytes=None):
+def load(path: FilePath, allow_nonfinite: bool = False, *, max_bytes: int | None = None) -> Any:
     """Read a model that `save` wrote; on the CPU, wherever it was trained.
 
     Nothing in the file can run, whoever wrote it: it holds numbers and strings, from which known
@@ -132,7 +134,7 @@ def load(path, allow_nonfinite=False, *, max_bytes=None):
     return _loads(read(path, max_bytes), allow_nonfinite)
 
 
-def _loads(data, allow_nonfinite=False):
+def _loads(data: bytes, allow_nonfinite: bool = False) -> Any:
     """The model in the bytes of a file."""
     header, arrays, versions = unpack_all(data)
     registry, written = Registry(), versions.get("scikit-learn", sklearn.__version__)
@@ -158,7 +160,7 @@ def _loads(data, allow_nonfinite=False):
     return model
 
 
-def _rebuild(header, arrays, registry, allow_nonfinite):
+def _rebuild(header: Any, arrays: Any, registry: Registry, allow_nonfinite: bool) -> Any:
     reader = Reader(registry, arrays, allow_nonfinite)
     try:
         model = reader.value(header, "The model")
@@ -181,7 +183,7 @@ def _rebuild(header, arrays, registry, allow_nonfinite):
     return model
 
 
-def _try_out(model, allow_nonfinite):
+def _try_out(model: Any, allow_nonfinite: bool) -> None:
     """Predict two rows that the model should know: what is of the wrong type or shape shows now,
     not in service.
 
@@ -201,7 +203,7 @@ def _try_out(model, allow_nonfinite):
             raise ModelFileError("Its predictions are not finite.")
 
 
-def _output(model, rows):
+def _output(model: Any, rows: Any) -> Any:
     if hasattr(model, "predict_proba"):
         model.predict(rows)
         return model.predict_proba(rows)

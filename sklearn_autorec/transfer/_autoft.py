@@ -80,10 +80,11 @@ class AutoFT(SearchMethod):
 
     References
     ----------
-    Yang, X., Liu, Q., Su, R., Tang, R., Liu, Z., He, X. "AutoFT: Automatic Fine-Tune for Parameters
-    Transfer Learning in Click-Through Rate Prediction", 2021, arXiv:2106.04873.
-
-    Jang, E., Gu, S., Poole, B. "Categorical Reparameterization with Gumbel-Softmax", ICLR 2017.
+    .. [1] Yang, X., Liu, Q., Su, R., Tang, R., Liu, Z., He, X. "AutoFT: Automatic Fine-Tune for
+       Parameters Transfer Learning in Click-Through Rate Prediction", 2021.
+       https://arxiv.org/abs/2106.04873
+    .. [2] Jang, E., Gu, S., Poole, B. "Categorical Reparameterization with Gumbel-Softmax", ICLR
+       2017. https://arxiv.org/abs/1611.01144
 
     Examples
     --------

@@ -2,8 +2,11 @@
 
 import inspect
 import re
+from typing import TypeVar
 
 __all__ = ["inherits_entries"]
+
+Class = TypeVar("Class", bound=type)
 
 # What estimators of all parts say alike.
 COMMON = """
@@ -16,7 +19,7 @@ HEAD = re.compile(r"\w+(?:, \w+)*(?P<described> : .+)?")
 REQUEST = re.compile(r"^(?P<indent> *)\{(?P<wanted>\w+(?:(?:, | to )\w+)*)\}$", re.MULTILINE)
 
 
-def inherits_entries(cls):
+def inherits_entries(cls: Class) -> Class:
     """Decorate a class whose docstring takes entries from the docstrings of its bases.
 
     A line ``{lr}`` becomes the entry "lr : float ..." with its text, ``{lr, verbose}`` two of them,
@@ -44,7 +47,7 @@ def inherits_entries(cls):
     return cls
 
 
-def _found(request, sources, cls):
+def _found(request: re.Match[str], sources: list[dict[str, str]], cls: type) -> str:
     """The entries that a line asks for, as far to the right as that line."""
     texts = []
     for part in request["wanted"].split(", "):
@@ -59,7 +62,7 @@ def _found(request, sources, cls):
     return "\n".join(request["indent"] + line if line else "" for line in lines)
 
 
-def entries_of(docstring):
+def entries_of(docstring: str) -> dict[str, str]:
     """Entries of the sections of a docstring: dict of text by (first) name.
 
     Examples

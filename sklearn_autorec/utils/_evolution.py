@@ -21,8 +21,8 @@ class AgingQueue:
 
     References
     ----------
-    Real, E. et al. "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019,
-    algorithm 1.
+    .. [1] Real, E. et al. "Regularized Evolution for Image Classifier Architecture Search", AAAI
+       2019, algorithm 1. https://arxiv.org/abs/1802.01548
     """
 
     def __init__(self, length, tournament, score, candidates=()):

@@ -1,9 +1,12 @@
 """Tables of other libraries as those that are read here."""
 
 import functools
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+
+from ._typing import Method
 
 __all__ = [
     "column_of",
@@ -119,11 +122,11 @@ def _foreign(X):
     return frame if isinstance(frame, nw.DataFrame | nw.LazyFrame) else None
 
 
-def takes_frames(method):
+def takes_frames(method: Method) -> Method:
     """Decorate a method that fits: its first argument may be a table that `eager` reads."""
 
     @functools.wraps(method)
-    def with_rows(self, X, *args, **kwargs):
+    def with_rows(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
         return method(self, eager(X), *args, **kwargs)
 
-    return with_rows
+    return cast(Method, with_rows)

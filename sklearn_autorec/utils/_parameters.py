@@ -2,11 +2,14 @@
 
 import functools
 import inspect
+from typing import Any, cast
+
+from ._typing import Method
 
 __all__ = ["stores_parameters"]
 
 
-def stores_parameters(init):
+def stores_parameters(init: Method) -> Method:
     """Decorate a constructor which does nothing but store: every argument, given or default,
     becomes the attribute of its name.
 
@@ -25,11 +28,11 @@ def stores_parameters(init):
     signature = inspect.signature(init)
 
     @functools.wraps(init)
-    def store(self, *args, **kwargs):
+    def store(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)  # which refuses what it does not know, by its own name
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         for name, value in list(bound.arguments.items())[1:]:
             setattr(self, name, value)
 
-    return store
+    return cast(Method, store)

@@ -35,8 +35,11 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _check_y
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
+from ._typing import Method
+
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback import with_callbacks as _with_callbacks
 except ImportError:  # scikit-learn < 1.9 has no callbacks: fit runs the same, unobserved
 
     class _NoCallbackContext:
@@ -59,7 +62,7 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks: fit runs the same, u
         def _init_callback_context(self, **kwargs):
             return _NoCallbackContext()
 
-    def with_callbacks(method):
+    def _with_callbacks(method):
         return method
 
 
@@ -100,6 +103,11 @@ check_method_params = _check_method_params
 insert_error_scores = _insert_error_scores
 safe_split = _safe_split
 score = _score
+
+
+def with_callbacks(fit: Method) -> Method:
+    """Decorate a method that fits: scikit-learn's callbacks may watch it."""
+    return _with_callbacks(fit)
 
 
 def trees_of(boosting):

@@ -3,6 +3,7 @@
 import math
 import time
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import TransformerMixin
@@ -27,6 +28,7 @@ from ...utils._sklearn import (
     with_callbacks,
 )
 from ...utils._state import all_or_nothing, reads_once
+from ...utils._typing import Array, ArrayLike, Column, Table
 from .._crosser_search import warn_of_interruption
 from .._distinct import distinct_groups
 from .._reading import (
@@ -168,7 +170,8 @@ class AEFE(CallbackSupportMixin, TransformerMixin, ComponentEstimator):
 
     References
     ----------
-    "AEFE: Automatic Embedded Feature Engineering for Categorical Features", arXiv 2110.09770.
+    .. [1] "AEFE: Automatic Embedded Feature Engineering for Categorical Features".
+       https://arxiv.org/abs/2110.09770
 
     Examples
     --------
@@ -243,7 +246,7 @@ class AEFE(CallbackSupportMixin, TransformerMixin, ComponentEstimator):
     @all_or_nothing
     @takes_frames
     @with_callbacks
-    def fit(self, X, y):
+    def fit(self, X: Table, y: ArrayLike) -> Self:
         """Find features, then learn their statistics from all rows.
 
         Parameters
@@ -271,7 +274,7 @@ class AEFE(CallbackSupportMixin, TransformerMixin, ComponentEstimator):
     @all_or_nothing
     @takes_frames
     @with_callbacks
-    def fit_transform(self, X, y):
+    def fit_transform(self, X: Table, y: ArrayLike) -> Any:
         """Learn from rows and return them with features, target means of other rows (see Notes)."""
         return self._output(X, self._fit(X, y))
 
@@ -332,9 +335,8 @@ class AEFE(CallbackSupportMixin, TransformerMixin, ComponentEstimator):
             warn_of_interruption(self, f"{len(selected)} features")
         labels = self.field_names_
         self.n_bins_ = {labels[i]: self._bins[i] for _, i in binned_columns(encoder)}
-        self.pair_scores_ = {
-            tuple(labels[i] for i in pair): score for pair, score in search.strengths.items()
-        }
+        strengths = search.strengths.items()
+        self.pair_scores_ = {tuple(labels[i] for i in pair): score for pair, score in strengths}
         self.pairs_ = list(self.pair_scores_)[: self.n_pairs]
         self.stage_counts_, self.base_score_ = search.counts, search.base_score
         self.scores_ = np.array(search.gains, dtype=np.float64)
@@ -349,7 +351,7 @@ class AEFE(CallbackSupportMixin, TransformerMixin, ComponentEstimator):
 
     @reads_once
     @takes_rows
-    def transform(self, X):
+    def transform(self, X: Table) -> Any:
         """Rows with their features.
 
         Parameters
@@ -374,16 +376,15 @@ class AEFE(CallbackSupportMixin, TransformerMixin, ComponentEstimator):
             if statistic.feature.kind != "mean" or "target" in self.paradigms:
                 numbers += list(block.T)
             if statistic.feature.kind == "mean" and "concat" in self.paradigms:
-                crosses.append(
-                    statistic.combinations.ids([ids[i] for i in statistic.feature.columns])
-                )
+                own = [ids[i] for i in statistic.feature.columns]
+                crosses.append(statistic.combinations.ids(own))
         return [*numbers, *crosses]
 
     def _output(self, X, columns):
         return append_named(X, dict(zip(self.features_, columns, strict=True)), self.append)
 
     @reads_once
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Column = None) -> Array:
         """Names of the columns of ``transform``; see `FieldEncoder.get_feature_names_out`."""
         check_is_fitted(self, "_statistics")
         labels = output_labels(self, self.field_names_, input_features)

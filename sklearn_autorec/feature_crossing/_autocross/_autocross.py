@@ -3,6 +3,7 @@
 import math
 import time
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import ClassifierTags
@@ -22,6 +23,7 @@ from ...utils._sklearn import (
     with_callbacks,
 )
 from ...utils._state import all_or_nothing
+from ...utils._typing import ArrayLike, Table
 from .._blocks import is_dataset, opened_blocks, refuse_dataset, takes_datasets
 from .._crosser import SEPARATOR, FieldCrosser
 from .._crosser_search import CrosserSearch, warn_of_interruption
@@ -134,8 +136,8 @@ class AutoCross(CrosserSearch):
 
     References
     ----------
-    Luo, Y. et al. "AutoCross: Automatic Feature Crossing for Tabular Data in Real-World
-    Applications", KDD 2019.
+    .. [1] Luo, Y. et al. "AutoCross: Automatic Feature Crossing for Tabular Data in Real-World
+       Applications", KDD 2019. https://arxiv.org/abs/1904.12857
 
     Examples
     --------
@@ -202,7 +204,7 @@ class AutoCross(CrosserSearch):
     @all_or_nothing
     @takes_datasets
     @with_callbacks
-    def fit(self, X, y):
+    def fit(self, X: Table, y: ArrayLike) -> Self:
         """Search for crosses, then learn their combinations.
 
         Parameters
@@ -240,7 +242,7 @@ class AutoCross(CrosserSearch):
     @all_or_nothing
     @takes_datasets
     @with_callbacks
-    def fit_transform(self, X, y):
+    def fit_transform(self, X: Table, y: ArrayLike) -> Any:
         """``fit(X, y).transform(X)``, of rows in memory."""
         refuse_dataset(X, "fit_transform")
         return self._fit(X, y).fit_transform(X)

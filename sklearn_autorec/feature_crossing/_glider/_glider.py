@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import (
@@ -29,6 +30,7 @@ from ...utils._sklearn import (
     with_callbacks,
 )
 from ...utils._state import all_or_nothing
+from ...utils._typing import Column, Table
 from .._crosser import FieldCrosser
 from .._crosser_search import CrosserSearch, warn_of_interruption
 from .._distinct import distinct_groups
@@ -142,11 +144,11 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
 
     References
     ----------
-    Tsang, M. et al. "Feature Interaction Interpretability: A Case for Explaining Ad-Recommendation
-    Systems via Neural Interaction Detection", ICLR 2020.
-
-    Tsang, M., Cheng, D., Liu, Y. "Detecting Statistical Interactions from Neural Network Weights",
-    ICLR 2018.
+    .. [1] Tsang, M. et al. "Feature Interaction Interpretability: A Case for Explaining
+       Ad-Recommendation Systems via Neural Interaction Detection", ICLR 2020.
+       https://arxiv.org/abs/2006.10966
+    .. [2] Tsang, M., Cheng, D., Liu, Y. "Detecting Statistical Interactions from Neural Network
+       Weights", ICLR 2018. https://arxiv.org/abs/1705.04977
 
     Examples
     --------
@@ -216,7 +218,7 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
     @all_or_nothing
     @takes_frames
     @with_callbacks
-    def fit(self, X, y=None):
+    def fit(self, X: Table, y: Column = None) -> Self:
         """Fit the estimator, find its interactions, then learn their combinations.
 
         Parameters
@@ -247,7 +249,7 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
     @all_or_nothing
     @takes_frames
     @with_callbacks
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Table, y: Column = None) -> Any:
         """``fit(X, y).transform(X)``."""
         return self._fit(X, y).fit_transform(X)
 

@@ -1,6 +1,7 @@
 """TargetStatistics: smoothed target means and counts of columns and crosses, for any estimator."""
 
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -14,6 +15,7 @@ from ...preprocessing._weights import row_weights
 from ...utils._parameters import stores_parameters
 from ...utils._sklearn import HasMethods, Interval, StrOptions, of_raw_tables, validate_parameters
 from ...utils._state import all_or_nothing, reads_once
+from ...utils._typing import Array, ArrayLike, Column, Table
 from .._autocross._autocross import AutoCross
 from .._blocks import is_dataset, opened_blocks, refuse_dataset, takes_datasets
 from .._reading import (
@@ -129,9 +131,11 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
 
     References
     ----------
-    Micci-Barreca, D. "A preprocessing scheme for high-cardinality categorical attributes in
-    classification and prediction problems", SIGKDD Explorations 2001. Prokhorenkova, L. et al.
-    "CatBoost: unbiased boosting with categorical features", NeurIPS 2018 (the order).
+    .. [1] Micci-Barreca, D. "A preprocessing scheme for high-cardinality categorical attributes in
+       classification and prediction problems", SIGKDD Explorations 2001.
+       https://doi.org/10.1145/507533.507538
+    .. [2] Prokhorenkova, L. et al. "CatBoost: unbiased boosting with categorical features", NeurIPS
+       2018 (the order). https://arxiv.org/abs/1706.09516
 
     Examples
     --------
@@ -194,7 +198,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
 
     @all_or_nothing
     @takes_datasets
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Table, y: ArrayLike, sample_weight: Column = None) -> Self:
         """Learn the statistics of all rows.
 
         Parameters
@@ -220,14 +224,15 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         """
         if is_dataset(X):
             with opened_blocks(X, y, sample_weight, needs_target=True) as blocks:
-                self._fit(*blocks.sample(), training=False, blocks=blocks)
+                X, y, sample_weight = blocks.sample()
+                self._fit(X, y, sample_weight, training=False, blocks=blocks)
         else:
             self._fit(X, y, sample_weight, training=False)
         return self
 
     @all_or_nothing
     @takes_datasets
-    def fit_transform(self, X, y, sample_weight=None):
+    def fit_transform(self, X: Table, y: ArrayLike, sample_weight: Column = None) -> Any:
         """`fit`, and the training rows with statistics of other rows (see Notes); what an estimator
         must be trained on. The rows must be in memory.
         """
@@ -236,17 +241,14 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         return self._output(X, table, features)
 
     def _fit(self, X, y, sample_weight, training, blocks=None):
-        """Everything; the encoded table and, if ``training``, the features of its rows. With
-        ``blocks`` the rows are a sample of these.
-        """
+        """The encoded table and, if ``training``, the features of its rows, a sample of blocks."""
         validate_parameters(self)
         drawn = folds_are_drawn(self.cv, self.order, self.method)
         names, columns = read_columns(X, self)
         validate_data(self, X, reset=True, skip_check_array=True)
         labels = labels_of(names, len(columns))
-        weights = row_weights(
-            None if sample_weight is None else np.asarray(sample_weight), len(columns[0])
-        )
+        weights = None if sample_weight is None else np.asarray(sample_weight)
+        weights = row_weights(weights, len(columns[0]))
         of_all = None if blocks is None else BlockTargets(blocks, self)
         read = target_at_hand(y, self, weights, of_all)
         targets, self.target_type_, self.classes_, centre, scale = read
@@ -320,16 +322,14 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         self._numeric = [j for j, i in enumerate(encoder.numeric_.tolist()) if positions[i] != gone]
         twice = [name for name in self._new_names(labels) if name in labels]
         if self.append is not False and twice:
-            raise ValueError(
-                f"The table already has a column {twice[0]!r}, the name of a statistic."
-            )
+            raise ValueError(f"The table already has a column {twice[0]!r}, as a statistic has.")
 
     # transform
     # -----------------------------------------------------------------------------------------
 
     @reads_once
     @takes_rows
-    def transform(self, X):
+    def transform(self, X: Table) -> Any:
         """New rows with the statistics of the training rows.
 
         Parameters
@@ -381,7 +381,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         return [*names, *(f"{name}_missing" for name in names)]
 
     @reads_once
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Column = None) -> Array:
         """Names of the columns of ``transform``, such as "mean(y | user, day)" and "log_count(user,
         day)"; see `FieldEncoder.get_feature_names_out`.
         """

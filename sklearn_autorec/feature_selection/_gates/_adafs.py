@@ -142,7 +142,8 @@ class AdaFS(ScoredFields, SearchMethod):
 
     References
     ----------
-    Lin, W. et al. "AdaFS: Adaptive Feature Selection in Deep Recommender System", KDD 2022.
+    .. [1] Lin, W. et al. "AdaFS: Adaptive Feature Selection in Deep Recommender System", KDD 2022.
+       https://doi.org/10.1145/3534678.3539204
 
     Examples
     --------

@@ -104,7 +104,8 @@ class AutoField(FieldSearch, SearchMethod):
 
     References
     ----------
-    Wang, Y. et al. "AutoField: Automating Feature Selection in Deep Recommender Systems", WWW 2022.
+    .. [1] Wang, Y. et al. "AutoField: Automating Feature Selection in Deep Recommender Systems",
+       WWW 2022. https://arxiv.org/abs/2204.09078
 
     Examples
     --------

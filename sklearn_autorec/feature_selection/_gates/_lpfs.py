@@ -203,8 +203,8 @@ class LPFS(FieldSearch, SearchMethod):
 
     References
     ----------
-    Guo, Y. et al. "LPFS: Learnable Polarizing Feature Selection for Click-Through Rate Prediction",
-    arXiv 2206.00267.
+    .. [1] Guo, Y. et al. "LPFS: Learnable Polarizing Feature Selection for Click-Through Rate
+       Prediction". https://arxiv.org/abs/2206.00267
 
     Examples
     --------

@@ -160,7 +160,8 @@ class OptFS(FieldSearch, SearchMethod):
 
     References
     ----------
-    Lyu, F. et al. "Optimizing Feature Set for Click-Through Rate Prediction", WWW 2023.
+    .. [1] Lyu, F. et al. "Optimizing Feature Set for Click-Through Rate Prediction", WWW 2023.
+       https://arxiv.org/abs/2301.10909
 
     Examples
     --------

@@ -1,6 +1,7 @@
 """The dull baseline of every selection of fields: subsets drawn at random."""
 
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -9,6 +10,7 @@ from ...utils._docs import inherits_entries
 from ...utils._parameters import stores_parameters
 from ...utils._sklearn import HasMethods, Interval, validate_parameters
 from ...utils._state import all_or_nothing
+from ...utils._typing import Column, Table
 from ._subset_scorer import bits_of, mean_difference
 from ._subset_selector import SubsetSelector, ranking
 
@@ -95,10 +97,10 @@ class RandomSubset(SubsetSelector):
         """Store the parameters."""
 
     @all_or_nothing
-    def fit(self, X, y=None, **params):
+    def fit(self, X: Table, y: Column = None, **params: Any) -> Self:
         """Search, or draw; see `FSTD.fit`. Without an estimator y is not read."""
         if self.estimator is not None:
-            return super().fit(X, y, **params)
+            return super().fit(X, y, **params)  # type: ignore[arg-type]
         validate_parameters(self)
         n = len(self._check_table(X, y)[2])
         rng, size = check_random_state(self.random_state), self._size(n)

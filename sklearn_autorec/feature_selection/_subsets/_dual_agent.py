@@ -252,8 +252,8 @@ class DualAgent(AgentSelector):
 
     References
     ----------
-    W. Fan et al. Feature and instance joint selection: a reinforcement learning perspective. IJCAI
-    2022.
+    .. [1] W. Fan et al. Feature and instance joint selection: a reinforcement learning perspective.
+       IJCAI 2022. https://arxiv.org/abs/2205.07867
 
     Examples
     --------

@@ -165,8 +165,9 @@ class FSTD(SubsetSelector):
 
     References
     ----------
-    S. M. Hazrati Fard, A. Hamzeh, S. Hashemi. Using reinforcement learning to find an optimal set
-    of features. Computers & Mathematics with Applications, 2013.
+    .. [1] S. M. Hazrati Fard, A. Hamzeh, S. Hashemi. Using reinforcement learning to find an
+       optimal set of features. Computers & Mathematics with Applications, 2013.
+       https://doi.org/10.1016/j.camwa.2013.06.031
 
     Examples
     --------

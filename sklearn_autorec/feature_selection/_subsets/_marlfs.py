@@ -82,17 +82,14 @@ class MARLFS(AgentSelector):
 
     References
     ----------
-    K. Liu et al. Automating feature subspace exploration via multi-agent reinforcement learning.
-    KDD 2019.
-
-    W. Fan et al. AutoFS: automated feature selection via diversity-aware interactive reinforcement
-    learning. ICDM 2020.
-
-    W. Fan et al. AutoGFS: automated group-based feature selection via interactive reinforcement
-    learning. SDM 2021.
-
-    X. Zhao et al. Simplifying reinforced feature selection via restructured choice strategy of
-    single agent. ICDM 2020.
+    .. [1] K. Liu et al. Automating feature subspace exploration via multi-agent reinforcement
+       learning. KDD 2019. https://doi.org/10.1145/3292500.3330868
+    .. [2] W. Fan et al. AutoFS: automated feature selection via diversity-aware interactive
+       reinforcement learning. ICDM 2020. https://arxiv.org/abs/2008.12001
+    .. [3] W. Fan et al. AutoGFS: automated group-based feature selection via interactive
+       reinforcement learning. SDM 2021.
+    .. [4] X. Zhao et al. Simplifying reinforced feature selection via restructured choice strategy
+       of single agent. ICDM 2020. https://arxiv.org/abs/2009.09230
 
     Examples
     --------

@@ -249,13 +249,12 @@ class SensitivitySelector(SubsetSelector):
 
     References
     ----------
-    B. Zhang et al. SHARK: a lightweight model compression approach for large-scale recommender
-    systems. CIKM 2023.
-
-    Y. Wang et al. Single-shot feature selection for multi-task recommendations. SIGIR 2023.
-
-    P. Jia et al. ERASE: benchmarking feature selection methods for deep recommender systems. KDD
-    2024.
+    .. [1] B. Zhang et al. SHARK: a lightweight model compression approach for large-scale
+       recommender systems. CIKM 2023. https://arxiv.org/abs/2308.09395
+    .. [2] Y. Wang et al. Single-shot feature selection for multi-task recommendations. SIGIR 2023.
+       https://doi.org/10.1145/3539618.3591767
+    .. [3] P. Jia et al. ERASE: benchmarking feature selection methods for deep recommender systems.
+       KDD 2024. https://arxiv.org/abs/2403.12660
 
     Examples
     --------

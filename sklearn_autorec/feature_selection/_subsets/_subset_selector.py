@@ -2,6 +2,7 @@
 
 import warnings
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, is_classifier
@@ -32,6 +33,7 @@ from ...utils._sklearn import (
     with_callbacks,
 )
 from ...utils._state import all_or_nothing, reads_once
+from ...utils._typing import ArrayLike, Table
 from ._subset_scorer import StopSearch, SubsetScorer, equal_columns, unpack
 
 
@@ -124,7 +126,7 @@ class SubsetSelector(CallbackSupportMixin, SelectorMixin, MetaEstimatorMixin, Ba
     @all_or_nothing
     @takes_frames
     @with_callbacks
-    def fit(self, X, y, **params):
+    def fit(self, X: Table, y: ArrayLike, **params: Any) -> Self:
         """Search.
 
         Parameters
@@ -274,7 +276,7 @@ class SubsetSelector(CallbackSupportMixin, SelectorMixin, MetaEstimatorMixin, Ba
         return self.support_
 
     @reads_once
-    def transform(self, X):
+    def transform(self, X: Table) -> Any:
         """The selected columns.
 
         Parameters

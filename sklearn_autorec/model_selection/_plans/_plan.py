@@ -78,7 +78,7 @@ class PlanSearchCV(BayesSearchCV):
     References
     ----------
     .. [1] Li et al., "VolcanoML: speeding up end-to-end AutoML via scalable search space
-       decomposition", VLDB 2021.
+       decomposition", VLDB 2021. https://arxiv.org/abs/2107.08861
 
     Examples
     --------

@@ -1,9 +1,8 @@
-"""Population-based training (PBT): models that train side by side, copy the best and vary its
-hyperparameters.
-"""
+"""Population-based training (PBT): models train side by side, and the worst copy the best."""
 
 import time
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from ...utils._frames import takes_frames
 from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, Options, StrOptions, validate_parameters
 from ...utils._state import all_or_nothing
+from ...utils._typing import Column
 from .._mutation import draw, truncation_sources
 from .._running._evaluate import continue_fit, split_fold
 from .._trials import Trial, TrialSearchCV
@@ -149,9 +149,10 @@ class PopulationSearchCV(TrialSearchCV):
 
     References
     ----------
-    Jaderberg, M. et al. "Population Based Training of Neural Networks", arXiv 1711.09846, 2017.
-
-    Tao, Z. et al. "Learning to Mutate with Hypergradient Guided Population", NeurIPS 2020.
+    .. [1] Jaderberg, M. et al. "Population Based Training of Neural Networks", 2017.
+       https://arxiv.org/abs/1711.09846
+    .. [2] Tao, Z. et al. "Learning to Mutate with Hypergradient Guided Population", NeurIPS 2020.
+       https://papers.nips.cc/paper/2020/hash/ccb421d5f36c5a412816d494b15ca9f6-Abstract.html
 
     Examples
     --------
@@ -169,6 +170,7 @@ class PopulationSearchCV(TrialSearchCV):
     (3, True)
     """
 
+    cv: Any
     _parameter_constraints = {
         **TrialSearchCV._parameter_constraints,
         "param_distributions": [dict],
@@ -226,7 +228,7 @@ class PopulationSearchCV(TrialSearchCV):
 
     @all_or_nothing
     @takes_frames
-    def fit(self, X, y=None, **params):
+    def fit(self, X: Any, y: Column = None, **params: Any) -> Self:
         """Train the population.
 
         Parameters

@@ -25,11 +25,14 @@ from ..nn import (
     tables_by_size,
 )
 from ..nn._read_rows import read_rows
+from ..nn._sized_rows import sized_bytes
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import HasMethods, Interval, StrOptions
+from ._budgets import BUDGET, bytes_for_tables
 from ._frequency import value_counts
 from ._sizes import check_sizes
 
+PRICES = 40  # halvings until a price is found
 SLOPE = 4.0  # of the first logits, from the shortest to the longest, which is the likeliest then
 
 
@@ -167,9 +170,20 @@ class FrequencySizedEmbedding(FieldEmbedding):
         return super().lookup(ids, rows, fields) * read_rows(self._masks, self.group[rows.long()])
 
     @torch.no_grad()
-    def lengths(self):
-        """Length of each value, int64 ndarray (V,)."""
-        return (self.twins(self.attributes).argmax(1) + 1)[self.group].cpu().numpy()
+    def lengths(self, price=0.0):
+        """Length of each value, int64 ndarray (V,), where each number costs a price of its
+        logit.
+        """
+        logits = self.twins(self.attributes)
+        logits = logits - price * torch.arange(logits.shape[1], device=logits.device)
+        return (logits.argmax(1) + 1)[self.group].cpu().numpy()
+
+    @torch.no_grad()
+    def highest_price(self):
+        """A price at which all lengths are 1."""
+        logits = self.twins(self.attributes)
+        gain = (logits[:, 1:] - logits[:, :1]) / torch.arange(1, logits.shape[1]).to(logits)
+        return 1.001 * max(float(gain.max()), 0.0) + 1e-6 if gain.numel() else 0.0
 
     def summary(self):
         lengths = self.lengths()
@@ -177,6 +191,24 @@ class FrequencySizedEmbedding(FieldEmbedding):
             "temperature": self.temperature,
             "mean_size": float(lengths.mean()) if len(lengths) else 0.0,
         }
+
+
+def lengths_within(module, n_bytes, context):
+    """The lengths at the lowest price at which the tables fit in so many bytes; those of length 1
+    have to.
+    """
+    lengths, low, high = module.lengths(), 0.0, module.highest_price()
+    if sized_bytes(lengths, context) <= n_bytes:
+        return lengths
+    lengths = module.lengths(high)
+    for _ in range(PRICES):
+        price = (low + high) / 2
+        found = module.lengths(price)
+        if sized_bytes(found, context) <= n_bytes:
+            high, lengths = price, found
+        else:
+            low = price
+    return lengths
 
 
 class AMTL(SearchMethod):
@@ -221,6 +253,13 @@ class AMTL(SearchMethod):
         search begins: lengths for a table that is trained already. Columns are matched by name and
         ids by value. Only ``fit`` needs it: copies and pickles of fitted estimators, architectures
         and model files have nothing of it.
+    budget : float or int or None, default=None
+        Bytes of the cut tables, their index included, that are never exceeded: a float in (0, 1] is
+        a share of the whole tables, an int a number of bytes. If the likeliest lengths take more,
+        every number of a vector costs its logit a price, the lowest at which they fit. The vectors
+        of numeric fields are left whole and are counted. Combine it with ``retrain="keep"`` or
+        "scratch": nothing has been trained at the lengths to which it cuts. None cuts no more than
+        the search did.
     retrain : {"none", "keep", "scratch", "rewind"}, default="none"
         Weights with which a final training starts; "none" is the paper: there is no other training.
 
@@ -233,9 +272,9 @@ class AMTL(SearchMethod):
     Without a penalty nothing but the fit shortens an embedding, and a longer one fits better the
     rows that it is trained on: on planted tables ``size_penalty=0`` left all values at full length.
 
-    The paper's temperature and layers were not at hand; the defaults are ours. There is no budget:
-    prices that held one, raised while the networks learned, gave long embeddings to rare values as
-    often as to frequent ones.
+    The paper's temperature and layers were not at hand; the defaults are ours, and so is the
+    budget. It does not move the search: prices that held one, raised while the networks learned,
+    gave long embeddings to rare values as often as to frequent ones.
 
     References
     ----------
@@ -265,6 +304,7 @@ class AMTL(SearchMethod):
         "hidden_units": [tuple, list],
         "temperature": [tuple, list],
         "twins": ["boolean"],
+        "budget": [*BUDGET, None],
         "start": [None, HasMethods(["fit", "predict"])],
         "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
     }
@@ -282,6 +322,7 @@ class AMTL(SearchMethod):
         twins=True,
         start=None,
         retrain="none",
+        budget=None,
     ):
         """Store the parameters."""
 
@@ -292,8 +333,15 @@ class AMTL(SearchMethod):
         counts = value_counts(problem.data, context, problem.stream)
         frequencies = Frequencies.of(counts, context.table_sizes)
         module = FrequencySizedEmbedding(context, frequencies, self)
+        limit = None
+        if self.budget is not None:
+            shortest = sized_bytes(np.ones(context.n_rows, np.int64), context)
+            limit = bytes_for_tables(self.budget, shortest, context)
         problem.train(module, start=self._start(problem))
-        return {"sizes": sizes_to_text(module.lengths())}
+        lengths = module.lengths()
+        if limit is not None:
+            lengths = lengths_within(module, limit, context)
+        return {"sizes": sizes_to_text(lengths)}
 
     def _start(self, problem):
         """Weights of the fitted model for the problem's network, None where there is none."""

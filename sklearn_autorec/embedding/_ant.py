@@ -16,9 +16,11 @@ from ..nn import (
     mask_from_text,
     mask_to_text,
 )
+from ..nn._anchored_rows import anchored_bytes
 from ..nn._numeric import initial
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
+from ._budgets import BUDGET, bytes_for_tables
 
 
 class ProximalRowAdam(RowAdam):
@@ -117,6 +119,11 @@ class AnchorMixture(FieldRows):
         return [self.anchors, *super().embedding_parameters()]
 
     @torch.no_grad()
+    def worth(self):
+        """Length of what each weight adds to the vector of its row, ndarray (V, K)."""
+        return (self.transform * self.anchors.norm(dim=1)).cpu().numpy()
+
+    @torch.no_grad()
     def support(self):
         """Anchors of each row that was trained, bool ndarray (V, K)."""
         return ((self.transform > 0) & self.seen.unsqueeze(1)).cpu().numpy()
@@ -124,6 +131,26 @@ class AnchorMixture(FieldRows):
     def summary(self):
         used, seen = self.support(), max(int(self.seen.sum()), 1)
         return {"anchors_a_value": float(used.sum() / seen), "n_anchors": int(used.any(0).sum())}
+
+
+def strongest_weights(worth, support, n_bytes, context):
+    """The support (V, K) without the weights of least worth, as many as the bytes ask."""
+    order = np.argsort(-np.where(support, worth, -np.inf), axis=None, kind="stable")
+    order = order[: int(support.sum())]
+    table = np.repeat(np.arange(len(context.table_sizes)), context.table_sizes)
+    anchor, table = order % support.shape[1], table[order // support.shape[1]]
+
+    def fits(n):
+        weights = np.bincount(table[:n], minlength=len(context.table_sizes))
+        return anchored_bytes(weights, len(np.unique(anchor[:n])), context) <= n_bytes
+
+    low, high = 0, len(order) + 1  # more weights never take fewer bytes
+    while high - low > 1:
+        n = (low + high) // 2
+        low, high = (n, high) if fits(n) else (low, n)
+    kept = np.zeros(support.size, bool)
+    kept[order[:low]] = True
+    return kept.reshape(support.shape)
 
 
 class ANT(SearchMethod):
@@ -141,6 +168,11 @@ class ANT(SearchMethod):
     ----------
     n_anchors : int, default=16
         K, between 1 and 256, of all fields together.
+    budget : float or int or None, default=None
+        Bytes of what is stored, T with its index and A, that are never exceeded: a float in (0, 1]
+        is a share of the whole tables, an int a number of bytes. If more is left after the search,
+        the weights of T that matter least, times the lengths of their anchors, go first. The
+        vectors of numeric fields are left whole and are counted. None keeps what is left.
     l1 : float, default=0.3
         Weight of the L1 norm of the rows of T that a batch reads, per row of the batch. It begins
         with 0 and rises linearly from the end of the warm-up to the end of the search.
@@ -183,6 +215,7 @@ class ANT(SearchMethod):
     slot = "embedding"
     _parameter_constraints = {
         "n_anchors": [Interval(Integral, 1, MAX_ANCHORS, closed="both")],
+        "budget": [*BUDGET, None],
         "l1": [Interval(Real, 0, None, closed="left")],
         "warmup": [Interval(Real, 0, 1, closed="left")],
         "arch_lr": [Interval(Real, 0, None, closed="neither")],
@@ -190,14 +223,24 @@ class ANT(SearchMethod):
     }
 
     @stores_parameters
-    def __init__(self, n_anchors=16, l1=0.3, warmup=0.3, arch_lr=0.01, retrain="keep"):
+    def __init__(self, n_anchors=16, l1=0.3, warmup=0.3, arch_lr=0.01, retrain="keep", budget=None):
         """Store the parameters."""
 
     def build(self, context):
+        if self.budget is not None:
+            self._limit(context)
         return AnchorMixture(context, self)
+
+    def _limit(self, context):
+        """Bytes of T and A, refused if they are too few for a single anchor."""
+        one = np.arange(len(context.table_sizes)) == 0
+        least = anchored_bytes(one, int(one.any()), context)
+        return bytes_for_tables(self.budget, least, context)
 
     def derive(self, module, context):
         support = module.support()
+        if self.budget is not None:
+            support = strongest_weights(module.worth(), support, self._limit(context), context)
         used = np.flatnonzero(support.any(0))
         return {"support": mask_to_text(support[:, used]), "anchors": used.tolist()}
 

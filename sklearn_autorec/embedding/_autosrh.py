@@ -8,16 +8,11 @@ from torch import nn
 
 from ..base import SearchMethod
 from ..engine import ArchSchedule
-from ..nn import (
-    FieldEmbedding,
-    element_bytes,
-    limit_of,
-    mask_to_text,
-)
+from ..nn import FieldEmbedding, mask_to_text
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._frequency import value_counts
-from ._masks import MaskSearch, strongest
+from ._masks import MaskSearch, bytes_for_masked, strongest_within
 
 
 def frequency_blocks(counts, n_blocks, sizes=None):
@@ -114,8 +109,8 @@ class AutoSrh(MaskSearch, SearchMethod):
     Parameters
     ----------
     budget : float or int, default=0.2
-        Bytes of the numbers that are kept of the tables: a float in (0, 1] is a share of the whole
-        tables, an int a number of bytes.
+        Bytes of the packed tables, what says where the numbers belong included, that are never
+        exceeded: a float in (0, 1] is a share of the whole tables, an int a number of bytes.
     n_blocks : int, default=10
         Blocks of values.
     per_field : bool, default=False
@@ -146,8 +141,7 @@ class AutoSrh(MaskSearch, SearchMethod):
     that does best on the rows of A, which these rows would have chosen.
 
     Elements whose A has reached 0 are never kept, even if the budget would allow them. Fields of
-    numbers are left whole and are not counted. What says where the kept numbers belong comes on top
-    of the budget.
+    numbers are left whole and are not counted.
 
     References
     ----------
@@ -165,8 +159,8 @@ class AutoSrh(MaskSearch, SearchMethod):
     >>> model = CTRClassifier(
     ...     network="fm", search=search, embedding_dim=4, max_epochs=2, random_state=0
     ... ).fit(X, y)
-    >>> 4 * sum(int(sizes.sum()) for sizes in model.embedding_sizes_.values())
-    264
+    >>> model.compression_ratio_ >= 4
+    True
     """
 
     slot = "embedding"
@@ -202,9 +196,7 @@ class AutoSrh(MaskSearch, SearchMethod):
 
     def search(self, problem):
         context, epochs = problem.context, problem.plan.epochs
-        of_fields = element_bytes(context)
-        limit = limit_of(self.budget, context)
-        row_bytes = of_fields[np.repeat(context.table_fields, context.table_sizes).astype(int)]
+        n_bytes = bytes_for_masked(self.budget, context, numeric=False)
         sizes = context.table_sizes
         counts = value_counts(problem.data, context, problem.stream)
         blocks = frequency_blocks(counts, self.n_blocks, sizes if self.per_field else None)
@@ -223,7 +215,7 @@ class AutoSrh(MaskSearch, SearchMethod):
             # The rows that the schedule holds back are those that the warm-up has not seen.
             table.arch_schedule = ArchSchedule(self.level, fraction=self.search_fraction)
             problem.train(table, start=warm, only=only, epochs=epochs - warm_epochs)
-        return largest_elements(table, limit, row_bytes)
+        return largest_elements(table, n_bytes, context)
 
     def transfer(self, state, architecture, context):
         """A is multiplied into the tables."""
@@ -233,24 +225,21 @@ class AutoSrh(MaskSearch, SearchMethod):
         return state
 
 
-def largest_elements(table, limit, row_bytes):
+def largest_elements(table, n_bytes, context):
     """The architecture of a searched `BlockScaledEmbedding`: the mask of the largest elements that
-    together take no more than ``limit`` bytes, those at 0 excepted, and A.
+    a packed table can store in so many bytes, those at 0 excepted, and A.
 
     Parameters
     ----------
     table : BlockScaledEmbedding
-    limit : int
-    row_bytes : int ndarray (V,)
-        Bytes of an element of each row. One that does not fit ends the choice.
+    n_bytes : int
+    context : BuildContext
     """
     weights = table.block_weights.detach()
     size = (table.weight.detach() * weights[table.blocks]).abs().cpu().numpy()
     size = np.where(size > 0, size, -np.inf)
-    taken = np.repeat(row_bytes, size.shape[1])[np.argsort(-size, axis=None, kind="stable")]
-    n_kept = int((np.cumsum(taken) <= limit).sum())
     return {
-        "mask": mask_to_text(strongest(size, 1 - n_kept / max(size.size, 1))),
+        "mask": mask_to_text(strongest_within(size, n_bytes, context)),
         "block_weights": weights.double().cpu().numpy().tolist(),
     }
 

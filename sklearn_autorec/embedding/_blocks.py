@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ..nn._budget import ELEMENT
+from ..nn._storage import ELEMENT_BYTES, SCALE
 
 RESERVED = 2  # the missing and the unknown id, which stand before the values
 
@@ -34,8 +34,8 @@ class BlockChoices:
     mode : {"single", "multi"}
     n_row_blocks, n_col_blocks : int
         S and T, at most; T is no more than d.
-    element_bytes : sequence of int or None, default=None
-        Bytes of a number of each field with a table; None is those of float32.
+    kinds : list of str or None, default=None
+        How each field with a table will be stored; None is float32.
 
     Attributes
     ----------
@@ -52,9 +52,11 @@ class BlockChoices:
         Block of each column.
     """
 
-    def __init__(self, sizes, embedding_dim, mode, n_row_blocks, n_col_blocks, element_bytes=None):
-        own = [ELEMENT] * len(sizes) if element_bytes is None else element_bytes
-        self.element_bytes = torch.tensor([int(n) for n in own], dtype=torch.float64)
+    def __init__(self, sizes, embedding_dim, mode, n_row_blocks, n_col_blocks, kinds=None):
+        kinds = ["float32"] * len(sizes) if kinds is None else kinds
+        self.element_bytes = torch.tensor([ELEMENT_BYTES[k] for k in kinds], dtype=torch.float64)
+        self.scaled = torch.tensor([kind == "int8" for kind in kinds], dtype=torch.bool)
+        self.scale_bytes = SCALE * torch.tensor(sizes, dtype=torch.float64)  # all rows have one
         n_cols = min(n_col_blocks, embedding_dim)
         edges = np.linspace(0, embedding_dim, n_cols + 1).round().astype(int)
         self.widths = torch.from_numpy(np.diff(edges))
@@ -89,9 +91,13 @@ class BlockChoices:
         return out.flip(2).cummax(2).values.flip(2)
 
     def bytes_of(self, actions):
-        """Bytes of the tables under choices (K, G), float64 (K,)."""
+        """Bytes of the tables under choices (K, G), scales included, float64 (K,)."""
         numbers = (self.bounds_of(actions) * self.widths).sum(2).double()
-        return (numbers * self.element_bytes).sum(1)
+        of_numbers = numbers * self.element_bytes
+        if self.scaled.any():  # see `stored_bytes`
+            of_codes = torch.minimum(numbers + self.scale_bytes, ELEMENT_BYTES["float16"] * numbers)
+            of_numbers = torch.where(self.scaled, of_codes, of_numbers)
+        return of_numbers.sum(1)
 
     def full(self):
         """The choice of everything in each group, (G,)."""

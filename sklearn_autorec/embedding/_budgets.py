@@ -2,10 +2,38 @@
 
 from numbers import Integral, Real
 
+from ..nn import budget_bytes, element_bytes, table_bytes
 from ..utils._sklearn import Interval
 
 # A float is a share of the whole tables, an int a number of bytes; see `nn.budget_bytes`.
 BUDGET = [Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="right")]
+
+
+def bytes_for_tables(budget, least, context):
+    """Bytes that a budget leaves beside the vectors of numeric fields, which stay whole and are
+    counted.
+
+    Parameters
+    ----------
+    budget : float or int
+    least : int
+        Bytes of the smallest tables that the method can store.
+    context : BuildContext
+
+    Raises
+    ------
+    ValueError
+        If these do not fit.
+    """
+    whole = table_bytes(context)
+    numbers = whole - table_bytes(context, numeric=False)
+    limit = budget_bytes(budget, whole, element=int(element_bytes(context).min()))
+    if limit < numbers + least:
+        raise ValueError(
+            f"budget={budget!r} leaves {limit} bytes of {whole}, fewer than {numbers} of the "
+            f"numeric columns, which are kept whole, and {least} of the smallest tables."
+        )
+    return limit - numbers
 
 
 def one_given(method, first, second):

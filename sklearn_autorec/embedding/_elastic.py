@@ -6,7 +6,8 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from ..engine import RegularizedEvolution
-from ..nn._budget import ELEMENT
+from ..nn._budget import stored_bytes
+from ..nn._storage import ELEMENT_BYTES, SCALE
 
 PENALTIES = np.logspace(-5, 2, 15)  # of the estimator, for scores of variance one
 
@@ -32,14 +33,17 @@ class BlockSpace:
         What a block adds to the score.
     random : numpy.random.Generator
         Of the repairs.
-    elements : int or int ndarray (G,)
-        Bytes of a number of each group.
+    tables : TableCosts or None, default=None
+        What the numbers of a table take; None is float32.
     """
 
-    def __init__(self, sizes, widths, budget, worth, random, elements=ELEMENT):
-        self.bytes = np.outer(elements * sizes, widths)
+    def __init__(self, sizes, widths, budget, worth, random, tables=None):
+        self.numbers = np.outer(sizes, widths)
+        self.tables = TableCosts(np.zeros(len(sizes), int), sizes) if tables is None else tables
+        self.table = np.repeat(self.tables.of_group, len(widths))  # of each block
         self.budget, self.random = budget, random
-        per_byte = worth / self.bytes.ravel()
+        # Beside whole tables, so that what is worth most is not up to what else is kept.
+        per_byte = worth / (self.numbers * self.tables.per_number[:, None]).ravel()
         self.rank = per_byte.argsort().argsort() / max(len(per_byte), 1)
 
     @staticmethod
@@ -57,13 +61,13 @@ class BlockSpace:
 
     def draw(self, random):
         """A configuration without blocks, for `repair` to fill."""
-        return self.configuration(np.zeros(self.bytes.shape, bool))
+        return self.configuration(np.zeros(self.numbers.shape, bool))
 
     def mutate(self, configuration, random):
         """A copy with one change: two groups exchange their blocks, a group gets as many others,
         or one block comes or goes.
         """
-        bits = self.bits(configuration, self.bytes.shape)
+        bits = self.bits(configuration, self.numbers.shape)
         n_groups, n_blocks = bits.shape
         kind = random.integers(3)
         if kind == 0 and n_groups > 1:
@@ -81,23 +85,60 @@ class BlockSpace:
         """The configuration with blocks taken away until it fits, and others added while they
         fit.
         """
-        bits = self.bits(configuration, self.bytes.shape).ravel()
-        cost, order = self.bytes.ravel(), self._order()
-        used = int(cost[bits].sum())
-        for block in order[::-1]:
+        shape, bytes_of = self.numbers.shape, self.tables.bytes_of
+        bits, order = self.bits(configuration, shape).ravel(), self._order()
+        in_table = np.bincount(self.table, self.numbers.ravel() * bits, len(self.tables.n_rows))
+        kept = [int(n) for n in in_table]  # numbers of each table
+        taken = [bytes_of(t, n) for t, n in enumerate(kept)]
+        used = sum(taken)
+        blocks = [*zip(self.table.tolist(), self.numbers.ravel().tolist(), strict=True)]
+        for block in order[::-1][bits[order[::-1]]].tolist():
             if used <= self.budget:
                 break
-            used -= int(cost[block] * bits[block])
+            t, n = blocks[block]
+            less = bytes_of(t, kept[t] - n)
+            used, taken[t], kept[t] = used + less - taken[t], less, kept[t] - n
             bits[block] = False
-        for block in order[~bits[order]]:
-            if used + cost[block] <= self.budget:
-                used += int(cost[block])
+        for block in order[~bits[order]].tolist():
+            t, n = blocks[block]
+            more = bytes_of(t, kept[t] + n)
+            if used + more - taken[t] <= self.budget:
+                used, taken[t], kept[t] = used + more - taken[t], more, kept[t] + n
                 bits[block] = True
-        return self.configuration(bits.reshape(self.bytes.shape))
+        return self.configuration(bits.reshape(shape))
 
     def _order(self):
         """Blocks, roughly the best first."""
         return np.argsort(-self.rank + NOISE * self.random.normal(size=self.rank.shape))
+
+
+class TableCosts:
+    """What the numbers of tables take in their storage.
+
+    Parameters
+    ----------
+    of_group : int ndarray (G,)
+        Table of each group.
+    n_rows : int ndarray (T,)
+        Rows of each table.
+    kinds : list of str, length T, or None, default=None
+        See `stored_bytes`; None is float32.
+    embedding_dim : int, default=1
+    """
+
+    def __init__(self, of_group, n_rows, kinds=None, embedding_dim=1):
+        kinds = ["float32"] * len(n_rows) if kinds is None else kinds
+        self.of_group, self.n_rows, self.kinds = of_group, [int(n) for n in n_rows], kinds
+        # Of whole vectors, a scale included.
+        whole = stored_bytes(np.full(len(kinds), embedding_dim), np.ones(len(kinds)), kinds)
+        self.per_number = (whole / embedding_dim)[of_group]
+
+    def bytes_of(self, table, n_numbers):
+        """Bytes of so many numbers of a table, int; as `stored_bytes`, which is for arrays."""
+        if self.kinds[table] == "int8":
+            half = ELEMENT_BYTES["float16"] * n_numbers
+            return min(n_numbers + SCALE * self.n_rows[table], half)
+        return ELEMENT_BYTES[self.kinds[table]] * n_numbers
 
 
 class AnyBlocks:
@@ -141,7 +182,7 @@ def fittest(estimator, space, generator, n_evaluations, population, n_best):
     )
     seen = []
     while candidates := evolution.ask():
-        shape = space.bytes.shape
+        shape = space.numbers.shape
         bits = np.array([space.bits(candidate, shape).ravel() for candidate in candidates])
         scores = estimator.predict(bits).tolist()
         evolution.tell(scores)

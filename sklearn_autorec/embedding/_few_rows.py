@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from ..nn import TableRows, element_bytes
+from ..nn import TableRows
 from ..nn._embeddings import FieldRows
 from ..nn._numeric import initial
 from ..nn._read_rows import read_rows
@@ -224,11 +224,6 @@ def rows_of_both(n_ids, cap):
 
 def hashed_rows(n_ids, cap):
     return min(n_ids, max(cap, RESERVED + 1))
-
-
-def vector_bytes(context):
-    """Bytes of a row of each table."""
-    return context.embedding_dim * element_bytes(context)[context.table_fields]
 
 
 def hashed_places(ids, n_ids, n_rows, hash_numbers):

@@ -7,6 +7,7 @@ import torch
 
 from ..base import SearchMethod
 from ..nn import limit_of
+from ..nn._budget import vector_bytes
 from ..utils._sklearn import Interval, StrOptions
 from ._blocks import RESERVED
 from ._few_rows import (
@@ -20,7 +21,6 @@ from ._few_rows import (
     n_sharing,
     remainders_within,
     rows_of_both,
-    vector_bytes,
 )
 
 BUDGET = [Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="right")]
@@ -90,7 +90,11 @@ class Hashing(SearchMethod):
         context = problem.context
         sizes, limit = context.table_sizes, limit_of(self.budget, context)
         cap = largest_cap(
-            hashed_rows, sizes, vector_bytes(context), limit, f"budget={self.budget!r}"
+            hashed_rows,
+            sizes,
+            vector_bytes(context)[context.table_fields],
+            limit,
+            f"budget={self.budget!r}",
         )
         rows = [hashed_rows(n, cap) for n in sizes]
         hashes = [[1, 0] for _ in sizes]
@@ -188,7 +192,11 @@ class QR(SearchMethod):
         context = problem.context
         sizes, limit = context.table_sizes, limit_of(self.budget, context)
         cap = largest_cap(
-            rows_of_both, sizes, vector_bytes(context), limit, f"budget={self.budget!r}"
+            rows_of_both,
+            sizes,
+            vector_bytes(context)[context.table_fields],
+            limit,
+            f"budget={self.budget!r}",
         )
         return {"remainders": [remainders_within(n, cap) for n in sizes]}
 

@@ -73,17 +73,25 @@ class PrunedShare(MaskSearch):
         return strongest(scores, 0.8 if self.target_sparsity is None else self.target_sparsity)
 
 
-def bytes_for_masked(budget, context):
-    """Bytes that a budget leaves for the table of a `MaskedEmbedding`, beside its whole numbers.
+def bytes_for_masked(budget, context, numeric=True):
+    """Bytes that a budget leaves for the table of a `MaskedEmbedding`.
+
+    Parameters
+    ----------
+    budget : float or int
+    context : BuildContext
+    numeric : bool, default=True
+        Whether the vectors of numeric fields, which stay whole, count; otherwise they are no part
+        of what a share refers to either.
 
     Raises
     ------
     ValueError
         If they are fewer than those of a table of which nothing is kept.
     """
-    whole, n_rows = table_bytes(context), context.n_rows
+    whole, n_rows = table_bytes(context, numeric), context.n_rows
     numbers = whole - table_bytes(context, numeric=False)
-    limit = budget_bytes(budget, whole)
+    limit = budget_bytes(budget, whole, element=int(element_bytes(context).min()))
     empty = packed_bytes(np.zeros((n_rows, context.embedding_dim), bool), context)
     if limit < numbers + empty:
         raise ValueError(

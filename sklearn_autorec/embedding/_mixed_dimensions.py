@@ -5,7 +5,8 @@ from numbers import Integral, Real
 import numpy as np
 
 from ..base import SearchMethod
-from ..nn import MixedEmbedding, element_bytes, limit_of
+from ..nn import MixedEmbedding, limit_of
+from ..nn._budget import vector_bytes
 from ..utils._sklearn import Interval
 from ._widths import check_widths
 
@@ -101,11 +102,13 @@ class MDE(SearchMethod):
         context = problem.context
         d, n_rows = context.embedding_dim, np.array(context.table_sizes, np.int64)
         limit = limit_of(self.budget, context)
-        column_bytes = element_bytes(context)[context.table_fields] * n_rows
-        if limit < column_bytes.sum():
+        by_width = vector_bytes(context, np.arange(d + 1)[:, None].repeat(context.n_fields, 1))
+        n_bytes = by_width[:, context.table_fields] * n_rows  # of each table by its width
+        tables = np.arange(len(n_rows))
+        if limit < n_bytes[1].sum():
             raise ValueError(
                 f"budget={self.budget!r} is {limit} bytes, but a column for every field takes "
-                f"{column_bytes.sum()}; raise it (a float is a share of the whole tables, an "
+                f"{n_bytes[1].sum()}; raise it (a float is a share of the whole tables, an "
                 f"int is bytes)."
             )
         popularity = 1 / n_rows
@@ -115,7 +118,7 @@ class MDE(SearchMethod):
             mixed_widths(popularity, self.alpha, scale, d, self.powers_of_two)
             for scale in steps[::-1]
         )
-        own = next(w for w in candidates if (w * column_bytes).sum() <= limit)
+        own = next(w for w in candidates if n_bytes[w, tables].sum() <= limit)
         widths = [d] * context.n_fields
         for f, w in zip(context.table_fields, own, strict=True):
             widths[f] = int(w)

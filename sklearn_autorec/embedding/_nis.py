@@ -7,16 +7,14 @@ from torch import nn
 
 from ..base import SearchMethod
 from ..engine import ArchSchedule
-from ..nn import (
-    FieldEmbedding,
-    element_bytes,
-    limit_of,
-    mask_to_text,
-)
+from ..nn import FieldEmbedding, limit_of, mask_to_text, table_bytes
+from ..nn._budget import kinds_of_tables
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._blocks import BlockChoices
 from ._masks import MaskSearch
+
+BOUND_BYTES = 4  # of how many values of a field have a column, as packed prefixes store it
 
 
 class PolicyEmbedding(FieldEmbedding):
@@ -148,8 +146,8 @@ class NIS(MaskSearch, SearchMethod):
         One width a field, or one a block of its values.
     budget : float in (0, 1] or int, default=0.5
         C: bytes of the embedding tables (int), or their share of the whole tables' (float). What a
-        packed form stores beside the numbers, four bytes a field and column at most, is not
-        counted. Never exceeded.
+        packed form stores beside the numbers is counted as four bytes a field and column. Never
+        exceeded.
     cost_weight : float, default=0.1
         :math:`\lambda`, the price of twice the budget in units of the loss. 0 leaves the policy
         without a price; the final choice fits the budget all the same.
@@ -251,7 +249,7 @@ class NIS(MaskSearch, SearchMethod):
             self.mode,
             self.n_row_blocks,
             self.n_col_blocks,
-            element_bytes(context)[context.table_fields],
+            kinds_of_tables(context),
         )
         schedule = ArchSchedule(
             every=self.arch_every,
@@ -260,14 +258,16 @@ class NIS(MaskSearch, SearchMethod):
             rows="held_out",
             gradient="policy",
         )
-        budget = limit_of(self.budget, context)
-        if budget < choices.smallest():
+        limit, index = limit_of(self.budget, context), 0
+        if limit < table_bytes(context, numeric=False):  # what is whole has no index
+            index = BOUND_BYTES * len(context.table_sizes) * context.embedding_dim
+        if limit < choices.smallest() + index:
             raise ValueError(
-                f"budget={self.budget!r} is {budget} bytes, but the smallest block of the tables "
-                f"takes {choices.smallest():.0f}; raise it (a float is a share of the whole "
-                "tables, an int is bytes), or take more blocks."
+                f"budget={self.budget!r} is {limit} bytes, but the smallest block of the tables "
+                f"takes {choices.smallest():.0f}, and {index} what says where it belongs; raise it "
+                f"(a float is a share of the whole tables, an int is bytes), or take more blocks."
             )
-        return PolicyEmbedding(context, choices, schedule, max(budget, 1), self)
+        return PolicyEmbedding(context, choices, schedule, max(limit - index, 1), self)
 
     def derive(self, module, context):
         kept = module.choices.mask(module.best(), context.table_sizes)

@@ -11,6 +11,7 @@ from torch import nn
 from ..base import SearchMethod
 from ..engine import ArchSchedule, RegularizedEvolution, UniformPaths, one_shot_scores
 from ..nn import FieldEmbedding, element_bytes, limit_of, mask_to_text
+from ..nn._budget import kinds_of_tables, stored_bytes
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._masks import MaskSearch
@@ -44,11 +45,14 @@ class WidthSpace:
         Bytes.
     random : numpy.random.Generator
         Of the repairs.
+    bytes_of : callable or None, default=None
+        Bytes of widths, int ndarray (T,), as they will be stored; None is the sum over columns.
     """
 
-    def __init__(self, column_bytes, embedding_dim, limit, random):
+    def __init__(self, column_bytes, embedding_dim, limit, random, bytes_of=None):
         self.column_bytes, self.dim, self.limit = column_bytes, embedding_dim, limit
         self.random = random
+        self.bytes_of = bytes_of or (lambda widths: (widths * column_bytes).sum())
 
     def draw(self, random):
         return {"widths": random.integers(1, self.dim + 1, len(self.column_bytes)).tolist()}
@@ -65,7 +69,7 @@ class WidthSpace:
         fits.
         """
         widths = np.array(configuration["widths"])
-        while (widths * self.column_bytes).sum() > self.limit:
+        while self.bytes_of(widths) > self.limit:
             table = self.random.choice(np.flatnonzero(widths * self.column_bytes))
             widths[table] -= 1
         return {"widths": widths.tolist()}
@@ -129,8 +133,9 @@ class OptEmbed(MaskSearch, SearchMethod):
     Parameters
     ----------
     budget : float in (0, 1] or int, default=0.5
-        Bytes of the numbers that are kept of the tables: a float in (0, 1] is a share of the whole
-        tables, an int a number of bytes. Never exceeded: candidates that take more lose columns.
+        Bytes of the numbers that are kept of the tables, scales of int8 included: a float in (0, 1]
+        is a share of the whole tables, an int a number of bytes. Never exceeded: candidates that
+        take more lose columns.
     alpha : float, default=1e-4
         :math:`\alpha`; the larger, the more values are dropped.
     arch_lr : float, default=0.01
@@ -224,9 +229,16 @@ class OptEmbed(MaskSearch, SearchMethod):
                 int(torch.randint(2**62, (), generator=context.generator))
             )
             n_rows = np.array([int(own.sum()) for own in kept])
+            kinds = kinds_of_tables(context)
             column_bytes = n_rows * element_bytes(context)[context.table_fields]
             evolution = RegularizedEvolution(
-                WidthSpace(column_bytes, context.embedding_dim, limit, random),
+                WidthSpace(
+                    column_bytes,
+                    context.embedding_dim,
+                    limit,
+                    random,
+                    lambda widths: int(stored_bytes(n_rows * widths, n_rows, kinds).sum()),
+                ),
                 context.generator,
                 n_evaluations=self.n_evaluations,
                 population=self.population,

@@ -9,12 +9,13 @@ import torch
 from ..base import SearchMethod
 from ..engine import UniformPaths, one_shot_scores
 from ..engine._policies import numpy_random, text_of
-from ..nn import FieldEmbedding, element_bytes, limit_of, table_bytes
+from ..nn import FieldEmbedding, limit_of, table_bytes
+from ..nn._budget import kinds_of_tables
 from ..nn._row_groups import GroupedRows, group_sizes
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._blocks import row_bounds
-from ._elastic import AnyBlocks, BlockSpace, ScoreEstimator, fittest
+from ._elastic import AnyBlocks, BlockSpace, ScoreEstimator, TableCosts, fittest
 from ._few_rows import check_list
 
 SHARES = (0.125, 0.25, 0.5, 0.75)  # budgets at which the estimator is tried and corrected
@@ -161,7 +162,7 @@ class RULE(SearchMethod):
     before they draw which: with independent draws half would be kept nearly always.
 
     Fields of numbers are left whole and are not counted. Where the blocks of a group lie takes two
-    bytes a group and column, on top of the budget.
+    bytes a group and column, on top of the budget; scales of int8 are counted.
 
     ``search_epochs`` is all the training there is.
 
@@ -324,17 +325,25 @@ class RULE(SearchMethod):
     def _widths(self, context):
         return column_widths(context.embedding_dim, self.n_blocks)
 
-    def _elements(self, context):
-        """Bytes of a number of each group, int64 ndarray (G,)."""
-        n_groups = np.array([len(own) for own in self._bounds(context)], np.int64)
-        return np.repeat(element_bytes(context)[context.table_fields], n_groups)
+    def _tables(self, context):
+        """What numbers take, a `TableCosts`."""
+        n_groups = [len(own) for own in self._bounds(context)]
+        return TableCosts(
+            np.repeat(np.arange(len(n_groups)), n_groups),
+            context.table_sizes,
+            kinds_of_tables(context),
+            context.embedding_dim,
+        )
 
     def _limit(self, budget, context):
         """The budget in bytes, refused if no block fits."""
         limit = limit_of(budget, context)
-        sizes = group_sizes(self._bounds(context)) * self._elements(context)
-        smallest = int(sizes.min(initial=2**60)) * int(self._widths(context).min())
-        if len(sizes) and limit < smallest:
+        sizes, tables = group_sizes(self._bounds(context)), self._tables(context)
+        if not len(sizes):
+            return limit
+        blocks = sizes * int(self._widths(context).min())
+        smallest = min(map(tables.bytes_of, tables.of_group.tolist(), blocks.tolist()))
+        if limit < smallest:
             raise ValueError(
                 f"budget={budget!r} is {limit} bytes, but the smallest block of the tables takes "
                 f"{smallest}; raise it (a float is a share of the whole tables, an int is bytes)."
@@ -349,7 +358,7 @@ class RULE(SearchMethod):
             n_bytes,
             estimator.worth(),
             np.random.default_rng(seed),
-            self._elements(context),
+            self._tables(context),
         )
         generator = torch.Generator().manual_seed(seed)
         return fittest(

@@ -10,11 +10,10 @@ from ..engine import batches_of
 from ..nn import (
     FieldEmbedding,
     MixedEmbedding,
-    element_bytes,
     field_rows,
     limit_of,
 )
-from ..nn._budget import ELEMENT
+from ..nn._budget import ELEMENT, vector_bytes
 from ..utils._sklearn import Interval, StrOptions
 from ._widths import check_widths
 
@@ -88,7 +87,7 @@ def gradient_scores(problem, result, table, rows):
     return size / (size.sum() or 1.0)
 
 
-def widths_within(scores, n_rows, limit, elements=ELEMENT):
+def widths_within(scores, n_rows, limit, n_bytes=None):
     """Columns that each field keeps: those of highest score per number, as long as they fit.
 
     Parameters
@@ -98,20 +97,24 @@ def widths_within(scores, n_rows, limit, elements=ELEMENT):
         Numbers of a column of each field.
     limit : int
         Bytes of all kept columns. A column that does not fit any more is passed over.
-    elements : int or int ndarray (F,)
-        Bytes of a number of each field.
+    n_bytes : int ndarray (d + 1, F) or None, default=None
+        Bytes of a vector of each field by its width; None is that of float32.
 
     Returns
     -------
     list of int, length F
     """
     # A field without rows reads the table of another, and has the width of that.
-    of_columns = elements * n_rows
+    dim = scores.shape[1]
+    if n_bytes is None:
+        n_bytes = ELEMENT * np.arange(dim + 1)[:, None].repeat(len(scores), 1)
+    of_columns = n_bytes[dim] / dim * n_rows  # in the mean
     per_byte = np.where(n_rows > 0, scores.T / np.maximum(of_columns, 1), -np.inf).T
     widths, left = np.zeros(len(scores), int), limit
     for place in np.argsort(-per_byte, axis=None, kind="stable"):
         field = place // scores.shape[1]
-        cost = int(of_columns[field])
+        now = widths[field]
+        cost = int((n_bytes[now + 1, field] - n_bytes[now, field]) * n_rows[field])
         if cost and cost <= left:
             widths[field] += 1
             left -= cost
@@ -208,9 +211,10 @@ class SSEDS(SearchMethod):
 
     def search(self, problem):
         context = problem.context
-        elements, n_rows = element_bytes(context), field_rows(context)
+        every_width = np.arange(context.embedding_dim + 1)[:, None].repeat(context.n_fields, 1)
+        n_bytes, n_rows = vector_bytes(context, every_width), field_rows(context)
         limit = limit_of(self.budget, context, numeric=True)
-        smallest = (elements * n_rows)[n_rows > 0].min()
+        smallest = (n_bytes[1] * n_rows)[n_rows > 0].min()
         if limit < smallest:
             raise ValueError(
                 f"budget={self.budget!r} leaves {limit} bytes, fewer than the smallest column of a "
@@ -223,7 +227,7 @@ class SSEDS(SearchMethod):
             return {"widths": [context.embedding_dim] * context.n_fields, "column_scores": None}
         scored = ablation_scores if self.score == "ablation" else gradient_scores
         scores = scored(problem, result, table, held_out)
-        widths = widths_within(scores, n_rows, limit, elements)
+        widths = widths_within(scores, n_rows, limit, n_bytes)
         for f, owner in context.sharers:
             widths[f] = widths[owner]
         return {

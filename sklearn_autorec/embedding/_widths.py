@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 
 from ..nn import budget_bytes, field_rows, table_bytes
-from ..nn._budget import ELEMENT, element_bytes
+from ..nn._budget import ELEMENT, vector_bytes
 from ..nn._mixed import check_shared_widths
 
 
@@ -60,11 +60,11 @@ def with_width(widths, field, width, context):
 
 
 def mixed_bytes(widths, context):
-    """Bytes of the `MixedEmbedding` of some widths in one member as it will be stored, projections
-    included; scales of int8 come on top.
+    """Bytes of the `MixedEmbedding` of some widths in one member as it will be stored, scales of
+    int8 and projections included.
     """
     d, distinct = context.embedding_dim, {w for w in widths if w < context.embedding_dim}
-    tables = int((element_bytes(context) * field_rows(context)) @ np.array(widths))
+    tables = int(field_rows(context) @ vector_bytes(context, np.array(widths)))
     return tables + ELEMENT * d * sum(distinct)
 
 

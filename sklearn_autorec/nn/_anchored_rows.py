@@ -4,13 +4,31 @@ import numpy as np
 import torch
 from torch import nn
 
+from ._budget import kinds_of_tables, stored_bytes
 from ._number_rows import NumberRows
 from ._numeric import initial
 from ._parts import tensor_bytes
 from ._read_rows import read_rows
-from ._storage import TableRows
+from ._storage import TableRows, storage_of
 
 MAX_ANCHORS = 256  # that a byte can number
+
+
+def anchored_bytes(n_weights, n_anchors, context):
+    """Bytes of an `AnchoredRows` as it will be stored, scales of int8 and index included.
+
+    Parameters
+    ----------
+    n_weights : int ndarray (n_tables,)
+        Weights of the values of each table.
+    n_anchors : int
+        Anchors that are used.
+    context : BuildContext
+    """
+    sizes, d = context.table_sizes, context.embedding_dim
+    weights = stored_bytes(n_weights, sizes, kinds_of_tables(context)).sum()
+    anchors = stored_bytes([n_anchors * d], [n_anchors], [storage_of(context.storage, None)])[0]
+    return int(weights + anchors) + int(np.sum(n_weights)) + 4 * (sum(sizes) + 1)
 
 
 class AnchoredRows(NumberRows):

@@ -5,19 +5,73 @@ from numbers import Integral, Real
 import numpy as np
 
 from ._numeric import numeric_rows
-from ._storage import ELEMENT_BYTES, storage_of
+from ._storage import ELEMENT_BYTES, SCALE, storage_of
 
 ELEMENT = 4  # bytes of a float32
 
 
-def element_bytes(context):
-    """Bytes of a number in the table of each field as it will be stored, int64 ndarray (F,); a list
-    that reads the table of another field has that field's. Scales of int8 come on top.
+def kinds_of_fields(context):
+    """How the table of each field will be stored, list of F of "float32", "float16" and "int8"; a
+    list that reads the table of another field has that field's.
     """
     names = list(context.field_names)
     for f, owner in context.sharers:
         names[f] = context.field_names[owner]
-    return np.array([ELEMENT_BYTES[storage_of(context.storage, name)] for name in names], np.int64)
+    return [storage_of(context.storage, name) for name in names]
+
+
+def kinds_of_tables(context):
+    """The same of each field with a table of its own, list of str."""
+    kinds = kinds_of_fields(context)
+    return [kinds[f] for f in context.table_fields]
+
+
+def element_bytes(context):
+    """Bytes of a number in the table of each field as it will be stored, int64 ndarray (F,), see
+    `kinds_of_fields`. Scales of int8 come on top.
+    """
+    return np.array([ELEMENT_BYTES[kind] for kind in kinds_of_fields(context)], np.int64)
+
+
+def stored_bytes(n_numbers, n_vectors, kinds):
+    """Bytes of numbers as they will be stored, scales included.
+
+    Parameters
+    ----------
+    n_numbers : int ndarray (..., F)
+    n_vectors : int ndarray (..., F)
+        Vectors to which they belong, each of which has a scale (two bytes) in int8. Where codes and
+        scales take no fewer bytes, int8 becomes float16.
+    kinds : list of str, length F
+
+    Returns
+    -------
+    int64 ndarray (..., F)
+    """
+    elements = np.array([ELEMENT_BYTES[kind] for kind in kinds], np.int64)
+    scaled = np.array([kind == "int8" for kind in kinds], bool)
+    n_numbers, n_vectors = np.asarray(n_numbers, np.int64), np.asarray(n_vectors, np.int64)
+    of_codes = np.minimum(n_numbers + SCALE * n_vectors, ELEMENT_BYTES["float16"] * n_numbers)
+    return np.where(scaled, of_codes, elements * n_numbers)
+
+
+def vector_bytes(context, widths=None):
+    """Bytes of a vector of each field as it will be stored, its scale included.
+
+    Parameters
+    ----------
+    context : BuildContext
+    widths : int ndarray (..., F) or None, default=None
+        Numbers of a vector; None is ``embedding_dim``.
+
+    Returns
+    -------
+    int64 ndarray (..., F)
+    """
+    kinds = kinds_of_fields(context)
+    if widths is None:
+        widths = np.full(len(kinds), context.embedding_dim)
+    return stored_bytes(widths, np.ones_like(widths), kinds)
 
 
 def field_rows(context):
@@ -36,7 +90,7 @@ def field_rows(context):
 
 def table_bytes(context, numeric=True):
     """Bytes of the whole embedding tables of one member, all columns and values, as they will be
-    stored.
+    stored, scales of int8 included.
 
     Parameters
     ----------
@@ -48,7 +102,7 @@ def table_bytes(context, numeric=True):
     if not numeric:
         first = context.n_categorical
         rows[first : first + context.n_numeric] = 0
-    return context.embedding_dim * int((element_bytes(context) * rows).sum())
+    return int((vector_bytes(context) * rows).sum())
 
 
 def limit_of(budget, context, numeric=False):

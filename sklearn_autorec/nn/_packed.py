@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ._budget import ELEMENT, element_bytes
+from ._budget import kinds_of_tables
 from ._packed_rows import PackedBits, PackedSparse
 from ._packed_table import PackedEmbedding, by_field, require
 from ._quantized import QuantizedTable
@@ -51,9 +51,9 @@ class PackedColumns(PackedEmbedding):
         return {"values": np.concatenate(blocks), "position": position}
 
     @staticmethod
-    def bytes_of(table, sizes, element=ELEMENT):
-        stored = sum(len(b) * int((b != 0).any(0).sum()) for b in by_field(table, sizes))
-        return element * stored + 2 * len(sizes) * table.shape[1]
+    def counts_of(table, sizes):
+        numbers = [len(b) * int((b != 0).any(0).sum()) for b in by_field(table, sizes)]
+        return numbers, sizes, 2 * len(sizes) * table.shape[1]
 
     def locate(self, ids, rows, fields):
         position = self.position[fields].long()
@@ -105,9 +105,9 @@ class PackedPrefixes(PackedEmbedding):
         return {"values": np.concatenate(runs), "bounds": bounds}
 
     @staticmethod
-    def bytes_of(table, sizes, element=ELEMENT):
-        stored = sum(int(_prefix_bounds(block).sum()) for block in by_field(table, sizes))
-        return element * stored + 4 * len(sizes) * table.shape[1]
+    def counts_of(table, sizes):
+        numbers = [int(_prefix_bounds(block).sum()) for block in by_field(table, sizes)]
+        return numbers, sizes, 4 * len(sizes) * table.shape[1]
 
     def locate(self, ids, rows, fields):
         ids = ids.long().unsqueeze(-1)
@@ -138,8 +138,8 @@ class PackedDense(PackedEmbedding):
         return {"values": table.ravel()}
 
     @staticmethod
-    def bytes_of(table, sizes, element=ELEMENT):
-        return element * table.size
+    def counts_of(table, sizes):
+        return [n * table.shape[1] for n in sizes], sizes, 0
 
     def stored_numbers(self, ids, rows, fields):
         if isinstance(self.values, QuantizedTable):
@@ -182,7 +182,8 @@ def pack_table(table, context, numeric_weight=None, forms=None, numeric_frequenc
 
 
 def packed_bytes(table, context):
-    """Bytes of the form that `pack_table` chooses, numbers and index.
+    """Bytes of the form that `pack_table` chooses: numbers as they will be stored, scales of int8
+    and index.
 
     Parameters
     ----------
@@ -190,8 +191,8 @@ def packed_bytes(table, context):
         Or a mask of what is not zero, ndarray of bool.
     context : BuildContext
     """
-    best = FORMS[_smallest_form(table, context)]
-    return int(np.ceil(best.bytes_of(table, context.table_sizes, _element(context))))
+    best, kinds = FORMS[_smallest_form(table, context)], kinds_of_tables(context)
+    return best.bytes_of(table, context.table_sizes, kinds)
 
 
 def _smallest_form(table, context, forms=None):
@@ -201,13 +202,5 @@ def _smallest_form(table, context, forms=None):
         return "dense"
     if forms is None:
         forms = [name for name, cls in FORMS.items() if table.shape[1] <= cls.max_width]
-    element = _element(context)
-    return min(forms, key=lambda name: FORMS[name].bytes_of(table, sizes, element))
-
-
-def _element(context):
-    """Bytes that a number of the tables will take, of several kinds in the mean of all rows."""
-    if not context.table_sizes:
-        return ELEMENT
-    of_rows = element_bytes(context)[context.table_fields]
-    return float(np.average(of_rows, weights=context.table_sizes))
+    kinds = kinds_of_tables(context)
+    return min(forms, key=lambda name: FORMS[name].bytes_of(table, sizes, kinds))

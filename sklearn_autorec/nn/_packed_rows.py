@@ -3,8 +3,7 @@
 import numpy as np
 import torch
 
-from ._budget import ELEMENT
-from ._packed_table import PackedEmbedding, require
+from ._packed_table import PackedEmbedding, per_table, require
 from ._row_numbers import BLOCK, RowNumbers
 
 
@@ -23,9 +22,9 @@ class _LivingRows(RowNumbers, PackedEmbedding):
         return len(arrays["alive"]) == n_blocks * BLOCK // 8 and len(arrays["before"]) == n_blocks
 
     @staticmethod
-    def row_bytes(living):
-        """Bytes of what numbers the living rows, bool (V,), and of their offsets."""
-        return -(-len(living) // BLOCK) * (BLOCK // 8 + 4) + 4 * (int(living.sum()) + 1)
+    def row_bytes(n_rows, n_living):
+        """Bytes of what numbers the living ones among some rows, and of their offsets."""
+        return -(-n_rows // BLOCK) * (BLOCK // 8 + 4) + 4 * (n_living + 1)
 
     def vector_of(self, rows):
         number, living = self.number(rows.long())
@@ -72,9 +71,11 @@ class PackedSparse(_LivingRows):
         }
 
     @staticmethod
-    def bytes_of(table, sizes, element=ELEMENT):
+    def counts_of(table, sizes):
         used = table != 0
-        return (element + 1) * int(used.sum()) + _LivingRows.row_bytes(used.any(1))
+        living, numbers = used.any(1), per_table(used.sum(1), sizes)
+        index = int(numbers.sum()) + _LivingRows.row_bytes(len(living), int(living.sum()))
+        return numbers, per_table(living, sizes), index
 
     def stored_numbers(self, ids, rows, fields):
         number, living = self.number(rows.long())
@@ -127,10 +128,13 @@ class PackedBits(_LivingRows):
         }
 
     @staticmethod
-    def bytes_of(table, sizes, element=ELEMENT):
-        living = (table != 0).any(1)
-        bits = -(-table.shape[1] // 8) * int(living.sum())
-        return element * int((table != 0).sum()) + bits + _LivingRows.row_bytes(living)
+    def counts_of(table, sizes):
+        used = table != 0
+        living = used.any(1)
+        n_living = int(living.sum())
+        bits = -(-table.shape[1] // 8) * n_living
+        index = bits + _LivingRows.row_bytes(len(living), n_living)
+        return per_table(used.sum(1), sizes), per_table(living, sizes), index
 
     def locate(self, ids, rows, fields):
         number, living = self.number(rows)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ._budget import stored_bytes
 from ._number_rows import NumberRows
 from ._numeric import numeric_shapes
 from ._parts import PackedPart
@@ -18,7 +19,7 @@ class PackedEmbedding(PackedPart, NumberRows):
 
     A subclass writes `locate` (or ``lookup``), `fits` and `check`. To be chosen by `pack_table` it
     also has ``pack(table, sizes)``, which gives its arrays, reads as the table does, and declares
-    by ``bytes_of(table, sizes)`` what they take.
+    by ``counts_of(table, sizes)`` what they take.
 
     Parameters
     ----------
@@ -90,6 +91,20 @@ class PackedEmbedding(PackedPart, NumberRows):
         require(context.embedding_dim <= cls.max_width and cls.fits(context, arrays), "shapes")
         return cls(context, arrays)
 
+    @staticmethod
+    def counts_of(table, sizes):
+        """What is stored of a table (V, width) of so many rows each: numbers and vectors with a
+        scale, int ndarrays (n_tables,), and bytes of everything else.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def bytes_of(cls, table, sizes, kinds=None):
+        """Bytes of a table in this form, numbers in the storage of each field (None: float32)."""
+        numbers, vectors, index = cls.counts_of(table, sizes)
+        kinds = ["float32"] * len(sizes) if kinds is None else kinds
+        return int(stored_bytes(numbers, vectors, kinds).sum()) + index
+
     @classmethod
     def fits(cls, context, arrays):
         """Whether the shapes of a form's own arrays go with the tables and with each other."""
@@ -113,6 +128,11 @@ class PackedEmbedding(PackedPart, NumberRows):
 
 def by_field(table, sizes):
     return np.split(table, np.cumsum(sizes)[:-1]) if sizes else []
+
+
+def per_table(rows, sizes):
+    """Sums over the rows (V,) of each table, int64 ndarray (n_tables,)."""
+    return np.array([own.sum(dtype=np.int64) for own in by_field(rows, sizes)], np.int64)
 
 
 def require(condition, name):

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
+from ._budget import kinds_of_tables, stored_bytes
 from ._embeddings import FieldRows
 from ._masked import mask_from_text, mask_to_text
 from ._members import own_rows
@@ -65,6 +66,39 @@ def tables_by_size(table, sizes):
         f"table_{size}": table[torch.from_numpy(rows).to(table.device), :size].clone()
         for size, rows in rows_by_size(np.asarray(sizes)).items()
     }
+
+
+def sized_bytes(sizes, context):
+    """Bytes of the tables of a `SizedRows` that pads, in one member, as they will be stored: scales
+    of int8 and what leads from a row to its number included.
+
+    Parameters
+    ----------
+    sizes : int ndarray (V,)
+    context : BuildContext
+    """
+    sizes = np.asarray(sizes, np.int64)
+    tables = np.repeat(np.arange(len(context.table_sizes)), context.table_sizes)
+    n_of_size = np.zeros((int(sizes.max(initial=0)) + 1, len(context.table_sizes)), np.int64)
+    np.add.at(n_of_size, (sizes, tables), 1)
+    numbers = n_of_size * np.arange(len(n_of_size))[:, None]
+    of_tables = stored_bytes(numbers, n_of_size, kinds_of_tables(context))[1:].sum()
+    return int(of_tables) + sum(
+        array.nbytes for array in _index(np.zeros_like(sizes), sizes).values()
+    )
+
+
+def _index(numbers, sizes):
+    """What leads from a row to its number, in the form of fewer bytes: dict of str to int32
+    ndarray.
+    """
+    last = np.append(sizes[1:] != sizes[:-1], True)[: len(sizes)]  # row of its run
+    ends = np.flatnonzero(last).astype(np.int32) + 1
+    if 2 * len(ends) >= len(numbers):
+        return {"row_numbers": numbers.astype(np.int32)}
+    # What is not stored comes out below zero.
+    shifts = np.where(numbers[last] < 0, -len(numbers), numbers[last] - ends + 1)
+    return {"run_ends": ends, "run_shifts": shifts.astype(np.int32)}
 
 
 class SizedRows(FieldRows):
@@ -129,13 +163,7 @@ class SizedRows(FieldRows):
 
     def _keep_numbers(self, numbers, sizes):
         """Store the numbers of the rows in the form of fewer bytes."""
-        last = np.append(sizes[1:] != sizes[:-1], True)[: len(sizes)]  # row of its run
-        ends = np.flatnonzero(last).astype(np.int32) + 1
-        index = {"row_numbers": numbers}
-        if 2 * len(ends) < len(numbers):
-            # What is not stored comes out below zero.
-            shifts = np.where(numbers[last] < 0, -len(numbers), numbers[last] - ends + 1)
-            index = {"run_ends": ends, "run_shifts": shifts.astype(np.int32)}
+        index = _index(numbers, sizes)
         self.index = [*index]
         for name, array in index.items():
             self.register_buffer(name, torch.from_numpy(array), persistent=False)

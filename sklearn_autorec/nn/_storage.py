@@ -13,6 +13,7 @@ LARGEST_HALF = 65504.0  # a float16 holds no larger number
 # "one" stands for numbers that are all 1 and take no bytes: scales of what is not int8.
 DTYPES = {"int8": torch.int8, "float16": torch.float16, "float32": torch.float32, "one": None}
 ELEMENT_BYTES = {"int8": 1, "float16": 2, "float32": 4}
+SCALE = 2  # bytes of the scale of an int8 vector, a float16
 
 
 def storage_of(storage, name):

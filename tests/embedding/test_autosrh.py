@@ -143,6 +143,12 @@ def test_rare_values_without_effect_lose_weight_and_numbers(seed, monkeypatch):
     assert by_heart < 1.1 and fewer < kept
 
 
+def numbers_of(model):
+    """Bytes of the vectors of numbers, which are left whole."""
+    part = model.net_.module_.embedding
+    return 4 * sum(p.numel() for name, p in part.named_parameters() if "numeric" in name)
+
+
 @pytest.mark.parametrize("retrain", ["none", "keep", "rewind", "scratch"])
 def test_pruned_elements_do_not_grow_back_and_the_budget_holds(retrain, mixed):
     X, y = mixed
@@ -150,13 +156,16 @@ def test_pruned_elements_do_not_grow_back_and_the_budget_holds(retrain, mixed):
     model = fit(mixed, AutoSrh(0.3, n_blocks=3, retrain=retrain), **options)
     whole = 8 * (sum(model.encoder_.n_ids_) + sum(model.encoder_.sequence_n_ids_))
     mask = mask_from_text(model.architecture_["embedding"]["mask"])
-    assert mask.size == whole and mask.sum() == int(0.3 * whole)
+    assert mask.size == whole
+    limit = 0.3 * 4 * whole + numbers_of(model)
+    assert 0.9 * limit < model.nbytes_["embedding"] + model.nbytes_["index"] <= limit
     assert len(model.history_) == (0 if retrain == "none" else 3)
     model.partial_fit(X, y)  # the packed table is what goes on
     after = mask_from_text(model.architecture_["embedding"]["mask"])
     assert not (after & ~mask).any()
-    by_bytes = fit(mixed, AutoSrh(4 * 25, n_blocks=3, retrain=retrain), **options)
-    assert mask_from_text(by_bytes.architecture_["embedding"]["mask"]).sum() == 25
+    by_bytes = fit(mixed, AutoSrh(500, n_blocks=3, retrain=retrain), **options)
+    n_bytes = by_bytes.nbytes_["embedding"] + by_bytes.nbytes_["index"] - numbers_of(by_bytes)
+    assert 440 < n_bytes <= 500
 
 
 def test_a_whole_budget_leaves_the_searched_network_as_it_is(mixed, monkeypatch):
@@ -226,7 +235,8 @@ def test_it_searches_around_any_network_and_for_ratings(network, mixed):
             assert np.isfinite(model.predict(other[:1])).all() and len(model.predict(other)) == 50
             kept = sum(int(np.sum(s)) for name, s in model.embedding_sizes_.items())
             rows = sum(model.encoder_.n_ids_) + sum(model.encoder_.sequence_n_ids_)
-            assert kept == 4 * rows // 2
+            # Half of the bytes, of which the index takes a part.
+            assert 4 * rows // 5 < kept < 4 * rows // 2
 
 
 def test_row_wise_tables_and_unrolled_steps(mixed, monkeypatch):

@@ -26,6 +26,7 @@ OPTIONS = {
 }
 
 WHOLE = 4 * 8 * (102 + 10 + 102)
+BUDGET = 0.165  # a share of .15, and what says where the blocks are
 
 
 def by_block(model):
@@ -45,7 +46,7 @@ def fitted(mode, seed, shuffled=False, task="clicks"):
         y = np.random.default_rng(seed).permutation(y)
     cls = CTRClassifier if task == "clicks" else RatingRegressor
     options = OPTIONS if task == "clicks" and not shuffled else {**OPTIONS, "max_epochs": 1}
-    return cls(search=NIS(mode, budget=0.15), random_state=seed, **options).fit(X, y)
+    return cls(search=NIS(mode, budget=BUDGET), random_state=seed, **options).fit(X, y)
 
 
 @functools.cache
@@ -78,7 +79,7 @@ def test_blocks_that_say_something_are_kept_within_the_budget(mode, seed):
     model = fitted(mode, seed)
     assert finds_the_truth(model), by_block(model)
     stored = 4 * sum(np.sum(sizes) for sizes in model.embedding_sizes_.values())
-    assert stored <= 0.15 * WHOLE
+    assert stored <= BUDGET * WHOLE
     assert model.nbytes_["embedding"] == stored
     _, _, X_new, y_new = planted(seed)
     loss, n_bytes = loss_of_two_columns(seed)
@@ -111,7 +112,7 @@ def test_a_budget_of_everything_without_a_price_keeps_more():
 def test_the_price_alone_moves_the_policy_under_the_budget(mode):
     """Where nothing is to be learned from the losses: all rows have the same."""
     c = context(sequences=(), n_numeric=0)
-    module = NIS(mode, budget=0.2, cost_weight=1.0, arch_lr=0.2).build(c)
+    module = NIS(mode, budget=0.5, cost_weight=1.0, arch_lr=0.2).build(c)
     optimizer, used = module.arch_optimizer(100), []
     for _ in range(100):
         module.sample()

@@ -31,8 +31,11 @@ class EqualRows(PackedEmbedding):
         return {"values": table[first].ravel(), "number": number.astype(np.int32)}
 
     @staticmethod
-    def bytes_of(table, sizes, element=4):
-        return element * len(EqualRows._numbered(table)[1]) * table.shape[1] + 4 * len(table)
+    def counts_of(table, sizes):
+        first, width = EqualRows._numbered(table)[1], table.shape[1]
+        stored = np.searchsorted(np.cumsum(sizes), first, side="right")
+        rows = np.bincount(stored, minlength=len(sizes))
+        return rows * width, rows, 4 * len(table)
 
     @staticmethod
     def _numbered(table):

@@ -28,6 +28,7 @@ from sklearn_autorec.nn import (
     table_bytes,
 )
 from sklearn_autorec.nn._anchored_rows import AnchoredRows
+from sklearn_autorec.nn._budget import stored_bytes
 from sklearn_autorec.nn._quantized import quantized
 from sklearn_autorec.nn._storage import TableRows, runs_of, scales_of
 
@@ -301,7 +302,8 @@ def test_budgets_count_what_will_be_stored():
     ]
     whole = table_bytes(c, numeric=False)
     assert whole == 4 * 6 * 41
-    assert table_bytes(small_with(c, "int8"), numeric=False) == whole // 4
+    assert table_bytes(small_with(c, "int8"), numeric=False) == (6 + 2) * 41  # and a scale
+    assert stored_bytes([0, 3, 4, 5], [1, 2, 2, 2], ["int8"] * 4).tolist() == [0, 6, 8, 9]
     assert limit_of(0.5, small_with(c, "float16")) == whole // 4
     assert limit_of(2, small_with(c, "int8")) == 2
     with pytest.raises(ValueError, match="fewer than the 4 of a single"):

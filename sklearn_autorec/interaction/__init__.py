@@ -12,6 +12,7 @@ from ._interaction_gain import InteractionGain
 from ._l0sign import L0SIGN
 from ._profit import PROFIT
 from ._random import RandomInteractions
+from ._sif import SIF
 from ._user_gates import user_gates, user_interactions
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "FIVES",
     "L0SIGN",
     "PROFIT",
+    "SIF",
     "AutoCTR",
     "AutoFIS",
     "AutoFeature",

@@ -40,7 +40,7 @@ def slope_evidence(network, loss, data, shares_of, n_cells):
         t statistics; 0 where a candidate does not vary.
     """
     gains, start = [], 0
-    for batch in _judging_batches(network, data, n_cells):
+    for batch in judging_batches(network, data, n_cells):
         logits, shares = shares_of(batch)
         logits = logits.detach()
         if not start:
@@ -76,7 +76,7 @@ def fading_evidence(part, network, loss, data, columns=None):
     -------
     float64 Tensor (P,), or (1,) with ``columns``
     """
-    with _cut_behind(part) as seen:
+    with cut_behind(part) as seen:
 
         def shares_of(batch):
             logits = network(**batch.inputs)
@@ -99,15 +99,15 @@ def mean_slopes(part, network, data):
     float64 Tensor (P, C)
     """
     total = 0.0
-    with _cut_behind(part) as seen:
-        for batch in _judging_batches(network, data, part.out_dim):
+    with cut_behind(part) as seen:
+        for batch in judging_batches(network, data, part.out_dim):
             logits = network(**batch.inputs)
             total = total + slopes(logits, seen[0]).double().sum(0)
     return (total / len(data)).cpu()
 
 
 @contextmanager
-def _cut_behind(part):
+def cut_behind(part):
     """Derivatives go back to what the part gives and no further; the list holds that."""
     seen = []
 
@@ -122,7 +122,7 @@ def _cut_behind(part):
         handle.remove()
 
 
-def _judging_batches(network, data, n_cells):
+def judging_batches(network, data, n_cells):
     """Batches of the rows that judge, while the network is in evaluation mode."""
     mode = network.training
     network.eval()

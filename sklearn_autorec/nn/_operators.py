@@ -83,6 +83,10 @@ def difference(left, right):
     return left - right
 
 
+def distance(left, right):
+    return (left - right).abs()
+
+
 def concat(left, right):
     return torch.cat([left, right], -1)
 
@@ -114,6 +118,7 @@ OPERATORS = {
     "min": Operator(torch.minimum),
     "plus": Operator(plus),
     "difference": Operator(difference),
+    "distance": Operator(distance),
     "concat": Operator(concat, lambda d: 2 * d),
     "gated": Operator(Gated),
     "attention": Operator(Attention),

@@ -49,6 +49,7 @@ def expected(name, x, y, w):
         "min": np.minimum(x, y),
         "plus": x + y,
         "difference": x - y,
+        "distance": abs(x - y),
         "concat": np.concatenate([x, y]),
     }[name]
 

@@ -39,7 +39,7 @@ train, test = slice(0, 6000), slice(6000, None)
 # The same table, read in two ways
 # --------------------------------
 
-encoder = FieldEncoder(share_vocabulary={"history": "item"})
+encoder = FieldEncoder(shared_vocabularies={"history": "item"})
 auc = {}
 for name, network in {"mean of the list (MLP)": "mlp", "DIN": DIN((32,))}.items():
     model = CTRClassifier(

@@ -198,7 +198,7 @@ class SIF(ScoredTuples, SearchMethod):
     Parameters
     ----------
     functions : sequence of str, default=("hadamard", "max", "plus")
-        Names of `sklearn_autorec.nn.OPERATORS`, at least one.
+        Names of ``sklearn_autorec.nn.OPERATORS``, at least one.
     shared : bool, default=False
         Whether all pairs get the same function, as where a table has two fields.
     choice : {"evidence", "proximal"}, default="evidence"

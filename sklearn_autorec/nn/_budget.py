@@ -28,7 +28,7 @@ def kinds_of_tables(context):
 
 def element_bytes(context):
     """Bytes of a number in the table of each field as it will be stored, int64 ndarray (F,), see
-    `kinds_of_fields`. Scales of int8 come on top.
+    ``kinds_of_fields``. Scales of int8 come on top.
     """
     return np.array([ELEMENT_BYTES[kind] for kind in kinds_of_fields(context)], np.int64)
 

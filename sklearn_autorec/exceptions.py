@@ -10,6 +10,7 @@ __all__ = [
     "ModelFileError",
     "NonFiniteLossError",
     "NonFinitePredictionError",
+    "ProcessLostError",
     "SingleClassWarning",
     "SuspiciousColumnWarning",
     "UnknownCategoryWarning",
@@ -51,10 +52,16 @@ class ModelFileError(ValueError):
 
 
 class CheckpointError(OSError, ValueError):
-    """A checkpoint of a search cannot be used: damaged, full, not readable, in use, or of another
-    search.
+    """A checkpoint of a search or a fit cannot be used: damaged, full, not readable, in use, or of
+    another one.
     """
 
 
 class NonFinitePredictionError(ArithmeticError, ValueError):
     """A model read from a file has finite weights so large that its predictions are not finite."""
+
+
+class ProcessLostError(RuntimeError):
+    """A process of a distributed fit has ended, cannot be reached, or has failed: the others cannot
+    go on without it.
+    """

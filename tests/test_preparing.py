@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sklearn_autorec import CTRClassifier
-from sklearn_autorec.estimators import _memory, _prepare
+from sklearn_autorec.estimators import _context, _memory
 from sklearn_autorec.preprocessing import FieldEncoder
 
 N_ROWS, BATCH = 400, 32
@@ -40,7 +40,7 @@ def test_rows_that_a_list_shares_count_once_for_row_wise_updates(visits, monkeyp
     assert n_rows == model.encoder_.n_ids_[0] == model.encoder_.sequence_n_ids_[0]
     for factor, sparse in ((1.5 * n_rows, False), (0.9 * n_rows, True)):
         # Counted for the list as well, the rows would exceed both.
-        monkeypatch.setattr(_prepare, "LAZY_TABLE_FACTOR", factor / ids_of_a_batch)
+        monkeypatch.setattr(_context, "LAZY_TABLE_FACTOR", factor / ids_of_a_batch)
         assert fit(*visits).net_.module_.embedding.sparse is sparse
 
 

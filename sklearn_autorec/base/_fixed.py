@@ -30,6 +30,8 @@ class FixedArchitecture(SearchMethod):
     'interaction'
     """
 
+    distributes = True
+
     def __init__(self, architecture):
         self.architecture = architecture
 

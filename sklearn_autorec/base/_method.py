@@ -46,6 +46,11 @@ class SearchMethod(BaseEstimator):
         Whether ``partial_fit`` may begin with it: its searchable module then stays in the network
         from chunk to chunk, and what it has found so far serves, as with ``retrain="none"``. It
         needs the default ``search``, and a ``transfer`` that leaves nothing out.
+    distributes : bool
+        Whether several processes may run its search together. It needs the default ``search``, and
+        modules that take of a batch nothing but means over its rows, batch norms of the package
+        among them: gradients, those of architecture parameters too, are then summed over the
+        processes. Random numbers must not be drawn by row.
     fit_only : tuple of str
         Parameters that only the search reads, such as another fitted model. They are None in copies
         and pickles of a fitted estimator, and in no architecture or model file; ``clone`` hands
@@ -122,6 +127,7 @@ class SearchMethod(BaseEstimator):
     retrain: str = "scratch"
     narrows: bool = False
     streams: bool = False
+    distributes: bool = False
     fit_only: tuple[str, ...] = ()
     pickle_supernet: bool = False
     supports_members: bool = False

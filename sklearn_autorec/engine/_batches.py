@@ -138,6 +138,14 @@ class TrainingBatches:
                 self._forget(batch.sequences)
             yield batch
 
+    def order_state(self):
+        """The random numbers that are still to come, as plain values."""
+        return self._rng.bit_generator.state
+
+    def set_order_state(self, state):
+        """Go on with the random numbers where `order_state` was taken."""
+        self._rng.bit_generator.state = state
+
     def forever(self):
         """Batches without end, shuffled anew in each pass."""
         while True:

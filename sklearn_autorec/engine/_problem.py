@@ -7,6 +7,7 @@ import torch
 from ..nn import check_parts
 from ._batches import TrainingBatches
 from ._building import build_module
+from ._distributed_net import DistributedNet
 from ._evaluation import evaluate
 from ._moving import begin_with, check_distinct, held_still, network_state, positions_of, state_of
 from ._net import ONE_LEVEL, FieldNet
@@ -365,11 +366,13 @@ def training_net(module, loss, plan, part=None):
     """A net that trains a module with the rates of a plan: by its loss, or by a part in the loss
     slot, which ``loss`` then judges.
     """
-    return FieldNet(
+    options = {} if plan.processes is None else {"processes": plan.processes}
+    return (DistributedNet if options else FieldNet)(
         module,
         loss if part is None else part,
         reference=None if part is None else loss,
         lr=plan.lr,
         embedding_l2=plan.embedding_l2,
         weight_decay=plan.weight_decay,
+        **options,
     )

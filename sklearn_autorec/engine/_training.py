@@ -4,14 +4,17 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..exceptions import ConvergenceWarning, NonFiniteLossError
 from ._batches import EncodedTensors, batches_of
+from ._kept_weights import Snapshot, WeightAverage
 from ._net import FieldNet
 from ._time_limit import BatchesInTime
+from ._training_state import EpochFile
 
 PREDICT_ROWS = 16_384  # rows of one forward pass without gradients
 # Matrix products treat the last rows of a block otherwise than the rest. In whole blocks of sixteen
@@ -45,8 +48,11 @@ class TrainingPlan:
     averaging : float in [0, 1)
         Decay per step of the running average of the weights that is validated and kept; 0 keeps the
         last.
+    processes : Processes or None
+        Which train together, each on its share of every batch; None is this one alone.
     deadline : float or None
-        Reading of ``now`` (``_time_limit.py``) after which no batch begins but the first.
+        Reading of ``now`` (``_time_limit.py``) after which no batch begins but the first. Not of
+        several processes, whose clocks differ, and not with a checkpoint.
     """
 
     epochs: int
@@ -60,6 +66,7 @@ class TrainingPlan:
     seed: int = 0
     monitor: Callable | None = None
     averaging: float = 0.0
+    processes: Any = None
     deadline: float | None = None
 
 
@@ -161,51 +168,7 @@ def _lengthened(rows, n):
     return longer
 
 
-class _Snapshot:
-    """A copy of a module's state in memory, refreshed in place."""
-
-    def __init__(self):
-        self.state = None
-
-    def take(self, module):
-        state = module.state_dict()
-        if self.state is None:
-            self.state = {name: t.detach().clone() for name, t in state.items()}
-        else:
-            for name, t in state.items():
-                self.state[name].copy_(t)
-
-    def restore(self, module):
-        module.load_state_dict(self.state)
-
-
-class _WeightAverage:
-    """Exponential moving average of weights and batch statistics, swapped in for validation and at
-    the end.
-    """
-
-    def __init__(self, module, decay):
-        self.tensors = [t.detach() for t in module.state_dict().values() if t.is_floating_point()]
-        self.average = [t.clone() for t in self.tensors]
-        self.decay, self.steps = decay, 0
-
-    @torch.no_grad()
-    def update(self):
-        self.steps += 1
-        # Early steps average over what there is, else the initial weights would linger.
-        torch._foreach_lerp_(
-            self.average, self.tensors, 1 - min(self.decay, self.steps / (self.steps + 10))
-        )
-
-    @torch.no_grad()
-    def swap(self):
-        for current, average in zip(self.tensors, self.average, strict=True):
-            kept = current.clone()
-            current.copy_(average)
-            average.copy_(kept)
-
-
-def train(net, data, plan, valid=None, on_epoch=None, goes_on=False):
+def train(net, data, plan, valid=None, on_epoch=None, goes_on=False, checkpoint=None):
     """Train a net in place and leave it with the weights of its best epoch.
 
     Without validation rows the best epoch is the last finished one.
@@ -221,6 +184,9 @@ def train(net, data, plan, valid=None, on_epoch=None, goes_on=False):
     goes_on : bool, default=False
         Count the steps of an initialised net on, by the plan that it has, instead of beginning
         with the first step of a new plan: its schedules then do not begin again.
+    checkpoint : (TrainingCheckpoint, str) or None
+        Where, and under which name, to keep what is needed to go on behind each epoch. If something
+        is there, the training goes on from it; ``on_epoch`` is not called for what is over.
 
     Returns
     -------
@@ -234,6 +200,14 @@ def train(net, data, plan, valid=None, on_epoch=None, goes_on=False):
         If the loss or a weight is not finite before a single epoch is finished. Later on, the best
         epoch is restored and a `ConvergenceWarning` tells so.
     """
+    if plan.processes is None:
+        return _train(net, data, plan, valid, on_epoch, goes_on, checkpoint)
+    with plan.processes.together(net):
+        return _train(net, data, plan, valid, on_epoch, goes_on, checkpoint)
+
+
+def _train(net, data, plan, valid, on_epoch, goes_on, checkpoint):
+    """As `train`, in one process or with what several do before and after around it."""
     members = getattr(net.module_ if net.initialized_ else net.module, "members", 1)
     batches = data.batches(
         plan.batch_size, id_dropout=plan.id_dropout, seed=plan.seed, members=members
@@ -246,8 +220,12 @@ def train(net, data, plan, valid=None, on_epoch=None, goes_on=False):
         net.initialize()
     if not goes_on:
         net.step_ = 0  # schedules are those of this run, also of a net with moments
-    trained, best, history = net.trained, _Snapshot(), []
-    average = _WeightAverage(trained, plan.averaging) if plan.averaging else None
+    processes = plan.processes
+    passed = batches if plan.deadline is None else timed
+    if processes is not None:
+        passed = processes.batches(batches)
+    trained, best, history = net.trained, Snapshot(), []
+    average = WeightAverage(trained, plan.averaging) if plan.averaging else None
     step = net.train_step
     if average is not None:
 
@@ -258,11 +236,21 @@ def train(net, data, plan, valid=None, on_epoch=None, goes_on=False):
 
     best_score, best_epoch, bad_epochs, rate = -np.inf, 0, 0, plan.lr
     interrupted = diverged = in_place = out_of_time = False
+    first, kept = 0, None
+    if checkpoint is not None:
+        kept = EpochFile(*checkpoint, net, batches, best, average)
+        if (numbers := kept.load()) is not None:
+            first, history = numbers["next"], numbers["history"]
+            best_score, best_epoch, bad_epochs, rate = numbers["score"]
+            in_place = numbers["in_place"]
+            if plan.lr_schedule == "plateau":
+                net.set_learning_rate(rate)
     try:
-        for epoch in range(plan.epochs):
+        for epoch in range(first, plan.epochs):
             net.history.new_epoch()
             in_place = False
-            passed = batches if plan.deadline is None else timed
+            if kept is not None:
+                kept.begin(epoch)
             net.run_single_epoch(passed, training=True, prefix="train", step_fn=step)
             _check_finite(trained, net.step_)
             losses = {
@@ -289,11 +277,24 @@ def train(net, data, plan, valid=None, on_epoch=None, goes_on=False):
             stop = on_epoch is not None and on_epoch(epoch, record)
             if average is not None:
                 average.swap()
+            if processes is not None:
+                stop = processes.any(stop)
             done = stop or bad_epochs >= plan.patience or epoch + 1 == plan.epochs
+            if kept is not None:
+                kept.save(
+                    {
+                        "next": plan.epochs if done else epoch + 1,
+                        "history": history,
+                        "score": (best_score, best_epoch, bad_epochs, rate),
+                        "in_place": in_place,
+                    }
+                )
             out_of_time = timed.is_over and (timed.cut or not done)
             if done or out_of_time:
                 break
     except KeyboardInterrupt:
+        if processes is not None:  # the others are at another step, and cannot be waited for
+            raise
         interrupted = True
     except torch.OutOfMemoryError as error:
         needed = sum(t.numel() * t.element_size() for t in trained.parameters())
@@ -314,10 +315,12 @@ def train(net, data, plan, valid=None, on_epoch=None, goes_on=False):
         warnings.warn(
             f"Training stopped: {hint}. The weights of epoch {best_epoch} are kept.",
             ConvergenceWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     finally:
         batches.close()
+    if kept is not None:
+        kept.end()
     if best.state is not None and not in_place:
         best.restore(trained)
     return TrainingResult(net, history, best_epoch, interrupted, diverged, out_of_time)
@@ -353,7 +356,9 @@ def scores_of(net, data, plan, name, loss=None):
         "NAME_loss" and, if something else than the loss is monitored, "NAME_score", higher being
         better.
     """
-    logits = forward_in_chunks(net.module_, data)
+    together = plan.processes
+    forward = forward_in_chunks if together is None else together.forward
+    logits = forward(net.module_, data)
     with torch.inference_mode():
         if loss is None:
             mean = net.get_loss(logits, data.y, X=data)
@@ -365,7 +370,7 @@ def scores_of(net, data, plan, name, loss=None):
         weight = None if data.weight is None else data.weight.cpu().numpy()
         monitored = plan.monitor(data.y.cpu().numpy(), logits.cpu().numpy(), weight)
         scores[f"{name}_score"] = float(monitored)
-    return scores
+    return scores if together is None else together.value_of_first(lambda: scores)
 
 
 def _validate(net, valid, plan, record):

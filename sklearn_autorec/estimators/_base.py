@@ -15,7 +15,7 @@ from ..engine import EncodedTensors, FieldNet, forward_in_chunks
 from ..engine._serving_form import device_of, serving_net
 from ..engine._time_limit import TimeLimit
 from ..engine._training import memory_explained
-from ..exceptions import ConvergenceWarning, SingleClassWarning
+from ..exceptions import ConvergenceWarning
 from ..nn import Members
 from ..preprocessing import FieldEncoder
 from ..preprocessing._describe import as_html
@@ -25,7 +25,7 @@ from ..utils._state import reads_once, snapshot
 from . import _results
 from ._checks import check_chunk, check_components
 from ._datasets import as_table, comes_in_blocks, streamed, tables_of
-from ._fitted import Fitted, publish
+from ._fitted import Fitted, publish, warn_of_single_class
 from ._parameters import FieldParameters
 from ._prepare import prepare_chunk, prepare_fit
 from ._rows import encoded_rows, validation_rows, weighs_nothing
@@ -33,6 +33,7 @@ from ._specialized import can_specialize, pickled, specialized
 from ._stages import fit_anew, go_on, n_tasks, rolled_back
 from ._streaming import stream
 from ._targets import target_of
+from ._together import check_same_rows, joined
 from ._vectors import embeddings_of
 from ._vocabularies import grows
 
@@ -110,19 +111,22 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
                         return self._train(X, y, given.rows, None, fitted, limit, given)
                 X, y, sample_weight = as_table(self, dataset, *columns)
                 groups = None
+        processes = joined(self)
         rows = encoded_rows(self, X, y, sample_weight, fitted, groups=groups)
+        check_same_rows(self, processes, rows, fitted)
         validation = None
         if not rows.has_single_class:
             validation = validation_rows(self, rows, X_val, y_val, sample_weight_val)
-        return self._train(X, y, rows, validation, fitted, limit)
+            check_same_rows(self, processes, validation, fitted, "_val")
+        return self._train(X, y, rows, validation, fitted, limit, processes=processes)
 
-    def _train(self, X, y, rows, validation, fitted, limit, streamed=None):
+    def _train(self, X, y, rows, validation, fitted, limit, streamed=None, processes=None):
         """All steps of `_fit` behind the reading of rows."""
         if rows.has_single_class:
             publish(self, Fitted(rows.target, rows.encoder, stopped="finished"))
-            _warn_of_single_class(self, stacklevel=5)
+            warn_of_single_class(self, stacklevel=5)
             return self
-        prepared = prepare_fit(self, X, y, rows, validation, fitted, limit, streamed)
+        prepared = prepare_fit(self, X, y, rows, validation, fitted, limit, streamed, processes)
         progress = prepared.progress.within(n_tasks(prepared, fitted))
         with memory_explained(prepared.plan.batch_size), rolled_back(fitted), progress:
             if fitted is None:
@@ -158,7 +162,7 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
         rows = encoded_rows(self, eager(X), y, sample_weight, fitted, classes, grow=grow)
         if rows.has_single_class:
             publish(self, Fitted(rows.target, rows.encoder))
-            _warn_of_single_class(self)
+            warn_of_single_class(self)
             return self
         prepared = prepare_chunk(self, rows, fitted)
         with memory_explained(prepared.plan.batch_size), rolled_back(fitted):
@@ -387,13 +391,3 @@ def _stored(search):
     if isinstance(search, list | tuple):
         return type(search)(map(without_fit_only, search))
     return without_fit_only(search)
-
-
-def _warn_of_single_class(estimator, stacklevel=4):
-    """Tell that a fit has trained nothing."""
-    warnings.warn(
-        f"{type(estimator).__name__} was fitted on the single class {estimator.classes_.tolist()}: "
-        f"nothing was trained, and every row is predicted to be of this class.",
-        SingleClassWarning,
-        stacklevel=stacklevel,
-    )

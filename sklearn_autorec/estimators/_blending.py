@@ -84,8 +84,16 @@ def mixture_of(prepared, module, valid, outputs=None):
     Returns
     -------
     Mixture or None
-        None where the network predicts alone, as it does if no time is left.
+        None where the network predicts alone, as it does if no time is left. Of several processes
+        the first makes it.
     """
+    processes = prepared.plan.processes
+    if processes is None:
+        return _mixture(prepared, module, valid, outputs)
+    return processes.value_of_first(lambda: _mixture(prepared, module, valid, outputs))
+
+
+def _mixture(prepared, module, valid, outputs):
     rows, split = prepared.rows, prepared.split
     fitted_on = rows if split.validation is None else split.kept
     names = possible_companions(prepared.companions, fitted_on, rows.target.is_class)
@@ -135,7 +143,9 @@ def cross_validated(prepared, start, deadlines):
         plan = dataclasses.replace(plan, deadline=next(deadlines))
         net = training_net(module, loss, plan, loss_part)
         name = f"validate-{part + 1}"
-        result = train(net, data, plan, valid, progress.begin(name, plan.epochs))
+        kept = None if prepared.checkpoint is None else (prepared.checkpoint, name)
+        report = progress.begin(name, plan.epochs)
+        result = train(net, data, plan, valid, report, checkpoint=kept)
         progress.end()
         if result.interrupted:
             return None, max(result.best_epoch, 1)

@@ -8,6 +8,7 @@ from ..base import resolve_network
 from ..engine._search_phase import check_methods, check_slots
 from ..engine._serving_form import resolve_device
 from ._monitoring import check_monitor
+from ._together import check_distribution
 
 __all__ = ["check_chunk", "check_components"]
 
@@ -20,6 +21,7 @@ def check_components(estimator):
     methods = check_methods(estimator.search, estimator.joint)
     resolve_device(estimator.device)
     check_slots(network, methods)
+    check_distribution(estimator, methods)
     if estimator.quantization_aware and estimator.storage is None:
         raise ValueError(
             "quantization_aware=True needs a storage of fewer bytes to be aware of, got "
@@ -51,6 +53,11 @@ def check_components(estimator):
 
 def check_chunk(estimator, fitted, classes):
     """Refuse what ``partial_fit`` cannot do, before any work."""
+    if estimator.distributed:
+        raise ValueError(
+            "distributed=True is not supported by partial_fit: chunks are trained in one process; "
+            "set distributed=False, or call fit."
+        )
     if getattr(estimator, "class_weight", None) == "balanced":
         raise ValueError(
             "class_weight='balanced' is not supported by partial_fit: a chunk does not know "

@@ -122,6 +122,8 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         storage=None,
         quantization_aware=False,
         warm_start=False,
+        checkpoint=None,
+        distributed=False,
         device="auto",
         random_state=None,
         verbose=0,

@@ -26,6 +26,7 @@ from ._settings import is_default
 from ._split import EARLY_STOPPING_ROWS, Split
 from ._survey import Reading, survey
 from ._times import check_time_column
+from ._together import check_in_memory
 
 __all__ = ["StreamedFit", "as_table", "comes_in_blocks", "streamed", "tables_of"]
 
@@ -143,6 +144,7 @@ def streamed(estimator, dataset, columns, validation, fitted):
     ------
     StreamedFit
     """
+    check_in_memory(estimator)
     _check_times(estimator)
     reading = reading_of(estimator, dataset, *columns)
     stops = estimator.early_stopping

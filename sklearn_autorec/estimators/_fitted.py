@@ -1,14 +1,16 @@
 """What a fit leaves: one value, made when nothing can fail any more, and set in one assignment."""
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from ..engine._serving_form import bytes_by_kind, stored_architecture
+from ..exceptions import SingleClassWarning
 from ._results import whole_rows
 
-__all__ = ["Fitted", "publish"]
+__all__ = ["Fitted", "publish", "warn_of_single_class"]
 
 # Fitted attributes whose names do not end in "_".
 PRIVATE = ("_architecture", "_live_search", "_stream", "_trained_tables", "_weight_seen")
@@ -131,3 +133,13 @@ def publish(estimator, fitted):
         if not name.endswith("_") and name not in PRIVATE
     }
     estimator.__dict__ = {**kept, **attributes}
+
+
+def warn_of_single_class(estimator, stacklevel=4):
+    """Tell that a fit has trained nothing."""
+    warnings.warn(
+        f"{type(estimator).__name__} was fitted on the single class {estimator.classes_.tolist()}: "
+        f"nothing was trained, and every row is predicted to be of this class.",
+        SingleClassWarning,
+        stacklevel=stacklevel,
+    )

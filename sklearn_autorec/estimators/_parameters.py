@@ -1,5 +1,6 @@
 """The parameters of the two estimators, and what both leave behind."""
 
+import os
 from numbers import Integral, Real
 
 import torch
@@ -183,6 +184,16 @@ class FieldParameters(ComponentEstimator):
         moments, until ``max_epochs`` in all. What ``set_params`` changes meanwhile takes effect for
         the parameters that ``partial_fit`` names, and for those of early stopping, schedules and
         averaging.
+    checkpoint : str, path-like or None, default=None
+        Folder in which the trainings of ``fit`` keep what they need to go on, after each epoch.
+        When the process has died, the same fit goes on behind the last finished epoch, with the
+        result that it would have had. It needs an int as ``random_state``, no ``max_time``, and
+        rows in memory; searches and the parts of ``wide`` and ``target_statistics`` begin anew.
+    distributed : bool, default=False
+        Train in several processes, of one machine or more: the one that calls ``fit`` and its peers
+        in ``torch.distributed``, such as those that torchrun has started, each with the whole table
+        and the same parameters. Each takes its share of every batch. Not with ``max_time``, nor with
+        data sets of more rows than a buffer; see the user guide on scaling.
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU.
     random_state : int, RandomState or None, default=None
@@ -265,6 +276,8 @@ class FieldParameters(ComponentEstimator):
         "storage": [StrOptions({*STORAGES}), dict, None],
         "quantization_aware": ["boolean"],
         "warm_start": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
+        "distributed": ["boolean"],
         "device": [str, torch.device],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -308,6 +321,8 @@ class FieldParameters(ComponentEstimator):
         storage=None,
         quantization_aware=False,
         warm_start=False,
+        checkpoint=None,
+        distributed=False,
         device="auto",
         random_state=None,
         verbose=0,

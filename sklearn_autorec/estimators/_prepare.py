@@ -13,11 +13,8 @@ from ..engine._search_phase import check_methods
 from ..engine._serving_form import device_of, resolve_device
 from ..engine._time_limit import TimeLimit
 from ..nn import BuildContext, FieldLayout, check_storage
-from ..preprocessing import N_BINS
-from ..preprocessing._fitted import UNBOUNDED_RANGE
 from ._blending import wanted_companions
-from ._initial_embeddings import given_vectors
-from ._memory import check_memory
+from ._context import build_context
 from ._progress import EpochReporter, Seeds
 from ._rows import Rows
 from ._settings import (
@@ -29,15 +26,13 @@ from ._settings import (
     setting,
 )
 from ._split import Split, split_rows
+from ._together import checkpoint_of, device_of_process
 
 __all__ = [
     "Prepared",
-    "fitted_context",
     "prepare_chunk",
     "prepare_fit",
 ]
-
-LAZY_TABLE_FACTOR = 8  # tables this many times larger than a batch's ids get row-wise updates
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,6 +67,8 @@ class Prepared:
         How tables are stored after the training; see `FieldParameters`.
     quantization_aware : bool
         Whether the training sees them so.
+    checkpoint : TrainingCheckpoint or None
+        Where trainings keep their epochs.
     limit : TimeLimit
         The time of the fit, and what it has cut.
     streamed : StreamedFit or None
@@ -94,11 +91,12 @@ class Prepared:
     keep_moments: bool
     storage: Any = None
     quantization_aware: bool = False
+    checkpoint: Any = None
     limit: TimeLimit = dataclasses.field(default_factory=lambda: TimeLimit(None))
     streamed: Any = None
 
 
-def prepare_fit(estimator, X, y, rows, validation, fitted, limit, streamed=None):
+def prepare_fit(estimator, X, y, rows, validation, fitted, limit, streamed=None, processes=None):
     """What ``fit`` needs.
 
     Parameters
@@ -115,6 +113,8 @@ def prepare_fit(estimator, X, y, rows, validation, fitted, limit, streamed=None)
     limit : TimeLimit
     streamed : StreamedFit or None, default=None
         See `Prepared`; it has made the split.
+    processes : Processes or None, default=None
+        Which train together.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def prepare_fit(estimator, X, y, rows, validation, fitted, limit, streamed=None)
         If parameters do not go with the rows, or tables would not fit into the memory.
     """
     methods = check_methods(estimator.search, estimator.joint)
-    seeds = Seeds(estimator.random_state)
+    seeds = Seeds(estimator.random_state, processes)
     companions = wanted_companions(estimator, methods, rows.target)
     searched = methods if fitted is None else []
     if streamed is None:
@@ -135,6 +135,7 @@ def prepare_fit(estimator, X, y, rows, validation, fitted, limit, streamed=None)
         split = streamed.split
     n_trained = len(split.kept if streamed is None else streamed.stream)
     plan = training_plan(estimator, n_trained, rows.target, seeds.order)
+    plan = dataclasses.replace(plan, processes=processes)
     if fitted is not None:
         plan = dataclasses.replace(plan, epochs=max(plan.epochs - fitted.n_iter_, 0))
         if split.held_out is None:
@@ -152,11 +153,12 @@ def prepare_fit(estimator, X, y, rows, validation, fitted, limit, streamed=None)
             plan, epochs=most_search_epochs(estimator), lr_schedule="constant", averaging=0.0
         ),
         context=build_context(estimator, rows, plan) if fitted is None else None,
-        device=resolve_device(estimator.device),
+        device=device_of_process(estimator.device, processes),
         seeds=seeds,
-        progress=EpochReporter(estimator, X, y),
+        progress=EpochReporter(estimator, X, y, processes is None or processes.is_first),
         weight_seen=rows.weight_seen(_seen_before(fitted)),
         keep_moments=estimator.warm_start,
+        checkpoint=checkpoint_of(estimator, rows, validation, seeds, processes),
         limit=limit,
         streamed=streamed,
         **_storage(estimator, rows),
@@ -246,68 +248,4 @@ def training_plan(estimator, n_rows, target, seed):
         seed=seed,
         monitor=target.monitor(estimator.monitor),
         averaging=setting(estimator, "averaging"),
-    )
-
-
-def build_context(estimator, rows, plan):
-    """What a new network for these rows is built from.
-
-    Raises
-    ------
-    ValueError
-        If its tables would not fit into the memory.
-    """
-    encoder = rows.encoder
-    layout = FieldLayout.of_encoder(encoder)
-    check_memory(estimator, layout, rows.target.n_outputs)
-    per_batch = plan.batch_size * (layout.n_categorical + sum(layout.sequence_lengths))
-    return BuildContext.of_encoder(
-        encoder,
-        embedding_dim=setting(estimator, "embedding_dim"),
-        n_outputs=rows.target.n_outputs,
-        counts=tuple(encoder.counts_),
-        output_bias=tuple(float(b) for b in rows.output_bias()),
-        sparse_gradients=layout.n_rows > LAZY_TABLE_FACTOR * per_batch,
-        embedding_init=setting(estimator, "embedding_init"),
-        members=estimator.members,
-        numeric_embedding=estimator.numeric_embedding,
-        n_numeric_bins=getattr(encoder, "n_bins", N_BINS),
-        numeric_range=getattr(encoder, "numeric_range_", UNBOUNDED_RANGE),
-        storage=estimator.storage,
-        given_vectors=given_vectors(estimator, encoder),
-        reference_loss=rows.target.loss(),
-    )
-
-
-def fitted_context(
-    target, encoder, sparse, embedding_dim, members, numeric_embedding, storage=None
-):
-    """What the network of a fitted estimator is built from once more.
-
-    Parameters
-    ----------
-    target : ClassTarget or RatingTarget
-    encoder : FieldEncoder, or a frozen one
-    sparse : bool
-        Whether tables have row-wise gradients.
-    embedding_dim, members : int
-    numeric_embedding : str
-    storage : str, dict or None, default=None
-
-    Returns
-    -------
-    BuildContext
-    """
-    return BuildContext.of_encoder(
-        encoder,
-        embedding_dim=embedding_dim,
-        n_outputs=target.n_outputs,
-        counts=tuple(encoder.counts_),
-        sparse_gradients=sparse,
-        members=members,
-        numeric_embedding=numeric_embedding,
-        n_numeric_bins=getattr(encoder, "n_bins", N_BINS),
-        numeric_range=getattr(encoder, "numeric_range_", UNBOUNDED_RANGE),
-        storage=storage,
-        reference_loss=target.loss(),
     )

@@ -12,12 +12,15 @@ __all__ = ["EpochReporter", "Seeds"]
 
 
 class Seeds:
-    """Independent seeds of the parts of one fit, all from ``random_state``."""
+    """Independent seeds of the parts of one fit, all from ``random_state``; of several processes
+    those of the first.
+    """
 
-    def __init__(self, random_state):
-        self.initial, self.order, self.split, self.search, self.companions = (
-            int(s) for s in check_random_state(random_state).randint(np.iinfo(np.int32).max, size=5)
-        )
+    def __init__(self, random_state, processes=None):
+        seeds = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=5)
+        if processes is not None:
+            seeds = processes.of_first(torch.from_numpy(seeds.astype(np.int64))).numpy()
+        self.initial, self.order, self.split, self.search, self.companions = map(int, seeds)
 
     def fresh(self, context, search=False):
         """The context with its generator at the start: all searched networks of a fit start alike,
@@ -33,10 +36,13 @@ class Seeds:
 
 
 class EpochReporter:
-    """Carries epochs to scikit-learn's callbacks and, if verbose, to the screen."""
+    """Carries epochs to scikit-learn's callbacks and, if verbose, to the screen: of several
+    processes the first one prints.
+    """
 
-    def __init__(self, estimator, X, y):
-        self.tasks, self.verbose = FitProgress(estimator, X, y), estimator.verbose
+    def __init__(self, estimator, X, y, prints=True):
+        self.tasks = FitProgress(estimator, X, y)
+        self.verbose = estimator.verbose if prints else 0
 
     def within(self, n_tasks):
         """A fit of so many searches and trainings, as a context."""

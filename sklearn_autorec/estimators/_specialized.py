@@ -8,8 +8,8 @@ from ..base import fixed_methods, network_of
 from ..engine._building import build_network, narrowed, slot_context
 from ..engine._serving_form import device_of, serving_net, whole_architecture
 from ..nn import in_float32, store_tables
+from ._context import fitted_context
 from ._fitted import Fitted, publish
-from ._prepare import fitted_context
 from ._targets import target_of
 
 __all__ = ["can_specialize", "pickled", "specialized"]

@@ -327,7 +327,8 @@ def _train(prepared, running, data, valid, deadline, n_epochs=None):
         return on_epoch(epoch, record) or epoch + 1 == n_epochs
 
     plan = dataclasses.replace(prepared.plan, deadline=deadline)
-    result = train(running.net, data, plan, valid, report)
+    kept = None if prepared.checkpoint is None else (prepared.checkpoint, "train")
+    result = train(running.net, data, plan, valid, report, checkpoint=kept)
     progress.end()
     if result.out_of_time:
         prepared.limit.cut.append("train")

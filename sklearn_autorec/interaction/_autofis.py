@@ -148,6 +148,7 @@ class AutoFIS(ScoredTuples, SearchMethod):
     """
 
     slot = "interaction"
+    distributes = True
     supports_members = True
     _parameter_constraints = {
         "orders": [tuple, list],

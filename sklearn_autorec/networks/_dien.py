@@ -93,6 +93,7 @@ class InterestEvolution(nn.Module):
             widths = [2 * d, *network.checked_units("auxiliary_units"), 1]
             self.guess = plain_perceptron(widths, context)
         self.auxiliary: list = []
+        self.reads_whole_batch = self.guess is not None  # other rows' items are the wrong ones
 
     def attention(self, states, present, target, k):
         """Weights of the items of list k, (B, L, d), bool (B, L), (B, d) -> (B, L)."""

@@ -25,6 +25,8 @@ class Dice(nn.Module):
         Each has slopes and statistics of its own.
     """
 
+    reads_whole_batch = True  # its statistics
+
     def __init__(self, n_lists, n_units, members=1):
         super().__init__()
         shape = (members, n_lists, n_units) if members > 1 else (n_lists, n_units)

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ._axes import FieldAxis
+from ._statistics import norm_across, rows_elsewhere
 
 
 def own_rows(rows, members):
@@ -61,7 +62,10 @@ def row_batch_norm(x, running_mean, running_var, weight, bias, training, momentu
     """Batch norm that takes a batch of one row; (B, n), all else (n,) or None -> (B, n).
 
     A single row is its own mean and has no variance: nothing of it would be left. It is normalised
-    by the running statistics, as in prediction, and leaves them as they are."""
+    by the running statistics, as in prediction, and leaves them as they are. Of a batch in several
+    processes the statistics are those of all its rows."""
+    if training and (rows := rows_elsewhere()) is not None and rows.n_rows > 1:
+        return norm_across(x, running_mean, running_var, weight, bias, momentum, eps, rows)
     return F.batch_norm(
         x, running_mean, running_var, weight, bias, training and len(x) > 1, momentum, eps
     )
@@ -100,6 +104,10 @@ class BatchNorm(nn.BatchNorm1d):
     gives several of x."""
 
     def forward(self, x, n_rows=None):
+        if self.training and rows_elsewhere() is not None:
+            self.num_batches_tracked += 1
+            state = self.running_mean, self.running_var, self.weight, self.bias
+            return row_batch_norm(x, *state, True, self.momentum, self.eps)
         if self.training and (len(x) if n_rows is None else n_rows) == 1:
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps

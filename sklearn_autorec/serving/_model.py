@@ -23,8 +23,8 @@ from ..engine._search_phase import check_slots
 from ..engine._serving_form import serving_net
 from ..engine._slots import entries_of
 from ..estimators import CTRClassifier
+from ..estimators._context import fitted_context
 from ..estimators._fitted import Fitted, publish
-from ..estimators._prepare import fitted_context
 from ..estimators._targets import ClassTarget, RatingTarget
 from ..exceptions import ModelFileError
 from ..nn import NUMERIC_EMBEDDINGS, BuildContext, Members, PackedPart, ReLUDropout

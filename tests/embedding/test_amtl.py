@@ -11,7 +11,7 @@ from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import make_tastes
 from sklearn_autorec.embedding import AMTL, _amtl
 from sklearn_autorec.embedding._amtl import Frequencies, FrequencySizedEmbedding, Twins
-from sklearn_autorec.estimators import _prepare
+from sklearn_autorec.estimators import _context
 from sklearn_autorec.exceptions import UnknownCategoryWarning
 from sklearn_autorec.nn import BuildContext, Inputs, SizedRows, sizes_from_text, sizes_to_text
 from sklearn_autorec.serving import load, save
@@ -297,7 +297,7 @@ def test_bytes_are_those_of_the_lengths():
 @pytest.mark.parametrize("row_wise", [False, True])
 def test_other_columns_missing_values_constants_and_single_rows(retrain, row_wise, monkeypatch):
     if row_wise:
-        monkeypatch.setattr(_prepare, "LAZY_TABLE_FACTOR", 0)
+        monkeypatch.setattr(_context, "LAZY_TABLE_FACTOR", 0)
     X, y = planted(3, n=400, n_values=30)
     rng = np.random.default_rng(0)
     X = X.assign(price=rng.normal(size=len(X)), same="a", tags=[["a", "b"], ["b"]] * 200)

@@ -12,7 +12,7 @@ from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.embedding import ANT
 from sklearn_autorec.embedding._ant import AnchorMixture, ProximalRowAdam
 from sklearn_autorec.engine import EncodedTensors, FieldNet
-from sklearn_autorec.estimators import _prepare
+from sklearn_autorec.estimators import _context
 from sklearn_autorec.networks import FM
 from sklearn_autorec.nn import (
     AnchoredRows,
@@ -299,7 +299,7 @@ def test_bytes_files_and_unseen_values(tmp_path):
 @pytest.mark.parametrize("row_wise", [False, True])
 def test_other_columns_missing_values_constants_and_single_rows(retrain, row_wise, monkeypatch):
     if row_wise:
-        monkeypatch.setattr(_prepare, "LAZY_TABLE_FACTOR", 0)
+        monkeypatch.setattr(_context, "LAZY_TABLE_FACTOR", 0)
     X, y, _ = planted(3, n=400, n_values=30)
     rng = np.random.default_rng(0)
     X = X.assign(price=rng.normal(size=len(X)), same="a", tags=[["a", "b"], ["b"]] * 200)

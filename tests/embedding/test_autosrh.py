@@ -240,9 +240,9 @@ def test_it_searches_around_any_network_and_for_ratings(network, mixed):
 
 
 def test_row_wise_tables_and_unrolled_steps(mixed, monkeypatch):
-    from sklearn_autorec.estimators import _prepare
+    from sklearn_autorec.estimators import _context
 
-    monkeypatch.setattr(_prepare, "LAZY_TABLE_FACTOR", 0)
+    monkeypatch.setattr(_context, "LAZY_TABLE_FACTOR", 0)
     for level in ("first_order", "unrolled"):
         model = fit(mixed, AutoSrh(0.5, n_blocks=3, level=level), search_epochs=4)
         weights = np.array(model.architecture_["embedding"]["block_weights"])

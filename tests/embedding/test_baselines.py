@@ -76,10 +76,10 @@ def test_random_sizes_are_seeded_and_from_the_candidates(table):
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("target", [0.0, 0.5, 0.9, 1.0])
 def test_magnitude_pruning_keeps_the_largest_of_the_rows_seen(table, target, lazy, monkeypatch):
-    from sklearn_autorec.estimators import _prepare
+    from sklearn_autorec.estimators import _context
 
     if lazy:
-        monkeypatch.setattr(_prepare, "LAZY_TABLE_FACTOR", 0)
+        monkeypatch.setattr(_context, "LAZY_TABLE_FACTOR", 0)
     searched = []
     real = MagnitudePruning.derive
 

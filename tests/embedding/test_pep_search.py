@@ -16,7 +16,7 @@ from sklearn_autorec.embedding import PEP, MagnitudePruning
 from sklearn_autorec.embedding._masks import strongest
 from sklearn_autorec.embedding._pep import ThresholdedEmbedding
 from sklearn_autorec.engine import EncodedTensors, FieldNet, _search_phase
-from sklearn_autorec.estimators import _prepare, _stages
+from sklearn_autorec.estimators import _context, _stages
 from sklearn_autorec.networks import FM
 from sklearn_autorec.nn import BinaryLogLoss, MaskedEmbedding, mask_from_text
 
@@ -98,7 +98,7 @@ def test_retraining_starts_from_the_declared_weights(method, retrain, lazy, monk
     monkeypatch.setattr(_stages, "train", spy_train)
     monkeypatch.setattr(_search_phase, "SearchProblem", spy_problem)
     if lazy:
-        monkeypatch.setattr(_prepare, "LAZY_TABLE_FACTOR", 0)
+        monkeypatch.setattr(_context, "LAZY_TABLE_FACTOR", 0)
     model = small_model(method(retrain=retrain, target_sparsity=0.5)).fit(X, y)
     ((start,), (problem,)) = starts, problems
     initial, final = problem.initial_state, problem.final_state

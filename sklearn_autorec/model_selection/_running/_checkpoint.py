@@ -9,7 +9,7 @@ from pathlib import Path
 import joblib
 
 from ...exceptions import CheckpointError
-from ._identity import identity
+from ...utils._identity import identity
 from ._lock import FolderLock
 
 __all__ = ["Checkpoint", "NoCheckpoint", "identity", "read_checked", "write_atomically"]

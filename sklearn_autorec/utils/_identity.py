@@ -1,5 +1,5 @@
-"""What makes a search this search: a hash of its parameters and data that is the same in every
-process.
+"""What makes a search or a fit this one: a hash of its parameters and data that is the same in
+every process.
 """
 
 import functools

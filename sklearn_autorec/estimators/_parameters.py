@@ -192,8 +192,8 @@ class FieldParameters(ComponentEstimator):
     distributed : bool, default=False
         Train in several processes, of one machine or more: the one that calls ``fit`` and its peers
         in ``torch.distributed``, such as those that torchrun has started, each with the whole table
-        and the same parameters. Each takes its share of every batch. Not with ``max_time``, nor with
-        data sets of more rows than a buffer; see the user guide on scaling.
+        and the same parameters. Each takes its share of every batch. Not with ``max_time``, nor
+        with data sets of more rows than a buffer; see the user guide on scaling.
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU.
     random_state : int, RandomState or None, default=None

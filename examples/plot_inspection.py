@@ -20,7 +20,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
-from sklearn_autorec.embedding import NIS, Hashing
+from sklearn_autorec.embedding import Hashing, MagnitudePruning
 from sklearn_autorec.feature_crossing import AEFE, GLIDER
 from sklearn_autorec.feature_selection import FSTD, RandomSubset, SensitivitySelector
 from sklearn_autorec.inspection import (
@@ -118,10 +118,10 @@ def draw_calibration(model, rows):
 def draw_budgets(rows):
     """AUC on held-out rows against bytes: two methods at four budgets, and tables in int8."""
     X, y, _ = make_ctr(2 * rows, n_fields=4, cardinality=200, pairs=[(0, 1)], random_state=0)
-    tried = {"NIS": NIS, "Hashing": Hashing}
+    tried = {"MagnitudePruning": MagnitudePruning, "Hashing": Hashing}
     models = [
         (name, {"search": cls(budget=budget), "storage": storage})
-        for budget in (0.05, 0.15, 0.4, 0.8)
+        for budget in (0.15, 0.25, 0.45, 0.8)
         for cls_name, cls in tried.items()
         for name, storage in ((cls_name, None), (f"{cls_name}, int8", "int8"))
     ]

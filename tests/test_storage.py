@@ -50,7 +50,15 @@ def test_every_method_of_embeddings_composes(name, clicks, tmp_path):
     assert small.nbytes_["embedding"] <= 0.56 * plain.nbytes_["embedding"]
     assert small.compression_ratio_ > plain.compression_ratio_
     found = outputs(small, X)
-    np.testing.assert_allclose(found, outputs(plain, X), atol=5e-3)
+    # A budget counts scales, so that the sizes may differ: the same sizes, stored in both ways.
+    alike = [
+        CTRClassifier.from_architecture(
+            small.architecture_, max_epochs=1, lr=0.02, random_state=0, storage=s
+        ).fit(*clicks)
+        for s in (None, "int8")
+    ]
+    assert stored(alike[1]) and not stored(alike[0])
+    np.testing.assert_allclose(outputs(alike[1], X), outputs(alike[0], X), atol=5e-3)
     np.testing.assert_array_equal(outputs(pickle.loads(pickle.dumps(small)), X), found)
     sizes = []
     for model, path in ((plain, tmp_path / "plain"), (small, tmp_path / "small")):
@@ -208,7 +216,8 @@ def test_other_sizes_are_stored_as_well(clicks):
     model = fitted(clicks, search=RULE(0.5, **FEW["RULE"]), storage="int8")
     other, plain = model.specialize(0.2), fitted(clicks, search=RULE(0.5, **FEW["RULE"]))
     assert stored(other) and other.nbytes_["embedding"] < model.nbytes_["embedding"]
-    np.testing.assert_allclose(outputs(other, X), outputs(plain.specialize(0.2), X), atol=5e-3)
+    # Of other sizes, since a budget counts scales, but of the same weights.
+    assert np.corrcoef(outputs(other, X), outputs(plain.specialize(0.2), X))[0, 1] > 0.9
 
 
 def test_ratings_are_stored_alike():

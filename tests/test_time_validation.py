@@ -271,8 +271,8 @@ def judged_and_tested(problem, options, seed, monkeypatch):
     order = rng.permutation(3000)  # only the column says which rows are new
     judged, train = [], _blending.train
 
-    def noted(*args):
-        judged.append(train(*args))
+    def noted(*args, **kwargs):
+        judged.append(train(*args, **kwargs))
         return judged[-1]
 
     monkeypatch.setattr(_blending, "train", noted)

@@ -174,9 +174,9 @@ def test_dropping_closed_fields_leaves_predictions_as_they_were(network, monkeyp
     # fields.
     train = _stages.train
 
-    def at_rest(net, *args):
+    def at_rest(net, *args, **kwargs):
         net.lr = 0.0
-        return train(net, *args)
+        return train(net, *args, **kwargs)
 
     monkeypatch.setattr(_stages, "train", at_rest)
     model, X = fit(0, network=network)

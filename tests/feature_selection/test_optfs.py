@@ -184,10 +184,10 @@ def test_final_training_starts_from_the_first_weights(retrain, monkeypatch):
     starts, states, networks = [], [], []
     train, carry = _stages.train, _search_phase._carry_states
 
-    def spy_train(net, *args):
+    def spy_train(net, *args, **kwargs):
         starts.append({name: t.clone() for name, t in net.module.state_dict().items()})
         networks.append(net.module)
-        return train(net, *args)
+        return train(net, *args, **kwargs)
 
     def spy_carry(problem, *args):
         states.append({"rewind": dict(problem.initial_state), "keep": dict(problem.final_state)})

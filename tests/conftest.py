@@ -27,3 +27,18 @@ def data_home():
 def one_thread():
     """Tests run side by side; each stays on its core."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def splits(monkeypatch):
+    """What each fit has split its rows into."""
+    from sklearn_autorec.estimators import _split
+
+    seen, split_rows = [], _split.split_rows
+
+    def noted(*args):
+        seen.append(split_rows(*args))
+        return seen[-1]
+
+    monkeypatch.setattr("sklearn_autorec.estimators._prepare.split_rows", noted)
+    return seen

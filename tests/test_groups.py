@@ -15,7 +15,7 @@ from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import SearchMethod
 from sklearn_autorec.engine import HeldOutScore
 from sklearn_autorec.engine._group_parts import group_parts
-from sklearn_autorec.estimators import _split, _stages
+from sklearn_autorec.estimators import _stages
 from sklearn_autorec.interaction import RandomInteractions
 from sklearn_autorec.nn import PairProducts
 from sklearn_autorec.preprocessing import FieldEncoder
@@ -33,19 +33,6 @@ def table(n_groups=40, rows_of_each=15, seed=0):
     )
     order = rng.permutation(len(y))
     return X.iloc[order].reset_index(drop=True), y[order], groups[order]
-
-
-@pytest.fixture
-def splits(monkeypatch):
-    """What each fit has split its rows into."""
-    seen, split_rows = [], _split.split_rows
-
-    def noted(*args):
-        seen.append(split_rows(*args))
-        return seen[-1]
-
-    monkeypatch.setattr("sklearn_autorec.estimators._prepare.split_rows", noted)
-    return seen
 
 
 # parts

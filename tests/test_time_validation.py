@@ -12,7 +12,7 @@ from sklearn_autorec.base import SearchMethod
 from sklearn_autorec.datasets import CTRProblem
 from sklearn_autorec.engine import HeldOutScore
 from sklearn_autorec.engine._group_parts import newest_rows
-from sklearn_autorec.estimators import _blending, _split
+from sklearn_autorec.estimators import _blending
 from sklearn_autorec.interaction import L0SIGN
 from sklearn_autorec.nn import PairProducts
 from sklearn_autorec.preprocessing import FieldEncoder
@@ -33,19 +33,6 @@ def table(n_rows=400, seed=0):
         }
     )
     return X, rng.integers(0, 2, n_rows), age
-
-
-@pytest.fixture
-def splits(monkeypatch):
-    """What each fit has split its rows into."""
-    seen, split_rows = [], _split.split_rows
-
-    def noted(*args):
-        seen.append(split_rows(*args))
-        return seen[-1]
-
-    monkeypatch.setattr("sklearn_autorec.estimators._prepare.split_rows", noted)
-    return seen
 
 
 # which rows are newest

@@ -163,7 +163,7 @@ def run_one(args, done, key, method, read_table):
             warnings.simplefilter("ignore")
             model, seconds = fitted(table, network, seed, method, decay)
             record |= {"status": "ok", "cpu_s": round(seconds, 2), **figures_of(model, table)}
-    except Exception as error:
+    except Exception as error:  # a method that fails is a record, the others go on
         traceback.print_exc(file=sys.stderr)
         record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
     args.results.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import importlib.util
 
 import narwhals as nw
 import numpy as np
+import pandas as pd
 import polars as pl
 import pyarrow.dataset
 import pytest
@@ -290,3 +291,25 @@ def test_columns_without_names_are_in_no_data_set(parts):
     model = CTRClassifier(**QUICK).fit(X.to_numpy(), y)
     with pytest.raises(ValueError, match="was fitted on columns without names"):
         model.predict(ParquetDataset(folder))
+
+
+def test_frozen_vectors_and_shared_vocabularies_hold_where_rows_come_in_blocks(tmp_path):
+    """Values that no row has are kept for their vectors, and columns share, as of a table."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"item": rng.choice(list("abcd"), 900), "last": rng.choice(list("abce"), 900)})
+    write_parts(tmp_path, X.assign(click=rng.integers(0, 2, 900)), 300, 100)
+    vectors = pd.DataFrame(rng.normal(size=(3, 4)), index=["a", "b", "never seen"])
+    model = CTRClassifier(
+        network="fm",
+        embedding_dim=4,
+        shared_vocabularies={"last": "item"},
+        initial_embeddings={"item": vectors},
+        frozen_embeddings=["item"],
+        max_epochs=1,
+        random_state=0,
+        device="cpu",
+    )
+    model.fit(ParquetDataset(tmp_path, buffer_rows=300, sample_rows=200), "click")
+    assert model.dataset_ is not None and model.encoder_.shared_fields_ == {1: 0}
+    found = model.get_embeddings("item").loc[vectors.index].to_numpy()
+    np.testing.assert_array_equal(found, vectors.to_numpy().astype(np.float32))

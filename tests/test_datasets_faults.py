@@ -44,7 +44,6 @@ def fit(place, y="click", estimator=None, **options):
             {"sample_weight": np.ones(1200)},
             "sample_weight must be the name of a column where X is a data set",
         ),
-        (ValueError, "click", {"groups": np.ones(1200)}, "groups cannot be given with a data set"),
     ],
 )
 @pytest.mark.parametrize("buffer_rows", [300, 10_000])

@@ -49,6 +49,7 @@ BELOW = {
     "feature_selection": {
         "utils",
         "exceptions",
+        "datasets",
         "preprocessing",
         "nn",
         "base",

@@ -321,19 +321,3 @@ def test_what_has_no_place_for_vectors_says_so(tmp_path):
     assert len(onehot.get_feature_names_out()) == onehot.transform(X).shape[1]
     save(crosser, tmp_path / "crosser")
     pd.testing.assert_frame_equal(load(tmp_path / "crosser").transform(X), out)
-
-
-@pytest.mark.parametrize("kept, name", [("v", "vector"), ("when", "age")])
-def test_graphs_of_raw_columns_refuse_what_they_cannot_read(kept, name, tmp_path):
-    pytest.importorskip("onnxscript")
-    rng = np.random.default_rng(0)
-    columns = {
-        "v": [rng.normal(size=3).tolist() for _ in range(60)],
-        "when": pd.date_range("2026-01-01", periods=60, freq="h"),
-    }
-    X = pd.DataFrame({"id": rng.choice(["a", "b"], 60), kept: columns[kept]})
-    model = CTRClassifier(network="fm", max_epochs=1, random_state=0)
-    model.fit(X, rng.integers(0, 2, 60))
-    with pytest.raises(ValueError, match=f"Column '{kept}' is .*{name}"):
-        to_onnx(model, tmp_path / "model.onnx", inputs="raw")
-    assert not list(tmp_path.iterdir())

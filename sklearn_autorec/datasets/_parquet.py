@@ -53,7 +53,7 @@ class ParquetDataset:
         order of their names. Folders called ``name=value`` make a column.
     columns : list of str or None, default=None
         Names of the columns of the table; None is all. ``fit`` leaves out the target and the
-        weights.
+        weights, and of all columns those of groups as well.
     buffer_rows : int, default=1_048_576
         Rows, encoded, that training shuffles together: 4 bytes an id, 8 a number. A data set of at
         most so many rows is read into memory and fitted as a table is. A buffer is made of whole

@@ -2,7 +2,11 @@
 
 import numpy as np
 
-__all__ = ["group_parts", "newest_rows"]
+from ..utils._row_draws import uniform_by_label
+
+__all__ = ["group_parts", "group_threshold", "newest_rows"]
+
+MERGED_LABELS = 2**20  # that are gathered before they are counted
 
 
 def group_parts(groups, shares, random, classes=None):
@@ -88,3 +92,49 @@ def newest_rows(times, share, groups=None):
     newest = np.cumsum(counts[::-1])[:-1]  # rows of the newest time, of the newest two, ...
     n_times = 1 + int(np.abs(newest - share * len(times)).argmin())
     return times >= distinct[-n_times]
+
+
+def group_threshold(blocks, share, seed):
+    """Below which number of its label, as `uniform_by_label` draws it, a group is taken out, so
+    that those that are have about a share of the rows.
+
+    Which groups these are depends on their labels, their sizes and the seed alone, not on the order
+    of the rows or on how they are cut into blocks.
+
+    Parameters
+    ----------
+    blocks : iterable of int64 ndarrays
+        Labels of the rows, block after block.
+    share : float in (0, 1)
+    seed : int
+
+    Returns
+    -------
+    float or None
+        One group at least is on each side. None if there are not two.
+    """
+    labels, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    pending, n_pending = [], 0
+    for block in blocks:
+        own = np.unique(block, return_counts=True)
+        pending.append(own)
+        n_pending += len(own[0])
+        if n_pending >= max(MERGED_LABELS, len(labels)):
+            labels, counts = _merged([(labels, counts), *pending])
+            pending, n_pending = [], 0
+    labels, counts = _merged([(labels, counts), *pending])
+    if len(labels) < 2:
+        return None
+    drawn = uniform_by_label(labels, seed)
+    order = np.argsort(drawn, kind="stable")
+    taken = np.cumsum(counts[order])  # rows of the first group, of the first two, ...
+    n_groups = 1 + int(np.abs(taken[:-1] - share * taken[-1]).argmin())
+    return float(drawn[order[n_groups]])
+
+
+def _merged(parts):
+    """Distinct labels of several (labels, counts), and their counts."""
+    labels, where = np.unique(np.concatenate([own for own, _ in parts]), return_inverse=True)
+    counts = np.zeros(len(labels), np.int64)
+    np.add.at(counts, where, np.concatenate([n for _, n in parts]))
+    return labels, counts

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..utils._row_draws import uniform_by_row
+from ..utils._row_draws import uniform_by_label, uniform_by_row
 from ._batches import EncodedTensors, TrainingBatches
+from ._group_parts import group_threshold
 
 __all__ = ["RowStream", "RowsBeside", "StreamBatches", "read_ahead"]
 
@@ -32,6 +33,9 @@ class RowStream:
         Columns of ids that hold one value in all rows, as `TrainingBatches` wants them.
     beside : tuple of RowsBeside
         What takes rows out of the blocks, one after the other; ``sizes`` is what they leave.
+    groups : callable (int) -> int64 ndarray, or None
+        Labels of the groups of the rows of a block, those that ``sizes`` counts, without reading
+        all of them. The rows of ``read`` have theirs as well.
     """
 
     read: Any
@@ -40,6 +44,7 @@ class RowStream:
     device: Any
     constant: torch.Tensor
     beside: tuple = ()
+    groups: Any = None
 
     def __len__(self):
         return int(self.sizes.sum())
@@ -57,7 +62,8 @@ class RowStream:
 
     def without(self, share, seed, *, pooled):
         """The stream without a share of its rows, drawn by a hash of their numbers, and that share
-        as `RowsBeside`, which the batches of the stream fill.
+        as `RowsBeside`, which the batches of the stream fill. Of several groups each is on one
+        side, by a hash of its label, which takes a pass over the labels.
 
         Raises
         ------
@@ -65,15 +71,26 @@ class RowStream:
             If no row is left on one side.
         """
         starts, of_blocks = np.cumsum(self.sizes) - self.sizes, self.sizes
+        numbers, threshold, labels = range(len(of_blocks)), None, self.groups
+        if labels is not None:
+            threshold = group_threshold(map(labels, numbers), share, seed)
 
-        def drawn(number):  # anew each time: the masks of all rows would grow with the data set
+        def drawn(number, groups=None):
+            # Anew each time: the masks of all rows would grow with the data set.
+            if threshold is not None:
+                return uniform_by_label(groups, seed) < threshold
             return uniform_by_row(int(starts[number]), int(of_blocks[number]), seed) < share
 
-        sizes = of_blocks - [int(drawn(number).sum()) for number in range(len(of_blocks))]
+        def drawn_of(number):
+            return drawn(number, labels(number)) if threshold is not None else drawn(number)
+
+        sizes = of_blocks - [int(drawn_of(number).sum()) for number in numbers]
         if not 0 < sizes.sum() < len(self):
             raise ValueError(f"a share of {share} of {len(self)} rows leaves none on one side")
         apart = RowsBeside(drawn, self.device, pooled)
-        return dataclasses.replace(self, sizes=sizes, beside=(*self.beside, apart)), apart
+        rest = None if labels is None else lambda number: labels(number)[~drawn_of(number)]
+        beside = (*self.beside, apart)
+        return dataclasses.replace(self, sizes=sizes, beside=beside, groups=rest), apart
 
     def batches(self, batch_size, **options):
         """Shuffled batches; see `StreamBatches`."""
@@ -85,8 +102,8 @@ class RowsBeside:
 
     Parameters
     ----------
-    drawn : callable (int) -> bool ndarray
-        Which rows of a block.
+    drawn : callable (int, int64 ndarray or None) -> bool ndarray
+        Which rows of a block of this number, whose rows have these groups.
     device : torch.device
     pooled : bool
         Keep those of the buffer that is trained on, to draw batches from. Otherwise all are kept,
@@ -99,7 +116,8 @@ class RowsBeside:
 
     def take(self, number, block):
         """The other rows of a block."""
-        drawn = torch.from_numpy(self.drawn(number))
+        groups = None if block.groups is None else block.groups.numpy()
+        drawn = torch.from_numpy(self.drawn(number, groups))
         if self.pooled or number not in self._seen:
             self._seen.add(number)
             self._gathered.append(block.select(drawn.nonzero().flatten()))

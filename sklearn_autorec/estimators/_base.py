@@ -101,7 +101,9 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
         fitted = snapshot(self) if self.warm_start and has_network else None
         if is_dataset(X_val):
             with opened(X_val) as judges:
-                X_val, y_val, sample_weight_val = as_table(self, judges, y_val, sample_weight_val)
+                own = groups if isinstance(groups, str) else None
+                given = as_table(self, judges, y_val, sample_weight_val, without=own)
+                X_val, y_val, sample_weight_val, _ = given
         if is_dataset(X):
             with opened(X) as dataset:
                 columns = y, sample_weight, groups
@@ -109,8 +111,7 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
                     validation = X_val, y_val, sample_weight_val
                     with streamed(self, dataset, columns, validation, fitted) as given:
                         return self._train(X, y, given.rows, None, fitted, limit, given)
-                X, y, sample_weight = as_table(self, dataset, *columns)
-                groups = None
+                X, y, sample_weight, groups = as_table(self, dataset, *columns)
         processes = joined(self)
         rows = encoded_rows(self, X, y, sample_weight, fitted, groups=groups)
         check_same_rows(self, processes, rows, fitted)

@@ -170,7 +170,9 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
             beside the network and of searches, so that these are judged by groups that they have
             not seen. ``validation="last"`` takes the last rows all the same; with "auto" groups are
             drawn at random. Searches that learn by group read it as ``problem.groups``. What the
-            parts beside the network hold out by themselves goes row by row.
+            parts beside the network hold out by themselves goes row by row. Of a data set the name
+            of their column, which is one of the table only where ``ParquetDataset(columns=...)``
+            names it.
 
         Returns
         -------
@@ -204,7 +206,9 @@ class CTRClassifier(ClassifierMixin, FieldEstimator):
         each epoch reads all blocks in a new order and shuffles rows within a buffer. Rows are held
         out for early stopping by a hash of their number, as ``validation_fraction`` says but no
         more than ``sample_rows``, or with ``validation="last"`` the last ones, once for all; there
-        are no parts in turn and no training on all rows in the end, and "time" is refused. The
+        are no parts in turn and no training on all rows in the end, and "time" is refused. With
+        ``groups`` whole groups are held out, by a hash of their labels, as many as have about that
+        share of the rows: which these are does not depend on the order of the rows. The
         parts beside the network are fitted on the sample. Searches train on all rows, with rows of
         their own from the same blocks; what takes rows by number in a search has the sample.
         ``dataset_`` says how many rows that were. What is not in Parquet files is written into some

@@ -50,17 +50,18 @@ class StreamedFit:
         self.rows, self.split, self.stream, self.report = rows, split, stream, report
 
 
-def reading_of(estimator, dataset, y, sample_weight, groups=None):
+def reading_of(estimator, dataset, y, sample_weight, groups=None, without=None):
     """Which columns of a data set are what.
+
+    A column of groups is one of the table only where ``dataset.columns`` names it. ``without`` is
+    left out as well.
 
     Raises
     ------
     TypeError, ValueError
-        If the target or the weights are no names of columns, or there are groups.
+        If the target, the weights or the groups are no names of columns.
     """
-    if groups is not None:
-        raise ValueError("groups cannot be given with a data set, whose rows come in blocks.")
-    for name, value in (("y", y), ("sample_weight", sample_weight)):
+    for name, value in (("y", y), ("sample_weight", sample_weight), ("groups", groups)):
         if not isinstance(value, str) and (name == "y" or value is not None):
             raise TypeError(
                 f"{name} must be the name of a column where X is a data set, got {value!r:.100}."
@@ -70,23 +71,26 @@ def reading_of(estimator, dataset, y, sample_weight, groups=None):
                 f"{name}={value!r} is no column of the data set; its columns are "
                 f"{dataset.schema.names}."
             )
-    taken = {y, sample_weight}
+    taken = {y, sample_weight, *({groups, without} if dataset.columns is None else ())}
     columns = [name for name in dataset.column_names if name not in taken]
     if not columns:
         raise ValueError(f"{dataset!r} has no column beside y={y!r} and sample_weight.")
-    return Reading(dataset, columns, y, sample_weight, estimator)
+    return Reading(dataset, columns, y, sample_weight, estimator, groups)
 
 
-def as_table(estimator, dataset, y, sample_weight, groups=None):
-    """A data set in memory: table, targets, weights (or None); see `reading_of`."""
+def as_table(estimator, dataset, y, sample_weight, groups=None, without=None):
+    """A data set in memory: table, targets, weights and labels of groups (or None); see
+    `reading_of`.
+    """
     import pyarrow as pa
 
-    reading = reading_of(estimator, dataset, y, sample_weight, groups)
+    reading = reading_of(estimator, dataset, y, sample_weight, groups, without)
     parts = [part for i in range(len(dataset.blocks)) for part in reading.parts(i)]
     tables, targets, weights = zip(*parts, strict=True)
     table = pa.concat_tables([part.select(reading.columns) for part in tables])
     weight = None if sample_weight is None else np.concatenate(weights)
-    return table, np.concatenate(targets), weight
+    labels = None if groups is None else np.concatenate([reading.labels(own) for own in tables])
+    return table, np.concatenate(targets), weight, labels
 
 
 def comes_in_blocks(X, fitted):
@@ -156,6 +160,12 @@ def streamed(estimator, dataset, columns, validation, fitted):
     found = survey(reading, fitted, share, estimator.validation == "last", seed)
     rows, judge = found.rows, found.judge
     if share and estimator.early_stopping != "auto" and not judge.any():
+        if reading.group is not None:
+            raise ValueError(
+                f"groups={reading.group!r} leaves no group to validate on: all rows that count "
+                f"have the same label, or those of the groups that were drawn weigh nothing; set "
+                f"early_stopping=False, or give X_val and y_val."
+            )
         raise ValueError(
             f"validation_fraction={share} leaves no rows to validate on ({len(rows)} rows)."
         )
@@ -182,12 +192,14 @@ def streamed(estimator, dataset, columns, validation, fitted):
             place = None if dataset.cache is True else dataset.cache
             made = TemporaryDirectory(prefix="sklearn_autorec-", dir=place)
             folder = Path(stack.enter_context(made))
+        blocks = EncodedBlocks(reading, found, folder)
         stream = RowStream(
-            EncodedBlocks(reading, found, folder),
+            blocks,
             found.sizes,
             dataset.buffer_rows,
             resolve_device(estimator.device),
             torch.from_numpy(_constant(rows)),
+            groups=None if reading.group is None else blocks.groups,
         )
         yield StreamedFit(rows, split, stream, report)
 

@@ -1,6 +1,6 @@
 """The first pass over a data set: vocabularies, labels or their scale, and a sample in memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,8 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
-from ..utils._row_draws import uniform_by_row
+from ..engine._group_parts import group_threshold
+from ..utils._row_draws import uniform_by_label, uniform_by_row
 from ._initial_embeddings import add_frozen_values, check_embeddings
 from ._rows import Rows
 from ._target_sums import ClassSums, RatingSums
@@ -31,6 +32,8 @@ class Reading:
     weight : str or None
         Names of the columns of the target and of the weights.
     estimator : CTRClassifier or RatingRegressor
+    group : str or None, default=None
+        Name of the column of groups, which may be among ``columns``.
     """
 
     dataset: Any
@@ -38,6 +41,7 @@ class Reading:
     target: str
     weight: str | None
     estimator: Any
+    group: str | None = None
 
     @property
     def class_weight(self):
@@ -58,10 +62,12 @@ class Reading:
         ValueError
             For targets and weights that are missing or wrong, with the file and the row group.
         """
-        names = [*self.columns, self.target, *([] if self.weight is None else [self.weight])]
+        others = (self.target, self.weight, self.group)
+        names = list(dict.fromkeys([*self.columns, *(n for n in others if n is not None)]))
         for part in self.dataset.slices(number, names):
             try:
                 y, weight = self._targets(part), self._weights(part)
+                self.labels(part)
             except (ValueError, TypeError) as error:
                 name = self.dataset.blocks[number].name
                 raise located(error, name) from error
@@ -78,6 +84,8 @@ class Reading:
         X : pyarrow.Table
         y, weight
             As of ``parts``.
+        groups : int64 ndarray of shape (n_rows,) or None
+            Hashes of the labels of the groups, at least 0.
         """
         first = self.dataset.blocks[number].first
         for part, y, weight in self.parts(number):
@@ -93,7 +101,33 @@ class Reading:
                 part, rows, y = part.filter(counts), rows[counts], y[counts]
                 weight = None if weight is None else weight[counts]
             if len(part):
-                yield rows, part.select(self.columns), y, weight
+                labels = self.labels(part)
+                groups = None if labels is None else _hashes(labels)
+                yield rows, part.select(self.columns), y, weight, groups
+
+    def groups(self, number, kept=None):
+        """The groups of the rows of a block that count, as of ``slices``, int64 (n_rows,).
+
+        Other columns than those that say so are not read. ``kept`` says of numbers and groups of
+        rows which are wanted.
+        """
+        found = [np.zeros(0, np.int64)]
+        for rows, _, _, _, groups in replace(self, columns=[]).slices(number):
+            found.append(groups if kept is None else groups[kept(rows, groups)])
+        return np.concatenate(found)
+
+    def labels(self, part):
+        """The labels of the groups of rows, an array; None if there are none."""
+        if self.group is None:
+            return None
+        values = _values(part.column(self.group))
+        missing = pd.isna(values)
+        if missing.any():
+            raise ValueError(
+                f"groups={self.group!r} must have a label for each row, {int(missing.sum())} of "
+                f"{len(values)} are missing; rows without a group can have labels of their own."
+            )
+        return values
 
     def _targets(self, part):
         column = part.column(self.target)
@@ -118,6 +152,12 @@ class Reading:
                 f"{weight[~(weight >= 0) | ~np.isfinite(weight)][0]}."
             )
         return weight
+
+
+def _hashes(labels):
+    """A hash of each label, int64 (n_rows,), at least 0; the same in every process."""
+    hashes = pd.util.hash_array(labels, categorize=False)
+    return (hashes >> np.uint64(1)).astype(np.int64)
 
 
 def located(error, name):
@@ -146,8 +186,8 @@ class Survey:
         Which rows of the sample are held out: all that are.
     sizes : int64 ndarray of shape (n_blocks,)
         Training rows of each block.
-    holds_out : callable (int64 ndarray) -> bool ndarray
-        Which rows of these numbers are held out.
+    holds_out : callable (int64 ndarray, int64 ndarray or None) -> bool ndarray
+        Which rows of these numbers and groups are held out.
     mean_weight : float
         Of the training rows.
     """
@@ -160,7 +200,7 @@ class Survey:
 
 
 def survey(reading, fitted, share, by_position, seed):
-    """Read all rows once.
+    """Read all rows once, and before that the groups of all rows, if whole groups are held out.
 
     Parameters
     ----------
@@ -192,39 +232,50 @@ def survey(reading, fitted, share, by_position, seed):
         first = int(rows[0])
         return uniform_by_row(first, int(rows[-1]) - first + 1, seed)[rows - first] < below
 
-    def holds_out(rows):
-        if not share:
+    threshold, by_group = None, share and reading.group is not None and not by_position
+    if by_group:
+        blocks = map(reading.groups, range(len(dataset.blocks)))
+        threshold = group_threshold(blocks, share, seed)
+
+    def holds_out(rows, groups):
+        if not share or (by_group and threshold is None):
             return np.zeros(len(rows), bool)
+        if by_group:
+            return uniform_by_label(groups, seed) < threshold
         return rows >= last if by_position else drawn(rows, share)
+
+    # Of the number by which rows are held out those that follow are the sample, unless another one
+    # holds out.
+    sampled = most if by_position or by_group else share + most
 
     kind = reading.estimator._target_kind
     labels = ClassSums() if kind.is_class else RatingSums()
     learned, sample = _Encoder(reading.estimator, fitted), _Sample()
     sizes = np.zeros(len(dataset.blocks), np.int64)
     for i, block in enumerate(dataset.blocks):
-        for rows, X, y, weight in reading.slices(i, labels.see):
-            judge = holds_out(rows)
+        for rows, X, y, weight, groups in reading.slices(i, labels.see):
+            judge = holds_out(rows, groups)
             try:
                 learned.count(X, y, weight)
             except (ValueError, TypeError) as error:
                 raise located(error, block.name) from error
             labels.count(y, weight, judge)
             sizes[i] += len(rows) - int(judge.sum())
-            sample.add(
-                judge | drawn(rows, most if by_position else share + most), X, y, weight, judge
-            )
+            sample.add(judge | drawn(rows, sampled), X, y, weight, judge, groups)
     if not sizes.sum():
         raise ValueError(f"No row of {dataset!r} has a positive weight and is not held out.")
     target = labels.target() if fitted is None else target_of(fitted)
     target = target.sampled(reading.estimator, fitted).with_loss(reading.estimator.loss)
     by_class, totals, of_trained = labels.totals(target, reading.class_weight)
     encoder = learned.finish(target)
-    X, y, weight, judge = sample.tables()
+    X, y, weight, judge, groups = sample.tables()
     encoded = target.encode(y)
     if by_class is not None:
         of_rows = by_class[target.codes(y)]
         weight = of_rows if weight is None else of_rows * weight
-    rows = Rows(encoder, target, by_class, encoder.encode(X), encoded, weight, totals=totals)
+    rows = Rows(
+        encoder, target, by_class, encoder.encode(X), encoded, weight, groups, totals=totals
+    )
     return Survey(rows, judge, sizes, holds_out, of_trained[1].sum() / of_trained[0].sum())
 
 
@@ -270,17 +321,17 @@ class _Sample:
     def __init__(self):
         self.parts = []
 
-    def add(self, drawn, X, y, weight, judge):
+    def add(self, drawn, X, *arrays):
         if drawn.any():
-            weight = None if weight is None else weight[drawn]
-            self.parts.append((X.filter(drawn), y[drawn], weight, judge[drawn]))
+            own = (None if array is None else array[drawn] for array in arrays)
+            self.parts.append((X.filter(drawn), *own))
 
     def tables(self):
-        """Table, targets, weights (or None) and whether rows judge, of all."""
+        """The table and the arrays (or None) of all rows."""
         import pyarrow as pa
 
         if not self.parts:
             raise ValueError("sample_rows is so small that no row was drawn; raise it.")
-        tables, y, weight, judge = zip(*self.parts, strict=True)
-        weight = None if weight[0] is None else np.concatenate(weight)
-        return pa.concat_tables(tables), np.concatenate(y), weight, np.concatenate(judge)
+        tables, *arrays = zip(*self.parts, strict=True)
+        whole = (None if own[0] is None else np.concatenate(own) for own in arrays)
+        return pa.concat_tables(tables), *whole

@@ -1,6 +1,7 @@
 """Combinations of the ids of several columns: one integer for each, and its id."""
 
 import math
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -95,7 +96,9 @@ class Combinations:
             Of each block, of each cross, the ids of each column.
         sizes : list of list of int
             Of each cross.
-        min_count, max_ids : int
+        min_count : int, or list of int
+            Of all crosses, or of each.
+        max_ids : int
 
         Returns
         -------
@@ -107,8 +110,9 @@ class Combinations:
         for block in blocks:
             for combinations, counter, ids in zip(made, counters, block, strict=True):
                 combinations._count(counter, ids, combinations.sizes)
-        for combinations, counter in zip(made, counters, strict=True):
-            combinations._decide(counter, min_count, max_ids)
+        least = [min_count] * len(made) if isinstance(min_count, Integral) else min_count
+        for combinations, counter, own in zip(made, counters, least, strict=True):
+            combinations._decide(counter, own, max_ids)
         return made
 
     def _count(self, counter, ids, sizes):

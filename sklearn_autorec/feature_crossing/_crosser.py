@@ -8,6 +8,7 @@ from scipy import sparse
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..datasets._table_blocks import is_dataset, opened_blocks, refuse_dataset, takes_datasets
 from ..preprocessing._columns import CATEGORICAL, NUMERIC, read_columns
 from ..preprocessing._dicts import takes_rows
 from ..preprocessing._names import labels_of, output_labels, refuse_new_names, unused_names
@@ -18,7 +19,6 @@ from ..utils._parameters import stores_parameters
 from ..utils._sklearn import HasMethods, Interval, StrOptions, of_raw_tables, validate_parameters
 from ..utils._state import all_or_nothing, reads_once
 from ..utils._typing import Array, Column, Table
-from ._blocks import is_dataset, opened_blocks, refuse_dataset, takes_datasets
 from ._combinations import Combinations
 from ._reading import (
     MAKERS,

@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..base import resolve_network
+from ..datasets._table_blocks import is_dataset, opened_blocks, takes_datasets
 from ..engine import EncodedTensors
 from ..estimators import CTRClassifier, RatingRegressor
 from ..estimators._settings import MOST_EPOCHS
@@ -19,7 +20,7 @@ from ..preprocessing._dicts import eager_as_fitted, frame_of_dicts, is_dicts, ke
 from ..preprocessing._names import compare_names
 from ..utils._defaults import ComponentEstimator
 from ..utils._docs import inherits_entries
-from ..utils._frames import table_names, takes_frames
+from ..utils._frames import table_names
 from ..utils._parameters import stores_parameters
 from ..utils._progress import FitProgress
 from ..utils._sklearn import (
@@ -150,7 +151,7 @@ class FieldSelector(CallbackSupportMixin, SelectorMixin, ComponentEstimator):
         """Store the parameters."""
 
     @all_or_nothing
-    @takes_frames
+    @takes_datasets
     @with_callbacks
     def fit(self, X: Table, y: ArrayLike, sample_weight: Column = None) -> Self:
         """Search.
@@ -158,9 +159,12 @@ class FieldSelector(CallbackSupportMixin, SelectorMixin, ComponentEstimator):
         Parameters
         ----------
         X : table of shape (n_rows, n_columns)
-        y : array-like of shape (n_rows,)
-            Labels, or ratings.
-        sample_weight : array-like of shape (n_rows,) or None, default=None
+            Of a data set (see `ParquetDataset`) all rows are searched, block by block, as
+            ``CTRClassifier.fit`` does it.
+        y : array-like of shape (n_rows,), or str
+            Labels, or ratings; of a data set the name of their column.
+        sample_weight : array-like of shape (n_rows,), str or None, default=None
+            Of a data set the name of a column.
 
         Returns
         -------
@@ -170,14 +174,24 @@ class FieldSelector(CallbackSupportMixin, SelectorMixin, ComponentEstimator):
         ------
         ValueError
             If ``n_features_to_select`` is more than there are columns, or y has a single class.
+        OSError
+            If a block of a data set cannot be read.
         """
+        if is_dataset(X):
+            with opened_blocks(X, y, sample_weight, needs_target=True) as blocks:
+                rows, targets, _ = blocks.sample()
+                return self._fit(blocks.dataset, y, sample_weight, rows, targets)
+        return self._fit(X, y, sample_weight, X, y)
+
+    def _fit(self, X, y, sample_weight, rows, targets):
+        """Search a table or a data set, of which ``rows`` with ``targets`` are a sample."""
         validate_parameters(self)
         method = AutoField() if self.method is None else clone(self.method)
         if getattr(method, "slot", None) != "gate":
             raise ValueError(
                 f"method must search the 'gate' slot, such as AutoField(), got {self.method!r}."
             )
-        model = self._searcher(y)
+        model = self._searcher(targets)
         model.set_params(
             network=self.network, search=method, early_stopping=False, warm_start=False
         )
@@ -206,7 +220,7 @@ class FieldSelector(CallbackSupportMixin, SelectorMixin, ComponentEstimator):
         np.maximum.at(scores, columns, gate["scores"])
         # Of a method that drops none, and cares for none that can only mislead.
         if "fields" not in gate:
-            np.logical_or.at(usable, columns, usable_columns(encoder, X))
+            np.logical_or.at(usable, columns, usable_columns(encoder, rows))
             usable[scores.argmax()] |= not usable.any()
             scores = with_unusable_last(scores, usable)
         support = np.zeros(len(scores), bool)

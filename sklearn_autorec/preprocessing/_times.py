@@ -136,6 +136,14 @@ def zone_named(name):
         return datetime.UTC
 
 
+def fixed_offset(name):
+    """Microseconds by which the clock of a zone is ahead of UTC, 0 of None; None if the zone has
+    ever moved its clock.
+    """
+    offset = datetime.timedelta(0) if name is None else zone_named(name).utcoffset(None)
+    return None if offset is None else offset // _MICROSECOND
+
+
 def read_time(value, known, name):
     """One cell of a column of times as microseconds, and what it was: None (a time), "text" or a
     unit.

@@ -35,7 +35,8 @@ def to_onnx(model: Any, path: FilePath, inputs: Literal["encoded", "raw"] = "enc
     TypeError, ValueError
         For other models, for a classifier that saw a single class (it has no network), and for
         steps and columns of which no graph can be made: names them. With "raw" these are columns
-        whose values are hashed, and those that are text (or times) and numbers at once.
+        whose values are hashed, those that are text (or times) and numbers at once, and hours,
+        weekdays and months of times in a zone without a fixed offset.
 
     Notes
     -----
@@ -46,20 +47,22 @@ def to_onnx(model: Any, path: FilePath, inputs: Literal["encoded", "raw"] = "enc
     - ``sequences``: int32 (batch, items of all sequence columns).
 
     Inputs of a graph of raw columns have the names of the columns that are read, and the shape
-    (batch, 1), of lists (batch, items), padded with what is missing. Their types follow from the
-    values in ``fit``:
+    (batch, 1), of lists (batch, items), padded with what is missing, of vectors (batch, length).
+    Their types follow from the values in ``fit``:
 
     - ids that are text: string; missing is "". Numbers among text are its shortest digits;
     - ids that are whole numbers or booleans (1 and 0): int64; missing is -2**63;
-    - other ids, and numbers: double; missing is NaN;
-    - times: double, seconds since 1970 (UTC if there is a zone), where they are numbers; string,
-      "2026-03-01T12:30:00.000000", where they are ids.
+    - other ids, numbers, and durations in seconds: double; missing is NaN;
+    - vectors: double; NaN where a number is missing, everywhere if the vector is;
+    - times: int64, microseconds since 1970 (UTC if there is a zone), missing is -2**63; where they
+      are ids string, "2026-03-01T12:30:00.000000".
 
     Unknown values get the row of unknown ones. The metadata of the graph say all that under the key
     "sklearn_autorec.columns"; `onnx_inputs` reads it.
 
-    The output is ``probabilities``, float32 (batch, classes), or ``rating``, float32 (batch,). The
-    parts beside the network are in the graph, unless their combinations are hashed.
+    The output is ``probabilities``, float32 (batch, classes), or ``rating``, float32 (batch,). Of
+    isotonic calibration it is the one of a logit some 1e-6 away. The parts beside the network are
+    in the graph, unless their combinations are hashed.
 
     Steps of a pipeline may be selectors of columns, scalers (StandardScaler, MinMaxScaler,
     MaxAbsScaler, RobustScaler), SimpleImputer of numbers, OrdinalEncoder that allows unknown

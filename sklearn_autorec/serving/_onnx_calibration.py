@@ -1,4 +1,9 @@
-"""Calibrated probabilities as nodes of an ONNX graph."""
+"""Calibrated probabilities as nodes of an ONNX graph.
+
+All of it is computed in double. The logits are not: a runtime sums float32 in another order than
+torch does, so that their last bits differ. Sigmoids do not feel that; an isotonic curve is as steep
+as its thresholds are close, and its answer is the one for a logit some 1e-6 away.
+"""
 
 import numpy as np
 

@@ -3,6 +3,8 @@ languages.
 
 Nothing here uses the encoder, pandas or torch."""
 
+import math
+
 import numpy as np
 
 from ..preprocessing._spelling import (
@@ -15,7 +17,7 @@ from ..preprocessing._spelling import (
 from ..preprocessing._times import TIMES, TimeKind, read_time, text_of_time
 
 COLUMNS = "sklearn-autorec columns"
-VERSIONS = (1,)
+VERSIONS = (1, 2)  # the first had no vectors and times in seconds alone
 _DTYPES = {"string": object, "int64": np.int64, "double": np.float64}
 
 
@@ -39,7 +41,7 @@ def time_text(value, column):
 
 
 def raw_inputs(described, rows):
-    """Arrays (rows, 1), of lists (rows, items), by name of the column.
+    """Arrays (rows, 1), of lists (rows, items), of vectors (rows, length), by name of the column.
 
     Parameters
     ----------
@@ -57,6 +59,7 @@ def raw_inputs(described, rows):
     found = {}
     for column in described["columns"]:
         name, kind = column["name"], column["type"]
+        length = column.get("length")
         cells = []
         for row in rows:
             if name not in row:
@@ -64,16 +67,35 @@ def raw_inputs(described, rows):
                     f"A row lacks the column {name!r}; it has {sorted(map(str, row))}."
                 )
             value = row[name]
+            if length is not None:
+                cells.append(vector_cell(value, name, length))
+                continue
             items = _items(value, column) if column.get("items") else [value]
             cells.append(
                 [missing[kind] if is_missing(v) else _cell(v, column, unknown) for v in items]
             )
-        width = max(map(len, cells), default=1) or 1
+        width = length or max(map(len, cells), default=1) or 1
         padded = [own + [missing[kind]] * (width - len(own)) for own in cells]
         array = np.empty((len(rows), width), _DTYPES[kind])
         if len(rows):
             array[:] = padded
         found[name] = array
+    return found
+
+
+def vector_cell(value, name, length):
+    """A vector as a list of floats, NaN where it, or one of its numbers, is missing."""
+    if is_missing(value):
+        return [math.nan] * length
+    if not isinstance(value, list | tuple | np.ndarray) or np.ndim(value) != 1:
+        raise ValueError(f"Column {name!r} holds vectors, got {value!r:.100}.")
+    if len(value) != length:
+        raise ValueError(
+            f"Column {name!r} holds vectors of length {length}, got one of {len(value)}."
+        )
+    found = [math.nan if is_missing(v) else float(v) for v in value]
+    if any(abs(v) > np.finfo(np.float32).max for v in found):
+        raise ValueError(f"Column {name!r} holds infinity; it must be finite in float32.")
     return found
 
 
@@ -96,7 +118,8 @@ def _cell(value, column, unknown):
     if column.get("time"):
         if kind == "string":
             return time_text(value, column)
-        return read_time(value, TimeKind(**column["time"]), name)[0] / 1e6
+        microseconds, _ = read_time(value, TimeKind(**column["time"]), name)
+        return microseconds if kind == "int64" else microseconds / 1e6
     if isinstance(value, TIMES):
         raise ValueError(
             f"The value {value!r:.100} of {name!r} is a time, but its column holds none."

@@ -5,6 +5,8 @@ import numpy as np
 MISSING_INTEGER = -(2**63)  # a cell of an integer column that is missing
 UNKNOWN_INTEGER = -(2**63) + 1  # and one that is no integer at all
 ML = "ai.onnx.ml"
+MOMENT = "moment"  # type of columns of times: int64, microseconds since 1970
+FLOAT_MAX = float(np.finfo(np.float32).max)
 
 
 class GraphBuilder:
@@ -26,7 +28,9 @@ class GraphBuilder:
         return f"{self.prefix}{self.n}"
 
     def input(self, column):
-        """The input of a column with "name" and "type", and "items" if its cells are lists."""
+        """The input of a column with "name" and "type", and "items" if its cells are lists, or
+        "length" if they are vectors.
+        """
         from onnx import TensorProto, helper
 
         types = {
@@ -35,7 +39,7 @@ class GraphBuilder:
             "double": TensorProto.DOUBLE,
         }
         name = column["name"]
-        axes = ["batch", f"items of {name}" if column.get("items") else 1]
+        axes = ["batch", f"items of {name}" if column.get("items") else column.get("length", 1)]
         self.inputs[name] = helper.make_tensor_value_info(name, types[column["type"]], axes)
         self.columns[name] = column
 
@@ -72,10 +76,17 @@ class GraphBuilder:
         Raises
         ------
         ValueError
-            Between text and numbers; names the column.
+            Between text and numbers, and between times and others; names the column.
         """
         if held == wanted:
             return cells
+        if MOMENT in (held, wanted):
+            told = " and as ".join("times" if kind == MOMENT else kind for kind in (held, wanted))
+            raise ValueError(
+                f"Column {name!r} is read as {told}, but a graph has one input for it, of one "
+                f'type. Use inputs="encoded", or let it be ids or times, not both '
+                f"(categorical_features)."
+            )
         if "string" in (held, wanted):
             raise ValueError(
                 f"Column {name!r} is read as {held} and as {wanted}, but a graph has one input for "
@@ -131,6 +142,8 @@ class GraphBuilder:
         zero = self.constant(0.0, np.float64)
         missing = self.node("IsNaN", x)
         known = self.node("Where", missing, zero, x)
+        if scaler.newest is not None:
+            known = self.node("Sub", self.constant(scaler.newest, np.float64), known)
         if hasattr(scaler, "grid"):
             found = self.interpolated(known, scaler.grid, scaler.score)
         else:
@@ -143,6 +156,19 @@ class GraphBuilder:
                 found = self.node("Sub", found, self.constant(scaler.mean, np.float64))
                 found = self.node("Div", found, self.constant(scaler.scale, np.float64))
         return self.node("Where", missing, zero, found), self.cast(missing, np.float64)
+
+    def vector(self, x, scaler):
+        """What a `VectorScaler` makes of vectors, double (batch, n) to double (batch, n + 1)."""
+        zero, absent = self.constant(0.0, np.float64), self.node("IsNaN", x)
+        found = self.node("Sub", x, self.constant(scaler.mean, np.float64))
+        found = self.node("Div", found, self.constant(scaler.scale, np.float64))
+        dropped = self.node("Or", absent, self.constant(scaler.constant, bool))
+        found = self.node("Where", dropped, zero, found)
+        ends = [self.constant(end, np.float64) for end in (-FLOAT_MAX, FLOAT_MAX)]
+        found = self.node("Min", self.node("Max", found, ends[0]), ends[1])
+        axes = self.constant([1], np.int64)
+        gone = self.node("ReduceMin", self.cast(absent, np.int64), axes, keepdims=1)
+        return self.node("Concat", found, self.cast(gone, np.float64), axis=1)
 
     def interpolated(self, x, grid, score):
         """numpy.interp of double (batch, 1)."""

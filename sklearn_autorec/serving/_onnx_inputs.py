@@ -22,7 +22,7 @@ from ..preprocessing._spelling import (
 )
 from ..preprocessing._times import TIMES, TimeKind, calendar_value, read_time
 from ..utils._typing import Array
-from ._onnx_cells import COLUMNS, is_missing, raw_inputs, time_text
+from ._onnx_cells import COLUMNS, is_missing, raw_inputs, time_text, vector_cell
 
 FORMAT = "sklearn-autorec vocabulary"
 # The first had no columns that share the ids of another, the second no vectors and fields of times.
@@ -259,23 +259,12 @@ def _sequence(value, column):
 
 
 def _vector(value, column):
-    n = len(column["mean"])
-    if is_missing(value):
-        return [0.0] * n + [1.0]
-    if not isinstance(value, list | tuple | np.ndarray) or np.ndim(value) != 1:
-        raise ValueError(f"Column {column['name']!r} holds vectors, got {value!r:.100}.")
-    if len(value) != n:
-        raise ValueError(
-            f"Column {column['name']!r} holds vectors of length {n}, got one of {len(value)}."
-        )
-    x = np.array([np.nan if is_missing(v) else float(v) for v in value])
-    if (np.abs(x) > np.finfo(np.float32).max).any():
-        raise ValueError(f"Column {column['name']!r} holds infinity; it must be finite in float32.")
+    numbers = vector_cell(value, column["name"], len(column["mean"]))
     scaled = [
         0.0 if scale is None or math.isnan(number) else (number - mean) / scale
-        for number, mean, scale in zip(x.tolist(), column["mean"], column["scale"], strict=True)
+        for number, mean, scale in zip(numbers, column["mean"], column["scale"], strict=True)
     ]
-    return [*scaled, float(np.isnan(x).all())]
+    return [*scaled, float(all(map(math.isnan, numbers)))]
 
 
 def _hash(text):

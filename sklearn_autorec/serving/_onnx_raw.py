@@ -4,13 +4,14 @@ import json
 
 import numpy as np
 
-from ..preprocessing._columns import CATEGORICAL, NUMERIC, SEQUENCE
 from ..preprocessing._names import labels_of
 from ..preprocessing._spelling import EXACT, WORDS
+from ..preprocessing._times import TIME, fixed_offset
 from ..preprocessing._values import BOOLEANS, NUMBERS, STRINGS
 from ..preprocessing._vocabulary import UNKNOWN
 from ._onnx_cells import COLUMNS, VERSIONS
-from ._onnx_graph import MISSING_INTEGER, UNKNOWN_INTEGER, GraphBuilder
+from ._onnx_graph import MISSING_INTEGER, MOMENT, UNKNOWN_INTEGER, GraphBuilder
+from ._onnx_times import calendar_of, seconds_of
 
 METADATA = "sklearn_autorec.columns"  # key of the graph's metadata
 # Of the names of values.
@@ -29,7 +30,8 @@ class Column:
     value : str or None, default=None
         Name of the value in the graph; None of a column of the table, which becomes an input when
         it is first read.
-    type : {"string", "int64", "double"} or None, default=None
+    type : {"string", "int64", "double", "moment"} or None, default=None
+        "moment" is int64, microseconds since 1970.
     """
 
     def __init__(self, name, value=None, type=None):
@@ -38,10 +40,13 @@ class Column:
     def read(self, graph, wanted, **told):
         """The name of its cells as a type; ``told`` is what else there is to say of an input."""
         if self.value is None:
-            graph.input({"name": self.name, "type": wanted, **told})
+            held = {"type": "int64", "unit": "microseconds"} if wanted == MOMENT else {}
+            graph.input({"name": self.name, "type": wanted, **told, **held})
             self.value, self.type = self.name, wanted
-        if bool(told.get("items")) != bool(graph.columns.get(self.value, {}).get("items")):
-            raise ValueError(f"Column {self.name!r} is read as a list and as single values.")
+        known = graph.columns.get(self.value, {})
+        for key, what in (("items", "a list"), ("length", "a vector")):
+            if told.get(key) != known.get(key):
+                raise ValueError(f"Column {self.name!r} is read as {what} and as something else.")
         return graph.converted(self.value, self.type, wanted, self.name)
 
 
@@ -74,8 +79,9 @@ def _check_vocabulary(field, name):
     if field.n_hash_buckets:
         raise ValueError(
             f"Column {name!r} is hashed into {field.n_hash_buckets} ids, which an ONNX graph "
-            f'cannot do: its values are not known one by one. Use inputs="encoded", or fit with a '
-            f"larger hash_threshold (or None)."
+            f"cannot do: its values are not known one by one, and no operator hashes text, as "
+            f'which numbers are hashed too. Use inputs="encoded", or fit with a larger '
+            f"hash_threshold (or None)."
         )
     if field.kind == "i" and np.isin(field.categories, [MISSING_INTEGER, UNKNOWN_INTEGER]).any():
         raise ValueError(
@@ -144,7 +150,7 @@ def _given(field, values, seen):
 
 def encoded_parts(encoder, columns, graph, wanted=None):
     """Names of what `FieldEncoder.encode` makes of columns, as lists of values by "ids" (int64),
-    "numeric" (double; scaled, then missing indicators) and "sequences" (int64).
+    "numeric" (double; scaled, then missing indicators, then vectors) and "sequences" (int64).
 
     Parameters
     ----------
@@ -157,22 +163,16 @@ def encoded_parts(encoder, columns, graph, wanted=None):
         no ids.
     """
     schema = encoder._schema
-    for kind, label in zip(schema.kinds, schema.labels, strict=True):
-        if kind not in (CATEGORICAL, NUMERIC, SEQUENCE):
-            raise ValueError(
-                f"Column {label!r} is of kind {kind!r}, which a graph of raw columns cannot read. "
-                f'Use inputs="encoded".'
-            )
-    for i, name in schema.time_fields.items():
-        raise ValueError(
-            f"Column {schema.column_labels[schema.sources[i]]!r} is a time, of which the model "
-            f'reads the {name}: a graph of raw columns has no calendar. Use inputs="encoded", or '
-            f"fit with encoder__time_features=None."
-        )
+
+    def time_of(i):
+        return (schema.times or {}).get(schema.sources[i])
 
     def told(i):
-        time = (schema.times or {}).get(schema.sources[i])
+        time = time_of(i)
         return {} if time is None else {"time": {"kind": time.kind, "zone": time.zone}}
+
+    def moments(i):
+        return columns[schema.sources[i]].read(graph, MOMENT, **told(i))
 
     ids, lists = [], []
     for i in schema.categorical:
@@ -182,15 +182,24 @@ def encoded_parts(encoder, columns, graph, wanted=None):
             ids.append(None)
             continue
         _check_vocabulary(field, column.name)
+        if i in schema.time_fields:
+            offset = _offset_of(time_of(i).zone, column.name, schema.time_fields[i])
+            cells = calendar_of(moments(i), offset, schema.time_fields[i], graph)
+            known = {MISSING_INTEGER: 0} if field.kind is None else ids_of(field)
+            ids.append(graph.look_up(cells, "int64", known))
+            continue
         cells = column.read(graph, _TYPES[field.kind], **told(i))
         ids.append(graph.look_up(cells, _TYPES[field.kind], ids_of(field)))
     scaled = []
     if wanted is not None:
         return {"ids": ids}
     for i in schema.numeric:
-        column = columns[schema.sources[i]]
-        # The numbers of a column of whole numbers that are ids as well come with these.
-        scaled.append(graph.scaled(column.read(graph, "double", **told(i)), encoder._fields[i]))
+        if time_of(i) is not None and time_of(i).kind == TIME:
+            cells = seconds_of(moments(i), graph)
+        else:
+            # The numbers of a column of whole numbers that are ids as well come with these.
+            cells = columns[schema.sources[i]].read(graph, "double", **told(i))
+        scaled.append(graph.scaled(cells, encoder._fields[i]))
     for i in schema.sequence:
         field, column = encoder._fields[schema.shared.get(i, i)], columns[schema.sources[i]]
         _check_vocabulary(field, column.name)
@@ -200,7 +209,27 @@ def encoded_parts(encoder, columns, graph, wanted=None):
         )
         lists.append(graph.last_items(cells, encoder.max_length))
     values, missing = ([pair[k] for pair in scaled] for k in (0, 1))
-    return {"ids": ids, "numeric": [*values, *missing], "sequences": lists}
+    vectors = [
+        graph.vector(
+            columns[schema.sources[i]].read(graph, "double", length=len(encoder._fields[i])),
+            encoder._fields[i],
+        )
+        for i in schema.vector
+    ]
+    return {"ids": ids, "numeric": [*values, *missing, *vectors], "sequences": lists}
+
+
+def _offset_of(zone, label, name):
+    """By how much the clock of the zone of a column is ahead of UTC, if it has never been moved."""
+    offset = fixed_offset(zone)
+    if offset is None:
+        raise ValueError(
+            f"Column {label!r} holds times of zone {zone}, of which the model reads the {name}: "
+            f"the clock of that zone has been moved, and a graph knows no time zones. Use "
+            f'inputs="encoded", or fit on times of a fixed offset (.dt.tz_convert("UTC"), or '
+            f"tz_localize(None) for the clock as it is)."
+        )
+    return offset
 
 
 def encoder_nodes(encoder, columns, graph, prefix=PREFIX):

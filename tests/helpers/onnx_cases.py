@@ -96,7 +96,11 @@ def encoded(pipeline, X):
         f"raw.{name}": onnx.helper.make_tensor_value_info(f"raw.{name}", kind, ["batch", width])
         for name, kind, width in [
             ("ids", onnx.TensorProto.INT32, len(encoder.categorical_)),
-            ("numeric", onnx.TensorProto.FLOAT, 2 * len(encoder.numeric_)),
+            (
+                "numeric",
+                onnx.TensorProto.FLOAT,
+                2 * len(encoder.numeric_) + sum(n + 1 for n in encoder.vector_lengths_),
+            ),
             ("sequences", onnx.TensorProto.INT32, len(encoder.sequence_) * encoder.max_length),
         ]
         if width
@@ -120,11 +124,11 @@ def encoded(pipeline, X):
         X = X if isinstance(step, str) else step.transform(X)
     table = encoder.encode(X)
     for name, own in found.items():
-        expected = getattr(table, name.removeprefix("raw."))
         if name == "raw.numeric":
+            expected = np.hstack([table.numeric, table.vectors])
             np.testing.assert_allclose(own, expected, rtol=1e-5, atol=1e-6)
         else:
-            np.testing.assert_array_equal(own, expected)
+            np.testing.assert_array_equal(own, getattr(table, name.removeprefix("raw.")))
     return found, {i.name: i.type for i in session.get_inputs()}
 
 

@@ -144,7 +144,8 @@ def test_times_and_durations():
     X.loc[X.index[::6], ["at", "took"]] = pd.NaT
     encoder = FieldEncoder(categorical_features={"day": "id"}, time_features=None).fit(X)
     _, types = encoded(encoder, X)
-    assert types["day"] == "tensor(string)" and types["at"] == types["took"] == "tensor(double)"
+    assert types["day"] == "tensor(string)" and types["took"] == "tensor(double)"
+    assert types["at"] == "tensor(int64)"
 
 
 def test_lists_that_share_a_vocabulary():

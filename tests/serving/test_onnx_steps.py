@@ -29,6 +29,7 @@ from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.serving import to_onnx
 
 UNKNOWN = {"handle_unknown": "use_encoded_value", "unknown_value": np.nan}
+LAST_BITS = 1e-6  # by so much logits of float32 differ from one runtime to another
 COLUMNS = ColumnTransformer(
     [
         ("n", make_pipeline(SimpleImputer(), MinMaxScaler(clip=True)), ["price", "rank"]),
@@ -100,6 +101,21 @@ def test_a_whole_pipeline_in_a_pipeline(tmp_path):
         np.testing.assert_allclose(answers(session, rows), expected, rtol=0, atol=1e-5)
 
 
+def between(model, rows, shift):
+    """Bounds (rows, classes) of what an isotonic calibration of three classes answers if each logit
+    is up to ``shift`` away, in units of the largest one: its curves never fall.
+    """
+    (part,) = model.calibrated_classifiers_
+    logits = part.estimator.decision_function(rows)
+    shift = shift * max(1.0, np.abs(logits).max())
+    low, high = (
+        np.stack([c.predict(logits[:, k] + d) for k, c in enumerate(part.calibrators)], 1)
+        for d in (-shift, shift)
+    )
+    others = [ends.sum(1, keepdims=True) - ends for ends in (low, high)]
+    return low / (low + others[1]), high / (high + others[0])
+
+
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic", "temperature"])
 def test_calibrated_classifiers(tmp_path, method):
     X, y = column_kinds()
@@ -117,7 +133,9 @@ def test_calibrated_classifiers(tmp_path, method):
         assert expected.shape[1] == (3 if method == "isotonic" else 2) and expected.std() > 0.01
         found = answers(session, rows)
         if method == "isotonic":
-            # Between two thresholds that lie close a rounded logit may be far away.
+            low, high = between(model, rows, LAST_BITS)
+            assert ((found >= low - 1e-6) & (found <= high + 1e-6)).all()
+            assert (high - low).mean() < 1e-4  # the control: the bounds say something
             assert (np.abs(found - expected).max(1) < 1e-5).mean() > 0.98
         else:
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)

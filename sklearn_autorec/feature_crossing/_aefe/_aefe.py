@@ -10,11 +10,11 @@ from sklearn.base import TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from ...datasets._table_blocks import is_dataset, opened_blocks, refuse_dataset, takes_datasets
 from ...preprocessing._columns import read_columns
 from ...preprocessing._dicts import takes_rows
 from ...preprocessing._names import labels_of, output_labels, refuse_new_names
 from ...utils._defaults import ComponentEstimator
-from ...utils._frames import takes_frames
 from ...utils._parameters import stores_parameters
 from ...utils._progress import FitProgress
 from ...utils._sklearn import (
@@ -35,17 +35,14 @@ from .._reading import (
     MAKERS,
     append_named,
     binned_columns,
-    checked_encoder,
-    column_edges,
     column_ids,
-    column_sizes,
     encode_as_fitted,
     resolve_bins,
-    select,
 )
 from ._cascade import N_FOLDS
+from ._pair_blocks import BlockStatistics
 from ._pair_features import Statistic, random_folds
-from ._pair_search import PairSearch, numbers_of, read_targets
+from ._pair_search import PairSearch, encoded, numbers_of, read_targets
 from ._paradigms import PARADIGMS, check_paradigms, names_of
 
 
@@ -244,7 +241,7 @@ class AEFE(CallbackSupportMixin, TransformerMixin, ComponentEstimator):
         """Store the parameters."""
 
     @all_or_nothing
-    @takes_frames
+    @takes_datasets
     @with_callbacks
     def fit(self, X: Table, y: ArrayLike) -> Self:
         """Find features, then learn their statistics from all rows.
@@ -252,8 +249,10 @@ class AEFE(CallbackSupportMixin, TransformerMixin, ComponentEstimator):
         Parameters
         ----------
         X : any table that `FieldEncoder` reads, of shape (n_rows, n_columns)
-        y : array-like of shape (n_rows,)
-            Classes, or numbers.
+            Of a data set (see `ParquetDataset`) about ``sample_rows`` rows are searched, and
+            statistics are those of all.
+        y : array-like of shape (n_rows,), or str
+            Classes, or numbers; of a data set the name of their column.
 
         Returns
         -------
@@ -262,24 +261,30 @@ class AEFE(CallbackSupportMixin, TransformerMixin, ComponentEstimator):
         Raises
         ------
         ValueError
-            For targets of one class, or fewer than two classes with two rows each; for parameters
-            out of range; and if the table already has a column of a new name.
+            For targets of one class, or fewer than two with two rows each, and classes that no row
+            has which is searched; for parameters out of range, and a new name that is not new.
         KeyboardInterrupt
             If it is stopped before a feature is taken; later on those so far are kept, and a
             `UserWarning` says so.
         """
-        self._fit(X, y)
+        if is_dataset(X):
+            with opened_blocks(X, y, needs_target=True) as blocks:
+                rows, targets, _ = blocks.sample()
+                self._fit(rows, targets, blocks)
+        else:
+            self._fit(X, y)
         return self
 
     @all_or_nothing
-    @takes_frames
+    @takes_datasets
     @with_callbacks
     def fit_transform(self, X: Table, y: ArrayLike) -> Any:
         """Learn from rows and return them with features, target means of other rows (see Notes)."""
+        refuse_dataset(X, "fit_transform")
         return self._output(X, self._fit(X, y))
 
-    def _fit(self, X, y):
-        """Everything; the new columns of the training rows, one array each."""
+    def _fit(self, X, y, blocks=None):
+        """Everything; the new columns of the training rows, one array each, of blocks none."""
         began = time.monotonic()
         validate_parameters(self)
         check_paradigms(self)
@@ -297,27 +302,22 @@ class AEFE(CallbackSupportMixin, TransformerMixin, ComponentEstimator):
         # What the search did not choose is not read again.
         used = sorted({i for feature in selected for i in feature.columns}) or [0]
         self._positions = used if self.encoder is None else list(range(len(columns)))
-        self.encoder_, _, self._edges, ids, sizes = self._encode(X, self._positions)
+        if blocks is not None:
+            labels = np.unique(y) if classification else None
+            found = BlockStatistics(selected, self, blocks, self._positions, labels)
+            self.encoder_, self._edges = found.encoder, found.edges
+            self._statistics = found.statistics
+            return []
+        self.encoder_, _, self._edges, ids, sizes = encoded(self, X, self._positions)
         self.encoder_.discard_counts()
         folds = random_folds(y, N_FOLDS, rng, classification)
         self._statistics = [Statistic(feature, self) for feature in selected]
-        blocks = [s.fit_transform(ids, sizes, targets, folds) for s in self._statistics]
-        return self._columns(blocks, ids)
-
-    def _encode(self, X, positions):
-        """Encoder, encoded table, edges of bins, ids and their numbers by position."""
-        encoder = checked_encoder(self.encoder)
-        table = encoder.fit_encode(select(X, positions, self._names, self.n_features_in_))
-        edges = column_edges(encoder, positions, self._bins)
-        ids, sizes = (
-            column_ids(table, encoder, positions, edges),
-            column_sizes(encoder, positions, edges),
-        )
-        return encoder, table, edges, ids, sizes
+        columns = [s.fit_transform(ids, sizes, targets, folds) for s in self._statistics]
+        return self._columns(columns, ids)
 
     def _search(self, X, y, targets, classification, classes, rng, deadline):
         """The selected features; sets what the search is remembered by."""
-        encoder, table, _, ids, sizes = self._encode(X, list(range(self.n_features_in_)))
+        encoder, table, _, ids, sizes = encoded(self, X, list(range(self.n_features_in_)))
         if len(y) > self.max_rows:
             rows = np.flatnonzero(
                 random_folds(y, -(-len(y) // self.max_rows), rng, classification) == 0

@@ -102,6 +102,67 @@ def group_means(counts, sums, squares, smoothing="auto"):
     return np.where(size > 0, (sums + m * mean) / np.where(size > 0, size, 1), mean)
 
 
+class GroupTotals:
+    """What the values of a feature's groups are made of, summed over rows that may come in blocks.
+
+    Parameters
+    ----------
+    feature : Feature
+    n_groups : int
+    sizes : dict of int to int
+        Number of ids of each column.
+    """
+
+    def __init__(self, feature, n_groups, sizes):
+        self.feature, self.n_groups, self.sizes = feature, n_groups, sizes
+        self.counts = self.sums = self.squares = 0.0
+        self.of_a, self.a_of = 0, np.full(n_groups, -1)  # rows by id of a; the id of a by group
+        self.pairs = np.zeros(0, np.int64)  # of a group and an id of b
+
+    def add(self, groups, ids, targets):
+        """Count rows: their groups, the ids of all columns by position, targets (n_rows, C)."""
+        kind, a, b = self.feature.kind, self.feature.columns[0], self.feature.columns[-1]
+        if kind == "nunique":
+            present = ids[b] != MISSING
+            own = groups[present].astype(np.int64) * self.sizes[b] + ids[b][present]
+            self.pairs = np.union1d(self.pairs, own)
+            return
+        if kind == "mean":
+            counts, sums, squares = sums_of(groups, targets, self.n_groups)
+            self.sums, self.squares = self.sums + sums, self.squares + squares
+        else:
+            counts = np.bincount(groups, minlength=self.n_groups).astype(np.float64)
+        self.counts = self.counts + counts
+        if kind == "share":
+            self.of_a = self.of_a + np.bincount(ids[a], minlength=self.sizes[a])
+            self.a_of[groups] = ids[a]
+
+    def values(self, smoothing, hashed):
+        """Values of the groups, float64 (n_groups, n_columns)."""
+        kind, b = self.feature.kind, self.feature.columns[-1]
+        if kind == "mean":
+            return group_means(self.counts, self.sums, self.squares, smoothing)
+        if kind == "nunique":
+            groups = self.pairs // self.sizes[b]
+            values = np.bincount(groups, minlength=self.n_groups).astype(np.float64)
+        elif kind == "share":
+            seen = self.a_of >= 0
+            values = self.counts / np.where(seen, self.of_a[self.a_of], 1)
+        else:
+            values = np.log1p(self.counts)
+        if not hashed:
+            values[UNKNOWN] = 0  # rare combinations are what new ones will be
+        return values[:, None]
+
+
+def sums_of(groups, targets, n_groups):
+    """Rows of each group, and sums of their targets (n_rows, C) and of the squares."""
+    counts = np.bincount(groups, minlength=n_groups).astype(np.float64)
+    sums = np.stack([np.bincount(groups, t, n_groups) for t in targets.T], 1)
+    squares = np.stack([np.bincount(groups, t * t, n_groups) for t in targets.T], 1)
+    return counts, sums, squares
+
+
 class Statistic:
     """A feature, fitted on some rows.
 
@@ -132,7 +193,7 @@ class Statistic:
 
     def transform(self, ids):
         """New rows, float64 (n_rows, n_columns)."""
-        return self.values[self.combinations.ids(self._columns(ids))]
+        return self.values[self.combinations.ids(self.columns_of(ids))]
 
     def fit_transform(self, ids, sizes, targets, folds):
         """Training rows; target means of a row come from other folds than its own."""
@@ -141,7 +202,7 @@ class Statistic:
             return self.values[groups]
         out = np.empty((len(groups), targets.shape[1]))
         n_folds = int(folds.max()) + 1
-        counts, sums, squares = self._sums(
+        counts, sums, squares = sums_of(
             groups * n_folds + folds, targets, len(self.values) * n_folds
         )
         counts = counts.reshape(-1, n_folds)
@@ -160,42 +221,32 @@ class Statistic:
             out[rows] = means[groups[rows]]
         return out
 
-    def _columns(self, ids):
-        columns = (
-            self.feature.columns[:1] if self.feature.kind == "nunique" else self.feature.columns
-        )
-        return [ids[i] for i in columns]
+    def columns_of(self, by_position):
+        """Of something by position of columns, what belongs to those of the combinations."""
+        columns = self.feature.columns
+        return [
+            by_position[i] for i in (columns[:1] if self.feature.kind == "nunique" else columns)
+        ]
 
-    def _sums(self, groups, targets, n_groups):
-        counts = np.bincount(groups, minlength=n_groups).astype(np.float64)
-        sums = np.stack([np.bincount(groups, t, n_groups) for t in targets.T], 1)
-        squares = np.stack([np.bincount(groups, t * t, n_groups) for t in targets.T], 1)
-        return counts, sums, squares
+    @property
+    def least(self):
+        """Rows of a combination at least."""
+        return 1 if self.feature.kind == "nunique" else self.min_count
+
+    def totals(self, sizes):
+        """Where the rows of its combinations are counted."""
+        return GroupTotals(self.feature, self.combinations.n_ids, sizes)
+
+    def finish(self, totals):
+        """Set ``values`` by what was counted."""
+        self.values = totals.values(self.smoothing, bool(self.combinations.n_buckets))
 
     def _fit(self, ids, sizes, targets):
         """Set ``combinations`` and ``values``; the training rows' ids."""
-        kind, (a, b) = self.feature.kind, (self.feature.columns[0], self.feature.columns[-1])
-        columns = self._columns(ids)
-        least = 1 if kind == "nunique" else self.min_count
-        sizes_of = [sizes[a]] if len(columns) == 1 else [sizes[a], sizes[b]]
-        self.combinations = Combinations(columns, sizes_of, least, self.max_ids)
-        groups, n_groups = self.combinations.ids(columns), self.combinations.n_ids
-        if kind == "mean":
-            self.values = group_means(*self._sums(groups, targets, n_groups), self.smoothing)
-            return groups
-        if kind == "nunique":
-            present = ids[b] != MISSING
-            pairs = np.unique(groups[present].astype(np.int64) * sizes[b] + ids[b][present])
-            values = np.bincount(pairs // sizes[b], minlength=n_groups).astype(np.float64)
-        else:
-            values = np.bincount(groups, minlength=n_groups).astype(np.float64)
-            if kind == "share":
-                of_a = np.ones(n_groups)
-                of_a[groups] = np.bincount(ids[a])[ids[a]]
-                values /= of_a
-            else:
-                values = np.log1p(values)
-        if not self.combinations.n_buckets:
-            values[UNKNOWN] = 0  # rare combinations are what new ones will be
-        self.values = values[:, None]
+        columns = self.columns_of(ids)
+        sizes_of = self.columns_of(sizes)
+        self.combinations = Combinations(columns, sizes_of, self.least, self.max_ids)
+        groups, totals = self.combinations.ids(columns), self.totals(sizes)
+        totals.add(groups, ids, targets)
+        self.finish(totals)
         return groups

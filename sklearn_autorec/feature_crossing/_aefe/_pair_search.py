@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from ...utils._sklearn import check_y
+from .._reading import checked_encoder, column_edges, column_ids, column_sizes, select
 from ._cascade import Cascade, Data
 from ._pair_features import Feature, features_of, random_folds
 from ._pair_strength import pair_strengths
@@ -158,6 +159,15 @@ def read_targets(y, options):
     if len(classes) == 2:
         return True, None, (y == classes[1]).astype(np.float64)[:, None]
     return True, classes, (y[:, None] == classes).astype(np.float64)
+
+
+def encoded(aefe, X, positions):
+    """Encoder, encoded table, edges of bins, ids and their numbers by position, of some columns."""
+    encoder = checked_encoder(aefe.encoder)
+    table = encoder.fit_encode(select(X, positions, aefe._names, aefe.n_features_in_))
+    edges = column_edges(encoder, positions, aefe._bins)
+    ids = column_ids(table, encoder, positions, edges)
+    return encoder, table, edges, ids, column_sizes(encoder, positions, edges)
 
 
 def numbers_of(table, encoder, fields):

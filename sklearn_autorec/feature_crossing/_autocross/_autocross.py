@@ -10,6 +10,7 @@ from sklearn.utils import ClassifierTags
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, validate_data
 
+from ...datasets._table_blocks import is_dataset, opened_blocks, refuse_dataset, takes_datasets
 from ...preprocessing._columns import read_columns
 from ...utils._parameters import stores_parameters
 from ...utils._progress import FitProgress
@@ -24,7 +25,6 @@ from ...utils._sklearn import (
 )
 from ...utils._state import all_or_nothing
 from ...utils._typing import ArrayLike, Table
-from .._blocks import is_dataset, opened_blocks, refuse_dataset, takes_datasets
 from .._crosser import SEPARATOR, FieldCrosser
 from .._crosser_search import CrosserSearch, warn_of_interruption
 from .._reading import checked_encoder, column_ids, column_sizes

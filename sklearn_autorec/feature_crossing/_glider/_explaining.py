@@ -1,5 +1,7 @@
 """What a model answers to perturbed rows, and the interactions in these answers."""
 
+from numbers import Integral
+
 import numpy as np
 from scipy.special import logit
 from sklearn.base import is_regressor
@@ -9,6 +11,28 @@ from ._nid import detect
 from ._perturbing import perturbed
 
 LEAST_PROBABILITY = 1e-5  # log odds of a tree that is sure would be infinite
+
+
+def check_options(search):
+    """Refuse parameters of a `GLIDER` that do not go together.
+
+    Raises
+    ------
+    ValueError
+        Names the parameter.
+    """
+    if not is_regressor(search.estimator) and not hasattr(search.estimator, "predict_proba"):
+        raise ValueError(
+            f"estimator must have predict_proba or be a regressor, got {search.estimator!r:.200}."
+        )
+    if search.detector == "gradient_nid" and search.max_order > 2:
+        raise ValueError(
+            f'max_order must be 2 with detector="gradient_nid", which finds pairs, got '
+            f"{search.max_order!r}."
+        )
+    units = search.hidden_units
+    if not units or not all(isinstance(n, Integral) and n > 0 for n in units):
+        raise ValueError(f"hidden_units must hold one or more ints above 0, got {units!r}.")
 
 
 def random_masks(n, n_masks, d, rng):

@@ -6,19 +6,19 @@ from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import (
-    MetaEstimatorMixin,
-    clone,
-    is_classifier,
-    is_regressor,
-)
+from sklearn.base import MetaEstimatorMixin, clone, is_classifier
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length, validate_data
 
+from ...datasets._table_blocks import (
+    is_dataset,
+    opened_blocks,
+    refuse_dataset,
+    takes_datasets,
+)
 from ...preprocessing._columns import read_columns
 from ...preprocessing._names import labels_of
-from ...utils._frames import takes_frames
 from ...utils._parameters import stores_parameters
 from ...utils._progress import FitProgress
 from ...utils._sklearn import (
@@ -42,7 +42,7 @@ from .._reading import (
     resolve_bins,
 )
 from .._threads import one_thread
-from ._explaining import fitted_and_explained, strengths_of
+from ._explaining import check_options, fitted_and_explained, strengths_of
 from ._nid import GRADIENT_NID, NID
 from ._perturbing import GONE, as_pandas_or_array, take_rows, typical_rows
 
@@ -216,7 +216,7 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
         """Store the parameters."""
 
     @all_or_nothing
-    @takes_frames
+    @takes_datasets
     @with_callbacks
     def fit(self, X: Table, y: Column = None) -> Self:
         """Fit the estimator, find its interactions, then learn their combinations.
@@ -225,9 +225,12 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
         ----------
         X : DataFrame (pandas, polars), pyarrow Table, array or list of lists, (n_rows, n_columns)
             Other tables and lazy ones are read as `FieldEncoder` reads them.
-            The estimator gets DataFrames or arrays.
-        y : array-like of shape (n_rows,)
-            As the estimator takes it. Ignored if ``prefit``.
+            The estimator gets DataFrames or arrays. Of a data set (see `ParquetDataset`) about
+            ``sample_rows`` rows are drawn, of which the estimator is fitted and explained, and
+            combinations are counted in all.
+        y : array-like of shape (n_rows,), or str
+            As the estimator takes it; of a data set the name of its column. Ignored if ``prefit``,
+            but that a column of a data set which it names is left out.
 
         Returns
         -------
@@ -243,19 +246,26 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
             If it is stopped before a row is explained; later on the rows so far count, and a
             `UserWarning` says so.
         """
-        self._fit(X, y).fit(X)
+        if is_dataset(X):
+            with opened_blocks(X, y, needs_target=not self.prefit) as blocks:
+                sample, targets, _ = blocks.sample()
+                self._fit(sample, targets)._fit(sample, blocks)
+        else:
+            self._fit(X, y).fit(X)
         return self
 
     @all_or_nothing
-    @takes_frames
+    @takes_datasets
     @with_callbacks
     def fit_transform(self, X: Table, y: Column = None) -> Any:
-        """``fit(X, y).transform(X)``."""
+        """``fit(X, y).transform(X)``, of rows in memory."""
+        refuse_dataset(X, "fit_transform")
         return self._fit(X, y).fit_transform(X)
 
     def _fit(self, X, y):
         """Everything but fitting ``crosser_``, which it returns."""
-        self._check_parameters()
+        validate_parameters(self)
+        check_options(self)
         with FitProgress(self, X, y).within(n_tasks=1 if self.prefit else 2) as progress:
             return self._find(X, y, progress)
 
@@ -299,24 +309,6 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
             encoder=self.encoder,
         )
         return self.crosser_
-
-    def _check_parameters(self):
-        validate_parameters(self)
-        if not is_regressor(self.estimator) and not hasattr(self.estimator, "predict_proba"):
-            raise ValueError(
-                f"estimator must have predict_proba or be a regressor, got {self.estimator!r:.200}."
-            )
-        if self.detector == "gradient_nid" and self.max_order > 2:
-            raise ValueError(
-                f'max_order must be 2 with detector="gradient_nid", which finds pairs, got '
-                f"{self.max_order!r}."
-            )
-        if not self.hidden_units or not all(
-            isinstance(n, Integral) and n > 0 for n in self.hidden_units
-        ):
-            raise ValueError(
-                f"hidden_units must hold one or more ints above 0, got {self.hidden_units!r}."
-            )
 
     def _explain(self, table, rows, groups, rng, progress):
         """Strengths of sets of groups for each of some rows, list of dict."""

@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from ...datasets._table_blocks import is_dataset, opened_blocks, refuse_dataset, takes_datasets
 from ...preprocessing._columns import read_columns
 from ...preprocessing._dicts import takes_rows
 from ...preprocessing._names import labels_of, output_labels
@@ -17,7 +18,6 @@ from ...utils._sklearn import HasMethods, Interval, StrOptions, of_raw_tables, v
 from ...utils._state import all_or_nothing, reads_once
 from ...utils._typing import Array, ArrayLike, Column, Table
 from .._autocross._autocross import AutoCross
-from .._blocks import is_dataset, opened_blocks, refuse_dataset, takes_datasets
 from .._reading import (
     append_block,
     bins_of,

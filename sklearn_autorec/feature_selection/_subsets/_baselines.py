@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ...datasets._table_blocks import drawn_rows, is_dataset, takes_datasets
 from ...utils._docs import inherits_entries
 from ...utils._parameters import stores_parameters
 from ...utils._sklearn import HasMethods, Interval, validate_parameters
@@ -97,11 +98,14 @@ class RandomSubset(SubsetSelector):
         """Store the parameters."""
 
     @all_or_nothing
+    @takes_datasets
     def fit(self, X: Table, y: Column = None, **params: Any) -> Self:
         """Search, or draw; see `FSTD.fit`. Without an estimator y is not read."""
         if self.estimator is not None:
             return super().fit(X, y, **params)  # type: ignore[arg-type]
         validate_parameters(self)
+        if is_dataset(X):  # of which the names of the columns are read
+            X, _ = drawn_rows(X, y, needs_target=False)
         n = len(self._check_table(X, y)[2])
         rng, size = check_random_state(self.random_state), self._size(n)
         size = rng.randint(1, n + 1) if size is None else size

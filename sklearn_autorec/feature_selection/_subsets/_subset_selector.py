@@ -15,10 +15,10 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from ...datasets._table_blocks import drawn_rows, is_dataset, takes_datasets
 from ...preprocessing._columns import read_columns
 from ...preprocessing._dicts import frame_of_dicts, is_dicts, kept_columns
 from ...preprocessing._names import check_columns, compare_names
-from ...utils._frames import takes_frames
 from ...utils._progress import FitProgress
 from ...utils._sklearn import (
     CallbackSupportMixin,
@@ -124,7 +124,7 @@ class SubsetSelector(CallbackSupportMixin, SelectorMixin, MetaEstimatorMixin, Ba
     # ---------------------------------------------------------------------------------------------
 
     @all_or_nothing
-    @takes_frames
+    @takes_datasets
     @with_callbacks
     def fit(self, X: Table, y: ArrayLike, **params: Any) -> Self:
         """Search.
@@ -133,8 +133,10 @@ class SubsetSelector(CallbackSupportMixin, SelectorMixin, MetaEstimatorMixin, Ba
         ----------
         X : DataFrame or array of shape (n_rows, n_fields)
             What the estimator takes: columns may hold strings and missing values if it (a pipeline,
-            say) can do with them.
-        y : array-like of shape (n_rows,)
+            say) can do with them. Of a data set (see `ParquetDataset`) about ``sample_rows`` rows
+            are drawn and searched, as a DataFrame.
+        y : array-like of shape (n_rows,), or str
+            Of a data set the name of its column.
         **params
             Metadata such as ``sample_weight`` or ``groups``, where scikit-learn's metadata routing
             is enabled.
@@ -148,6 +150,10 @@ class SubsetSelector(CallbackSupportMixin, SelectorMixin, MetaEstimatorMixin, Ba
         ValueError
             For parameters and tables that are refused, if all columns have a single value, and
             whatever the estimator raises in the first fit.
+        TypeError
+            For metadata beside a data set, which has no such rows.
+        OSError
+            If a block of a data set cannot be read.
 
         Warns
         -----
@@ -159,6 +165,13 @@ class SubsetSelector(CallbackSupportMixin, SelectorMixin, MetaEstimatorMixin, Ba
         """
         raise_for_params(params, self, "fit")
         validate_parameters(self)
+        if is_dataset(X):
+            if params:
+                raise TypeError(
+                    f"{sorted(params)} cannot be given with a data set, of which the search draws "
+                    f"rows; draw them yourself, by X.sample(n_rows), and give these in memory."
+                )
+            X, y = drawn_rows(X, y)
         X, y, columns = self._check_table(X, y)
         size = self._size(len(columns))
         scorer = self._scorer(X, y, columns, params)

@@ -1,4 +1,4 @@
-"""Tables whose rows come in blocks, as the transformers of crosses read them."""
+"""Tables whose rows come in blocks, as transformers read them."""
 
 import functools
 from contextlib import contextmanager
@@ -6,11 +6,18 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..datasets._sources import is_dataset, opened, table_or_dataset
 from ..utils._row_draws import uniform_by_row
 from ..utils._typing import Method
+from ._sources import is_dataset, opened, table_or_dataset
 
-__all__ = ["TableBlocks", "is_dataset", "opened_blocks", "refuse_dataset", "takes_datasets"]
+__all__ = [
+    "TableBlocks",
+    "drawn_rows",
+    "is_dataset",
+    "opened_blocks",
+    "refuse_dataset",
+    "takes_datasets",
+]
 
 
 class TableBlocks:
@@ -121,6 +128,15 @@ def opened_blocks(X, y=None, sample_weight=None, *, needs_target):
                 )
         columns = [name for name in dataset.column_names if name not in given.values()]
         yield TableBlocks(dataset, columns, y, sample_weight)
+
+
+def drawn_rows(X, y, *, needs_target=True):
+    """About ``sample_rows`` rows of a data set in memory: a DataFrame, and targets (or None); see
+    `opened_blocks`.
+    """
+    with opened_blocks(X, y, needs_target=needs_target) as blocks:
+        table, targets, _ = blocks.sample()
+    return table.to_pandas(), targets
 
 
 def takes_datasets(method: Method) -> Method:

@@ -9,16 +9,8 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
-from sklearn_autorec import CTRClassifier, RatingRegressor
+from sklearn_autorec import CTRClassifier, RatingRegressor, feature_selection
 from sklearn_autorec.feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser, TargetStatistics
-from sklearn_autorec.feature_selection import (
-    FSTD,
-    MARLFS,
-    DualAgent,
-    FieldSelector,
-    RandomSubset,
-    SensitivitySelector,
-)
 from sklearn_autorec.model_selection import (
     Alternating,
     BayesSearchCV,
@@ -68,11 +60,13 @@ ESTIMATORS = [
     FieldCrosser([(0, 1)]),
     AutoCross(),
     TargetStatistics(random_state=0),
-    FSTD(LogisticRegression(), max_evaluations=10),
-    MARLFS(LogisticRegression(), max_evaluations=10, n_steps=20),
-    DualAgent(LogisticRegression(), max_evaluations=10, n_steps=20),
-    RandomSubset(LogisticRegression(), max_evaluations=10),
-    SensitivitySelector(LogisticRegression(), method="permutation", max_evaluations=5),
+    feature_selection.FSTD(LogisticRegression(), max_evaluations=10),
+    feature_selection.MARLFS(LogisticRegression(), max_evaluations=10, n_steps=20),
+    feature_selection.DualAgent(LogisticRegression(), max_evaluations=10, n_steps=20),
+    feature_selection.RandomSubset(LogisticRegression(), max_evaluations=10),
+    feature_selection.SensitivitySelector(
+        LogisticRegression(), method="permutation", max_evaluations=5
+    ),
     HyperbandSearchCV(LogisticRegression(), {"C": STRENGTHS}, **SEARCH),
     HyperbandSearchCV(
         GradientBoostingRegressor(max_depth=1), RATES, resource="n_estimators", **WARM
@@ -119,7 +113,7 @@ ESTIMATORS = [
     RegularizedEvolutionSearchCV(
         Ridge(), {"alpha": STRENGTHS}, n_iter=4, population=2, tournament=1, **SEARCH
     ),
-    FieldSelector(
+    feature_selection.FieldSelector(
         network="fm", estimator=CTRClassifier(max_epochs=1, device="cpu"), random_state=0
     ),
     AEFE(max_epochs=3),

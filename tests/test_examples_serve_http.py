@@ -10,7 +10,8 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
-from http_cases import BIG, EXAMPLES, ROW, Client, as_fitted, classifier, put, table, until
+from example_modules import EXAMPLES, example_module
+from http_cases import BIG, ROW, Client, as_fitted, classifier, put, table, until
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -34,12 +35,8 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def service():
-    """The example, whose modules import one another by name from their folder."""
-    sys.path.insert(0, str(EXAMPLES))
-    import serve_http
-
-    yield serve_http
-    sys.path.remove(str(EXAMPLES))
+    with example_module("serve_http") as module:
+        yield module
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """examples/track_mlflow.py: what MLflow keeps of a fit, and that the model comes back the same."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from example_modules import example_module
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import make_ctr
@@ -17,16 +17,11 @@ mlflow = pytest.importorskip(
 # MLflow's own: of warnings that it gives to users of its Python models, and of packages below it.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-
 
 @pytest.fixture(scope="module")
 def example():
-    sys.path.insert(0, str(EXAMPLES))
-    import track_mlflow
-
-    yield track_mlflow
-    sys.path.remove(str(EXAMPLES))
+    with example_module("track_mlflow") as module:
+        yield module
 
 
 @pytest.fixture

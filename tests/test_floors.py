@@ -21,6 +21,7 @@ REPOSITORY = Path(__file__).parents[1]
 MODULES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py"))
 
 # Floors from the ground up: a part may import those below it, never its neighbours or those above.
+SEARCHES = {"utils", "exceptions", "nn", "base", "engine"}
 BELOW = {
     "_version": set(),
     "_registry": set(),
@@ -31,31 +32,13 @@ BELOW = {
     "nn": set(),
     "base": {"utils", "exceptions", "nn", "_registry"},
     "engine": {"utils", "exceptions", "nn", "base"},
-    "estimators": {
-        "utils",
-        "exceptions",
-        "datasets",
-        "preprocessing",
-        "nn",
-        "base",
-        "engine",
-        "_ensemble",
-    },
+    "estimators": SEARCHES | {"datasets", "preprocessing", "_ensemble"},
     "networks": {"utils", "nn", "base"},
-    "interaction": {"utils", "exceptions", "nn", "base", "engine"},
-    "embedding": {"utils", "exceptions", "nn", "base", "engine"},
-    "losses": {"utils", "exceptions", "nn", "base", "engine"},
-    "transfer": {"utils", "exceptions", "nn", "base", "engine"},
-    "feature_selection": {
-        "utils",
-        "exceptions",
-        "datasets",
-        "preprocessing",
-        "nn",
-        "base",
-        "engine",
-        "estimators",
-    },
+    "interaction": SEARCHES,
+    "embedding": SEARCHES,
+    "losses": SEARCHES,
+    "transfer": SEARCHES,
+    "feature_selection": SEARCHES | {"datasets", "preprocessing", "estimators"},
     "feature_crossing": {"utils", "exceptions", "datasets", "preprocessing"},
     "linear_model": {"utils", "exceptions", "preprocessing", "feature_crossing"},
     "_ensemble": {"utils", "exceptions", "preprocessing", "feature_crossing", "linear_model"},
@@ -368,14 +351,7 @@ def test_the_environment_of_floors_has_the_declared_ones():
     pinned["torch"] = re.search(
         r"FLOORS_TORCH \?= ([0-9.]+)", (REPOSITORY / "Makefile").read_text()
     )[1]
-    assert {
-        "torch",
-        "scikit-learn",
-        "skorch",
-        "numpy",
-        "scipy",
-        "pandas",
-        "joblib",
-    } <= pinned.keys()
+    ours = {"torch", "scikit-learn", "skorch", "numpy", "scipy", "pandas", "joblib"}
+    assert ours <= pinned.keys()
     for name, version in pinned.items():
         assert f"{version}.".startswith(f"{declared[name]}."), (name, version, declared[name])

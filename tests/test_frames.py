@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from small_tables import visits
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser, TargetStatistics
@@ -26,14 +27,7 @@ nw = pytest.importorskip("narwhals", reason="narwhals is not installed")
 
 RNG = np.random.default_rng(0)
 N = 240
-X = pd.DataFrame(
-    {
-        "user": RNG.integers(0, 4, N).astype(str),
-        "item": RNG.integers(0, 4, N),
-        "price": RNG.normal(size=N),
-        "tags": [[f"t{k}" for k in RNG.integers(0, 4, RNG.integers(1, 4))] for _ in range(N)],
-    }
-)
+X = visits(RNG, N, n_users=4, n_items=4, n_tags=4, lengths=(1, 3))
 SAME = (X["user"].astype(int) + X["item"]) % 2  # only a cross tells it
 Y = (RNG.random(N) < 0.2 + 0.6 * SAME).astype(int).to_numpy()
 X.loc[::9, "user"] = None

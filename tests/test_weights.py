@@ -10,6 +10,7 @@ import pytest
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
+from small_tables import visits
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.preprocessing import FieldEncoder
@@ -17,14 +18,7 @@ from sklearn_autorec.serving import load, save
 
 RNG = np.random.default_rng(0)
 N = 1000
-X = pd.DataFrame(
-    {
-        "user": RNG.integers(0, 15, N).astype(str),
-        "item": RNG.integers(0, 8, N),
-        "price": RNG.normal(size=N),
-        "tags": [[f"t{k}" for k in RNG.integers(0, 5, RNG.integers(0, 4))] for _ in range(N)],
-    }
-)
+X = visits(RNG, N, n_users=15, n_items=8, n_tags=5, lengths=(0, 3))
 Y = (RNG.random(N) < 1 / (1 + np.exp(-2 * RNG.normal(size=15)[X["user"].astype(int)]))).astype(int)
 # A third of the rows are of robots: values, prices and labels that nobody else has.
 ROBOTS = np.arange(N) % 3 == 0

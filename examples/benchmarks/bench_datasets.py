@@ -18,31 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from _clicks_file import write
+
 MILLION = 1_000_000
-
-
-def write(path, fields, cardinality, group_rows):
-    """A million clicks with five planted pairs, in row groups."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from sklearn_autorec.datasets import CTRProblem
-
-    problem = CTRProblem(
-        n_fields=fields,
-        cardinality=[cardinality] * 3 + [50] * (fields - 3),
-        pairs=5,
-        informative_fields=3,
-        random_state=0,
-    )
-    writer = None
-    for first in range(0, MILLION, group_rows):
-        X, y, _ = problem.sample(min(group_rows, MILLION - first), random_state=first)
-        table = pa.Table.from_pandas(X.assign(click=y.astype(np.int8)), preserve_index=False)
-        writer = writer or pq.ParquetWriter(path, table.schema)
-        writer.write_table(table)
-    writer.close()
 
 
 def peak():
@@ -136,7 +114,7 @@ def main():
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clicks.parquet"
-        write(path, args.fields, args.cardinality, args.group_rows)
+        write(path, MILLION, args.fields, args.cardinality, args.group_rows)
         print(f"file of {MILLION:,} rows x {args.fields}: {path.stat().st_size / 2**20:.1f} MiB")
         print("rows a second of the clock and, in brackets, of the processor")
         print(f"{'rows':>11} {'first pass':>21} {'training':>21} {'trained':>11} {'peak':>9}")

@@ -14,30 +14,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
+from _clicks_file import write
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import roc_auc_score
 
 from sklearn_autorec import CTRClassifier
-from sklearn_autorec.datasets import CTRProblem
 from sklearn_autorec.preprocessing import FieldEncoder
-
-
-def write(path, rows, fields, cardinality, chunk):
-    """Write clicks with five planted pairs, ``chunk`` rows to a row group."""
-    cardinalities = [cardinality] * 3 + [50] * (fields - 3)
-    problem = CTRProblem(
-        n_fields=fields, cardinality=cardinalities, pairs=5, informative_fields=3, random_state=0
-    )
-    writer = None
-    for i in range(0, rows, chunk):
-        X, y, _ = problem.sample(min(chunk, rows - i), random_state=i)
-        table = pa.Table.from_pandas(X.assign(label=y.astype(np.int8)), preserve_index=False)
-        writer = writer or pq.ParquetWriter(path, table.schema)
-        writer.write_table(table)
-    writer.close()
 
 
 def main():
@@ -64,7 +47,7 @@ def main():
         start = time.perf_counter()
         encoder = FieldEncoder()
         for g in groups:
-            encoder.partial_fit(file.read_row_group(g).drop_columns(["label"]))
+            encoder.partial_fit(file.read_row_group(g).drop_columns(["click"]))
         seconds = time.perf_counter() - start
         print(
             f"counted {sum(encoder.n_ids_):,} ids: {args.rows / seconds:,.0f} rows/s, "
@@ -80,7 +63,7 @@ def main():
         start = time.perf_counter()
         for g in groups:
             table = file.read_row_group(g)
-            X, y = table.drop_columns(["label"]), table["label"].to_numpy()
+            X, y = table.drop_columns(["click"]), table["click"].to_numpy()
             if g == groups[-1]:  # the last group is scored before it is learned
                 print(
                     f"AUC on the last {len(y):,} rows: "

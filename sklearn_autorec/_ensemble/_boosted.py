@@ -49,19 +49,19 @@ class StatisticsBoosting:
 
     def __init__(
         self,
-        logistic,
+        logistic: bool,
         *,
-        max_crosses=20,
-        max_order=2,
-        learning_rate=0.2,
-        max_trees=1000,
-        max_leaf_nodes=None,
-        min_samples_leaf=40,
-        l2=5.0,
-        smoothing=None,
-        n_folds=None,
-        n_bags=3,
-    ):
+        max_crosses: int = 20,
+        max_order: int = 2,
+        learning_rate: float = 0.2,
+        max_trees: int = 1000,
+        max_leaf_nodes: int | None = None,
+        min_samples_leaf: int = 40,
+        l2: float = 5.0,
+        smoothing: float | None = None,
+        n_folds: int | None = None,
+        n_bags: int = 3,
+    ) -> None:
         self.logistic = logistic
         self.max_crosses, self.max_order = max_crosses, max_order
         self.learning_rate, self.max_trees, self.max_leaf_nodes = (

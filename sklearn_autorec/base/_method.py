@@ -282,7 +282,7 @@ class SearchMethod(BaseEstimator):
         Parameters
         ----------
         architecture : dict
-            Its entry; of a method over several slots the dict of these by slot.
+            As above.
         context : BuildContext
             Of the fields that the network has.
 

@@ -32,29 +32,29 @@ class CTRProblem:
     def __init__(
         self,
         *,
-        n_fields=10,
-        cardinality=20,
-        zipf=1.0,
-        informative_fields=(),
-        informative_values=None,
-        pairs=5,
-        triples=0,
-        main_effect=0.7,
-        pair_effect=1.0,
-        triple_effect=1.0,
-        rank=3,
-        duplicated_fields=0,
-        n_numeric=0,
-        n_sequences=0,
-        missing_rate=0.0,
-        drift=0.0,
-        base_rate=0.3,
-        label_noise=0.0,
-        ids="str",
-        task="binary",
-        n_classes=3,
-        random_state=None,
-    ):
+        n_fields: int = 10,
+        cardinality: Any = 20,
+        zipf: float = 1.0,
+        informative_fields: Any = (),
+        informative_values: Any = None,
+        pairs: Any = 5,
+        triples: Any = 0,
+        main_effect: float = 0.7,
+        pair_effect: float = 1.0,
+        triple_effect: float = 1.0,
+        rank: Any = 3,
+        duplicated_fields: Any = 0,
+        n_numeric: int = 0,
+        n_sequences: int = 0,
+        missing_rate: float = 0.0,
+        drift: float = 0.0,
+        base_rate: float = 0.3,
+        label_noise: float = 0.0,
+        ids: str = "str",
+        task: str = "binary",
+        n_classes: int = 3,
+        random_state: RandomState = None,
+    ) -> None:
         _check_number("n_fields", n_fields, 1, None, Integral)
         _check_number("zipf", zipf, 0, None)
         for name, value in (
@@ -74,12 +74,12 @@ class CTRProblem:
         _check_number("n_classes", n_classes, 2, None, Integral)
         if not 0 < base_rate < 1:
             raise ValueError(f"base_rate must be in (0, 1), got {base_rate!r}.")
-        for name, value, allowed in (
+        for name, word, allowed in (
             ("ids", ids, ("str", "int", "category")),
             ("task", task, ("binary", "multiclass", "rating")),
         ):
-            if value not in allowed:
-                raise ValueError(f"{name} must be one of {list(allowed)}, got {value!r}.")
+            if word not in allowed:
+                raise ValueError(f"{name} must be one of {list(allowed)}, got {word!r}.")
         rng = check_random_state(random_state)
         self.n_fields, self.missing_rate, self.drift = n_fields, missing_rate, drift
         self.base_rate, self.label_noise, self.ids, self.task, self.n_classes = (
@@ -126,7 +126,9 @@ class CTRProblem:
         self._sequence_cardinality = 20
         self._sequence_effects = [rng.normal(0, 2 * main_effect, 20) for _ in range(n_sequences)]
         self.intercept = 0.0
-        latent = self._latent(*self._draw(REFERENCE_ROWS, rng), np.linspace(0, 1, REFERENCE_ROWS))
+        ranks, numeric, lengths, items = self._draw(REFERENCE_ROWS, rng)
+        time = np.linspace(0, 1, REFERENCE_ROWS)
+        latent = self._latent(ranks, numeric, lengths, items, time)
         self.latent_scale = float(latent.std())
         if task == "binary":
             self.intercept = brentq(lambda b: expit(latent + b).mean() - base_rate, -60, 60)

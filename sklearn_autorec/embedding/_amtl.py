@@ -9,7 +9,8 @@ from scipy.stats import rankdata
 from torch import nn
 
 from ..base import SearchMethod
-from ..engine import ArchSchedule
+from ..base._constraints import BUDGET, RETRAIN_OR_NOT, constraints_of
+from ..engine import ArchSchedule, MovedByAdam
 from ..engine._building import build_module
 from ..engine._initial_weights import initial_weights
 from ..nn import (
@@ -28,7 +29,7 @@ from ..nn._read_rows import read_rows
 from ..nn._sized_rows import sized_bytes
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import HasMethods, Interval, StrOptions
-from ._budgets import BUDGET, bytes_for_tables
+from ._budgets import bytes_for_tables
 from ._frequency import value_counts
 from ._sizes import check_sizes
 
@@ -106,7 +107,7 @@ class Twins(nn.Module):
         return share * logits[0] + (1 - share) * logits[1]
 
 
-class FrequencySizedEmbedding(FieldEmbedding):
+class FrequencySizedEmbedding(MovedByAdam, FieldEmbedding):
     """A table of which every value is read up to a length that follows its frequency; inputs -> (B,
     F, d).
 
@@ -135,9 +136,6 @@ class FrequencySizedEmbedding(FieldEmbedding):
 
     def arch_parameters(self):
         return [*self.twins.parameters()]
-
-    def arch_optimizer(self, n_steps):
-        return torch.optim.Adam(self.arch_parameters(), lr=self.arch_lr)
 
     def set_progress(self, t):
         self.temperature = annealed(*self.temperatures, t)
@@ -283,11 +281,11 @@ class AMTL(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> from sklearn_autorec import CTRClassifier, datasets, embedding
+    >>> X, y, truth = datasets.make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> search = embedding.AMTL()
     >>> model = CTRClassifier(
-    ...     network="fm", search=AMTL(), embedding_dim=4, max_epochs=3, random_state=0
+    ...     network="fm", search=search, embedding_dim=4, max_epochs=3, random_state=0
     ... ).fit(X, y)
     >>> model.n_iter_, len(model.embedding_sizes_["f0"]) == model.encoder_.n_ids_[0]
     (0, True)
@@ -298,15 +296,12 @@ class AMTL(SearchMethod):
     _parameter_constraints = {
         "size_penalty": [Interval(Real, 0, None, closed="left")],
         "level": [StrOptions({"one_level", "first_order"})],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
-        "warmup": [Interval(Real, 0, 1, closed="left")],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
+        **constraints_of("arch_lr", "warmup", "search_fraction", "temperature"),
         "hidden_units": [tuple, list],
-        "temperature": [tuple, list],
         "twins": ["boolean"],
         "budget": [*BUDGET, None],
         "start": [None, HasMethods(["fit", "predict"])],
-        "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
+        "retrain": RETRAIN_OR_NOT,
     }
 
     @stores_parameters

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ..base import SearchMethod
+from ..base._constraints import BUDGET, RETRAIN_OR_NOT, constraints_of
 from ..engine import RowAdam
 from ..nn import (
     MAX_ANCHORS,
@@ -19,8 +20,8 @@ from ..nn import (
 from ..nn._anchored_rows import anchored_bytes
 from ..nn._numeric import initial
 from ..utils._parameters import stores_parameters
-from ..utils._sklearn import Interval, StrOptions
-from ._budgets import BUDGET, bytes_for_tables
+from ..utils._sklearn import Interval
+from ._budgets import bytes_for_tables
 
 
 class ProximalRowAdam(RowAdam):
@@ -202,11 +203,11 @@ class ANT(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> from sklearn_autorec import CTRClassifier, datasets, embedding
+    >>> X, y, truth = datasets.make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> search = embedding.ANT(n_anchors=8)
     >>> model = CTRClassifier(
-    ...     network="fm", search=ANT(n_anchors=8), embedding_dim=4, max_epochs=3, random_state=0
+    ...     network="fm", search=search, embedding_dim=4, max_epochs=3, random_state=0
     ... ).fit(X, y)
     >>> max(int(sizes.max()) for sizes in model.embedding_sizes_.values()) <= 8
     True
@@ -217,9 +218,8 @@ class ANT(SearchMethod):
         "n_anchors": [Interval(Integral, 1, MAX_ANCHORS, closed="both")],
         "budget": [*BUDGET, None],
         "l1": [Interval(Real, 0, None, closed="left")],
-        "warmup": [Interval(Real, 0, 1, closed="left")],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
-        "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
+        **constraints_of("warmup", "arch_lr"),
+        "retrain": RETRAIN_OR_NOT,
     }
 
     @stores_parameters

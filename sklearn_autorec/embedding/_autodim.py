@@ -1,24 +1,24 @@
 """AutoDim: one embedding width per field."""
 
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 import torch
 from torch import nn
 
 from ..base import SearchMethod
-from ..engine import ArchSchedule
+from ..base._constraints import BUDGET, constraints_of
+from ..engine import ArchSchedule, MovedByAdam
 from ..nn import FieldEmbedding, GumbelSoftmax, MixedEmbedding, check_temperatures
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
-from ._budgets import BUDGET
 from ._widths import bytes_for_widths, check_candidates, check_widths, likeliest_within
 
 # Added to variances, of the size of the square of a tenth of the usual initial embeddings.
 EPS = 1e-6
 
 
-class WidthMixture(nn.Module):
+class WidthMixture(MovedByAdam, nn.Module):
     """Every field's candidates mixed by sampled weights; inputs -> (B, F, d).
 
     Candidate n of a field is the first d_n columns of its embedding times a matrix W_n that all
@@ -59,9 +59,6 @@ class WidthMixture(nn.Module):
 
     def arch_parameters(self):
         return [self.alpha]
-
-    def arch_optimizer(self, n_steps):
-        return torch.optim.Adam([self.alpha], lr=self.arch_lr)
 
     def mixture(self):
         """Weights of the candidates, (F, N): sampled in training, without noise otherwise; even
@@ -215,11 +212,11 @@ class AutoDim(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> from sklearn_autorec import CTRClassifier, datasets, embedding
+    >>> X, y, truth = datasets.make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> search = embedding.AutoDim((1, 4))
     >>> model = CTRClassifier(
-    ...     network="fm", search=AutoDim((1, 4)), embedding_dim=4, max_epochs=2, random_state=0
+    ...     network="fm", search=search, embedding_dim=4, max_epochs=2, random_state=0
     ... ).fit(X, y)
     >>> sorted(model.embedding_sizes_)
     ['f0', 'f1', 'f2']
@@ -230,16 +227,12 @@ class AutoDim(SearchMethod):
     _parameter_constraints = {
         "candidates": [tuple, list, StrOptions({"auto"})],
         "budget": [*BUDGET, None],
-        "level": [StrOptions({"first_order", "unrolled", "one_level"})],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
-        "arch_every": [Interval(Integral, 1, None, closed="left")],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "warmup": [Interval(Real, 0, 1, closed="left")],
-        "temperature": [tuple, list],
+        **constraints_of(
+            "level", "arch_lr", "arch_every", "search_fraction", "warmup", "temperature", "retrain"
+        ),
         "size_penalty": [Interval(Real, 0, None, closed="left")],
         "nested_warmup": ["boolean"],
         "normalize": ["boolean"],
-        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
     @stores_parameters

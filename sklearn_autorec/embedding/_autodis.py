@@ -157,11 +157,10 @@ class AutoDis(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> from sklearn_autorec.embedding import AutoDis
-    >>> X, y, truth = make_ctr(500, n_fields=2, pairs=[(0, 1)], n_numeric=1, random_state=0)
-    >>> model = CTRClassifier(network="fm", search=AutoDis(n_bins=8), max_epochs=1, random_state=0)
+    >>> from sklearn_autorec import CTRClassifier, datasets, embedding
+    >>> X, y, _ = datasets.make_ctr(500, n_fields=2, pairs=[(0, 1)], n_numeric=1, random_state=0)
+    >>> search = embedding.AutoDis(n_bins=8)
+    >>> model = CTRClassifier(network="fm", search=search, max_epochs=1, random_state=0)
     >>> model.fit(X, y).architecture_["numeric"]["n_numeric"]
     1
     """

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ..base import SearchMethod
+from ..base._constraints import constraints_of
 from ..nn import FieldEmbedding, ProjectedSizes, sizes_from_text, sizes_to_text
 from ..utils._sklearn import Interval, StrOptions
 from ._size_mixture import REPORTED_COUNTS, SizeMixture
@@ -108,10 +109,10 @@ class AutoEmb(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(1000, n_fields=3, pairs=[(0, 1)], random_state=0)
-    >>> model = CTRClassifier(network="fm", search=AutoEmb((1, 4)), embedding_dim=4, random_state=0)
+    >>> from sklearn_autorec import CTRClassifier, datasets, embedding
+    >>> X, y, truth = datasets.make_ctr(1000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> search = embedding.AutoEmb((1, 4))
+    >>> model = CTRClassifier(network="fm", search=search, embedding_dim=4, random_state=0)
     >>> for chunk in (slice(0, 500), slice(500, 1000)):
     ...     model = model.partial_fit(X[chunk], y[chunk], classes=[0, 1])
     >>> sorted(model.embedding_sizes_)
@@ -125,14 +126,12 @@ class AutoEmb(SearchMethod):
     _parameter_constraints = {
         "sizes": [tuple, list, StrOptions({"auto"})],
         "rows": [StrOptions({"previous", "next", "held_out", "same"})],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
+        **constraints_of("arch_lr", "warmup", "search_fraction"),
         "price": [Interval(Real, 0, None, closed="left")],
         "harden": ["boolean"],
         "use_loss": ["boolean"],
         "hidden": [Interval(Integral, 1, None, closed="left")],
         "floor": [Interval(Real, 0, 1, closed="left")],
-        "warmup": [Interval(Real, 0, 1, closed="left")],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
         "retrain": [StrOptions({"none", "keep"})],
     }
 

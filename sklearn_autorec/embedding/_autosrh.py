@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ..base import SearchMethod
+from ..base._constraints import BUDGET, RETRAIN_OR_NOT, constraints_of
 from ..engine import ArchSchedule
 from ..nn import FieldEmbedding, mask_to_text
 from ..utils._parameters import stores_parameters
@@ -152,10 +153,9 @@ class AutoSrh(MaskSearch, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
-    >>> search = AutoSrh(budget=0.25, n_blocks=3)
+    >>> from sklearn_autorec import CTRClassifier, datasets, embedding
+    >>> X, y, truth = datasets.make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> search = embedding.AutoSrh(budget=0.25, n_blocks=3)
     >>> model = CTRClassifier(
     ...     network="fm", search=search, embedding_dim=4, max_epochs=2, random_state=0
     ... ).fit(X, y)
@@ -165,18 +165,14 @@ class AutoSrh(MaskSearch, SearchMethod):
 
     slot = "embedding"
     _parameter_constraints = {
-        "budget": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Real, 0, 1, closed="right"),
-        ],
+        "budget": BUDGET,
         "n_blocks": [Interval(Integral, 1, None, closed="left")],
         "per_field": ["boolean"],
         "arch_lr": [Interval(Real, 0, None, closed="left")],
         "l1": [Interval(Real, 0, None, closed="left")],
         "level": [StrOptions({"first_order", "unrolled"})],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "warmup": [Interval(Real, 0, 1, closed="left")],
-        "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
+        **constraints_of("search_fraction", "warmup"),
+        "retrain": RETRAIN_OR_NOT,
     }
 
     @stores_parameters

@@ -5,10 +5,11 @@ from numbers import Integral, Real
 import torch
 
 from ..base import SearchMethod
+from ..base._constraints import BUDGET
 from ..nn import FieldEmbedding, MixedEmbedding, mask_to_text
 from ..utils._docs import inherits_entries
 from ..utils._sklearn import Interval, StrOptions
-from ._budgets import BUDGET, one_given
+from ._budgets import one_given
 from ._masks import PrunedShare
 from ._widths import (
     bytes_for_widths,
@@ -34,13 +35,10 @@ class EqualSize(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> from sklearn_autorec.embedding import EqualSize
-    >>> X, y, truth = make_ctr(1000, n_fields=3, pairs=1, random_state=0)
-    >>> model = CTRClassifier(network="fm", search=EqualSize(4), max_epochs=1, random_state=0).fit(
-    ...     X, y
-    ... )
+    >>> from sklearn_autorec import CTRClassifier, datasets, embedding
+    >>> X, y, truth = datasets.make_ctr(1000, n_fields=3, pairs=1, random_state=0)
+    >>> search = embedding.EqualSize(4)
+    >>> model = CTRClassifier(network="fm", search=search, max_epochs=1, random_state=0).fit(X, y)
     >>> model.embedding_sizes_
     {'f0': 4, 'f1': 4, 'f2': 4}
     """

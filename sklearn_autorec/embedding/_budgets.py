@@ -1,12 +1,8 @@
-"""How the methods of this folder take a budget of bytes."""
-
-from numbers import Integral, Real
+"""How the methods of this folder take a budget of bytes: a float is a share of the whole tables, an
+int a number of bytes (`nn.budget_bytes`).
+"""
 
 from ..nn import budget_bytes, element_bytes, table_bytes
-from ..utils._sklearn import Interval
-
-# A float is a share of the whole tables, an int a number of bytes; see `nn.budget_bytes`.
-BUDGET = [Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="right")]
 
 
 def bytes_for_tables(budget, least, context):

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from ..base import SearchMethod
-from ..engine import ArchSchedule
+from ..base._constraints import constraints_of
+from ..engine import ArchSchedule, MovedByAdam
 from ..nn import FieldEmbedding, SizedRows, sizes_from_text, sizes_to_text, tables_by_size
 from ..nn._numeric import initial
 from ..utils._sklearn import Interval, StrOptions
@@ -45,7 +46,7 @@ class Evidence(NamedTuple):
     weight: torch.Tensor | None
 
 
-class GrowingTable(FieldEmbedding):
+class GrowingTable(MovedByAdam, FieldEmbedding):
     """A table of which each value reads the first columns, as many as its size says; inputs -> (B,
     F, d).
 
@@ -97,9 +98,6 @@ class GrowingTable(FieldEmbedding):
 
     def arch_parameters(self):
         return [getattr(self, name) for name in self.policy]
-
-    def arch_optimizer(self, n_steps):
-        return torch.optim.Adam(self.arch_parameters(), lr=self.arch_lr)
 
     def log_odds(self, rows, level):
         """Log odds of enlarging, (B, n), of rows of the tables (B, n) with sizes of that number."""
@@ -287,16 +285,14 @@ class ESAPN(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(1000, n_fields=3, pairs=[(0, 1)], random_state=0)
-    >>> model = CTRClassifier(network="fm", search=ESAPN((1, 4)), embedding_dim=4, random_state=0)
-    >>> for chunk in (slice(0, 500), slice(500, 1000)):
-    ...     model = model.partial_fit(X[chunk], y[chunk], classes=[0, 1])
-    >>> sorted(model.embedding_sizes_)
-    ['f0', 'f1', 'f2']
-    >>> "prequential_loss" in model.history_[-1]
-    True
+    >>> from sklearn_autorec import CTRClassifier, datasets, embedding
+    >>> X, y, truth = datasets.make_ctr(1000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> model = CTRClassifier(
+    ...     network="fm", search=embedding.ESAPN((1, 4)), embedding_dim=4, random_state=0
+    ... ).partial_fit(X[:500], y[:500], classes=[0, 1])
+    >>> sizes = model.partial_fit(X[500:], y[500:]).embedding_sizes_
+    >>> sorted({int(size) for each in sizes.values() for size in each} - {1, 4})
+    []
     """
 
     slot = "embedding"
@@ -305,12 +301,11 @@ class ESAPN(SearchMethod):
         "sizes": [tuple, list, StrOptions({"auto"})],
         "rows": [StrOptions({"previous", "next"})],
         "baseline": [StrOptions({"pair", "history"})],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
+        **constraints_of("arch_lr", "warmup"),
         "price": [Interval(Real, 0, None, closed="left")],
         "min_gain": [Interval(Real, 0, None, closed="left")],
         "history": [Interval(Integral, 1, None, closed="left")],
         "hidden": [Interval(Integral, 1, None, closed="left")],
-        "warmup": [Interval(Real, 0, 1, closed="left")],
         "retrain": [StrOptions({"none", "keep"})],
     }
 

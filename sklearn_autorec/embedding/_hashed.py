@@ -1,14 +1,13 @@
 """Fewer rows than values: values that share a row, and values that are told apart by two rows."""
 
-from numbers import Integral, Real
-
 import numpy as np
 import torch
 
 from ..base import SearchMethod
+from ..base._constraints import BUDGET
 from ..nn import limit_of
 from ..nn._budget import vector_bytes
-from ..utils._sklearn import Interval, StrOptions
+from ..utils._sklearn import StrOptions
 from ._blocks import RESERVED
 from ._few_rows import (
     PRIME,
@@ -22,8 +21,6 @@ from ._few_rows import (
     remainders_within,
     rows_of_both,
 )
-
-BUDGET = [Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="right")]
 
 
 class Hashing(SearchMethod):
@@ -64,12 +61,11 @@ class Hashing(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> from sklearn_autorec.embedding import Hashing
-    >>> X, y, truth = make_ctr(1000, n_fields=3, pairs=1, random_state=0)
+    >>> from sklearn_autorec import CTRClassifier, datasets, embedding
+    >>> X, y, truth = datasets.make_ctr(1000, n_fields=3, pairs=1, random_state=0)
+    >>> search = embedding.Hashing(0.5)
     >>> model = CTRClassifier(
-    ...     network="fm", search=Hashing(0.5), embedding_dim=4, max_epochs=1, random_state=0
+    ...     network="fm", search=search, embedding_dim=4, max_epochs=1, random_state=0
     ... ).fit(X, y)
     >>> rows = model.architecture_["embedding"]["rows"]
     >>> model.nbytes_["embedding"] == 4 * 4 * sum(rows)
@@ -167,12 +163,10 @@ class QR(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> from sklearn_autorec.embedding import QR
-    >>> X, y, truth = make_ctr(1000, n_fields=3, cardinality=50, pairs=1, random_state=0)
+    >>> from sklearn_autorec import CTRClassifier, datasets, embedding
+    >>> X, y, truth = datasets.make_ctr(1000, n_fields=3, cardinality=50, pairs=1, random_state=0)
     >>> model = CTRClassifier(
-    ...     network="fm", search=QR(0.5), embedding_dim=4, max_epochs=1, random_state=0
+    ...     network="fm", search=embedding.QR(0.5), embedding_dim=4, max_epochs=1, random_state=0
     ... ).fit(X, y)
     >>> model.compression_ratio_ > 2
     True

@@ -5,6 +5,7 @@ from numbers import Real
 
 import numpy as np
 
+from ..base._constraints import BUDGET
 from ..nn import (
     MaskedEmbedding,
     budget_bytes,
@@ -15,7 +16,7 @@ from ..nn import (
 )
 from ..nn._budget import element_bytes
 from ..utils._sklearn import Interval
-from ._budgets import BUDGET, one_given
+from ._budgets import one_given
 
 
 class MaskSearch:

@@ -1,10 +1,11 @@
 """MDE: widths of embeddings by a power of how popular their values are."""
 
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 
 from ..base import SearchMethod
+from ..base._constraints import BUDGET
 from ..nn import MixedEmbedding, limit_of
 from ..nn._budget import vector_bytes
 from ..utils._sklearn import Interval
@@ -71,12 +72,13 @@ class MDE(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> from sklearn_autorec.embedding import MDE
-    >>> X, y, truth = make_ctr(1000, n_fields=3, cardinality=[4, 20, 100], pairs=1, random_state=0)
+    >>> from sklearn_autorec import CTRClassifier, datasets, embedding
+    >>> X, y, _ = datasets.make_ctr(
+    ...     1000, n_fields=3, cardinality=[4, 20, 100], pairs=1, random_state=0
+    ... )
+    >>> search = embedding.MDE(0.5)
     >>> model = CTRClassifier(
-    ...     network="fm", search=MDE(0.5), embedding_dim=8, max_epochs=1, random_state=0
+    ...     network="fm", search=search, embedding_dim=8, max_epochs=1, random_state=0
     ... ).fit(X, y)
     >>> list(model.embedding_sizes_.values())
     [8, 6, 3]
@@ -85,10 +87,7 @@ class MDE(SearchMethod):
     slot = "embedding"
     supports_members = True
     _parameter_constraints = {
-        "budget": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Real, 0, 1, closed="right"),
-        ],
+        "budget": BUDGET,
         "alpha": [Interval(Real, 0, 1, closed="both")],
         "powers_of_two": ["boolean"],
     }

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from ..base import SearchMethod
-from ..engine import ArchSchedule
+from ..base._constraints import BUDGET, RETRAIN_OR_NOT, at_least_one, constraints_of
+from ..engine import ArchSchedule, MovedByAdam
 from ..nn import FieldEmbedding, limit_of, mask_to_text, table_bytes
 from ..nn._budget import kinds_of_tables
 from ..utils._parameters import stores_parameters
@@ -17,7 +18,7 @@ from ._masks import MaskSearch
 BOUND_BYTES = 4  # of how many values of a field have a column, as packed prefixes store it
 
 
-class PolicyEmbedding(FieldEmbedding):
+class PolicyEmbedding(MovedByAdam, FieldEmbedding):
     """A table of which each row of a batch reads the blocks that an action gives it; inputs -> (B,
     F, d).
 
@@ -43,9 +44,6 @@ class PolicyEmbedding(FieldEmbedding):
 
     def arch_parameters(self):
         return [self.logits]
-
-    def arch_optimizer(self, n_steps):
-        return torch.optim.Adam([self.logits], lr=self.arch_lr)
 
     def log_probabilities(self):
         """Of all choices, (G, N); minus infinity where there is none."""
@@ -195,12 +193,10 @@ class NIS(MaskSearch, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
-    >>> model = CTRClassifier(
-    ...     network="fm", search=NIS(budget=0.25), max_epochs=2, random_state=0
-    ... ).fit(X, y)
+    >>> from sklearn_autorec import CTRClassifier, datasets, embedding
+    >>> X, y, truth = datasets.make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> search = embedding.NIS(budget=0.25)
+    >>> model = CTRClassifier(network="fm", search=search, max_epochs=2, random_state=0).fit(X, y)
     >>> model.compression_ratio_ > 3
     True
     """
@@ -208,20 +204,13 @@ class NIS(MaskSearch, SearchMethod):
     slot = "embedding"
     _parameter_constraints = {
         "mode": [StrOptions({"single", "multi"})],
-        "budget": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Real, 0, 1, closed="right"),
-        ],
+        "budget": BUDGET,
         "cost_weight": [Interval(Real, 0, None, closed="left")],
-        "n_row_blocks": [Interval(Integral, 1, None, closed="left")],
-        "n_col_blocks": [Interval(Integral, 1, None, closed="left")],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
-        "arch_every": [Interval(Integral, 1, None, closed="left")],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "warmup": [Interval(Real, 0, 1, closed="left")],
+        **at_least_one("n_row_blocks", "n_col_blocks"),
+        **constraints_of("arch_lr", "arch_every", "search_fraction", "warmup"),
         "entropy": [Interval(Real, 0, None, closed="left")],
         "n_actions": [Interval(Integral, 2, None, closed="left")],
-        "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
+        "retrain": RETRAIN_OR_NOT,
     }
 
     @stores_parameters

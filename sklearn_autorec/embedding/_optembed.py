@@ -2,14 +2,15 @@
 evolution.
 """
 
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 import torch
 from torch import nn
 
 from ..base import SearchMethod
-from ..engine import ArchSchedule, RegularizedEvolution, UniformPaths, one_shot_scores
+from ..base._constraints import BUDGET, RETRAIN_OR_NOT, at_least_one, constraints_of
+from ..engine import ArchSchedule, MovedByAdam, RegularizedEvolution, UniformPaths, one_shot_scores
 from ..nn import FieldEmbedding, element_bytes, limit_of, mask_to_text
 from ..nn._budget import kinds_of_tables, stored_bytes
 from ..utils._parameters import stores_parameters
@@ -75,7 +76,7 @@ class WidthSpace:
         return {"widths": widths.tolist()}
 
 
-class ThresholdedEmbedding(FieldEmbedding):
+class ThresholdedEmbedding(MovedByAdam, FieldEmbedding):
     """A table read without the vectors whose L1 norm is below the threshold of their field, and in
     the first columns that a path has drawn for the field; inputs -> (B, F, d).
     """
@@ -91,9 +92,6 @@ class ThresholdedEmbedding(FieldEmbedding):
 
     def arch_parameters(self):
         return [self.thresholds]
-
-    def arch_optimizer(self, n_steps):
-        return torch.optim.Adam([self.thresholds], lr=self.arch_lr)
 
     def penalty(self):
         return self.alpha * torch.exp(-self.thresholds).sum()
@@ -171,11 +169,9 @@ class OptEmbed(MaskSearch, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> from sklearn_autorec.embedding import OptEmbed
-    >>> X, y, truth = make_ctr(1000, n_fields=3, pairs=[(0, 1)], random_state=0)
-    >>> search = OptEmbed(budget=0.25, n_evaluations=30)
+    >>> from sklearn_autorec import CTRClassifier, datasets, embedding
+    >>> X, y, truth = datasets.make_ctr(1000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> search = embedding.OptEmbed(budget=0.25, n_evaluations=30)
     >>> model = CTRClassifier(
     ...     network="fm", search=search, embedding_dim=8, max_epochs=2, random_state=0
     ... ).fit(X, y)
@@ -185,17 +181,12 @@ class OptEmbed(MaskSearch, SearchMethod):
 
     slot = "embedding"
     _parameter_constraints = {
-        "budget": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Real, 0, 1, closed="right"),
-        ],
+        "budget": BUDGET,
         "alpha": [Interval(Real, 0, None, closed="left")],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
+        **constraints_of("arch_lr", "search_fraction"),
         "level": [StrOptions({"first_order", "one_level"})],
-        "n_evaluations": [Interval(Integral, 1, None, closed="left")],
-        "population": [Interval(Integral, 1, None, closed="left")],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
+        **at_least_one("n_evaluations", "population"),
+        "retrain": RETRAIN_OR_NOT,
     }
 
     @stores_parameters

@@ -233,12 +233,10 @@ class PEP(PrunedShare, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
-    >>> model = CTRClassifier(
-    ...     network="fm", search=PEP(target_sparsity=0.5), max_epochs=2, random_state=0
-    ... ).fit(X, y)
+    >>> from sklearn_autorec import CTRClassifier, datasets, embedding
+    >>> X, y, truth = datasets.make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> search = embedding.PEP(target_sparsity=0.5)
+    >>> model = CTRClassifier(network="fm", search=search, max_epochs=2, random_state=0).fit(X, y)
     >>> round(model.compression_ratio_, 1)
     1.7
     """

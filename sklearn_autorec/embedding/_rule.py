@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ..base import SearchMethod
+from ..base._constraints import BUDGET, at_least_one
 from ..engine import UniformPaths, one_shot_scores
 from ..engine._policies import numpy_random, text_of
 from ..nn import FieldEmbedding, limit_of, table_bytes
@@ -173,13 +174,11 @@ class RULE(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> from sklearn_autorec.embedding import RULE
-    >>> X, y, truth = make_ctr(1000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> from sklearn_autorec import CTRClassifier, datasets, embedding
+    >>> X, y, truth = datasets.make_ctr(1000, n_fields=3, pairs=[(0, 1)], random_state=0)
     >>> model = CTRClassifier(
     ...     network="fm",
-    ...     search=RULE(0.5, n_samples=30),
+    ...     search=embedding.RULE(0.5, n_samples=30),
     ...     embedding_dim=8,
     ...     search_epochs=2,
     ...     random_state=0,
@@ -192,17 +191,10 @@ class RULE(SearchMethod):
     slot = "embedding"
     retrain = "none"
     _parameter_constraints = {
-        "budget": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Real, 0, 1, closed="right"),
-        ],
-        "n_groups": [Interval(Integral, 1, None, closed="left")],
-        "n_blocks": [Interval(Integral, 1, None, closed="left")],
+        "budget": BUDGET,
+        **at_least_one("n_groups", "n_blocks", "n_evaluations", "population", "n_rescored"),
         "diversity": [Interval(Real, 0, None, closed="left")],
         "n_samples": [Interval(Integral, 2, None, closed="left")],
-        "n_evaluations": [Interval(Integral, 1, None, closed="left")],
-        "population": [Interval(Integral, 1, None, closed="left")],
-        "n_rescored": [Interval(Integral, 1, None, closed="left")],
         "search_fraction": [Interval(Real, 0, 1, closed="neither")],
         "pickle_supernet": ["boolean"],
     }

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ..engine import ArchSchedule
+from ..engine import ArchSchedule, MovedByAdam
 from ..nn import FieldRows, annealed, projected_state, row_batch_norm
 from ..nn._numeric import initial
 from ..nn._read_rows import read_rows
@@ -16,7 +16,7 @@ CHUNK = 4096  # values whose vectors are worked out at once
 REPORTED_COUNTS = (0, 1, 4, 16, 64, 256, 1024, 4096, 16384)
 
 
-class SizeMixture(FieldRows):
+class SizeMixture(MovedByAdam, FieldRows):
     r"""Vectors of every size, brought to one width and mixed by weights of the value; inputs -> (B,
     F, d).
 
@@ -82,9 +82,6 @@ class SizeMixture(FieldRows):
 
     def arch_parameters(self):
         return [getattr(self, name) for name in self.controllers]
-
-    def arch_optimizer(self, n_steps):
-        return torch.optim.Adam(self.arch_parameters(), lr=self.arch_lr)
 
     def set_progress(self, t):
         if self.harden:

@@ -1,11 +1,10 @@
 """SSEDS: one width per field, by what single columns are worth in a trained network."""
 
-from numbers import Integral, Real
-
 import numpy as np
 import torch
 
 from ..base import SearchMethod
+from ..base._constraints import BUDGET, constraints_of
 from ..engine import batches_of
 from ..nn import (
     FieldEmbedding,
@@ -14,7 +13,7 @@ from ..nn import (
     limit_of,
 )
 from ..nn._budget import ELEMENT, vector_bytes
-from ..utils._sklearn import Interval, StrOptions
+from ..utils._sklearn import StrOptions
 from ._widths import check_widths
 
 
@@ -177,10 +176,9 @@ class SSEDS(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
-    >>> search = SSEDS(budget=0.5)
+    >>> from sklearn_autorec import CTRClassifier, datasets, embedding
+    >>> X, y, truth = datasets.make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> search = embedding.SSEDS(budget=0.5)
     >>> model = CTRClassifier(
     ...     network="fm", search=search, embedding_dim=4, max_epochs=2, random_state=0
     ... ).fit(X, y)
@@ -191,13 +189,9 @@ class SSEDS(SearchMethod):
     slot = "embedding"
     supports_members = True
     _parameter_constraints = {
-        "budget": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Real, 0, 1, closed="right"),
-        ],
+        "budget": BUDGET,
         "score": [StrOptions({"ablation", "gradient"})],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
+        **constraints_of("search_fraction", "retrain"),
     }
 
     def __init__(self, budget=0.25, score="ablation", search_fraction=0.2, retrain="scratch"):

@@ -10,12 +10,13 @@ from ._one_shot import UniformPaths, one_shot_scores
 from ._optimizers import GRDA, RowAdam
 from ._policies import ChoiceSpace, RegularizedEvolution
 from ._problem import SearchProblem, training_net
-from ._schedule import ArchSchedule
+from ._schedule import ArchSchedule, MovedByAdam
 from ._training import TrainingPlan, TrainingResult, forward_in_chunks, train
 
 __all__ = [
     "GRDA",
     "ArchSchedule",
+    "MovedByAdam",
     "CategoricalController",
     "ChoiceSpace",
     "EncodedTensors",

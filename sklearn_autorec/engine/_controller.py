@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -59,16 +60,16 @@ class CategoricalController:
 
     def __init__(
         self,
-        choices,
-        generator,
+        choices: dict[str, Any],
+        generator: torch.Generator,
         *,
-        n_steps=100,
-        batch_size=8,
-        lr=0.1,
-        baseline_decay=0.9,
-        entropy_bonus=0.01,
-        standardize=True,
-    ):
+        n_steps: int = 100,
+        batch_size: int = 8,
+        lr: float = 0.1,
+        baseline_decay: float = 0.9,
+        entropy_bonus: float = 0.01,
+        standardize: bool = True,
+    ) -> None:
         for name, value, allowed, fits in (
             ("n_steps", n_steps, "at least 1", n_steps >= 1),
             ("batch_size", batch_size, "at least 1", batch_size >= 1),

@@ -110,7 +110,38 @@ class ChoiceSpace:
         return {**configuration, name: others[int(random.integers(len(others)))]}
 
 
-class RegularizedEvolution:
+class AskedAndTold:
+    """Base of searches that are asked for configurations and told their scores.
+
+    A subclass has ``ask``, ``tell`` and ``state_dict``, its ``settings``, a numpy generator
+    ``_random``, and ``_restore(state)``, which takes up the rest of a state.
+    """
+
+    settings: dict
+    _random: np.random.Generator
+
+    def proposals(self):
+        """Yield lists of candidates and receive lists of their scores, to the end of the search."""
+        while candidates := self.ask():
+            self.tell((yield candidates))
+
+    def load_state_dict(self, state):
+        """Go on where ``state_dict`` was taken, in the same space.
+
+        Raises
+        ------
+        ValueError
+            If that search had other settings (``n_evaluations`` may change).
+        """
+        if state["settings"] != self.settings:
+            raise ValueError(
+                f"the state is of a search with {state['settings']}, this one has {self.settings}."
+            )
+        self._random.bit_generator.state = state["random"]
+        self._restore(state)
+
+
+class RegularizedEvolution(AskedAndTold):
     """Aging evolution over plain-dict configurations, none of which is proposed twice.
 
     The first ``population`` configurations are drawn at random. Then children join a queue of that
@@ -230,11 +261,6 @@ class RegularizedEvolution:
         self._queue.join([list(pair) for pair in zip(self._asked, scores, strict=True)])
         self._asked = []
 
-    def proposals(self):
-        """Yield lists of candidates and receive lists of their scores, to the end of the search."""
-        while candidates := self.ask():
-            self.tell((yield candidates))
-
     def state_dict(self):
         """All that the rest of the search depends on, a dict that JSON knows."""
         return {
@@ -246,19 +272,7 @@ class RegularizedEvolution:
             "best": None if self._best is None else list(self._best),
         }
 
-    def load_state_dict(self, state):
-        """Go on where ``state_dict`` was taken, in the same space.
-
-        Raises
-        ------
-        ValueError
-            If that search had other settings (``n_evaluations`` may change).
-        """
-        if state["settings"] != self.settings:
-            raise ValueError(
-                f"the state is of a search with {state['settings']}, this one has {self.settings}."
-            )
-        self._random.bit_generator.state = state["random"]
+    def _restore(self, state):
         self._queue = self._queue_of([list(member) for member in state["queue"]])
         self._seen = dict.fromkeys(state["seen"])
         self._asked = list(state["asked"])

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from numbers import Integral
 
+import torch
+
 ROWS = ("held_out", "same", "previous", "next")
 GRADIENTS = ("direct", "unrolled", "policy")
 OBJECTIVES = ("reference", "trained")
@@ -155,3 +157,12 @@ class ArchSchedule:
         """Whether the architecture moves with weight step ``step`` (from 0)."""
         done = step - self.first_step(weight_steps)
         return done >= 0 and (not self.own_step or (done + 1) % self.every == 0)
+
+
+class MovedByAdam:
+    """Mixin of searchable modules whose ``arch_parameters`` Adam moves at the rate ``arch_lr``."""
+
+    arch_lr: float
+
+    def arch_optimizer(self, n_steps):
+        return torch.optim.Adam(self.arch_parameters(), lr=self.arch_lr)

@@ -1,14 +1,13 @@
 """A training that has not ended, in a file from which it goes on to the bit."""
 
 import copy
-import os
-import tempfile
 from pathlib import Path
 
 import torch
 
 from ..exceptions import CheckpointError
 from ..nn import ReLUDropout
+from ..utils._files import replacing
 
 __all__ = ["TrainingCheckpoint"]
 
@@ -96,16 +95,8 @@ class TrainingCheckpoint:
         path = self.path(name)
         stored = {"version": VERSION, "identity": self.identity, "state": state}
         try:
-            handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".tmp")
-            try:
-                with os.fdopen(handle, "wb") as f:
-                    torch.save(stored, f)
-                    f.flush()
-                    os.fsync(f.fileno())
-                os.replace(temporary, path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            with replacing(path) as f:
+                torch.save(stored, f)
         except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
             raise CheckpointError(
                 f"The checkpoint file {str(path)!r} cannot be written: {error!s:.200}. That of the "

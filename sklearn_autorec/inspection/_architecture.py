@@ -5,16 +5,7 @@ from typing import Any, Self
 import numpy as np
 
 from ._graph_layout import GAP, MARGIN, layout_of
-from ._plotting import (
-    DARK,
-    GREY,
-    LIGHT,
-    axes_for,
-    check_matplotlib,
-    fitted_final_step,
-    points,
-    settle,
-)
+from ._plotting import DARK, GREY, LIGHT, Display, points, settle
 
 FONT = 9.0  # at which labels fit their boxes
 KINDS = {  # colours of the face, the edge and the label
@@ -25,7 +16,7 @@ KINDS = {  # colours of the face, the edge and the label
 }
 
 
-class ArchitectureDisplay:
+class ArchitectureDisplay(Display):
     """Operations that a search has put together, and what goes from where to where.
 
     What reads nothing stands on the left, what nothing reads on the right. Arrows pass between
@@ -87,8 +78,7 @@ class ArchitectureDisplay:
         -------
         ArchitectureDisplay
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        return cls(*fitted_final_step(estimator).architecture_graph_).plot(ax=ax)
+        return cls(*cls._fitted(estimator).architecture_graph_).plot(ax=ax)
 
     def columns(self):
         """Number of the column of each node, from the left: its longest way from the inputs."""
@@ -111,15 +101,14 @@ class ArchitectureDisplay:
         ValueError
             If names stand twice or are not there, a kind is unknown, or edges go round.
         """
-        check_matplotlib(f"{type(self).__name__}.plot")
+        self._needs_matplotlib("plot")
         from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
         layout = layout_of(self.nodes, self.edges)
         unknown = [kind for _, _, kind in self.nodes if kind not in KINDS]
         if unknown:
             raise ValueError(f"kinds of nodes must be out of {[*KINDS]}, got {unknown[0]!r}.")
-        self.ax_ = ax = axes_for(ax, layout.width + 2 * MARGIN, layout.height + 2 * MARGIN)
-        self.figure_ = ax.figure
+        ax = self._draw_on(ax, layout.width + 2 * MARGIN, layout.height + 2 * MARGIN)
         ax.set_xlim(-MARGIN, layout.width + MARGIN)
         ax.set_ylim(-layout.height / 2 - MARGIN, layout.height / 2 + MARGIN)
         ax.set_aspect("equal")

@@ -4,13 +4,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from ._plotting import ACCENT, DARK, GREY, axes_for, check_matplotlib, legend_above, shorten
+from ..utils._docs import takes_entries
+from ._plotting import ACCENT, DARK, GREY, Display, legend_above, shorten
 from ._selection_path import STYLES
 
 COLUMNS = ("name", "bytes", "score", "std")
 
 
-class BudgetCurveDisplay:
+class BudgetCurveDisplay(Display):
     """Scores of models of several sizes against their bytes, a line for each method.
 
     Usually made by `from_results` or `from_cv_results`.
@@ -82,7 +83,7 @@ class BudgetCurveDisplay:
         ValueError
             If the table has other columns, bytes that are not above 0, or none of a name.
         """
-        check_matplotlib(f"{cls.__name__}.from_results")
+        cls._needs_matplotlib("from_results")
         curves, whole = cls.curves_of(table, dense)
         for name in baselines:
             if name not in curves:
@@ -90,6 +91,7 @@ class BudgetCurveDisplay:
         return cls(curves, tuple(baselines), whole, score_name).plot(ax=ax)
 
     @classmethod
+    @takes_entries(from_results)
     def from_cv_results(
         cls,
         search: Any,
@@ -110,12 +112,7 @@ class BudgetCurveDisplay:
             Name of that metric.
         score : str or None, default=None
             The metric to draw; None is that of ``refit``, or the only other one.
-        baselines : sequence of str, default=()
-            As of `from_results`.
-        dense : str or None, default=None
-            As of `from_results`.
-        ax : matplotlib Axes, default=None
-            See `plot`.
+        {baselines, dense, ax}
 
         Returns
         -------
@@ -133,7 +130,7 @@ class BudgetCurveDisplay:
         alone (parameters whose names end in "budget" or "sparsity"), and its name is what the
         others were. Candidates that failed are left out.
         """
-        check_matplotlib(f"{cls.__name__}.from_cv_results")
+        cls._needs_matplotlib("from_cv_results")
         found = getattr(search, "cv_results_", None)
         if found is None:
             raise ValueError(f"search must be fitted, got {search!r:.200} without cv_results_.")
@@ -205,11 +202,10 @@ class BudgetCurveDisplay:
         -------
         self : BudgetCurveDisplay
         """
-        check_matplotlib(f"{type(self).__name__}.plot")
+        self._needs_matplotlib("plot")
         from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-        self.ax_ = ax = axes_for(ax, 7.0, 4.0)
-        self.figure_ = ax.figure
+        ax = self._draw_on(ax, 7.0, 4.0)
         styles = ((DARK, "-", "o"), *STYLES)
         self.lines_, handles = {}, []
         for k, (name, (n_bytes, scores, deviations)) in enumerate(self.curves.items()):

@@ -6,24 +6,15 @@ import numpy as np
 import pandas as pd
 
 from ..metrics import calibration_by_group
+from ..utils._docs import takes_entries
 from ..utils._frames import column_of, table_names
 from ..utils._typing import ArrayLike, Column
-from ._plotting import (
-    ACCENT,
-    DARK,
-    GREY,
-    axes_for,
-    check_matplotlib,
-    fitted_final_step,
-    label_rows,
-    legend_above,
-    shorten,
-)
+from ._plotting import ACCENT, DARK, GREY, Display, label_rows, legend_above, shorten
 
 SURE = 2.0  # standard errors
 
 
-class CalibrationByFieldDisplay:
+class CalibrationByFieldDisplay(Display):
     """Click rate that was predicted for the values of a column, beside the true one.
 
     Usually made by `from_estimator` or `from_predictions`. A model can be right on the whole and
@@ -87,8 +78,7 @@ class CalibrationByFieldDisplay:
         -------
         CalibrationByFieldDisplay
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        classes = fitted_final_step(estimator).classes_
+        classes = cls._fitted(estimator).classes_
         if len(classes) != 2:
             raise ValueError(f"Calibration needs two classes, the estimator has {len(classes)}.")
         names = table_names(X)
@@ -109,6 +99,7 @@ class CalibrationByFieldDisplay:
         )
 
     @classmethod
+    @takes_entries(calibration_by_group)
     def from_predictions(
         cls,
         y_true: ArrayLike,
@@ -125,16 +116,11 @@ class CalibrationByFieldDisplay:
 
         Parameters
         ----------
-        y_true : array-like of shape (n_rows,)
-            Labels of two classes.
-        y_prob : array-like of shape (n_rows,)
-            Probabilities of the positive class.
+        {y_true, y_prob}
         values : array-like of shape (n_rows,)
             The column; missing values are one value of their own.
         field_name : str, default="value"
-        sample_weight : array-like of shape (n_rows,), default=None
-        pos_label : label, default=None
-            The positive class; 1 if None.
+        {sample_weight, pos_label}
         max_values, ax
             See `plot`.
 
@@ -142,7 +128,7 @@ class CalibrationByFieldDisplay:
         -------
         CalibrationByFieldDisplay
         """
-        check_matplotlib(f"{cls.__name__}.from_predictions")
+        cls._needs_matplotlib("from_predictions")
         values = pd.Series(list(values), dtype=object)
         table = calibration_by_group(
             y_true,
@@ -182,11 +168,10 @@ class CalibrationByFieldDisplay:
         -------
         self : CalibrationByFieldDisplay
         """
-        check_matplotlib(f"{type(self).__name__}.plot")
+        self._needs_matplotlib("plot")
         table = self.table.iloc[:max_values]
         rows = np.arange(len(table))
-        self.ax_ = ax = axes_for(ax, 7.0, 0.24 * len(table) + 1.3)
-        self.figure_ = ax.figure
+        ax = self._draw_on(ax, 7.0, 0.24 * len(table) + 1.3)
         predicted, reach = table["predicted"], SURE * table["standard_error"]
         handles = [
             ax.hlines(

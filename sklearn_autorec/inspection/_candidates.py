@@ -4,14 +4,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from ._plotting import ACCENT, GREY, check_matplotlib, fitted_final_step, legend_above
+from ._plotting import ACCENT, GREY, Display, legend_above
 
 # From few candidates to many: light enough to lie under the winner, apart in grey and to the
 # colour-blind.
 FROM, TO = 0.08, 0.85  # part of matplotlib's viridis
 
 
-class CandidateHistoryDisplay:
+class CandidateHistoryDisplay(Display):
     """Score against resource for all candidates, and regret against what was spent.
 
     Usually made by `from_estimator`. Regret is how far the best score seen so far lies below the
@@ -108,8 +108,7 @@ class CandidateHistoryDisplay:
         -------
         CandidateHistoryDisplay
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        estimator = fitted_final_step(estimator)
+        estimator = cls._fitted(estimator)
         results = estimator.cv_results_
         if metric is None:
             metric = estimator.refit if getattr(estimator, "multimetric_", False) else "score"
@@ -185,7 +184,7 @@ class CandidateHistoryDisplay:
         -------
         self : CandidateHistoryDisplay
         """
-        check_matplotlib(f"{type(self).__name__}.plot")
+        self._needs_matplotlib("plot")
         if not np.isfinite(np.asarray(self.score, dtype=float)).any():
             raise ValueError("There is nothing to draw: no score is a finite number.")
         if ax is None:

@@ -4,20 +4,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from ._plotting import (
-    ACCENT,
-    DARK,
-    GREY,
-    axes_for,
-    check_matplotlib,
-    fitted_final_step,
-    label_rows,
-    legend_above,
-    shorten,
-)
+from ._plotting import ACCENT, DARK, GREY, Display, label_rows, legend_above, shorten
 
 
-class EmbeddingSizeDisplay:
+class EmbeddingSizeDisplay(Display):
     """Embedding size of every field, beside the full dimension.
 
     Usually made by `from_estimator`.
@@ -73,8 +63,7 @@ class EmbeddingSizeDisplay:
         -------
         EmbeddingSizeDisplay
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        estimator = fitted_final_step(estimator)
+        estimator = cls._fitted(estimator)
         found, encoder = estimator.embedding_sizes_, estimator.encoder_
         n_ids = [*encoder.n_ids_, *[None] * len(encoder.numeric_), *encoder.sequence_n_ids_]
         n_ids += [None] * len(encoder.vector_)
@@ -108,13 +97,12 @@ class EmbeddingSizeDisplay:
         -------
         self : EmbeddingSizeDisplay
         """
-        check_matplotlib(f"{type(self).__name__}.plot")
+        self._needs_matplotlib("plot")
         from matplotlib.ticker import MaxNLocator
 
         n, means = len(self.sizes), self.mean_sizes()
         order = np.argsort(-means, kind="stable") if sort else np.arange(n)
-        self.ax_ = ax = axes_for(ax, 7.0, 0.22 * n + 1.2)
-        self.figure_ = ax.figure
+        ax = self._draw_on(ax, 7.0, 0.22 * n + 1.2)
         by_value = any(np.ndim(size) for size in self.sizes)
         label = "mean size over values" if by_value else "size"
         self.bars_ = ax.barh(range(n), means[order], color=DARK, height=0.7, label=label)

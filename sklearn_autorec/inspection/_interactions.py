@@ -8,9 +8,7 @@ from ._plotting import (
     ACCENT,
     DARK,
     LIGHT,
-    axes_for,
-    check_matplotlib,
-    fitted_final_step,
+    Display,
     font_for,
     label_rows,
     legend_above,
@@ -22,7 +20,7 @@ from ._plotting import (
 BAR_LABEL = 44  # characters of a bar's label, shared by the fields of the interaction
 
 
-class InteractionDisplay:
+class InteractionDisplay(Display):
     """Strength of interactions, and which of them the search kept.
 
     Usually made by `from_estimator`.
@@ -92,8 +90,7 @@ class InteractionDisplay:
         -------
         InteractionDisplay
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        estimator = fitted_final_step(estimator)
+        estimator = cls._fitted(estimator)
         display = cls(*found_by(estimator))
         return display.plot(kind=kind, max_bars=max_bars, cmap=cmap, colorbar=colorbar, ax=ax)
 
@@ -126,7 +123,7 @@ class InteractionDisplay:
         -------
         self : InteractionDisplay
         """
-        check_matplotlib(f"{type(self).__name__}.plot")
+        self._needs_matplotlib("plot")
         if kind not in ("matrix", "bar"):
             raise ValueError(f"kind must be 'matrix' or 'bar', got {kind!r}.")
         if max_bars < 1:
@@ -136,7 +133,6 @@ class InteractionDisplay:
             self._plot_matrix(ax, cmap, colorbar)
         else:
             self._plot_bars(ax, max_bars)
-        self.figure_ = self.ax_.figure
         return self
 
     def strengths(self):
@@ -166,7 +162,7 @@ class InteractionDisplay:
         labels = [shorten(name) for name in self.field_names]
         side = float(np.clip(0.2 * n, 3.6, 10))
         margin = 0.085 * max(len(label) for label in labels)
-        self.ax_ = ax = axes_for(
+        ax = self._draw_on(
             ax, side + margin + 0.9 * colorbar, side + margin + 0.3, layout="compressed"
         )
 
@@ -236,7 +232,7 @@ class InteractionDisplay:
         )
         shown = ranked[:max_bars]
         kept = {frozenset(fields) for fields in self.interactions}
-        self.ax_ = ax = axes_for(ax, 7.0, 0.25 * len(shown) + 1.2)
+        ax = self._draw_on(ax, 7.0, 0.25 * len(shown) + 1.2)
         colors = [DARK if frozenset(fields) in kept else LIGHT for fields in shown]
         self.bars_ = ax.barh(
             range(len(shown)), [self.scores[t] for t in shown], color=colors, height=0.75

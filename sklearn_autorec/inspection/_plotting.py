@@ -2,6 +2,8 @@
 that fit.
 """
 
+from typing import Any
+
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -21,22 +23,35 @@ def check_matplotlib(caller):
         ) from error
 
 
-def fitted_final_step(estimator):
-    """The fitted estimator itself, or the one that ends a pipeline."""
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[-1][1]
-    check_is_fitted(estimator)
-    return estimator
+class Display:
+    """What all displays have: their axes, and a refusal where matplotlib is not installed."""
 
+    ax_: Any
+    figure_: Any
 
-def axes_for(ax, width, height, layout="constrained"):
-    """The axes given, whose figure is left as it is, or those of a new figure of so many inches."""
-    if ax is not None:
+    @classmethod
+    def _needs_matplotlib(cls, method):
+        check_matplotlib(f"{cls.__name__}.{method}")
+
+    @classmethod
+    def _fitted(cls, estimator):
+        """What ``from_estimator`` draws: the fitted estimator, or the one that ends a pipeline."""
+        cls._needs_matplotlib("from_estimator")
+        while isinstance(estimator, Pipeline):
+            estimator = estimator.steps[-1][1]
+        check_is_fitted(estimator)
+        return estimator
+
+    def _draw_on(self, ax, width, height, layout="constrained"):
+        """The axes given, whose figure is left as it is, or those of a new figure of so many
+        inches; from now on those of the display.
+        """
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            _, ax = plt.subplots(figsize=(width, height), layout=layout)
+        self.ax_, self.figure_ = ax, ax.figure
         return ax
-    import matplotlib.pyplot as plt
-
-    _, ax = plt.subplots(figsize=(width, height), layout=layout)
-    return ax
 
 
 def settle(ax):

@@ -7,17 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from ._candidates import CandidateHistoryDisplay
-from ._plotting import (
-    ACCENT,
-    DARK,
-    GREY,
-    axes_for,
-    check_matplotlib,
-    fitted_final_step,
-    points,
-    settle,
-    shorten,
-)
+from ._plotting import ACCENT, DARK, GREY, Display, points, settle, shorten
 
 FINAL = "final training"
 WORDS = {"lr": "learning rate", "valid_score": "validation score"}
@@ -28,7 +18,7 @@ LOSSES = {
 }
 
 
-class SearchHistoryDisplay:
+class SearchHistoryDisplay(Display):
     """Losses and other figures of every epoch: first the searches, then the final training.
 
     Usually made by `from_estimator`.
@@ -88,8 +78,7 @@ class SearchHistoryDisplay:
         -------
         SearchHistoryDisplay or CandidateHistoryDisplay
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        estimator = fitted_final_step(estimator)
+        estimator = cls._fitted(estimator)
         if hasattr(estimator, "cv_results_"):
             return CandidateHistoryDisplay.from_estimator(estimator, ax=ax)
         return cls(estimator.search_history_, estimator.history_).plot(ax=ax)
@@ -145,7 +134,7 @@ class SearchHistoryDisplay:
         -------
         self : SearchHistoryDisplay
         """
-        check_matplotlib(f"{type(self).__name__}.plot")
+        self._needs_matplotlib("plot")
         records = [*self.search_history, *self.history]
         if not records:
             raise ValueError("There is nothing to draw: no epoch was trained.")
@@ -167,8 +156,7 @@ class SearchHistoryDisplay:
             )
             self.ax_ = axes[0]
         else:
-            self.ax_ = axes_for(ax, 7.0, 3.4)
-            self.figure_, axes = self.ax_.figure, [self.ax_]
+            axes = [self._draw_on(ax, 7.0, 3.4)]
         self.axes_ = dict.fromkeys(losses, self.ax_) | dict(zip(panels, axes[1:], strict=True))
 
         runs = self.runs()

@@ -8,17 +8,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from ._plotting import (
-    ACCENT,
-    DARK,
-    GREY,
-    axes_for,
-    check_matplotlib,
-    legend_above,
-    points,
-    settle,
-    shorten,
-)
+from ._plotting import ACCENT, DARK, GREY, Display, legend_above, points, settle, shorten
 
 # Beside the selection itself, each told apart by colour, dashes and marker.
 STYLES = (
@@ -30,7 +20,7 @@ STYLES = (
 )
 
 
-class SelectionPathDisplay:
+class SelectionPathDisplay(Display):
     """Best score of every number of fields that a selection tried, beside baselines.
 
     Usually made by `from_estimator`.
@@ -98,7 +88,7 @@ class SelectionPathDisplay:
         -----
         The best of many scores is too good, the more so the more there were: compare selectors with
         as many evaluations (they are in the legend) and the same folds."""
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        cls._needs_matplotlib("from_estimator")
         selector = _selector_in(estimator, "estimator")
         tried = _scored(selector, "estimator")
         paths = {
@@ -156,11 +146,10 @@ class SelectionPathDisplay:
         -------
         self : SelectionPathDisplay
         """
-        check_matplotlib(f"{type(self).__name__}.plot")
+        self._needs_matplotlib("plot")
         from matplotlib.ticker import MaxNLocator
 
-        self.ax_ = ax = axes_for(ax, 7.0, 4.0)
-        self.figure_ = ax.figure
+        ax = self._draw_on(ax, 7.0, 4.0)
         handles = []
         if self.tried is not None:
             dots = {"color": DARK, "alpha": 0.3, "markersize": 3, "markeredgewidth": 0}

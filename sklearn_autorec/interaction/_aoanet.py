@@ -3,7 +3,7 @@ learned.
 """
 
 from itertools import product
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from scipy.stats import norm
 from torch import nn
 
 from ..base import SearchMethod
+from ..base._constraints import at_least_one, constraints_of
 from ..engine import GRDA
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
@@ -21,7 +22,7 @@ from ._generalized import (
     initial_edge,
     without_dead_ends,
 )
-from ._products import ScoredTuples, check_tuples
+from ._products import ScoredTuples, check_pairs_exist, check_tuples
 
 PRESSURE = 0.0005  # the threshold is PRESSURE lr^(1/2 + mu) T^mu, as for `AutoFIS`
 
@@ -178,25 +179,20 @@ class AOANet(ScoredTuples, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[(0, 1)], random_state=0)
-    >>> model = CTRClassifier(
-    ...     network="fm", search=AOANet(max_interactions=1), lr=0.01, max_epochs=3, random_state=0
-    ... )
+    >>> from sklearn_autorec import CTRClassifier, datasets, interaction
+    >>> X, y, truth = datasets.make_ctr(4000, n_fields=4, pairs=[(0, 1)], random_state=0)
+    >>> search = interaction.AOANet(max_interactions=1)
+    >>> model = CTRClassifier(network="fm", search=search, lr=0.01, max_epochs=3, random_state=0)
     >>> model.fit(X, y).interactions_
     [('f0', 'f1')]
     """
 
     slot = "interaction"
     _parameter_constraints = {
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "n_subspaces": [Interval(Integral, 1, None, closed="left")],
+        **at_least_one("n_layers", "n_subspaces"),
         "threshold": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "mu": [Interval(Real, 0.5, 1, closed="both")],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
-        "max_interactions": [None, Interval(Integral, 0, None, closed="left")],
-        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
+        **constraints_of("arch_lr", "max_interactions", "retrain"),
     }
 
     @stores_parameters
@@ -213,11 +209,7 @@ class AOANet(ScoredTuples, SearchMethod):
         """Store the parameters."""
 
     def build(self, context):
-        if context.n_fields < 2:
-            raise ValueError(
-                f"AOANet needs at least 2 fields, the table has {context.n_fields}: "
-                f"{context.field_names}."
-            )
+        check_pairs_exist("AOANet", context)
         return SearchedInteractions(
             context, self.n_layers, self.n_subspaces, self.arch_lr, self.threshold, self.mu
         )

@@ -3,11 +3,13 @@
 from numbers import Integral, Real
 
 from ..base import SearchMethod
+from ..base._constraints import at_least_one, constraints_of
 from ..engine import HeldOutScore
 from ..utils._parameters import stores_parameters
-from ..utils._sklearn import Interval, StrOptions
+from ..utils._sklearn import StrOptions
 from ._block_graph import BLOCKS, SPARSE, VECTOR_BLOCKS, BlockGraph, GraphSpace, Wiring, groups_of
 from ._guided_evolution import GuidedEvolution
+from ._products import check_pairs_exist
 
 LABELS = {"dense": "numbers", "sparse": "ids and lists"}
 BLOCK_LABELS = {"fm": "FM", "dp": "dot products"}
@@ -95,10 +97,9 @@ class AutoCTR(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(1000, n_fields=4, pairs=[(0, 1)], random_state=0)
-    >>> search = AutoCTR(max_blocks=3, widths=(8, 16), max_evaluations=8, population=4)
+    >>> from sklearn_autorec import CTRClassifier, datasets, interaction
+    >>> X, y, truth = datasets.make_ctr(1000, n_fields=4, pairs=[(0, 1)], random_state=0)
+    >>> search = interaction.AutoCTR(max_blocks=3, widths=(8, 16), max_evaluations=8, population=4)
     >>> model = CTRClassifier(network="fm", search=search, lr=0.01, max_epochs=2, random_state=0)
     >>> len(model.fit(X, y).search_history_)
     8
@@ -106,21 +107,14 @@ class AutoCTR(SearchMethod):
 
     slot = "body"
     _parameter_constraints = {
-        "max_blocks": [Interval(Integral, 1, None, closed="left")],
+        **at_least_one("max_blocks", "population", "tournament", "n_neighbors", "n_children"),
         "blocks": [tuple, list],
         "widths": [tuple, list],
-        "max_evaluations": [Interval(Integral, 1, None, closed="left")],
-        "population": [Interval(Integral, 1, None, closed="left")],
-        "tournament": [Interval(Integral, 1, None, closed="left")],
-        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
-        "n_children": [Interval(Integral, 1, None, closed="left")],
+        **constraints_of(
+            "max_evaluations", "epochs", "train_share", "search_fraction", "n_jobs", "max_time"
+        ),
         "weights": [tuple, list],
         "complexity": [StrOptions({"flops", "parameters"})],
-        "epochs": [Interval(Integral, 1, None, closed="left")],
-        "train_share": [Interval(Real, 0, 1, closed="right")],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_jobs": [None, Integral],
-        "max_time": [None, Interval(Real, 0, None, closed="left")],
     }
 
     @stores_parameters
@@ -153,7 +147,7 @@ class AutoCTR(SearchMethod):
             raise ValueError(f"widths must be ints of at least 1, got {widths!r}.")
         if len(weights) != 3 or not all(isinstance(w, Real) and w >= 0 for w in weights):
             raise ValueError(f"weights must be three numbers of at least 0, got {weights!r}.")
-        _check_fields(context)
+        check_pairs_exist("AutoCTR", context)
         widths = sorted({int(width) for width in widths})
         return GraphSpace(context, kinds, widths, self.max_blocks, self.complexity)
 
@@ -184,7 +178,7 @@ class AutoCTR(SearchMethod):
         return {**evaluations.best, "front": pareto_front(evaluations, self.space(problem.context))}
 
     def check(self, architecture, context):
-        _check_fields(context)
+        check_pairs_exist("AutoCTR", context)
         n_fields, blocks = architecture.get("n_fields"), architecture.get("blocks")
         if type(n_fields) is not int or n_fields != context.n_fields:
             raise ValueError(
@@ -255,12 +249,3 @@ def pareto_front(evaluations, space):
             blocks = evaluations.architectures[number]["blocks"]
             front.append({"score": -loss, "complexity": cost, "blocks": blocks})
     return front
-
-
-def _check_fields(context):
-    """Refuse a table without pairs of fields."""
-    if context.n_fields < 2:
-        raise ValueError(
-            f"AutoCTR needs at least 2 fields, the table has {context.n_fields}: "
-            f"{context.field_names}."
-        )

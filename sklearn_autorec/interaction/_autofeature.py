@@ -2,20 +2,21 @@
 classifiers guides.
 """
 
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 import torch
 from torch import nn
 
 from ..base import SearchMethod
+from ..base._constraints import at_least_one, constraints_of
 from ..engine import HeldOutScore
 from ..nn import OPERATORS as PAIR_OPERATORS
 from ..nn import PairDots, pair_index
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._naive_bayes_tree import tree_search
-from ._products import ScoredTuples, check_tuples
+from ._products import ScoredTuples, check_pairs_exist, check_tuples
 
 OPERATIONS = ("none", "add", "product", "concat", "inner")
 FUNCTIONS = {"add": "plus", "product": "hadamard", "concat": "concat"}  # before weights and layers
@@ -167,33 +168,24 @@ class AutoFeature(ScoredTuples, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(2000, n_fields=3, cardinality=5, pairs=[(0, 1)], random_state=0)
-    >>> search = AutoFeature(max_evaluations=20, n_initial=10)
+    >>> from sklearn_autorec import CTRClassifier, datasets, interaction
+    >>> X, y, _ = datasets.make_ctr(2000, n_fields=3, cardinality=5, pairs=[(0, 1)], random_state=0)
+    >>> search = interaction.AutoFeature(max_evaluations=20, n_initial=10)
     >>> model = CTRClassifier(
     ...     network="fm", search=search, lr=0.02, max_epochs=4, batch_size=64, random_state=0
     ... )
-    >>> model = model.fit(X, y)
-    >>> ("f0", "f1") in model.interactions_, len(model.search_history_)
+    >>> ("f0", "f1") in model.fit(X, y).interactions_, len(model.search_history_)
     (True, 24)
     """
 
     slot = "interaction"
     _parameter_constraints = {
-        "n_slots": [Interval(Integral, 1, None, closed="left")],
-        "max_evaluations": [Interval(Integral, 1, None, closed="left")],
-        "n_initial": [Interval(Integral, 1, None, closed="left")],
-        "tree_depth": [Interval(Integral, 1, None, closed="left")],
+        **at_least_one("n_slots", "n_initial", "tree_depth", "n_mutations", "n_children"),
+        **constraints_of(
+            "max_evaluations", "epochs", "train_share", "search_fraction", "n_jobs", "max_time"
+        ),
         "concentration": [Interval(Real, 0, None, closed="left")],
-        "n_mutations": [Interval(Integral, 1, None, closed="left")],
-        "n_children": [Interval(Integral, 1, None, closed="left")],
-        "epochs": [Interval(Integral, 1, None, closed="left")],
         "price": [Interval(Real, 0, None, closed="left")],
-        "train_share": [Interval(Real, 0, 1, closed="right")],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_jobs": [None, Integral],
-        "max_time": [None, Interval(Real, 0, None, closed="left")],
     }
 
     @stores_parameters
@@ -239,11 +231,7 @@ class AutoFeature(ScoredTuples, SearchMethod):
 
     def search(self, problem):
         context = problem.context
-        if context.n_fields < 2:
-            raise ValueError(
-                f"AutoFeature needs at least 2 fields, the table has {context.n_fields}: "
-                f"{context.field_names}."
-            )
+        check_pairs_exist("AutoFeature", context)
         score = PricedScore(
             self.price, self.realise, self.search_fraction, self.train_share, epochs=self.epochs
         )

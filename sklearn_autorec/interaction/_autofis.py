@@ -1,6 +1,6 @@
 """AutoFIS: automatic feature interaction selection."""
 
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 import torch
@@ -8,6 +8,7 @@ from scipy.stats import norm
 from torch import nn
 
 from ..base import SearchMethod
+from ..base._constraints import constraints_of
 from ..engine import GRDA
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
@@ -137,12 +138,10 @@ class AutoFIS(ScoredTuples, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[(0, 1)], random_state=0)
-    >>> model = CTRClassifier(
-    ...     network="fm", search=AutoFIS(max_interactions=1), lr=0.01, max_epochs=3, random_state=0
-    ... )
+    >>> from sklearn_autorec import CTRClassifier, datasets, interaction
+    >>> X, y, truth = datasets.make_ctr(4000, n_fields=4, pairs=[(0, 1)], random_state=0)
+    >>> search = interaction.AutoFIS(max_interactions=1)
+    >>> model = CTRClassifier(network="fm", search=search, lr=0.01, max_epochs=3, random_state=0)
     >>> model.fit(X, y).interactions_
     [('f0', 'f1')]
     """
@@ -154,10 +153,8 @@ class AutoFIS(ScoredTuples, SearchMethod):
         "orders": [tuple, list],
         "threshold": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "mu": [Interval(Real, 0.5, 1, closed="both")],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
+        **constraints_of("arch_lr", "max_interactions", "retrain"),
         "init_gate": [Real],
-        "max_interactions": [None, Interval(Integral, 0, None, closed="left")],
-        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
     @stores_parameters

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from ..base import SearchMethod
-from ..engine import ArchSchedule
+from ..base._constraints import RETRAIN_OR_NOT, constraints_of
+from ..engine import ArchSchedule, MovedByAdam
 from ..nn import FieldEmbedding, logistic_noise, straight_through
 from ..nn._relaxed import own_generator
 from ..utils._parameters import stores_parameters
@@ -16,7 +17,7 @@ from ..utils._sklearn import Interval, StrOptions
 from ._evidence import mean_slopes
 from ._factors import scored_tuples, symmetric_polynomials
 from ._field_operations import FieldNorm
-from ._products import ScoredTuples, check_tuples
+from ._products import ScoredTuples, check_pairs_exist, check_tuples
 
 FIRST_LOGIT = 0.5  # of a field to be in a group
 FIRST_SIZE = 0.3  # of the logits of an order at the start
@@ -81,7 +82,7 @@ class GroupProducts(nn.Module):
         return torch.cat(features, 1)
 
 
-class SearchedGroups(GroupProducts):
+class SearchedGroups(MovedByAdam, GroupProducts):
     """Groups whose fields are drawn by their odds in the steps of the structure, and are the more
     likely choice otherwise.
     """
@@ -106,9 +107,6 @@ class SearchedGroups(GroupProducts):
 
     def arch_parameters(self):
         return [getattr(self, f"logits_{p}") for p in self.orders]
-
-    def arch_optimizer(self, n_steps):
-        return torch.optim.Adam(self.arch_parameters(), lr=self.arch_lr)
 
     def set_progress(self, t):
         """Draw the noise of the structure's next step."""
@@ -220,10 +218,9 @@ class AutoGroup(ScoredTuples, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[(0, 1)], random_state=0)
-    >>> search = AutoGroup(max_order=2, n_groups=4)
+    >>> from sklearn_autorec import CTRClassifier, datasets, interaction
+    >>> X, y, truth = datasets.make_ctr(4000, n_fields=4, pairs=[(0, 1)], random_state=0)
+    >>> search = interaction.AutoGroup(max_order=2, n_groups=4)
     >>> model = CTRClassifier(network="fm", search=search, lr=0.01, max_epochs=3, random_state=0)
     >>> scores = model.fit(X, y).interaction_scores_
     >>> max(scores, key=scores.get)
@@ -236,11 +233,10 @@ class AutoGroup(ScoredTuples, SearchMethod):
         "n_groups": [Interval(Integral, 1, None, closed="left"), tuple, list],
         "kernel": [StrOptions({"esp", "power"})],
         "price": [Interval(Real, 0, None, closed="left")],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
+        **constraints_of("arch_lr", "warmup"),
         "temperature": [Interval(Real, 0, None, closed="neither")],
-        "warmup": [Interval(Real, 0, 1, closed="left")],
         "search_fraction": [None, Interval(Real, 0, 1, closed="neither")],
-        "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
+        "retrain": RETRAIN_OR_NOT,
     }
 
     @stores_parameters
@@ -259,11 +255,7 @@ class AutoGroup(ScoredTuples, SearchMethod):
         """Store the parameters."""
 
     def build(self, context):
-        if context.n_fields < 2:
-            raise ValueError(
-                f"AutoGroup needs at least 2 fields, the table has {context.n_fields}: "
-                f"{context.field_names}."
-            )
+        check_pairs_exist("AutoGroup", context)
         n = self.n_groups
         n = [n] * (self.max_order - 1) if isinstance(n, Integral) else list(n)
         if len(n) != self.max_order - 1 or not all(isinstance(k, Integral) and k > 0 for k in n):

@@ -1,11 +1,12 @@
 """AutoPI: everything behind the embeddings as two cells of operations, searched by gradients."""
 
-from numbers import Integral, Real
+from numbers import Integral
 
 import torch
 from torch import nn
 
 from ..base import SearchMethod
+from ..base._constraints import constraints_of
 from ..engine import ArchSchedule
 from ..nn import (
     OperationMixture,
@@ -16,8 +17,9 @@ from ..nn import (
     output_bias,
 )
 from ..utils._parameters import stores_parameters
-from ..utils._sklearn import Interval, StrOptions
+from ..utils._sklearn import Interval
 from ._field_operations import OPERATIONS, Cell, FieldNorm, operation
+from ._products import check_pairs_exist
 
 CONFIDENCE_RATE = 5  # of the factor of all logits, times that of the mixtures
 CELLS = ("interaction_cell", "ensemble_cell")
@@ -244,10 +246,9 @@ class AutoPI(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(1000, n_fields=4, pairs=[(0, 1)], random_state=0)
-    >>> search = AutoPI(operations=("skip", "fm"), n_nodes=(1, 1))
+    >>> from sklearn_autorec import CTRClassifier, datasets, interaction
+    >>> X, y, truth = datasets.make_ctr(1000, n_fields=4, pairs=[(0, 1)], random_state=0)
+    >>> search = interaction.AutoPI(operations=("skip", "fm"), n_nodes=(1, 1))
     >>> model = CTRClassifier(network="fm", search=search, lr=0.01, max_epochs=2, random_state=0)
     >>> sorted(model.fit(X, y).architecture_["body"])[:2]
     ['ensemble_cell', 'interaction_cell']
@@ -259,11 +260,7 @@ class AutoPI(SearchMethod):
         "n_nodes": [tuple, list],
         "n_edges": [Interval(Integral, 1, None, closed="left")],
         "rank": [None, Interval(Integral, 1, None, closed="left")],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
-        "warmup": [Interval(Real, 0, 1, closed="left")],
-        "temperature": [tuple, list],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
+        **constraints_of("arch_lr", "warmup", "temperature", "search_fraction", "retrain"),
     }
 
     @stores_parameters
@@ -293,7 +290,7 @@ class AutoPI(SearchMethod):
         schedule = ArchSchedule(
             "first_order", fraction=self.search_fraction, warmup=float(self.warmup)
         )
-        _check_fields(context)
+        check_pairs_exist("AutoPI", context)
         return SearchedBody(
             context,
             n_nodes,
@@ -321,7 +318,7 @@ class AutoPI(SearchMethod):
         return architecture
 
     def check(self, architecture, context):
-        _check_fields(context)
+        check_pairs_exist("AutoPI", context)
         n_fields = architecture.get("n_fields")
         if type(n_fields) is not int or n_fields != context.n_fields:
             raise ValueError(
@@ -389,12 +386,3 @@ class AutoPI(SearchMethod):
             edges += [(name, given[1]) for name in inner]
         edges += [(name, "output") for name in cell("ensemble node", given, outer)]
         return [*nodes, ("output", "logits", "output")], edges
-
-
-def _check_fields(context):
-    """Refuse a table without pairs of fields."""
-    if context.n_fields < 2:
-        raise ValueError(
-            f"AutoPI needs at least 2 fields, the table has {context.n_fields}: "
-            f"{context.field_names}."
-        )

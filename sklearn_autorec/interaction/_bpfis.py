@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ..base import SearchMethod
+from ..base._constraints import at_least_one
 from ..engine import batches_of
 from ..nn import SquaredError, linear, pair_index
 from ..nn._relaxed import own_generator
@@ -273,13 +274,11 @@ class BPFIS(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> from sklearn_autorec.interaction import BPFIS, user_gates
-    >>> X, y, truth = make_ctr(1000, n_fields=3, cardinality=5, pairs=[(0, 1)], random_state=0)
-    >>> search = BPFIS(user_column="f0")
+    >>> from sklearn_autorec import CTRClassifier, datasets, interaction
+    >>> X, y, _ = datasets.make_ctr(1000, n_fields=3, cardinality=5, pairs=[(0, 1)], random_state=0)
+    >>> search = interaction.BPFIS(user_column="f0")
     >>> model = CTRClassifier(network="fm", search=search, max_epochs=2, random_state=0).fit(X, y)
-    >>> user_gates(model).shape
+    >>> interaction.user_gates(model).shape
     (5, 3)
     """
 
@@ -290,8 +289,7 @@ class BPFIS(SearchMethod):
         "prior": [Interval(Real, 0, 1, closed="neither")],
         "hidden_units": [Interval(Integral, 0, None, closed="left")],
         "kl_weight": [Interval(Real, 0, None, closed="left")],
-        "n_rounds": [Interval(Integral, 1, None, closed="left")],
-        "n_sweeps": [Interval(Integral, 1, None, closed="left")],
+        **at_least_one("n_rounds", "n_sweeps"),
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 

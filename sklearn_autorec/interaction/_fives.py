@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..base import SearchMethod
+from ..base._constraints import constraints_of
 from ..engine import ArchSchedule
 from ..nn import annealed, check_temperatures, pair_index
 from ..utils._parameters import stores_parameters
@@ -220,17 +221,15 @@ class FIVES(ScoredTuples, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> from sklearn_autorec.feature_crossing import FieldCrosser
-    >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[(0, 1)], random_state=0)
-    >>> search = FIVES(max_order=2, max_interactions=1)
+    >>> from sklearn_autorec import CTRClassifier, datasets, feature_crossing, interaction
+    >>> X, y, truth = datasets.make_ctr(4000, n_fields=4, pairs=[(0, 1)], random_state=0)
+    >>> search = interaction.FIVES(max_order=2, max_interactions=1)
     >>> model = CTRClassifier(
     ...     network="fm", search=search, lr=0.01, max_epochs=4, batch_size=64, random_state=0
     ... )
     >>> model.fit(X, y).interactions_
     [('f0', 'f1')]
-    >>> FieldCrosser.from_estimator(model).fit(X).crosses_
+    >>> feature_crossing.FieldCrosser.from_estimator(model).fit(X).crosses_
     [('f0', 'f1')]
     """
 
@@ -239,14 +238,11 @@ class FIVES(ScoredTuples, SearchMethod):
     _parameter_constraints = {
         "max_order": [Interval(Integral, 2, MAX_ORDER, closed="both")],
         "threshold": [Interval(Real, 0, 1, closed="neither")],
-        "max_interactions": [None, Interval(Integral, 0, None, closed="left")],
+        **constraints_of(
+            "max_interactions", "arch_lr", "warmup", "temperature", "search_fraction", "retrain"
+        ),
         "level": [StrOptions({"first_order", "one_level"})],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
-        "warmup": [Interval(Real, 0, 1, closed="left")],
-        "temperature": [tuple, list],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
         "init_weight": [Real],
-        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
     @stores_parameters

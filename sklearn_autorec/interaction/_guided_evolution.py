@@ -6,7 +6,7 @@ import math
 import numpy as np
 from sklearn.tree import DecisionTreeRegressor
 
-from ..engine._policies import DRAWS, check_scores, numpy_random, text_of
+from ..engine._policies import DRAWS, AskedAndTold, check_scores, numpy_random, text_of
 
 ROUNDS, RATE, DEPTH = 30, 0.3, 3  # trees of a ranking, their weight and depth
 TRIES = 20  # mutations, at least, until a neighbour is new
@@ -85,7 +85,7 @@ def tournament_odds(n, size):
     return np.array([o / math.comb(n + size, size + 1) for o in odds])
 
 
-class GuidedEvolution:
+class GuidedEvolution(AskedAndTold):
     """Evolution of plain-dict configurations, none of which is proposed twice.
 
     The first ``population`` are drawn at random. For a child a parent is drawn from the survivors,
@@ -208,11 +208,6 @@ class GuidedEvolution:
         ]
         self._asked = []
 
-    def proposals(self):
-        """Yield lists of candidates and receive lists of their scores, to the end of the search."""
-        while candidates := self.ask():
-            self.tell((yield candidates))
-
     def state_dict(self):
         """All that the rest of the search depends on, a dict that JSON knows."""
         return {
@@ -222,19 +217,7 @@ class GuidedEvolution:
             "asked": list(self._asked),
         }
 
-    def load_state_dict(self, state):
-        """Go on where ``state_dict`` was taken, in the same space.
-
-        Raises
-        ------
-        ValueError
-            If that search had other settings (``n_evaluations`` may change).
-        """
-        if state["settings"] != self.settings:
-            raise ValueError(
-                f"the state is of a search with {state['settings']}, this one has {self.settings}."
-            )
-        self._random.bit_generator.state = state["random"]
+    def _restore(self, state):
         self._told = [list(member) for member in state["told"]]
         self._asked = list(state["asked"])
 

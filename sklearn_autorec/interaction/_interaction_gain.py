@@ -8,10 +8,11 @@ import numpy as np
 from scipy.special import gammaln
 
 from ..base import SearchMethod
+from ..base._constraints import N_INTERACTIONS
 from ..nn import SquaredError, pair_index, plain_loss
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
-from ._products import KeptProducts, ScoredTuples, check_tuples
+from ._products import KeptProducts, ScoredTuples, check_pairs_exist, check_tuples
 
 EXACT_ROWS = 200  # of a cell, up to which its information by chance is summed, not approximated
 
@@ -55,10 +56,9 @@ class InteractionGain(ScoredTuples, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(2000, n_fields=4, pairs=[(0, 1)], random_state=0)
-    >>> search = InteractionGain(n_interactions=1)
+    >>> from sklearn_autorec import CTRClassifier, datasets, interaction
+    >>> X, y, truth = datasets.make_ctr(2000, n_fields=4, pairs=[(0, 1)], random_state=0)
+    >>> search = interaction.InteractionGain(n_interactions=1)
     >>> model = CTRClassifier(network="fm", search=search, max_epochs=1, random_state=0)
     >>> model.fit(X, y).interactions_
     [('f0', 'f1')]
@@ -67,10 +67,7 @@ class InteractionGain(ScoredTuples, SearchMethod):
     slot = "interaction"
     supports_members = True
     _parameter_constraints = {
-        "n_interactions": [
-            Interval(Integral, 0, None, closed="left"),
-            Interval(Real, 0, 1, closed="both"),
-        ],
+        "n_interactions": N_INTERACTIONS,
         "n_bins": [Interval(Integral, 2, None, closed="left")],
         "init_gate": [Real],
     }
@@ -81,11 +78,7 @@ class InteractionGain(ScoredTuples, SearchMethod):
 
     def search(self, problem):
         context = problem.context
-        if context.n_fields < 2:
-            raise ValueError(
-                f"InteractionGain needs at least 2 fields, the table has {context.n_fields}: "
-                f"{context.field_names}."
-            )
+        check_pairs_exist("InteractionGain", context)
         y = problem.data.y.cpu().numpy()
         if isinstance(plain_loss(problem.loss), SquaredError):
             y = in_bins(y, self.n_bins)

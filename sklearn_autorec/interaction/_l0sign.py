@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ..base import SearchMethod
+from ..base._constraints import RETRAIN_OR_NOT
 from ..engine import batches_of
 from ..nn import (
     FieldEmbedding,
@@ -20,7 +21,7 @@ from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._evidence import mean_slopes
 from ._field_operations import FieldNorm
-from ._products import ScoredTuples, check_tuples
+from ._products import ScoredTuples, check_pairs_exist, check_tuples
 
 FIRST_LOGIT = 1.0  # of an edge; most are open at the start
 FIRST_VECTOR = 0.1  # standard deviation of the numbers of vectors at the start
@@ -221,10 +222,9 @@ class L0SIGN(ScoredTuples, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[(0, 1)], random_state=0)
-    >>> search = L0SIGN(level="field", max_interactions=1)
+    >>> from sklearn_autorec import CTRClassifier, datasets, interaction
+    >>> X, y, truth = datasets.make_ctr(4000, n_fields=4, pairs=[(0, 1)], random_state=0)
+    >>> search = interaction.L0SIGN(level="field", max_interactions=1)
     >>> model = CTRClassifier(network="fm", search=search, lr=0.01, max_epochs=3, random_state=0)
     >>> model.fit(X, y).interactions_
     [('f0', 'f1')]
@@ -237,7 +237,7 @@ class L0SIGN(ScoredTuples, SearchMethod):
         "threshold": [Interval(Real, 0, 1, closed="both")],
         "max_interactions": [None, Interval(Integral, 0, None, closed="left")],
         "hidden_units": [Interval(Integral, 1, None, closed="left")],
-        "retrain": [StrOptions({"scratch", "rewind", "keep", "none"})],
+        "retrain": RETRAIN_OR_NOT,
     }
 
     @stores_parameters
@@ -253,11 +253,7 @@ class L0SIGN(ScoredTuples, SearchMethod):
         """Store the parameters."""
 
     def build(self, context):
-        if context.n_fields < 2:
-            raise ValueError(
-                f"L0SIGN needs at least 2 fields, the table has {context.n_fields}: "
-                f"{context.field_names}."
-            )
+        check_pairs_exist("L0SIGN", context)
         return SearchedGraph(context, self.hidden_units, self.level, self.l0)
 
     def search(self, problem):

@@ -31,6 +31,15 @@ class ScoredTuples:
         return {tuple(t): score for t, score in zip(candidates, scores, strict=True)}
 
 
+def check_pairs_exist(method, context):
+    """Refuse a table of a single field; ``method`` is the name that the message begins with."""
+    if context.n_fields < 2:
+        raise ValueError(
+            f"{method} needs at least 2 fields, the table has {context.n_fields}: "
+            f"{context.field_names}."
+        )
+
+
 def check_tuples(architecture, context, max_order=3):
     """Refuse an architecture whose tuples are not two to ``max_order`` rising fields, or whose
     scores are not numbers.

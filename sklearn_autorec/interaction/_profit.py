@@ -9,21 +9,22 @@ from scipy.stats import norm
 from torch import nn
 
 from ..base import SearchMethod
-from ..engine import ArchSchedule
+from ..base._constraints import N_INTERACTIONS, constraints_of
+from ..engine import ArchSchedule, MovedByAdam
 from ..nn import FieldEmbedding
 from ..utils._parameters import stores_parameters
-from ..utils._sklearn import Interval, StrOptions
+from ..utils._sklearn import Interval
 from ._evidence import fading_evidence, mean_slopes
 from ._factors import scored_tuples, symmetric_polynomials
 from ._field_operations import FieldNorm
-from ._products import KeptProducts, ScoredTuples, check_tuples
+from ._products import KeptProducts, ScoredTuples, check_pairs_exist, check_tuples
 
 FIRST_SIZE = 0.3  # of the logits of a new order
 CHANCE = 0.01  # probability that an order passes on labels of noise
 JUDGED_SHARE = 0.2  # of the training rows; they decide whether an order helps
 
 
-class DecomposedTensors(nn.Module):
+class DecomposedTensors(MovedByAdam, nn.Module):
     """Weighted sums of the products of all tuples of 2, 3, ... fields; (B, F, d), inputs ->
     (B, n d), d numbers for each order reached so far.
 
@@ -79,9 +80,6 @@ class DecomposedTensors(nn.Module):
 
     def arch_parameters(self):
         return [t for order in range(2, self.max_order + 1) for t in self.tensor(order)]
-
-    def arch_optimizer(self, n_steps):
-        return torch.optim.Adam(self.arch_parameters(), lr=self.arch_lr)
 
     def moves(self, name):
         """Whether a parameter of the network moves while the present order is searched: the tensors
@@ -182,10 +180,9 @@ class PROFIT(ScoredTuples, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(4000, n_fields=4, pairs=[(0, 1)], random_state=0)
-    >>> search = PROFIT(n_interactions=1)
+    >>> from sklearn_autorec import CTRClassifier, datasets, interaction
+    >>> X, y, truth = datasets.make_ctr(4000, n_fields=4, pairs=[(0, 1)], random_state=0)
+    >>> search = interaction.PROFIT(n_interactions=1)
     >>> model = CTRClassifier(network="fm", search=search, lr=0.01, max_epochs=3, random_state=0)
     >>> model.fit(X, y).interactions_
     [('f0', 'f1')]
@@ -195,17 +192,10 @@ class PROFIT(ScoredTuples, SearchMethod):
     supports_members = True
     _parameter_constraints = {
         "max_order": [Interval(Integral, 2, None, closed="left")],
-        "n_interactions": [
-            Interval(Integral, 0, None, closed="left"),
-            Interval(Real, 0, 1, closed="both"),
-            tuple,
-            list,
-        ],
+        "n_interactions": [*N_INTERACTIONS, tuple, list],
         "rank": [Interval(Integral, 1, None, closed="left")],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
+        **constraints_of("arch_lr", "search_fraction", "retrain"),
         "patience": [None, Interval(Integral, 1, None, closed="left")],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
     }
 
     @stores_parameters
@@ -222,11 +212,7 @@ class PROFIT(ScoredTuples, SearchMethod):
         """Store the parameters."""
 
     def build(self, context):
-        if context.n_fields < 2:
-            raise ValueError(
-                f"PROFIT needs at least 2 fields, the table has {context.n_fields}: "
-                f"{context.field_names}."
-            )
+        check_pairs_exist("PROFIT", context)
         self.kept_counts()
         max_order = min(self.max_order, context.n_fields)
         return DecomposedTensors(context, max_order, self.rank, self.arch_lr, self.search_fraction)

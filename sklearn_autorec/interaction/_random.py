@@ -1,12 +1,12 @@
 """The dull baseline of every interaction search: a random choice of the same size."""
 
-from numbers import Integral, Real
+from numbers import Real
 
 import torch
 
 from ..base import SearchMethod
+from ..base._constraints import N_INTERACTIONS
 from ..nn import pair_index
-from ..utils._sklearn import Interval
 from ._autofis import check_orders
 from ._products import KeptProducts, ScoredTuples, check_tuples
 
@@ -33,10 +33,7 @@ class RandomInteractions(ScoredTuples, SearchMethod):
     slot = "interaction"
     supports_members = True
     _parameter_constraints = {
-        "n_interactions": [
-            Interval(Integral, 0, None, closed="left"),
-            Interval(Real, 0, 1, closed="both"),
-        ],
+        "n_interactions": N_INTERACTIONS,
         "orders": [tuple, list],
         "init_gate": [Real],
     }

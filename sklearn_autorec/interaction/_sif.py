@@ -1,7 +1,7 @@
 """SIF: which function of its two embeddings every pair of fields gets, by a proximal search."""
 
 from contextlib import contextmanager
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from scipy.stats import norm
 from torch import nn
 
 from ..base import SearchMethod
+from ..base._constraints import constraints_of
 from ..engine import ArchSchedule
 from ..nn import OPERATORS, one_hot_of_largest, own_generator, pair_index, straight_through
 from ..utils._parameters import stores_parameters
@@ -22,7 +23,7 @@ from ._evidence import (
     slopes,
 )
 from ._pair_functions import PairFunctions
-from ._products import ScoredTuples, check_tuples
+from ._products import ScoredTuples, check_pairs_exist, check_tuples
 
 SIZES = (0.25, 0.5, 0.75, 1.0)  # of a function on unseen rows, where it may be too loud
 DRAWN = 0.5  # share of the steps after the warm-up in which functions are drawn
@@ -249,12 +250,11 @@ class SIF(ScoredTuples, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(4000, n_fields=3, cardinality=6, pairs=[(0, 1)], random_state=0)
+    >>> from sklearn_autorec import CTRClassifier, datasets, interaction
+    >>> X, y, _ = datasets.make_ctr(4000, n_fields=3, cardinality=6, pairs=[(0, 1)], random_state=0)
     >>> model = CTRClassifier(
     ...     network="fm",
-    ...     search=SIF(),
+    ...     search=interaction.SIF(),
     ...     lr=0.02,
     ...     max_epochs=6,
     ...     batch_size=128,
@@ -273,10 +273,7 @@ class SIF(ScoredTuples, SearchMethod):
         "shared": ["boolean"],
         "choice": [StrOptions({"evidence", "proximal"})],
         "micro_hidden": [Interval(Integral, 0, None, closed="left")],
-        "max_interactions": [None, Interval(Integral, 0, None, closed="left")],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
-        "warmup": [Interval(Real, 0, 1, closed="left")],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
+        **constraints_of("max_interactions", "arch_lr", "warmup", "search_fraction"),
     }
 
     @stores_parameters
@@ -294,11 +291,7 @@ class SIF(ScoredTuples, SearchMethod):
         """Store the parameters."""
 
     def build(self, context):
-        if context.n_fields < 2:
-            raise ValueError(
-                f"SIF needs at least 2 fields, the table has {context.n_fields}: "
-                f"{context.field_names}."
-            )
+        check_pairs_exist("SIF", context)
         names = tuple(self.functions)
         known = all(isinstance(name, str) and name in OPERATORS for name in names)
         if not known or not names or len(set(names)) < len(names):

@@ -1,13 +1,14 @@
 """AutoLoss: for every row a choice among losses."""
 
 import math
-from numbers import Integral, Real
+from numbers import Integral
 
 import torch
 from torch import nn
 
 from ..base import SearchMethod
-from ..engine import ArchSchedule
+from ..base._constraints import constraints_of
+from ..engine import ArchSchedule, MovedByAdam
 from ..nn import annealed, check_temperatures, gumbel_noise, gumbel_softmax, linear
 from ..nn._relaxed import own_generator
 from ..utils._parameters import stores_parameters
@@ -78,7 +79,7 @@ class MixedLoss(nn.Module):
         self.seen = None
 
 
-class ControlledLoss(MixedLoss):
+class ControlledLoss(MovedByAdam, MixedLoss):
     """The mixture of the search: weights drawn for every row by a controller that is trained."""
 
     def __init__(self, losses, context, hidden_units, temperatures, schedule, arch_lr):
@@ -94,9 +95,6 @@ class ControlledLoss(MixedLoss):
 
     def arch_parameters(self):
         return [*self.hidden.parameters(), *self.out.parameters()]
-
-    def arch_optimizer(self, n_steps):
-        return torch.optim.Adam(self.arch_parameters(), lr=self.arch_lr)
 
     def set_progress(self, t):
         """Cool down, and draw the seed of this step's noise, which is that of its probes too."""
@@ -201,11 +199,9 @@ class AutoLoss(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> from sklearn_autorec.losses import AutoLoss
-    >>> X, y, truth = make_ctr(1000, n_fields=3, cardinality=5, pairs=[(0, 1)], random_state=0)
-    >>> model = CTRClassifier(network="fm", search=AutoLoss(), max_epochs=2, random_state=0)
+    >>> from sklearn_autorec import CTRClassifier, datasets, losses
+    >>> X, y, _ = datasets.make_ctr(1000, n_fields=3, cardinality=5, pairs=[(0, 1)], random_state=0)
+    >>> model = CTRClassifier(network="fm", search=losses.AutoLoss(), max_epochs=2, random_state=0)
     >>> model.fit(X, y).architecture_["loss"]["candidates"]
     ['cross_entropy', 'focal', 'hinge', 'smoothed']
     """
@@ -214,12 +210,9 @@ class AutoLoss(SearchMethod):
     _parameter_constraints = {
         "candidates": [tuple, list, StrOptions({"auto"})],
         "hidden_units": [Interval(Integral, 1, None, closed="left")],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
-        "arch_every": [Interval(Integral, 1, None, closed="left")],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "warmup": [Interval(Real, 0, 1, closed="left")],
-        "temperature": [tuple, list],
-        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
+        **constraints_of(
+            "arch_lr", "arch_every", "search_fraction", "warmup", "temperature", "retrain"
+        ),
     }
 
     @stores_parameters

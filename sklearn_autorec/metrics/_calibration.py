@@ -1,16 +1,15 @@
 """Whether predicted probabilities are as high as clicks are frequent."""
 
-import warnings
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import log_loss
 from sklearn.utils import check_consistent_length
 
+from ..utils._docs import takes_entries
 from ..utils._typing import ArrayLike, Column, Floats
-from ._inputs import read_groups, read_labels, read_probabilities, read_weights
+from ._inputs import read_groups, read_labels, read_probabilities, read_weights, undefined
 
 STRATEGIES = ("quantile", "uniform")
 
@@ -25,11 +24,7 @@ def _read(
 
 
 def normalized_entropy(
-    y_true: ArrayLike,
-    y_prob: ArrayLike,
-    *,
-    sample_weight: Column = None,
-    pos_label: Any = None,
+    y_true: ArrayLike, y_prob: ArrayLike, *, sample_weight: Column = None, pos_label: Any = None
 ) -> float:
     """Log loss, divided by that of predicting the mean click rate for every row.
 
@@ -65,29 +60,20 @@ def normalized_entropy(
     positive, probability, weight = _read(y_true, y_prob, sample_weight, pos_label)
     rate = np.average(positive, weights=weight)
     if rate in (0.0, 1.0):
-        return _undefined("All rows have one class: the normalised entropy is not defined.")
+        return undefined("All rows have one class: the normalised entropy is not defined.")
     entropy = -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate))
     return float(log_loss(positive, probability, sample_weight=weight, labels=[0, 1]) / entropy)
 
 
+@takes_entries(normalized_entropy)
 def calibration_ratio(
-    y_true: ArrayLike,
-    y_prob: ArrayLike,
-    *,
-    sample_weight: Column = None,
-    pos_label: Any = None,
+    y_true: ArrayLike, y_prob: ArrayLike, *, sample_weight: Column = None, pos_label: Any = None
 ) -> float:
     """Predicted clicks for each click that happened.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_rows,)
-        Labels of two classes.
-    y_prob : array-like of shape (n_rows,)
-        Probabilities of the positive class.
-    sample_weight : array-like of shape (n_rows,), default=None
-    pos_label : label, default=None
-        The positive class; 1 if None.
+    {y_true to pos_label}
 
     Returns
     -------
@@ -103,10 +89,11 @@ def calibration_ratio(
     positive, probability, weight = _read(y_true, y_prob, sample_weight, pos_label)
     clicks = positive @ weight
     if not clicks:
-        return _undefined("No row is of the positive class: the calibration ratio is not defined.")
+        return undefined("No row is of the positive class: the calibration ratio is not defined.")
     return float(probability @ weight / clicks)
 
 
+@takes_entries(normalized_entropy)
 def calibration_error(
     y_true: ArrayLike,
     y_prob: ArrayLike,
@@ -120,18 +107,13 @@ def calibration_error(
 
     Parameters
     ----------
-    y_true : array-like of shape (n_rows,)
-        Labels of two classes.
-    y_prob : array-like of shape (n_rows,)
-        Probabilities of the positive class.
+    {y_true, y_prob}
     n_bins : int, default=10
         Buckets, at most: rows of equal probability are in one.
     strategy : {"quantile", "uniform"}, default="quantile"
         Whether buckets have equally many rows or are equally wide. Clicks are rare, so that with
         "uniform" nearly all rows may share the first bucket.
-    sample_weight : array-like of shape (n_rows,), default=None
-    pos_label : label, default=None
-        The positive class; 1 if None.
+    {sample_weight, pos_label}
 
     Returns
     -------
@@ -157,6 +139,7 @@ def calibration_error(
     return float(round(np.abs(distance).sum() / weight.sum(), 15))
 
 
+@takes_entries(normalized_entropy)
 def calibration_by_group(
     y_true: ArrayLike,
     y_prob: ArrayLike,
@@ -169,15 +152,10 @@ def calibration_by_group(
 
     Parameters
     ----------
-    y_true : array-like of shape (n_rows,)
-        Labels of two classes.
-    y_prob : array-like of shape (n_rows,)
-        Probabilities of the positive class.
+    {y_true, y_prob}
     groups : array-like of shape (n_rows,)
         Label of the group of each row.
-    sample_weight : array-like of shape (n_rows,), default=None
-    pos_label : label, default=None
-        The positive class; 1 if None.
+    {sample_weight, pos_label}
 
     Returns
     -------
@@ -214,8 +192,3 @@ def calibration_by_group(
     index = pd.Index(labels, tupleize_cols=False, name="group")
     table = pd.DataFrame(columns, index=index)
     return table.iloc[np.argsort(-n_rows, kind="stable")]
-
-
-def _undefined(reason: str) -> float:
-    warnings.warn(reason, UndefinedMetricWarning, stacklevel=3)
-    return float("nan")

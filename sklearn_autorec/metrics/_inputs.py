@@ -1,9 +1,13 @@
-"""Arrays of labels, scores, weights and groups, as all metrics read them."""
+"""Arrays of labels, scores, weights and groups, as all metrics read them; and what a score is
+where these do not define it.
+"""
 
+import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from ..utils._typing import Array, ArrayLike, Column, Floats
@@ -100,3 +104,9 @@ def read_groups(groups: Any, n_rows: int) -> tuple[Array, Array]:
     except TypeError:
         codes, labels = pd.factorize(groups)
     return codes.astype(np.int64), np.asarray(labels)
+
+
+def undefined(reason: str) -> float:
+    """NaN, with a warning that says why; to be called by the metric itself."""
+    warnings.warn(reason, UndefinedMetricWarning, stacklevel=3)
+    return float("nan")

@@ -1,20 +1,21 @@
 """How well rows are ranked within groups, such as the impressions of one user."""
 
-import warnings
 from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
 from scipy.special import gammaln
-from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_consistent_length
 
+from ..utils._docs import takes_entries
 from ..utils._typing import Array, ArrayLike, Column
-from ._inputs import read_groups, read_labels, read_relevance, read_scores, read_weights
+from ._calibration import normalized_entropy
+from ._inputs import read_groups, read_labels, read_relevance, read_scores, read_weights, undefined
 
 AVERAGES = ("rows", "positives", "groups")
 
 
+@takes_entries(normalized_entropy)
 def grouped_roc_auc_score(
     y_true: ArrayLike,
     y_score: ArrayLike,
@@ -40,9 +41,7 @@ def grouped_roc_auc_score(
         Label of the group of each row.
     average : {"rows", "positives", "groups"}, default="rows"
         What a group weighs in the mean: its rows, its positive rows, or as much as any other.
-    sample_weight : array-like of shape (n_rows,), default=None
-    pos_label : label, default=None
-        The positive class; 1 if None.
+    {sample_weight, pos_label}
 
     Returns
     -------
@@ -80,7 +79,7 @@ def grouped_roc_auc_score(
     pairs = total_up * total_down
     has_both = pairs > 0
     if not has_both.any():
-        return _undefined(
+        return undefined(
             "No group has rows of both classes (of weight above 0): the grouped AUC is not defined."
         )
     of_group = np.divide(won, pairs, out=np.zeros(n_groups), where=has_both)
@@ -146,6 +145,7 @@ def grouped_ndcg_score(
     return _mean_over_relevant(of_group, codes, relevance > 0, weight, average)
 
 
+@takes_entries(grouped_ndcg_score)
 def grouped_hit_rate(
     y_true: ArrayLike,
     y_score: ArrayLike,
@@ -165,13 +165,9 @@ def grouped_hit_rate(
     ----------
     y_true : array-like of shape (n_rows,)
         Relevance of each row: those above 0 are relevant.
-    y_score : array-like of shape (n_rows,)
-        The rows of a group are ranked by falling score.
-    groups : array-like of shape (n_rows,)
-        Label of the group of each row.
+    {y_score, groups}
     k : int, default=10
-    average : {"groups", "rows", "positives"}, default="groups"
-        What a group weighs in the mean: as much as any other, its rows, or its relevant rows.
+    {average}
     sample_weight : array-like of shape (n_rows,), default=None
         A group weighs in by the mean weight of its rows.
 
@@ -270,7 +266,7 @@ def _mean_over_relevant(
     """Mean over the groups that have a relevant row."""
     counted = np.bincount(codes, relevant) > 0
     if not counted.any():
-        return _undefined("No group has a relevant row: the score is not defined.")
+        return undefined("No group has a relevant row: the score is not defined.")
     return _mean(of_group, counted, codes, relevant, weight, average)
 
 
@@ -285,10 +281,5 @@ def _mean(
         "groups": total / rows,
     }[average][counted]
     if not group_weight.any():
-        return _undefined("The groups that could be judged have the weight 0.")
+        return undefined("The groups that could be judged have the weight 0.")
     return float(np.average(of_group[counted], weights=group_weight))
-
-
-def _undefined(reason: str) -> float:
-    warnings.warn(reason, UndefinedMetricWarning, stacklevel=3)
-    return float("nan")

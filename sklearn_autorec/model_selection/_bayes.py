@@ -1,14 +1,13 @@
 """Bayesian search: candidates proposed by a model of the scores so far."""
 
 from numbers import Integral
-
-import numpy as np
+from typing import Unpack
 
 from ..utils._docs import inherits_entries
-from ..utils._parameters import stores_parameters
+from ..utils._parameters import stores_own_and_common
 from ..utils._sklearn import Interval, StrOptions
 from ._optuna_samplers import POINT_SAMPLERS
-from ._trials import Trial, TrialSearchCV
+from ._trials import SearchOptions, Trial, TrialSearchCV
 
 
 @inherits_entries
@@ -68,15 +67,14 @@ class BayesSearchCV(TrialSearchCV):
     Examples
     --------
     >>> from scipy.stats import loguniform
-    >>> from sklearn.datasets import load_iris
-    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn import datasets, linear_model
     >>> from sklearn_autorec.model_selection import BayesSearchCV
     >>> search = BayesSearchCV(
-    ...     LogisticRegression(max_iter=1000),
+    ...     linear_model.LogisticRegression(max_iter=1000),
     ...     {"C": loguniform(1e-3, 1e3), "class_weight": [None, "balanced"]},
     ...     n_iter=12,
     ...     random_state=0,
-    ... ).fit(*load_iris(return_X_y=True))
+    ... ).fit(*datasets.load_iris(return_X_y=True))
     >>> len(search.cv_results_["params"]), bool(search.best_score_ > 0.95)
     (12, True)
     """
@@ -89,7 +87,7 @@ class BayesSearchCV(TrialSearchCV):
         "batch_size": [Interval(Integral, 1, None, closed="left")],
     }
 
-    @stores_parameters
+    @stores_own_and_common(TrialSearchCV)
     def __init__(
         self,
         estimator,
@@ -98,18 +96,8 @@ class BayesSearchCV(TrialSearchCV):
         n_iter=50,
         sampler="tpe",
         batch_size=1,
-        max_time=None,
-        scoring=None,
-        n_jobs=None,
         refit=True,
-        cv=None,
-        verbose=0,
-        pre_dispatch="2*n_jobs",
-        random_state=None,
-        error_score=np.nan,
-        return_train_score=False,
-        checkpoint=None,
-        candidate_timeout=None,
+        **common: Unpack[SearchOptions],
     ):
         """Store the parameters."""
 

@@ -2,16 +2,15 @@
 
 from numbers import Integral, Real
 from operator import attrgetter
-
-import numpy as np
+from typing import Unpack
 
 from ..utils._docs import inherits_entries
 from ..utils._evolution import AgingQueue, first_new
-from ..utils._parameters import stores_parameters
+from ..utils._parameters import stores_own_and_common
 from ..utils._sklearn import Interval
 from ._mutation import check_distributions, draw, draw_other, has_scale, is_listed, walk
 from ._running._checkpoint import identity
-from ._trials import Trial, TrialSearchCV
+from ._trials import SearchOptions, Trial, TrialSearchCV
 
 __all__ = ["RegularizedEvolutionSearchCV"]
 
@@ -90,8 +89,7 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
     Examples
     --------
     >>> from scipy.stats import loguniform
-    >>> from sklearn.datasets import load_iris
-    >>> from sklearn.svm import SVC
+    >>> from sklearn import datasets, svm
     >>> from sklearn_autorec.model_selection import RegularizedEvolutionSearchCV
     >>> space = {
     ...     "C": loguniform(1e-2, 1e3),
@@ -99,9 +97,9 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
     ...     "kernel": ["rbf", "sigmoid"],
     ... }
     >>> search = RegularizedEvolutionSearchCV(
-    ...     SVC(), space, n_iter=24, population=8, tournament=3, random_state=0
+    ...     svm.SVC(), space, n_iter=24, population=8, tournament=3, random_state=0
     ... )
-    >>> bool(search.fit(*load_iris(return_X_y=True)).best_score_ > 0.95)
+    >>> bool(search.fit(*datasets.load_iris(return_X_y=True)).best_score_ > 0.95)
     True
     """
 
@@ -115,7 +113,7 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
         "mutation_scale": [Interval(Real, 0, None, closed="neither")],
     }
 
-    @stores_parameters
+    @stores_own_and_common(TrialSearchCV)
     def __init__(
         self,
         estimator,
@@ -126,18 +124,8 @@ class RegularizedEvolutionSearchCV(TrialSearchCV):
         tournament=6,
         batch_size=4,
         mutation_scale=0.2,
-        checkpoint=None,
-        candidate_timeout=None,
-        scoring=None,
-        n_jobs=None,
         refit=True,
-        cv=None,
-        verbose=0,
-        pre_dispatch="2*n_jobs",
-        random_state=None,
-        error_score=np.nan,
-        return_train_score=False,
-        max_time=None,
+        **common: Unpack[SearchOptions],
     ):
         """Store the parameters."""
 

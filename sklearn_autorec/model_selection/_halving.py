@@ -2,16 +2,17 @@
 
 import warnings
 from numbers import Integral
+from typing import Unpack
 
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv
 
 from ..utils._docs import inherits_entries
-from ..utils._parameters import stores_parameters
+from ..utils._parameters import stores_own_and_common
 from ..utils._sklearn import Interval, StrOptions, validate_parameters
 from ._samplers import SAMPLERS, make_sampler
-from ._trials import Trial, TrialSearchCV, check_warm
+from ._trials import SearchOptions, Trial, TrialSearchCV, check_warm
 
 
 def largest_power(eta, bound):
@@ -319,12 +320,11 @@ class SuccessiveHalvingSearchCV(ResourceSearchCV):
     Examples
     --------
     >>> from scipy.stats import loguniform
-    >>> from sklearn.datasets import load_iris
-    >>> from sklearn.linear_model import SGDClassifier
+    >>> from sklearn import datasets, linear_model
     >>> from sklearn_autorec.model_selection import SuccessiveHalvingSearchCV
-    >>> X, y = load_iris(return_X_y=True)
+    >>> X, y = datasets.load_iris(return_X_y=True)
     >>> search = SuccessiveHalvingSearchCV(
-    ...     SGDClassifier(tol=None, random_state=0),
+    ...     linear_model.SGDClassifier(tol=None, random_state=0),
     ...     {"alpha": loguniform(1e-5, 1)},
     ...     resource="max_iter",
     ...     max_resources=9,
@@ -342,7 +342,7 @@ class SuccessiveHalvingSearchCV(ResourceSearchCV):
         "n_candidates": [Interval(Integral, 1, None, closed="left"), StrOptions({"exhaust"})],
     }
 
-    @stores_parameters
+    @stores_own_and_common(TrialSearchCV)
     def __init__(
         self,
         estimator,
@@ -355,18 +355,8 @@ class SuccessiveHalvingSearchCV(ResourceSearchCV):
         eta=3,
         warm=False,
         sampler="random",
-        scoring=None,
-        n_jobs=None,
         refit=True,
-        cv=None,
-        max_time=None,
-        checkpoint=None,
-        candidate_timeout=None,
-        random_state=None,
-        error_score=np.nan,
-        return_train_score=False,
-        verbose=0,
-        pre_dispatch="2*n_jobs",
+        **common: Unpack[SearchOptions],
     ):
         """Store the parameters."""
 

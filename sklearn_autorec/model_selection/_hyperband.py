@@ -2,11 +2,12 @@
 nobody stops.
 """
 
-import numpy as np
+from typing import Unpack
 
 from ..utils._docs import inherits_entries
-from ..utils._parameters import stores_parameters
+from ..utils._parameters import stores_own_and_common
 from ._halving import ResourceSearchCV, largest_power, rungs_of
+from ._trials import SearchOptions, TrialSearchCV
 
 
 @inherits_entries
@@ -49,17 +50,13 @@ class HyperbandSearchCV(ResourceSearchCV):
     Examples
     --------
     >>> from scipy.stats import loguniform
-    >>> from sklearn.datasets import load_iris
-    >>> from sklearn.linear_model import SGDClassifier
+    >>> from sklearn import datasets, linear_model
     >>> from sklearn_autorec.model_selection import HyperbandSearchCV
-    >>> X, y = load_iris(return_X_y=True)
+    >>> X, y = datasets.load_iris(return_X_y=True)
+    >>> space = {"alpha": loguniform(1e-5, 1)}
+    >>> model = linear_model.SGDClassifier(tol=None, random_state=0)
     >>> search = HyperbandSearchCV(
-    ...     SGDClassifier(tol=None, random_state=0),
-    ...     {"alpha": loguniform(1e-5, 1)},
-    ...     resource="max_iter",
-    ...     max_resources=9,
-    ...     warm=True,
-    ...     random_state=0,
+    ...     model, space, resource="max_iter", max_resources=9, warm=True, random_state=0
     ... )
     >>> cost = search.metadata()
     >>> cost["n_candidates"], cost["n_fits"], cost["n_resources"], cost["n_resources_spent"]
@@ -73,7 +70,7 @@ class HyperbandSearchCV(ResourceSearchCV):
         "brackets": ["array-like", None],
     }
 
-    @stores_parameters
+    @stores_own_and_common(TrialSearchCV)
     def __init__(
         self,
         estimator,
@@ -86,18 +83,8 @@ class HyperbandSearchCV(ResourceSearchCV):
         brackets=None,
         warm=False,
         sampler="random",
-        scoring=None,
-        n_jobs=None,
         refit=True,
-        cv=None,
-        max_time=None,
-        checkpoint=None,
-        candidate_timeout=None,
-        random_state=None,
-        error_score=np.nan,
-        return_train_score=False,
-        verbose=0,
-        pre_dispatch="2*n_jobs",
+        **common: Unpack[SearchOptions],
     ):
         """Store the parameters."""
 

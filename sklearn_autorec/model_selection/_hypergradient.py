@@ -1,9 +1,13 @@
 """Hypergradient mutation: a teacher that learns by which factors to change hyperparameters."""
 
+from collections.abc import Callable
+from typing import Any, Literal
+
 import numpy as np
 from scipy.optimize import OptimizeResult
 from sklearn.utils import check_random_state
 
+from ..utils._typing import Array, RandomState
 from ._mutation import truncation_sources
 
 LOWEST = 0.01  # a factor cannot leave zero, so the unit scale ends before it
@@ -145,21 +149,21 @@ class HyperMutation:
 
 
 def population_minimize(
-    function,
-    n_parameters,
-    gradient=None,
+    function: Callable[[Array], float],
+    n_parameters: int,
+    gradient: Callable[[Array], Array] | None = None,
     *,
-    population=5,
-    n_steps=6,
-    hyper_step=0.05,
-    quantile=0.25,
-    explore="learned",
-    factors=(0.8, 1.2),
-    resample=0.25,
-    n_slots=4,
-    teacher_step=0.1,
-    random_state=None,
-):
+    population: int = 5,
+    n_steps: int = 6,
+    hyper_step: float = 0.05,
+    quantile: float = 0.25,
+    explore: Literal["random", "learned"] = "learned",
+    factors: tuple[float, ...] = (0.8, 1.2),
+    resample: float = 0.25,
+    n_slots: int = 4,
+    teacher_step: float = 0.1,
+    random_state: RandomState = None,
+) -> OptimizeResult:
     """Minimise a function on the unit cube by the population and mutations of `PopulationSearchCV`.
 
     What the search does to hyperparameters, without models: for test functions and cheap
@@ -212,10 +216,12 @@ def population_minimize(
         raise ValueError(
             'explore="learned" learns from gradients; give gradient, or explore="random".'
         )
-    random_state = check_random_state(random_state)
-    points = random_state.uniform(size=(population, n_parameters))
-    teacher = HyperMutation(n_parameters, n_slots, teacher_step, random_state)
-    best, values, before = None, [], {}
+    random = check_random_state(random_state)
+    points = random.uniform(size=(population, n_parameters))
+    teacher = HyperMutation(n_parameters, n_slots, teacher_step, random)
+    best: Any = None
+    values: list[list[float]] = []
+    before: dict[int, Array] = {}
     for step in range(n_steps):
         values.append([float(function(u)) for u in points])
         k = int(np.argmin(values[-1]))
@@ -223,15 +229,13 @@ def population_minimize(
             best = points[k].copy(), values[-1][k]
         if step == n_steps - 1:
             break
-        slopes = (
+        slopes: Any = (
             None if gradient is None else [np.asarray(gradient(u), dtype=float) for u in points]
         )
         if before:
             teacher.update([(u, slopes[k]) for k, u in before.items()])
         before, moved = {}, []
-        for k, source in enumerate(
-            truncation_sources(-np.array(values[-1]), quantile, random_state)
-        ):
+        for k, source in enumerate(truncation_sources(-np.array(values[-1]), quantile, random)):
             u = (
                 points[source]
                 if slopes is None
@@ -241,7 +245,7 @@ def population_minimize(
                 before[k] = u
                 u = teacher.mutate(u)
             elif source != k:
-                u = _random_factors(u, factors, resample, random_state)
+                u = _random_factors(u, factors, resample, random)
             moved.append(u)
         points = np.array(moved)
     return OptimizeResult(

@@ -6,7 +6,7 @@ import copy
 import os
 import time
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import numpy as np
 from sklearn.base import clone, is_classifier
@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils.multiclass import check_classification_targets
 
 from ..utils._frames import takes_frames
+from ..utils._parameters import stores_parameters
 from ..utils._sklearn import (
     BaseSearchCV,
     CallbackSupportMixin,
@@ -32,7 +33,23 @@ from ._running._evaluate import way_to_continue
 from ._running._run import Run
 from ._running._trial import Outcome, Trial
 
-__all__ = ["Outcome", "Trial", "TrialSearchCV", "check_warm"]
+__all__ = ["Outcome", "SearchOptions", "Trial", "TrialSearchCV", "check_warm"]
+
+
+class SearchOptions(TypedDict, total=False):
+    """Parameters that all searches have, for type checkers; `TrialSearchCV` has their defaults."""
+
+    scoring: Any
+    n_jobs: Any
+    cv: Any
+    max_time: Any
+    checkpoint: Any
+    candidate_timeout: Any
+    random_state: Any
+    error_score: Any
+    return_train_score: Any
+    verbose: Any
+    pre_dispatch: Any
 
 
 class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
@@ -71,6 +88,26 @@ class TrialSearchCV(BaseSearchCV, CallbackSupportMixin):
 
     resource: str | None = None
     warm = False
+
+    @stores_parameters
+    def __init__(
+        self,
+        estimator,
+        *,
+        scoring=None,
+        n_jobs=None,
+        refit=True,
+        cv=None,
+        max_time=None,
+        checkpoint=None,
+        candidate_timeout=None,
+        random_state=None,
+        error_score=np.nan,
+        return_train_score=False,
+        verbose=0,
+        pre_dispatch="2*n_jobs",
+    ):
+        """Store the parameters."""
 
     def _policy(self, random_state):
         raise NotImplementedError
@@ -244,17 +281,36 @@ def check_warm(search):
             'warm=True goes on with fitted models, resource="n_samples" changes their rows; use '
             "warm=False."
         )
-    if isinstance(estimator, Pipeline):
-        name, estimator = estimator.steps[-1]
-        if not resource.startswith(name + "__"):
-            raise ValueError(
-                f"warm=True in a Pipeline needs a resource of its last step, {name}__..., got "
-                f"{resource!r}."
-            )
-        resource = resource[len(name) + 2 :]
+    estimator, resource = in_last_step(
+        estimator, resource, "warm=True in a Pipeline needs a resource"
+    )
     if way_to_continue(estimator, resource) is None:
         raise ValueError(
             f"warm=True needs an estimator with a parameter {resource!r} and partial_fit or "
             f"warm_start; "
             f"{type(estimator).__name__} has not. Use warm=False."
         )
+
+
+def in_last_step(estimator, resource, what):
+    """An estimator and its resource, or the last step of a pipeline and the name of the resource
+    there.
+
+    Parameters
+    ----------
+    estimator : estimator
+    resource : str
+    what : str
+        What must be "of its last step", for the message.
+
+    Raises
+    ------
+    ValueError
+        If the resource is of another step.
+    """
+    if not isinstance(estimator, Pipeline):
+        return estimator, resource
+    name, last = estimator.steps[-1]
+    if not resource.startswith(name + "__"):
+        raise ValueError(f"{what} of its last step, {name}__..., got {resource!r}.")
+    return last, resource[len(name) + 2 :]

@@ -7,6 +7,7 @@ from torch import nn
 
 from ..base import Network, register_network
 from ..nn import FieldLinear, FieldNetwork, PairEnds, linear
+from ..nn._blocks import mix_of_features
 from ..utils._sklearn import Interval
 
 
@@ -39,13 +40,7 @@ class AFMModule(FieldNetwork):
         self.interaction = parts.get("interaction") or AttentivePairs(
             context, network.attention_units
         )
-        self.out = linear(
-            self.interaction.out_dim,
-            context.n_outputs,
-            context.generator,
-            bias=False,
-            members=context.members,
-        )
+        self.out = mix_of_features(self.interaction.out_dim, context)
 
     def logits(self, e, inputs):
         return self.linear(inputs) + self.out(self.interaction(e, inputs))

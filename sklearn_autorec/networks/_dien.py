@@ -7,12 +7,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..base import register_network
-from ..nn import FieldNetwork
 from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._deep import plain_perceptron
-from ._histories import HistoryNetwork
+from ._histories import HistoryModule, HistoryNetwork
 
 
 class Recurrence(nn.Module):
@@ -145,18 +144,12 @@ class InterestEvolution(nn.Module):
         return {**self.__dict__, "auxiliary": []}
 
 
-class DIENModule(FieldNetwork):
+class DIENModule(HistoryModule):
     """Perceptron on the embeddings, lists as what they have led to; see `DIEN`."""
 
-    def __init__(self, context, parts, network):
-        targets = network.targets(context, narrowed="selection" in parts)
-        if "sequence" not in parts and targets:
-            parts = {**parts, "sequence": InterestEvolution(context, targets, network)}
-        super().__init__(context, parts, targets)
-        self.head = network.head(context, parts, context.axis("F", context.embedding_dim))
-
-    def logits(self, e, inputs):
-        return self.head(e.flatten(1))
+    @staticmethod
+    def part(context, targets, network):
+        return InterestEvolution(context, targets, network) if targets else None
 
 
 @register_network("dien")
@@ -179,9 +172,7 @@ class DIEN(HistoryNetwork):
 
     Parameters
     ----------
-    hidden_units : tuple of int, default=(200, 80)
-        Units of each hidden layer.
-    {dropout, batch_norm}
+    {hidden_units, dropout, batch_norm}
     attention : dict of str to str, or None, default=None
         ``{list column: categorical column}``, which column is the target of which list. None: each
         list whose vocabulary the encoder shares with a column has that as its target. The items of
@@ -219,15 +210,11 @@ class DIEN(HistoryNetwork):
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> from sklearn_autorec import CTRClassifier
+    That of `DIN` has a fit with a history, which is the same here.
+
     >>> from sklearn_autorec.networks import DIEN
-    >>> from sklearn_autorec.preprocessing import FieldEncoder
-    >>> X = pd.DataFrame({"item": ["a", "b", "c", "a"], "history": [["a"], ["c", "b"], [], ["b"]]})
-    >>> encoder = FieldEncoder(shared_vocabularies={"history": "item"})
-    >>> model = CTRClassifier(network=DIEN(), encoder=encoder, max_epochs=1, random_state=0)
-    >>> model.fit(X, [1, 1, 0, 0]).predict_proba(X).shape
-    (4, 2)
+    >>> DIEN(hidden_units=(64,)).slots
+    ('gate', 'embedding', 'numeric', 'sequence', 'head', 'loss')
     """
 
     slots = ("gate", "embedding", "numeric", "sequence", "head", "loss")

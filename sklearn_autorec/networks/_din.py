@@ -4,11 +4,10 @@ import torch
 from torch import nn
 
 from ..base import register_network
-from ..nn import FieldNetwork
 from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import StrOptions
-from ._histories import HistoryNetwork
+from ._histories import HistoryModule, HistoryNetwork
 
 EPS = 1e-9  # added to variances, which are tiny as long as embeddings are
 
@@ -123,20 +122,15 @@ class InterestPool(nn.Module):
         return torch.stack(pooled, 1)
 
 
-class DINModule(FieldNetwork):
+class DINModule(HistoryModule):
     """Perceptron on the embeddings, lists weighed by their targets; see `DIN`."""
 
-    def __init__(self, context, parts, network):
-        targets = network.targets(context, narrowed="selection" in parts)
-        if "sequence" not in parts and any(target is not None for target in targets):
-            units = network.checked_units("attention_units")
-            pool = InterestPool(context, targets, units, network.normalize)
-            parts = {**parts, "sequence": pool}
-        super().__init__(context, parts, targets)
-        self.head = network.head(context, parts, context.axis("F", context.embedding_dim))
-
-    def logits(self, e, inputs):
-        return self.head(e.flatten(1))
+    @staticmethod
+    def part(context, targets, network):
+        if all(target is None for target in targets):
+            return None
+        units = network.checked_units("attention_units")
+        return InterestPool(context, targets, units, network.normalize)
 
 
 @register_network("din")
@@ -155,9 +149,7 @@ class DIN(HistoryNetwork):
 
     Parameters
     ----------
-    hidden_units : tuple of int, default=(200, 80)
-        Units of each hidden layer.
-    {dropout, batch_norm}
+    {hidden_units, dropout, batch_norm}
     attention : dict of str to str, or None, default=None
         ``{list column: categorical column}``, which column is the target of which list. None: each
         list whose vocabulary the encoder shares with a column has that as its target. Lists without

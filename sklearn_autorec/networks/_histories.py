@@ -1,11 +1,38 @@
 """What the networks share that read histories by a target: which column is the target of which."""
 
+from ..nn import FieldNetwork
 from ._deep import DeepNetwork
+
+
+class HistoryModule(FieldNetwork):
+    """Perceptron on the embeddings, lists as a part of the network makes vectors of them.
+
+    A subclass has ``part(context, targets, network)``, which returns that part, or None where no
+    list has a target.
+    """
+
+    def __init__(self, context, parts, network):
+        targets = network.targets(context, narrowed="selection" in parts)
+        own = None if "sequence" in parts else self.part(context, targets, network)
+        super().__init__(context, parts if own is None else {**parts, "sequence": own}, targets)
+        self.head = network.head(context, parts, context.axis("F", context.embedding_dim))
+
+    @staticmethod
+    def part(context, targets, network):
+        raise NotImplementedError
+
+    def logits(self, e, inputs):
+        return self.head(e.flatten(1))
 
 
 class HistoryNetwork(DeepNetwork):
     """Base of networks whose lists are read by the value of a categorical column; subclasses have a
     parameter ``attention``, ``{list column: categorical column}`` or None.
+
+    Parameters
+    ----------
+    hidden_units : tuple of int, default=(200, 80)
+        Units of each hidden layer.
     """
 
     _parameter_constraints: dict = {

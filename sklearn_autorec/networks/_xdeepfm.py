@@ -5,6 +5,7 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import FieldLinear, FieldNetwork, linear
+from ..nn._blocks import mix_of_features
 from ..utils._docs import inherits_entries
 from ._deep import DeepNetwork
 
@@ -40,13 +41,7 @@ class XDeepFMModule(FieldNetwork):
         super().__init__(context, parts)
         self.linear = FieldLinear(context)
         self.interaction = parts.get("interaction") or network.compressed(context)
-        self.out = linear(
-            self.interaction.out_dim,
-            context.n_outputs,
-            context.generator,
-            bias=False,
-            members=context.members,
-        )
+        self.out = mix_of_features(self.interaction.out_dim, context)
         self.head = network.head(context, parts, context.axis("F", context.embedding_dim))
 
     def logits(self, e, inputs):

@@ -31,6 +31,11 @@ def linear(n_in, n_out, generator, bias=True, members=1):
     return layer
 
 
+def mix_of_features(n_in, context):
+    """Layer without bias from features to the logits of a context; (B, n_in) -> (B, C)."""
+    return linear(n_in, context.n_outputs, context.generator, bias=False, members=context.members)
+
+
 class _ReLUDropoutFunction(torch.autograd.Function):
     """max(x, 0) times factors, 0 or ``scale``: the backward needs nothing but the output's sign."""
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ._blocks import linear
+from ._blocks import mix_of_features
 from ._context import Inputs
 from ._embeddings import FieldRows
 from ._given import plain_embedding
@@ -242,13 +242,7 @@ class SumPool(nn.Module):
 
     def __init__(self, n_in, context):
         super().__init__()
-        self.mix = (
-            None
-            if context.n_outputs == 1 or n_in == 0
-            else linear(
-                n_in, context.n_outputs, context.generator, bias=False, members=context.members
-            )
-        )
+        self.mix = None if context.n_outputs == 1 or n_in == 0 else mix_of_features(n_in, context)
 
     def forward(self, features):
         return features.sum(1, keepdim=True) if self.mix is None else self.mix(features)

@@ -35,10 +35,7 @@ class PackedColumns(PackedEmbedding):
 
     @classmethod
     def fits(cls, context, arrays):
-        return arrays["position"].shape == (
-            len(context.table_sizes),
-            context.embedding_dim,
-        )
+        return _of_fields_and_columns(arrays["position"], context)
 
     @staticmethod
     def pack(table, sizes):
@@ -91,10 +88,7 @@ class PackedPrefixes(PackedEmbedding):
 
     @classmethod
     def fits(cls, context, arrays):
-        return arrays["bounds"].shape == (
-            len(context.table_sizes),
-            context.embedding_dim,
-        )
+        return _of_fields_and_columns(arrays["bounds"], context)
 
     @staticmethod
     def pack(table, sizes):
@@ -118,6 +112,11 @@ class PackedPrefixes(PackedEmbedding):
         falling = (self.bounds[:, 1:] <= self.bounds[:, :-1]).all()
         fits = (self.bounds >= 0).all() and (self.bounds <= sizes).all()
         require(bool(falling and fits) and self.n_stored == len(self.values), "bounds")
+
+
+def _of_fields_and_columns(array, context):
+    """Whether an array has an entry for each column of each table."""
+    return array.shape == (len(context.table_sizes), context.embedding_dim)
 
 
 def _prefix_bounds(block):

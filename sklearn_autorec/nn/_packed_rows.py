@@ -26,6 +26,17 @@ class _LivingRows(RowNumbers, PackedEmbedding):
         """Bytes of what numbers the living ones among some rows, and of their offsets."""
         return -(-n_rows // BLOCK) * (BLOCK // 8 + 4) + 4 * (n_living + 1)
 
+    @staticmethod
+    def pack_numbers(used, table):
+        """The arrays that both forms have of the elements that are ``used``."""
+        living = used.any(1)
+        offsets = np.concatenate([[0], np.cumsum(used[living].sum(1))]).astype(np.int32)
+        return {
+            "values": table[used],
+            "row_offsets": offsets,
+            **_LivingRows.pack_rows(living),
+        }
+
     def vector_of(self, rows):
         number, living = self.number(rows.long())
         return torch.where(living, number, 0)
@@ -62,13 +73,8 @@ class PackedSparse(_LivingRows):
     @staticmethod
     def pack(table, sizes):
         used = table != 0
-        living = used.any(1)
-        return {
-            "values": table[used],
-            "column": np.nonzero(used)[1].astype(np.uint8),
-            "row_offsets": np.concatenate([[0], np.cumsum(used[living].sum(1))]).astype(np.int32),
-            **_LivingRows.pack_rows(living),
-        }
+        column = np.nonzero(used)[1].astype(np.uint8)
+        return {"column": column, **_LivingRows.pack_numbers(used, table)}
 
     @staticmethod
     def counts_of(table, sizes):
@@ -119,13 +125,8 @@ class PackedBits(_LivingRows):
     @staticmethod
     def pack(table, sizes):
         used = table != 0
-        living = used.any(1)
-        return {
-            "values": table[used],
-            "bits": np.packbits(used[living], axis=1, bitorder="little"),
-            "row_offsets": np.concatenate([[0], np.cumsum(used[living].sum(1))]).astype(np.int32),
-            **_LivingRows.pack_rows(living),
-        }
+        bits = np.packbits(used[used.any(1)], axis=1, bitorder="little")
+        return {"bits": bits, **_LivingRows.pack_numbers(used, table)}
 
     @staticmethod
     def counts_of(table, sizes):

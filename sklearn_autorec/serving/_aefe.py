@@ -7,7 +7,7 @@ from ..feature_crossing._reading import binned_columns, column_sizes, resolve_bi
 from ..preprocessing._names import labels_of
 from ..utils._state import snapshot
 from ._collisions import all_different
-from ._crossing import check_edges, check_read_columns, combinations_of
+from ._crossing import check_edges, check_read_columns, columns_state, combinations_of
 from ._encoder import field_state, number, take
 from ._nodes import refuse
 
@@ -32,12 +32,7 @@ def aefe_state(aefe):
     """Values from which `restore_aefe` makes the fitted attributes."""
     a = snapshot(aefe)
     return {
-        "names": a._names,
-        "n_features": a.n_features_in_,
-        "has_feature_names": hasattr(a, "feature_names_in_"),
-        "positions": a._positions,
-        "edges": a._edges,
-        "encoder": a.encoder_,
+        **columns_state(a),
         "statistics": [
             (
                 s.feature.kind,

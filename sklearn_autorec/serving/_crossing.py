@@ -31,18 +31,25 @@ _CROSSER = (
 _SEARCH = ("crosser", "scores", "base_score", "scales", "search_history", "n_bins")
 
 
+def columns_state(transformer):
+    """What transformers of this kind know of the columns that they read."""
+    return {
+        "names": transformer._names,
+        "n_features": transformer.n_features_in_,
+        "has_feature_names": hasattr(transformer, "feature_names_in_"),
+        "positions": transformer._positions,
+        "edges": transformer._edges,
+        "encoder": transformer.encoder_,
+    }
+
+
 def crosser_state(crosser):
     """Values from which `restore_crosser` makes the fitted attributes."""
     crosser = snapshot(crosser)
     return {
-        "names": crosser._names,
-        "n_features": crosser.n_features_in_,
-        "has_feature_names": hasattr(crosser, "feature_names_in_"),
-        "positions": crosser._positions,
+        **columns_state(crosser),
         "crosses": crosser._crosses,
-        "edges": crosser._edges,
         "combinations": [c.n_buckets or field_state(c.vocabulary) for c in crosser._combinations],
-        "encoder": crosser.encoder_,
     }
 
 

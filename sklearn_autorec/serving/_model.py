@@ -380,18 +380,3 @@ def _check_sizes(network, n_weights):
         for size in value if isinstance(value, list | tuple) else [value]:
             if isinstance(size, int) and abs(size) > limit:
                 refuse(f"{name} of {type(network).__name__}", f"at most {limit}", size)
-
-
-def _context(learned, encoder, sparse, embedding_dim, members, numeric_embedding):
-    return BuildContext.of_encoder(
-        encoder,
-        embedding_dim=embedding_dim,
-        n_outputs=learned.n_outputs,
-        counts=tuple(encoder.counts_),
-        sparse_gradients=sparse,
-        members=members,
-        numeric_embedding=numeric_embedding,
-        n_numeric_bins=encoder.n_bins,
-        numeric_range=encoder.numeric_range_,
-        reference_loss=learned.loss(),
-    )

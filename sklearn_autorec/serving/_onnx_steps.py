@@ -20,14 +20,8 @@ from sklearn.preprocessing import (
 from ..feature_crossing import GLIDER, AutoCross, FieldCrosser
 from ..feature_crossing._combinations import RADIX_LIMIT, n_combinations
 from ..feature_crossing._reading import binned_columns, column_sizes
-from ..feature_selection import (
-    FSTD,
-    MARLFS,
-    DualAgent,
-    FieldSelector,
-    RandomSubset,
-    SensitivitySelector,
-)
+from ..feature_selection import FieldSelector
+from ..feature_selection._subsets import SUBSET_SELECTORS
 from ..preprocessing._vocabulary import FIRST, UNKNOWN
 from ._onnx_graph import ML
 from ._onnx_raw import Column, encoded_parts
@@ -229,7 +223,7 @@ def _in_turn(step, columns, graph):
     return columns
 
 
-_SELECTORS = (VarianceThreshold, FSTD, MARLFS, DualAgent, RandomSubset, SensitivitySelector)
+_SELECTORS = (VarianceThreshold, *SUBSET_SELECTORS)
 _STEPS = {
     **dict.fromkeys(_SELECTORS, _selected),
     **dict.fromkeys((StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler), _shifted),

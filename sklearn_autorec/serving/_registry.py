@@ -6,14 +6,8 @@ from .._registry import HOME, METHODS, NETWORK_CLASSES, public_name
 from ..estimators import CTRClassifier, RatingRegressor
 from ..exceptions import ModelFileError
 from ..feature_crossing import AEFE, GLIDER, AutoCross, FieldCrosser, TargetStatistics
-from ..feature_selection import (
-    FSTD,
-    MARLFS,
-    DualAgent,
-    FieldSelector,
-    RandomSubset,
-    SensitivitySelector,
-)
+from ..feature_selection import FieldSelector
+from ..feature_selection._subsets import SUBSET_SELECTORS
 from ..linear_model import CrossedLinearClassifier, CrossedLinearRegressor
 from ..preprocessing import FieldEncoder
 from ..utils._sklearn import BaseSearchCV, validate_parameters
@@ -58,17 +52,14 @@ TRANSFORMERS: dict = {
     GLIDER: ("crosser_", glider_state, restore_glider),
     AEFE: ("_statistics", aefe_state, restore_aefe),
     FieldSelector: ("support_", selector_state, restore_selector),
-    **dict.fromkeys(
-        (FSTD, MARLFS, DualAgent, RandomSubset, SensitivitySelector),
-        ("support_", subsets_state, restore_subsets),
-    ),
+    **dict.fromkeys(SUBSET_SELECTORS, ("support_", subsets_state, restore_subsets)),
 }
 
 # What to save of a search whose parameters cannot be saved.
 _COLUMNS = "Or save a ColumnTransformer that passes the kept columns, those of get_support()."
 INSTEAD = {
     GLIDER: "Or save the GLIDER's crosser_, which transforms as it does.",
-    **dict.fromkeys((FSTD, MARLFS, DualAgent, RandomSubset, SensitivitySelector), _COLUMNS),
+    **dict.fromkeys(SUBSET_SELECTORS, _COLUMNS),
 }
 
 # Parameters that had other names when files were written.

@@ -11,7 +11,7 @@ from ..feature_crossing._target_statistics._statistics import METHODS, STATE, St
 from ..preprocessing._names import labels_of
 from ..utils._state import snapshot
 from ._collisions import all_different
-from ._crossing import check_edges, check_read_columns
+from ._crossing import check_edges, check_read_columns, columns_state
 from ._encoder import number, take
 from ._nodes import refuse
 
@@ -120,13 +120,8 @@ def target_statistics_state(transformer):
     """Values from which `restore_target_statistics` makes the fitted attributes."""
     t = snapshot(transformer)
     return {
-        "names": t._names,
-        "n_features": t.n_features_in_,
-        "has_feature_names": hasattr(t, "feature_names_in_"),
-        "positions": t._positions,
+        **columns_state(t),
         "keys": t._keys,
-        "edges": t._edges,
-        "encoder": t.encoder_,
         "target_type": t.target_type_,
         "classes": t.classes_,
         "centre": t._centre,

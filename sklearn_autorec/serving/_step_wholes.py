@@ -1,19 +1,10 @@
 """What the fitted attributes of one scikit-learn estimator have to do with each other."""
 
 import numpy as np
+from sklearn import preprocessing
 from sklearn.impute import SimpleImputer
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeCV
-from sklearn.preprocessing import (
-    KBinsDiscretizer,
-    OneHotEncoder,
-    OrdinalEncoder,
-    PowerTransformer,
-    QuantileTransformer,
-    RobustScaler,
-    StandardScaler,
-    TargetEncoder,
-)
 
 from ._nodes import refuse
 from ._step_checks import _int_array
@@ -38,12 +29,10 @@ def _check_linear(step, cls):
 
 def _check_centred(step, cls):
     """Scalers that subtract and divide, as far as their parameters say so."""
-    names = ("mean_", "scale_") if isinstance(step, StandardScaler) else ("center_", "scale_")
-    wanted = (
-        (step.with_mean, step.with_std)
-        if isinstance(step, StandardScaler)
-        else (step.with_centering, step.with_scaling)
-    )
+    if isinstance(step, preprocessing.StandardScaler):
+        names, wanted = ("mean_", "scale_"), (step.with_mean, step.with_std)
+    else:
+        names, wanted = ("center_", "scale_"), (step.with_centering, step.with_scaling)
     for name, there in zip(names, wanted, strict=True):
         if there and getattr(step, name) is None:
             refuse(f"{cls}: {name}", "an array", None)
@@ -61,10 +50,10 @@ def _check_encoder(step, cls):
                 and (len(indices) == size or name == "_infrequent_indices")
             ):
                 refuse(f"{cls}: {name}", f"indices of {size} categories", indices)
-    if isinstance(step, TargetEncoder):
+    if isinstance(step, preprocessing.TargetEncoder):
         _check_targets(step, cls, sizes)
         return
-    if isinstance(step, OrdinalEncoder):
+    if isinstance(step, preprocessing.OrdinalEncoder):
         for column, index in step._missing_indices.items():
             last = step.categories_[column].tolist()[index] if index < sizes[column] else 0
             if not (last is None or last != last):
@@ -144,14 +133,14 @@ WHOLES = {
     Ridge: _check_linear,
     RidgeCV: _check_linear,
     LinearRegression: _check_linear,
-    StandardScaler: _check_centred,
-    RobustScaler: _check_centred,
-    OrdinalEncoder: _check_encoder,
-    OneHotEncoder: _check_encoder,
-    TargetEncoder: _check_encoder,
+    preprocessing.StandardScaler: _check_centred,
+    preprocessing.RobustScaler: _check_centred,
+    preprocessing.OrdinalEncoder: _check_encoder,
+    preprocessing.OneHotEncoder: _check_encoder,
+    preprocessing.TargetEncoder: _check_encoder,
     SimpleImputer: _check_imputer,
-    QuantileTransformer: _check_quantiles,
-    PowerTransformer: _check_power,
-    KBinsDiscretizer: _check_bins,
+    preprocessing.QuantileTransformer: _check_quantiles,
+    preprocessing.PowerTransformer: _check_power,
+    preprocessing.KBinsDiscretizer: _check_bins,
     IsotonicRegression: _check_isotonic,
 }

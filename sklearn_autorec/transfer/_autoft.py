@@ -1,16 +1,16 @@
 """AutoFT: which fields and layers of a pre-trained model are fine-tuned, and which stay."""
 
 import dataclasses
-from numbers import Real
 
 import torch
 
 from ..base import SearchMethod, describe, is_described, network_of
+from ..base._constraints import constraints_of
 from ..engine._building import build_module
 from ..engine._initial_weights import initial_weights
 from ..nn import FieldEmbedding, FieldNetwork, check_temperatures
 from ..utils._parameters import stores_parameters
-from ..utils._sklearn import HasMethods, Interval
+from ..utils._sklearn import HasMethods
 from ._frozen_or_tuned import (
     FixedPolicy,
     FrozenOrTuned,
@@ -88,13 +88,11 @@ class AutoFT(SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> from sklearn_autorec.transfer import AutoFT
-    >>> X, y, truth = make_ctr(1000, n_fields=3, cardinality=5, pairs=[(0, 1)], random_state=0)
+    >>> from sklearn_autorec import CTRClassifier, datasets, transfer
+    >>> X, y, _ = datasets.make_ctr(1000, n_fields=3, cardinality=5, pairs=[(0, 1)], random_state=0)
     >>> options = {"network": "fm", "embedding_dim": 4, "max_epochs": 2, "random_state": 0}
     >>> source = CTRClassifier(**options).fit(X[:800], y[:800])
-    >>> model = CTRClassifier(search=AutoFT(source), **options).fit(X[800:], y[800:])
+    >>> model = CTRClassifier(search=transfer.AutoFT(source), **options).fit(X[800:], y[800:])
     >>> len(model.architecture_["embedding"]["tune_probabilities"])
     3
     """
@@ -104,10 +102,7 @@ class AutoFT(SearchMethod):
     fit_only = ("source",)
     _parameter_constraints = {
         "source": [None, HasMethods(["fit", "predict"])],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
-        "temperature": [tuple, list],
-        "warmup": [Interval(Real, 0, 1, closed="left")],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
+        **constraints_of("arch_lr", "temperature", "warmup", "search_fraction"),
     }
 
     @stores_parameters

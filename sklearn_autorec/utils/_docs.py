@@ -1,12 +1,14 @@
-"""Entries of docstrings that several classes have in common, written once."""
+"""Entries of docstrings that several classes or functions have in common, written once."""
 
 import inspect
 import re
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-__all__ = ["inherits_entries"]
+__all__ = ["inherits_entries", "takes_entries"]
 
 Class = TypeVar("Class", bound=type)
+Documented = TypeVar("Documented")
 
 # What estimators of all parts say alike.
 COMMON = """
@@ -40,14 +42,64 @@ def inherits_entries(cls: Class) -> Class:
     ValueError
         If an entry is asked for that nobody has.
     """
-    if cls.__doc__ is not None:  # as it is under ``python -OO``
-        documented = [base.__doc__ for base in cls.__mro__[1:] if base.__doc__]
-        sources = [entries_of(text) for text in (*documented, COMMON)]
-        cls.__doc__ = REQUEST.sub(lambda request: _found(request, sources, cls), cls.__doc__)
+    _fill(cls, cls.__mro__[1:])
     return cls
 
 
-def _found(request: re.Match[str], sources: list[dict[str, str]], cls: type) -> str:
+def takes_entries(*sources: Any) -> Callable[[Documented], Documented]:
+    """Decorate a function, or a class, whose docstring takes entries from docstrings of others.
+
+    Entries are asked for as in those of `inherits_entries`; the first source that has one counts.
+
+    Parameters
+    ----------
+    *sources : functions or classes
+
+    Returns
+    -------
+    callable
+        Which gives the function back, with its whole docstring.
+
+    Raises
+    ------
+    ValueError
+        If an entry is asked for that nobody has.
+
+    Examples
+    --------
+    >>> def add(a, b):
+    ...     '''Add.
+    ...
+    ...     Parameters
+    ...     ----------
+    ...     a, b : int
+    ...     '''
+    >>> @takes_entries(add)
+    ... def multiply(a, b):
+    ...     '''{a}'''
+    >>> multiply.__doc__
+    'a, b : int'
+    """
+
+    def fill(documented: Documented) -> Documented:
+        _fill(documented, sources)
+        return documented
+
+    return fill
+
+
+def _fill(documented: Any, sources: tuple[Any, ...]) -> None:
+    """Put into a docstring what its requests stand for, out of the first source that has it."""
+    if documented.__doc__ is None:  # as it is under ``python -OO``
+        return
+    texts = [*(source.__doc__ for source in sources if source.__doc__), COMMON]
+    entries = [entries_of(text) for text in texts]
+    documented.__doc__ = REQUEST.sub(
+        lambda request: _found(request, entries, documented.__name__), documented.__doc__
+    )
+
+
+def _found(request: re.Match[str], sources: list[dict[str, str]], asking: str) -> str:
     """The entries that a line asks for, as far to the right as that line."""
     texts = []
     for part in request["wanted"].split(", "):
@@ -55,7 +107,7 @@ def _found(request: re.Match[str], sources: list[dict[str, str]], cls: type) -> 
         last = last or first
         source = next((s for s in sources if first in s and last in s), None)
         if source is None:
-            raise ValueError(f"The docstring of {cls.__name__} asks for {part!r}, of no base.")
+            raise ValueError(f"The docstring of {asking} asks for {part!r}, which nobody has.")
         names = list(source)
         texts += [source[n] for n in names[names.index(first) : names.index(last) + 1]]
     lines = "\n".join(texts).split("\n")

@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import rankdata, spearmanr
+from searching import ALONE
+from size_cases import checked_on_other_columns
 
-from sklearn_autorec import CTRClassifier, RatingRegressor
+from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_tastes
 from sklearn_autorec.embedding import AMTL, _amtl
 from sklearn_autorec.embedding._amtl import Frequencies, FrequencySizedEmbedding, Twins
@@ -17,17 +19,14 @@ from sklearn_autorec.nn import BuildContext, Inputs, SizedRows, sizes_from_text,
 from sklearn_autorec.serving import load, save
 
 OPTIONS = {
+    **ALONE,
     "network": "fm",
     "embedding_dim": 8,
     "lr": 0.03,
     "embedding_init": 0.05,
     "search_epochs": 16,
     "batch_size": 400,
-    "early_stopping": False,
     "id_dropout": 0.0,
-    "wide": None,
-    "target_statistics": False,
-    "device": "cpu",
 }
 
 
@@ -299,18 +298,7 @@ def test_other_columns_missing_values_constants_and_single_rows(retrain, row_wis
     if row_wise:
         monkeypatch.setattr(_context, "LAZY_TABLE_FACTOR", 0)
     X, y = planted(3, n=400, n_values=30)
-    rng = np.random.default_rng(0)
-    X = X.assign(price=rng.normal(size=len(X)), same="a", tags=[["a", "b"], ["b"]] * 200)
-    X.loc[::5, ["many", "price"]] = None
-    options = {**OPTIONS, "search_epochs": 2, "max_epochs": 2, "random_state": 0}
-    for estimator in (CTRClassifier, RatingRegressor):
-        model = estimator(search=AMTL(retrain=retrain), **options).fit(X, y)
-        predict = model.predict_proba if estimator is CTRClassifier else model.predict
-        p = predict(X)
-        assert np.isfinite(p).all() and model.n_iter_ == (0 if retrain == "none" else 2)
-        np.testing.assert_array_equal(predict(X[:1]), p[:1])
-        model.partial_fit(X[:1], y[:1])
-        assert np.isfinite(predict(X)).all()
+    checked_on_other_columns(X, y, AMTL(retrain=retrain), OPTIONS)
 
 
 def test_numbers_alone_have_no_lengths():

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from searching import ALONE
+from size_cases import checked_on_other_columns
 from sklearn.metrics import log_loss
 
-from sklearn_autorec import CTRClassifier, RatingRegressor
+from sklearn_autorec import CTRClassifier
 from sklearn_autorec.embedding import ANT
 from sklearn_autorec.embedding._ant import AnchorMixture, ProximalRowAdam
 from sklearn_autorec.engine import EncodedTensors, FieldNet
@@ -25,6 +27,7 @@ from sklearn_autorec.nn import (
 from sklearn_autorec.serving import load, save
 
 OPTIONS = {
+    **ALONE,
     "network": "fm",
     "embedding_dim": 8,
     "lr": 0.03,
@@ -32,11 +35,7 @@ OPTIONS = {
     "search_epochs": 24,
     "max_epochs": 24,
     "batch_size": 400,
-    "early_stopping": False,
     "id_dropout": 0.0,
-    "wide": None,
-    "target_statistics": False,
-    "device": "cpu",
 }
 N_IDS, LISTS, D, V = (20, 9), ((12, 3), (9, 2)), 5, 41
 
@@ -301,18 +300,7 @@ def test_other_columns_missing_values_constants_and_single_rows(retrain, row_wis
     if row_wise:
         monkeypatch.setattr(_context, "LAZY_TABLE_FACTOR", 0)
     X, y, _ = planted(3, n=400, n_values=30)
-    rng = np.random.default_rng(0)
-    X = X.assign(price=rng.normal(size=len(X)), same="a", tags=[["a", "b"], ["b"]] * 200)
-    X.loc[::5, ["many", "price"]] = None
-    options = {**OPTIONS, "search_epochs": 2, "max_epochs": 2, "random_state": 0}
-    for estimator in (CTRClassifier, RatingRegressor):
-        model = estimator(search=ANT(5, retrain=retrain), **options).fit(X, y)
-        predict = model.predict_proba if estimator is CTRClassifier else model.predict
-        p = predict(X)
-        assert np.isfinite(p).all() and model.n_iter_ == (0 if retrain == "none" else 2)
-        np.testing.assert_array_equal(predict(X[:1]), p[:1])
-        model.partial_fit(X[:1], y[:1])
-        assert np.isfinite(predict(X)).all()
+    for model in checked_on_other_columns(X, y, ANT(5, retrain=retrain), OPTIONS):
         assert (model.net_.module_.embedding.values >= 0).all()
 
 

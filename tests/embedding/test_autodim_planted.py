@@ -10,7 +10,7 @@ import pytest
 from autodim_cases import context, searched, widths
 from sklearn.base import clone
 from small_networks import told_small
-from small_tables import mixed_clicks
+from small_tables import mixed_clicks, odd_rows
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.base import networks_with_slot
@@ -103,9 +103,7 @@ def test_every_network_takes_every_method(network, name, small):
     )
     model = clone(model).fit(X, y)
     again = clone(model).fit(X, y)
-    new = X.iloc[:5].copy()
-    new.iloc[0, :3] = "never seen"
-    new.iloc[1] = np.nan
+    new = odd_rows(X)
     p = model.predict_proba(new)
     assert p.shape == (5, 2) and np.isfinite(p).all()
     assert np.array_equal(p, again.predict_proba(new))

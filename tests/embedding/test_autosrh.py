@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from searching import fit_fm
 from small_networks import small_context
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
@@ -97,18 +98,13 @@ def planted(seed, n=4000, n_values=120, n_others=12, effect=3.0):
 
 def fit(rows, search, seed=0, **options):
     options = {
-        "network": "fm",
-        "embedding_dim": 8,
         "lr": 0.01,
         "embedding_init": 0.05,
         "max_epochs": 1,
         "search_epochs": 12,
         "batch_size": 100,
-        "early_stopping": False,
-        "device": "cpu",
-        **options,
-    }
-    return CTRClassifier(search=search, random_state=seed, **options).fit(*rows)
+    } | options
+    return fit_fm(rows, search, seed, **options)
 
 
 def head_over_tail(model):

@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from searching import fit_fm
 from sklearn.metrics import log_loss
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
@@ -127,18 +128,8 @@ def planted(seed, n=6000):
 
 
 def fit(rows, search, seed=0, **options):
-    options = {
-        "network": "fm",
-        "embedding_dim": 8,
-        "lr": 0.02,
-        "embedding_init": 0.1,
-        "max_epochs": 8,
-        "batch_size": 200,
-        "early_stopping": False,
-        "device": "cpu",
-        **options,
-    }
-    return CTRClassifier(search=search, random_state=seed, **options).fit(*rows)
+    options = {"lr": 0.02, "embedding_init": 0.1, "max_epochs": 8, "batch_size": 200} | options
+    return fit_fm(rows, search, seed, **options)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -11,6 +11,7 @@ import torch
 from scipy.stats import spearmanr
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from small_tables import odd_rows
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import make_ctr
@@ -275,9 +276,7 @@ def test_a_fit_takes_every_kind_of_column_and_odd_tables(name, small):
     options = {**OPTIONS, "search": VARIANTS[name], "max_epochs": 2, "random_state": 0}
     model = CTRClassifier(**{**options, "network": "deepfm"}).fit(X, y)
     again = clone(model).fit(X, y)
-    new = X.iloc[:5].copy()
-    new.iloc[0, :3] = "never seen"
-    new.iloc[1] = np.nan
+    new = odd_rows(X)
     p = model.predict_proba(new)
     assert p.shape == (5, 2) and np.isfinite(p).all()
     np.testing.assert_array_equal(p, again.predict_proba(new))

@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ import pandas as pd
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.preprocessing import FieldEncoder
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 BIG = 2**60 + 1  # its neighbours are the same float
 ROW = {
     "user": "ann",

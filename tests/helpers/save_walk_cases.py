@@ -2,6 +2,7 @@
 
 import numpy as np
 from save_cases import OPTIONS, SMALL
+from sklearn import preprocessing
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
@@ -17,21 +18,6 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeCV
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
-from sklearn.preprocessing import (
-    Binarizer,
-    FunctionTransformer,
-    KBinsDiscretizer,
-    MaxAbsScaler,
-    MinMaxScaler,
-    Normalizer,
-    OneHotEncoder,
-    OrdinalEncoder,
-    PowerTransformer,
-    QuantileTransformer,
-    RobustScaler,
-    StandardScaler,
-    TargetEncoder,
-)
 
 from sklearn_autorec import (
     CrossedLinearClassifier,
@@ -71,9 +57,12 @@ FEW = {
     "importance_quantile": 0.0,
     "random_state": 0,
 }
-LOGISTIC = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression())
+LOGISTIC = make_pipeline(preprocessing.OneHotEncoder(handle_unknown="ignore"), LogisticRegression())
 ONES = ColumnTransformer(
-    [("w", OneHotEncoder(handle_unknown="ignore"), FULL), ("n", StandardScaler(), NUMBERS)]
+    [
+        ("w", preprocessing.OneHotEncoder(handle_unknown="ignore"), FULL),
+        ("n", preprocessing.StandardScaler(), NUMBERS),
+    ]
 )
 
 # Of each class: models and the columns that they read.
@@ -112,54 +101,79 @@ OURS = {
     ],
 }
 THEIRS = {
-    StandardScaler: [(StandardScaler(), NUMBERS), (StandardScaler(with_std=False), NUMBERS)],
-    MinMaxScaler: [(MinMaxScaler(clip=True), NUMBERS)],
-    MaxAbsScaler: [(MaxAbsScaler(), NUMBERS)],
-    RobustScaler: [(RobustScaler(), NUMBERS), (RobustScaler(with_centering=False), NUMBERS)],
-    QuantileTransformer: [
-        (QuantileTransformer(n_quantiles=20, output_distribution=d), NUMBERS)
+    preprocessing.StandardScaler: [
+        (preprocessing.StandardScaler(), NUMBERS),
+        (preprocessing.StandardScaler(with_std=False), NUMBERS),
+    ],
+    preprocessing.MinMaxScaler: [(preprocessing.MinMaxScaler(clip=True), NUMBERS)],
+    preprocessing.MaxAbsScaler: [(preprocessing.MaxAbsScaler(), NUMBERS)],
+    preprocessing.RobustScaler: [
+        (preprocessing.RobustScaler(), NUMBERS),
+        (preprocessing.RobustScaler(with_centering=False), NUMBERS),
+    ],
+    preprocessing.QuantileTransformer: [
+        (preprocessing.QuantileTransformer(n_quantiles=20, output_distribution=d), NUMBERS)
         for d in ("uniform", "normal")
     ],
-    PowerTransformer: [
-        (PowerTransformer(), NUMBERS),
-        (PowerTransformer("box-cox", standardize=False), ["x1"]),
+    preprocessing.PowerTransformer: [
+        (preprocessing.PowerTransformer(), NUMBERS),
+        (preprocessing.PowerTransformer("box-cox", standardize=False), ["x1"]),
     ],
-    Normalizer: [(Normalizer(), NUMBERS)],
-    Binarizer: [(Binarizer(threshold=0.3), NUMBERS)],
-    KBinsDiscretizer: [
-        (KBinsDiscretizer(encode=e, strategy=s, **BINS), NUMBERS)
+    preprocessing.Normalizer: [(preprocessing.Normalizer(), NUMBERS)],
+    preprocessing.Binarizer: [(preprocessing.Binarizer(threshold=0.3), NUMBERS)],
+    preprocessing.KBinsDiscretizer: [
+        (preprocessing.KBinsDiscretizer(encode=e, strategy=s, **BINS), NUMBERS)
         for e, s in (("onehot", "quantile"), ("onehot-dense", "uniform"), ("ordinal", "kmeans"))
     ],
-    OneHotEncoder: [
-        (OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20), WORDS),
-        (OneHotEncoder(drop="first"), WORDS),
+    preprocessing.OneHotEncoder: [
+        (
+            preprocessing.OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20),
+            WORDS,
+        ),
+        (preprocessing.OneHotEncoder(drop="first"), WORDS),
     ],
-    OrdinalEncoder: [(OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), WORDS)],
-    TargetEncoder: [
-        (TargetEncoder(random_state=0), WORDS),
-        (TargetEncoder(random_state=0, target_type="continuous", smooth=3.0), WORDS),
-        (TargetEncoder(random_state=0), WORDS, CLASSES),
+    preprocessing.OrdinalEncoder: [
+        (preprocessing.OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), WORDS)
+    ],
+    preprocessing.TargetEncoder: [
+        (preprocessing.TargetEncoder(random_state=0), WORDS),
+        (preprocessing.TargetEncoder(random_state=0, target_type="continuous", smooth=3.0), WORDS),
+        (preprocessing.TargetEncoder(random_state=0), WORDS, CLASSES),
     ],
     SimpleImputer: [
         (SimpleImputer(strategy="most_frequent"), WORDS),
         (SimpleImputer(add_indicator=True), NUMBERS),
     ],
     VarianceThreshold: [(VarianceThreshold(0.01), NUMBERS)],
-    FunctionTransformer: [(FunctionTransformer(), EVERY)],
+    preprocessing.FunctionTransformer: [(preprocessing.FunctionTransformer(), EVERY)],
     LogisticRegression: [(LogisticRegression(), NUMBERS), (LogisticRegression(), NUMBERS, CLASSES)],
     Ridge: [(Ridge(), NUMBERS), (Ridge(fit_intercept=False), NUMBERS)],
     RidgeCV: [(RidgeCV(), NUMBERS), (RidgeCV(store_cv_results=True), NUMBERS)],
     LinearRegression: [(LinearRegression(), NUMBERS)],
     ColumnTransformer: [(ONES, EVERY)],
     FeatureUnion: [
-        (FeatureUnion([("s", StandardScaler()), ("q", RobustScaler()), ("d", "drop")]), NUMBERS)
+        (
+            FeatureUnion(
+                [
+                    ("s", preprocessing.StandardScaler()),
+                    ("q", preprocessing.RobustScaler()),
+                    ("d", "drop"),
+                ]
+            ),
+            NUMBERS,
+        )
     ],
     Pipeline: [
         (make_pipeline(ONES, CTR), EVERY),
         (make_pipeline(FieldSelector(n_features_to_select=2, estimator=RATING), RATING), EVERY),
         (
             make_pipeline(
-                FeatureUnion([("s", StandardScaler()), ("k", KBinsDiscretizer(**BINS))]),
+                FeatureUnion(
+                    [
+                        ("s", preprocessing.StandardScaler()),
+                        ("k", preprocessing.KBinsDiscretizer(**BINS)),
+                    ]
+                ),
                 LogisticRegression(),
             ),
             NUMBERS,

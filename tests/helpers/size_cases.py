@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.nn import BuildContext, Inputs
 
 
@@ -85,3 +86,22 @@ def odd_table(n=200, n_values=9):
     )
     X.loc[rng.random(n) < 0.2, "a"] = None
     return X, rng.integers(0, 2, n)
+
+
+def checked_on_other_columns(X, y, search, options):
+    """A classifier and a regressor of 400 rows with gaps, a number, a constant and a list beside
+    what is there; they predict single rows as among others, and go on.
+    """
+    X = X.assign(price=np.random.default_rng(0).normal(size=len(X)), same="a")
+    X["tags"] = [["a", "b"], ["b"]] * 200
+    X.loc[::5, ["many", "price"]] = None
+    options = {**options, "search_epochs": 2, "max_epochs": 2, "random_state": 0}
+    models = [kind(search=search, **options).fit(X, y) for kind in (CTRClassifier, RatingRegressor)]
+    for model in models:
+        predict = getattr(model, "predict_proba", model.predict)
+        p = predict(X)
+        assert np.isfinite(p).all() and model.n_iter_ == (0 if search.retrain == "none" else 2)
+        np.testing.assert_array_equal(predict(X[:1]), p[:1])
+        model.partial_fit(X[:1], y[:1])
+        assert np.isfinite(predict(X)).all()
+    return models

@@ -1,11 +1,13 @@
 """What the tests of searches for tuples of fields share."""
 
 import numpy as np
+import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier
+from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.networks import FM, IPNN, DeepFM
 from sklearn_autorec.nn import BuildContext, Inputs
 
@@ -67,3 +69,12 @@ def odd_table():
     X, y = mixed_clicks(400, pairs=1, missing_rate=0.1)
     X["constant"] = "c"
     return X, y, X[:3].assign(f0="new", x0=np.nan)
+
+
+def check_refusals(search, options, message):
+    """Wrong options of a search are named, and so is a table of one column."""
+    X, y, _ = make_ctr(100, n_fields=3, pairs=1, random_state=0)
+    with pytest.raises(ValueError, match=message):
+        fit(search(**options), X, y)
+    with pytest.raises(ValueError, match="at least 2 fields, the table has 1"):
+        fit(search(), X[["f0"]], y)

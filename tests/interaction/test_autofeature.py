@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from searching import ALONE
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import FixedArchitecture
@@ -29,16 +30,13 @@ from sklearn_autorec.interaction._naive_bayes_tree import (
 from sklearn_autorec.nn import BuildContext
 
 OPTIONS = {
+    **ALONE,
     "network": "fm",
     "embedding_dim": 4,
     "lr": 0.02,
     "max_epochs": 4,
     "search_epochs": 6,
     "batch_size": 256,
-    "device": "cpu",
-    "early_stopping": False,
-    "wide": None,
-    "target_statistics": False,
 }
 PAIRS = [(0, 3), (1, 4)]
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from searching import searching
 from sklearn.metrics import roc_auc_score
+from small_tables import planted_pairs
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import make_ctr
@@ -38,9 +39,7 @@ def ranking(model, truth):
 def test_planted_pairs_are_ranked_first(name):
     shuffled, sizes = [], []
     for seed in range(5):
-        X, y, truth = make_ctr(
-            20_000, cardinality=10, pairs=5, informative_fields=3, random_state=seed
-        )
+        X, y, truth = planted_pairs(seed)
         model = search(NETWORKS[name], X, y, seed)
         assert len(model.interaction_scores_) == 45
         assert ranking(model, truth) >= 0.95

@@ -5,7 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from tuple_searches import context, fit, odd_table, ranking, rows
+from small_tables import planted_pairs, planted_triple
+from tuple_searches import check_refusals, context, fit, odd_table, ranking, rows
 
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.feature_selection import AutoField
@@ -118,9 +119,7 @@ def test_an_order_without_groups_is_left_out():
 def test_planted_pairs_are_ranked_first(name, seeds):
     shuffled = []
     for seed in range(seeds):
-        X, y, truth = make_ctr(
-            20_000, cardinality=10, pairs=5, informative_fields=3, random_state=seed
-        )
+        X, y, truth = planted_pairs(seed)
         planted = {(f"f{i}", f"f{j}") for i, j in truth.pairs}
         model = fit(AutoGroup(max_order=2), X, y, seed, name)
         assert ranking(model, truth.pairs) >= 0.95
@@ -134,17 +133,7 @@ def test_planted_pairs_are_ranked_first(name, seeds):
 
 def test_planted_triples_are_found():
     for seed in range(5):
-        X, y, truth = make_ctr(
-            9000,
-            n_fields=7,
-            cardinality=5,
-            zipf=0,
-            pairs=1,
-            triples=1,
-            triple_effect=1.5,
-            rank=1,
-            random_state=seed,
-        )
+        X, y, truth = planted_triple(seed)
         model = fit(AutoGroup(), X, y, seed)
         scores = {t: s for t, s in model.interaction_scores_.items() if len(t) == 3}
         assert max(scores, key=scores.get) == tuple(f"f{i}" for i in truth.triples[0])
@@ -196,11 +185,7 @@ def test_odd_tables_are_taken():
     ],
 )
 def test_bad_parameters_are_named(options, message):
-    X, y, _ = make_ctr(100, n_fields=3, pairs=1, random_state=0)
-    with pytest.raises(ValueError, match=message):
-        fit(AutoGroup(**options), X, y)
-    with pytest.raises(ValueError, match="at least 2 fields, the table has 1"):
-        fit(AutoGroup(), X[["f0"]], y)
+    check_refusals(AutoGroup, options, message)
 
 
 def test_bad_architectures_are_refused():

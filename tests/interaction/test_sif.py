@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.special import expit
+from searching import ALONE
 from sklearn.metrics import roc_auc_score
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
@@ -20,6 +21,7 @@ from sklearn_autorec.networks import FM
 from sklearn_autorec.nn import BinaryLogLoss, BuildContext, Inputs, MulticlassLogLoss
 
 OPTIONS = {
+    **ALONE,
     "network": "fm",
     "embedding_dim": 4,
     "embedding_init": 0.1,
@@ -27,10 +29,6 @@ OPTIONS = {
     "max_epochs": 1,
     "search_epochs": 10,
     "batch_size": 256,
-    "device": "cpu",
-    "early_stopping": False,
-    "wide": None,
-    "target_statistics": False,
 }
 PAIRS = [(0, 3), (1, 4)]
 NAMES = ("hadamard", "max", "concat")

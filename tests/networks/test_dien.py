@@ -3,37 +3,27 @@
 import copy
 import pickle
 
+import history_cases
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from history_cases import ENCODER, SHORT, D, check_odd_rows, context, vectors_of_kept_fields
 from onnx_graphs import exported
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.embedding import PEP
-from sklearn_autorec.engine._building import carry, check_field_axes
 from sklearn_autorec.feature_selection import AutoField
 from sklearn_autorec.networks import DIEN, DIN
 from sklearn_autorec.networks._dien import Recurrence
-from sklearn_autorec.nn import BuildContext, Inputs, InputSelection
+from sklearn_autorec.nn import BuildContext, Inputs
 from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.serving import load, save
 
-OPTIONS = {
-    "embedding_dim": 8,
-    "embedding_init": 0.1,
-    "lr": 0.01,
-    "batch_size": 128,
-    "max_epochs": 12,
-    "early_stopping": False,
-    "random_state": 0,
-    "device": "cpu",
-}
+OPTIONS = {**history_cases.OPTIONS, "max_epochs": 12}
 NETWORK = DIEN((32,), dropout=0.0, auxiliary_units=(16,))
-ENCODER = FieldEncoder(shared_vocabularies={"history": "item"}, max_length=8)
-D = 3
 
 
 def sigmoid(x):
@@ -107,20 +97,6 @@ def test_the_newest_item_is_the_last():
     rows_ = rows(items=((3, 1, 0, 6, 0), (1, 3, 0, 6, 0)), ids=((2, 1), (2, 1)))
     e = module.embed(Inputs(*rows_.values()))
     assert not torch.allclose(e[0, 3], e[1, 3], atol=1e-3)  # the other way round
-
-
-def context(sequences=((6, 3), (7, 2)), shared=(0, None), **changes):
-    return BuildContext(
-        ("item", "b", "x", "history", "tags"),
-        (6, 4),
-        n_numeric=1,
-        sequences=sequences,
-        shared=shared,
-        embedding_dim=D,
-        embedding_init=1.0,
-        generator=torch.Generator().manual_seed(0),
-        **changes,
-    )
 
 
 def rows(*, ids=((3, 1), (0, 2)), items=((3, 0, 0, 6, 0), (0, 0, 0, 1, 2))):
@@ -283,18 +259,9 @@ def test_attention_names_pairs_of_columns():
 
 @pytest.mark.parametrize("fields", [[0, 1, 3], [0, 1, 2, 3], [0, 4], [1, 3, 4], [0, 1]])
 def test_weights_of_kept_fields_are_taken_over(fields):
-    c = context()
     network = DIEN((4,), attention={"history": "item", "tags": "b"})
-    check_field_axes(network, c)
-    whole = network.build(c, {}).eval()
-    moved(whole.sequence).float()
-    selection = InputSelection(c, fields)
-    module = network.build(selection.narrow(c), {"selection": selection}).eval()
-    state = carry(whole.state_dict(), selection, c, module)
-    assert state.keys() == module.state_dict().keys()
-    module.load_state_dict(state)
     inputs = Inputs(*rows().values())
-    e, kept = whole.embed(inputs), module.embed(selection(inputs))
+    e, kept = vectors_of_kept_fields(network, fields, inputs, lambda part: moved(part).float())
     for at, f in enumerate(fields):
         if {3: 0, 4: 1}.get(f, f) in fields:  # else read without weights, since its target is gone
             torch.testing.assert_close(kept[:, at], e[:, f])
@@ -320,9 +287,6 @@ def table():
     return X, y
 
 
-SHORT = {**OPTIONS, "max_epochs": 1, "search_epochs": 1}
-
-
 @pytest.mark.parametrize("members", [1, 2])
 def test_model_files_and_onnx_serve_the_same(members, table, tmp_path):
     X, y = table
@@ -339,11 +303,7 @@ def test_model_files_and_onnx_serve_the_same(members, table, tmp_path):
 def test_rows_alone_empty_lists_and_what_was_never_seen(table):
     X, y = table
     model = CTRClassifier(network=NETWORK, encoder=ENCODER, **SHORT).fit(X, y)
-    p = model.predict_proba(X)
-    for i in (0, 1, 5):
-        np.testing.assert_array_equal(model.predict_proba(X.iloc[[i]]), p[[i]])
-    odd = X[:4].assign(history=[[], None, [-1, -2], [None]], item=[-1, pd.NA, 3, pd.NA])
-    assert np.isfinite(model.predict_proba(odd)).all()
+    check_odd_rows(model, X)
     empty = X.assign(history=[[] for _ in range(len(X))])
     for some in (X[:1], empty[:5], empty):
         model.partial_fit(some, y[: len(some)])

@@ -2,36 +2,26 @@
 
 import pickle
 
+import history_cases
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from history_cases import ENCODER, SHORT, D, check_odd_rows, context, vectors_of_kept_fields
 from onnx_graphs import exported
 from sklearn.metrics import roc_auc_score
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.embedding import PEP, AutoDim, AutoDis
-from sklearn_autorec.engine._building import carry, check_field_axes
 from sklearn_autorec.feature_selection import AutoField, OptFS
 from sklearn_autorec.networks import DIN
 from sklearn_autorec.networks._din import Dice, InterestPool
-from sklearn_autorec.nn import BuildContext, Inputs, InputSelection
+from sklearn_autorec.nn import BuildContext, Inputs
 from sklearn_autorec.preprocessing import FieldEncoder
 from sklearn_autorec.serving import load, save
 
-OPTIONS = {
-    "embedding_dim": 8,
-    "embedding_init": 0.1,
-    "lr": 0.01,
-    "batch_size": 128,
-    "max_epochs": 10,
-    "early_stopping": False,
-    "random_state": 0,
-    "device": "cpu",
-}
+OPTIONS = {**history_cases.OPTIONS, "max_epochs": 10}
 NETWORK = DIN((32,), dropout=0.0)
-ENCODER = FieldEncoder(shared_vocabularies={"history": "item"}, max_length=8)
-D = 3
 
 
 def interests(n, seed, n_items=60, n_topics=6):
@@ -71,20 +61,6 @@ def test_it_finds_planted_interests(seed):
     best = roc_auc_score(y_test, hit)
     assert best - 0.02 < auc["din"] <= best + 0.01, (best, auc)
     assert auc["din"] > auc["mean"] + 0.02 and auc["shuffled"] < 0.6, (best, auc)
-
-
-def context(sequences=((6, 3), (7, 2)), shared=(0, None), **changes):
-    return BuildContext(
-        ("item", "b", "x", "history", "tags"),
-        (6, 4),
-        n_numeric=1,
-        sequences=sequences,
-        shared=shared,
-        embedding_dim=D,
-        embedding_init=1.0,
-        generator=torch.Generator().manual_seed(0),
-        **changes,
-    )
 
 
 def dice(x, mean, var, slope):
@@ -206,23 +182,14 @@ def test_attention_names_pairs_of_columns():
 
 @pytest.mark.parametrize("fields", [[0, 1, 3], [0, 1, 2, 3], [0, 4], [1, 3, 4], [0, 1]])
 def test_weights_of_kept_fields_are_taken_over(fields):
-    c = context()
     network = DIN((4,), attention={"history": "item", "tags": "b"})
-    check_field_axes(network, c)
-    whole = network.build(c, {}).eval()
-    selection = InputSelection(c, fields)
-    module = network.build(selection.narrow(c), {"selection": selection}).eval()
-    state = carry(whole.state_dict(), selection, c, module)
-    assert state.keys() == module.state_dict().keys()
-    module.load_state_dict(state)
-    e, small = whole.embed(Inputs(*rows().values())), Inputs(*rows().values())
-    kept = module.embed(selection(small))
+    e, kept = vectors_of_kept_fields(network, fields, Inputs(*rows().values()))
     for at, f in enumerate(fields):
         targets = {3: 0, 4: 1}
         if f in targets and targets[f] not in fields:
             continue  # averaged, since its target is gone
         torch.testing.assert_close(kept[:, at], e[:, f])
-    network_axis = network.build(c, {}).sequence.dice[0].field_axes["slope"][-2]
+    network_axis = network.build(context(), {}).sequence.dice[0].field_axes["slope"][-2]
     assert network_axis.describe() == "L"
 
 
@@ -235,9 +202,6 @@ def table():
     X.loc[::5, "x"] = np.nan
     X["same"] = "one"
     return X, y
-
-
-SHORT = {**OPTIONS, "max_epochs": 1, "search_epochs": 1}
 
 
 @pytest.mark.parametrize("members", [1, 2])
@@ -256,11 +220,7 @@ def test_model_files_and_onnx_serve_the_same(members, table, tmp_path):
 def test_rows_alone_empty_lists_and_what_was_never_seen(table):
     X, y = table
     model = CTRClassifier(network="din", encoder=ENCODER, **SHORT).fit(X, y)
-    p = model.predict_proba(X)
-    for i in (0, 1, 5):
-        np.testing.assert_array_equal(model.predict_proba(X.iloc[[i]]), p[[i]])
-    odd = X[:4].assign(history=[[], None, [-1, -2], [None]], item=[-1, pd.NA, 3, pd.NA])
-    assert np.isfinite(model.predict_proba(odd)).all()
+    check_odd_rows(model, X)
     empty = X.assign(history=[[] for _ in range(len(X))])
     assert np.isfinite(model.predict_proba(empty)).all()
     for rows_ in (X[:1], empty[:5], empty):

@@ -25,11 +25,7 @@ from packed_cases import (
 
 from sklearn_autorec.nn import FORMS, PACKED_PARTS, BuildContext, Inputs, PackedPart, pack_table
 
-
-@pytest.fixture(autouse=True)
-def forms(monkeypatch):
-    """The form of this test is one that `pack_table` chooses from."""
-    monkeypatch.setitem(FORMS, EqualRows.form, EqualRows)
+pytestmark = pytest.mark.usefixtures("equal_rows")
 
 
 def reference(c, table, numeric, x):

@@ -8,7 +8,6 @@ import torch
 from packed_cases import (
     TABLES,
     TRIED,
-    EqualRows,
     all_rows,
     by_columns,
     by_prefixes,
@@ -22,11 +21,7 @@ from torch.utils._pytree import tree_flatten
 
 from sklearn_autorec.nn import FORMS, Inputs, PackedEmbedding, pack_table
 
-
-@pytest.fixture(autouse=True)
-def forms(monkeypatch):
-    """The form of this test is one that `pack_table` chooses from."""
-    monkeypatch.setitem(FORMS, EqualRows.form, EqualRows)
+pytestmark = pytest.mark.usefixtures("equal_rows")
 
 
 class Largest(TorchDispatchMode):

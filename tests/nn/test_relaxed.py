@@ -9,21 +9,7 @@ from draws import generator
 from scipy.special import expit, softmax
 from torch import nn
 
-from sklearn_autorec.nn import (
-    GumbelSoftmax,
-    HardConcreteGates,
-    OperationMixture,
-    annealed,
-    check_temperatures,
-    gumbel_noise,
-    gumbel_softmax,
-    hard_concrete,
-    logistic_noise,
-    one_hot_of_largest,
-    probability_of_one,
-    probability_of_open,
-    straight_through,
-)
+from sklearn_autorec.nn import _relaxed as relaxed
 
 LOGITS = np.array([[0.5, -1.0, 2.0, 0.0], [3.0, 3.0, -2.0, 1.0]])
 
@@ -43,7 +29,7 @@ def shares_agree(counts, probabilities, n):
 def test_annealing_goes_from_the_first_value_to_the_last(first, last, warmup):
     for schedule in ("linear", "exponential"):
         path = [
-            annealed(first, last, t, warmup=warmup, schedule=schedule)
+            relaxed.annealed(first, last, t, warmup=warmup, schedule=schedule)
             for t in (0.0, warmup, (1 + warmup) / 2, 1.0)
         ]
         middle = (first + last) / 2 if schedule == "linear" else math.sqrt(first * last)
@@ -52,14 +38,14 @@ def test_annealing_goes_from_the_first_value_to_the_last(first, last, warmup):
 
 def test_annealing_refuses_what_it_does_not_know():
     with pytest.raises(ValueError, match="schedule='cosine' must be 'linear' or 'exponential'"):
-        annealed(1, 0.1, 0.5, schedule="cosine")
+        relaxed.annealed(1, 0.1, 0.5, schedule="cosine")
     for t in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match=r"t=.* must be the share of the steps done"):
-            annealed(1, 0.1, t)
+            relaxed.annealed(1, 0.1, t)
     for wrong in ((1.0,), (1.0, 0.0), (math.nan, 1.0), (1.0, math.inf), (1, 2, 3)):
         with pytest.raises(ValueError, match="temperature must be two positive numbers"):
-            check_temperatures(wrong)
-    assert check_temperatures([1, 0.5]) == (1, 0.5)
+            relaxed.check_temperatures(wrong)
+    assert relaxed.check_temperatures([1, 0.5]) == (1, 0.5)
 
 
 # Gumbel-softmax
@@ -68,8 +54,8 @@ def test_annealing_refuses_what_it_does_not_know():
 
 def test_noise_is_drawn_from_the_given_generator_alone():
     for draw, mean, variance in (
-        (gumbel_noise, np.euler_gamma, np.pi**2 / 6),
-        (logistic_noise, 0.0, np.pi**2 / 3),
+        (relaxed.gumbel_noise, np.euler_gamma, np.pi**2 / 6),
+        (relaxed.logistic_noise, 0.0, np.pi**2 / 3),
     ):
         state = torch.random.get_rng_state()
         values = draw((100_000,), generator(1))
@@ -84,59 +70,64 @@ def test_noise_is_drawn_from_the_given_generator_alone():
 def test_noise_is_finite_at_both_ends_of_the_uniform_draw(monkeypatch):
     for end in (0.0, 1 - 2**-24):
         monkeypatch.setattr(torch, "rand", lambda shape, generator, end=end: torch.full(shape, end))
-        assert torch.isfinite(gumbel_noise((3,), None)).all()
-        assert torch.isfinite(logistic_noise((3,), None)).all()
+        assert torch.isfinite(relaxed.gumbel_noise((3,), None)).all()
+        assert torch.isfinite(relaxed.logistic_noise((3,), None)).all()
 
 
 @pytest.mark.parametrize("temperature", [2.0, 0.3])
 def test_weights_agree_with_numpy(temperature):
-    noise = gumbel_noise(LOGITS.shape, generator()).double()
-    weights = gumbel_softmax(torch.from_numpy(LOGITS), temperature, noise).numpy()
+    noise = relaxed.gumbel_noise(LOGITS.shape, generator()).double()
+    weights = relaxed.gumbel_softmax(torch.from_numpy(LOGITS), temperature, noise).numpy()
     log_p = np.log(softmax(LOGITS, axis=1))
     np.testing.assert_allclose(
         weights, softmax((log_p + noise.numpy()) / temperature, axis=1), rtol=1e-12
     )
-    quiet = gumbel_softmax(torch.from_numpy(LOGITS), temperature).numpy()
+    quiet = relaxed.gumbel_softmax(torch.from_numpy(LOGITS), temperature).numpy()
     np.testing.assert_allclose(quiet, softmax(log_p / temperature, axis=1), rtol=1e-12)
 
 
 @pytest.mark.parametrize("temperature", [5.0, 0.1])
 def test_the_largest_weight_is_drawn_as_often_as_the_softmax_says(temperature):
     n, logits = 40_000, torch.from_numpy(LOGITS)
-    hard = gumbel_softmax(logits, temperature, gumbel_noise((n, 2, 4), generator(3)), hard=True)
+    hard = relaxed.gumbel_softmax(
+        logits, temperature, relaxed.gumbel_noise((n, 2, 4), generator(3)), hard=True
+    )
     assert set(hard.unique().tolist()) == {0.0, 1.0} and (hard.sum(-1) == 1).all()
     shares_agree(hard.sum(0).numpy(), softmax(LOGITS, axis=1), n)
 
 
 def test_a_low_temperature_gives_a_choice_and_a_high_one_an_even_mixture():
-    noise = gumbel_noise((4,), generator(5))
+    noise = relaxed.gumbel_noise((4,), generator(5))
     logits = torch.tensor([0.1, 0.4, -0.2, 0.3])
-    cold, hot = gumbel_softmax(logits, 1e-3, noise), gumbel_softmax(logits, 1e4, noise)
-    assert torch.equal(cold.round(), one_hot_of_largest(logits + noise))
+    cold, hot = (
+        relaxed.gumbel_softmax(logits, 1e-3, noise),
+        relaxed.gumbel_softmax(logits, 1e4, noise),
+    )
+    assert torch.equal(cold.round(), relaxed.one_hot_of_largest(logits + noise))
     torch.testing.assert_close(hot, torch.full((4,), 0.25), atol=1e-3, rtol=0)
 
 
 def test_gradient_of_the_weights_agrees_with_finite_differences():
-    noise = gumbel_noise(LOGITS.shape, generator()).double()
+    noise = relaxed.gumbel_noise(LOGITS.shape, generator()).double()
     logits = torch.from_numpy(LOGITS.copy()).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: gumbel_softmax(x, 0.7, noise), (logits,))
+    assert torch.autograd.gradcheck(lambda x: relaxed.gumbel_softmax(x, 0.7, noise), (logits,))
 
 
 def test_straight_through_has_the_values_of_one_and_the_gradient_of_the_other():
     noise, factors = (
-        gumbel_noise(LOGITS.shape, generator()),
+        relaxed.gumbel_noise(LOGITS.shape, generator()),
         torch.randn(2, 4, generator=generator()),
     )
     gradients = []
     for hard in (True, False):
         logits = torch.tensor(LOGITS, dtype=torch.float32, requires_grad=True)
-        weights = gumbel_softmax(logits, 0.5, noise, hard=hard)
+        weights = relaxed.gumbel_softmax(logits, 0.5, noise, hard=hard)
         (weights * factors).sum().backward()
         gradients.append(logits.grad)
     assert torch.equal(*gradients) and gradients[0].abs().min() > 0
     soft = torch.tensor([0.1, 0.7, 1 / 3], requires_grad=True)
     values = torch.tensor([0.0, 1.0, 1 / 7])
-    through = straight_through(values, soft)
+    through = relaxed.straight_through(values, soft)
     assert torch.equal(through, values)  # to the bit
     through.sum().backward()
     assert soft.grad.tolist() == [1.0, 1.0, 1.0]
@@ -144,14 +135,14 @@ def test_straight_through_has_the_values_of_one_and_the_gradient_of_the_other():
 
 def test_of_equal_weights_one_is_chosen():
     weights = torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.4, 0.4]])
-    assert one_hot_of_largest(weights).tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert relaxed.one_hot_of_largest(weights).tolist() == [[1, 0, 0], [0, 1, 0]]
 
 
 @pytest.mark.parametrize("schedule", ["linear", "exponential"])
 def test_module_draws_once_a_step_and_in_training_only(schedule):
     parent = generator(7)
-    module = GumbelSoftmax((2, 4), parent, (1.0, 0.25), warmup=0.2, schedule=schedule)
-    other = GumbelSoftmax((2, 4), generator(7), (1.0, 0.25))
+    module = relaxed.GumbelSoftmax((2, 4), parent, (1.0, 0.25), warmup=0.2, schedule=schedule)
+    other = relaxed.GumbelSoftmax((2, 4), generator(7), (1.0, 0.25))
     logits = torch.from_numpy(LOGITS)
     assert module.warming and not other.warming and not module.state_dict()
     module.set_progress(0.1)
@@ -162,10 +153,10 @@ def test_module_draws_once_a_step_and_in_training_only(schedule):
     for t in (0.5, 0.6):
         other.set_progress(t)
     assert torch.equal(module.noise, other.noise) and module.noise.std() > 0
-    expected = gumbel_softmax(logits, module.temperature, module.noise)
+    expected = relaxed.gumbel_softmax(logits, module.temperature, module.noise)
     assert torch.equal(module(logits), expected) and torch.equal(module(logits), expected)
     module.eval()
-    assert torch.equal(module(logits), gumbel_softmax(logits, module.temperature))
+    assert torch.equal(module(logits), relaxed.gumbel_softmax(logits, module.temperature))
     module.hard = True
     assert module(logits).tolist() == [[0, 0, 1, 0], [1, 0, 0, 0]]
 
@@ -185,7 +176,7 @@ def test_gates_agree_with_numpy(temperature, stretch):
     noise = np.log(u) - np.log(1 - u)
     low, high = stretch
     for given, s in ((noise, expit((noise + LOG_ALPHA) / temperature)), (None, expit(LOG_ALPHA))):
-        gates = hard_concrete(
+        gates = relaxed.hard_concrete(
             torch.from_numpy(LOG_ALPHA),
             None if given is None else torch.from_numpy(given),
             **options,
@@ -198,13 +189,15 @@ def test_gates_agree_with_numpy(temperature, stretch):
 def test_probabilities_of_the_ends_agree_with_closed_form_and_monte_carlo(temperature, stretch):
     options, n = {"temperature": temperature, "stretch": stretch}, 100_000
     log_alpha = torch.from_numpy(LOG_ALPHA)
-    gates = hard_concrete(log_alpha, logistic_noise((n, 5), generator(2)).double(), **options)
+    gates = relaxed.hard_concrete(
+        log_alpha, relaxed.logistic_noise((n, 5), generator(2)).double(), **options
+    )
     low, high = stretch
     # Of the distribution function of the binary concrete, Q(s) = sigma(beta logit(s) - log alpha).
     at = {end: (end - low) / (high - low) for end in (0, 1)}
     below = {end: expit(temperature * np.log(s / (1 - s)) - LOG_ALPHA) for end, s in at.items()}
-    opened = probability_of_open(log_alpha, **options).numpy()
-    ones = probability_of_one(log_alpha, **options).numpy()
+    opened = relaxed.probability_of_open(log_alpha, **options).numpy()
+    ones = relaxed.probability_of_one(log_alpha, **options).numpy()
     np.testing.assert_allclose(opened, 1 - below[0], rtol=1e-10)
     np.testing.assert_allclose(ones, 1 - below[1], rtol=1e-10)
     shares_agree((gates > 0).sum(0).numpy(), opened, n)
@@ -217,19 +210,23 @@ def test_probabilities_of_the_ends_agree_with_closed_form_and_monte_carlo(temper
 def test_gradients_of_gates_and_penalty_agree_with_finite_differences():
     noise = torch.tensor([1.0, 0.2, -0.3, 0.4, -2.0], dtype=torch.float64)
     log_alpha = torch.from_numpy(LOG_ALPHA.copy()).requires_grad_()
-    gates = hard_concrete(log_alpha, noise)
+    gates = relaxed.hard_concrete(log_alpha, noise)
     assert ((gates > 0) & (gates < 1)).sum() >= 4  # the ends have no gradient
-    for function in (lambda x: hard_concrete(x, noise), hard_concrete, probability_of_open):
+    for function in (
+        lambda x: relaxed.hard_concrete(x, noise),
+        relaxed.hard_concrete,
+        relaxed.probability_of_open,
+    ):
         assert torch.autograd.gradcheck(function, (log_alpha,))
     closed = torch.tensor([-9.0], requires_grad=True)
-    hard_concrete(closed, torch.zeros(1)).sum().backward()
+    relaxed.hard_concrete(closed, torch.zeros(1)).sum().backward()
     assert closed.grad.tolist() == [0.0]
 
 
 def test_gate_module_samples_in_training_and_is_fixed_otherwise():
-    module = HardConcreteGates((3, 2), generator(), open_probability=0.8, temperature=0.5)
+    module = relaxed.HardConcreteGates((3, 2), generator(), open_probability=0.8, temperature=0.5)
     assert module.expected_open().item() == pytest.approx(0.8 * 6, rel=1e-6)
-    twin = HardConcreteGates((3, 2), generator(), open_probability=0.8, temperature=0.5)
+    twin = relaxed.HardConcreteGates((3, 2), generator(), open_probability=0.8, temperature=0.5)
     draws = []
     for step in range(4000):
         module.set_progress(step / 3999)
@@ -238,7 +235,7 @@ def test_gate_module_samples_in_training_and_is_fixed_otherwise():
     assert torch.equal(twin(), draws[0]) and torch.equal(twin(), twin())
     draws = torch.stack(draws)
     shares_agree((draws > 0).sum(0).numpy(), np.full((3, 2), 0.8), 4000)
-    expected = hard_concrete(module.log_alpha)
+    expected = relaxed.hard_concrete(module.log_alpha)
     assert torch.equal(module.eval()(), expected) and (module().std() == 0)
     assert list(module.state_dict()) == ["log_alpha"]
 
@@ -254,7 +251,7 @@ def test_gate_module_samples_in_training_and_is_fixed_otherwise():
 )
 def test_gate_module_refuses(changes, message):
     with pytest.raises(ValueError, match=message):
-        HardConcreteGates((2,), generator(), **changes)
+        relaxed.HardConcreteGates((2,), generator(), **changes)
 
 
 def test_an_l0_penalty_closes_gates_of_noise_and_leaves_those_that_matter():
@@ -262,7 +259,7 @@ def test_an_l0_penalty_closes_gates_of_noise_and_leaves_those_that_matter():
     x = torch.randn(400, 10, generator=generator(1))
     y = x[:, :3] @ torch.tensor([1.0, -1.5, 2.0])
     for penalty, allowed in ((0.05, {3}), (0.0, range(6, 11))):
-        gates = HardConcreteGates((10,), generator(2))
+        gates = relaxed.HardConcreteGates((10,), generator(2))
         weight = nn.Parameter(torch.zeros(10))
         optimizer = torch.optim.Adam([weight, *gates.parameters()], lr=0.05)
         for step in range(400):
@@ -289,7 +286,7 @@ class Times(nn.Module):
 
 
 def mixture(**options):
-    return OperationMixture([Times(k) for k in (0, 2, -1)], generator(), **options).double()
+    return relaxed.OperationMixture([Times(k) for k in (0, 2, -1)], generator(), **options).double()
 
 
 def test_mixture_agrees_with_numpy_and_its_gradient_with_finite_differences():
@@ -321,7 +318,7 @@ def test_mixture_is_pruned_to_its_largest_weight():
 
 
 def test_mixture_with_sampled_weights():
-    relaxation = GumbelSoftmax((3,), generator(4), (1.0, 0.1), hard=True)
+    relaxation = relaxed.GumbelSoftmax((3,), generator(4), (1.0, 0.1), hard=True)
     module, x = mixture(relaxation=relaxation), torch.ones(2, dtype=torch.float64)
     drawn = set()
     for step in range(50):
@@ -354,7 +351,7 @@ def test_bilevel_mixture_finds_the_planted_operation():
         x = torch.randn(600, generator=draws)
         y = x**2 - 1 + 0.5 * torch.randn(600, generator=draws)
         y = y[torch.randperm(600, generator=draws)] if shuffled else y
-        module = OperationMixture([Sine(), Square(), Zero()], draws)
+        module = relaxed.OperationMixture([Sine(), Square(), Zero()], draws)
         scale = nn.Parameter(torch.ones(()))
         weights_step = torch.optim.SGD([scale], lr=0.05)
         arch_step = torch.optim.Adam([module.logits], lr=0.05)

@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator
 
 import sklearn_autorec
 from sklearn_autorec.feature_selection import MARLFS, DualAgent
-from sklearn_autorec.utils._docs import REQUEST, entries_of, inherits_entries
+from sklearn_autorec.utils._docs import REQUEST, entries_of, inherits_entries, takes_entries
 
 
 class Base(BaseEstimator):
@@ -92,7 +92,7 @@ def test_the_nearest_base_counts_and_a_missing_entry_is_an_error():
         """
 
     assert "Of the tree." in Child.__doc__ and "Print a line." in Child.__doc__
-    with pytest.raises(ValueError, match="Wrong asks for 'width', of no base"):
+    with pytest.raises(ValueError, match="Wrong asks for 'width', which nobody has"):
 
         @inherits_entries
         class Wrong(Base):
@@ -100,6 +100,38 @@ def test_the_nearest_base_counts_and_a_missing_entry_is_an_error():
 
             {width}
             """
+
+
+def test_a_function_takes_entries_of_the_first_source_that_has_them():
+    def other(depth):
+        """Count.
+
+        Parameters
+        ----------
+        depth : float
+            In metres.
+        """
+
+    class Holder:
+        @classmethod
+        @takes_entries(other, Base)
+        def measure(cls, depth, verbose):
+            """Measure.
+
+            Parameters
+            ----------
+            {depth, verbose}
+            """
+
+    assert inspect.getdoc(Holder.measure) == (
+        "Measure.\n\nParameters\n----------\ndepth : float\n    In metres.\n"
+        "verbose : int, default=0\n    Print a line."
+    )
+    with pytest.raises(ValueError, match="wrong asks for 'lr', which nobody has"):
+
+        @takes_entries(other)
+        def wrong(lr):
+            """{lr}"""
 
 
 def test_a_class_without_a_docstring_stays_without():

@@ -6,7 +6,7 @@ import pickle
 import pytest
 from sklearn.base import BaseEstimator, clone
 
-from sklearn_autorec.utils._parameters import stores_parameters
+from sklearn_autorec.utils._parameters import stores_own_and_common, stores_parameters
 
 
 class Search(BaseEstimator):
@@ -37,6 +37,23 @@ def test_scikit_learn_reads_the_signature():
     copy = clone(Longer("fm", cv=5).set_params(n_iter=1))
     assert vars(copy) == vars(pickle.loads(pickle.dumps(copy)))
     assert copy.n_iter == 1 and copy.cv == 5
+
+
+class Common(Search):
+    """Has the keyword parameters of `Longer` besides its own, with one default of its own."""
+
+    @stores_own_and_common(Longer)
+    def __init__(self, net, *, cv=4, step=1, **common):
+        """Store the parameters."""
+
+
+def test_parameters_in_common_are_those_of_the_base():
+    assert str(inspect.signature(Common)) == "(net, *, cv=4, step=1, n_iter=7, scoring=None)"
+    stored = {"net": "fm", "cv": 4, "step": 1, "n_iter": 3, "scoring": None}
+    assert vars(Common("fm", n_iter=3)) == stored
+    assert clone(Common("fm", n_iter=3)).get_params() == stored
+    with pytest.raises(TypeError, match=r"Common.__init__\(\) got an unexpected .* argument 'n'"):
+        Common("fm", n=1, scoring="r2")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 
 from ...datasets._table_blocks import is_dataset, opened_blocks, refuse_dataset, takes_datasets
 from ...preprocessing._columns import read_columns
+from ...utils._docs import inherits_entries
 from ...utils._parameters import stores_parameters
 from ...utils._progress import FitProgress
 from ...utils._sklearn import (
@@ -25,13 +26,14 @@ from ...utils._sklearn import (
 )
 from ...utils._state import all_or_nothing
 from ...utils._typing import ArrayLike, Table
-from .._crosser import SEPARATOR, FieldCrosser
+from .._crosser import SEPARATOR
 from .._crosser_search import CrosserSearch, warn_of_interruption
 from .._reading import checked_encoder, column_ids, column_sizes
 from ._cross_search import CrossSearch
 from ._preparing import best_bins, split_rows
 
 
+@inherits_entries
 class AutoCross(CrosserSearch):
     r"""Find crosses of columns that help a linear model, and add them as columns.
 
@@ -112,12 +114,7 @@ class AutoCross(CrosserSearch):
         Of each column ("user") and cross ("user x day") the standard deviation of its weights as
         estimated by the search, 0 where they are not told apart from 0 (of numbers: over that of
         the residuals).
-    field_names_ : list of str
-        All columns, by name.
-    crosser_ : FieldCrosser
-        Fitted on all rows; its ``crosses_`` are those above.
-    n_features_in_, feature_names_in_
-        As of `FieldCrosser`.
+    {field_names_, crosser_, n_features_in_}
 
     Notes
     -----
@@ -300,15 +297,10 @@ class AutoCross(CrosserSearch):
             {**record, "cross": cross}
             for record, cross in zip(best.records, self.crosses_, strict=True)
         ]
-        self.crosser_ = FieldCrosser(
+        self.crosser_ = self._new_crosser(
             [tuple(i if names is None else names[i] for i in cross) for cross in best.crosses],
-            min_count=self.min_count,
-            max_ids=self.max_ids,
             n_bins={i if names is None else names[i]: n for i, n in bins.items()} or 10,
-            output=self.output,
             scales=self.scales_ if self.scale else None,
-            append=self.append,
-            encoder=self.encoder,
         )
         return self.crosser_
 

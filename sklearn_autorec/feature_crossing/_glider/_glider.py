@@ -19,6 +19,7 @@ from ...datasets._table_blocks import (
 )
 from ...preprocessing._columns import read_columns
 from ...preprocessing._names import labels_of
+from ...utils._docs import inherits_entries
 from ...utils._parameters import stores_parameters
 from ...utils._progress import FitProgress
 from ...utils._sklearn import (
@@ -31,7 +32,6 @@ from ...utils._sklearn import (
 )
 from ...utils._state import all_or_nothing
 from ...utils._typing import Column, Table
-from .._crosser import FieldCrosser
 from .._crosser_search import CrosserSearch, warn_of_interruption
 from .._distinct import distinct_groups
 from .._reading import (
@@ -50,6 +50,7 @@ from ._perturbing import GONE, as_pandas_or_array, take_rows, typical_rows
 INSTANCES_PER_JOB = 16
 
 
+@inherits_entries
 class GLIDER(MetaEstimatorMixin, CrosserSearch):
     r"""Find crosses of columns by asking a model which columns it does not treat one by one.
 
@@ -115,14 +116,10 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
         Explained rows in which each set was among the ``max_crosses`` strongest.
     n_bins_ : dict of str to int
         Bins of the numeric columns.
-    field_names_ : list of str
-        All columns, by name.
+    {field_names_}
     estimator_ : estimator
         The fitted estimator.
-    crosser_ : FieldCrosser
-        Fitted on all rows; its ``crosses_`` are those above.
-    n_features_in_, feature_names_in_
-        As of `FieldCrosser`.
+    {crosser_, n_features_in_}
 
     Notes
     -----
@@ -296,17 +293,12 @@ class GLIDER(MetaEstimatorMixin, CrosserSearch):
         groups = distinct_groups(column_ids(encoded, encoder, positions, edges))
         found = self._explain(table, rows[: self.n_instances], groups, rng, progress)
         self._rank(found, [labels[group[0]] for group in groups])
-        self.crosser_ = FieldCrosser(
+        self.crosser_ = self._new_crosser(
             [
                 tuple((names or range(len(labels)))[labels.index(name)] for name in cross)
                 for cross in self.crosses_
             ],
-            min_count=self.min_count,
-            max_ids=self.max_ids,
             n_bins=self.n_bins,
-            output=self.output,
-            append=self.append,
-            encoder=self.encoder,
         )
         return self.crosser_
 

@@ -4,7 +4,9 @@ make them.
 
 import heapq
 import math
+from collections.abc import Iterable
 from itertools import combinations as subsets
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from ...preprocessing._vocabulary import UNKNOWN
+from ...utils._typing import Array
 from .._autocross._fieldwise import penalty
 from .._combinations import combine
 from ._look_up import DENSE_LEAST
@@ -122,22 +125,22 @@ class _Judge:
 
 
 def choose_keys(
-    codes,
-    y,
-    sample_weight=None,
-    sizes=None,
+    codes: Any,
+    y: Array,
+    sample_weight: Array | None = None,
+    sizes: list[int] | None = None,
     *,
-    fields=None,
-    given=(),
-    logistic=True,
-    max_order=4,
-    max_crosses=15,
-    smoothing=20.0,
-    max_rows=20_000,
-    max_candidates=600,
-    order=None,
-    rng=None,
-):
+    fields: list[int] | None = None,
+    given: Iterable[tuple[int, ...]] = (),
+    logistic: bool = True,
+    max_order: int = 4,
+    max_crosses: int = 15,
+    smoothing: float = 20.0,
+    max_rows: int = 20_000,
+    max_candidates: int = 600,
+    order: Array | None = None,
+    rng: Any = None,
+) -> tuple[list[tuple[int, ...]], list[float]]:
     """Combinations of columns whose statistics tell what single columns do not add up to.
 
     All pairs of columns are scored by what they add, on rows that did not make them, to an additive

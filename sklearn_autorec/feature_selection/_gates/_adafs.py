@@ -9,7 +9,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from ...base import SearchMethod
-from ...engine import ArchSchedule, EncodedTensors, batches_of
+from ...base._constraints import constraints_of
+from ...engine import ArchSchedule, EncodedTensors, MovedByAdam, batches_of
 from ...nn import MLP, batch_norm
 from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, StrOptions
@@ -55,7 +56,7 @@ class AdaptiveGates(nn.Module):
         )
 
 
-class SearchedAdaptiveGates(AdaptiveGates):
+class SearchedAdaptiveGates(MovedByAdam, AdaptiveGates):
     """`AdaptiveGates` with the hooks of a bi-level search; all factors are one during the
     warm-up.
     """
@@ -69,9 +70,6 @@ class SearchedAdaptiveGates(AdaptiveGates):
 
     def arch_parameters(self):
         return [*self.norm.parameters(), *self.controller.parameters()]
-
-    def arch_optimizer(self, n_steps):
-        return torch.optim.Adam(self.arch_parameters(), lr=self.arch_lr)
 
     def set_progress(self, t):
         self.warming = t < self.arch_schedule.warmup
@@ -147,13 +145,11 @@ class AdaFS(ScoredFields, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(2000, n_fields=4, pairs=[(0, 1)], random_state=0)
-    >>> model = CTRClassifier(
-    ...     network="fm", search=AdaFS("hard", n_kept=2), max_epochs=2, random_state=0
-    ... ).fit(X, y)
-    >>> field_weights(model, X).shape
+    >>> from sklearn_autorec import CTRClassifier, datasets, feature_selection
+    >>> X, y, truth = datasets.make_ctr(2000, n_fields=4, pairs=[(0, 1)], random_state=0)
+    >>> search = feature_selection.AdaFS("hard", n_kept=2)
+    >>> model = CTRClassifier(network="fm", search=search, max_epochs=2, random_state=0).fit(X, y)
+    >>> feature_selection.field_weights(model, X).shape
     (2000, 4)
     """
 
@@ -165,12 +161,7 @@ class AdaFS(ScoredFields, SearchMethod):
             Interval(Real, 0, 1, closed="neither"),
         ],
         "hidden_units": [tuple, list],
-        "level": [StrOptions({"first_order", "unrolled", "one_level"})],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
-        "arch_every": [Interval(Integral, 1, None, closed="left")],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "warmup": [Interval(Real, 0, 1, closed="left")],
-        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
+        **constraints_of("level", "arch_lr", "arch_every", "search_fraction", "warmup", "retrain"),
     }
 
     @stores_parameters

@@ -1,19 +1,17 @@
 """AutoField: one keep-or-drop choice per field."""
 
-from numbers import Integral, Real
-
 import torch
 from torch import nn
 
 from ...base import SearchMethod
-from ...engine import ArchSchedule
+from ...base._constraints import constraints_of
+from ...engine import ArchSchedule, MovedByAdam
 from ...nn import GumbelSoftmax, check_temperatures
 from ...utils._parameters import stores_parameters
-from ...utils._sklearn import Interval, StrOptions
 from ._fields import N_KEPT, FieldSearch, choose, with_unusable_last
 
 
-class SampledGates(nn.Module):
+class SampledGates(MovedByAdam, nn.Module):
     """Twice the probability of keeping each field, with Gumbel noise in training, and one during
     the warm-up; -> (1, F).
 
@@ -38,9 +36,6 @@ class SampledGates(nn.Module):
 
     def arch_parameters(self):
         return [self.alpha]
-
-    def arch_optimizer(self, n_steps):
-        return torch.optim.Adam([self.alpha], lr=self.arch_lr)
 
     def forward(self, e, inputs):
         if self.choice.warming:
@@ -109,27 +104,21 @@ class AutoField(FieldSearch, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(
+    >>> from sklearn_autorec import CTRClassifier, datasets, feature_selection
+    >>> X, y, truth = datasets.make_ctr(
     ...     4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0
     ... )
-    >>> model = CTRClassifier(
-    ...     network="fm", search=AutoField(n_kept=1), lr=0.01, max_epochs=3, random_state=0
-    ... )
+    >>> search = feature_selection.AutoField(n_kept=1)
+    >>> model = CTRClassifier(network="fm", search=search, lr=0.01, max_epochs=3, random_state=0)
     >>> model.fit(X, y).selected_fields_
     ['f2']
     """
 
     _parameter_constraints = {
         "n_kept": N_KEPT,
-        "level": [StrOptions({"first_order", "unrolled", "one_level"})],
-        "arch_lr": [Interval(Real, 0, None, closed="neither")],
-        "arch_every": [Interval(Integral, 1, None, closed="left")],
-        "search_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "warmup": [Interval(Real, 0, 1, closed="left")],
-        "temperature": [tuple, list],
-        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
+        **constraints_of(
+            "level", "arch_lr", "arch_every", "search_fraction", "warmup", "temperature", "retrain"
+        ),
     }
 
     @stores_parameters

@@ -208,14 +208,12 @@ class LPFS(FieldSearch, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(
+    >>> from sklearn_autorec import CTRClassifier, datasets, feature_selection
+    >>> X, y, truth = datasets.make_ctr(
     ...     4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0
     ... )
-    >>> model = CTRClassifier(
-    ...     network="fm", search=LPFS(n_kept=1), lr=0.01, max_epochs=3, random_state=0
-    ... )
+    >>> search = feature_selection.LPFS(n_kept=1)
+    >>> model = CTRClassifier(network="fm", search=search, lr=0.01, max_epochs=3, random_state=0)
     >>> model.fit(X, y).selected_fields_
     ['f2']
     """

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from ...base import SearchMethod
+from ...base._constraints import constraints_of
 from ...engine import ArchSchedule
 from ...nn import InputSelection, annealed, mask_from_text, mask_to_text
 from ...utils._parameters import stores_parameters
-from ...utils._sklearn import Interval, StrOptions
+from ...utils._sklearn import Interval
 from ._fields import FieldSearch, FixedGates, check_fields
 
 INIT = 0.5  # of the logits of all gates
@@ -165,15 +166,13 @@ class OptFS(FieldSearch, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier
-    >>> from sklearn_autorec.datasets import make_ctr
-    >>> X, y, truth = make_ctr(
+    >>> from sklearn_autorec import CTRClassifier, datasets, feature_selection
+    >>> X, y, truth = datasets.make_ctr(
     ...     4000, n_fields=4, pairs=[], informative_fields=[2], main_effect=2, random_state=0
     ... )
-    >>> model = CTRClassifier(
-    ...     network="fm", search=OptFS(0.2), lr=0.01, max_epochs=3, random_state=0
-    ... ).fit(X, y)
-    >>> kept = {name: len(values) for name, values in model.selected_values_.items()}
+    >>> search = feature_selection.OptFS(0.2)
+    >>> model = CTRClassifier(network="fm", search=search, lr=0.01, max_epochs=3, random_state=0)
+    >>> kept = {name: len(values) for name, values in model.fit(X, y).selected_values_.items()}
     >>> max(kept, key=kept.get)
     'f2'
     """
@@ -183,8 +182,7 @@ class OptFS(FieldSearch, SearchMethod):
         "penalty": [Interval(Real, 0, None, closed="left")],
         "gamma": [Interval(Real, 1, None, closed="left")],
         "travel": [Interval(Real, 0, None, closed="neither")],
-        "warmup": [Interval(Real, 0, 1, closed="left")],
-        "retrain": [StrOptions({"scratch", "rewind", "keep"})],
+        **constraints_of("warmup", "retrain"),
     }
 
     @stores_parameters

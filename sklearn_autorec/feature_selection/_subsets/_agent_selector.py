@@ -1,10 +1,39 @@
 """What the selectors share whose agents learn by deep Q-networks: their parameters."""
 
 from numbers import Integral, Real
+from typing import Any, TypedDict
 
+from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, StrOptions
 from ._agents import STATES
 from ._subset_selector import SubsetSelector
+
+
+class AgentOptions(TypedDict, total=False):
+    """Parameters that all such selectors have, for type checkers; `AgentSelector` has their
+    defaults.
+    """
+
+    state: Any
+    relevance_weight: Any
+    redundancy_weight: Any
+    scoring: Any
+    cv: Any
+    n_steps: Any
+    max_evaluations: Any
+    max_time: Any
+    epsilon: Any
+    exploration: Any
+    hidden_units: Any
+    lr: Any
+    gamma: Any
+    memory_size: Any
+    batch_size: Any
+    n_updates: Any
+    target_update: Any
+    replay: Any
+    random_state: Any
+    n_jobs: Any
 
 
 class AgentSelector(SubsetSelector):
@@ -55,6 +84,34 @@ class AgentSelector(SubsetSelector):
         "target_update": [Interval(Integral, 1, None, closed="left")],
         "replay": [StrOptions({"uniform", "rank"})],
     }
+
+    @stores_parameters
+    def __init__(
+        self,
+        estimator,
+        *,
+        state="statistics",
+        relevance_weight=1.0,
+        redundancy_weight=1.0,
+        scoring=None,
+        cv=3,
+        n_steps=600,
+        max_evaluations=200,
+        max_time=None,
+        epsilon=0.05,
+        exploration=0.4,
+        hidden_units=32,
+        lr=0.01,
+        gamma=0.9,
+        memory_size=200,
+        batch_size=32,
+        n_updates=2,
+        target_update=20,
+        replay="uniform",
+        random_state=None,
+        n_jobs=None,
+    ):
+        """Store the parameters."""
 
     def _check_memory(self):
         """Refuse batches that the memory cannot hold."""

@@ -1,15 +1,16 @@
 """DAIRS: one agent chooses fields, another one the rows to train on."""
 
 from numbers import Integral, Real
+from typing import Unpack
 
 import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.ensemble import IsolationForest
 
 from ...utils._docs import inherits_entries
-from ...utils._parameters import stores_parameters
+from ...utils._parameters import stores_own_and_common
 from ...utils._sklearn import Interval, StrOptions, safe_indexing
-from ._agent_selector import AgentSelector
+from ._agent_selector import AgentOptions, AgentSelector
 from ._association import field_codes
 from ._scan import Scan, Scanner
 from ._subset_scorer import SubsetScorer, bitmask, rows_of, unpack
@@ -283,7 +284,7 @@ class DualAgent(AgentSelector):
         "max_dropped": [Interval(Real, 0, 1, closed="left")],
     }
 
-    @stores_parameters
+    @stores_own_and_common(AgentSelector)
     def __init__(
         self,
         estimator,
@@ -291,26 +292,7 @@ class DualAgent(AgentSelector):
         rows_by="loss",
         n_blocks=20,
         max_dropped=0.5,
-        state="statistics",
-        relevance_weight=1.0,
-        redundancy_weight=1.0,
-        scoring=None,
-        cv=3,
-        n_steps=600,
-        max_evaluations=200,
-        max_time=None,
-        epsilon=0.05,
-        exploration=0.4,
-        hidden_units=32,
-        lr=0.01,
-        gamma=0.9,
-        memory_size=200,
-        batch_size=32,
-        n_updates=2,
-        target_update=20,
-        replay="uniform",
-        random_state=None,
-        n_jobs=None,
+        **common: Unpack[AgentOptions],
     ):
         """Store the parameters."""
 

@@ -8,6 +8,9 @@ from ._agents import STATES, Agents, Standardised, group_fields
 from ._association import Association, field_codes, target_codes
 from ._subset_scorer import bitmask, mean_difference
 
+# Parameters of `Agents` that the selectors have by the same names.
+AS_OF_SELECTOR = ("lr", "gamma", "memory_size", "batch_size", "target_update", "replay")
+
 
 class Search:
     """What the search with many agents and the scan with one share: the reward, the state, the
@@ -31,13 +34,8 @@ class Search:
             n_agents,
             n_state,
             n_hidden=p.hidden_units,
-            lr=p.lr,
-            gamma=p.gamma,
-            memory_size=p.memory_size,
-            batch_size=p.batch_size,
-            target_update=p.target_update,
-            replay=p.replay,
             rng=self.rng,
+            **{name: getattr(p, name) for name in AS_OF_SELECTOR},
         )
 
     def reward(self, mask, score):

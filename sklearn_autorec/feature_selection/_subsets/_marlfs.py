@@ -1,11 +1,12 @@
 """MARLFS: one reinforcement-learning agent per field, and its follow-ups."""
 
 from numbers import Integral
+from typing import Unpack
 
 from ...utils._docs import inherits_entries
-from ...utils._parameters import stores_parameters
+from ...utils._parameters import stores_own_and_common
 from ...utils._sklearn import Interval, StrOptions
-from ._agent_selector import AgentSelector
+from ._agent_selector import AgentOptions, AgentSelector
 from ._many_agents import ManyAgents
 from ._scan import Scan
 
@@ -113,37 +114,18 @@ class MARLFS(AgentSelector):
         "n_walks": [Interval(Integral, 1, None, closed="left")],
     }
 
-    @stores_parameters
+    @stores_own_and_common(AgentSelector)
     def __init__(
         self,
         estimator,
         *,
         n_features_to_select="auto",
-        state="statistics",
-        relevance_weight=1.0,
-        redundancy_weight=1.0,
         credit="all",
         advisor=None,
         n_groups=None,
         scan=False,
-        scoring=None,
-        cv=3,
-        n_steps=600,
-        max_evaluations=200,
-        max_time=None,
-        epsilon=0.05,
-        exploration=0.4,
-        hidden_units=32,
-        lr=0.01,
-        gamma=0.9,
-        memory_size=200,
-        batch_size=32,
-        n_updates=2,
-        target_update=20,
-        replay="uniform",
         n_walks=1,
-        random_state=None,
-        n_jobs=None,
+        **common: Unpack[AgentOptions],
     ):
         """Store the parameters."""
 

@@ -2,14 +2,15 @@
 
 import math
 from numbers import Integral
+from typing import Unpack
 
 import numpy as np
 
 from ...utils._docs import inherits_entries
-from ...utils._parameters import stores_parameters
+from ...utils._parameters import stores_own_and_common
 from ...utils._sklearn import Interval
 from .._bayes import BayesSearchCV
-from .._trials import Trial
+from .._trials import SearchOptions, Trial, TrialSearchCV
 from ._plan_blocks import Block, Build, Joint
 
 
@@ -52,16 +53,13 @@ class PlanSearchCV(BayesSearchCV):
         Of each `Joint` that names none.
     batch_size : int, default=1
         Candidates that a block proposes at a time.
-    max_time : float, default=None
-        Seconds after which no fit starts any more.
+    {max_time}
     scoring, refit, cv, n_jobs, pre_dispatch, verbose, error_score, return_train_score
         As in scikit-learn's `RandomizedSearchCV <sklearn.model_selection.RandomizedSearchCV>`. A
         candidate that fails counts as the worst one.
     random_state : int, RandomState or None
         Seed of the samplers.
-    checkpoint : path, default=None
-        A folder for finished evaluations, from which the same search goes on after a crash.
-    {candidate_timeout}
+    {checkpoint, candidate_timeout}
 
     Attributes
     ----------
@@ -126,7 +124,7 @@ class PlanSearchCV(BayesSearchCV):
         "n_iter": [Interval(Integral, 1, None, closed="left"), None],
     }
 
-    @stores_parameters
+    @stores_own_and_common(TrialSearchCV)
     def __init__(
         self,
         estimator,
@@ -136,18 +134,8 @@ class PlanSearchCV(BayesSearchCV):
         n_iter=50,
         sampler="tpe",
         batch_size=1,
-        max_time=None,
-        scoring=None,
-        n_jobs=None,
         refit=True,
-        cv=None,
-        verbose=0,
-        pre_dispatch="2*n_jobs",
-        random_state=None,
-        error_score=np.nan,
-        return_train_score=False,
-        checkpoint=None,
-        candidate_timeout=None,
+        **common: Unpack[SearchOptions],
     ):
         """Store the parameters."""
 

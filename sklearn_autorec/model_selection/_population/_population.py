@@ -2,7 +2,7 @@
 
 import time
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 import pandas as pd
@@ -13,13 +13,13 @@ from sklearn.utils import indexable
 
 from ...utils._docs import inherits_entries
 from ...utils._frames import takes_frames
-from ...utils._parameters import stores_parameters
+from ...utils._parameters import stores_own_and_common
 from ...utils._sklearn import Interval, Options, StrOptions, validate_parameters
 from ...utils._state import all_or_nothing
 from ...utils._typing import Column
 from .._mutation import draw, truncation_sources
 from .._running._evaluate import continue_fit, split_fold
-from .._trials import Trial, TrialSearchCV
+from .._trials import SearchOptions, Trial, TrialSearchCV
 from ._explore import Explorer, smooth_names
 from ._members import Gradients, behind, fitted_head, last_name, last_step, split_parameters
 from ._population_checks import check_population
@@ -157,11 +157,12 @@ class PopulationSearchCV(TrialSearchCV):
     Examples
     --------
     >>> from scipy.stats import loguniform
-    >>> from sklearn.datasets import make_classification
-    >>> from sklearn.linear_model import SGDClassifier
+    >>> from sklearn import datasets, linear_model
     >>> from sklearn_autorec.model_selection import PopulationSearchCV
-    >>> X, y = make_classification(300, random_state=0)
-    >>> model = SGDClassifier(loss="log_loss", learning_rate="constant", eta0=0.01, random_state=0)
+    >>> X, y = datasets.make_classification(300, random_state=0)
+    >>> model = linear_model.SGDClassifier(
+    ...     loss="log_loss", learning_rate="constant", eta0=0.01, random_state=0
+    ... )
     >>> space = {"eta0": loguniform(1e-3, 1), "alpha": loguniform(1e-6, 1e-2)}
     >>> search = PopulationSearchCV(
     ...     model, space, resource="max_iter", population=4, n_steps=3, random_state=0
@@ -192,7 +193,7 @@ class PopulationSearchCV(TrialSearchCV):
 
     warm = True
 
-    @stores_parameters
+    @stores_own_and_common(TrialSearchCV)
     def __init__(
         self,
         estimator,
@@ -211,18 +212,8 @@ class PopulationSearchCV(TrialSearchCV):
         hyper_step=0.05,
         teacher_step=0.1,
         probe_rows=256,
-        checkpoint=None,
-        candidate_timeout=None,
-        scoring=None,
-        n_jobs=None,
         refit="keep",
-        cv=None,
-        verbose=0,
-        pre_dispatch="2*n_jobs",
-        random_state=None,
-        error_score=np.nan,
-        return_train_score=False,
-        max_time=None,
+        **common: Unpack[SearchOptions],
     ):
         """Store the parameters."""
 

@@ -10,6 +10,7 @@ from sklearn.utils.multiclass import type_of_target
 from ...utils._sklearn import safe_split
 from .._mutation import check_distributions, draw
 from .._running._evaluate import stratified_order, way_to_continue
+from .._trials import in_last_step
 from ._explore import mutable_names, smooth_names
 from ._live import dead_parameters
 from ._members import last_name, last_step, split_parameters
@@ -84,15 +85,9 @@ def check_population(search, X, y, groups):
 
 
 def _check_goes_on(search):
-    resource, estimator = search.resource, search.estimator
-    if isinstance(estimator, Pipeline):
-        name, estimator = estimator.steps[-1]
-        if not resource.startswith(name + "__"):
-            raise ValueError(
-                f"resource of a Pipeline must be a parameter of its last step, {name}__..., got "
-                f"{resource!r}."
-            )
-        resource = resource[len(name) + 2 :]
+    estimator, resource = in_last_step(
+        search.estimator, search.resource, "resource of a Pipeline must be a parameter"
+    )
     known = estimator.get_params(deep=False)
     if resource not in known:
         raise ValueError(

@@ -3,12 +3,12 @@
 import contextlib
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 import joblib
 
 from ...exceptions import CheckpointError
+from ...utils._files import replacing
 from ...utils._identity import identity
 from ._lock import FolderLock
 
@@ -23,21 +23,12 @@ def write_atomically(path, value):
     """Dump with joblib beside ``path`` and move there: at any moment the file is whole or
     absent.
     """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w+b") as f:
-            joblib.dump(value, f)
-            f.seek(0)
-            digest = hashlib.file_digest(f, "sha256").digest()
-            f.seek(0, os.SEEK_END)
-            f.write(TAIL + digest)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as f:
+        joblib.dump(value, f)
+        f.seek(0)
+        digest = hashlib.file_digest(f, "sha256").digest()
+        f.seek(0, os.SEEK_END)
+        f.write(TAIL + digest)
 
 
 def read_checked(path):

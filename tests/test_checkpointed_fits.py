@@ -9,6 +9,7 @@ from process_cases import PLAIN, fit, found, table
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.datasets import ParquetDataset
+from sklearn_autorec.embedding import PEP, RULE
 from sklearn_autorec.engine import _training
 from sklearn_autorec.exceptions import CheckpointError
 from sklearn_autorec.networks import DeepFM
@@ -63,6 +64,24 @@ def test_trainings_before_the_last_go_on_as_well(tmp_path):
     assert [path.name for path in (tmp_path / "died").iterdir()] == ["validate-1.pt"]
     resumed = fit(model(tmp_path / "died", **changes), False)
     assert_same(resumed, fit(model(tmp_path / "whole", **changes), False))
+
+
+@pytest.mark.parametrize(
+    ("search", "kept"), [(PEP(), True), (RULE(n_samples=8, n_evaluations=40), False)]
+)
+def test_a_finished_search_is_not_done_again(tmp_path, capsys, search, kept):
+    """But for one that leaves a supernet, which no file of tensors and plain values holds."""
+    changes = {"network": "fm", "embedding_dim": 4, "search": search}
+    if kept:
+        died(model(tmp_path / "died", **changes), 4 + 2)
+    else:
+        fit(model(tmp_path / "died", **changes), False)
+    resumed = fit(model(tmp_path / "died", verbose=1, **changes), False)
+    assert ("search-" in capsys.readouterr().out) is not kept
+    whole = fit(model(tmp_path / "whole", **changes), False)
+    assert_same(resumed, whole)
+    assert resumed.search_history_ == whole.search_history_
+    assert resumed.architecture_ == whole.architecture_
 
 
 def test_a_checkpoint_changes_nothing_but_dropout(tmp_path):

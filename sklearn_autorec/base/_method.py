@@ -47,10 +47,10 @@ class SearchMethod(BaseEstimator):
         from chunk to chunk, and what it has found so far serves, as with ``retrain="none"``. It
         needs the default ``search``, and a ``transfer`` that leaves nothing out.
     distributes : bool
-        Whether several processes may run its search together. It needs the default ``search``, and
-        modules that take of a batch nothing but means over its rows, batch norms of the package
-        among them: gradients, those of architecture parameters too, are then summed over the
-        processes. Random numbers must not be drawn by row.
+        Whether several processes may run its search together. All of them run it, with the same
+        random numbers; ``problem.train`` sums gradients, those of architecture parameters too,
+        and ``problem.score`` gives all the same. Of a batch the modules take nothing but means
+        over its rows, batch norms of the package among them; random numbers are not drawn by row.
     fit_only : tuple of str
         Parameters that only the search reads, such as another fitted model. They are None in copies
         and pickles of a fitted estimator, and in no architecture or model file; ``clone`` hands

@@ -292,6 +292,7 @@ class AMTL(SearchMethod):
     """
 
     slot = "embedding"
+    distributes = True
     fit_only = ("start",)
     _parameter_constraints = {
         "size_penalty": [Interval(Real, 0, None, closed="left")],

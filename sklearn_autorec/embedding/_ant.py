@@ -19,6 +19,7 @@ from ..nn import (
 )
 from ..nn._anchored_rows import anchored_bytes
 from ..nn._numeric import initial
+from ..nn._statistics import read_in_all
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._budgets import bytes_for_tables
@@ -87,6 +88,8 @@ class AnchorMixture(FieldRows):
         self.ramp, self.n_in_batch, self.optimizer = 0.0, 1, None
         self.read_rows: list[torch.Tensor] = []
 
+    observes_all_rows = True
+
     def arch_parameters(self):
         return [self.transform]
 
@@ -111,7 +114,7 @@ class AnchorMixture(FieldRows):
     def lookup(self, ids, rows, fields):
         weights = nn.functional.embedding(rows, self.transform, sparse=True)
         if self.training:
-            self.read_rows.append(rows)
+            self.read_rows.append(read_in_all(rows))
         else:
             weights = weights * self.seen[rows.long()].unsqueeze(-1)
         return weights @ self.anchors
@@ -214,6 +217,7 @@ class ANT(SearchMethod):
     """
 
     slot = "embedding"
+    distributes = True
     _parameter_constraints = {
         "n_anchors": [Interval(Integral, 1, MAX_ANCHORS, closed="both")],
         "budget": [*BUDGET, None],

@@ -10,6 +10,7 @@ from ..base import SearchMethod
 from ..base._constraints import BUDGET, constraints_of
 from ..engine import ArchSchedule, MovedByAdam
 from ..nn import FieldEmbedding, GumbelSoftmax, MixedEmbedding, check_temperatures
+from ..nn._statistics import mean_over_rows, over_rows
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._widths import bytes_for_widths, check_candidates, check_widths, likeliest_within
@@ -107,9 +108,9 @@ class WidthMixture(MovedByAdam, nn.Module):
         batch.
         """
         if self.training:
-            mean = e.mean(1, keepdim=True)
+            mean = mean_over_rows(e, 1).unsqueeze(1)
             e = e - mean
-            covariance = torch.bmm(e.transpose(1, 2), e) / e.shape[1]
+            covariance = over_rows(torch.bmm(e.transpose(1, 2), e), e.shape[1])
             with torch.no_grad():
                 self.mean.lerp_(mean, 0.1)
                 self.covariance.lerp_(covariance, 0.1)
@@ -223,6 +224,7 @@ class AutoDim(SearchMethod):
     """
 
     slot = "embedding"
+    distributes = True
     supports_members = True
     _parameter_constraints = {
         "candidates": [tuple, list, StrOptions({"auto"})],

@@ -166,6 +166,7 @@ class AutoDis(SearchMethod):
     """
 
     slot = "numeric"
+    distributes = True
     supports_members = True
     _parameter_constraints = {
         "n_bins": [Interval(Integral, 2, None, closed="left")],

@@ -122,6 +122,7 @@ class AutoEmb(SearchMethod):
     """
 
     slot = "embedding"
+    distributes = True
     streams = True
     _parameter_constraints = {
         "sizes": [tuple, list, StrOptions({"auto"})],

@@ -164,6 +164,7 @@ class AutoSrh(MaskSearch, SearchMethod):
     """
 
     slot = "embedding"
+    distributes = True
     _parameter_constraints = {
         "budget": BUDGET,
         "n_blocks": [Interval(Integral, 1, None, closed="left")],

@@ -7,6 +7,7 @@ import torch
 from ..base import SearchMethod
 from ..base._constraints import BUDGET
 from ..nn import FieldEmbedding, MixedEmbedding, mask_to_text
+from ..nn._statistics import read_in_all
 from ..utils._docs import inherits_entries
 from ..utils._sklearn import Interval, StrOptions
 from ._budgets import one_given
@@ -44,6 +45,7 @@ class EqualSize(SearchMethod):
     """
 
     slot = "embedding"
+    distributes = True
     supports_members = True
     _parameter_constraints = {
         "width": [
@@ -102,6 +104,7 @@ class RandomSizes(SearchMethod):
     """
 
     slot = "embedding"
+    distributes = True
     supports_members = True
     _parameter_constraints = {
         "candidates": [tuple, list, StrOptions({"auto"})],
@@ -164,8 +167,10 @@ class _CountedEmbedding(FieldEmbedding):
         self.register_buffer("seen", torch.zeros(self.n_rows, dtype=torch.bool), persistent=False)
         self.read_rows: list[torch.Tensor] = []
 
+    observes_all_rows = True
+
     def lookup(self, ids, rows, fields):
-        self.read_rows.append(rows)
+        self.read_rows.append(read_in_all(rows) if self.training else rows)
         return super().lookup(ids, rows, fields)
 
     def unpooled(self, inputs):
@@ -198,6 +203,7 @@ class MagnitudePruning(PrunedShare, SearchMethod):
     """
 
     slot = "embedding"
+    distributes = True
     _parameter_constraints = {
         **PrunedShare._parameter_constraints,
         "retrain": [StrOptions({"scratch", "rewind", "keep"})],

@@ -73,6 +73,7 @@ class Hashing(SearchMethod):
     """
 
     slot = "embedding"
+    distributes = True
     _parameter_constraints = {
         "budget": BUDGET,
         "hashing": [StrOptions({"universal", "modulo"})],
@@ -173,6 +174,7 @@ class QR(SearchMethod):
     """
 
     slot = "embedding"
+    distributes = True
     _parameter_constraints = {
         "budget": BUDGET,
         "combine": [StrOptions({"multiply", "add"})],

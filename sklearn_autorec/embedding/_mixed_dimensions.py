@@ -85,6 +85,7 @@ class MDE(SearchMethod):
     """
 
     slot = "embedding"
+    distributes = True
     supports_members = True
     _parameter_constraints = {
         "budget": BUDGET,

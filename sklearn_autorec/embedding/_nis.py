@@ -10,6 +10,7 @@ from ..base._constraints import BUDGET, RETRAIN_OR_NOT, at_least_one, constraint
 from ..engine import ArchSchedule, MovedByAdam
 from ..nn import FieldEmbedding, limit_of, mask_to_text, table_bytes
 from ..nn._budget import kinds_of_tables
+from ..nn._statistics import row_numbers
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._blocks import BlockChoices
@@ -94,7 +95,7 @@ class PolicyEmbedding(MovedByAdam, FieldEmbedding):
         n = len(inputs.ids)
         if self.training:
             bounds = self.choices.bounds_of(self.actions)
-            bounds = bounds[torch.arange(n) % self.n_actions]
+            bounds = bounds[row_numbers(n) % self.n_actions]
         else:
             bounds = self.choices.bounds_of(self.best().unsqueeze(0)).expand(n, -1, -1)
         self.bounds = bounds.to(inputs.ids.device)
@@ -202,6 +203,7 @@ class NIS(MaskSearch, SearchMethod):
     """
 
     slot = "embedding"
+    distributes = True
     _parameter_constraints = {
         "mode": [StrOptions({"single", "multi"})],
         "budget": BUDGET,

@@ -180,6 +180,7 @@ class OptEmbed(MaskSearch, SearchMethod):
     """
 
     slot = "embedding"
+    distributes = True
     _parameter_constraints = {
         "budget": BUDGET,
         "alpha": [Interval(Real, 0, None, closed="left")],

@@ -9,6 +9,7 @@ from torch import nn
 from ..base import SearchMethod
 from ..engine import RowAdam
 from ..nn import FieldEmbedding, mask_to_text
+from ..nn._statistics import distinct_over_rows
 from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
@@ -79,8 +80,10 @@ class ThresholdedEmbedding(FieldEmbedding):
         self.register_buffer("kept", torch.full((self.n_rows,), -1), persistent=False)
         self.n_kept, self.n_seen, self.ramp = 0, 0, 0.0
         self.read_rows: list[torch.Tensor] = []
-        self.read_vectors: list[torch.Tensor] = []
+        self.read_vectors: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.trained_rows: list[torch.Tensor] = []
+
+    observes_all_rows = True
 
     def sparse_parameters(self):
         return [self.weight]
@@ -110,8 +113,9 @@ class ThresholdedEmbedding(FieldEmbedding):
         distinct, where = torch.unique(rows, return_inverse=True)
         vectors = self.thresholded(distinct)
         if self.training:
-            self.read_rows.append(distinct)
-            self.read_vectors.append(vectors)
+            of_all, share = distinct_over_rows(distinct)
+            self.read_rows.append(of_all)
+            self.read_vectors.append((vectors, share))
         return nn.functional.embedding(where, vectors)
 
     def unpooled(self, inputs):
@@ -128,7 +132,7 @@ class ThresholdedEmbedding(FieldEmbedding):
             self.ramp
             * self.pressure
             / self.n_in_batch
-            * sum(v.abs().sum() for v in self.read_vectors)
+            * sum((v.abs() * share.unsqueeze(1)).sum() for v, share in self.read_vectors)
         )
 
     def observe(self, inputs, per_row_loss):
@@ -242,6 +246,7 @@ class PEP(PrunedShare, SearchMethod):
     """
 
     slot = "embedding"
+    distributes = True
     _parameter_constraints = {
         **PrunedShare._parameter_constraints,
         "granularity": [StrOptions({"value_dim", "value", "field_dim", "field", "dim", "global"})],

@@ -13,6 +13,7 @@ from ..engine._policies import numpy_random, text_of
 from ..nn import FieldEmbedding, limit_of, table_bytes
 from ..nn._budget import kinds_of_tables
 from ..nn._row_groups import GroupedRows, group_sizes
+from ..nn._statistics import total_over_rows
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._blocks import row_bounds
@@ -79,7 +80,7 @@ class ElasticEmbedding(FieldEmbedding):
         if not self.diversity or n_blocks < 2 or not self.looked_up:
             return 0.0
         E = torch.cat([e.flatten(0, -2) for e in self.looked_up])
-        products = E.T @ E
+        products = total_over_rows(E.T @ E)
         between = self.owner.T @ products.square() @ self.owner
         size = self.owner.T @ products.diagonal()
         alike = between / (size.unsqueeze(0) * size.unsqueeze(1)).clamp(min=1e-30)
@@ -189,6 +190,7 @@ class RULE(SearchMethod):
     """
 
     slot = "embedding"
+    distributes = True
     retrain = "none"
     _parameter_constraints = {
         "budget": BUDGET,

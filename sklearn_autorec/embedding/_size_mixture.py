@@ -71,6 +71,7 @@ class SizeMixture(MovedByAdam, FieldRows):
         self.register_buffer("mean_loss", torch.zeros(()))
         self.register_buffer("widths", torch.tensor(sizes, dtype=torch.float32), persistent=False)
 
+    observes_all_rows = True
     controllers = ("entry", "entry_shift", "exit", "exit_shift")
 
     def embedding_parameters(self):

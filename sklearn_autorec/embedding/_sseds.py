@@ -187,6 +187,7 @@ class SSEDS(SearchMethod):
     """
 
     slot = "embedding"
+    distributes = True
     supports_members = True
     _parameter_constraints = {
         "budget": BUDGET,

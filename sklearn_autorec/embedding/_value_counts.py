@@ -20,6 +20,7 @@ class ValueCounts(nn.Module):
 
     counts: torch.Tensor
     column_starts: torch.Tensor
+    observes_all_rows = True
 
     def __init__(self, context):
         super().__init__()

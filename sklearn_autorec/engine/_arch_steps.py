@@ -32,7 +32,11 @@ def _undisturbed(module):
                 buffer.copy_(kept)
 
 
-def first_order_gradient(objective, batch, arch):
+def _as_it_is(gradients):
+    return gradients
+
+
+def first_order_gradient(objective, batch, arch, total=_as_it_is):
     """Gradient of the objective on ``batch`` with respect to the architecture parameters alone.
 
     Parameters
@@ -40,16 +44,26 @@ def first_order_gradient(objective, batch, arch):
     objective : callable (batch) -> scalar Tensor
     batch : EncodedTensors
     arch : list of Parameter
+    total : callable (list of Tensor) -> list of Tensor
+        Makes of gradients of what this process has of a batch those of the whole batch.
 
     Returns
     -------
     list of Tensor
     """
-    return _gradients(objective(batch), arch)
+    return total(_gradients(objective(batch), arch))
 
 
 def unrolled_gradient(
-    objective, module, train_batch, batch, arch, weights, lr, train_objective=None
+    objective,
+    module,
+    train_batch,
+    batch,
+    arch,
+    weights,
+    lr,
+    train_objective=None,
+    total=_as_it_is,
 ):
     r"""Architecture gradient through one gradient step of the weights, by a central finite
     difference.
@@ -73,6 +87,8 @@ def unrolled_gradient(
     lr : float
     train_objective : callable (batch) -> scalar Tensor, or None
         L_train; None is ``objective``.
+    total : callable (list of Tensor) -> list of Tensor
+        As of `first_order_gradient`.
 
     Returns
     -------
@@ -84,10 +100,10 @@ def unrolled_gradient(
     and 8."""
     train_objective = objective if train_objective is None else train_objective
     with _undisturbed(module):
-        step = _gradients(train_objective(train_batch), weights)
+        step = total(_gradients(train_objective(train_batch), weights))
         kept = _rows_of(weights, step)
         _move(weights, step, -lr)
-        gradients = _gradients(objective(batch), [*arch, *weights])
+        gradients = total(_gradients(objective(batch), [*arch, *weights]))
         direct, direction = gradients[: len(arch)], gradients[len(arch) :]
         _put_back(weights, kept)
         norm = torch.sqrt(sum((_values(g) ** 2).sum() for g in direction))
@@ -96,9 +112,9 @@ def unrolled_gradient(
         epsilon = float(EPSILON / norm)
         kept = _rows_of(weights, direction)
         _move(weights, direction, epsilon)
-        above = _gradients(train_objective(train_batch), arch)
+        above = total(_gradients(train_objective(train_batch), arch))
         _move(weights, direction, -2 * epsilon)
-        below = _gradients(train_objective(train_batch), arch)
+        below = total(_gradients(train_objective(train_batch), arch))
         _put_back(weights, kept)
     return [d - lr * (a - b) / (2 * epsilon) for d, a, b in zip(direct, above, below, strict=True)]
 

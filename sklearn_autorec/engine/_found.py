@@ -1,6 +1,7 @@
 """What the search phase of a fit leaves: architectures, weights, and what becomes of them."""
 
 import dataclasses
+import json
 
 from ..nn import MemberLosses, Members
 
@@ -37,6 +38,30 @@ class Found:
     rules: dict = dataclasses.field(default_factory=dict)
     rest: str = "scratch"
     kept: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def state(self):
+        """All of it as tensors and plain values, for a file; None where it holds something else, or
+        is what a search has left that was interrupted.
+        """
+        values = [self.architecture, self.history, self.rules, self.rest]
+        try:
+            text = json.dumps(values)
+        except TypeError:
+            return None
+        if self.interrupted or self.kept or json.loads(text) != values:
+            return None
+        return {"values": text, "starts": self.starts, "last": self.last}
+
+    @classmethod
+    def from_state(cls, state, device):
+        """What `state` was taken of, with its weights on a device."""
+        architecture, history, rules, rest = json.loads(state["values"])
+        starts, last = (
+            [(prefix, {name: t.to(device) for name, t in own.items()}) for prefix, own in weights]
+            for weights in (state["starts"], state["last"])
+        )
+        return cls(architecture, starts, history, last=last, rules=rules, rest=rest)
 
     def rests(self, name):
         """Whether a weight or a module of that name ("slot.", for a whole part) is not trained

@@ -8,16 +8,14 @@ import torch
 from skorch import NeuralNet
 
 from ..exceptions import NonFiniteLossError
-from ._arch_steps import first_order_gradient, policy_gradient, unrolled_gradient
+from ._arch_turns import ArchTurns
 from ._net_state import _hooks, _on_cpu, _tables
 from ._optimizers import LeanAdam, RowAdam, RowUndo, flush_denormals
-from ._schedule import ArchSchedule
 
 FLUSH_EVERY = 32  # steps
-ONE_LEVEL = ArchSchedule()
 
 
-class FieldNet(NeuralNet):
+class FieldNet(ArchTurns, NeuralNet):
     """skorch net over batches of `EncodedTensors`, with the engine's hooks and two kinds of
     parameters.
 
@@ -146,20 +144,6 @@ class FieldNet(NeuralNet):
             else self.module_
         )
 
-    def _arch_turn(self, module):
-        """(schedule, optimiser, module) of a searchable module."""
-        schedule = getattr(module, "arch_schedule", ONE_LEVEL)
-        missing = [name for name in ("sample", "policy_loss") if not hasattr(module, name)]
-        if schedule.gradient == "policy" and missing:
-            raise TypeError(
-                f"The arch_schedule of {type(module).__name__} has gradient='policy', which needs "
-                f"its methods sample() and policy_loss(reward); missing: {missing}."
-            )
-        n_steps = schedule.n_steps(self.n_steps)
-        if hasattr(module, "arch_optimizer"):
-            return schedule, module.arch_optimizer(n_steps), module
-        return schedule, torch.optim.Adam(module.arch_parameters(), lr=self.lr), module
-
     def weight_optimizers(self):
         """The optimisers of ordinary weights, whose learning rate a schedule may change."""
         return [
@@ -186,8 +170,7 @@ class FieldNet(NeuralNet):
         learns as it would alone. Otherwise it is the reference loss."""
         per_row = self._judge(y_pred, y_true) if not training else self.criterion_(y_pred, y_true)
         if training:
-            for observe in self._observe_hooks:
-                observe(X, per_row.detach())
+            self._tell_observers(X, per_row)
         loss = (per_row if X.weight is None else per_row * X.weight).mean()
         members = getattr(self.module_, "members", 1)
         if training and members > 1:
@@ -196,6 +179,11 @@ class FieldNet(NeuralNet):
             for penalty in self._penalty_hooks:
                 loss = loss + penalty()
         return loss
+
+    def _tell_observers(self, batch, per_row):
+        """Give those who observe a training its losses (B,) of a batch."""
+        for observe in self._observe_hooks:
+            observe(batch, per_row.detach())
 
     def _judge(self, logits, y):
         """The reference loss per row."""
@@ -237,56 +225,6 @@ class FieldNet(NeuralNet):
         if self.step_ % FLUSH_EVERY == 0:
             flush_denormals(self.optimizer_)
         return step
-
-    def _arch_step(self, schedule, optimizer, module, train_batch):
-        """Move the architecture parameters of one module, and no weight, on the rows that its
-        schedule names.
-        """
-        arch = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-        if not arch:
-            return
-        if schedule.rows == "held_out":
-            batch = next(self.arch_batches)
-        else:
-            batch = self.previous_batch if schedule.rows == "previous" else train_batch
-        trained = schedule.objective == "trained"
-        objective = self._train_objective if trained else self._objective
-        gradient = schedule.gradient
-        if gradient == "unrolled" and not self.weights_:  # no weight takes a step
-            gradient = "direct"
-        if gradient == "direct":
-            gradients = first_order_gradient(objective, batch, arch)
-        elif gradient == "policy":
-            judge = self.criterion_ if trained else self._judge
-            gradients = policy_gradient(
-                module, self.trained, lambda rows: judge(self.infer(rows), rows.y), batch, arch
-            )
-        else:
-            gradients = unrolled_gradient(
-                objective,
-                self.trained,
-                train_batch,
-                batch,
-                arch,
-                self.weights_,
-                self.lr,
-                self._train_objective,
-            )
-        for p, g in zip(arch, gradients, strict=True):
-            p.grad = g
-        optimizer.step()
-
-    def _objective(self, batch):
-        """The reference loss of a batch, penalties included, without telling the observers."""
-        return self._with_penalties(self._judge(self.infer(batch), batch.y), batch)
-
-    def _train_objective(self, batch):
-        """As `_objective`, by the loss that trains."""
-        return self._with_penalties(self.criterion_(self.infer(batch), batch.y), batch)
-
-    def _with_penalties(self, per_row, batch):
-        loss = (per_row if batch.weight is None else per_row * batch.weight).mean()
-        return loss + sum(penalty() for penalty in self._penalty_hooks)
 
     def set_learning_rate(self, lr):
         """Change the rate of the ordinary weights; architecture parameters keep theirs."""

@@ -5,12 +5,13 @@ import dataclasses
 import torch
 
 from ..nn import check_parts
+from ._arch_turns import ONE_LEVEL
 from ._batches import TrainingBatches
 from ._building import build_module
 from ._distributed_net import DistributedNet
 from ._evaluation import evaluate
 from ._moving import begin_with, check_distinct, held_still, network_state, positions_of, state_of
-from ._net import ONE_LEVEL, FieldNet
+from ._net import FieldNet
 from ._slots import take_places
 from ._streams import RowsBeside, RowStream
 from ._training import forward_in_chunks, train
@@ -231,6 +232,8 @@ class SearchProblem:
         fractions = [schedule.fraction for schedule in schedules if schedule.bilevel]
         if fractions:
             data, net.arch_batches = self._arch_rows(data, max(fractions), rows, plan)
+            if plan.processes is not None:
+                net.arch_batches = map(plan.processes.share, net.arch_batches)
         judges = [m for m in placed.values() if getattr(m, "judged_share", 0)]
         unseen = None
         if judges:
@@ -306,14 +309,14 @@ class SearchProblem:
             Where rows have weights, their weighted mean.
         """
         module = result if isinstance(result, torch.nn.Module) else result.net.module_
-        data = self._select(rows)
-        logits = forward_in_chunks(module, data)
+        data, processes = self._select(rows), self.plan.processes
+        forward = forward_in_chunks if processes is None else processes.forward
+        logits = forward(module, data)
         with torch.inference_mode():
             losses = self.loss(logits, data.y).double()
-            if data.weight is None:
-                return float(losses.mean())
-            weight = data.weight.double()
-            return float((losses * weight).sum() / weight.sum())
+            weight = torch.ones_like(losses) if data.weight is None else data.weight.double()
+            score = float((losses * weight).sum() / weight.sum())
+        return score if processes is None else processes.value_of_first(lambda: score)
 
     def evaluate(self, policy, *, score, n_jobs=None, max_time=None, max_evaluations=None):
         """Score the candidates of a generator, each once, and tell it the scores.

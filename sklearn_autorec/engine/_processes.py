@@ -13,6 +13,8 @@ from torch import distributed
 
 from ..exceptions import ProcessLostError
 from ._distributed_net import SharedBatches, trained_together
+from ._shared_rows import SharedRows
+from ._time_limit import BatchesInTime, has_passed
 from ._training import forward_in_chunks
 
 __all__ = ["Processes", "processes_of"]
@@ -96,19 +98,23 @@ def _explained(what):
 class Processes:
     """The default group of ``torch.distributed``, and the batch that its processes are at.
 
+    While a batch passes, it is what `statistics_across` asks for: `at` has the numbers.
+
     Attributes
     ----------
     rank, size : int
         Number of this process, and of all.
-    n_rows : int
-        Rows of the whole batch.
-    n_own : int
-        Rows of it that this process has.
+    at : SharedRows or None
+        The share of this process in the batch that is passing through the network.
+    deadline : float or None
+        Reading of the clock of the first process at which the present training is to end.
+    time_is_over : bool
+        Whether the first process has found, in the last step, that it has passed.
     """
 
     def __init__(self):
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
-        self.n_rows = self.n_own = 1
+        self.at, self.deadline, self.time_is_over = None, None, False
         backends = distributed.get_backend_config()
         kinds = {part.split(":")[0] for part in str(backends).split(",") if ":" in part}
         known = {"gloo": {"cpu"}, "nccl": {"cuda"}, "mpi": {"cpu"}}
@@ -120,11 +126,6 @@ class Processes:
         network.
         """
         return self.rank == 0
-
-    @property
-    def has_rows(self):
-        """Whether rows of the batch are those of this process."""
-        return self.n_own > 0
 
     def device(self, wanted):
         """The device of this process: of "auto" the GPU of its number on the machine, if there are
@@ -141,40 +142,50 @@ class Processes:
     # ---------------------------------------------------------------------------------------------
 
     def share(self, batch, members=1):
-        """The rows of a batch that this process trains on: of each member consecutive ones, as many
-        as others have or one less.
+        """What this process has of a batch, as `SharedRows`."""
+        return SharedRows(batch, self.rank, self.size, members)
 
-        A process without rows gets one that stands in, with the weight 0 (see ``factor``)."""
-        n = len(batch) // members
-        bounds = np.linspace(0, n, self.size + 1).astype(int)
-        start, stop = int(bounds[self.rank]), int(bounds[self.rank + 1])
-        self.n_rows, self.n_own = n, stop - start
-        if not self.n_own:
-            start, stop = 0, 1
-        if members == 1:
-            return batch.select(slice(start, stop))
-        rows = torch.arange(len(batch), device=batch.ids.device).view(members, n)[:, start:stop]
-        return batch.select(rows.flatten())
+    n_rows = property(lambda self: self.at.n_rows)
+    n_own = property(lambda self: self.at.n_own)
+    n_passed = property(lambda self: self.at.n_passed)
+    first = property(lambda self: self.at.first)
+    members = property(lambda self: self.at.members)
 
-    @property
-    def factor(self):
-        """What the mean over the rows of this process counts in that over all."""
-        return self.n_own / self.n_rows
+    def of_all_rows(self, values, own):
+        """What all processes have for the rows of a batch, in the order of the batch.
+
+        Parameters
+        ----------
+        values : Tensor (M * n_passed, ...)
+        own : SharedRows
+
+        Returns
+        -------
+        Tensor (M * n_rows, ...)
+        """
+        most = -(-own.n_rows // self.size)
+        rows = values.detach().unflatten(0, (own.members, -1)).transpose(0, 1)[: own.n_own]
+        padded = rows.new_zeros(most, *rows.shape[1:])
+        padded[: own.n_own] = rows
+        counts = np.diff(np.linspace(0, own.n_rows, self.size + 1).astype(int))
+        each = zip(self.gathered(padded), counts, strict=True)
+        return torch.cat([part[:n] for part, n in each]).transpose(0, 1).flatten(0, 1)
 
     def forward(self, module, data):
         """As `forward_in_chunks`, each process its share of the rows; all get all logits."""
         own = self.share(data)
-        logits = forward_in_chunks(module, own)
-        most = -(-self.n_rows // self.size)
-        padded = logits.new_zeros(most, logits.shape[1])
-        padded[: self.n_own] = logits[: self.n_own]
-        each = self.gathered(padded.flatten()).view(self.size, most, -1)
-        bounds = np.linspace(0, self.n_rows, self.size + 1).astype(int)
-        return torch.cat([rows[:n] for rows, n in zip(each, np.diff(bounds), strict=True)])
+        return self.of_all_rows(forward_in_chunks(module, own), own)
 
-    def batches(self, batches):
-        """Those of `TrainingBatches`, of each the share of this process."""
-        return SharedBatches(batches, self)
+    def batches(self, batches, deadline=None):
+        """Those of `TrainingBatches`, of each the share of this process, until a deadline by the
+        clock of the first process; as `BatchesInTime`.
+        """
+        self.deadline, self.time_is_over = deadline, False
+        return BatchesInTime(SharedBatches(batches, self), deadline, lambda: self.time_is_over)
+
+    def ends_in_time(self):
+        """Whether this process has to tell the others that the deadline has passed."""
+        return self.is_first and has_passed(self.deadline)
 
     def together(self, net):
         """See `trained_together`."""

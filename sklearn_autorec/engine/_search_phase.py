@@ -185,6 +185,8 @@ def search_parts(
         )
         try:
             results = _search(group, methods, problem)
+            if plan.processes is not None:  # what rounding decides is decided once
+                results = plan.processes.value_of_first(lambda results=results: results)
         except KeyboardInterrupt:  # between trainings: there is no architecture
             progress.end()
             found.fall_back()

@@ -163,7 +163,7 @@ class StreamBatches:
     """
 
     def __init__(self, stream, batch_size, *, id_dropout=0.0, seed=0, members=1):
-        self.stream, self.batch_size = stream, batch_size
+        self.stream, self.batch_size, self.members = stream, batch_size, members
         self.options = {"id_dropout": id_dropout, "members": members}
         self._rng = np.random.Generator(np.random.PCG64(seed))
         # Of the order of blocks alone: rows are drawn as if there were no blocks.

@@ -73,6 +73,13 @@ class TimeLimit:
 class BatchesInTime:
     """Batches until a deadline; of a pass at least one.
 
+    Parameters
+    ----------
+    batches : iterable with a length
+    deadline : float or None
+    has_come : callable () -> bool, or None
+        Asked after each batch whether the deadline has passed; None is the clock.
+
     Attributes
     ----------
     is_over : bool
@@ -81,8 +88,9 @@ class BatchesInTime:
         Whether a pass was ended before its last batch.
     """
 
-    def __init__(self, batches, deadline):
-        self.batches, self.deadline = batches, deadline
+    def __init__(self, batches, deadline, has_come=None):
+        self.batches = batches
+        self.has_come = (lambda: has_passed(deadline)) if has_come is None else has_come
         self.is_over = self.cut = False
 
     def __len__(self):
@@ -93,6 +101,6 @@ class BatchesInTime:
         for batch in self.batches:
             yield batch
             left -= 1
-            if has_passed(self.deadline):
+            if self.has_come():
                 self.is_over, self.cut = True, left > 0
                 return

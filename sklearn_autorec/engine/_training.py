@@ -51,8 +51,8 @@ class TrainingPlan:
     processes : Processes or None
         Which train together, each on its share of every batch; None is this one alone.
     deadline : float or None
-        Reading of ``now`` (``_time_limit.py``) after which no batch begins but the first. Not of
-        several processes, whose clocks differ, and not with a checkpoint.
+        Reading of ``now`` (``_time_limit.py``) after which no batch begins but the first. Of
+        several processes that of the first one, which tells the others. Not with a checkpoint.
     """
 
     epochs: int
@@ -212,7 +212,11 @@ def _train(net, data, plan, valid, on_epoch, goes_on, checkpoint):
     batches = data.batches(
         plan.batch_size, id_dropout=plan.id_dropout, seed=plan.seed, members=members
     )
-    timed = BatchesInTime(batches, plan.deadline)
+    processes = plan.processes
+    if processes is None:
+        timed = BatchesInTime(batches, plan.deadline)
+    else:
+        timed = processes.batches(batches, plan.deadline)
     net.cosine = plan.lr_schedule == "cosine"
     if not goes_on:
         net.n_steps = len(batches) * plan.epochs
@@ -220,10 +224,7 @@ def _train(net, data, plan, valid, on_epoch, goes_on, checkpoint):
         net.initialize()
     if not goes_on:
         net.step_ = 0  # schedules are those of this run, also of a net with moments
-    processes = plan.processes
-    passed = batches if plan.deadline is None else timed
-    if processes is not None:
-        passed = processes.batches(batches)
+    passed = batches if processes is None and plan.deadline is None else timed
     trained, best, history = net.trained, Snapshot(), []
     average = WeightAverage(trained, plan.averaging) if plan.averaging else None
     step = net.train_step

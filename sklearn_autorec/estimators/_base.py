@@ -104,15 +104,16 @@ class FieldEstimator(CallbackSupportMixin, FieldParameters):
                 own = groups if isinstance(groups, str) else None
                 given = as_table(self, judges, y_val, sample_weight_val, without=own)
                 X_val, y_val, sample_weight_val, _ = given
+        processes = joined(self)
         if is_dataset(X):
             with opened(X) as dataset:
                 columns = y, sample_weight, groups
                 if dataset.n_rows > dataset.buffer_rows:
                     validation = X_val, y_val, sample_weight_val
-                    with streamed(self, dataset, columns, validation, fitted) as given:
-                        return self._train(X, y, given.rows, None, fitted, limit, given)
+                    with streamed(self, dataset, columns, validation, fitted, processes) as given:
+                        check_same_rows(self, processes, given.rows, fitted)
+                        return self._train(X, y, given.rows, None, fitted, limit, given, processes)
                 X, y, sample_weight, groups = as_table(self, dataset, *columns)
-        processes = joined(self)
         rows = encoded_rows(self, X, y, sample_weight, fitted, groups=groups)
         check_same_rows(self, processes, rows, fitted)
         validation = None

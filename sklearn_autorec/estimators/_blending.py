@@ -90,7 +90,13 @@ def mixture_of(prepared, module, valid, outputs=None):
     processes = prepared.plan.processes
     if processes is None:
         return _mixture(prepared, module, valid, outputs)
-    return processes.value_of_first(lambda: _mixture(prepared, module, valid, outputs))
+    cut = prepared.limit.cut
+
+    def of_first():
+        return _mixture(prepared, module, valid, outputs), cut
+
+    mixture, cut[:] = processes.value_of_first(of_first)
+    return mixture
 
 
 def _mixture(prepared, module, valid, outputs):

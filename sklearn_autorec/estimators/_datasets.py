@@ -15,7 +15,6 @@ import torch
 from sklearn.frozen import FrozenEstimator
 
 from ..datasets._sources import is_dataset, is_lazy, opened
-from ..engine._serving_form import resolve_device
 from ..engine._streams import RowStream
 from ..preprocessing._names import compare_names
 from ..utils._frames import table_names
@@ -26,7 +25,7 @@ from ._settings import is_default
 from ._split import EARLY_STOPPING_ROWS, Split
 from ._survey import Reading, survey
 from ._times import check_time_column
-from ._together import check_in_memory
+from ._together import check_in_memory, device_of_process
 
 __all__ = ["StreamedFit", "as_table", "comes_in_blocks", "streamed", "tables_of"]
 
@@ -130,7 +129,7 @@ def tables_of(X, fitted):
 
 
 @contextmanager
-def streamed(estimator, dataset, columns, validation, fitted):
+def streamed(estimator, dataset, columns, validation, fitted, processes=None):
     """What `prepare_fit` takes of a data set that is larger than a buffer.
 
     Parameters
@@ -143,6 +142,8 @@ def streamed(estimator, dataset, columns, validation, fitted):
         Rows in memory for early stopping, or three times None.
     fitted : estimator or None
         Which goes on.
+    processes : Processes or None, default=None
+        Each of which reads all rows.
 
     Yields
     ------
@@ -156,7 +157,7 @@ def streamed(estimator, dataset, columns, validation, fitted):
         stops = is_default(estimator.network) or dataset.n_rows >= EARLY_STOPPING_ROWS
     given = validation[0] is not None
     share = estimator.validation_fraction if stops and not given else 0.0
-    seed = Seeds(estimator.random_state).split
+    seed = Seeds(estimator.random_state, processes).split
     found = survey(reading, fitted, share, estimator.validation == "last", seed)
     rows, judge = found.rows, found.judge
     if share and estimator.early_stopping != "auto" and not judge.any():
@@ -197,7 +198,7 @@ def streamed(estimator, dataset, columns, validation, fitted):
             blocks,
             found.sizes,
             dataset.buffer_rows,
-            resolve_device(estimator.device),
+            device_of_process(estimator.device, processes),
             torch.from_numpy(_constant(rows)),
             groups=None if reading.group is None else blocks.groups,
         )

@@ -187,13 +187,13 @@ class FieldParameters(ComponentEstimator):
     checkpoint : str, path-like or None, default=None
         Folder in which the trainings of ``fit`` keep what they need to go on, after each epoch.
         When the process has died, the same fit goes on behind the last finished epoch, with the
-        result that it would have had. It needs an int as ``random_state``, no ``max_time``, and
-        rows in memory; searches and the parts of ``wide`` and ``target_statistics`` begin anew.
+        result that it would have had. What finished searches have found is kept as well; a search
+        that was not finished, and the parts of ``wide`` and ``target_statistics``, begin anew. It
+        needs an int as ``random_state``, no ``max_time``, and rows in memory.
     distributed : bool, default=False
         Train in several processes, of one machine or more: the one that calls ``fit`` and its peers
         in ``torch.distributed``, such as those that torchrun has started, each with the whole table
-        and the same parameters. Each takes its share of every batch. Not with ``max_time``, nor
-        with data sets of more rows than a buffer; see the user guide on scaling.
+        and the same parameters. Each takes its share of every batch; see the user guide on scaling.
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU.
     random_state : int, RandomState or None, default=None

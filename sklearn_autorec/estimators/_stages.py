@@ -11,7 +11,7 @@ from ..base import describe, is_described
 from ..engine import FieldNet, train, training_net
 from ..engine._building import build_network, realise_loss
 from ..engine._moving import held_still
-from ..engine._search_phase import check_slots, search_parts
+from ..engine._search_phase import Found, check_slots, search_parts
 from ..engine._serving_form import device_of, serving_net
 from ..nn import ReLUDropout, in_float32, read_exactly, round_in_training, store_tables
 from ._blending import cross_validated, mixture_of
@@ -167,7 +167,18 @@ def n_tasks(prepared, fitted=None):
 
 
 def _search(prepared, data):
-    """The search phase on some rows, as `Found`."""
+    """The search phase on some rows, as `Found`; that of a checkpoint, if it was finished there."""
+    checkpoint = prepared.checkpoint if prepared.methods else None
+    kept = None if checkpoint is None else checkpoint.load("search")
+    if kept is not None:
+        return Found.from_state(kept, prepared.device)
+    found = _searched(prepared, data)
+    if checkpoint is not None and (state := found.state) is not None:
+        checkpoint.save("search", state)
+    return found
+
+
+def _searched(prepared, data):
     return search_parts(
         prepared.methods,
         prepared.joint,

@@ -28,8 +28,8 @@ def joined(estimator):
 
 
 def check_distribution(estimator, methods):
-    """Refuse searches and limits that several processes cannot keep together, and checkpoints of
-    fits that would not be the same another time.
+    """Refuse searches that several processes cannot do together, and checkpoints of fits that would
+    not be the same another time.
 
     Raises
     ------
@@ -42,12 +42,6 @@ def check_distribution(estimator, methods):
                 f"distributed=True: search={alone[0]!r} cannot search in several processes. Search "
                 f"with distributed=False, and train what it has found by from_architecture(..., "
                 f"distributed=True)."
-            )
-        if estimator.max_time is not None:
-            raise ValueError(
-                f"distributed=True cannot go with max_time={estimator.max_time}: the clocks of the "
-                f"processes differ, so that some would stop before others; set max_time=None and "
-                f"fewer max_epochs."
             )
     if estimator.checkpoint is None:
         return
@@ -76,15 +70,11 @@ def check_in_memory(estimator):
     ------
     ValueError
     """
-    for name, value in (
-        ("distributed", estimator.distributed),
-        ("checkpoint", None if estimator.checkpoint is None else str(estimator.checkpoint)),
-    ):
-        if value:
-            raise ValueError(
-                f"{name}={value!r} needs rows in memory, and the data set has more than "
-                f"buffer_rows; raise buffer_rows, or leave {name} out."
-            )
+    if estimator.checkpoint is not None:
+        raise ValueError(
+            f"checkpoint={str(estimator.checkpoint)!r} needs rows in memory, and the data set has "
+            f"more than buffer_rows; raise buffer_rows, or leave checkpoint out."
+        )
 
 
 def device_of_process(device, processes):

@@ -188,6 +188,7 @@ class AOANet(ScoredTuples, SearchMethod):
     """
 
     slot = "interaction"
+    distributes = True
     _parameter_constraints = {
         **at_least_one("n_layers", "n_subspaces"),
         "threshold": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],

@@ -11,6 +11,7 @@ from ..base import SearchMethod
 from ..base._constraints import RETRAIN_OR_NOT, constraints_of
 from ..engine import ArchSchedule, MovedByAdam
 from ..nn import FieldEmbedding, logistic_noise, straight_through
+from ..nn._numeric import hold_constants
 from ..nn._relaxed import own_generator
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
@@ -47,6 +48,7 @@ class GroupProducts(nn.Module):
             p: [fields.nonzero().flatten().tolist() for fields in own] for p, own in members.items()
         }
         self.tables = nn.ModuleDict({str(p): FieldEmbedding(context) for p in members if p > 2})
+        hold_constants(self.tables)
         self.norms = nn.ModuleDict({str(p): FieldNorm(context) for p in members})
         self.field_axes = {}
         for p, own in members.items():
@@ -228,6 +230,7 @@ class AutoGroup(ScoredTuples, SearchMethod):
     """
 
     slot = "interaction"
+    distributes = True
     _parameter_constraints = {
         "max_order": [Interval(Integral, 2, None, closed="left")],
         "n_groups": [Interval(Integral, 1, None, closed="left"), tuple, list],

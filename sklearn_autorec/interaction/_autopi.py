@@ -67,6 +67,8 @@ class CellBody(nn.Module):
         self.out = linear(n_in, context.n_outputs, context.generator, bias=False)
         self.bias = output_bias(context)
 
+    normalises_fields = True
+
     def cell_weights(self, cell):
         """Weights of the edges of a cell, by node; None is a plain sum."""
         return None
@@ -255,6 +257,7 @@ class AutoPI(SearchMethod):
     """
 
     slot = "body"
+    distributes = True
     _parameter_constraints = {
         "operations": [tuple, list],
         "n_nodes": [tuple, list],

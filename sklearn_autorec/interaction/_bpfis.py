@@ -11,6 +11,7 @@ from ..base._constraints import at_least_one
 from ..engine import batches_of
 from ..nn import SquaredError, linear, pair_index
 from ..nn._relaxed import own_generator
+from ..nn._statistics import drawn_by_row
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._products import check_tuples
@@ -18,6 +19,12 @@ from ._user_gates import LEVELS, levels_from_text, levels_to_text, pair_gates, u
 
 PASS_ROWS = 16_384  # rows of one forward pass
 FIRST_LOG_VARIANCE = -4.0
+
+
+def by_row(draw, like, generator):
+    """Numbers of rows, of the shape and on the device of others: `torch.rand` or `torch.randn`."""
+    drawn = drawn_by_row(lambda shape: draw(shape, generator=generator), like.shape)
+    return drawn.to(like.device)
 
 
 class PersonalGates(nn.Module):
@@ -104,7 +111,7 @@ class SampledGates(nn.Module):
         p = self.probabilities.index_select(0, inputs.ids[:, self.user])
         gates = p
         if self.training:
-            gates = (torch.rand(p.shape, generator=self.generator).to(p.device) < p).to(e.dtype)
+            gates = (by_row(torch.rand, p, self.generator) < p).to(e.dtype)
         elif self.forced is not None:
             field, value = self.forced
             gates = p.clone()
@@ -134,16 +141,14 @@ class SampledPairs(PersonalPairs):
             log_variance = log_variance + FIRST_LOG_VARIANCE
             variance = log_variance.exp()
             self.divergence = 0.5 * (weight.square() + variance - 1 - log_variance).mean()
-            noise = torch.randn(weight.shape, generator=self.generator).to(weight.device)
+            noise = by_row(torch.randn, weight, self.generator)
             weight = weight + variance.sqrt() * noise
         i, j = gates.index_select(1, self.left), gates.index_select(1, self.right)
         share = i * j
         if self.heredity == "weak":
             own = p.index_select(1, self.left) * p.index_select(1, self.right)
             if self.training:
-                own = (torch.rand(own.shape, generator=self.generator).to(own.device) < own).to(
-                    own.dtype
-                )
+                own = (by_row(torch.rand, own, self.generator) < own).to(own.dtype)
             share = share + (i + j - 2 * i * j) * own
         return weight * share
 
@@ -283,6 +288,7 @@ class BPFIS(SearchMethod):
     """
 
     slots = ("gate", "interaction")
+    distributes = True
     _parameter_constraints = {
         "user_column": [Interval(Integral, 0, None, closed="left"), str],
         "heredity": [StrOptions({"weak", "strong"})],

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from ..nn import FieldAttention, PairProducts, linear, row_batch_norm
+from ..nn._blocks import hold_shift
 
 OPERATIONS = ("skip", "senet", "attention", "fm", "fc", "conv")
 REDUCTION = 3  # of the fields in the squeeze of "senet", as in SENET
@@ -57,6 +58,7 @@ class ProjectedPairs(nn.Module):
         self.products = PairProducts(context)
         n_out = context.n_fields * context.embedding_dim
         self.project = linear(int(self.products.out_dim), n_out, context.generator)
+        hold_shift(self.project.bias)
 
     def forward(self, e):
         return self.project(self.products(e)).view_as(e)

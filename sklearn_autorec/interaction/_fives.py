@@ -234,6 +234,7 @@ class FIVES(ScoredTuples, SearchMethod):
     """
 
     slot = "interaction"
+    distributes = True
     supports_members = True
     _parameter_constraints = {
         "max_order": [Interval(Integral, 2, MAX_ORDER, closed="both")],

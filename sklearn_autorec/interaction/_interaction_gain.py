@@ -65,6 +65,7 @@ class InteractionGain(ScoredTuples, SearchMethod):
     """
 
     slot = "interaction"
+    distributes = True
     supports_members = True
     _parameter_constraints = {
         "n_interactions": N_INTERACTIONS,

@@ -16,7 +16,9 @@ from ..nn import (
     pair_index,
     probability_of_open,
 )
+from ..nn._numeric import hold_constants
 from ..nn._relaxed import own_generator
+from ..nn._statistics import drawn_by_row, mean_over_rows
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._evidence import mean_slopes
@@ -60,6 +62,7 @@ class EdgeGraph(nn.Module):
             self.edge = nn.Parameter(torch.full((n_pairs,), FIRST_LOGIT))
             return
         self.edge_embedding, self.edge_norm = FieldEmbedding(context), FieldNorm(context)
+        hold_constants(self.edge_embedding)
         self.edge_hidden = linear(d, hidden_units, generator)
         self.edge_out = linear(hidden_units, 1, generator)
         nn.init.constant_(self.edge_out.bias, FIRST_LOGIT)
@@ -119,9 +122,9 @@ class SearchedGraph(EdgeGraph):
     def gates(self, logits):
         if not self.training:
             return hard_concrete(logits)
-        self.share = probability_of_open(logits).mean()
-        noise = logistic_noise(tuple(logits.shape), self.generator).to(logits.device)
-        return hard_concrete(logits, noise)
+        self.share = mean_over_rows(probability_of_open(logits)).mean()
+        noise = drawn_by_row(lambda shape: logistic_noise(shape, self.generator), logits.shape)
+        return hard_concrete(logits, noise.to(logits.device))
 
     def penalty(self):
         """The price of the open edges, which grows from nothing: at once it would close all edges
@@ -231,6 +234,7 @@ class L0SIGN(ScoredTuples, SearchMethod):
     """
 
     slot = "interaction"
+    distributes = True
     _parameter_constraints = {
         "level": [StrOptions({"value", "field"})],
         "l0": [Interval(Real, 0, None, closed="left")],

@@ -12,6 +12,7 @@ from ..base import SearchMethod
 from ..base._constraints import N_INTERACTIONS, constraints_of
 from ..engine import ArchSchedule, MovedByAdam
 from ..nn import FieldEmbedding
+from ..nn._numeric import hold_constants
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._evidence import fading_evidence, mean_slopes
@@ -42,6 +43,7 @@ class DecomposedTensors(MovedByAdam, nn.Module):
         self.tables = nn.ModuleDict(
             {str(order): FieldEmbedding(context) for order in range(3, max_order + 1)}
         )
+        hold_constants(self.tables)
         self.norms = nn.ModuleDict(
             {str(order): FieldNorm(context) for order in range(2, max_order + 1)}
         )
@@ -189,6 +191,7 @@ class PROFIT(ScoredTuples, SearchMethod):
     """
 
     slot = "interaction"
+    distributes = True
     supports_members = True
     _parameter_constraints = {
         "max_order": [Interval(Integral, 2, None, closed="left")],

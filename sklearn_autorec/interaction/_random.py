@@ -31,6 +31,7 @@ class RandomInteractions(ScoredTuples, SearchMethod):
     """
 
     slot = "interaction"
+    distributes = True
     supports_members = True
     _parameter_constraints = {
         "n_interactions": N_INTERACTIONS,

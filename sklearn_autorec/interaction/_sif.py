@@ -268,6 +268,7 @@ class SIF(ScoredTuples, SearchMethod):
     """
 
     slot = "interaction"
+    distributes = True
     _parameter_constraints = {
         "functions": [tuple, list],
         "shared": ["boolean"],

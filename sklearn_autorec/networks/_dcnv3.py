@@ -7,6 +7,7 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import FieldNetwork, LayerNorm, PlainDropout, linear
+from ..nn._statistics import mean_over_rows, rows_that_pass
 from ..utils._sklearn import Interval
 from ._deep import DeepNetwork
 
@@ -85,6 +86,8 @@ class DCNv3Module(FieldNetwork):
         self.extra = None
         return mean
 
+    observes_all_rows = True
+
     def observe(self, batch, per_row_loss):
         """Note what the two networks lose by themselves, weighed by how much more that is than
         what their mean loses.
@@ -93,12 +96,13 @@ class DCNv3Module(FieldNetwork):
         cannot be told apart: these are trained by their mean alone.
         """
         judge, alone, self.alone = self.judges[0], self.alone, None
+        batch = rows_that_pass(batch)
         if judge is None or alone is None or len(alone[0]) != len(batch.y):
             return
         rows = torch.stack([judge(logits, batch.y) for logits in alone])
         if batch.weight is not None:
             rows = rows * batch.weight
-        mean, *own = rows.unflatten(1, (self.members, -1)).mean(2)
+        mean, *own = mean_over_rows(rows.unflatten(1, (self.members, -1)), 2)
         self.extra = sum(((loss - mean).detach().clamp(min=0) * loss).sum() for loss in own)
 
     def penalty(self):

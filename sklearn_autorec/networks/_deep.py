@@ -57,6 +57,10 @@ class DeepNetwork(Network):
             raise ValueError(f"{name} must hold ints of at least 1, got {units!r}.")
         return units
 
+    def normalises(self, parts):
+        """Whether the first layer behind what the perceptron reads has a batch norm."""
+        return self.batch_norm and bool(self.hidden_units) and "head" not in parts
+
     def mlp(self, context, n_in, n_outputs=None, hidden_units=None):
         """Hidden layers on ``n_in`` numbers, with a linear output layer if ``n_outputs`` is
         given; ``hidden_units`` are some of the network's, None is all.

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from ..base import register_network
+from ..nn._statistics import rows_in_batch, var_mean_over_rows
 from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import StrOptions
@@ -24,8 +25,6 @@ class Dice(nn.Module):
         Each has slopes and statistics of its own.
     """
 
-    reads_whole_batch = True  # its statistics
-
     def __init__(self, n_lists, n_units, members=1):
         super().__init__()
         shape = (members, n_lists, n_units) if members > 1 else (n_lists, n_units)
@@ -41,10 +40,10 @@ class Dice(nn.Module):
         Statistics are of the items alone. Of a single row, or a single item, those of before are
         taken and left."""
         mean, var = self.running_mean[at], self.running_var[at]
-        if self.training and len(x) > 1:
-            items = x[present]
-            if len(items) > 1:
-                var, mean = torch.var_mean(items, 0, correction=0)
+        if self.training and rows_in_batch(x) > 1:
+            of_items, mean_of_items, n_items = var_mean_over_rows(x[present])
+            if n_items > 1:
+                var, mean = of_items, mean_of_items
                 with torch.no_grad():
                     self.running_mean[at].lerp_(mean, 0.1)
                     self.running_var[at].lerp_(var, 0.1)

@@ -7,6 +7,7 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import MLP, FieldNetwork, MemberLinear, head_part, linear
+from ..nn._numeric import hold_constants
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._deep import DeepNetwork, plain_perceptron
@@ -87,6 +88,9 @@ class FinalMLPModule(FieldNetwork):
             for fields in network.context_fields(context, narrowed)
         )
         self.streams = nn.ModuleList(network.streams(context, n_in))
+        gated = self.gate is not None or any(gate.fields for gate in self.stream_gates)
+        if network.batch_norm and not gated:
+            hold_constants(self)
         widths = [stream.out_dim for stream in self.streams]
         self.head = head_part(parts, sum(widths), context) or BilinearFusion(
             context, *widths, network.n_heads

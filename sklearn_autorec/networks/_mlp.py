@@ -2,6 +2,7 @@
 
 from ..base import register_network
 from ..nn import FieldNetwork
+from ..nn._numeric import hold_constants
 from ..utils._docs import inherits_entries
 from ._deep import DeepNetwork
 
@@ -11,6 +12,8 @@ class MLPModule(FieldNetwork):
 
     def __init__(self, context, parts, network):
         super().__init__(context, parts)
+        if network.normalises(parts) and self.gate is None:
+            hold_constants(self)
         self.head = network.head(context, parts, context.axis("F", context.embedding_dim))
 
     def logits(self, e, inputs):

@@ -4,6 +4,7 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import BiInteraction, FieldLinear, FieldNetwork, batch_norm
+from ..nn._blocks import hold_shift
 from ._deep import DeepNetwork
 
 
@@ -19,6 +20,8 @@ class NFMModule(FieldNetwork):
             if network.batch_norm
             else nn.Identity()
         )
+        if network.normalises(parts):
+            hold_shift(self.norm.bias)
         self.head = network.head(context, parts, self.pooled.out_dim)
 
     def logits(self, e, inputs):

@@ -7,6 +7,7 @@ from torch import nn
 
 from ..base import register_network
 from ..nn import PairEnds, SeparateLinear
+from ..nn._blocks import hold_shift
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._deep import DeepNetwork
@@ -113,7 +114,9 @@ class PIN(DeepNetwork):
         """Store the parameters."""
 
     def build(self, context, parts):
-        interaction = parts.get("interaction") or PairNetworks(
-            context, self.pair_units, self.pair_outputs
-        )
+        interaction = parts.get("interaction")
+        if interaction is None:
+            interaction = PairNetworks(context, self.pair_units, self.pair_outputs)
+            if self.normalises(parts):
+                hold_shift(interaction.out.bias)
         return IPNNModule(context, {**parts, "interaction": interaction}, self)

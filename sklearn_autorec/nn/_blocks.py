@@ -2,6 +2,8 @@
 global one.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from torch import nn
 from ._axes import layer_axes
 from ._members import MemberLinear
 from ._members import batch_norm as normalise
+from ._statistics import drawn_by_row
 
 
 def linear(n_in, n_out, generator, bias=True, members=1):
@@ -34,6 +37,15 @@ def linear(n_in, n_out, generator, bias=True, members=1):
 def mix_of_features(n_in, context):
     """Layer without bias from features to the logits of a context; (B, n_in) -> (B, C)."""
     return linear(n_in, context.n_outputs, context.generator, bias=False, members=context.members)
+
+
+def hold_shift(bias):
+    """Keep a parameter as it is, that adds the same to all rows ahead of a batch norm.
+
+    The norm takes it away again, and has a shift of its own. What is left of its gradient is
+    rounding, of which Adam makes whole steps: the parameter would wander, running means after it.
+    """
+    bias.requires_grad_(False)
 
 
 class _ReLUDropoutFunction(torch.autograd.Function):
@@ -95,20 +107,25 @@ class ReLUDropout(nn.Module):
                 return None
             scale = 256 / (256 - threshold)
             # By numpy: torch compares bytes one by one, which takes longer than the layer before.
-            kept = self._random_bytes(x.numel()) >= threshold
-            factors = np.multiply(kept, np.float32(scale), dtype=np.float32).reshape(x.shape)
+            kept = drawn_by_row(self._random_bytes, x.shape).numpy() >= threshold
+            factors = np.multiply(kept, np.float32(scale), dtype=np.float32)
             return torch.from_numpy(factors), scale
         if self._stream is None:
             self._stream = torch.Generator(x.device).manual_seed(self.seed + self._epoch)
         scale = 1 / (1 - self.p)
-        return torch.empty_like(x).bernoulli_(1 - self.p, generator=self._stream).mul_(scale), scale
 
-    def _random_bytes(self, n):
+        def draw(shape):
+            return x.new_empty(shape).bernoulli_(1 - self.p, generator=self._stream)
+
+        return drawn_by_row(draw, x.shape).mul_(scale), scale
+
+    def _random_bytes(self, shape):
         if self._stream is None:
             entropy = [self.seed, self._epoch] if self._epoch else self.seed
             self._stream = np.random.Generator(np.random.SFC64(entropy))
+        n = math.prod(shape)
         words = self._stream.integers(0, 2**64 - 1, (n + 7) // 8, dtype=np.uint64, endpoint=True)
-        return words.view(np.uint8)[:n]
+        return torch.from_numpy(words.view(np.uint8)[:n]).view(shape)
 
     def __getstate__(self):
         # The stream belongs to a training run on one device; a copy or a pickle starts it afresh.
@@ -148,6 +165,7 @@ class MLP(nn.Module):
         for n_hidden in hidden_units:
             layers.append(linear(n_in, n_hidden, generator, members=members))
             if batch_norm:
+                hold_shift(layers[-1].bias)
                 layers.append(normalise(n_hidden, members))
             layers.append(ReLUDropout(dropout, generator))
             n_in = n_hidden

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ._axes import FieldAxis
-from ._statistics import norm_across, rows_elsewhere
+from ._statistics import norm_across, of_one_member, rows_elsewhere
 
 
 def own_rows(rows, members):
@@ -104,7 +104,8 @@ class BatchNorm(nn.BatchNorm1d):
     gives several of x."""
 
     def forward(self, x, n_rows=None):
-        if self.training and rows_elsewhere() is not None:
+        rows = rows_elsewhere()
+        if self.training and rows is not None and rows.n_rows > 1:
             self.num_batches_tracked += 1
             state = self.running_mean, self.running_var, self.weight, self.bias
             return row_batch_norm(x, *state, True, self.momentum, self.eps)
@@ -176,7 +177,9 @@ class Members(nn.Module):
         if len(self.networks) == 1:
             return self.networks[0](ids, numeric, sequences)
         rows = zip(*(t.chunk(self.members) for t in (ids, numeric, sequences)), strict=True)
-        return torch.cat([network(*own) for network, own in zip(self.networks, rows, strict=True)])
+        with of_one_member():
+            each = [network(*own) for network, own in zip(self.networks, rows, strict=True)]
+        return torch.cat(each)
 
     def member_logits(self, ids, numeric, sequences):
         """Logits of every member for the same rows, (B, ...) to (M, B, C)."""

@@ -7,6 +7,7 @@ from ._blocks import mix_of_features
 from ._context import Inputs
 from ._embeddings import FieldRows
 from ._given import plain_embedding
+from ._numeric import hold_constants
 from ._vectors import vector_embedding
 
 
@@ -127,6 +128,8 @@ class FieldNetwork(nn.Module):
             self.assembly = FieldAssembly(
                 context, context.list_targets if targets is None else targets
             )
+        if getattr(self.body, "normalises_fields", False) and self.gate is None:
+            hold_constants(self)
         self.has_lists = bool(context.sequences)
         if self.sequence is not None and self.has_lists and not hasattr(self.embedding, "unpooled"):
             raise TypeError(

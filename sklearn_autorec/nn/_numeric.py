@@ -71,6 +71,7 @@ class NumericEmbedding(nn.Module):
     numeric_weight: nn.Parameter  # where there are numeric fields
     numeric_frequency: nn.Parameter  # where they are periodic
     rectified = True
+    holds_constant = False  # whether b stays as it is, see `hold_constants`
     rounding: dict = {}  # of tables by name, while training sees them as they will be stored
 
     def __init__(self, context: BuildContext):
@@ -129,7 +130,13 @@ class NumericEmbedding(nn.Module):
 
     def number_vectors(self):
         """``numeric_weight`` as it is read: a few vectors a number, which are used together."""
-        return whole(self.numeric_weight, self.rounding.get("numeric_weight"))
+        vectors = whole(self.numeric_weight, self.rounding.get("numeric_weight"))
+        if self.holds_constant and torch.is_grad_enabled():
+            n = vectors.shape[-3] - 1
+            vectors = torch.cat(
+                [vectors.narrow(-3, 0, n), vectors.narrow(-3, n, 1).detach()], dim=-3
+            )
+        return vectors
 
     def embed_with(self, other, numeric):
         """What `embed_numbers` of this module and of another give, in one pass.
@@ -229,6 +236,20 @@ class NumericEmbedding(nn.Module):
             + weight[:, None, -1]
         )
         return torch.relu(found) if self.rectified else found
+
+
+def hold_constants(part):
+    """Keep the constant vectors b of numbers as they are, where nothing but batch norms see the
+    embeddings, which take them away; see `hold_shift`.
+
+    Parameters
+    ----------
+    part : nn.Module
+        Whose embeddings these are. Those of "periodic", of which b is no shift, stay free.
+    """
+    for module in part.modules():
+        if isinstance(module, NumericEmbedding) and module.numeric_embedding != "periodic":
+            module.holds_constant = True
 
 
 class NumberVectors(NumericEmbedding):

@@ -98,6 +98,7 @@ class AutoFT(SearchMethod):
     """
 
     slots = SLOTS
+    distributes = True
     retrain = "none"
     fit_only = ("source",)
     _parameter_constraints = {

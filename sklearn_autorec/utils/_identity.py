@@ -35,6 +35,12 @@ class _Hasher(NumpyHasher):
             obj = self._once(obj)
         elif isinstance(obj, ModuleType):
             obj = ("module", obj.__name__)
+        elif type(obj).__module__.startswith("torch") and hasattr(obj, "detach"):
+            # A pickle of a tensor says where its numbers lie in this process.
+            obj = ("tensor", obj.requires_grad, obj.detach().cpu().numpy())
+        elif any(base.__module__.startswith("skorch") for base in type(obj).__mro__):
+            # Its pickle holds its tensors as bytes that say where they lie.
+            obj = ("net", type(obj), vars(obj))
         elif type(obj) is frozenset:  # in the order of its hashes, another one in every process
             obj = ("frozenset", set(obj))
         elif type(obj) is dict and not _sortable(obj):

@@ -12,6 +12,8 @@ from ...base import SearchMethod
 from ...base._constraints import constraints_of
 from ...engine import ArchSchedule, EncodedTensors, MovedByAdam, batches_of
 from ...nn import MLP, batch_norm
+from ...nn._blocks import hold_shift
+from ...nn._statistics import mean_over_rows
 from ...utils._parameters import stores_parameters
 from ...utils._sklearn import Interval, StrOptions
 from ._fields import ScoredFields, check_numbers
@@ -36,6 +38,8 @@ class AdaptiveGates(nn.Module):
         super().__init__()
         n = context.axis("F")
         self.norm = batch_norm(context.embedding_dim)
+        if hidden_units:
+            hold_shift(self.norm.bias)  # the first layer of the controller is normalised
         n_in = context.axis("F", context.embedding_dim)
         self.controller = MLP(n_in, hidden_units, context.generator, n_outputs=n)
         self.n_kept = n_kept
@@ -80,7 +84,7 @@ class SearchedAdaptiveGates(MovedByAdam, AdaptiveGates):
             return e.new_ones(1, e.shape[1])
         factors = super().forward(e, inputs)
         if self.training:
-            self.mean_weight.lerp_(factors.detach().mean(0), 0.02)
+            self.mean_weight.lerp_(mean_over_rows(factors.detach()), 0.02)
         return factors
 
     def summary(self):
@@ -154,6 +158,7 @@ class AdaFS(ScoredFields, SearchMethod):
     """
 
     slot = "gate"
+    distributes = True
     _parameter_constraints = {
         "mode": [StrOptions({"soft", "hard"})],
         "n_kept": [

@@ -36,6 +36,7 @@ class FieldSearch(ScoredFields):
     other fields stay zero."""
 
     slot = "gate"
+    distributes = True
     narrows = True
     supports_members = True
 

@@ -79,11 +79,14 @@ html_sidebars = {  # pages without a chapter of their own need no chapter naviga
         "install",
         "tutorial",
         "which",
+        "costs",
         "wishes",
         "methods",
         "benchmarks",
         "developing",
         "authors_guide",
+        "reliability",
+        "mutation",
         "changelog",
     )
 }

@@ -42,6 +42,6 @@ fifths = np.digitize(spread, np.quantile(spread, [0.2, 0.4, 0.6, 0.8]))
 _, ax = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
 ax.boxplot([error[fifths == k] for k in range(5)], showfliers=False)
 ax.set_xticks(range(1, 6), ["least", "", "", "", "most"])
-ax.set(
+_ = ax.set(
     xlabel="how far the members lie apart (fifths of the rows)", ylabel="error of the probability"
 )

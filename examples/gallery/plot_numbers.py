@@ -41,4 +41,4 @@ for kind in ("linear", "periodic", "piecewise"):
     ).fit(X, y)
     ax.plot(grid["price"], model.predict_proba(grid)[:, 1], label=f'numeric_embedding="{kind}"')
 ax.set(xlabel="price", ylabel="probability of a click")
-ax.legend()
+_ = ax.legend()

@@ -3,14 +3,14 @@ Click rates as columns, without leaking the clicks
 ==================================================
 
 The mean click of a user is a good column, if no row sees its own click in it. `TargetStatistics`
-computes smoothed means and counts out of sample for the rows it is fitted on; serving is a look-
+computes smoothed means and counts out of sample for the rows it is fitted on; new rows look them
 up. See :doc:`/user_guide/crossing`.
 """
 
 # %%
 # Ids that say nothing
 # --------------------
-# Each of 3,000 rows has one of 1,500 ids, and clicks are coins: there is nothing to learn. A
+# Each of 3,000 rows has one of 1,500 ids, and clicks are coin tosses: there is nothing to learn. A
 # mean that contains the row's own click says otherwise, on the training rows alone.
 
 import matplotlib.pyplot as plt

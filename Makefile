@@ -23,9 +23,10 @@ $(VENV)/installed-doc: $(VENV)/installed
 quickstart: $(VENV)/installed
 	$(BIN)/python examples/quickstart.py
 
-# Each worker gets one thread: two workers with two threads each would only wait for one another.
+# Each worker gets one thread: two workers with two threads each would only wait for one another. A worker begins with half of the
+# tests in a row and takes over some of the other's when it is done, so that hardly a file's fixtures are made by both.
 test: $(VENV)/installed
-	OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+	OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules sklearn_autorec -q
 	OMP_NUM_THREADS=1 $(BIN)/python examples/quickstart.py --rows 6000 --epochs 3 --no-picture
 	OMP_NUM_THREADS=1 $(BIN)/python examples/choose_papers.py --rows 2000 --epochs 2 --jobs 1
@@ -61,7 +62,7 @@ newest:
 	.venv-newest/bin/python -m pip install --quiet --pre --upgrade $(NEWEST_INDEX) scikit-learn torch pandas numpy
 	.venv-newest/bin/python -m pip install --quiet -e ".[dev,plot,progress,parquet]"
 	.venv-newest/bin/python -m pip list | grep -iE "^(scikit-learn|torch|pandas|numpy) "
-	OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 .venv-newest/bin/python -m pytest -n $(WORKERS) -m "not slow"
+	OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 .venv-newest/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

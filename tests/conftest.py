@@ -1,5 +1,6 @@
 """What all tests share. Modules under ``helpers`` are imported by name, in workers too."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,20 @@ import torch
 HELPERS = Path(__file__).parent / "helpers"
 sys.path.insert(0, str(HELPERS))
 pytest.register_assert_rewrite(*(path.stem for path in HELPERS.glob("*.py")))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Modules and thousands of tests stay until the end: the garbage collector, which would go
+    through all of them again and again, waits until they are there and then leaves them out.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")

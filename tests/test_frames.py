@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -74,9 +75,15 @@ def values(out):
     return np.where(pd.isna(array), None, array)
 
 
+@cache
+def fitted_to_pandas(make):
+    """What each kind of table is compared with."""
+    return make(**SMALL).fit(X, Y)
+
+
 @pytest.mark.parametrize("make", [CTRClassifier, RatingRegressor])
 def test_estimators_give_what_they_give_of_pandas(kind, make):
-    expected, found = (make(**SMALL).fit(table, Y) for table in (X, kind(X)))
+    expected, found = fitted_to_pandas(make), make(**SMALL).fit(kind(X), Y)
     np.testing.assert_array_equal(expected.predict(X), found.predict(kind(X)))
     if make is CTRClassifier:
         np.testing.assert_array_equal(expected.predict_proba(X), found.predict_proba(kind(X)))
@@ -137,13 +144,21 @@ TRANSFORMERS = {
 }
 
 
+@cache
+def transformer_of_pandas(name):
+    """What each kind of table is compared with."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of searches that end early
+        return TRANSFORMERS[name]().fit(FLAT, Y)
+
+
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_transformers_give_what_they_give_of_pandas(kind, name):
     if name == "GLIDER" and kind not in (KINDS["LazyFrame"], KINDS["duckdb"]):
         pytest.skip("it asks an estimator of its own, which takes a while")
+    expected = transformer_of_pandas(name)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of searches that end early
-        expected = TRANSFORMERS[name]().fit(FLAT, Y)
+        warnings.simplefilter("ignore")
         found = TRANSFORMERS[name]().fit(kind(FLAT), Y)
     out = expected.transform(FLAT[:20])
     if name == "one hot":
@@ -174,7 +189,7 @@ def test_linear_models_pipelines_and_searches(kind):
 
 
 def test_loaded_models_and_scorers(kind, tmp_path):
-    model = CTRClassifier(**SMALL).fit(X, Y)
+    model = fitted_to_pandas(CTRClassifier)
     save(model, tmp_path / "model")
     loaded = load(tmp_path / "model")
     np.testing.assert_array_equal(model.predict_proba(X), loaded.predict_proba(kind(X)))

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
+from onnx_graphs import translations_made_once
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.preprocessing import FieldEncoder
@@ -64,6 +65,7 @@ ENCODER = FieldEncoder(
 
 
 def session_of(model, tmp_path):
+    translations_made_once()
     path = tmp_path / "model.onnx"
     to_onnx(model, path, inputs="raw")
     assert sorted(os.listdir(tmp_path)) == ["model.onnx"]

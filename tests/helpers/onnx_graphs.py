@@ -1,10 +1,23 @@
 """Exported graphs as others run them."""
 
 import json
+from functools import cache
 
 import pytest
 
 from sklearn_autorec.serving import onnx_inputs, to_onnx
+
+
+@cache
+def translations_made_once():
+    """Let torch read its table of ONNX operators once a process rather than in every export, of
+    whose time it is a fifth. Exports only look things up in it.
+    """
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+    except ImportError:  # another release keeps it elsewhere
+        return
+    ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))
 
 
 def exported(model, folder):
@@ -13,6 +26,7 @@ def exported(model, folder):
     """
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    translations_made_once()
     path = folder / "model.onnx"
     to_onnx(model, path)
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])

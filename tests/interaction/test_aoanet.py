@@ -225,9 +225,9 @@ def ranking(model, truth):
     return roc_auc_score([pair in pairs for pair in scores], list(scores.values()))
 
 
-@pytest.mark.parametrize("name, n_rows", [("fm", 8000), ("deepfm", 20_000)])
+@pytest.mark.parametrize("name, n_rows", [("fm", 6000), ("deepfm", 12_000)])
 def test_planted_pairs_are_kept_and_nothing_of_noise(name, n_rows):
-    shuffled, network = [], FM() if name == "fm" else DeepFM(hidden_units=(32, 32))
+    shuffled, network = [], FM() if name == "fm" else DeepFM(hidden_units=(16,))
     for seed in range(5):
         X, y, truth = make_ctr(
             n_rows, n_fields=6, cardinality=8, pairs=2, informative_fields=2, random_state=seed
@@ -252,12 +252,12 @@ def test_a_planted_triple_needs_two_layers():
     triple = {"pairs": 0, "triples": 1, "triple_effect": 2.0, "rank": 1, "zipf": 0}
     gains = []
     for seed in range(5):
-        X, y, truth = make_ctr(12_000, n_fields=5, cardinality=5, random_state=seed, **triple)
+        X, y, truth = make_ctr(8000, n_fields=5, cardinality=5, random_state=seed, **triple)
         auc = {}
         for n_layers in (1, 2):
             search = AOANet(n_layers=n_layers)
-            model = searching(search, seed, max_epochs=4, **options).fit(X[:10_000], y[:10_000])
-            auc[n_layers] = roc_auc_score(y[10_000:], model.predict_proba(X[10_000:])[:, 1])
+            model = searching(search, seed, max_epochs=3, **options).fit(X[:6000], y[:6000])
+            auc[n_layers] = roc_auc_score(y[6000:], model.predict_proba(X[6000:])[:, 1])
             assert (planted(truth) <= {*model.interactions_}) == (n_layers == 2)
         gains.append(auc[2] - auc[1])
     assert min(gains) > 0.05

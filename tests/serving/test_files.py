@@ -160,18 +160,15 @@ NODES = {
 @pytest.mark.parametrize("name", NODES)
 def test_headers_cost_time_and_memory_in_proportion(name, monkeypatch):
     data = forged(NODES[name](), [], monkeypatch)
-    began = time.process_time()
-    with pytest.raises(ModelFileError) as caught:
-        _loads(data)
-    assert time.process_time() - began < 5 and len(str(caught.value)) < 1000
-    tracemalloc.start()
+    tracemalloc.start()  # which takes its share of the time
     try:
-        with pytest.raises(ModelFileError):
+        began = time.process_time()
+        with pytest.raises(ModelFileError) as caught:
             _loads(data)
-        peak = tracemalloc.get_traced_memory()[1]
+        seconds, peak = time.process_time() - began, tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 32 * len(data)
+    assert seconds < 5 and peak < 32 * len(data) and len(str(caught.value)) < 1000
 
 
 def test_a_long_fraction_is_refused():

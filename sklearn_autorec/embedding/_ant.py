@@ -22,7 +22,7 @@ from ..nn._numeric import initial
 from ..nn._statistics import read_in_all
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
-from ._budgets import bytes_for_tables
+from ._budgets import bytes_for_tables, warn_if_nothing_is_kept
 
 
 class ProximalRowAdam(RowAdam):
@@ -245,6 +245,7 @@ class ANT(SearchMethod):
         support = module.support()
         if self.budget is not None:
             support = strongest_weights(module.worth(), support, self._limit(context), context)
+            warn_if_nothing_is_kept(self, support)
         used = np.flatnonzero(support.any(0))
         return {"support": mask_to_text(support[:, used]), "anchors": used.tolist()}
 

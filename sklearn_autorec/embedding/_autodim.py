@@ -13,6 +13,7 @@ from ..nn import FieldEmbedding, GumbelSoftmax, MixedEmbedding, check_temperatur
 from ..nn._statistics import mean_over_rows, over_rows
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
+from ._budgets import warn_if_nothing_is_kept
 from ._widths import bytes_for_widths, check_candidates, check_widths, likeliest_within
 
 # Added to variances, of the size of the square of a tenth of the usual initial embeddings.
@@ -279,6 +280,7 @@ class AutoDim(SearchMethod):
         if self.budget is not None:
             limit = bytes_for_widths(self.budget, candidates[0], context)
             widths = likeliest_within(np.log(weights), candidates, limit, context)
+            warn_if_nothing_is_kept(self, widths)
         return {
             "widths": widths,
             "candidates": candidates,

@@ -9,9 +9,10 @@ from torch import nn
 from ..base import SearchMethod
 from ..base._constraints import BUDGET, RETRAIN_OR_NOT, constraints_of
 from ..engine import ArchSchedule
-from ..nn import FieldEmbedding, mask_to_text
+from ..nn import FieldEmbedding, mask_from_text, mask_to_text
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
+from ._budgets import warn_if_nothing_is_kept
 from ._frequency import value_counts
 from ._masks import MaskSearch, bytes_for_masked, strongest_within
 
@@ -212,7 +213,9 @@ class AutoSrh(MaskSearch, SearchMethod):
             # The rows that the schedule holds back are those that the warm-up has not seen.
             table.arch_schedule = ArchSchedule(self.level, fraction=self.search_fraction)
             problem.train(table, start=warm, only=only, epochs=epochs - warm_epochs)
-        return largest_elements(table, n_bytes, context)
+        architecture = largest_elements(table, n_bytes, context)
+        warn_if_nothing_is_kept(self, mask_from_text(architecture["mask"]))
+        return architecture
 
     def transfer(self, state, architecture, context):
         """A is multiplied into the tables."""

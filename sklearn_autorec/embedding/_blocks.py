@@ -115,7 +115,8 @@ class BlockChoices:
         """The most likely choice of each group, exchanged for smaller ones until the tables fit.
 
         Exchanges go by the log probability that they lose per byte that they save, the cheapest
-        first. What room the last one leaves is given to likelier choices that fit.
+        first. What room the last one leaves is given to likelier choices that fit. If that leaves
+        nothing, though something is likelier than nothing, the likeliest block that fits is kept.
 
         Parameters
         ----------
@@ -129,6 +130,7 @@ class BlockChoices:
         """
         log_p = log_p.double().masked_fill(~self.valid, -torch.inf)
         choice = log_p.argmax(1)
+        wanted = self.keeps_anything(choice)
         while log_p.numel():
             gain = log_p - log_p.gather(1, choice.unsqueeze(1))
             after = self.bytes_of_exchanges(choice)
@@ -141,7 +143,18 @@ class BlockChoices:
                     break
             g, n = divmod(int(worth.argmax()), worth.shape[1])
             choice[g] = n
+        if wanted and not self.keeps_anything(choice):
+            after = self.bytes_of_exchanges(choice)
+            gain = log_p - log_p.gather(1, choice.unsqueeze(1))
+            gain = torch.where(self.valid & (after > 0) & (after <= budget), gain, -torch.inf)
+            if float(gain.max()) > -torch.inf:
+                g, n = divmod(int(gain.argmax()), gain.shape[1])
+                choice[g] = n
         return choice
+
+    def keeps_anything(self, choice):
+        """Whether a choice (G,) keeps any block."""
+        return bool(self.bounds_of(choice.unsqueeze(0)).any())
 
     def smallest(self):
         """Bytes of the smallest choice that keeps anything; 0 without tables."""

@@ -2,6 +2,10 @@
 int a number of bytes (`nn.budget_bytes`).
 """
 
+import warnings
+
+import numpy as np
+
 from ..nn import budget_bytes, element_bytes, table_bytes
 
 
@@ -30,6 +34,29 @@ def bytes_for_tables(budget, least, context):
             f"numeric columns, which are kept whole, and {least} of the smallest tables."
         )
     return limit - numbers
+
+
+def warn_if_nothing_is_kept(method, kept):
+    """Warn by name if a search within a budget has left nothing of the tables.
+
+    A budget that nothing fits is refused before the search; here something would have fitted.
+
+    Parameters
+    ----------
+    method : SearchMethod
+        With a parameter ``budget``.
+    kept : array_like
+        What is kept, 0 or False for nothing; without any entry there are no tables.
+    """
+    if np.size(kept) and not np.any(kept):
+        name = type(method).__name__
+        warnings.warn(
+            f"{name}(budget={method.budget!r}) keeps no number of the embedding tables, so that "
+            f"every value is read as zeros: the search has found nothing that is worth keeping "
+            f"within the budget. Raise it, or give the search more epochs.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def one_given(method, first, second):

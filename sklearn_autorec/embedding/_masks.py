@@ -16,7 +16,7 @@ from ..nn import (
 )
 from ..nn._budget import element_bytes
 from ..utils._sklearn import Interval
-from ._budgets import one_given
+from ._budgets import one_given, warn_if_nothing_is_kept
 
 
 class MaskSearch:
@@ -61,7 +61,7 @@ class PrunedShare(MaskSearch):
         Raises
         ------
         ValueError
-            If ``target_sparsity`` is given as well, or the bytes are too few for an empty table.
+            If ``target_sparsity`` is given as well, or the bytes are too few for one element.
         """
         one_given(self, "target_sparsity", "budget")
         if self.budget is not None:
@@ -70,7 +70,10 @@ class PrunedShare(MaskSearch):
     def mask_of(self, scores, context):
         """The kept elements, bool ndarray (V, d), by scores of that shape; -inf is never kept."""
         if self.budget is not None:
-            return strongest_within(scores, bytes_for_masked(self.budget, context), context)
+            n_bytes = bytes_for_masked(self.budget, context)
+            mask = strongest_within(scores, n_bytes, context)
+            warn_if_nothing_is_kept(self, mask)
+            return mask
         return strongest(scores, 0.8 if self.target_sparsity is None else self.target_sparsity)
 
 
@@ -88,17 +91,22 @@ def bytes_for_masked(budget, context, numeric=True):
     Raises
     ------
     ValueError
-        If they are fewer than those of a table of which nothing is kept.
+        If they are fewer than those of a table of which a single element is kept.
     """
     whole, n_rows = table_bytes(context, numeric), context.n_rows
     numbers = whole - table_bytes(context, numeric=False)
     limit = budget_bytes(budget, whole, element=int(element_bytes(context).min()))
-    empty = packed_bytes(np.zeros((n_rows, context.embedding_dim), bool), context)
-    if limit < numbers + empty:
+    single = np.zeros((n_rows, context.embedding_dim), bool)
+    if n_rows:
+        elements = element_bytes(context)[context.table_fields]
+        first = np.cumsum([0, *context.table_sizes])[elements.argmin()]
+        single[first, 0] = True
+    least = packed_bytes(single, context)
+    if limit < numbers + least:
         raise ValueError(
             f"budget={budget!r} leaves {limit} bytes of {whole}, fewer than {numbers} of the "
-            f"numeric columns, which are kept whole, and {empty} of a packed table without a "
-            f"single element."
+            f"numeric columns, which are kept whole, and {least} of a packed table of a single "
+            f"element; raise it (a float is a share of the whole tables, an int is bytes)."
         )
     return limit - numbers
 

@@ -14,6 +14,7 @@ from ..nn._statistics import row_numbers
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._blocks import BlockChoices
+from ._budgets import warn_if_nothing_is_kept
 from ._masks import MaskSearch
 
 BOUND_BYTES = 4  # of how many values of a field have a column, as packed prefixes store it
@@ -262,4 +263,5 @@ class NIS(MaskSearch, SearchMethod):
 
     def derive(self, module, context):
         kept = module.choices.mask(module.best(), context.table_sizes)
+        warn_if_nothing_is_kept(self, kept)
         return {"mask": mask_to_text(kept)}

@@ -11,11 +11,12 @@ from torch import nn
 from ..base import SearchMethod
 from ..base._constraints import BUDGET, RETRAIN_OR_NOT, at_least_one, constraints_of
 from ..engine import ArchSchedule, MovedByAdam, RegularizedEvolution, UniformPaths, one_shot_scores
-from ..nn import FieldEmbedding, element_bytes, limit_of, mask_to_text
-from ..nn._budget import kinds_of_tables, stored_bytes
+from ..nn import FieldEmbedding, element_bytes, mask_to_text
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
-from ._masks import MaskSearch
+from ._budgets import warn_if_nothing_is_kept
+from ._masks import MaskSearch, bytes_for_masked
+from ._prefix_bytes import PrefixBytes
 
 
 class LongTailedStep(torch.autograd.Function):
@@ -131,9 +132,9 @@ class OptEmbed(MaskSearch, SearchMethod):
     Parameters
     ----------
     budget : float in (0, 1] or int, default=0.5
-        Bytes of the numbers that are kept of the tables, scales of int8 included: a float in (0, 1]
-        is a share of the whole tables, an int a number of bytes. Never exceeded: candidates that
-        take more lose columns.
+        Bytes of the packed tables, what says where the numbers belong and scales of int8 included:
+        a float in (0, 1] is a share of the whole tables, an int a number of bytes. Never exceeded:
+        candidates that take more lose columns.
     alpha : float, default=1e-4
         :math:`\alpha`; the larger, the more values are dropped.
     arch_lr : float, default=0.01
@@ -159,8 +160,7 @@ class OptEmbed(MaskSearch, SearchMethod):
     On their own rows weights learn noise by heart, so that thresholds there keep it; hence the
     default of ``level``.
 
-    A field may lose all values. Fields of numbers are left whole and are not counted. What says
-    where the kept numbers belong, and zeros that the packed form stores, come on top of the budget.
+    A field may lose all values. Fields of numbers are left whole and are not counted.
 
     References
     ----------
@@ -170,10 +170,10 @@ class OptEmbed(MaskSearch, SearchMethod):
     Examples
     --------
     >>> from sklearn_autorec import CTRClassifier, datasets, embedding
-    >>> X, y, truth = datasets.make_ctr(1000, n_fields=3, pairs=[(0, 1)], random_state=0)
-    >>> search = embedding.OptEmbed(budget=0.25, n_evaluations=30)
+    >>> X, y, truth = datasets.make_ctr(2000, n_fields=3, pairs=[(0, 1)], random_state=0)
+    >>> search = embedding.OptEmbed(budget=0.3, n_evaluations=30)
     >>> model = CTRClassifier(
-    ...     network="fm", search=search, embedding_dim=8, max_epochs=2, random_state=0
+    ...     network="fm", search=search, embedding_dim=8, lr=0.02, max_epochs=2, random_state=0
     ... ).fit(X, y)
     >>> model.compression_ratio_ > 3
     True
@@ -209,7 +209,7 @@ class OptEmbed(MaskSearch, SearchMethod):
 
     def search(self, problem):
         context, module = problem.context, self.build(problem.context)
-        limit = limit_of(self.budget, context)
+        limit = bytes_for_masked(self.budget, context, numeric=False)
         for_weights, held_out = problem.split(self.search_fraction)
         # Of its own rows a bi-level schedule holds back the same ones.
         rows = for_weights if self.level == "one_level" else None
@@ -221,7 +221,6 @@ class OptEmbed(MaskSearch, SearchMethod):
                 int(torch.randint(2**62, (), generator=context.generator))
             )
             n_rows = np.array([int(own.sum()) for own in kept])
-            kinds = kinds_of_tables(context)
             column_bytes = n_rows * element_bytes(context)[context.table_fields]
             evolution = RegularizedEvolution(
                 WidthSpace(
@@ -229,7 +228,7 @@ class OptEmbed(MaskSearch, SearchMethod):
                     context.embedding_dim,
                     limit,
                     random,
-                    lambda widths: int(stored_bytes(n_rows * widths, n_rows, kinds).sum()),
+                    PrefixBytes(kept, context),
                 ),
                 context.generator,
                 n_evaluations=self.n_evaluations,
@@ -248,6 +247,7 @@ class OptEmbed(MaskSearch, SearchMethod):
         tables = zip(kept, widths, strict=True)
         mask = [own[:, None] & (columns < width) for own, width in tables]
         mask = np.concatenate([np.zeros((0, len(columns)), bool), *mask])
+        warn_if_nothing_is_kept(self, mask)
         return {
             "mask": mask_to_text(mask),
             "thresholds": module.thresholds.detach().double().tolist(),

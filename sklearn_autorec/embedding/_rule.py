@@ -20,6 +20,7 @@ from ._blocks import row_bounds
 from ._elastic import AnyBlocks, BlockSpace, ScoreEstimator, TableCosts, fittest
 from ._few_rows import check_list
 
+INDEX = "bits"  # how it is stored where blocks lie; earlier releases stored positions
 SHARES = (0.125, 0.25, 0.5, 0.75)  # budgets at which the estimator is tried and corrected
 
 
@@ -130,8 +131,9 @@ class RULE(SearchMethod):
     Parameters
     ----------
     budget : float in (0, 1] or int, default=0.25
-        Bytes of the embedding tables (int), or their share of the whole tables' (float). Never
-        exceeded, and used up: it is not left where a further block fits.
+        Bytes of the embedding tables (int), or their share of the whole tables' (float), what says
+        where blocks lie included: a bit a group and column. Never exceeded, and used up: it is not
+        left where a further block fits.
     n_groups : int, default=5
         Groups of a field, at most: no more than the field has values.
     n_blocks : int, default=8
@@ -163,8 +165,7 @@ class RULE(SearchMethod):
     A quarter of the steps keep everything. The others draw how large a share of the blocks is kept
     before they draw which: with independent draws half would be kept nearly always.
 
-    Fields of numbers are left whole and are not counted. Where the blocks of a group lie takes two
-    bytes a group and column, on top of the budget; scales of int8 are counted.
+    Fields of numbers are left whole and are not counted; scales of int8 are counted.
 
     ``search_epochs`` is all the training there is.
 
@@ -185,7 +186,7 @@ class RULE(SearchMethod):
     ...     random_state=0,
     ... ).fit(X, y)
     >>> small = model.specialize(0.1)
-    >>> model.compression_ratio_ < 2 < 4 < small.compression_ratio_
+    >>> model.compression_ratio_ < 3 < 9 < small.compression_ratio_
     True
     """
 
@@ -302,6 +303,8 @@ class RULE(SearchMethod):
             lambda own, n: _rising(own, 1, n) and own[-1:] == [n],
             "rising numbers of ids, the last being all,",
         )
+        if architecture.get("index", INDEX) != INDEX:
+            raise ValueError(f"index must be {INDEX!r} or left out, got {architecture['index']!r}.")
         n_groups, n_blocks = sum(map(len, bounds)), len(self._widths(context))
         good = isinstance(blocks, list) and len(blocks) == n_groups
         if not good or not all(_rising(own, 0, n_blocks - 1) for own in blocks):
@@ -311,7 +314,8 @@ class RULE(SearchMethod):
             )
 
     def realise(self, architecture, context):
-        return GroupedRows(context, architecture["bounds"], self._kept(architecture, context))
+        kept, positions = self._kept(architecture, context), architecture.get("index") != INDEX
+        return GroupedRows(context, architecture["bounds"], kept, positions)
 
     def _bounds(self, context):
         return [row_bounds(n, self.n_groups)[1:] for n in context.table_sizes]
@@ -330,19 +334,21 @@ class RULE(SearchMethod):
         )
 
     def _limit(self, budget, context):
-        """The budget in bytes, refused if no block fits."""
+        """Bytes that a budget leaves for numbers; refused if no block fits. Of everything nothing
+        has to say where it lies."""
         limit = limit_of(budget, context)
         sizes, tables = group_sizes(self._bounds(context)), self._tables(context)
-        if not len(sizes):
+        if not len(sizes) or limit >= table_bytes(context, numeric=False):
             return limit
+        index = GroupedRows.index_bytes(len(sizes), context.embedding_dim)
         blocks = sizes * int(self._widths(context).min())
-        smallest = min(map(tables.bytes_of, tables.of_group.tolist(), blocks.tolist()))
+        smallest = min(map(tables.bytes_of, tables.of_group.tolist(), blocks.tolist())) + index
         if limit < smallest:
             raise ValueError(
                 f"budget={budget!r} is {limit} bytes, but the smallest block of the tables takes "
                 f"{smallest}; raise it (a float is a share of the whole tables, an int is bytes)."
             )
-        return limit
+        return limit - index
 
     def _fittest(self, estimator, n_bytes, seed, context):
         """Configurations within a number of bytes that the estimator believes the best."""
@@ -360,7 +366,7 @@ class RULE(SearchMethod):
         )
 
     def _architecture(self, configuration, context):
-        return {"bounds": self._bounds(context), "blocks": configuration["blocks"]}
+        return {"bounds": self._bounds(context), **configuration, "index": INDEX}
 
     def _kept(self, architecture, context):
         """Columns that each group keeps, bool ndarray (G, d)."""

@@ -25,9 +25,12 @@ class GroupedRows(NumberRows):
         For each table the first id behind each of its groups, rising to the number of ids.
     kept : ndarray of bool (G, d)
         Columns of each group, groups of one table after those of another.
+    positions : bool, default=False
+        Whether the state holds a position for each group and column, as files of earlier releases
+        have it; they are made of ``kept`` otherwise.
     """
 
-    def __init__(self, context, bounds, kept):
+    def __init__(self, context, bounds, kept, positions=False):
         super().__init__(context)
         sizes, d = group_sizes(bounds), context.embedding_dim
         widths = kept.sum(1).astype(np.int64)
@@ -35,7 +38,9 @@ class GroupedRows(NumberRows):
         self.values = initial(context, int((sizes * widths).sum()), std=context.embedding_init)
         self.init_numbers(context, d, context.embedding_init)
         position = np.where(kept, np.cumsum(kept, 1) - 1, -1)
-        self.register_buffer("position", torch.from_numpy(position.astype(np.int16)))
+        position = torch.from_numpy(position.astype(np.int16))
+        self.register_buffer("position", position, persistent=positions)
+        self.map_bytes = 0 if positions or kept.all() else self.index_bytes(*kept.shape)
         # All that follows is made of the architecture again.
         n_groups = [len(own) for own in bounds]
         most = max(n_groups, default=1)
@@ -63,6 +68,16 @@ class GroupedRows(NumberRows):
         position = self.position[group].long()
         where = (self.start[group] + ids.long() * self.widths[group]).unsqueeze(-1) + position
         return self.elements(where.clamp(0, max(len(self.values) - 1, 0))) * (position >= 0)
+
+    @staticmethod
+    def index_bytes(n_groups, width):
+        """Bytes of what says which columns each group stores: a bit for each."""
+        return n_groups * -(-width // 8)
+
+    def nbytes(self):
+        """Bytes by kind; what says which columns groups store is an index."""
+        found = super().nbytes()
+        return {**found, "index": found["index"] + self.map_bytes}
 
     @staticmethod
     def pack(table, bounds, kept):

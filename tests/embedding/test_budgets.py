@@ -110,12 +110,18 @@ def test_a_whole_budget_keeps_what_was_trained():
 
 def test_bytes_too_few_for_anything_are_refused_by_name():
     c = context()  # 6 vectors of 8 numbers for the number
-    empty = min(served(np.zeros((160, 8), bool), c), 10**9)
-    assert bytes_for_masked(empty, c) == empty - 6 * 8 * 4
+    single = np.zeros((160, 8), bool)
+    single[0, 0] = True
+    least = served(single, c)
+    assert bytes_for_masked(least, c) == least - 6 * 8 * 4
+    assert strongest_within(np.ones((160, 8)), least - 6 * 8 * 4, c).sum() == 1
     with pytest.raises(
-        ValueError, match=rf"budget={empty - 1} leaves .* fewer than 192 of the num"
+        ValueError, match=rf"budget={least - 1} leaves .* fewer than 192 of the num"
     ):
-        bytes_for_masked(empty - 1, c)
+        bytes_for_masked(least - 1, c)
+    # A number of the list takes four bytes, one of the fields a single one and a scale.
+    mixed = context(storage={"a": "int8", "b": "int8"})
+    assert bytes_for_masked(1.0, mixed) < bytes_for_masked(1.0, c)
     for method in (PEP(budget=0.001), MagnitudePruning(budget=0.001)):
         with pytest.raises(ValueError, match=r"budget=0\.001 leaves"):
             method.build(c)

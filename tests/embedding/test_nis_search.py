@@ -87,6 +87,7 @@ def test_blocks_that_say_something_are_kept_within_the_budget(mode, seed):
     assert log_loss(y_new, model.predict_proba(X_new)) < loss - 0.03
 
 
+@pytest.mark.filterwarnings("ignore:NIS.* keeps no number of the embedding tables")
 @pytest.mark.parametrize("seed", range(5))
 def test_shuffled_labels_find_nothing(seed):
     assert not finds_the_truth(fitted("single", seed, shuffled=True))

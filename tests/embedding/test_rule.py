@@ -57,7 +57,12 @@ def test_groups_of_rows_store_their_own_columns(seed):
     ):
         np.testing.assert_array_equal(got, own)
     stored = 4 * (by_row(kept).sum() + 3 * 5)  # three vectors of the number
-    assert module.nbytes() == {"embedding": stored, "index": 2 * 6 * 5}
+    assert module.nbytes() == {"embedding": stored, "index": 6}
+    earlier = GroupedRows(context(), BOUNDS, kept, positions=True)  # of files of earlier releases
+    assert earlier.nbytes() == {"embedding": stored, "index": 2 * 6 * 5}
+    state = {**module.state_dict(), "position": module.position}
+    earlier.load_state_dict(state)
+    assert torch.equal(earlier(x), e) and "position" not in module.state_dict()
     if seed:
         e.sum().backward()
         assert (module.values.grad != 0).any()
@@ -206,6 +211,8 @@ OPTIONS = {
     "device": "cpu",
 }
 WHOLE = 4 * 8 * (102 + 10 + 102)
+INDEX = 15  # a bit for each group and column
+BUDGET = WHOLE // 4 + INDEX  # as many numbers as two columns have
 
 
 @functools.cache
@@ -213,7 +220,7 @@ def fitted(seed, shuffled=False):
     X, y, _, _ = planted(seed)
     if shuffled:
         y = np.random.default_rng(seed).permutation(y)
-    return CTRClassifier(search=RULE(0.25, n_evaluations=300), random_state=seed, **OPTIONS).fit(
+    return CTRClassifier(search=RULE(BUDGET, n_evaluations=300), random_state=seed, **OPTIONS).fit(
         X, y
     )
 
@@ -238,11 +245,12 @@ def test_blocks_go_where_something_is_said(seed):
     model = fitted(seed)
     assert finds_the_truth(model), n_blocks(model)
     assert model.architecture_["embedding"]["estimator_score"] > 0.8
-    assert 0.25 * WHOLE - 80 < model.nbytes_["embedding"] <= 0.25 * WHOLE
+    n_bytes = model.nbytes_["embedding"] + model.nbytes_["index"]
+    assert model.nbytes_["index"] == INDEX and BUDGET - 80 < n_bytes <= BUDGET
     own = loss(model, seed)
     X, y, _, _ = planted(seed)
     equal = CTRClassifier(search=EqualSize(2), random_state=seed, **OPTIONS).fit(X, y)
-    assert own < loss(equal, seed) - 0.008  # of as many bytes
+    assert own < loss(equal, seed) - 0.008  # of as many numbers
     assert own < loss(model.specialize(1.0), seed) - 0.03  # which learns the noise by heart
     # The control: an estimator that was told the scores of other configurations.
     wrong = copy.copy(model._kept_["embedding"])
@@ -251,7 +259,7 @@ def test_blocks_go_where_something_is_said(seed):
     wrong.estimator = ScoreEstimator(bits, scores)
     blind = object.__new__(type(model))
     blind.__dict__ = {**vars(model), "_kept_": {"embedding": wrong}}
-    assert loss(blind.specialize(0.25), seed) > own + 0.01
+    assert loss(blind.specialize(BUDGET), seed) > own + 0.01
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -281,10 +289,18 @@ def test_models_of_all_budgets_are_cut_without_rows(seed):
     losses = [log_loss(y, m.predict_proba(X)[:, 1]) for m in cut]
     assert (np.diff(losses) > -0.002).all() and losses[-1] > losses[0] + 0.1
     n_bytes = [m.nbytes_["embedding"] for m in cut]
-    whole = 4 * 8 * 84
+    whole, index = 4 * 8 * 84, 10
     assert n_bytes[0] == whole and (np.diff(n_bytes) < 0).all()
+    assert [m.nbytes_["index"] for m in cut] == [0, *[index] * 4]
     # No further block fits, of which the smallest has 8 rows.
-    assert all(b * whole - 4 * 8 < n <= b * whole for b, n in zip(budgets, n_bytes, strict=True))
+    for b, n in zip(budgets[1:], n_bytes[1:], strict=True):
+        assert b * whole - 4 * 8 < n + index <= b * whole
+    # All but a byte is not everything.
+    assert (
+        whole - index - 4 * 8
+        < 1 + model.specialize(whole - 1).nbytes_["embedding"]
+        <= whole - index
+    )
 
 
 def test_what_serves_is_the_masked_supernet():

@@ -148,3 +148,20 @@ def test_bad_architectures_are_refused(key, bad):
     RULE().check(architecture, context())
     with pytest.raises(ValueError, match=f"{key} must hold"):
         RULE().check({**architecture, key: bad}, context())
+    RULE().check({**architecture, "index": "bits"}, context())
+    with pytest.raises(ValueError, match="index must be 'bits' or left out, got 'bytes'"):
+        RULE().check({**architecture, "index": "bytes"}, context())
+
+
+def test_files_of_earlier_releases_hold_positions(mixed, tmp_path):
+    X, y = mixed
+    model = CTRClassifier(network="fm", search=RULE(0.5, **FEW), **SMALL).fit(X, y)
+    entry = {**model.architecture_["embedding"]}
+    del entry["index"]
+    earlier = CTRClassifier.from_architecture({**model.architecture_, "embedding": entry}, **SMALL)
+    earlier.fit(X, y)
+    assert "embedding.position" in earlier.net_.module_.state_dict()
+    assert earlier.nbytes_["index"] > model.nbytes_["index"] > 0
+    save(earlier, tmp_path / "model")
+    read = load(tmp_path / "model")
+    np.testing.assert_array_equal(read.predict_proba(X), earlier.predict_proba(X))

@@ -10,7 +10,19 @@ import torch
 from small_networks import small_context
 
 from sklearn_autorec import CTRClassifier, embedding
-from sklearn_autorec.embedding import AMTL, ANT, NIS, RULE, AutoDim, OptEmbed
+from sklearn_autorec.embedding import (
+    AMTL,
+    ANT,
+    NIS,
+    PEP,
+    QR,
+    RULE,
+    AutoDim,
+    AutoSrh,
+    MagnitudePruning,
+    OptEmbed,
+)
+from sklearn_autorec.embedding import _autosrh as autosrh
 from sklearn_autorec.embedding._amtl import (
     Frequencies,
     FrequencySizedEmbedding,
@@ -18,13 +30,16 @@ from sklearn_autorec.embedding._amtl import (
 )
 from sklearn_autorec.embedding._ant import strongest_weights
 from sklearn_autorec.embedding._blocks import BlockChoices
+from sklearn_autorec.embedding._masks import PrunedShare
+from sklearn_autorec.embedding._optembed import ThresholdedEmbedding
+from sklearn_autorec.embedding._prefix_bytes import PrefixBytes
 from sklearn_autorec.embedding._widths import mixed_bytes
+from sklearn_autorec.engine import SearchProblem
 from sklearn_autorec.nn import MaskedEmbedding, MixedEmbedding, SizedRows, own_bytes, table_bytes
 from sklearn_autorec.nn._anchored_rows import AnchoredRows, anchored_bytes
 from sklearn_autorec.nn._budget import kinds_of_tables
 from sklearn_autorec.nn._packed import packed_bytes
 from sklearn_autorec.nn._sized_rows import sized_bytes
-from sklearn_autorec.nn._storage import ELEMENT_BYTES
 from sklearn_autorec.nn._storing import store_tables
 from sklearn_autorec.serving import save
 
@@ -132,6 +147,21 @@ def test_lengths_within_a_budget_keep_the_order_of_the_frequencies(share):
 
 
 @pytest.mark.parametrize("storage", [*STORAGES, FEW], ids=str)
+def test_bytes_of_rows_and_widths_are_those_of_the_mask(storage):
+    c, r, forms = context(storage), np.random.default_rng(6), set()
+    for share in (1.0, 0.9, 0.5, 0.1, 0.0):
+        kept = [r.random(n) < share for n in c.table_sizes]
+        kept[0][20:] &= share > 0.9
+        bytes_of = PrefixBytes(kept, c)
+        for widths in ([8, 8, 8], [0, 0, 0], [0, 3, 1], *r.integers(0, 9, (4, 3))):
+            columns = np.arange(8) < np.repeat(widths, c.table_sizes)[:, None]
+            mask = np.concatenate(kept)[:, None] & columns
+            assert bytes_of(np.array(widths)) == packed_bytes(mask, c)
+            forms.add(MaskedEmbedding(c, mask).compact().form)
+    assert len(forms) >= 3
+
+
+@pytest.mark.parametrize("storage", [*STORAGES, FEW], ids=str)
 @pytest.mark.parametrize("mode", ["single", "multi"])
 def test_no_choice_of_blocks_takes_more_than_it_is_counted(storage, mode):
     c = context(storage)
@@ -199,21 +229,87 @@ def test_tables_and_files_keep_to_the_budget(method, storage, tmp_path):
     dense = whole(storage).nbytes_["embedding"]
     vocabulary = sum(len(str(v)) + 8 for name in X for v in X[name].unique())
     sizes = []
-    for budget in (0.5, 0.2, 0.1):
+    budgets = (0.5, 0.2, 0.1, 0.05)
+    if method is QR or (method, storage) == (ANT, "int8"):
+        with pytest.raises(ValueError, match=r"budget=0\.05 .* the smallest tables"):
+            CTRClassifier(search=method(budget=0.05), storage=storage, **OPTIONS).fit(X, y)
+        budgets = budgets[:3]
+    for budget in budgets:
         search = method(budget=budget, **FAST.get(method, {}))
         model = CTRClassifier(search=search, storage=storage, **OPTIONS)
         model.fit(X, y)
         n_bytes = model.nbytes_
-        counted = n_bytes["embedding"]
-        if method is OptEmbed:  # index, and zeros that the form stores, come on top
-            kept = sum(int(own.sum()) for own in model.embedding_sizes_.values())
-            counted = ELEMENT_BYTES[storage or "float32"] * kept
-        elif method is not RULE:  # where its blocks lie comes on top
-            counted += n_bytes["index"]
-        assert 0 < counted <= budget * dense
+        assert 0 < n_bytes["embedding"] + n_bytes["index"] <= budget * dense
         size = file_bytes(model, tmp_path)
         assert size <= 1.05 * n_bytes["total"] + 2**16 + vocabulary
         sizes.append(size)
-    # There is nothing to be learned here, so that AutoDim leaves most of the budget free.
-    falling = np.diff(sizes) <= 0 if method is AutoDim else np.diff(sizes) < 0
+    # There is nothing to be learned here, so that these leave most of the budget free.
+    falling = np.diff(sizes) <= 0 if method in (AutoDim, NIS) else np.diff(sizes) < 0
     assert falling.all() and sizes[0] < file_bytes(whole(storage), tmp_path)
+
+
+# What leaves nothing
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("storage", [None, "int8"], ids=str)
+@pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)
+def test_a_budget_that_nothing_fits_is_refused_before_any_training(method, storage, monkeypatch):
+    monkeypatch.setattr(SearchProblem, "train", None)
+    model = CTRClassifier(search=method(budget=4), storage=storage, **OPTIONS)
+    with pytest.raises(ValueError, match=r"^budget=4 .*\d+"):
+        model.fit(*clicks())
+
+
+def nothing(method, c):
+    """What a method derives from a search that wants nothing of the tables."""
+    if isinstance(method, PrunedShare):
+        return method.mask_of(np.full((160, 8), -np.inf), c)
+    module = method.build(c)
+    with torch.no_grad():
+        if isinstance(method, NIS):
+            module.logits[:, 0] = 9.0
+        elif isinstance(method, ANT):
+            module.transform.zero_()
+        else:
+            module.alpha[:, 0] = 9.0
+    return method.derive(module, c)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [PEP(budget=0.5), MagnitudePruning(budget=0.5), NIS(), ANT(budget=0.5)]
+    + [AutoDim((0, 8), budget=0.5)],
+    ids=lambda method: type(method).__name__,
+)
+def test_a_search_that_keeps_nothing_warns_by_name(method):
+    c = context(None)
+    name = type(method).__name__
+    with pytest.warns(UserWarning, match=rf"^{name}\(budget=0\.5\) keeps no number"):
+        nothing(method, c)
+
+
+@pytest.mark.parametrize("method", [AutoSrh(l1=0.0), OptEmbed()], ids=lambda m: type(m).__name__)
+def test_so_do_those_whose_search_is_their_own(method, monkeypatch):
+    monkeypatch.setattr(autosrh, "strongest_within", lambda size, *args: np.zeros_like(size, bool))
+    monkeypatch.setattr(
+        ThresholdedEmbedding,
+        "kept_rows",
+        lambda self: [np.zeros(n, bool) for n in self.field_sizes],
+    )
+    model = CTRClassifier(search=method, **OPTIONS)
+    with pytest.warns(UserWarning, match=rf"^{type(method).__name__}\(budget=0\..* keeps no num"):
+        model.fit(*clicks())
+    assert model.nbytes_["embedding"] == 0 and model.sparsity_ == 1
+
+
+def test_a_policy_that_wants_something_keeps_the_likeliest_block_that_fits():
+    choices = BlockChoices([40, 10], 4, "single", 2, 2)
+    likely = torch.full(choices.valid.shape, -5.0)
+    likely[:, 0], likely[:, 4] = -1.0, -0.1  # nothing, and everything
+    likely[1, 1] = -2.0  # half of the values of the second field, in half of the columns
+    smallest = 4 * 6 * 2
+    assert choices.within(likely, smallest).tolist() == [0, 1]
+    assert choices.within(likely, smallest - 1).tolist() == [0, 0]
+    likely[:, 4] = -1.5  # all fields would rather have nothing
+    assert choices.within(likely, smallest).tolist() == [0, 0]

@@ -16,6 +16,7 @@ from ._slots import take_places
 from ._streams import RowsBeside, RowStream
 from ._training import forward_in_chunks, train
 from ._two_parts import two_parts
+from ._unseen import UnseenLoss
 
 
 def check_loss(loss):
@@ -235,17 +236,20 @@ class SearchProblem:
             if plan.processes is not None:
                 net.arch_batches = map(plan.processes.share, net.arch_batches)
         judges = [m for m in placed.values() if getattr(m, "judged_share", 0)]
-        unseen = None
+        unseen = watch = None
         if judges:
             if rows is not None:
                 check_distinct(positions_of(rows, len(self.data), "cpu"), "some of them judge")
             data, unseen = self._judging(data, max(m.judged_share for m in judges), plan.seed + 2)
+        if unseen is not None:
+            watch = UnseenLoss(net, unseen, plan, self.loss, [*placed.values()])
 
         def on_epoch(epoch, record):
             for m in net.all_modules():
                 if hasattr(m, "summary"):
                     record.update(m.summary())
-            return self.on_epoch is not None and self.on_epoch(epoch, record)
+            enough = watch is not None and watch.look(record)
+            return bool(self.on_epoch is not None and self.on_epoch(epoch, record)) or enough
 
         with held_still(net, only, self._rests):
             result = train(net, data, plan, on_epoch=on_epoch)
@@ -254,6 +258,7 @@ class SearchProblem:
         if unseen is not None:
             for m in judges:
                 m.judge(module, self.loss, unseen)
+            watch.warn(self.slots)
         self.history.extend({"slot": "+".join(self.slots), **record} for record in result.history)
         self.final_state = network_state(module, loss)
         self.stop(result.interrupted, result.out_of_time)

@@ -38,7 +38,7 @@ class SearchedInteractions(nn.Module):
         super().__init__()
         n_fields, s = context.n_fields, n_subspaces
         self.threshold, self._grda = threshold, {"lr": arch_lr, "mu": mu}
-        self.judged_share = JUDGED_SHARE
+        self.judged_share, self.ends_early = JUDGED_SHARE, threshold == "auto"
         self.layers = nn.ModuleList(GeneralizedInteraction(s, context) for _ in range(n_layers))
         self.edges, self.field_axes, self.candidates = nn.ParameterList(), {}, []
         for layer in range(n_layers):

@@ -34,6 +34,8 @@ class GatedProducts(nn.Module):
         self.field_axes = {"gate": {0: self.out_dim}}
         self.threshold, self._grda = threshold, {"lr": arch_lr, "mu": mu}
         self.judged_share = JUDGED_SHARE if threshold == "auto" else 0.0
+        # The threshold of "auto" is one of the steps done, whatever the number planned.
+        self.ends_early = threshold == "auto"
         # How fast the loss of unseen rows falls as a product is faded in, in standard errors; (P,),
         # 0 where unknown.
         self.evidence = torch.zeros(self.out_dim, dtype=torch.float64)

@@ -1,8 +1,10 @@
 """L0-SIGN: every row is a graph of its values; an L0 penalty closes edges that are of no use."""
 
+import math
 from numbers import Integral, Real
 
 import torch
+from scipy.stats import norm
 from torch import nn
 
 from ..base import SearchMethod
@@ -21,13 +23,13 @@ from ..nn._relaxed import own_generator
 from ..nn._statistics import drawn_by_row, mean_over_rows
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
-from ._evidence import mean_slopes
+from ._evidence import CHANCE, JUDGED_SHARE, fading_evidence, mean_slopes
 from ._field_operations import FieldNorm
-from ._products import ScoredTuples, check_pairs_exist, check_tuples
+from ._products import ScoredTuples, check_pairs_exist, check_tuples, warn_of_nothing
 
 FIRST_LOGIT = 1.0  # of an edge; most are open at the start
 FIRST_VECTOR = 0.1  # standard deviation of the numbers of vectors at the start
-FIRST_SIZE = 0.3
+FREE = 0.3  # share of the search in which edges cost nothing
 PASS_CELLS = 2**21  # numbers of messages made at a time
 
 
@@ -56,8 +58,9 @@ class EdgeGraph(nn.Module):
         self.factor = FIRST_VECTOR / context.embedding_init
         self.hidden = linear(d, hidden_units, generator)
         self.out = linear(hidden_units, d, generator, bias=False)
-        # Of vectors of unit size the sum over edges would vary by FIRST_SIZE.
-        self.scale = nn.Parameter(torch.tensor(FIRST_SIZE / max(d * n_pairs, 1) ** 0.5))
+        # Open edges count as the products of a factorization machine do. Of smaller messages a
+        # decay of the embeddings leaves nothing before they have learned anything.
+        self.scale = nn.Parameter(torch.ones(()))
         if level == "field":
             self.edge = nn.Parameter(torch.full((n_pairs,), FIRST_LOGIT))
             return
@@ -109,15 +112,19 @@ class EdgeGraph(nn.Module):
 class SearchedGraph(EdgeGraph):
     """The graph of all pairs; in training gates are drawn for every row, and open ones cost."""
 
+    judged_share = JUDGED_SHARE
+
     def __init__(self, context, hidden_units, level, l0):
         super().__init__(pair_index(context.n_fields), context, hidden_units, level)
         self.l0, self.progress, self.share = l0, 0.0, torch.zeros(())
         if level == "field":
             self.field_axes = {"edge": {0: context.axis("P")}}
         self.generator = own_generator(context.generator)
+        # How fast the loss of unseen rows falls as the sum is faded in, in standard errors.
+        self.evidence = math.inf
 
     def set_progress(self, t):
-        self.progress = t
+        self.progress = max(t - FREE, 0.0) / (1 - FREE)
 
     def gates(self, logits):
         if not self.training:
@@ -127,10 +134,14 @@ class SearchedGraph(EdgeGraph):
         return hard_concrete(logits, noise.to(logits.device))
 
     def penalty(self):
-        """The price of the open edges, which grows from nothing: at once it would close all edges
-        of embeddings that have not learned anything yet.
+        """The price of the open edges, which comes late and grows from nothing: at once it would
+        close all edges of embeddings that have not learned anything yet.
         """
         return self.l0 * self.progress * self.share
+
+    def judge(self, network, loss, data):
+        """Measure, on rows that nothing was trained on, whether the sum points at the target."""
+        self.evidence = float(fading_evidence(self, network, loss, data, slice(None)))
 
     def summary(self):
         """Mean probability of an edge to be open, in the last batch."""
@@ -191,7 +202,8 @@ class L0SIGN(ScoredTuples, SearchMethod):
     level : {"value", "field"}, default="value"
         "field" has one gate for each pair of fields in place of one for two values.
     l0 : float, default=0.1
-        Price of all edges at the end of the search, in units of the loss; it grows from zero.
+        Price of all edges at the end of the search, in units of the loss; it grows from zero, after
+        three tenths of the search without any.
         Larger leaves fewer open.
     threshold : float in [0, 1], default=0.1
         Pairs of fields whose mean gate is not above it are dropped.
@@ -199,9 +211,10 @@ class L0SIGN(ScoredTuples, SearchMethod):
         Keep at most so many, those of the largest scores.
     hidden_units : int, default=32
         Of the layer in h, and of that of the gates.
-    retrain : {"scratch", "rewind", "keep", "none"}, default="none"
+    retrain : {"scratch", "rewind", "keep", "none"}, default="scratch"
         Weights with which the final training starts: new, those at the start, or those at the end
-        of the search. "none" does not train again, as the paper.
+        of the search. "none" does not train again, as the paper; nothing stops the search before
+        it knows its rows by heart, so that ``search_epochs`` must be right then.
 
     Notes
     -----
@@ -209,12 +222,17 @@ class L0SIGN(ScoredTuples, SearchMethod):
     rows: its standard deviation, gates at the odds that they are open; the logit's mean derivative
     where a perceptron reads the sum.
     ``architecture_["interaction"]["gates"]`` has the mean gates of all candidates. Gates out of
-    the search are those without noise.
+    the search are those without noise. A fifth of the training rows trains nothing in the search:
+    on it the sum must lower the loss as it is faded in, by more than chance explains (a one-sided t
+    test at 1 %, as in `PROFIT`), or nothing is kept. A search that closes all edges leaves a
+    network without interactions and warns of it. A strong ``embedding_l2`` is one reason: it holds
+    the vectors so small that messages are worth less than their price.
 
     Departures from the published code: :math:`h(x) = x + W\,\mathrm{ReLU}(V x + b)` keeps the
     product itself, without which few epochs teach it nothing (the paper trains hundreds); the
     vectors :math:`v_i` are batch-normalised; messages are summed, not averaged over the open edges,
-    so that to close one does not move the others; no value has an edge to itself; gates that serve
+    so that to close one does not move the others; an open edge begins as a product of a
+    factorization machine; no value has an edge to itself; gates that serve
     have no noise; the estimator's loss in place of a squared one, and no penalty of the states of
     nodes.
 
@@ -252,7 +270,7 @@ class L0SIGN(ScoredTuples, SearchMethod):
         threshold=0.1,
         max_interactions=None,
         hidden_units=32,
-        retrain="none",
+        retrain="scratch",
     ):
         """Store the parameters."""
 
@@ -267,11 +285,16 @@ class L0SIGN(ScoredTuples, SearchMethod):
         order = scores.argsort(descending=True, stable=True).tolist()
         kept = [i for i in order if gates[i] > self.threshold][: self.max_interactions]
         tuples = pair_index(problem.context.n_fields).T.tolist()
+        if not kept and self.max_interactions != 0 and not problem.interrupted:
+            warn_of_nothing(self, len(tuples), "a smaller l0 or embedding_l2 may keep some")
+        if module.evidence <= norm.isf(CHANCE):
+            kept = []
         return {
             "interactions": [tuples[i] for i in sorted(kept)],
             "candidates": tuples,
             "scores": scores.tolist(),
             "gates": gates.tolist(),
+            "evidence": module.evidence if math.isfinite(module.evidence) else None,
         }
 
     def transfer(self, state, architecture, context):

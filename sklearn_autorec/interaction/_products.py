@@ -3,6 +3,7 @@ ones.
 """
 
 import math
+import warnings
 from itertools import pairwise
 
 import torch
@@ -70,6 +71,16 @@ def check_tuples(architecture, context, max_order=3):
         isinstance(s, float) and math.isfinite(s) for s in lists[2]
     ):
         raise ValueError(f"scores must be {len(lists[1])} finite floats, got {lists[2]!r:.100}.")
+
+
+def warn_of_nothing(method, n_candidates, advice):
+    """Say that a search has kept no interaction though it could not show that none helps."""
+    warnings.warn(
+        f"{type(method).__name__} has kept none of {n_candidates} candidates: the network has no "
+        f"interactions in that slot; {advice}.",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 class ProductNorm(nn.Module):

@@ -39,7 +39,7 @@ class DecomposedTensors(MovedByAdam, nn.Module):
         self.rank, self.slopes = rank, {}
         self.arch_lr = arch_lr
         self.arch_schedule = ArchSchedule("first_order", fraction=search_fraction)
-        self.judged_share = JUDGED_SHARE
+        self.judged_share, self.ends_early = JUDGED_SHARE, True
         self.tables = nn.ModuleDict(
             {str(order): FieldEmbedding(context) for order in range(3, max_order + 1)}
         )

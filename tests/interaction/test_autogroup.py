@@ -1,5 +1,6 @@
 """AutoGroup: groups against numpy, what trains when, planted pairs and triples."""
 
+import warnings
 from itertools import combinations
 
 import numpy as np
@@ -9,9 +10,13 @@ from small_tables import planted_pairs, planted_triple
 from tuple_searches import check_refusals, context, fit, odd_table, ranking, rows
 
 from sklearn_autorec.datasets import make_ctr
+from sklearn_autorec.engine import EncodedTensors
 from sklearn_autorec.feature_selection import AutoField
 from sklearn_autorec.interaction import AutoGroup
 from sklearn_autorec.interaction._autogroup import GroupProducts, SearchedGroups, tuples_inside
+from sklearn_autorec.interaction._evidence import fading_evidence
+from sklearn_autorec.networks import FM
+from sklearn_autorec.nn import BinaryLogLoss
 
 
 def embeddings(n):
@@ -100,6 +105,12 @@ def test_what_is_derived_serves_as_the_search_does():
     concrete.load_state_dict(own)
     # Groups that are too small give nothing, so that the sum is that of the search.
     torch.testing.assert_close(concrete(e, x).sum(1), module(e, x).sum(1), atol=1e-5, rtol=1e-5)
+    assert found["evidence"] == {}
+    module.evidence = {2: 2.5, 3: 2.6}  # at 1 % for both together
+    proven = method.derive(module, c)
+    assert [*proven["groups"]] == ["3"] == [*proven["numbers"]]
+    assert proven["interactions"] == [[1, 2, 4]]
+    assert proven["evidence"] == {"2": 2.5, "3": 2.6}
     odds = torch.sigmoid(module.logits_2 / 0.5).detach().numpy()
     w = module.weight_2.detach().numpy() * odds
     np.testing.assert_allclose(found["scores"][:4], abs(w[:, :1] * w[:, 1:]).sum(0), rtol=1e-5)
@@ -117,7 +128,7 @@ def test_an_order_without_groups_is_left_out():
 
 @pytest.mark.parametrize("name, seeds", [("fm", 5), ("deepfm", 1), ("ipnn", 1)])
 def test_planted_pairs_are_ranked_first(name, seeds):
-    shuffled = []
+    shuffled, kept = [], []
     for seed in range(seeds):
         X, y, truth = planted_pairs(seed)
         planted = {(f"f{i}", f"f{j}") for i, j in truth.pairs}
@@ -127,8 +138,10 @@ def test_planted_pairs_are_ranked_first(name, seeds):
         if name == "fm":
             X, y = X[:5000], np.random.default_rng(seed).permutation(y)[:5000]
             control = fit(AutoGroup(max_order=2), X, y, seed, name)
+            kept.append(len(control.interactions_))
             shuffled.append(ranking(control, truth.pairs))
     assert not shuffled or 0.25 < np.mean(shuffled) < 0.75
+    assert not kept or sum(n > 0 for n in kept) <= 1  # a test at 1 % for each
 
 
 def test_planted_triples_are_found():
@@ -140,12 +153,29 @@ def test_planted_triples_are_found():
         assert max(scores, key=scores.get) in model.interactions_
 
 
+def test_the_evidence_of_an_order_is_that_of_its_groups_together():
+    c, x = context(), rows(80)
+    module = searched()
+    network = FM().build(c, {"interaction": module}).eval()
+    y = torch.from_numpy(np.random.default_rng(0).integers(0, 2, 80)).float()
+    data = EncodedTensors(*x[:3], y)
+    module.judge(network, BinaryLogLoss(), data)
+    for order, columns in ((2, slice(0, 3)), (3, slice(3, 5))):
+        together = fading_evidence(module, network, BinaryLogLoss(), data, columns)
+        assert module.evidence[order] == pytest.approx(float(together))
+    assert module.evidence[2] != pytest.approx(module.evidence[3])
+
+
 def test_a_higher_price_makes_smaller_groups_and_none_trains_no_more():
     X, y, _ = make_ctr(4000, n_fields=5, cardinality=6, pairs=1, random_state=0)
     sizes = []
     for price in (0.0, 0.05, 2.0):
         search = AutoGroup(max_order=2, n_groups=4, price=price, retrain="none", warmup=0.0)
-        model = fit(search, X, y, batch_size=64)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            model = fit(search, X, y, batch_size=64)
+        nothing = [w for w in told if "AutoGroup has kept none of 10" in str(w.message)]
+        assert len(nothing) == (model.interactions_ == [])
         sizes.append(model.search_history_[-1]["share_of_fields_2"])
         assert model.n_iter_ == 0 and model.history_ == []
     assert sizes[0] > sizes[2] == 0.0 and model.interactions_ == []

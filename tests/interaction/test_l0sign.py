@@ -1,5 +1,6 @@
 """L0-SIGN: messages and gates against numpy, what is measured and dropped, planted pairs."""
 
+import warnings
 from itertools import combinations
 
 import numpy as np
@@ -71,8 +72,8 @@ def test_gates_are_drawn_for_every_row_and_open_ones_cost():
     assert ((gates == 0) | (gates == 1)).any(0).all() and len(gates[:, 2].unique()) > 100
     odds = torch.sigmoid(module.edge - 2 / 3 * np.log(0.1 / 1.1)).detach()
     torch.testing.assert_close((gates > 0).float().mean(0), odds, atol=0.03, rtol=0)
-    for progress in (0.0, 0.4, 1.0):
-        module.set_progress(progress)
+    for t, progress in ((0.0, 0.0), (0.3, 0.0), (0.65, 0.5), (1.0, 1.0)):
+        module.set_progress(t)
         price = 0.5 * progress * odds.mean().item()
         assert module.penalty().item() == pytest.approx(price, rel=1e-5)
     assert module.summary()["open_edges"] == pytest.approx(odds.mean().item(), rel=1e-5)
@@ -144,7 +145,9 @@ def test_planted_pairs_are_ranked_first_on_a_factorization_machine(level):
             recall += [(f"f{i}", f"f{j}") in model.interactions_ for i, j in truth.pairs]
             sizes.append(len(model.interactions_))
             X, y = X[:5000], np.random.default_rng(seed).permutation(y)[:5000]
-            control = fit(L0SIGN(level), X, y, seed)
+            with warnings.catch_warnings():  # whether prices or evidence drop all does not matter
+                warnings.simplefilter("ignore", UserWarning)
+                control = fit(L0SIGN(level), X, y, seed)
             shuffled.append(ranking(control, truth.pairs))
             assert control.interactions_ == []
     if level == "value":
@@ -154,16 +157,29 @@ def test_planted_pairs_are_ranked_first_on_a_factorization_machine(level):
 
 def test_the_threshold_and_the_number_decide_what_is_kept():
     X, y, _ = make_ctr(1500, n_fields=4, pairs=1, random_state=0)
-    model = fit(L0SIGN(threshold=0.0, l0=0.0), X, y)
+    model = fit(L0SIGN(threshold=0.0, l0=0.0, retrain="none"), X, y)
     assert len(model.interactions_) == 6 and model.n_iter_ == 0 and model.history_ == []
     found = model.architecture_["interaction"]
     assert len(found["gates"]) == 6 and all(0 < g <= 1 for g in found["gates"])
-    assert fit(L0SIGN(threshold=1.0), X, y).interactions_ == []
+    with pytest.warns(UserWarning, match="L0SIGN has kept none of 6 candidates.*a smaller l0"):
+        assert fit(L0SIGN(threshold=1.0), X, y).interactions_ == []
+    assert fit(L0SIGN(max_interactions=0), X, y).interactions_ == []
     model = fit(L0SIGN(threshold=0.0, l0=0.0, max_interactions=2), X, y)
     scores = model.interaction_scores_
     assert {*model.interactions_} == {*sorted(scores, key=scores.get)[-2:]}
-    again = fit(L0SIGN(threshold=0.0, l0=0.0, retrain="keep"), X, y)
+    again = fit(L0SIGN(threshold=0.0, l0=0.0), X, y)
     assert again.n_iter_ == 1
+
+
+def test_messages_outlast_a_decay_of_the_embeddings():
+    X, y, truth = make_ctr(
+        6000, n_fields=4, cardinality=8, pairs=1, pair_effect=2.0, random_state=0
+    )
+    options = {"embedding_init": 0.1, "embedding_l2": 0.01, "search_epochs": 6, "max_epochs": 2}
+    model = fit(L0SIGN(), X, y, **options)
+    planted = tuple(f"f{i}" for i in truth.pairs[0])
+    assert max(model.interaction_scores_, key=model.interaction_scores_.get) == planted
+    assert planted in model.interactions_
 
 
 def test_odd_tables_are_taken():

@@ -1,0 +1,77 @@
+"""Planted truth that several searches share: agreeing tastes as pairs, and sets of four fields."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+from tuple_searches import fit
+
+from sklearn_autorec.datasets import make_tastes
+from sklearn_autorec.interaction import (
+    L0SIGN,
+    PROFIT,
+    AOANet,
+    AutoFIS,
+    AutoGroup,
+    InteractionGain,
+)
+
+SEARCHES = {
+    "AOANet": AOANet(),
+    "AutoFIS": AutoFIS(),
+    "AutoGroup": AutoGroup(max_order=2),
+    "InteractionGain": InteractionGain(n_interactions=2),
+    "L0SIGN": L0SIGN(),
+    "PROFIT": PROFIT(max_order=2),
+}
+
+
+@pytest.mark.parametrize("name", [*SEARCHES])
+def test_pairs_of_agreeing_tastes_are_ranked_first(name):
+    kept = []
+    for seed in range(5):
+        X, y, _ = make_tastes(6000, topics=(2, 1), n_values=12, n_noise_fields=2, random_state=seed)
+        model = fit(SEARCHES[name], X, y, seed, batch_size=128)
+        planted = {("who0", "what0"), ("who1", "what1")}
+        scores = {frozenset(t): s for t, s in model.interaction_scores_.items()}
+        truth = [t in {frozenset(p) for p in planted} for t in scores]
+        assert sum(truth) == 2 < len(scores) == 15
+        assert roc_auc_score(truth, [*scores.values()]) >= 0.95
+        kept.append(len(planted & {*model.interactions_}))
+    assert sum(kept) >= 9  # of 10
+
+
+def fours(seed):
+    """Clicks that depend on four of six columns together, and on no fewer of them: X, y, these."""
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, 4, (9000, 6))
+    planted = np.sort(rng.choice(6, 4, replace=False))
+    logits = 2 * (1 - 2.0 * (ids[:, planted] % 2)).prod(1)
+    y = (rng.random(len(ids)) < 1 / (1 + np.exp(-logits))).astype(int)
+    X = pd.DataFrame({f"f{i}": [f"v{v}" for v in column] for i, column in enumerate(ids.T)})
+    return X, y, tuple(f"f{i}" for i in planted)
+
+
+def search_fours(X, y, seed, max_order=4):
+    search = PROFIT(max_order=max_order, n_interactions=1, patience=None)
+    return fit(search, X, y, seed, batch_size=128, search_epochs=4)
+
+
+def test_a_planted_set_of_four_is_found_and_nothing_less():
+    for seed in range(5):
+        X, y, planted = fours(seed)
+        model = search_fours(X, y, seed)
+        assert planted in model.interactions_
+        scores = {t: s for t, s in model.interaction_scores_.items() if len(t) == 4}
+        assert len(scores) == 15 and max(scores, key=scores.get) == planted
+        assert model.architecture_["interaction"]["evidence"]["4"] > 10
+
+
+def test_without_the_order_or_the_labels_there_is_no_set_of_four():
+    kept = []
+    for seed in range(2):
+        X, y, _ = fours(seed)
+        kept += search_fours(X, y, seed, max_order=3).interactions_
+        shuffled = np.random.default_rng(seed).permutation(y)
+        kept += [t for t in search_fours(X, shuffled, seed).interactions_ if len(t) == 4]
+    assert len(kept) <= 1  # six tests at 1 %

@@ -70,24 +70,49 @@ def test_pickle_is_as_large_as_parameters_and_vocabularies():
     assert len(pickle.dumps(model)) <= 1.1 * model.nbytes_["total"] + vocabularies + 10_000
 
 
-def test_pickle_predicts_the_same_in_a_fresh_process(clicks, tmp_path):
+FRESH = """
+import pickle, sys, numpy as np, pandas as pd, resource, warnings
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+model = pickle.loads((folder / "model.pkl").read_bytes())
+np.save(folder / "p.npy", model.predict_proba(pd.read_pickle(folder / "X.pkl")))
+
+warnings.simplefilter("default")
+from sklearn_autorec import CTRClassifier
+X = pd.DataFrame({"user": np.arange(300_000).astype(str)}); y = np.arange(300_000) % 2
+taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + 2**30, taken + 2**30))
+try:
+    CTRClassifier(network="fm", embedding_dim=512, max_epochs=1, device="cpu").fit(X, y)
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.fixture(scope="module")
+def fresh(clicks, tmp_path_factory):
+    """What a model predicts, what its pickle predicts in a fresh process, and what is said there of
+    tables that do not fit into the memory which that process allows itself.
+    """
     X, y, _ = clicks
+    folder = tmp_path_factory.mktemp("fresh")
     model = quick(search=AutoFIS()).fit(X, y)
-    with open(tmp_path / "model.pkl", "wb") as f:
-        pickle.dump(model, f)
-    X.to_pickle(tmp_path / "X.pkl")
-    code = (
-        "import pickle, sys, numpy as np, pandas as pd\n"
-        "model = pickle.load(open(sys.argv[1] + '/model.pkl', 'rb'))\n"
-        "np.save(sys.argv[1] + '/p.npy', model.predict_proba(pd.read_pickle(sys.argv[1] + "
-        "'/X.pkl')))"
-    )
-    subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, str(tmp_path)],
-        check=True,
+    (folder / "model.pkl").write_bytes(pickle.dumps(model))
+    X.to_pickle(folder / "X.pkl")
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FRESH, str(folder)],
+        capture_output=True,
+        text=True,
         env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
     )
-    np.testing.assert_array_equal(np.load(tmp_path / "p.npy"), model.predict_proba(X))
+    assert run.returncode == 0, run.stderr
+    return model.predict_proba(X), np.load(folder / "p.npy"), run.stdout
+
+
+def test_pickle_predicts_the_same_in_a_fresh_process(fresh):
+    here, there, _ = fresh
+    np.testing.assert_array_equal(there, here)
 
 
 def test_many_threads_predict_as_one(clicks):
@@ -210,25 +235,8 @@ def test_an_estimator_of_ours_is_a_plain_base_estimator():
     assert isinstance(quick(), BaseEstimator) and "embedding_dim" in quick().get_params()
 
 
-def test_tables_that_would_not_fit_are_refused_before_they_are_allocated():
-    code = (
-        "import numpy as np, pandas as pd, resource\n"
-        "from sklearn_autorec import CTRClassifier\n"
-        "X = pd.DataFrame({'user': np.arange(300_000).astype(str)}); y = np.arange(300_000) % 2\n"
-        "taken = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (taken + 2**30, taken + 2**30))\n"
-        "try:\n"
-        "    CTRClassifier(network='fm', embedding_dim=512, max_epochs=1, device='cpu').fit(X, y)\n"
-        "except ValueError as error:\n"
-        "    print(error)"
-    )
-    out = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
-    ).stdout
+def test_tables_that_would_not_fit_are_refused_before_they_are_allocated(fresh):
+    *_, out = fresh
     assert (
         "300,002 ids with embedding_dim=512 need about" in out
         and "Column 'user' has most ids" in out

@@ -58,9 +58,9 @@ def visits(rng, n, n_users, n_items, n_tags, lengths):
     )
 
 
-def planted_pairs(seed):
+def planted_pairs(seed, n_rows=20_000):
     """Ten columns, three of which matter alone and five pairs together: X, y, truth."""
-    return make_ctr(20_000, cardinality=10, pairs=5, informative_fields=3, random_state=seed)
+    return make_ctr(n_rows, cardinality=10, pairs=5, informative_fields=3, random_state=seed)
 
 
 def planted_triple(seed):

@@ -39,7 +39,7 @@ def ranking(model, truth):
 def test_planted_pairs_are_ranked_first(name):
     shuffled, sizes = [], []
     for seed in range(5):
-        X, y, truth = planted_pairs(seed)
+        X, y, truth = planted_pairs(seed, 12_000)
         model = search(NETWORKS[name], X, y, seed)
         assert len(model.interaction_scores_) == 45
         assert ranking(model, truth) >= 0.95

@@ -217,7 +217,7 @@ def ranking(model, planted):
     return roc_auc_score([t in planted for t in scores], list(scores.values()))
 
 
-def pair_table(seed, n=16_000):
+def pair_table(seed, n=10_000):
     options = {"n_fields": 8, "cardinality": 10, "pairs": 3, "informative_fields": 2}
     return make_ctr(n, random_state=seed, **options)
 

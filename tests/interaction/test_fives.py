@@ -248,7 +248,7 @@ def test_a_planted_triple_is_ranked_first():
     chance = []
     for seed in range(5):
         options = {"n_fields": 8, "cardinality": 6, "pairs": 2, "triples": 1, "triple_effect": 1.5}
-        X, y, truth = make_ctr(20_000, informative_fields=2, random_state=seed, **options)
+        X, y, truth = make_ctr(14_000, informative_fields=2, random_state=seed, **options)
         (triple,) = names(truth.triples)
 
         def rank(model):

@@ -160,6 +160,8 @@ def test_a_search_without_a_training_after_it_has_all_of_the_time(clicks, clock)
     assert clock.steps == 15 and len(model.search_history_) == 2 and model.n_iter_ == 0
 
 
+# A policy that was cut may not want anything yet.
+@pytest.mark.filterwarnings("ignore:NIS.*keeps no number:UserWarning")
 @pytest.mark.parametrize("name", METHODS)
 def test_every_search_can_be_cut(name, clock):
     X, y = mixed_clicks(600, cardinality=8, pairs=2, missing_rate=0.05)

@@ -9,7 +9,7 @@ from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.embedding import PEP, AutoDim, EqualSize, MagnitudePruning, RandomSizes
-from sklearn_autorec.engine import _net, _search_phase
+from sklearn_autorec.engine import _arch_turns, _net, _search_phase
 from sklearn_autorec.estimators import _stages
 from sklearn_autorec.interaction import AutoFIS, RandomInteractions
 from sklearn_autorec.nn import MaskedEmbedding, MixedEmbedding, mask_from_text, numeric_rows
@@ -80,7 +80,7 @@ def test_joint_search_is_one_run_with_rows_of_its_own_for_the_bilevel_part(
     table, problems, monkeypatch
 ):
     weight_rows, arch_rows, autofis_steps = [], [], []
-    real_step, real_first = _net.FieldNet.train_step_single, _net.first_order_gradient
+    real_step, real_first = _net.FieldNet.train_step_single, _arch_turns.first_order_gradient
     X, y = table
     X = X.assign(row=np.arange(len(X)) / len(X))  # a number that says which row it is
 
@@ -91,11 +91,11 @@ def test_joint_search_is_one_run_with_rows_of_its_own_for_the_bilevel_part(
         (weight_rows if self.arch_turns_ else []).extend(rows(batch[0]))
         return real_step(self, batch, **kwargs)
 
-    def spy_first(objective, batch, arch):
+    def spy_first(objective, batch, arch, *rest):
         arch_rows.extend(rows(batch))
         # AutoDim's weights alone, four widths for seven fields.
         assert [p.shape for p in arch] == [(7, 4)]
-        return real_first(objective, batch, arch)
+        return real_first(objective, batch, arch, *rest)
 
     real_after = _net.GRDA.step if hasattr(_net, "GRDA") else None
     assert real_after is None
@@ -108,7 +108,7 @@ def test_joint_search_is_one_run_with_rows_of_its_own_for_the_bilevel_part(
         return real_grda(self, closure)
 
     monkeypatch.setattr(_net.FieldNet, "train_step_single", spy_step)
-    monkeypatch.setattr(_net, "first_order_gradient", spy_first)
+    monkeypatch.setattr(_arch_turns, "first_order_gradient", spy_first)
     monkeypatch.setattr(GRDA, "step", spy_grda)
     model = fit(
         (X, y), [AutoDim(arch_every=1, warmup=0.0, search_fraction=0.25), AutoFIS()], joint=True

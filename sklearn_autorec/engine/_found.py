@@ -51,12 +51,12 @@ class Found:
             return None
         if self.interrupted or self.kept or json.loads(text) != values:
             return None
-        return {"values": text, "starts": self.starts, "last": self.last}
+        return {"plain": text, "starts": self.starts, "last": self.last}
 
     @classmethod
     def from_state(cls, state, device):
         """What `state` was taken of, with its weights on a device."""
-        architecture, history, rules, rest = json.loads(state["values"])
+        architecture, history, rules, rest = json.loads(state["plain"])
         starts, last = (
             [(prefix, {name: t.to(device) for name, t in own.items()}) for prefix, own in weights]
             for weights in (state["starts"], state["last"])

@@ -12,7 +12,7 @@ from sklearn_autorec.engine import (
     FieldNet,
     SearchProblem,
     TrainingPlan,
-    _net,
+    _arch_turns,
 )
 from sklearn_autorec.engine._arch_steps import first_order_gradient, unrolled_gradient
 from sklearn_autorec.estimators import _stages
@@ -219,7 +219,9 @@ def test_split_that_leaves_nothing_says_so(n, fraction):
 @pytest.mark.parametrize("level", ["first_order", "unrolled", "one_level"])
 def test_weights_and_architecture_see_rows_of_their_own(level, monkeypatch):
     data, seen = rows_with_numbers(), {"weights": [], "train": [], "arch": []}
-    real = {name: getattr(_net, name) for name in ("first_order_gradient", "unrolled_gradient")}
+    real = {
+        name: getattr(_arch_turns, name) for name in ("first_order_gradient", "unrolled_gradient")
+    }
     real_step = FieldNet.train_step_single
 
     def numbers(batch):
@@ -229,9 +231,9 @@ def test_weights_and_architecture_see_rows_of_their_own(level, monkeypatch):
         seen["weights"] += numbers(batch[0])
         return real_step(self, batch, **kwargs)
 
-    def spy_first(objective, batch, arch):
+    def spy_first(objective, batch, *rest):
         seen["arch"] += numbers(batch)
-        return real["first_order_gradient"](objective, batch, arch)
+        return real["first_order_gradient"](objective, batch, *rest)
 
     def spy_unrolled(objective, module, train_batch, batch, *rest):
         seen["train"] += numbers(train_batch)
@@ -239,8 +241,8 @@ def test_weights_and_architecture_see_rows_of_their_own(level, monkeypatch):
         return real["unrolled_gradient"](objective, module, train_batch, batch, *rest)
 
     monkeypatch.setattr(FieldNet, "train_step_single", spy_step)
-    monkeypatch.setattr(_net, "first_order_gradient", spy_first)
-    monkeypatch.setattr(_net, "unrolled_gradient", spy_unrolled)
+    monkeypatch.setattr(_arch_turns, "first_order_gradient", spy_first)
+    monkeypatch.setattr(_arch_turns, "unrolled_gradient", spy_unrolled)
     p = problem(data, epochs=6)
     module = AutoDim(level=level, search_fraction=0.3, arch_every=1).build(p.context)
     p.train(module)

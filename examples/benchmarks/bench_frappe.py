@@ -45,6 +45,9 @@ COMMON = {
     "monitor": "auc",
     "device": "cpu",
 }
+# The network of the default estimator without the parts beside it.
+ALONE = {"network": "auto", "wide": None, "target_statistics": False, "embedding_dim": 16}
+MEMBERS = {**ALONE, "members": 8, "max_epochs": 30, "search_epochs": 4}
 SHALLOW = {**COMMON, "embedding_l2": 1e-4, "embedding_init": 0.01, "lr": 3e-3, "max_epochs": 60}
 ROWS = {
     "LR": {**SHALLOW, "network": "lr", "lr": 0.03, "embedding_l2": 0.0},
@@ -64,6 +67,11 @@ ROWS = {
     "DeepFM": {**COMMON, "network": DeepFM()},
     "DeepFM + AutoFIS": {**COMMON, "network": DeepFM(), "search": AutoFIS(), "search_epochs": 6},
     "DeepFM + AOANet": {**COMMON, "network": DeepFM(), "search": AOANet(), "search_epochs": 6},
+    "default": {},
+    "default + AutoFIS": {"search": AutoFIS(), "search_epochs": 4},
+    "default alone": ALONE,
+    "default alone, 8 members": {**MEMBERS},
+    "default alone, 8 members + AutoFIS": {**MEMBERS, "search": AutoFIS()},
     "AutoCTR": {**COMMON, "network": DeepFM(), "search": AutoCTR(max_evaluations=60, epochs=3)},
     "DeepFM + RandomInteractions": {**COMMON, "network": DeepFM(), "search": RandomInteractions()},
 }

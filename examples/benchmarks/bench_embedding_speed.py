@@ -33,6 +33,7 @@ from sklearn_autorec.nn import (
     MixedEmbedding,
     SizedRows,
     pack_table,
+    store_tables,
 )
 from sklearn_autorec.nn._anchored_rows import AnchoredRows
 from sklearn_autorec.nn._row_groups import GroupedRows
@@ -172,6 +173,9 @@ def forms_of(context, table):
     forms["widths with projections (AutoDim)"] = MixedEmbedding(context, widths)
     forms["lengths of values (AMTL)"] = SizedRows(context, random.integers(1, DIM + 1, n))
     forms["anchors (ANT)"] = AnchoredRows(context, random.random((n, 16)) < 0.15)
+    for storage in ("int8", "pq"):
+        forms[f"plain table, {storage}"] = stored = FieldEmbedding(context)
+        store_tables(stored, storage)
     bounds = [[k // 4, k // 2, k] for k in sizes]
     kept = random.random((3 * len(sizes), DIM)) < 0.5
     forms["groups of rows (RULE)"] = GroupedRows(context, bounds, kept)

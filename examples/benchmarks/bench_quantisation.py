@@ -1,20 +1,25 @@
 """Product quantisation of trained embedding tables, beside float16, int8 and pruning.
 
     python examples/benchmarks/bench_quantisation.py --data-home DIR --threads 1
+    # Only what ``storage=`` has, with the bytes of model files.
+    python examples/benchmarks/bench_quantisation.py --data-home DIR --threads 1 --built
 
 A factorization machine is trained with the recipe of ``bench_methods.py``. Then the vectors of its
 tables are cut into sub-vectors of 2 or 4 numbers, and k-means finds as many centroids for each
 position of a sub-vector, either in each table by itself or in all tables together, values weighing
 as often as they occur. A value is stored as the numbers of its centroids, of 4 to 8 bits each, the
 centroids in float16. Bytes are those of codes and centroids. Where a table has no more values than
-centroids, its sub-vectors are stored as they are. float16 and int8 are ``storage=`` of the same
-trained model, `MagnitudePruning` is trained anew with a budget, index included. Validation rows
-stop the trainings and choose the L2 of embeddings for the whole table, which all lines have; test
-rows are scored once for each line.
+centroids, its sub-vectors are stored as they are. float16, int8 and pq are ``storage=`` of the same
+trained model (pq: 4 numbers, 64 centroids of each column, a code in a byte); their lines end with
+the bytes of the model file. `MagnitudePruning` is trained anew with a budget, index included.
+Validation rows stop the trainings and choose the L2 of embeddings for the whole table, which all
+lines have; test rows are scored once for each line.
 """
 
 import argparse
+import tempfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,6 +32,7 @@ from threadpoolctl import threadpool_limits
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.embedding import MagnitudePruning
+from sklearn_autorec.serving import save
 
 CASES = [(length, k) for length in (2, 4) for k in (16, 64, 256)]
 HALF = 2  # bytes of a float16
@@ -42,6 +48,12 @@ def fitted(table, seed, decay, **options):
         **RECIPE | {"embedding_l2": decay} | options,
     )
     return model.fit(table.X_train, table.y_train, X_val=table.X_valid, y_val=table.y_valid)
+
+
+def file_bytes(model):
+    with tempfile.TemporaryDirectory() as folder:
+        save(model, Path(folder) / "model")
+        return (Path(folder) / "model").stat().st_size
 
 
 def valid_loss(model, table):
@@ -111,11 +123,13 @@ def lines_of(name, rows, seed, args):
     part = plain.net_.module_.embedding
     whole = part.weight.detach().cpu().numpy().copy()
     dense = 4 * whole.size
-    yield {**judged(plain), "method": "float32", "share": 1.0}
-    for storage in ("float16", "int8"):
+    yield {**judged(plain), "method": "float32", "share": 1.0, "file": file_bytes(plain)}
+    for storage in ("float16", "int8", "pq"):
         model = fitted(table, seed, decay, storage=storage)
         share = model.nbytes_["embedding"] / plain.nbytes_["embedding"]
-        yield {**judged(model), "method": storage, "share": share}
+        yield {**judged(model), "method": storage, "share": share, "file": file_bytes(model)}
+    if args.built:
+        return
     counts = counts_of(plain, table.X_train)
     for length, k in CASES:
         for shared in (False, True):
@@ -144,6 +158,7 @@ def main():
     p.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     p.add_argument("--decays", nargs="*", type=float, default=[0.0, 0.003, 0.01])
     p.add_argument("--budgets", nargs="*", type=float, default=[0.2, 0.1, 0.05])
+    p.add_argument("--built", action="store_true", help="only what storage= has")
     args = p.parse_args()
     print_machine()
     torch.set_num_threads(args.threads)
@@ -156,7 +171,7 @@ def main():
                     rows.append(line)
                     print(*line.values(), flush=True)
     frame = pd.DataFrame(rows).groupby(["table", "method"], sort=False)
-    print(frame[["share", "auc", "loss"]].mean().round(4).to_string())
+    print(frame[["share", "auc", "loss", "file"]].mean().round(4).to_string())
 
 
 if __name__ == "__main__":

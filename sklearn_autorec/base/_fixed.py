@@ -99,6 +99,10 @@ class FixedArchitecture(SearchMethod):
     def packed_entries(self):
         return self.method().packed_entries
 
+    @property
+    def stores_numbers(self):
+        return self.method().stores_numbers
+
     def interaction_scores(self, architecture, context):
         return self.method().interaction_scores(architecture, context)
 

@@ -68,6 +68,9 @@ class SearchMethod(BaseEstimator):
         of the architecture that tells: by key the function of the part that reads them. They are
         not stored beside it, neither in an estimator nor in a model file. {} if it tells none; None
         if the part is never packed: files that say otherwise are refused. With ``slots``, by slot.
+    stores_numbers : bool
+        Whether its concrete tables are stored as single numbers rather than as vectors, so that
+        ``storage="pq"``, which puts vectors in parts, is refused.
 
     Notes
     -----
@@ -132,6 +135,7 @@ class SearchMethod(BaseEstimator):
     pickle_supernet: bool = False
     supports_members: bool = False
     packed_entries: Mapping | None = None
+    stores_numbers: bool = False
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

@@ -218,6 +218,7 @@ class ANT(SearchMethod):
 
     slot = "embedding"
     distributes = True
+    stores_numbers = True
     _parameter_constraints = {
         "n_anchors": [Interval(Integral, 1, MAX_ANCHORS, closed="both")],
         "budget": [*BUDGET, None],

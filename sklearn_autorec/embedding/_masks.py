@@ -27,6 +27,7 @@ class MaskSearch:
     """
 
     packed_entries: Mapping | None = {"mask": lambda part: mask_to_text(part.mask())}
+    stores_numbers = True
 
     def check(self, architecture, context):
         check_mask(architecture, context)

@@ -193,6 +193,7 @@ class RULE(SearchMethod):
     slot = "embedding"
     distributes = True
     retrain = "none"
+    stores_numbers = True
     _parameter_constraints = {
         "budget": BUDGET,
         **at_least_one("n_groups", "n_blocks", "n_evaluations", "population", "n_rescored"),

@@ -7,6 +7,7 @@ import numpy as np
 from ..base import resolve_network
 from ..engine._search_phase import check_methods, check_slots
 from ..engine._serving_form import resolve_device
+from ..nn import is_product
 from ._monitoring import check_monitor
 from ._together import check_distribution
 
@@ -27,6 +28,8 @@ def check_components(estimator):
             "quantization_aware=True needs a storage of fewer bytes to be aware of, got "
             "storage=None; set storage='int8', for instance."
         )
+    if is_product(estimator.storage):
+        _check_product(estimator, methods)
     check_monitor(estimator.monitor)
     if estimator.loss is not None and any("loss" in method.slots for method in methods):
         raise ValueError(
@@ -49,6 +52,30 @@ def check_components(estimator):
                 f"{name}={value!r} cannot be pickled ({error}); the fitted model could not be "
                 f"saved."
             ) from error
+
+
+def _check_product(estimator, methods):
+    """Refuse what does not go with codes that are found after the training."""
+    told = f"storage={estimator.storage!r:.200}"
+    if estimator.quantization_aware:
+        raise ValueError(
+            f"quantization_aware=True cannot be combined with {told}: the codes of 'pq' are found "
+            f"after the training; set quantization_aware=False."
+        )
+    for method in methods:
+        if method.stores_numbers:
+            raise ValueError(
+                f"{told} cannot be combined with search={method!r:.200}: 'pq' stores parts of "
+                f"vectors, and what is left of these tables is stored number by number. Choose "
+                f"storage='int8', or a search of widths such as AutoDim()."
+            )
+        if "embedding" in method.slots and getattr(method, "budget", None) is not None:
+            raise ValueError(
+                f"{told} cannot be combined with budget={method.budget!r} of "
+                f"{type(method).__name__}: what codes and centroids will take is not known before "
+                f"the training. Choose storage='int8', or a search without a budget, such as "
+                f"EqualSize(width=8)."
+            )
 
 
 def check_chunk(estimator, fitted, classes):

@@ -42,6 +42,18 @@ def build_context(estimator, rows, plan):
     )
 
 
+def counts_by_column(encoder):
+    """How often each value occurs in the training rows, dict of column name to ndarray (n_ids,); of
+    columns and lists with tables.
+    """
+    layout = FieldLayout.of_encoder(encoder)
+    first = layout.n_categorical + layout.n_numeric
+    return {
+        **dict(zip(layout.field_names, encoder.counts_, strict=False)),
+        **dict(zip(layout.field_names[first:], encoder.sequence_counts_, strict=False)),
+    }
+
+
 def fitted_context(
     target, encoder, sparse, embedding_dim, members, numeric_embedding, storage=None
 ):

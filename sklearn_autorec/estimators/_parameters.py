@@ -168,17 +168,20 @@ class FieldParameters(ComponentEstimator):
         Boosted trees over target statistics of columns and their crosses (see `TargetStatistics`)
         and over numbers, averaged in the same way; a part that held-out rows give less than 2 % is
         left out. "auto" as in ``wide``.
-    storage : {"float16", "int8"}, dict of str to one of these, or None, default=None
+    storage : {"float16", "int8", "pq"}, dict of str to one of these, or None, default=None
         How embedding tables are stored after the final training: "int8" with a scale for each
-        vector takes about a quarter of the bytes of float32, "float16" half of them; None keeps
-        float32. A dict says it by column; columns that it leaves out keep float32. Vectors are
-        brought to float32 as they are read. First-order weights, projections and the rest of the
-        network stay as they are. ``budget`` of a search counts bytes of this storage, without
-        scales. Training goes on from the tables as they were trained where moments are kept (with
-        ``warm_start=True`` or after ``partial_fit``), else from what the stored ones read as.
+        vector takes about a quarter of the bytes of float32, "float16" half of them; "pq" stores
+        parts of four numbers as codes of at most 64 centroids a column, a byte each, and goes with
+        no search that has a budget or prunes single numbers; None keeps float32. A dict says it by
+        column; columns that it leaves out keep float32. Vectors are brought to float32 as they are
+        read. First-order weights, projections and the rest of the network stay as they are.
+        ``budget`` of a search counts bytes of this storage, scales included. Training goes on from
+        the tables as they were trained where moments are kept (with ``warm_start=True`` or after
+        ``partial_fit``), else from what the stored ones read as.
     quantization_aware : bool, default=False
         Let the final training see every vector as it will be stored; gradients pass as if it were
-        not. Of use where a few numbers of a vector dwarf the others; searches do not see it.
+        not. Of use where a few numbers of a vector dwarf the others; searches do not see it. Not
+        with "pq".
     warm_start : bool, default=False
         ``fit`` goes on from the fitted network, with its encoder, architecture and the optimiser's
         moments, until ``max_epochs`` in all. What ``set_params`` changes meanwhile takes effect for

@@ -8,7 +8,7 @@ from ..base import fixed_methods, network_of
 from ..engine._building import build_network, narrowed, slot_context
 from ..engine._serving_form import device_of, serving_net, whole_architecture
 from ..nn import in_float32, store_tables
-from ._context import fitted_context
+from ._context import counts_by_column, fitted_context
 from ._fitted import Fitted, publish
 from ._targets import target_of
 
@@ -61,7 +61,7 @@ def specialized(model, budget):
     twin = object.__new__(type(model))
     twin.__dict__ = {**vars(model), "search": _with_budget(model.search, slot, budget)}
     net = serving_net(module, model.net_.criterion_)
-    store_tables(net.module_, model.storage)
+    store_tables(net.module_, model.storage, counts_by_column(model.encoder_))
     publish(
         twin,
         Fitted(

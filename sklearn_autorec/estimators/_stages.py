@@ -15,6 +15,7 @@ from ..engine._search_phase import Found, check_slots, search_parts
 from ..engine._serving_form import device_of, serving_net
 from ..nn import ReLUDropout, in_float32, read_exactly, round_in_training, store_tables
 from ._blending import cross_validated, mixture_of
+from ._context import counts_by_column
 from ._fitted import Fitted
 from ._vocabularies import grow_moments, grow_network
 
@@ -358,7 +359,7 @@ def _fitted(prepared, running, mixture=None, kept=None):
     if not prepared.keep_moments or trained != [id(p) for p in net.module_.parameters()]:
         live = None
     # What goes on from here goes on from the tables as they were trained.
-    tables = store_tables(net.module_, prepared.storage)
+    tables = store_tables(net.module_, prepared.storage, counts_by_column(prepared.rows.encoder))
     if live is not None:
         live.keep_training()
     if loss_part is not None:

@@ -74,7 +74,7 @@ from ._sized_rows import (
     sizes_to_text,
     tables_by_size,
 )
-from ._storage import TableRows, check_storage, storage_of
+from ._storage import TableRows, check_storage, is_product, storage_of
 from ._storing import in_float32, read_exactly, round_in_training, store_tables
 from ._vectors import VectorEmbedding
 
@@ -147,6 +147,7 @@ __all__ = [
     "field_rows",
     "head_part",
     "in_float32",
+    "is_product",
     "limit_of",
     "linear",
     "logistic_noise",

@@ -101,6 +101,10 @@ class FieldRows(NumericEmbedding):
             np.array(self.table_fields, np.int64), np.array(self.field_sizes, np.int64)
         )
 
+    def row_ids(self):
+        """Id of every row of all tables within its field, int ndarray (V,)."""
+        return np.concatenate([np.zeros(0, np.int64), *map(np.arange, self.field_sizes)])
+
     def list_items(self, inputs):
         """Ids of the items of each sequence field, tuple of (B, L)."""
         if not self.sequence_lengths:
@@ -166,7 +170,8 @@ class _FieldTable(FieldRows):
 
     def stored_tables(self):
         def rows():
-            return TableRows(np.repeat(self.row_columns(), self.members))
+            ids = np.repeat(self.row_ids(), self.members)
+            return TableRows(np.repeat(self.row_columns(), self.members), ids=ids)
 
         return {"weight": rows, **super().stored_tables()}
 

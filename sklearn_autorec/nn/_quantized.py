@@ -1,9 +1,10 @@
-"""Tables in their storage: the codes and scales of vectors, read row by row."""
+"""Tables in their storage: codes of vectors with scales or centroids, read row by row."""
 
 import numpy as np
 import torch
 from torch import nn
 
+from ._product import ProductRows, codes_and_centroids
 from ._storage import DTYPES, LARGEST_HALF, Runs, codes_of, kinds_of, runs_of, scales_of
 
 
@@ -16,11 +17,15 @@ class StoredRows(Runs):
         (n, ...).
     runs : tuple of (str, int)
         Of n rows together.
+    books : tuple of (int, int)
+        As of `ProductRows`, which has the rows of kind "pq".
     """
 
-    def __init__(self, shape, runs):
+    def __init__(self, shape, runs, books=()):
         super().__init__(runs)
         self.row_shape = tuple(shape[1:])
+        if books:
+            self.pq = ProductRows(*self.row_shape, books)
         for kind, n in self.lengths.items():
             if DTYPES[kind] is not None:
                 empty = torch.zeros(n, *self.row_shape, dtype=DTYPES[kind])
@@ -43,6 +48,8 @@ class StoredRows(Runs):
     def _of_kind(self, kind, places):
         if kind == "one":
             return torch.ones_like(places, dtype=torch.float32)
+        if kind == "pq":
+            return self.pq(places)
         stored = getattr(self, kind)
         found = stored.index_select(0, places.reshape(-1)).to(torch.float32)
         return found.view(*places.shape, *self.row_shape)
@@ -59,6 +66,8 @@ class QuantizedTable(nn.Module):
     codes, scales : tuple of (str, int)
         Kinds of neighbouring rows, and of the scales of neighbouring vectors: "float16" where these
         are int8, else "one". No scales at all where nothing is int8.
+    books : tuple of (int, int)
+        Centroids and rows of each column of kind "pq".
 
     Notes
     -----
@@ -67,11 +76,11 @@ class QuantizedTable(nn.Module):
     thousandth, which costs less than two more bytes for each vector would.
     """
 
-    def __init__(self, shape, codes, scales=()):
+    def __init__(self, shape, codes, scales=(), books=()):
         super().__init__()
         self.shape = tuple(int(n) for n in shape)
         flat = (int(np.prod(self.shape[:-1])), self.shape[-1]) if len(shape) > 1 else self.shape
-        self.codes = StoredRows(flat, codes)
+        self.codes = StoredRows(flat, codes, books)
         self.scales = StoredRows((sum(n for _, n in scales),), scales) if scales else None
 
     def __len__(self):
@@ -107,6 +116,8 @@ class QuantizedTable(nn.Module):
     def describe(self):
         """What the constructor needs, in plain values."""
         runs = {"codes": self.codes.runs, "scales": () if self.scales is None else self.scales.runs}
+        if "pq" in self.codes.kinds:
+            runs["books"] = self.codes.pq.books
         return {
             "shape": list(self.shape),
             **{name: [[kind, n] for kind, n in own] for name, own in runs.items()},
@@ -114,7 +125,7 @@ class QuantizedTable(nn.Module):
 
 
 @torch.no_grad()
-def quantized(table, rows, storage, names):
+def quantized(table, rows, storage, names, weight=None):
     """A table as `QuantizedTable`, or None where it stays as it is.
 
     Parameters
@@ -124,6 +135,8 @@ def quantized(table, rows, storage, names):
     storage : str, dict or None
     names : sequence of str
         Of the fields.
+    weight : ndarray (n,) or None, default=None
+        What each stored row counts where centroids are looked for.
     """
     if not table.numel():
         return None
@@ -138,7 +151,12 @@ def quantized(table, rows, storage, names):
     if "int8" in kinds.values():
         scaled = {c: "float16" if kind == "int8" else "one" for c, kind in kinds.items()}
         scales = runs_of(of_vectors, scaled)
-    stored = QuantizedTable(table.shape, runs_of(rows.columns, kinds), scales).to(table.device)
+    found = _clustered_columns(flat, rows.columns, kinds, weight)
+    books = [(len(centroids), len(codes)) for codes, centroids in found]
+    stored = QuantizedTable(table.shape, runs_of(rows.columns, kinds), scales, books)
+    if found:
+        stored.codes.pq.fill(*zip(*found, strict=True))
+    stored = stored.to(table.device)
     if stored.scales is not None:
         if rows.vectors is not None:
             vectors = torch.from_numpy(rows.vectors).to(table.device)
@@ -154,6 +172,18 @@ def quantized(table, rows, storage, names):
 
     stored.codes.fill(codes)
     return stored
+
+
+def _clustered_columns(flat, columns, kinds, weight):
+    """Codes and centroids of each column of kind "pq", in the order of their rows."""
+    found = []
+    for column in sorted(
+        (c for c, kind in kinds.items() if kind == "pq"), key=lambda c: np.argmax(columns == c)
+    ):
+        own = np.flatnonzero(columns == column)
+        vectors = flat[own[0] : own[-1] + 1].cpu().numpy()
+        found.append(codes_and_centroids(vectors, None if weight is None else weight[own]))
+    return found
 
 
 class Rounding(Runs):

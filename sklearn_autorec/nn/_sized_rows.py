@@ -260,7 +260,10 @@ class SizedRows(FieldRows):
         numbers = self.number(torch.arange(self.n_rows, device=self.offsets.device)).cpu().numpy()
         first, stop = self.starts[k], self.starts[k + 1]
         own = np.flatnonzero((numbers >= first) & (numbers < stop))  # numbers rise with the rows
-        return TableRows(np.repeat(self.row_columns()[own], self.members))
+        columns, ids = (
+            each[own].repeat(self.members) for each in (self.row_columns(), self.row_ids())
+        )
+        return TableRows(columns, ids=ids)
 
     def sizes(self):
         """Numbers that are stored of each value, list by field of the context: an int array by id,

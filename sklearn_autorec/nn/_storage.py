@@ -1,4 +1,6 @@
-"""Embedding tables stored in float16, or in int8 with a scale for each vector."""
+"""Embedding tables stored in float16, in int8 with a scale for each vector, or as codes of
+centroids.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,17 +9,26 @@ import numpy as np
 import torch
 from torch import nn
 
-STORAGES = ("float16", "int8")
+from ._product import pays
+
+STORAGES = ("float16", "int8", "pq")
 LARGEST_CODE = 127  # symmetric: -127 to 127
 LARGEST_HALF = 65504.0  # a float16 holds no larger number
 # "one" stands for numbers that are all 1 and take no bytes: scales of what is not int8.
-DTYPES = {"int8": torch.int8, "float16": torch.float16, "float32": torch.float32, "one": None}
+# Rows of kind "pq" are those of `ProductRows`.
+DTYPES = {
+    "pq": None,
+    "int8": torch.int8,
+    "float16": torch.float16,
+    "float32": torch.float32,
+    "one": None,
+}
 ELEMENT_BYTES = {"int8": 1, "float16": 2, "float32": 4}
 SCALE = 2  # bytes of the scale of an int8 vector, a float16
 
 
 def storage_of(storage, name):
-    """How the table of a column is to be stored: "float32", "float16" or "int8".
+    """How the table of a column is to be stored: "float32", "float16", "int8" or "pq".
 
     Parameters
     ----------
@@ -80,6 +91,8 @@ class TableRows:
     shares : bool
         Whether a stored number may stand in several vectors, which then have no scales of their
         own.
+    ids : int ndarray (n,) or None
+        Id of the value whose each stored row is, where the rows are those of values.
     """
 
     columns: np.ndarray
@@ -87,13 +100,30 @@ class TableRows:
     vector_columns: np.ndarray | None = None
     read_columns: np.ndarray | None = None
     shares: bool = False
+    ids: np.ndarray | None = None
+
+
+def is_product(storage):
+    """Whether a storage, or that of some column, is product quantisation.
+
+    Parameters
+    ----------
+    storage : str, dict of column name to str, or None
+
+    Returns
+    -------
+    bool
+    """
+    return "pq" in (storage.values() if isinstance(storage, Mapping) else (storage,))
 
 
 def kinds_of(rows, width, storage, names, largest=None):
     """The kind of every column that occurs in a table, dict of position to str.
 
     "int8" becomes "float16" where codes and scales would take no fewer bytes (vectors of one or two
-    numbers), and all becomes "float32" where a number is too large for a float16.
+    numbers), and so does "pq" where codes and centroids would not (columns of few values), and
+    where single numbers are stored. All becomes "float32" where a number is too large for a
+    float16, and "pq" where one is not finite.
 
     Parameters
     ----------
@@ -114,11 +144,21 @@ def kinds_of(rows, width, storage, names, largest=None):
         kind = storage_of(storage, names[column])
         if kind == "int8" and (rows.shares or n_rows[column] * width <= 2 * n_vectors[column]):
             kind = "float16"
+        if kind == "pq" and not _in_parts(rows, column, width):
+            kind = "float16"
         if kind != "float32" and largest is not None:
             own = largest[rows.columns == column]
             kind = "float32" if own.max(initial=0.0) > LARGEST_HALF else kind
+            kind = "float32" if kind == "pq" and not np.isfinite(own).all() else kind
         kinds[column] = kind
     return kinds
+
+
+def _in_parts(rows, column, width):
+    """Whether the rows of a column are vectors that follow each other, and codes take less."""
+    own = np.flatnonzero(rows.columns == column)
+    together = rows.vectors is None and len(own) == own[-1] - own[0] + 1
+    return together and not rows.shares and pays(len(own), width)
 
 
 def runs_of(columns, kinds):

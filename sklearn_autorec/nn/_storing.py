@@ -4,7 +4,7 @@ import numpy as np
 from torch import nn
 
 from ._quantized import QuantizedTable, Rounding, quantized
-from ._storage import kinds_of, runs_of
+from ._storage import is_product, kinds_of, runs_of
 
 # Modules that have tables say by ``stored_tables()`` which: dict of the names of attributes to
 # functions without arguments that make the `TableRows` of each, which takes as long as reading the
@@ -22,8 +22,16 @@ def _full(name, attribute):
     return f"{name}.{attribute}".lstrip(".")
 
 
-def store_tables(module, storage):
+def store_tables(module, storage, counts=None):
     """Put the tables of a module into the storage, in place.
+
+    Parameters
+    ----------
+    module : nn.Module
+    storage : str, dict or None
+    counts : dict of str to ndarray (n_ids,) or None, default=None
+        How often the values of a column occur in the training rows, for columns of which that is
+        known. Centroids of product quantisation are nearer to those that occur often.
 
     Returns
     -------
@@ -36,11 +44,29 @@ def store_tables(module, storage):
     for name, part in list(_with_tables(module)):
         for attribute, rows_of in part.stored_tables().items():
             table = getattr(part, attribute)
-            stored = quantized(table, rows_of(), storage, part.column_names)
+            rows = rows_of()
+            weight = _weight(part, rows, counts) if is_product(storage) else None
+            stored = quantized(table, rows, storage, part.column_names, weight)
             if stored is not None:
                 replaced[_full(name, attribute)] = table
                 put_stored(part, attribute, stored)
     return replaced
+
+
+def _weight(part, rows, counts):
+    """How often the value of each stored row occurs, at least 1; ndarray (n,), or None where that
+    is not known.
+    """
+    if rows.ids is None or not counts:
+        return None
+    weight = np.ones(len(rows.columns))
+    for n_ids, field in zip(part.field_sizes, part.table_fields, strict=True):
+        own = counts.get(part.column_names[field])
+        # Of a vocabulary that a search has cut the ids are others.
+        if own is not None and len(own) == n_ids:
+            mine = rows.columns == field
+            weight[mine] = np.maximum(own[rows.ids[mine]], 1)
+    return weight
 
 
 def put_stored(part, attribute, stored):
@@ -74,7 +100,18 @@ def in_float32(module, tables=None):
 
 
 def round_in_training(module, storage):
-    """Let the tables of a module read, until `read_exactly`, as they will in the storage."""
+    """Let the tables of a module read, until `read_exactly`, as they will in the storage.
+
+    Raises
+    ------
+    ValueError
+        If that is product quantisation, whose centroids are those of trained tables.
+    """
+    if is_product(storage):
+        raise ValueError(
+            f"quantization_aware=True cannot be combined with storage={storage!r:.200}: the codes "
+            f"of 'pq' are found after the training; set quantization_aware=False."
+        )
     for _, part in _with_tables(module):
         part.rounding = {}
         for attribute, rows_of in part.stored_tables().items():

@@ -38,7 +38,13 @@ from ._mixture import mixture_state, restored_mixture
 from ._nodes import Weights, refuse
 from ._packed import check_packed, name_prefix, packed_forms, packed_part
 from ._probe import probe_module
-from ._stored import check_stored, described_storage, put_in_storage
+from ._stored import (
+    bytes_of_tables,
+    check_codes,
+    check_stored,
+    described_storage,
+    put_in_storage,
+)
 
 FREE_BYTES = 2**28  # what building may allocate beside the weights: indices of pairs, mainly
 LARGEST_SIZE = 10**6  # of an integer parameter of a network, unless it has more weights
@@ -91,6 +97,7 @@ def _rebuild_module(state):
     has to be done here as well, between building and copying."""
     # Tables in a storage are made as they are trained, and replaced.
     n_bytes = sum(max(a.nbytes, 4 * a.size) for a in state.weights.values())
+    n_bytes += bytes_of_tables(state.stored)
     architecture = _entries(state.methods)
 
     def parts(context, number=0):
@@ -129,6 +136,7 @@ def _rebuild_module(state):
     for part in module.modules():
         if isinstance(part, PackedPart):
             part.check()
+    check_codes(module)
     _set_dropout_seeds(module, state.dropout_seeds)
     return module.eval()
 

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ._budget import kinds_of_tables, stored_bytes
+from ._few_rows import pick, reads_few
 from ._number_rows import NumberRows
 from ._numeric import initial
 from ._parts import tensor_bytes
@@ -84,14 +85,27 @@ class AnchoredRows(NumberRows):
         column = torch.from_numpy(np.nonzero(support)[1].astype(np.uint8))
         self.register_buffer("column", column, persistent=False)
 
+    few_by_rows = True
+
     def lookup(self, ids, rows, fields):
         if not self.longest:
             return torch.zeros(*rows.shape, self.dim, device=rows.device)
+        if reads_few(rows) and {"values", "anchors"} <= self._parameters.keys():
+            return self._few(rows, fields)
         weights = self.numbers_of(ids, rows, fields)
         where, _ = self._places(rows)
         rounding = self.rounding.get("anchors")
         anchors = read_rows(self.anchors, self.column[where].long(), rounding=rounding)
         return (weights.unsqueeze(-1) * anchors).sum(-2)
+
+    def few_numbers(self, arrays, rows, fields):
+        offsets = arrays["row_offsets"]
+        where = offsets.take(rows)[..., None] + np.arange(self.longest)
+        weights = pick(arrays["values"], where, where < offsets.take(rows + 1)[..., None])
+        column = arrays["column"].take(where, mode="clip")
+        anchors = arrays["anchors"].take(column, 0)
+        # The sum is torch's own, whose order of additions other batches have.
+        return torch.from_numpy(weights[..., None] * anchors).sum(-2).numpy()
 
     def stored_numbers(self, ids, rows, fields):
         where, present = self._places(rows)

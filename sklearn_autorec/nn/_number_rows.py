@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ._embeddings import FieldRows
+from ._few_rows import arrays_of, read_distinct_end, reads_few
 from ._quantized import QuantizedTable
 from ._storage import TableRows
 
@@ -16,10 +17,28 @@ BLOCK = 2**20  # numbers that are worked out at once
 class NumberRows(FieldRows):
     """Base of tables whose rows consist of numbers of ``values``, a parameter (N,); a subclass says
     by ``stored_numbers`` which. In a storage of int8 all numbers of a row share a scale.
+
+    It may say the same of a few rows in numpy, ``few_numbers(arrays, ids, fields)``: its tensors by
+    name, ids (B, n), and the tables of these (n,) or an int; or, with ``few_by_rows``, rows in
+    place of ids. It gives what ``lookup`` does, to the bit, where ``values`` is a parameter.
     """
 
+    few_numbers = None
+    few_by_rows = False
+
     def lookup(self, ids, rows, fields):
+        if self.few_numbers is not None and "values" in self._parameters and reads_few(rows):
+            return self._few(rows if self.few_by_rows else ids, fields)
         return self.numbers_of(ids, rows, fields)
+
+    def _few(self, numbers, fields):
+        arrays = arrays_of(self)
+        if isinstance(fields, torch.Tensor):
+            own = fields is self._buffers["fields"]
+            fields = arrays["fields"] if own else fields.numpy()
+        return torch.from_numpy(
+            read_distinct_end(numbers.numpy(), lambda some: self.few_numbers(arrays, some, fields))
+        )
 
     def numbers_of(self, ids, rows, fields):
         """As ``stored_numbers``, with their scales."""

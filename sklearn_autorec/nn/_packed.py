@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from ._budget import kinds_of_tables
+from ._few_rows import pick
 from ._packed_rows import PackedBits, PackedSparse
 from ._packed_table import PackedEmbedding, by_field, require
 from ._quantized import QuantizedTable
@@ -57,6 +58,11 @@ class PackedColumns(PackedEmbedding):
         start = self.start[fields] + ids.long() * self.widths[fields]
         return start.unsqueeze(-1) + position, position >= 0
 
+    def few_numbers(self, arrays, ids, fields):
+        position = arrays["position"].take(fields, 0)
+        start = arrays["start"].take(fields) + ids * arrays["widths"].take(fields)
+        return pick(arrays["values"], start[..., None] + position, position >= 0)
+
     def check(self):
         stored = self.position.long()
         expected = torch.where(stored >= 0, (stored >= 0).cumsum(1) - 1, -1)
@@ -106,6 +112,10 @@ class PackedPrefixes(PackedEmbedding):
     def locate(self, ids, rows, fields):
         ids = ids.long().unsqueeze(-1)
         return self.start[fields] + ids, ids < self.bounds[fields]
+
+    def few_numbers(self, arrays, ids, fields):
+        ids, start, bounds = ids[..., None], arrays["start"], arrays["bounds"]
+        return pick(arrays["values"], start.take(fields, 0) + ids, ids < bounds.take(fields, 0))
 
     def check(self):
         sizes = torch.tensor(self.field_sizes).unsqueeze(1)

@@ -11,6 +11,7 @@ class _LivingRows(RowNumbers, PackedEmbedding):
     """Forms with an entry per row that is not all zero; see `RowNumbers`."""
 
     buffer_types = {"alive": torch.uint8, "before": torch.int32}
+    few_by_rows = True
 
     def __init__(self, context, arrays):
         super().__init__(context, arrays)
@@ -44,6 +45,18 @@ class _LivingRows(RowNumbers, PackedEmbedding):
     def vector_rows(self):
         bits = np.unpackbits(self.alive.cpu().numpy(), bitorder="little")
         return np.flatnonzero(bits[: self.n_rows])
+
+    def few_runs(self, arrays, rows):
+        """In numpy, of rows (n,): their numbers among the living, whether they live, how many
+        numbers are stored of each, and where these are, those of one row after those of another.
+        """
+        behind, living = self.few_row_numbers(arrays, rows)
+        offsets, number = arrays["row_offsets"], behind - 1
+        start = offsets.take(number, mode="clip")
+        lengths = (offsets.take(behind) - start) * living
+        ends = lengths.cumsum()
+        where = np.arange(ends[-1]) + (start - ends + lengths).repeat(lengths)
+        return number, living, lengths, where
 
     def n_living(self):
         """Living rows; raises ValueError if the counts do not fit the bits."""
@@ -98,6 +111,13 @@ class PackedSparse(_LivingRows):
         out = found.new_zeros(*rows.shape, self.width + 1)
         return out.scatter(-1, column, found)[..., : self.width]
 
+    def few_numbers(self, arrays, rows, fields):
+        _, _, lengths, where = self.few_runs(arrays, rows.ravel())
+        first = np.arange(0, self.width * len(lengths), self.width).repeat(lengths)
+        out = np.zeros((*rows.shape, self.width), np.float32)
+        out.reshape(-1)[first + arrays["column"].take(where)] = arrays["values"].take(where)
+        return out
+
     def check(self):
         n = self.n_living()
         offsets = self.row_offsets.long()
@@ -149,6 +169,16 @@ class PackedBits(_LivingRows):
         return self.row_offsets[number].long().unsqueeze(-1) + used.long().cumsum(
             -1
         ) - 1, used & living.unsqueeze(-1)
+
+    def few_numbers(self, arrays, rows, fields):
+        out = np.zeros((*rows.shape, self.width), np.float32)
+        number, living, _, where = self.few_runs(arrays, rows.ravel())
+        if len(where):
+            bits = arrays["bits"].take(number, 0, mode="clip")
+            used = np.unpackbits(bits, axis=-1, count=self.width, bitorder="little")
+            used &= living[:, None]
+            out.reshape(-1)[used.view(bool).reshape(-1)] = arrays["values"].take(where)
+        return out
 
     def check(self):
         n = self.n_living()

@@ -49,7 +49,7 @@ class ProjectedSizes(SizedRows):
             x = torch.baddbmm(shift, e[..., :size], projection)
             out = torch.where((numbers >= start) & (numbers < stop), torch.tanh(x), out)
         out = (out * self.projection_scale[own].unsqueeze(1)).transpose(0, 1)
-        return out.reshape(*ids.shape, -1)
+        return out.reshape(*ids.shape, out.shape[-1])
 
     def nbytes(self):
         """Bytes by kind: dict of "embedding", "projection" and "index"."""

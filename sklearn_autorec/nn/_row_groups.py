@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from ._few_rows import pick
 from ._number_rows import NumberRows
 from ._numeric import initial
 
@@ -68,6 +69,14 @@ class GroupedRows(NumberRows):
         position = self.position[group].long()
         where = (self.start[group] + ids.long() * self.widths[group]).unsqueeze(-1) + position
         return self.elements(where.clamp(0, max(len(self.values) - 1, 0))) * (position >= 0)
+
+    def few_numbers(self, arrays, ids, fields):
+        ends, first, start, widths = (arrays[n] for n in ("ends", "first", "start", "widths"))
+        behind = ids[..., None] >= ends.take(fields, 0)
+        group = first.take(fields) + behind.sum(-1)
+        position = arrays["position"].take(group, 0)
+        where = (start.take(group) + ids * widths.take(group))[..., None] + position
+        return pick(arrays["values"], where, position >= 0)
 
     @staticmethod
     def index_bytes(n_groups, width):

@@ -50,3 +50,11 @@ class RowNumbers:
         )
         within = self.popcount[torch.bitwise_and(own, self.below[k].int()).long()]
         return self.before[block].long() + earlier + within, living
+
+    @staticmethod
+    def few_row_numbers(arrays, rows):
+        """In numpy: how many rows live up to each row and it itself, and whether it lives."""
+        block = rows >> 6  # of BLOCK rows
+        last = (~rows & (BLOCK - 1)).astype(np.uint64)
+        upto = arrays["alive"].view("<u8").take(block) << last
+        return arrays["before"].take(block) + np.bitwise_count(upto), upto.view(np.int64) < 0

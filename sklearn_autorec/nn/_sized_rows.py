@@ -8,6 +8,7 @@ from torch.nn.functional import pad
 
 from ._budget import kinds_of_tables, stored_bytes
 from ._embeddings import FieldRows
+from ._few_rows import arrays_of, read_distinct_end, reads_few
 from ._masked import mask_from_text, mask_to_text
 from ._members import own_rows
 from ._numeric import initial
@@ -186,7 +187,43 @@ class SizedRows(FieldRows):
         run = torch.bucketize(rows, self.run_ends, right=True)
         return rows + self.run_shifts[run]
 
+    def _few(self, rows):
+        """Vectors of a few rows (...), of one member, none of which is multiplied: (..., d); None
+        where a table is in another storage.
+        """
+        arrays = arrays_of(self)
+        if "by size" not in arrays:
+            tables = [arrays.get(f"table_{size}") for size in self.distinct]
+            stored = np.arange(self.dim) < np.array([*self.distinct, 0])[:, None]
+            arrays["by size"] = tables, np.array(self.starts), stored
+        tables, starts, stored = arrays["by size"]
+        if any(table is None for table in tables):
+            return None
+
+        def read(rows):
+            own = rows.ravel()
+            if "row_numbers" in arrays:
+                numbers = arrays["row_numbers"].take(own)
+            else:
+                run = arrays["run_ends"].searchsorted(own, "right")
+                numbers = own + arrays["run_shifts"].take(run)
+            table = starts.searchsorted(numbers, "right") - 1  # -1 of what is not stored
+            own = (numbers - starts.take(table, mode="clip")).tolist()
+            places = zip(table.tolist(), own, strict=True)
+            vectors = [tables[k][number] for k, number in places if k >= 0]
+            out = np.zeros((*rows.shape, self.dim), np.float32)
+            if vectors:
+                mask = stored.take(table, 0, mode="wrap").reshape(-1)
+                out.reshape(-1)[mask] = np.concatenate(vectors)
+            return out
+
+        return torch.from_numpy(read_distinct_end(rows.numpy(), read))
+
     def lookup(self, ids, rows, fields):
+        if self.members == 1 and not self.projected and reads_few(rows):
+            found = self._few(rows)
+            if found is not None:
+                return found
         numbers = self.number(rows)
         if self.members > 1:
             numbers = own_rows(numbers, self.members)

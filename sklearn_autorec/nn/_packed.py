@@ -59,9 +59,10 @@ class PackedColumns(PackedEmbedding):
         return start.unsqueeze(-1) + position, position >= 0
 
     def few_numbers(self, arrays, ids, fields):
-        position = arrays["position"].take(fields, 0)
-        start = arrays["start"].take(fields) + ids * arrays["widths"].take(fields)
-        return pick(arrays["values"], start[..., None] + position, position >= 0)
+        names = "position", "start", "widths"
+        position, start, widths = (arrays[name].take(fields, 0) for name in names)
+        where = (start + ids * widths)[..., None] + position
+        return pick(arrays["values"], where, position >= 0)
 
     def check(self):
         stored = self.position.long()

@@ -74,6 +74,8 @@ def interrupted(work, delay):
     return bool(hit)
 
 
+# Candidates of Hyperband are trained on four rows at most, whose values are few.
+@pytest.mark.filterwarnings("ignore::sklearn_autorec.exceptions.UnknownCategoryWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", WORK)
 def test_twenty_interrupts(kind):

@@ -13,6 +13,7 @@ from sklearn_autorec.nn import (
     FieldEmbedding,
     MixedEmbedding,
     SizedRows,
+    _clusters,
     in_float32,
     round_in_training,
     store_tables,
@@ -58,6 +59,14 @@ def test_more_centroids_have_a_smaller_error(monkeypatch):
         monkeypatch.setattr("sklearn_autorec.nn._product.MOST_CENTROIDS", k)
         errors.append(((rebuilt(*codes_and_centroids(table)) - table) ** 2).mean())
     assert errors[0] > 1.5 * errors[1] > 2 * errors[2], errors
+
+
+def test_a_cluster_of_nothing_goes_where_the_error_is_largest(monkeypatch):
+    points, starts = np.array([[0.0], [1.0], [10.0], [11.0]]), np.array([[0.0], [1.0], [100.0]])
+    monkeypatch.setattr(_clusters, "_spread", lambda *args: starts.copy())
+    weight, random = np.ones(4), np.random.default_rng(0)
+    centroids = _clusters.means_of_clusters(points, weight, 3, random)
+    assert len(set(_clusters.nearest(points, centroids))) == 3
 
 
 def test_few_distinct_vectors_are_kept_as_they_are():

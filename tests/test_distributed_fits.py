@@ -94,6 +94,11 @@ def test_the_first_process_says_when_time_is_over(together):
     assert len(of_first["search_history"]) < 3 and len(of_first["history"]) < 3  # epochs
 
 
+def test_nothing_keeps_a_group_that_is_left(together):
+    """Its threads would take from an interpreter that has ended, and abort the process."""
+    assert all(each["group is left"] for each in together)
+
+
 @contextmanager
 def ended(processes):
     """Processes that are killed in the end, however it comes."""

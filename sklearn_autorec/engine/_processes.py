@@ -68,6 +68,10 @@ def processes_of(wanted):
                 f"distributed=True in the worker {name!r} of a pool, which is none of the "
                 f"processes that torchrun has started; set n_jobs=1, or distributed=False."
             )
+        # Its functions would keep the group as their default if torch first imported it later, with
+        # the optimizers: a group that outlives its end may abort the process as it exits.
+        import torch.distributed.nn.functional  # noqa: F401
+
         with _explained("could not meet"):
             distributed.init_process_group()
         atexit.register(_leave)

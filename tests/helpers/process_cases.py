@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
+import weakref
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,7 @@ import torch
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import ParquetDataset
-from sklearn_autorec.engine import _time_limit
+from sklearn_autorec.engine import _processes, _time_limit
 from sklearn_autorec.engine._distributed_net import DistributedNet
 from sklearn_autorec.exceptions import ConvergenceWarning, ProcessLostError
 from sklearn_autorec.interaction import AutoFIS
@@ -256,6 +257,9 @@ def train_together(folder, rank):
         CTRClassifier(network="fm", distributed=True, **PLAIN).fit(X, y)
     except ValueError as error:
         results["refused"] = str(error)
+    group = weakref.ref(torch.distributed.group.WORLD)
+    _processes._leave()
+    results["group is left"] = group() is None
     (folder / f"{rank}.pickle").write_bytes(pickle.dumps(results))
 
 

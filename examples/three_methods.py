@@ -7,7 +7,6 @@ author's guide explains them line by line."""
 
 import argparse
 import time
-from itertools import pairwise
 from numbers import Real
 
 import numpy as np
@@ -121,6 +120,28 @@ class SomePairs(nn.Module):
         return self.dots(e)
 
 
+class PairsMethod(SearchMethod):
+    """What both methods that choose pairs of fields know of an architecture."""
+
+    slot = "interaction"
+
+    def check(self, architecture, context):
+        pairs, n = architecture.get("interactions"), context.n_fields
+        if not isinstance(pairs, list):
+            raise ValueError(f"interactions must be a list of pairs, got {pairs!r:.200}.")
+        for pair in pairs:
+            ints = isinstance(pair, list) and len(pair) == 2 and all(type(f) is int for f in pair)
+            if not ints or not 0 <= pair[0] < pair[1] < n:
+                raise ValueError(f"a pair must be two rising ints below {n}, got {pair!r}.")
+
+    def realise(self, architecture, context):
+        return SomePairs(architecture["interactions"], context)
+
+    def interaction_scores(self, architecture, context):
+        pairs = map(tuple, architecture["candidates"])
+        return dict(zip(pairs, architecture["scores"], strict=True))
+
+
 class PairPolicy(nn.Module):
     """All pairs of fields, of which one, drawn by learned odds, counts in a step; -> (B, P)."""
 
@@ -161,10 +182,9 @@ class PairPolicy(nn.Module):
         return self.products(e, inputs) * chosen
 
 
-class DrawnPair(SearchMethod):
+class DrawnPair(PairsMethod):
     """The pair of fields that earns most, by REINFORCE: no gradient runs through the network."""
 
-    slot = "interaction"
     _parameter_constraints = {"arch_lr": [Interval(Real, 0, None, closed="neither")]}
 
     def __init__(self, arch_lr=0.1):
@@ -181,40 +201,13 @@ class DrawnPair(SearchMethod):
             "scores": odds.tolist(),
         }
 
-    def check(self, architecture, context):
-        check_pairs(architecture, context)
-
-    def realise(self, architecture, context):
-        return SomePairs(architecture["interactions"], context)
-
-    def interaction_scores(self, architecture, context):
-        return scores_of_pairs(architecture)
-
-
-def check_pairs(architecture, context):
-    """Refuse what is no list of pairs of rising fields."""
-    pairs, n = architecture.get("interactions"), context.n_fields
-    if not isinstance(pairs, list):
-        raise ValueError(f"interactions must be a list of pairs, got {pairs!r:.200}.")
-    for pair in pairs:
-        ints = isinstance(pair, list) and len(pair) == 2 and all(type(f) is int for f in pair)
-        if not ints or not (0 <= pair[0] and pair[1] < n and all(i < j for i, j in pairwise(pair))):
-            raise ValueError(f"a pair must be two rising ints below {n}, got {pair!r}.")
-
-
-def scores_of_pairs(architecture):
-    """Scores of the candidates by pair."""
-    pairs = map(tuple, architecture["candidates"])
-    return dict(zip(pairs, architecture["scores"], strict=True))
-
 
 # Candidates --------------------------------------------------------------------------------------
 
 
-class GreedyPairs(SearchMethod):
+class GreedyPairs(PairsMethod):
     """Add the pair that helps most, as long as one helps by more than ``least_gain``."""
 
-    slot = "interaction"
     _parameter_constraints = {"least_gain": [Interval(Real, 0, None, closed="left")]}
 
     def __init__(self, least_gain=0.01):
@@ -247,15 +240,6 @@ class GreedyPairs(SearchMethod):
             "candidates": [pair for (pair,) in alone],
             "scores": gains,
         }
-
-    def check(self, architecture, context):
-        check_pairs(architecture, context)
-
-    def realise(self, architecture, context):
-        return SomePairs(architecture["interactions"], context)
-
-    def interaction_scores(self, architecture, context):
-        return scores_of_pairs(architecture)
 
 
 # Planted answers ---------------------------------------------------------------------------------

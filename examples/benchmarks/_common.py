@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.model_selection import train_test_split
 
 from sklearn_autorec.datasets import fetch_frappe
 from sklearn_autorec.exceptions import UnknownCategoryWarning
@@ -62,6 +63,11 @@ def tables_of(args, load):
         X, y, X_test, y_test, numeric = load(name, args.data_home)
         print(f"\n{name}: {len(X):,} rows to train and validate, {len(X_test):,} to test")
         yield name, X, y, X_test, y_test, numeric
+
+
+def tenth_held_out(X, y, seed):
+    """Rows to train, rows to stop by, and the labels of both, as many of each class."""
+    return train_test_split(X, y, test_size=0.1, stratify=y, random_state=seed)
 
 
 class PoolDropout(torch.nn.Module):
@@ -153,6 +159,23 @@ def timed(work):
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start
+
+
+def ratio_of(own, base):
+    """Seconds over those of the same rounds of something else: median [least, most]."""
+    ratio = np.array(own) / np.array(base)
+    return f"{np.median(ratio):.2f} [{ratio.min():.2f}, {ratio.max():.2f}]"
+
+
+def rounds_of(lines, rounds):
+    """Seconds that callables give by name, in turns behind a round that warms up."""
+    times = {name: [] for name in lines}
+    for seconds in lines.values():
+        seconds()
+    for _ in range(rounds):
+        for name, seconds in lines.items():
+            times[name].append(seconds())
+    return times
 
 
 class EpochClock:

@@ -14,12 +14,11 @@ import itertools
 import time
 
 import numpy as np
-from _common import parser, scores, tables_of
+from _common import parser, scores, tables_of, tenth_held_out
 from bench_crossing import FETCH, Linear
 from bench_crossing import load as load_public
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import train_test_split
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
@@ -130,9 +129,7 @@ def main():
         categorical = [c for c in X if c not in numeric]
         results, chosen = {}, []
         for seed in range(args.seeds):
-            Z, Z_valid, t, t_valid = train_test_split(
-                X, y, test_size=0.1, stratify=y, random_state=seed
-            )
+            Z, Z_valid, t, t_valid = tenth_held_out(X, y, seed)
             for method, make in methods(Z, t, categorical, args.crosses, seed).items():
                 start = time.process_time()
                 columns, count = make()

@@ -15,13 +15,12 @@ import time
 
 import numpy as np
 import pandas as pd
-from _common import parser, scores, tables_of
+from _common import parser, scores, tables_of, tenth_held_out
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_selection import SelectKBest, chi2
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -173,9 +172,7 @@ def main():
         categorical = [c for c in X if c not in numeric]
         results, crosses = {}, []
         for seed in range(args.seeds):
-            Z, Z_valid, t, t_valid = train_test_split(
-                X, y, test_size=0.1, stratify=y, random_state=seed
-            )
+            Z, Z_valid, t, t_valid = tenth_held_out(X, y, seed)
             n_columns = [0]
             for model_name, make in models(name, numeric, categorical, seed, n_columns).items():
                 wall, cpu = time.perf_counter(), time.process_time()

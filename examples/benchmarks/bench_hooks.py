@@ -10,10 +10,11 @@ is that to the first line in the same round."""
 import argparse
 import itertools
 import time
+from functools import partial
 
 import numpy as np
 import torch
-from _common import print_machine
+from _common import print_machine, ratio_of, rounds_of
 from torch import nn
 
 from sklearn_autorec.engine import (
@@ -183,20 +184,12 @@ def main():
     print_machine()
     rows = list(batches(args.steps, 0))
     nets = {name: net_of(make, (args.rounds + 1) * args.steps) for name, make in LINES.items()}
-    for net in nets.values():
-        seconds_of(net, rows[:5])
-    times = {name: [] for name in nets}
-    for _ in range(args.rounds):
-        for name, net in nets.items():
-            times[name].append(seconds_of(net, rows))
-    base = np.array(next(iter(times.values())))
+    lines = {name: partial(seconds_of, net, rows) for name, net in nets.items()}
+    times = rounds_of(lines, args.rounds)
+    base = next(iter(times.values()))
     print(f"{'':36s} microseconds a step   ratio, median [min, max]")
     for name, own in times.items():
-        ratio = np.array(own) / base
-        print(
-            f"{name:36s} {1e6 * np.median(own):8,.0f}              "
-            f"{np.median(ratio):.2f} [{ratio.min():.2f}, {ratio.max():.2f}]"
-        )
+        print(f"{name:36s} {1e6 * np.median(own):8,.0f}              {ratio_of(own, base)}")
     print(f"\nCategoricalController, ask and tell: {1e6 * controller_seconds(100):,.0f}")
 
 

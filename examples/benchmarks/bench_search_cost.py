@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import torch
-from _common import frappe, parser, print_machine
+from _common import frappe, parser, print_machine, ratio_of
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.embedding import PEP, AutoDim
@@ -31,11 +31,6 @@ GATES = {
     "OptFS": OptFS(),
 }
 MORE = 3  # epochs, in which a search is measured by itself
-
-
-def spread(ratio):
-    """Median and range."""
-    return f"{np.median(ratio):.2f} [{ratio.min():.2f}, {ratio.max():.2f}]"
 
 
 def measure(fits, rounds):
@@ -94,7 +89,7 @@ def main():
         for name in searches:
             line = (
                 f"{network:8s} {name:10s} search + retrain "
-                f"{spread(seconds[name] / seconds['plain'])}"
+                f"{ratio_of(seconds[name], seconds['plain'])}"
             )
             if name + ", longer" in seconds:
                 own, plain = (

@@ -21,6 +21,7 @@ from _common import (
     frappe,
     parser,
     print_machine,
+    ratio_of,
     timed,
 )
 
@@ -138,16 +139,14 @@ def main():
             f"round {k + 1}: " + ", ".join(f"{name} {r[-1]:,.0f}" for name, r in rates.items()),
             flush=True,
         )
-    base = np.array(next(iter(rates.values())))
+    base = next(iter(rates.values()))
     print(
         f"\n{args.network}, batch {args.batch_size}, {args.device}: rows/s median [min, max], "
         f"ratio to the first line, median [min, max]"
     )
     for name, r in rates.items():
-        ratio = np.array(r) / base
         print(
-            f"{name:45s} {np.median(r):10,.0f} [{min(r):,.0f}, {max(r):,.0f}]   "
-            f"{np.median(ratio):.2f} [{ratio.min():.2f}, {ratio.max():.2f}]"
+            f"{name:45s} {np.median(r):10,.0f} [{min(r):,.0f}, {max(r):,.0f}]   {ratio_of(r, base)}"
         )
 
 

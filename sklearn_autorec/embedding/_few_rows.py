@@ -6,7 +6,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from ..nn import TableRows
+from ..nn import TableRows, limit_of
+from ..nn._budget import vector_bytes
 from ..nn._embeddings import FieldRows
 from ..nn._numeric import initial
 from ..nn._read_rows import read_rows
@@ -15,36 +16,34 @@ from ._blocks import RESERVED
 PRIME = 2**31 - 1  # the numbers of universal hashing; there are fewer ids
 
 
-def largest_cap(rows_of, sizes, vector_bytes, limit, told):
+def largest_cap(rows_of, budget, context):
     """The largest number of rows a table at which all tables fit.
 
     Parameters
     ----------
     rows_of : callable (size, cap) -> int
         Rows of a table of so many values, never falling with the cap.
-    sizes : list of int
-    vector_bytes : list of int
-        Bytes of a row of each table.
-    limit : int
-        Bytes.
-    told : str
-        What the message says of the budget.
+    budget : float or int
+        Share of the bytes of the whole tables, or bytes.
+    context : BuildContext
 
     Raises
     ------
     ValueError
         If the smallest tables do not fit.
     """
+    sizes, limit = context.table_sizes, limit_of(budget, context)
+    of_a_row = vector_bytes(context)[context.table_fields]
 
     def n_bytes(cap):
-        own = zip(vector_bytes, sizes, strict=True)
+        own = zip(of_a_row, sizes, strict=True)
         return int(sum(each * rows_of(n, cap) for each, n in own))
 
     low, high = 1, max(sizes, default=1)
     if n_bytes(low) > limit:
         raise ValueError(
-            f"{told} is {limit} bytes, but the smallest tables take {n_bytes(low)}; raise it (a "
-            f"float is a share of the whole tables, an int is bytes)."
+            f"budget={budget!r} is {limit} bytes, but the smallest tables take {n_bytes(low)}; "
+            f"raise it (a float is a share of the whole tables, an int is bytes)."
         )
     while low < high:
         middle = (low + high + 1) // 2

@@ -5,8 +5,6 @@ import torch
 
 from ..base import SearchMethod
 from ..base._constraints import BUDGET
-from ..nn import limit_of
-from ..nn._budget import vector_bytes
 from ..utils._sklearn import StrOptions
 from ._blocks import RESERVED
 from ._few_rows import (
@@ -85,14 +83,7 @@ class Hashing(SearchMethod):
 
     def search(self, problem):
         context = problem.context
-        sizes, limit = context.table_sizes, limit_of(self.budget, context)
-        cap = largest_cap(
-            hashed_rows,
-            sizes,
-            vector_bytes(context)[context.table_fields],
-            limit,
-            f"budget={self.budget!r}",
-        )
+        sizes, cap = context.table_sizes, largest_cap(hashed_rows, self.budget, context)
         rows = [hashed_rows(n, cap) for n in sizes]
         hashes = [[1, 0] for _ in sizes]
         if self.hashing == "universal":
@@ -186,15 +177,8 @@ class QR(SearchMethod):
 
     def search(self, problem):
         context = problem.context
-        sizes, limit = context.table_sizes, limit_of(self.budget, context)
-        cap = largest_cap(
-            rows_of_both,
-            sizes,
-            vector_bytes(context)[context.table_fields],
-            limit,
-            f"budget={self.budget!r}",
-        )
-        return {"remainders": [remainders_within(n, cap) for n in sizes]}
+        cap = largest_cap(rows_of_both, self.budget, context)
+        return {"remainders": [remainders_within(n, cap) for n in context.table_sizes]}
 
     def check(self, architecture, context):
         check_list(

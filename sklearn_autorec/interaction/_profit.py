@@ -186,8 +186,9 @@ class PROFIT(ScoredTuples, SearchMethod):
     >>> X, y, truth = datasets.make_ctr(4000, n_fields=4, pairs=[(0, 1)], random_state=0)
     >>> search = interaction.PROFIT(n_interactions=1)
     >>> model = CTRClassifier(network="fm", search=search, lr=0.01, max_epochs=3, random_state=0)
-    >>> model.fit(X, y).interactions_
-    [('f0', 'f1')]
+    >>> scores = model.fit(X, y).interaction_scores_
+    >>> max(scores, key=scores.get)
+    ('f0', 'f1')
     """
 
     slot = "interaction"

@@ -6,12 +6,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from members_cases import OPTIONS, few
+from members_cases import OPTIONS, few, fitted_members, small_clicks
 from scipy.special import expit, softmax
 from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.utils._param_validation import InvalidParameterError
-from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import make_ctr
@@ -20,15 +19,8 @@ from sklearn_autorec.estimators import _memory
 from sklearn_autorec.networks import DeepFM
 from sklearn_autorec.nn import Members
 
-
-@pytest.fixture(scope="module")
-def clicks():
-    return mixed_clicks(600, cardinality=8, pairs=2)
-
-
-@pytest.fixture(scope="module")
-def model(clicks):
-    return few().fit(*clicks)
+clicks = pytest.fixture(small_clicks, scope="module")
+model = pytest.fixture(fitted_members, scope="module")
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, "4", None])

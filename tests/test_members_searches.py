@@ -7,9 +7,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from members_cases import OPTIONS, few
+from members_cases import OPTIONS, few, fitted_members, small_clicks
 from onnx_graphs import exported
-from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.base import Network
@@ -23,15 +22,8 @@ from sklearn_autorec.interaction import AutoFIS
 from sklearn_autorec.nn import FieldNetwork, PackedEmbedding, linear
 from sklearn_autorec.serving import load, save
 
-
-@pytest.fixture(scope="module")
-def clicks():
-    return mixed_clicks(600, cardinality=8, pairs=2)
-
-
-@pytest.fixture(scope="module")
-def model(clicks):
-    return few().fit(*clicks)
+clicks = pytest.fixture(small_clicks, scope="module")
+model = pytest.fixture(fitted_members, scope="module")
 
 
 class Apart(FieldNetwork):

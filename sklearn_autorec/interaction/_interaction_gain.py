@@ -60,7 +60,8 @@ class InteractionGain(ScoredTuples, SearchMethod):
     >>> X, y, truth = datasets.make_ctr(2000, n_fields=4, pairs=[(0, 1)], random_state=0)
     >>> search = interaction.InteractionGain(n_interactions=1)
     >>> model = CTRClassifier(network="fm", search=search, max_epochs=1, random_state=0)
-    >>> model.fit(X, y).interactions_
+    >>> gains = model.fit(X, y).interaction_scores_
+    >>> [pair for pair, gain in gains.items() if gain > 0.01]
     [('f0', 'f1')]
     """
 

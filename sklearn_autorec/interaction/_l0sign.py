@@ -243,10 +243,10 @@ class L0SIGN(ScoredTuples, SearchMethod):
 
     Examples
     --------
-    >>> from sklearn_autorec import CTRClassifier, datasets, interaction
+    >>> from sklearn_autorec import RatingRegressor, datasets, interaction
     >>> X, y, truth = datasets.make_ctr(4000, n_fields=4, pairs=[(0, 1)], random_state=0)
     >>> search = interaction.L0SIGN(level="field", max_interactions=1)
-    >>> model = CTRClassifier(network="fm", search=search, lr=0.01, max_epochs=3, random_state=0)
+    >>> model = RatingRegressor(network="fm", search=search, lr=0.01, max_epochs=3, random_state=0)
     >>> model.fit(X, y).interactions_
     [('f0', 'f1')]
     """

@@ -1,5 +1,7 @@
 """What the tests of members share."""
 
+from small_tables import mixed_clicks
+
 from sklearn_autorec import CTRClassifier
 from sklearn_autorec.networks import DeepFM
 
@@ -17,3 +19,11 @@ OPTIONS = {
 
 def few(**options):
     return CTRClassifier(**{**OPTIONS, "members": 3, **options})
+
+
+def small_clicks():
+    return mixed_clicks(600, cardinality=8, pairs=2)
+
+
+def fitted_members(clicks):
+    return few().fit(*clicks)

@@ -23,11 +23,6 @@ def test_whole_files_pass_the_same_mill(saved):
         assert attempt(with_header(data, start, header), rows, expected, "same") == "same"
 
 
-def test_changed_files_are_refused_or_work(saved):
-    check(fuzz(saved, 600, seed=0), 600)
-
-
-@pytest.mark.slow
-def test_twenty_thousand_changed_files(saved):
-    n = int(20_000 * SHARE)
-    check(fuzz(saved, n, seed=1), n)
+@pytest.mark.parametrize("n", [600, pytest.param(int(20_000 * SHARE), marks=pytest.mark.slow)])
+def test_changed_files_are_refused_or_work(n, saved):
+    check(fuzz(saved, n, seed=n), n)

@@ -163,14 +163,9 @@ def check_structure(counts, n):
     )
 
 
-def test_forged_structures_are_refused_or_work(saved):
-    check_structure(fuzz_structure(saved, 80, seed=0), 80)
-
-
-@pytest.mark.slow
-def test_two_thousand_forged_structures(saved):
-    n = int(2000 * SHARE)
-    check_structure(fuzz_structure(saved, n, seed=1), n)
+@pytest.mark.parametrize("n", [80, pytest.param(int(2000 * SHARE), marks=pytest.mark.slow)])
+def test_forged_structures_are_refused_or_work(n, saved):
+    check_structure(fuzz_structure(saved, n, seed=n), n)
 
 
 def test_nothing_in_a_file_runs(saved):

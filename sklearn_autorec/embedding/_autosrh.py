@@ -9,9 +9,10 @@ from torch import nn
 from ..base import SearchMethod
 from ..base._constraints import BUDGET, RETRAIN_OR_NOT, constraints_of
 from ..engine import ArchSchedule
-from ..nn import FieldEmbedding, mask_from_text, mask_to_text
+from ..nn import mask_from_text, mask_to_text
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
+from ._baselines import ObservedEmbedding
 from ._budgets import warn_if_nothing_is_kept
 from ._frequency import value_counts
 from ._masks import MaskSearch, bytes_for_masked, strongest_within
@@ -56,7 +57,7 @@ class RowNormalisedDescent(torch.optim.SGD):
         return loss
 
 
-class BlockScaledEmbedding(FieldEmbedding):
+class BlockScaledEmbedding(ObservedEmbedding):
     """A table whose every value is multiplied by the weights of its block; inputs -> (B, F, d).
 
     Parameters
@@ -227,7 +228,8 @@ class AutoSrh(MaskSearch, SearchMethod):
 
 def largest_elements(table, n_bytes, context):
     """The architecture of a searched `BlockScaledEmbedding`: the mask of the largest elements that
-    a packed table can store in so many bytes, those at 0 excepted, and A.
+    a packed table can store in so many bytes, and A. None is kept of elements at 0, nor of rows
+    that were never trained.
 
     Parameters
     ----------
@@ -237,7 +239,8 @@ def largest_elements(table, n_bytes, context):
     """
     weights = table.block_weights.detach()
     size = (table.weight.detach() * weights[table.blocks]).abs().cpu().numpy()
-    size = np.where(size > 0, size, -np.inf)
+    size[~table.seen.cpu().numpy()] = -np.inf
+    size[size == 0] = -np.inf
     return {
         "mask": mask_to_text(strongest_within(size, n_bytes, context)),
         "block_weights": weights.double().cpu().numpy().tolist(),

@@ -159,7 +159,7 @@ def _drawn_within(widths, candidates, limit, context):
         widths = one_of(wider)
 
 
-class _CountedEmbedding(FieldEmbedding):
+class ObservedEmbedding(FieldEmbedding):
     """A plain table that remembers which rows were trained."""
 
     def __init__(self, context):
@@ -216,7 +216,7 @@ class MagnitudePruning(PrunedShare, SearchMethod):
 
     def build(self, context):
         self.check_budget(context)
-        return _CountedEmbedding(context)
+        return ObservedEmbedding(context)
 
     def derive(self, module, context):
         size = torch.where(module.seen.unsqueeze(1), module.weight.detach().abs(), -torch.inf)

@@ -156,7 +156,7 @@ def test_searches_that_are_cut_say_so(clicks, clock):
 
 
 def test_a_search_without_a_training_after_it_has_all_of_the_time(clicks, clock):
-    model = cut(small(search=AMTL(), search_epochs=4, max_time=15), *clicks)
+    model = cut(small(search=AMTL(retrain="none"), search_epochs=4, max_time=15), *clicks)
     assert clock.steps == 15 and len(model.search_history_) == 2 and model.n_iter_ == 0
 
 

@@ -29,7 +29,7 @@ from ..nn._read_rows import read_rows
 from ..nn._sized_rows import sized_bytes
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import HasMethods, Interval, StrOptions
-from ._budgets import bytes_for_tables
+from ._budgets import bytes_for_tables, warn_if_nothing_is_kept
 from ._frequency import value_counts
 from ._sizes import check_sizes
 
@@ -192,13 +192,16 @@ class FrequencySizedEmbedding(MovedByAdam, FieldEmbedding):
 
 
 def lengths_within(module, n_bytes, context):
-    """The lengths at the lowest price at which the tables fit in so many bytes; those of length 1
-    have to.
+    """The lengths at the lowest price at which the tables fit in so many bytes; where a length of 1
+    is too long, `most_frequent` ones have it, and the others nothing.
     """
     lengths, low, high = module.lengths(), 0.0, module.highest_price()
     if sized_bytes(lengths, context) <= n_bytes:
         return lengths
     lengths = module.lengths(high)
+    if sized_bytes(lengths, context) > n_bytes:
+        by_count = module.attributes[:, 0][module.group].cpu().numpy()
+        return most_frequent(by_count, n_bytes, context)
     for _ in range(PRICES):
         price = (low + high) / 2
         found = module.lengths(price)
@@ -207,6 +210,24 @@ def lengths_within(module, n_bytes, context):
         else:
             low = price
     return lengths
+
+
+def most_frequent(by_count, n_bytes, context):
+    """A length of 1 for as many values as fit in so many bytes, the most frequent ones of all
+    fields, and 0 for the others, int64 ndarray (V,).
+    """
+    order = np.argsort(-by_count, kind="stable")
+
+    def first(n):
+        lengths = np.zeros(len(order), np.int64)
+        lengths[order[:n]] = 1
+        return lengths
+
+    low, high = 0, len(order)
+    while high - low > 1:
+        n = (low + high) // 2
+        low, high = (n, high) if sized_bytes(first(n), context) <= n_bytes else (low, n)
+    return first(low)
 
 
 class AMTL(SearchMethod):
@@ -220,7 +241,7 @@ class AMTL(SearchMethod):
     :math:`a_v`, the sigmoid of the standardised logarithm of the count, sends frequent values to h
     and rare ones to l. The embedding is read up to the likeliest length; the gradient is that of
     :math:`p_v` (straight-through), so that the networks, the tables and the rest are trained
-    together. In the end the rows are cut, and what was searched serves as it is.
+    together. In the end the rows are cut, and the network is trained anew with these lengths.
 
     Parameters
     ----------
@@ -254,21 +275,28 @@ class AMTL(SearchMethod):
     budget : float or int or None, default=None
         Bytes of the cut tables, their index included, that are never exceeded: a float in (0, 1] is
         a share of the whole tables, an int a number of bytes. If the likeliest lengths take more,
-        every number of a vector costs its logit a price, the lowest at which they fit. The vectors
-        of numeric fields are left whole and are counted. Combine it with ``retrain="keep"`` or
-        "scratch": nothing has been trained at the lengths to which it cuts. None cuts no more than
-        the search did.
-    retrain : {"none", "keep", "scratch", "rewind"}, default="none"
-        Weights with which a final training starts; "none" is the paper: there is no other training.
+        every number of a vector costs its logit a price, the lowest at which they fit. If lengths
+        of 1 for all are too much, the most frequent values of all fields have it, and the others
+        no embedding. The vectors of numeric fields are left whole and are counted. None cuts no
+        more than the search did.
+    retrain : {"rewind", "scratch", "keep", "none"}, default="rewind"
+        Weights with which a final training at the lengths that were found starts: those with which
+        the search began (with ``start``, those of the fitted model), new ones, or those of the
+        search. "none" is the paper: what was searched serves as it is, see Notes.
 
     Notes
     -----
     Values of one field that occur equally often have the same length. Counts are those of the rows
     that are trained on. A value that none of them holds has the length of a count of zero; the
-    shortest is 1. Fields of numbers are left whole.
+    shortest is 1 where no budget asks for less. Fields of numbers are left whole.
 
     Without a penalty nothing but the fit shortens an embedding, and a longer one fits better the
     rows that it is trained on: on planted tables ``size_penalty=0`` left all values at full length.
+
+    No rows stop the search early, and nothing in it has been trained at the lengths to which a
+    budget cuts. So what was searched does not serve by default: at a fifth of the bytes of 20,000
+    rows of Frappe and of MovieLens 1M (FM, one seed) "none" was .02 of AUC behind "rewind", and
+    "keep", which starts where the search ended, .004 and .006.
 
     The paper's temperature and layers were not at hand; the defaults are ours, and so is the
     budget. It does not move the search: prices that held one, raised while the networks learned,
@@ -287,8 +315,8 @@ class AMTL(SearchMethod):
     >>> model = CTRClassifier(
     ...     network="fm", search=search, embedding_dim=4, max_epochs=3, random_state=0
     ... ).fit(X, y)
-    >>> model.n_iter_, len(model.embedding_sizes_["f0"]) == model.encoder_.n_ids_[0]
-    (0, True)
+    >>> len(model.embedding_sizes_["f0"]) == model.encoder_.n_ids_[0]
+    True
     """
 
     slot = "embedding"
@@ -317,7 +345,7 @@ class AMTL(SearchMethod):
         temperature=(1.0, 0.1),
         twins=True,
         start=None,
-        retrain="none",
+        retrain="rewind",
         budget=None,
     ):
         """Store the parameters."""
@@ -331,12 +359,13 @@ class AMTL(SearchMethod):
         module = FrequencySizedEmbedding(context, frequencies, self)
         limit = None
         if self.budget is not None:
-            shortest = sized_bytes(np.ones(context.n_rows, np.int64), context)
-            limit = bytes_for_tables(self.budget, shortest, context)
+            one = np.arange(context.n_rows) == 0
+            limit = bytes_for_tables(self.budget, sized_bytes(one, context), context)
         problem.train(module, start=self._start(problem))
         lengths = module.lengths()
         if limit is not None:
             lengths = lengths_within(module, limit, context)
+            warn_if_nothing_is_kept(self, lengths)
         return {"sizes": sizes_to_text(lengths)}
 
     def _start(self, problem):

@@ -25,6 +25,7 @@ OPTIONS = {
     "lr": 0.03,
     "embedding_init": 0.05,
     "search_epochs": 16,
+    "max_epochs": 1,
     "batch_size": 400,
     "id_dropout": 0.0,
 }
@@ -257,16 +258,16 @@ def test_lengths_of_a_trained_table_and_what_is_stored(tmp_path):
     X, y = planted(1, n=3000, n_values=100)
     source = CTRClassifier(random_state=0, **OPTIONS | {"max_epochs": 8}).fit(X, y)
     weights = source.net_.module_.state_dict()
-    still = fit((X, y), AMTL(0.0, start=source), lr=1e-12, search_epochs=1)
+    still = fit((X, y), AMTL(0.0, start=source, retrain="none"), lr=1e-12, search_epochs=1)
     state = still.net_.module_.state_dict()
     np.testing.assert_allclose(
         state["embedding.table_8"], weights["embedding.weight"], rtol=0, atol=1e-6
     )
     torch.testing.assert_close(still.predict_proba(X), source.predict_proba(X), atol=1e-5, rtol=0)
-    model = fit((X, y), AMTL(start=source), search_epochs=8)
+    model = fit((X, y), AMTL(start=source, retrain="none"), search_epochs=8)
     assert np.mean(model.embedding_sizes_["many"]) < 7 and model.n_iter_ == 0
-    cold = fit((X, y), search_epochs=1)
-    warm = fit((X, y), AMTL(start=source), search_epochs=1)
+    cold = fit((X, y), search_epochs=1, max_epochs=1)
+    warm = fit((X, y), AMTL(start=source), search_epochs=1, max_epochs=1)
     losses = [m.search_history_[0]["train_loss"] for m in (cold, warm)]
     assert losses[1] < losses[0] - 0.05
     again = pickle.loads(pickle.dumps(model))
@@ -278,6 +279,41 @@ def test_lengths_of_a_trained_table_and_what_is_stored(tmp_path):
     other = CTRClassifier(random_state=0, **OPTIONS | {"embedding_dim": 4, "max_epochs": 1})
     with pytest.raises(ValueError, match="embedding_dim=4, this model 8"):
         fit((X, y), AMTL(start=other.fit(X, y)))
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_the_final_training_starts_where_the_search_began(started, monkeypatch):
+    X, y = planted(1, n=1000, n_values=40)
+    short = {"max_epochs": 1, "search_epochs": 2}
+    source = CTRClassifier(random_state=0, **OPTIONS | short).fit(X, y) if started else None
+    states, real = [], AMTL.transfer
+
+    def noted(self, state, *args):
+        states.append(state)
+        return real(self, state, *args)
+
+    monkeypatch.setattr(AMTL, "transfer", noted)
+    model = fit((X, y), AMTL(0.0, start=source), **short)
+    begun, ended = [state["embedding.weight"] for state in states]
+    if started:
+        assert torch.equal(begun, source.net_.module_.state_dict()["embedding.weight"])
+    assert (begun - ended).abs().max() > 0.03 and model.n_iter_ == 1
+
+
+def test_where_one_number_each_is_too_much_the_most_frequent_have_it():
+    X, y = planted(2, n=3000, n_values=300)
+    short = {"max_epochs": 1, "search_epochs": 2}
+    for budget, least in ((0.1, 150), (0.02, 15)):
+        model = fit((X, y), AMTL(budget=budget), **short)
+        n_values = sum(len(own) for own in model.embedding_sizes_.values())
+        assert model.nbytes_["embedding"] + model.nbytes_["index"] <= budget * 4 * 8 * n_values
+        counts = np.concatenate(model.encoder_.counts_)
+        sizes = np.concatenate([*model.embedding_sizes_.values()])
+        assert {*sizes.tolist()} == {0, 1} and least <= sizes.sum() < n_values
+        assert counts[sizes == 1].min() >= counts[sizes == 0].max()
+        assert np.isfinite(model.predict_proba(X)).all()
+    with pytest.raises(ValueError, match="budget=16 leaves 16 bytes .* of the smallest tables"):
+        fit((X, y), AMTL(budget=16), **short)
 
 
 def test_bytes_are_those_of_the_lengths():

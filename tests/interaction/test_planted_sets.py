@@ -44,7 +44,7 @@ def test_pairs_of_agreeing_tastes_are_ranked_first(name):
 def fours(seed):
     """Clicks that depend on four of six columns together, and on no fewer of them: X, y, these."""
     rng = np.random.default_rng(seed)
-    ids = rng.integers(0, 4, (9000, 6))
+    ids = rng.integers(0, 4, (5000, 6))
     planted = np.sort(rng.choice(6, 4, replace=False))
     logits = 2 * (1 - 2.0 * (ids[:, planted] % 2)).prod(1)
     y = (rng.random(len(ids)) < 1 / (1 + np.exp(-logits))).astype(int)
@@ -54,7 +54,7 @@ def fours(seed):
 
 def search_fours(X, y, seed, max_order=4):
     search = PROFIT(max_order=max_order, n_interactions=1, patience=None)
-    return fit(search, X, y, seed, batch_size=128, search_epochs=4)
+    return fit(search, X, y, seed, lr=0.02, search_epochs=4)
 
 
 def test_a_planted_set_of_four_is_found_and_nothing_less():

@@ -97,6 +97,8 @@ class SearchMethod(BaseEstimator):
       histories).
     - ``judged_share``, ``judge(network, loss, data)``: after the training, rows (that share of the
       training rows) that nothing was trained on, to compare what was found with chance.
+    - ``after_epoch(unseen_loss)``, beside ``judged_share``: called after each epoch with the mean
+      loss of these rows.
     - ``begin_chunk(data)``, also of concrete modules: called before the training on each chunk of
       ``partial_fit`` with all its rows, as they were given (counts of values). In a stream that
       begins with a search the context's ``counts`` are zero.

@@ -16,6 +16,7 @@ from ..nn import (
     annealed,
     mask_from_text,
     mask_to_text,
+    table_bytes,
 )
 from ..nn._anchored_rows import anchored_bytes
 from ..nn._numeric import initial
@@ -23,6 +24,11 @@ from ..nn._statistics import read_in_all
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._budgets import bytes_for_tables, warn_if_nothing_is_kept
+
+# Of anchors whose number grows: at first, at a time, and after so many epochs in a row.
+FIRST_ANCHORS, STEP, PATIENCE = 2, 2, 2
+L1, MOST_L1 = 0.3, 1.0  # weights of the norm at half of the bytes, and at few
+UNSEEN_SHARE = 0.1  # of the training rows, which decide on their number
 
 
 class ProximalRowAdam(RowAdam):
@@ -41,8 +47,9 @@ class ProximalRowAdam(RowAdam):
 
     Attributes
     ----------
-    weight : float
-        :math:`\lambda`, the weight of the norm in the loss.
+    weight : float or Tensor (K,)
+        :math:`\lambda`, the weight of the norm in the loss, of all columns or of each; columns of
+        weight 0 are left alone.
     """
 
     weight = 0.0
@@ -64,17 +71,19 @@ class ProximalRowAdam(RowAdam):
 
 
 class AnchorMixture(FieldRows):
-    """Rows of weights of all anchors, times the anchors; inputs -> (B, F, d).
+    """Rows of weights of the anchors in use, times these; inputs -> (B, F, d).
 
-    Rows that no batch has held give zeros in eval mode: nothing is known of them.
+    Rows that no batch has held give zeros in eval mode: nothing is known of them. All anchors are
+    in use unless their number grows.
 
     Parameters
     ----------
     context : BuildContext
     method : ANT
+    l1 : float
     """
 
-    def __init__(self, context, method):
+    def __init__(self, context, method, l1):
         super().__init__(context)
         d, k = context.embedding_dim, method.n_anchors
         # As large as a plain table would be: k weights of mean square 1 / k.
@@ -84,8 +93,15 @@ class AnchorMixture(FieldRows):
         self.init_numbers(context, d, context.embedding_init)
         self.field_axes["transform"] = {0: context.axis("V")}
         self.register_buffer("seen", torch.zeros(self.n_rows, dtype=torch.bool), persistent=False)
-        self.l1, self.warmup, self.arch_lr = method.l1, method.warmup, method.arch_lr
-        self.ramp, self.n_in_batch, self.optimizer = 0.0, 1, None
+        self.l1, self.warmup, self.arch_lr = l1, method.warmup, method.arch_lr
+        self.ramp, self.optimizer = 0.0, None
+        self.growth, self.course = method.growth, []
+        active = torch.arange(k) < (k if self.growth is None else FIRST_ANCHORS)
+        self.register_buffer("active", active, persistent=False)
+        if self.growth is not None:
+            self.judged_share = UNSEEN_SHARE
+            # Anchors that wait are not trained, but decay.
+            self.register_buffer("fresh", self.anchors.detach().clone(), persistent=False)
         self.read_rows: list[torch.Tensor] = []
 
     observes_all_rows = True
@@ -105,7 +121,34 @@ class AnchorMixture(FieldRows):
         """Note the rows of the batch; the norm is that of its rows, per row of the batch."""
         for rows in self.read_rows:
             self.seen[rows.long()] = True
-        self.optimizer.weight = self.ramp * self.l1 / len(per_row_loss)
+        weight = self.ramp * self.l1 / len(per_row_loss)
+        self.optimizer.weight = weight if self.growth is None else weight * self.active
+
+    @torch.no_grad()
+    def after_epoch(self, loss):
+        """Take the loss of unseen rows: two that are lower in a row, with the price of the anchors,
+        bring two anchors more, two that are higher take two away.
+        """
+        if self.growth is None:  # rows that judge another part
+            return
+        self.course.append(loss + self.growth * int(self.active.sum()))
+        falls = np.diff(self.course[-PATIENCE - 1 :]) < 0
+        if len(falls) < PATIENCE or falls.any() != falls.all():
+            return
+        n = int(self.active.sum())
+        if falls.all():
+            new = torch.nonzero(~self.active)[:STEP, 0]
+            self.anchors[new] = self.fresh[new]
+            self.active[new] = True
+        elif n > STEP:
+            worth = torch.from_numpy((self.worth() * self.support()).sum(0))
+            worth = worth.to(self.active.device).masked_fill(~self.active, torch.inf)
+            self.active[worth.argsort(stable=True)[:STEP]] = False
+        if int(self.active.sum()) != n:
+            self.course = self.course[-1:]
+
+    def judge(self, network, loss, data):
+        """Nothing is left to be judged: the unseen rows were heard of in each epoch."""
 
     def unpooled(self, inputs):
         self.read_rows = []
@@ -117,6 +160,8 @@ class AnchorMixture(FieldRows):
             self.read_rows.append(read_in_all(rows))
         else:
             weights = weights * self.seen[rows.long()].unsqueeze(-1)
+        if self.growth is not None:
+            weights = weights * self.active
         return weights @ self.anchors
 
     def embedding_parameters(self):
@@ -130,7 +175,8 @@ class AnchorMixture(FieldRows):
     @torch.no_grad()
     def support(self):
         """Anchors of each row that was trained, bool ndarray (V, K)."""
-        return ((self.transform > 0) & self.seen.unsqueeze(1)).cpu().numpy()
+        used = (self.transform > 0) & self.seen.unsqueeze(1) & self.active
+        return used.cpu().numpy()
 
     def summary(self):
         used, seen = self.support(), max(int(self.seen.sum()), 1)
@@ -141,12 +187,16 @@ def strongest_weights(worth, support, n_bytes, context):
     """The support (V, K) without the weights of least worth, as many as the bytes ask."""
     order = np.argsort(-np.where(support, worth, -np.inf), axis=None, kind="stable")
     order = order[: int(support.sum())]
-    table = np.repeat(np.arange(len(context.table_sizes)), context.table_sizes)
-    anchor, table = order % support.shape[1], table[order // support.shape[1]]
+    n_tables = len(context.table_sizes)
+    table = np.repeat(np.arange(n_tables), context.table_sizes)
+    row, anchor = order // support.shape[1], order % support.shape[1]
+    table, first = table[row], np.zeros(len(order), bool)
+    first[np.unique(row, return_index=True)[1]] = True  # of its row
 
     def fits(n):
-        weights = np.bincount(table[:n], minlength=len(context.table_sizes))
-        return anchored_bytes(weights, len(np.unique(anchor[:n])), context) <= n_bytes
+        weights = np.bincount(table[:n], minlength=n_tables)
+        living = np.bincount(table[:n][first[:n]], minlength=n_tables)
+        return anchored_bytes(weights, living, len(np.unique(anchor[:n])), context) <= n_bytes
 
     low, high = 0, len(order) + 1  # more weights never take fewer bytes
     while high - low > 1:
@@ -171,15 +221,22 @@ class ANT(SearchMethod):
     Parameters
     ----------
     n_anchors : int, default=16
-        K, between 1 and 256, of all fields together.
+        K, between 1 and 256, of all fields together; with ``growth`` the largest number.
+    growth : float or None, default=None
+        In place of a fixed number (NBANT): the search begins with two anchors, and after each epoch
+        it looks at a tenth of the training rows that nothing in it is trained on. Their mean loss
+        plus this price of every anchor in use decides: lower twice in a row brings two anchors
+        more, higher twice in a row takes the two of least use away. The paper's price is of a sum
+        of losses; 0.001 is a beginning. None has all anchors from the start.
     budget : float or int or None, default=None
         Bytes of what is stored, T with its index and A, that are never exceeded: a float in (0, 1]
         is a share of the whole tables, an int a number of bytes. If more is left after the search,
         the weights of T that matter least, times the lengths of their anchors, go first. The
         vectors of numeric fields are left whole and are counted. None keeps what is left.
-    l1 : float, default=0.3
+    l1 : float or None, default=None
         Weight of the L1 norm of the rows of T that a batch reads, per row of the batch. It begins
-        with 0 and rises linearly from the end of the warm-up to the end of the search.
+        with 0 and rises linearly from the end of the warm-up to the end of the search. None is 0.3,
+        and in inverse proportion more within a budget of less than half of the bytes, up to 1.
     warmup : float in [0, 1), default=0.3
         Share of the search without the norm.
     arch_lr : float, default=0.01
@@ -197,7 +254,9 @@ class ANT(SearchMethod):
     The public code steps by Yogi on all rows, of one T for each field; here by Adam on the rows of
     the batch, of anchors that all fields share, which T may keep apart. Its initial T shrinks with
     the number of values; here embeddings start as large as those of a plain table. Anchors start
-    at random, and their number does not grow.
+    at random. Which number is best for unseen rows is told epoch by epoch, so that ``growth`` adds
+    at most an anchor an epoch, whatever is still to be learned by those that are there: give it
+    two epochs for every two anchors that may be needed.
 
     References
     ----------
@@ -222,24 +281,39 @@ class ANT(SearchMethod):
     _parameter_constraints = {
         "n_anchors": [Interval(Integral, 1, MAX_ANCHORS, closed="both")],
         "budget": [*BUDGET, None],
-        "l1": [Interval(Real, 0, None, closed="left")],
+        "l1": [Interval(Real, 0, None, closed="left"), None],
+        "growth": [Interval(Real, 0, None, closed="left"), None],
         **constraints_of("warmup", "arch_lr"),
         "retrain": RETRAIN_OR_NOT,
     }
 
     @stores_parameters
-    def __init__(self, n_anchors=16, l1=0.3, warmup=0.3, arch_lr=0.01, retrain="keep", budget=None):
+    def __init__(
+        self,
+        n_anchors=16,
+        l1=None,
+        warmup=0.3,
+        arch_lr=0.01,
+        retrain="keep",
+        budget=None,
+        growth=None,
+    ):
         """Store the parameters."""
 
     def build(self, context):
+        return AnchorMixture(context, self, self._norm(context))
+
+    def _norm(self, context):
+        """Weight of the L1 norm."""
+        share = 1.0
         if self.budget is not None:
-            self._limit(context)
-        return AnchorMixture(context, self)
+            share = self._limit(context) / max(table_bytes(context, numeric=False), 1)
+        return min(max(L1, L1 / (2 * share)), MOST_L1) if self.l1 is None else self.l1
 
     def _limit(self, context):
         """Bytes of T and A, refused if they are too few for a single anchor."""
         one = np.arange(len(context.table_sizes)) == 0
-        least = anchored_bytes(one, int(one.any()), context)
+        least = anchored_bytes(one, one, int(one.any()), context)
         return bytes_for_tables(self.budget, least, context)
 
     def derive(self, module, context):

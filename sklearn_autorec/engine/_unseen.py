@@ -24,11 +24,12 @@ class UnseenLoss:
         The reference loss.
     modules : list of nn.Module
         The searched ones. If all have a true ``ends_early``, the search ends after ``patience``
-        epochs that have not lowered the loss.
+        epochs that have not lowered the loss. Those with ``after_epoch`` are given the loss.
     """
 
     def __init__(self, net, rows, plan, loss, modules):
         self.net, self.rows, self.plan, self.loss = net, rows, plan, loss
+        self.modules = modules
         self.ends = all(getattr(m, "ends_early", False) for m in modules)
         self.losses = []
 
@@ -38,6 +39,9 @@ class UnseenLoss:
         own = scores_of(self.net, rows, self.plan, "unseen", self.loss)
         record["unseen_loss"] = own["unseen_loss"]
         self.losses.append(own["unseen_loss"])
+        for m in self.modules:
+            if hasattr(m, "after_epoch"):
+                m.after_epoch(own["unseen_loss"])
         return self.ends and len(self.losses) - self.best_epoch >= self.plan.patience
 
     @property

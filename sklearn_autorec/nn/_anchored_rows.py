@@ -10,29 +10,33 @@ from ._number_rows import NumberRows
 from ._numeric import initial
 from ._parts import tensor_bytes
 from ._read_rows import read_rows
+from ._row_numbers import BLOCK, RowNumbers
 from ._storage import TableRows, storage_of
 
 MAX_ANCHORS = 256  # that a byte can number
 
 
-def anchored_bytes(n_weights, n_anchors, context):
+def anchored_bytes(n_weights, n_living, n_anchors, context):
     """Bytes of an `AnchoredRows` as it will be stored, scales of int8 and index included.
 
     Parameters
     ----------
     n_weights : int ndarray (n_tables,)
         Weights of the values of each table.
+    n_living : int ndarray (n_tables,)
+        Values of each table with a weight or more.
     n_anchors : int
         Anchors that are used.
     context : BuildContext
     """
     sizes, d = context.table_sizes, context.embedding_dim
-    weights = stored_bytes(n_weights, sizes, kinds_of_tables(context)).sum()
+    weights = stored_bytes(n_weights, n_living, kinds_of_tables(context)).sum()
     anchors = stored_bytes([n_anchors * d], [n_anchors], [storage_of(context.storage, None)])[0]
-    return int(weights + anchors) + int(np.sum(n_weights)) + 4 * (sum(sizes) + 1)
+    of_rows = -(-sum(sizes) // BLOCK) * (BLOCK // 8 + 4) + 4 * (int(np.sum(n_living)) + 1)
+    return int(weights + anchors) + int(np.sum(n_weights)) + of_rows
 
 
-class AnchoredRows(NumberRows):
+class AnchoredRows(RowNumbers, NumberRows):
     """S6: every value is a combination of some of K anchors with weights of at least 0; inputs ->
     (B, F, d).
 
@@ -54,9 +58,10 @@ class AnchoredRows(NumberRows):
 
     Notes
     -----
-    Beside 4 bytes a weight it takes one for the number of its anchor, and 4 for each row, whether
-    it has anchors or not: 5 N + 4 (V + 1) + 4 K d bytes, where a table takes 4 V d. The numbers
-    follow from ``support``, which the architecture holds, and are in no ``state_dict``.
+    Beside 4 bytes a weight it takes one for the number of its anchor, 4 for each of the L rows with
+    anchors, and a bit and a half for every row, to tell these: 5 N + 4 (L + 1) + 3 V / 16 + 4 K d
+    bytes, where a table takes 4 V d. The index follows from ``support``, which the architecture
+    holds, and is in no ``state_dict``.
     """
 
     column: torch.Tensor
@@ -80,10 +85,15 @@ class AnchoredRows(NumberRows):
         std = context.embedding_init
         self.anchors = initial(context, support.shape[1], self.dim, std=std)
         self.init_numbers(context, self.dim, std)
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-        self.register_buffer("row_offsets", torch.from_numpy(offsets), persistent=False)
-        column = torch.from_numpy(np.nonzero(support)[1].astype(np.uint8))
-        self.register_buffer("column", column, persistent=False)
+        living = lengths > 0
+        index = {
+            "row_offsets": np.concatenate([[0], np.cumsum(lengths[living])]).astype(np.int32),
+            "column": np.nonzero(support)[1].astype(np.uint8),
+            **self.pack_rows(living),
+        }
+        for name, array in index.items():
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
+        self.register_popcount()
 
     few_by_rows = True
 
@@ -99,24 +109,42 @@ class AnchoredRows(NumberRows):
         return (weights.unsqueeze(-1) * anchors).sum(-2)
 
     def few_numbers(self, arrays, rows, fields):
+        behind, living = self.few_row_numbers(arrays, rows)
         offsets = arrays["row_offsets"]
-        where = offsets.take(rows)[..., None] + np.arange(self.longest)
-        weights = pick(arrays["values"], where, where < offsets.take(rows + 1)[..., None])
+        start = offsets.take(behind - 1, mode="clip")
+        stop = np.where(living, offsets.take(behind), start)
+        where = start[..., None] + np.arange(self.longest)
+        weights = pick(arrays["values"], where, where < stop[..., None])
         column = arrays["column"].take(where, mode="clip")
         anchors = arrays["anchors"].take(column, 0)
         # The sum is torch's own, whose order of additions other batches have.
         return torch.from_numpy(weights[..., None] * anchors).sum(-2).numpy()
 
     def stored_numbers(self, ids, rows, fields):
+        if not self.longest:
+            return self.values.new_zeros(*rows.shape, 0)
         where, present = self._places(rows)
         return self.elements(where) * present
 
+    def vector_of(self, rows):
+        number, living = self.number(rows.long())
+        return torch.where(living, number, 0)
+
+    def vector_rows(self):
+        return np.flatnonzero(self._living())
+
+    def _living(self):
+        bits = np.unpackbits(self.alive.cpu().numpy(), bitorder="little")
+        return bits[: self.n_rows].astype(bool)
+
     def _places(self, rows):
         """Positions of the weights of rows, and whether there is one, (..., longest) each."""
-        rows = rows.long()
-        start, stop = self.row_offsets[rows].long(), self.row_offsets[rows + 1].long()
+        number, living = self.number(rows.long())
+        number = torch.where(living, number, 0)
+        start, stop = self.row_offsets[number].long(), self.row_offsets[number + 1].long()
         where = start.unsqueeze(-1) + torch.arange(self.longest, device=rows.device)
-        return where.clamp(max=max(len(self.values) - 1, 0)), where < stop.unsqueeze(-1)
+        present = (where < stop.unsqueeze(-1)) & living.unsqueeze(-1)
+        return where.clamp(max=len(self.values) - 1), present
 
     def stored_tables(self):
         # Anchors belong to no column: they are stored as all columns are, or as they were trained.
@@ -137,9 +165,11 @@ class AnchoredRows(NumberRows):
         """Anchors that each value combines, list by field of the context: an int array by id, or d
         of a numeric field.
         """
-        return self.by_field(self.row_offsets.diff().long().cpu().numpy(), self.dim)
+        by_row = np.zeros(self.n_rows, np.int64)
+        by_row[self._living()] = self.row_offsets.diff().cpu().numpy()
+        return self.by_field(by_row, self.dim)
 
     def nbytes(self):
         """Bytes by kind: weights and anchors are "embedding", which anchors a row has "index"."""
-        index = tensor_bytes([self.column, self.row_offsets])
+        index = tensor_bytes([self.column, self.row_offsets, self.alive, self.before])
         return {"embedding": tensor_bytes(self.parameters()), "index": index}

@@ -1,6 +1,7 @@
 import copy
 import functools
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from sklearn_autorec.embedding import ANT
 from sklearn_autorec.embedding._ant import AnchorMixture, ProximalRowAdam
 from sklearn_autorec.engine import EncodedTensors, FieldNet
 from sklearn_autorec.estimators import _context
+from sklearn_autorec.exceptions import ConvergenceWarning
 from sklearn_autorec.networks import FM
 from sklearn_autorec.nn import (
     AnchoredRows,
@@ -84,7 +86,7 @@ def reference(table, numeric, x):
 
 
 def test_rows_are_weights_times_anchors():
-    module = AnchorMixture(context(), ANT(n_anchors=4))
+    module = AnchorMixture(context(), ANT(n_anchors=4), 0.3)
     assert (module.transform >= 0).all() and module.transform.shape == (V, 4)
     x = Inputs(*batch().inputs.values())
     table = module.transform.detach().double().numpy() @ module.anchors.detach().double().numpy()
@@ -126,7 +128,7 @@ def test_proximal_steps_agree_with_numpy():
 
 
 def test_the_norm_rises_after_the_warm_up_and_touches_the_rows_of_the_batch_alone():
-    module = AnchorMixture(context(), ANT(n_anchors=4, l1=3.0, warmup=0.5))
+    module = AnchorMixture(context(), ANT(n_anchors=4, warmup=0.5), 3.0)
     net = FieldNet(FM().build(context(), {"embedding": module}), BinaryLogLoss(), lr=0.01)
     net.n_steps = 5
     net.initialize()
@@ -141,6 +143,23 @@ def test_the_norm_rises_after_the_warm_up_and_touches_the_rows_of_the_batch_alon
         assert moved[rows].any() and not moved[[r for r in range(V) if r not in rows]].any()
     np.testing.assert_allclose(weights, np.array([0, 0, 0, 0.5, 1]) * 3 / 20)
     np.testing.assert_array_equal(np.flatnonzero(module.seen), rows)
+
+
+@pytest.mark.parametrize(
+    "options, l1",
+    [
+        ({}, 0.3),
+        ({"budget": 1.0}, 0.3),
+        ({"budget": 0.6}, 0.3),
+        ({"budget": 0.3}, 0.5),
+        ({"budget": 0.05}, 1.0),
+        ({"budget": 0.05, "l1": 0.1}, 0.1),
+        ({"l1": 2.0}, 2.0),
+    ],
+)
+def test_the_norm_is_stronger_where_there_are_fewer_bytes(options, l1):
+    c = BuildContext(("a", "b"), (300, 200), embedding_dim=8, generator=torch.Generator())
+    assert ANT(**options).build(c).l1 == pytest.approx(l1, rel=1e-3)
 
 
 # what serves
@@ -171,7 +190,7 @@ def test_stored_rows_agree_with_numpy_and_their_bytes(name, support):
     n, k = int(support.sum()), support.shape[1]
     assert module.nbytes() == {
         "embedding": 4 * n + 4 * k * D + 4 * 3 * D,
-        "index": n + 4 * (V + 1),
+        "index": n + 4 * (int(support.any(1).sum()) + 1) + 12,  # V is less than 64
     }
     assert {*module.state_dict()} == {"values", "anchors", "numeric_weight"}
     a, b, s = np.split(support.sum(1), [20, 29])
@@ -274,6 +293,76 @@ def test_too_much_of_the_norm_leaves_nothing():
     assert np.isfinite(model.predict_proba(X)).all()
 
 
+# The number of anchors
+# --------------------------------------------------------------------------------------------------
+
+
+def test_two_lower_losses_bring_two_anchors_and_two_higher_take_the_least_used():
+    module = AnchorMixture(context(), ANT(n_anchors=7, growth=0.01), 0.3)
+    module.seen[:] = True
+    fresh, course = module.anchors.detach().clone(), []
+    with torch.no_grad():
+        module.anchors[3] *= 1e-6  # has decayed while it waited
+    losses = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.5, 0.4, 0.3, 0.295, 0.29, 0.6]
+    for loss in losses:
+        module.after_epoch(loss)
+        course.append(int(module.active.sum()))
+    # Two falls after each change; a rise between begins anew; the price of more anchors counts.
+    assert course == [2, 2, 4, 4, 6, 6, 7, 7, 7, 7, 7, 7, 7]
+    assert torch.equal(module.anchors.detach()[3], fresh[3])
+    with torch.no_grad():
+        module.transform[:, 2] = 0.001
+        module.transform[:, 5] = 0.0
+    module.after_epoch(0.7)
+    assert (~module.active).nonzero().flatten().tolist() == [2, 5]
+    assert not module.support()[:, [2, 5]].any() and module.support()[:, 3].all()
+    for loss in (0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5):
+        module.after_epoch(loss)
+    assert int(module.active.sum()) == 1  # of five, two at a time; two and fewer stay
+    # Whose number is fixed hears of the rows of others in vain.
+    module = AnchorMixture(context(), ANT(n_anchors=7), 0.3)
+    for loss in (0.9, 0.8, 0.7):
+        module.after_epoch(loss)
+    assert module.active.all()
+    # An improvement that is less than the price of what came with it counts as none.
+    module = AnchorMixture(context(), ANT(n_anchors=8, growth=0.1), 0.3)
+    for loss in (0.9, 0.8, 0.7, 0.69, 0.68, 0.67):
+        module.after_epoch(loss)
+    assert int(module.active.sum()) == 6
+
+
+def test_what_is_not_in_use_is_not_read_and_does_not_move():
+    module = AnchorMixture(context(), ANT(n_anchors=6, growth=0.0, warmup=0.0), 3.0)
+    net = FieldNet(FM().build(context(), {"embedding": module}), BinaryLogLoss(), lr=0.01)
+    net.n_steps = 5
+    net.initialize()
+    net.module_.train()
+    before, anchors = module.transform.detach().clone(), module.anchors.detach().clone()
+    for step in range(5):
+        net.train_step(batch(60, seed=step))
+    moved = (module.transform != before).any(0)
+    assert moved.tolist() == [True] * 2 + [False] * 4
+    assert torch.equal(module.anchors[2:].detach(), anchors[2:])
+
+
+@functools.cache
+def grown(seed, shuffled):
+    X, y, _ = planted(seed)
+    own = np.random.default_rng(seed).permutation(y[:8000]) if shuffled else y[:8000]
+    search = ANT(24, l1=2.0, retrain="none", growth=0.001)
+    with warnings.catch_warnings():  # noise is learned by heart
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return fit((X[:8000], own), search, seed)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_anchors_come_where_there_are_types_and_not_for_noise(seed):
+    counts = [record["n_anchors"] for record in grown(seed, False).search_history_]
+    assert counts[0] == 2 and 6 <= max(counts) <= 12  # six types
+    counts = [record["n_anchors"] for record in grown(seed, True).search_history_]
+    assert max(counts) <= 4 and counts[-1] <= 2
+
+
 # Fitted models
 # --------------------------------------------------------------------------------------------------
 
@@ -284,7 +373,8 @@ def test_bytes_files_and_unseen_values(tmp_path):
     sizes = np.concatenate([*model.embedding_sizes_.values()])
     k = len(model.architecture_["embedding"]["anchors"])
     assert model.nbytes_["embedding"] == 4 * sizes.sum() + 4 * k * 8
-    assert model.nbytes_["index"] == sizes.sum() + 4 * (len(sizes) + 1)
+    n_living, n_blocks = int((sizes > 0).sum()), -(-len(sizes) // 64)
+    assert model.nbytes_["index"] == sizes.sum() + 4 * (n_living + 1) + 12 * n_blocks
     assert model.embedding_sizes_["many"][:2].tolist() == [0, 0]  # missing and unknown, not seen
     p = model.predict_proba(X)
     save(model, tmp_path / "model")
@@ -316,6 +406,7 @@ def test_numbers_alone_have_no_anchors():
         ({"n_anchors": 0}, "'n_anchors' parameter of ANT"),
         ({"n_anchors": 257}, "'n_anchors' parameter of ANT"),
         ({"l1": -1.0}, "'l1' parameter of ANT"),
+        ({"growth": -0.1}, "'growth' parameter of ANT"),
         ({"warmup": 1.0}, "'warmup' parameter of ANT"),
         ({"arch_lr": 0.0}, "'arch_lr' parameter of ANT"),
         ({"retrain": "never"}, "'retrain' parameter of ANT"),

@@ -98,10 +98,11 @@ def test_bytes_of_lengths_and_anchors_are_those_of_the_stored_part(storage):
     for sizes in (np.ones(160, int), r.integers(1, 9, 160), np.repeat([8, 1, 3, 2], 40)):
         n_bytes = sized_bytes(sizes, c) + numbers_of(c)
         assert stored(SizedRows(c, sizes), storage) == n_bytes
-    for share in (0.9, 0.3):
+    for share in (0.97, 0.9, 0.3):
         support = r.random((160, 6)) > share
-        n_weights = [own.sum() for own in np.split(support, [40, 130])]
-        n_bytes = anchored_bytes(n_weights, 6, c) + numbers_of(c)
+        own = np.split(support, [40, 130])
+        n_weights, n_living = [s.sum() for s in own], [s.any(1).sum() for s in own]
+        n_bytes = anchored_bytes(n_weights, n_living, 6, c) + numbers_of(c)
         assert stored(AnchoredRows(c, support), storage) == n_bytes
 
 
@@ -112,8 +113,9 @@ def test_weights_that_add_least_go_first_and_no_more_than_have_to(share):
     limit = int(share * table_bytes(c, numeric=False))
 
     def bytes_of(kept):
-        weights = [own.sum() for own in np.split(kept, [40, 130])]
-        return anchored_bytes(weights, int(kept.any(0).sum()), c)
+        own = np.split(kept, [40, 130])
+        weights, living = [k.sum() for k in own], [k.any(1).sum() for k in own]
+        return anchored_bytes(weights, living, int(kept.any(0).sum()), c)
 
     kept = strongest_weights(worth, support, limit, c)
     assert not (kept & ~support).any() and bytes_of(kept) <= limit

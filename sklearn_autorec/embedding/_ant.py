@@ -16,7 +16,6 @@ from ..nn import (
     annealed,
     mask_from_text,
     mask_to_text,
-    table_bytes,
 )
 from ..nn._anchored_rows import anchored_bytes
 from ..nn._numeric import initial
@@ -27,7 +26,7 @@ from ._budgets import bytes_for_tables, warn_if_nothing_is_kept
 
 # Of anchors whose number grows: at first, at a time, and after so many epochs in a row.
 FIRST_ANCHORS, STEP, PATIENCE = 2, 2, 2
-L1, MOST_L1 = 0.3, 1.0  # weights of the norm at half of the bytes, and at few
+L1, L1_WITHIN_BUDGETS = 0.3, 0.75
 UNSEEN_SHARE = 0.1  # of the training rows, which decide on their number
 
 
@@ -236,7 +235,8 @@ class ANT(SearchMethod):
     l1 : float or None, default=None
         Weight of the L1 norm of the rows of T that a batch reads, per row of the batch. It begins
         with 0 and rises linearly from the end of the warm-up to the end of the search. None is 0.3,
-        and in inverse proportion more within a budget of less than half of the bytes, up to 1.
+        and 0.75 within a budget: weights that a strong norm leaves are better than those that are
+        left when a weak one's are cut.
     warmup : float in [0, 1), default=0.3
         Share of the search without the norm.
     arch_lr : float, default=0.01
@@ -301,14 +301,10 @@ class ANT(SearchMethod):
         """Store the parameters."""
 
     def build(self, context):
-        return AnchorMixture(context, self, self._norm(context))
-
-    def _norm(self, context):
-        """Weight of the L1 norm."""
-        share = 1.0
         if self.budget is not None:
-            share = self._limit(context) / max(table_bytes(context, numeric=False), 1)
-        return min(max(L1, L1 / (2 * share)), MOST_L1) if self.l1 is None else self.l1
+            self._limit(context)
+        usual = L1 if self.budget is None else L1_WITHIN_BUDGETS
+        return AnchorMixture(context, self, usual if self.l1 is None else self.l1)
 
     def _limit(self, context):
         """Bytes of T and A, refused if they are too few for a single anchor."""

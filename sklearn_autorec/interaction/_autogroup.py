@@ -11,13 +11,19 @@ from torch import nn
 from ..base import SearchMethod
 from ..base._constraints import RETRAIN_OR_NOT, constraints_of
 from ..engine import ArchSchedule, MovedByAdam
-from ..nn import FieldEmbedding, logistic_noise, straight_through
+from ..nn import FieldEmbedding, PairDots, logistic_noise, straight_through
 from ..nn._numeric import hold_constants
 from ..nn._relaxed import own_generator
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._evidence import CHANCE, JUDGED_SHARE, fading_evidence, mean_slopes
-from ._factors import scored_tuples, symmetric_polynomials
+from ._factors import (
+    pairs_are_cheaper,
+    scored_tuples,
+    summed_pairs,
+    summed_polynomials,
+    summed_powers,
+)
 from ._field_operations import FieldNorm
 from ._products import ScoredTuples, check_pairs_exist, check_tuples, warn_of_nothing
 
@@ -59,6 +65,13 @@ class GroupProducts(nn.Module):
             self.register_parameter(f"weight_{p}", nn.Parameter(weight))
             self.field_axes |= {f"{name}_{p}": {-1: context.axis("F")} for name in self.by_field}
 
+        together = members[2].float().T @ members[2].float() if 2 in members else torch.zeros(0, 0)
+        pairs = together.triu(1).nonzero().T.contiguous()
+        self.register_buffer("pairs", pairs, persistent=False)
+        # Pairs that share no group are not multiplied.
+        dense = pairs_are_cheaper(pairs.shape[1], len(members.get(2, ())), context.embedding_dim)
+        self.dots = PairDots(pairs, context.n_fields) if dense else None
+
     by_field: tuple = ("weight",)
 
     def chosen(self, order):
@@ -76,11 +89,13 @@ class GroupProducts(nn.Module):
         for p in self.orders:
             weight = getattr(self, f"weight_{p}") * self.chosen(p)
             vectors = self.norms[str(p)](e if p == 2 else self.tables[str(p)](inputs))
-            if self.kernel == "esp":
-                products = symmetric_polynomials(weight, vectors, p)
+            if p == 2 and self.dots is not None:
+                made = summed_pairs(weight, self.dots(vectors), self.pairs)
+                features.append(made if self.kernel == "esp" else 2 * made)
+            elif self.kernel == "esp":
+                features.append(summed_polynomials(weight, vectors, p))
             else:
-                products = (weight @ vectors).pow(p) - weight.pow(p) @ vectors.pow(p)
-            features.append(products.sum(2))
+                features.append(summed_powers(weight, vectors, p))
         return torch.cat(features, 1)
 
 

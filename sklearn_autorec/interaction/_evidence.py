@@ -108,18 +108,27 @@ def mean_slopes(part, network, data):
 
 @contextmanager
 def cut_behind(part):
-    """Derivatives go back to what the part gives and no further; the list holds that."""
-    seen = []
+    """Derivatives go back to what the part gives and no further; the list holds that.
+
+    The part itself runs without them.
+    """
+    seen, recorded = [], torch.is_grad_enabled()
+
+    def begin(module, args):
+        torch.set_grad_enabled(False)
 
     def cut(module, args, out):
+        torch.set_grad_enabled(True)
         seen[:] = [out.detach().requires_grad_()]
         return seen[0]
 
-    handle = part.register_forward_hook(cut)
+    handles = [part.register_forward_pre_hook(begin), part.register_forward_hook(cut)]
     try:
         yield seen
     finally:
-        handle.remove()
+        torch.set_grad_enabled(recorded)
+        for handle in handles:
+            handle.remove()
 
 
 def judging_batches(network, data, n_cells):

@@ -4,7 +4,9 @@ import math
 from itertools import combinations
 
 import numpy as np
+import torch
 
+PASSES = 3  # over the R d numbers of a row, for each pair of which as much is done
 LISTED = 20_000  # tuples of one order that are scored, at most
 
 
@@ -36,6 +38,64 @@ def symmetric_polynomials(weights, e, order):
             total = total + (-1.0) ** (i - 1) * found[k - i] * sums[i - 1]
         found.append(total / k)
     return found[order]
+
+
+def pairs_are_cheaper(n_pairs, rank, d):
+    """Whether to sum up pairs by their inner products, of which there are F^2 / 2, rather than by
+    powers, of which there are R d numbers, each passed over several times.
+    """
+    return n_pairs <= PASSES * rank * d
+
+
+def summed_pairs(weights, products, pairs):
+    """Sums of `symmetric_polynomials` of order two over the coordinates, (B, R).
+
+    Parameters
+    ----------
+    weights : Tensor (R, F)
+    products : Tensor (B, K)
+        Inner products of pairs; all others have weight zero.
+    pairs : int64 Tensor (2, K)
+    """
+    return products @ (weights.index_select(1, pairs[0]) * weights.index_select(1, pairs[1])).T
+
+
+def powers_of(x, order):
+    """Powers 1 to p of a tensor, a list."""
+    found = [x]
+    for _ in range(order - 1):
+        found.append(found[-1] * x)
+    return found
+
+
+def summed_polynomials(weights, e, order):
+    """Sums of `symmetric_polynomials` over the coordinates, (B, R); parameters are the same.
+
+    The last power sum needs no coordinate of its own, nor does what it is multiplied by.
+    """
+    x, w = powers_of(e.transpose(1, 2).contiguous(), order), powers_of(weights.T, order)
+    sums = [a @ b for a, b in zip(x[:-1], w[:-1], strict=True)]  # (B, d, R)
+    total = (-1.0) ** (order - 1) * (x[-1].sum(1) @ w[-1])
+    if order == 1:
+        return total
+    found = [None, sums[0]]
+    for k in range(2, order):
+        own = sums[k - 1] * (-1.0) ** (k - 1)
+        for i in range(1, k):
+            own = torch.add(own, found[k - i] * sums[i - 1], alpha=(-1.0) ** (i - 1))
+        found.append(own / k)
+    for i in range(1, order):
+        of_power = (found[order - i] * sums[i - 1]).sum(1)
+        total = torch.add(total, of_power, alpha=(-1.0) ** (i - 1))
+    return total / order
+
+
+def summed_powers(weights, e, order):
+    """(sum_i w_i e_i)^p - sum_i (w_i e_i)^p, summed over the coordinates, (B, R); parameters as of
+    `symmetric_polynomials`.
+    """
+    x, w = e.transpose(1, 2).contiguous(), weights.T
+    return powers_of(x @ w, order)[-1].sum(1) - powers_of(x, order)[-1].sum(1) @ w.pow(order)
 
 
 def tuple_weights(tuples, factors, head):

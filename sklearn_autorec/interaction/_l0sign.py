@@ -25,6 +25,7 @@ from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._evidence import CHANCE, JUDGED_SHARE, fading_evidence, mean_slopes
 from ._field_operations import FieldNorm
+from ._hidden_pairs import gated_sums, hidden_scores, read_units
 from ._products import ScoredTuples, check_pairs_exist, check_tuples, warn_of_nothing
 
 FIRST_LOGIT = 1.0  # of an edge; most are open at the start
@@ -75,21 +76,12 @@ class EdgeGraph(nn.Module):
         pairs = zip(self.left.tolist(), self.right.tolist(), strict=True)
         return [(pair, None) for pair in pairs]
 
-    def products(self, e):
-        """Elementwise products of the pairs, (B, K, d)."""
-        return e.index_select(1, self.left) * e.index_select(1, self.right)
-
     def edge_logits(self, e, inputs):
         """Logits of the gates of all edges, (B, K)."""
         if self.level == "field":
             return self.edge.expand(e.shape[0], -1)
-        products = self.products(self.edge_norm(self.edge_embedding(inputs)))
-        return self.edge_out(torch.relu(self.edge_hidden(products))).squeeze(2)
-
-    def messages(self, e):
-        """Product and hidden units of every edge, (B, K, d + H)."""
-        products = self.products(e * self.factor)
-        return torch.cat([products, torch.relu(self.hidden(products))], 2)
+        vectors = self.edge_norm(self.edge_embedding(inputs))
+        return hidden_scores(vectors, self.left, self.right, self.edge_hidden, self.edge_out)
 
     def reading(self):
         """Linear map of messages to features, (d, d + H)."""
@@ -105,8 +97,9 @@ class EdgeGraph(nn.Module):
         if not len(self.left):
             return e.new_zeros(e.shape[0], self.out_dim)
         gates = self.gates(self.edge_logits(e, inputs))
+        sums = gated_sums(e * self.factor, gates, self.left, self.right, self.hidden)
         # The reading is linear: it is taken of the sum, not of every message.
-        return torch.bmm(gates.unsqueeze(1), self.messages(e)).squeeze(1) @ self.reading().T
+        return sums @ self.reading().T
 
 
 class SearchedGraph(EdgeGraph):
@@ -122,6 +115,13 @@ class SearchedGraph(EdgeGraph):
         self.generator = own_generator(context.generator)
         # How fast the loss of unseen rows falls as the sum is faded in, in standard errors.
         self.evidence = math.inf
+        self.asked = None  # what is to be told of each batch instead of a pass, while it is measured
+
+    def forward(self, e, inputs):
+        if self.asked is None:
+            return super().forward(e, inputs)
+        self.asked(e, inputs)
+        return e.new_zeros(e.shape[0], self.out_dim)
 
     def set_progress(self, t):
         self.progress = max(t - FREE, 0.0) / (1 - FREE)
@@ -158,25 +158,30 @@ class SearchedGraph(EdgeGraph):
             Around this module.
         data : EncodedTensors
         """
-        mode, seen = network.training, []
+        mode, d = network.training, self.out_dim
         network.eval()
-        with torch.enable_grad():
-            slopes = mean_slopes(self, network, data)
-        read = self.reading().double().T @ slopes.to(self.scale.device)  # (d + H, C)
-        handle = self.register_forward_pre_hook(lambda m, args: seen.append(args))
-        opened, sums, squares = 0.0, 0.0, 0.0
+        slopes = mean_slopes(self, network, data)
+        read = (self.reading().double().T @ slopes.to(self.scale.device)).float().T  # (C, d + H)
+        totals = [0.0, 0.0, 0.0]  # of gates, of what is added, of its squares
+
+        def add_up(e, inputs):
+            logits = self.edge_logits(e, inputs)
+            odds = probability_of_open(logits).double().unsqueeze(2)
+            made = read_units(
+                e * self.factor, self.left, self.right, self.hidden, read[:, d:], read[:, :d]
+            )
+            shares = odds * made.double()  # (B, P, C)
+            for k, t in enumerate((hard_concrete(logits).double(), shares, shares.square())):
+                totals[k] = totals[k] + t.sum(0).cpu()
+
+        self.asked = add_up
         try:
-            for batch in batches_of(data, max(PASS_CELLS // (len(self.left) * len(read)), 1)):
+            for batch in batches_of(data, max(PASS_CELLS // (len(self.left) * read.shape[1]), 1)):
                 network(**batch.inputs)
-                e, inputs = seen.pop()
-                logits = self.edge_logits(e, inputs)
-                odds = probability_of_open(logits).double().unsqueeze(2)
-                shares = odds * (self.messages(e).double() @ read)  # (B, P, C)
-                opened = opened + hard_concrete(logits).double().sum(0).cpu()
-                sums, squares = sums + shares.sum(0).cpu(), squares + shares.square().sum(0).cpu()
         finally:
-            handle.remove()
+            self.asked = None
             network.train(mode)
+        opened, sums, squares = totals
         variance = (squares / len(data) - (sums / len(data)).square()).clamp(min=0)
         return opened / len(data), variance.sum(1).sqrt()
 

@@ -19,6 +19,8 @@ from ..nn import (
     row_batch_norm,
 )
 
+SMALL_PRODUCT = 170  # numbers that are gathered, multiplied and summed in the time of E E^T
+
 
 class ScoredTuples:
     """Mixin of search methods whose architecture has "candidates", tuples of fields, and "scores",
@@ -165,9 +167,9 @@ class KeptProducts(nn.Module):
             for order in sorted({len(t) for t in tuples})
         }
         pairs = by_order.pop(2, torch.zeros(2, 0, dtype=torch.int64))
-        # All F^2 products in one go are cheaper than gathering 2 K vectors, until few pairs of many
-        # are kept.
-        gram = 2 * pairs.shape[1] * context.embedding_dim > n * n
+        # All F^2 products in one go are cheaper than gathering 2 K vectors, unless few pairs of many
+        # are kept. A product of two small matrices takes as long as that of a hundred vectors.
+        gram = pairs.shape[1] * context.embedding_dim > SMALL_PRODUCT + n * n / 3
         self.dots = PairDots(pairs, n) if gram else None
         self.register_buffer("pairs", pairs.contiguous(), persistent=False)
         for order, fields in by_order.items():

@@ -11,12 +11,12 @@ from torch import nn
 from ..base import SearchMethod
 from ..base._constraints import N_INTERACTIONS, constraints_of
 from ..engine import ArchSchedule, MovedByAdam
-from ..nn import FieldEmbedding
+from ..nn import FieldEmbedding, PairDots, pair_index
 from ..nn._numeric import hold_constants
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
 from ._evidence import fading_evidence, mean_slopes
-from ._factors import scored_tuples, symmetric_polynomials
+from ._factors import pairs_are_cheaper, scored_tuples, summed_pairs, summed_polynomials
 from ._field_operations import FieldNorm
 from ._products import KeptProducts, ScoredTuples, check_pairs_exist, check_tuples
 
@@ -56,6 +56,10 @@ class DecomposedTensors(MovedByAdam, nn.Module):
             self.register_parameter(f"factors_{order}", nn.Parameter(factors))
             self.register_parameter(f"signs_{order}", nn.Parameter(torch.ones(rank)))
             self.field_axes[f"factors_{order}"] = {-1: context.axis("F")}
+        pairs = pair_index(context.n_fields)
+        self.register_buffer("pairs", pairs, persistent=False)
+        dense = pairs_are_cheaper(pairs.shape[1], rank, d)
+        self.dots = PairDots(pairs, context.n_fields) if dense else None
         self.out_dim = (max_order - 1) * rank
         # By order: how fast the loss of unseen rows falls as it is faded in, in standard errors.
         self.evidence = {}
@@ -75,8 +79,12 @@ class DecomposedTensors(MovedByAdam, nn.Module):
         parts = []
         for order in range(2, self.order + 1):
             factors, signs = self.tensor(order)
-            sums = symmetric_polynomials(factors, self.vectors(order, e, inputs), order)
-            parts.append(sums.sum(2) * signs)
+            vectors = self.vectors(order, e, inputs)
+            if order == 2 and self.dots is not None:
+                sums = summed_pairs(factors, self.dots(vectors), self.pairs)
+            else:
+                sums = summed_polynomials(factors, vectors, order)
+            parts.append(sums * signs)
         features = torch.cat(parts, 1)
         return nn.functional.pad(features, (0, self.out_dim - features.shape[1]))
 

@@ -8,16 +8,22 @@ from torch import nn
 
 from ..base import SearchMethod
 from ..base._constraints import at_least_one
-from ..engine import batches_of
-from ..nn import SquaredError, linear, pair_index
+from ..nn import PairProducts, linear, pair_index
+from ..nn._interactions import pair_sum
 from ..nn._relaxed import own_generator
 from ..nn._statistics import drawn_by_row
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._products import check_tuples
-from ._user_gates import LEVELS, levels_from_text, levels_to_text, pair_gates, user_field
+from ._user_gates import (
+    LEVELS,
+    levels_from_text,
+    levels_to_text,
+    pair_gates,
+    update_gates,
+    user_field,
+)
 
-PASS_ROWS = 16_384  # rows of one forward pass
 FIRST_LOG_VARIANCE = -4.0
 
 
@@ -60,9 +66,9 @@ class PersonalPairs(nn.Module):
     def __init__(self, context, hidden_units, heredity):
         super().__init__()
         n, d = context.n_fields, context.embedding_dim
-        left, right = pair_index(n)
-        for name, index in (("left", left), ("right", right), ("flat", left * n + right)):
-            self.register_buffer(name, index, persistent=False)
+        for name, fields in zip(("left", "right"), pair_index(n), strict=True):
+            self.register_buffer(name, fields.contiguous(), persistent=False)
+        self.dots = None if hidden_units else PairProducts(context)
         self.hidden = (
             linear(d, hidden_units, context.generator, bias=False) if hidden_units else None
         )
@@ -76,13 +82,18 @@ class PersonalPairs(nn.Module):
             v = e.index_select(1, self.left) * e.index_select(1, self.right)
             f = torch.relu(self.hidden(v))
             return [f @ vector for vector in vectors]
-        products = [torch.bmm(e * vector, e.transpose(1, 2)).flatten(1) for vector in vectors]
-        return [p.index_select(1, self.flat) for p in products]
+        return [self.dots(e, weight=vector) for vector in vectors]
 
     def interactions(self):
         """All pairs: their weights depend on the row."""
         pairs = zip(self.left.tolist(), self.right.tolist(), strict=True)
         return [(pair, None) for pair in pairs]
+
+    def total(self, e, inputs):
+        """Sum of what the pairs give, (B, 1): of plain products without making any."""
+        if self.heredity == "weak" or self.hidden is not None:
+            return self(e, inputs).sum(1, keepdim=True)
+        return (pair_sum(e) * self.mean).sum(1, keepdim=True)
 
     def forward(self, e, inputs):
         (weight,) = self.scores(e, self.mean)
@@ -127,17 +138,22 @@ class SampledPairs(PersonalPairs):
     decides, whose probability is that both would.
     """
 
+    total = None  # noise and gates are by pair
+
     def __init__(self, context, hidden_units, heredity, gates, kl_weight):
         super().__init__(context, hidden_units, heredity)
         self.spread = nn.Parameter(torch.zeros_like(self.mean))
         self._gates = (gates,)  # it stands in the network already
         self.kl_weight, self.divergence = kl_weight, 0.0
+        self.memory, self.batch = None, 0  # weights of batches, and the number of the present one
         self.generator = own_generator(context.generator)
 
     def forward(self, e, inputs):
         e, p, gates = self._gates[0].seen
-        weight, log_variance = self.scores(e, self.mean, self.spread)
-        if self.training:
+        if not self.training:
+            weight = self.remembered(e)
+        else:
+            weight, log_variance = self.scores(e, self.mean, self.spread)
             log_variance = log_variance + FIRST_LOG_VARIANCE
             variance = log_variance.exp()
             self.divergence = 0.5 * (weight.square() + variance - 1 - log_variance).mean()
@@ -152,61 +168,18 @@ class SampledPairs(PersonalPairs):
             share = share + (i + j - 2 * i * j) * own
         return weight * share
 
+    def remembered(self, e):
+        """Mean weights, which are those of the first pass where ``memory`` keeps them: they do not
+        depend on the gates.
+        """
+        if self.memory is None:
+            return self.scores(e, self.mean)[0]
+        if self.batch == len(self.memory):
+            self.memory.append(self.scores(e, self.mean)[0])
+        return self.memory[self.batch]
+
     def penalty(self):
         return self.kl_weight * self.divergence
-
-
-@torch.no_grad()
-def update_gates(network, gates, loss, data, prior, n_sweeps):
-    r"""Coordinate ascent of the gates' probabilities, all users at once; in place.
-
-    Of user u and field i, with the other gates at their means,
-
-    .. math:: \mathrm{logit}\, \pi_{ui} = \mathrm{logit}\, \pi_1
-              + \sum_{n \in u} \left( \log p(y_n | s_{ui} = 1) - \log p(y_n | s_{ui} = 0) \right)
-
-    Parameters
-    ----------
-    network : nn.Module
-        Around ``gates``.
-    gates : SampledGates
-    loss : nn.Module
-        Minus the log likelihood per row; of ratings half of it in units of the noise's variance,
-        which the residuals tell.
-    data : EncodedTensors
-    prior : float in (0, 1)
-    n_sweeps : int
-    """
-    users = data.ids[:, gates.user].long()
-    counts = torch.bincount(users, minlength=len(gates.probabilities))
-    mode = network.training
-    network.eval()
-
-    def losses(forced=None):
-        gates.forced = forced
-        rows = [loss(network(**batch.inputs), batch.y) for batch in batches_of(data, PASS_ROWS)]
-        rows = torch.cat(rows).double()
-        return rows if data.weight is None else rows * data.weight
-
-    try:
-        scale = 1.0
-        if isinstance(loss, SquaredError):
-            scale = 1 / (2 * losses().mean().clamp(min=1e-6))
-        p = gates.probabilities
-        for _ in range(n_sweeps):
-            for field in range(p.shape[1]):
-                if field == gates.user:
-                    continue
-                gain = scale * (losses((field, 0.0)) - losses((field, 1.0)))
-                evidence = torch.zeros(len(p), dtype=gain.dtype, device=gain.device)
-                evidence.index_add_(0, users, gain)
-                odds = evidence + np.log(prior / (1 - prior))
-                p[:, field] = torch.sigmoid(odds).to(p.dtype)
-                # Who is not among the rows is like everyone in the mean.
-                p[counts == 0, field] = p[counts > 0, field].mean()
-    finally:
-        gates.forced, gates.seen = None, None
-        network.train(mode)
 
 
 class BPFIS(SearchMethod):

@@ -31,9 +31,10 @@ class GeneralizedInteraction(nn.Module):
 
     def forward(self, e, b, edges):
         """``edges`` are of shape (F, s, n), or (B, F, s, n) where rows have their own."""
-        n_fields, n_outputs, _ = edges.shape[-3:]
-        mixed = (edges.flatten(-3, -2) @ b).unflatten(1, (n_fields, n_outputs)).flatten(2)
-        outer = (e.transpose(1, 2) @ mixed).unflatten(2, (n_outputs, -1))  # (B, d, s, d)
+        n_outputs = edges.shape[-2]
+        # Edges first: their products with the fields are of one matrix for all rows.
+        reached = (e.transpose(1, 2) @ edges.flatten(-2)).unflatten(2, (n_outputs, -1))
+        outer = (reached.flatten(1, 2) @ b).unflatten(1, (-1, n_outputs))  # (B, d, s, d)
         operation = self.operation * self.fusion.unsqueeze(1)  # (s, d, d)
         return (outer * operation.transpose(0, 1)).sum(3).transpose(1, 2)
 

@@ -153,9 +153,7 @@ def hidden_scores(e, left, right, layer, last):
     if torch.compiler.is_exporting():
         return last(_plain(e, left, right, layer)[1]).squeeze(2)
     if torch.is_grad_enabled():
-        return _HiddenScores.apply(
-            e, layer.weight, layer.bias, last.weight, last.bias, left, right
-        )
+        return _HiddenScores.apply(e, layer.weight, layer.bias, last.weight, last.bias, left, right)
     return read_units(e, left, right, layer, last.weight).squeeze(2) + last.bias
 
 

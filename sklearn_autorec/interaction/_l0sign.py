@@ -115,7 +115,9 @@ class SearchedGraph(EdgeGraph):
         self.generator = own_generator(context.generator)
         # How fast the loss of unseen rows falls as the sum is faded in, in standard errors.
         self.evidence = math.inf
-        self.asked = None  # what is to be told of each batch instead of a pass, while it is measured
+        self.asked = (
+            None  # what is to be told of each batch instead of a pass, while it is measured
+        )
 
     def forward(self, e, inputs):
         if self.asked is None:

@@ -86,10 +86,36 @@ class PairFunctions(nn.Module):
             return e.new_zeros(e.shape[0], 0)
         features = []
         for name in self.names:
-            x = self.tables[name](inputs) if name in self.tables else e
-            if name in self.micro:
-                x = self.micro[name](x)
+            x = self.seen(name, e, inputs)
             left, right = (x.index_select(1, fields) for fields in getattr(self, f"pairs_{name}"))
             head = getattr(self, f"head_{name}")
             features.append((self.operators[name](left, right) * head).sum(-1))
         return torch.cat(features, 1)
+
+    def seen(self, name, e, inputs):
+        """Embeddings as a function sees them, (B, F, d)."""
+        x = self.tables[name](inputs) if name in self.tables else e
+        return self.micro[name](x) if name in self.micro else x
+
+    def of_choice(self, e, inputs, which):
+        """Where all functions have all pairs, the numbers of one function a pair; (B, P), or None
+        where that cannot be had without the others.
+
+        Parameters
+        ----------
+        which : int64 Tensor (P,)
+            Number of the function of each pair.
+        """
+        own = [(which == k).nonzero().flatten() for k in range(len(self.names))]
+        weighted = any(operator.module is not None for operator in self.operators.values())
+        # Weights that take no part in a step would not move, but by their momentum they do.
+        if weighted or not all(map(len, own)):
+            return None
+        features = []
+        for name, pairs in zip(self.names, own, strict=True):
+            x = self.seen(name, e, inputs)
+            fields = getattr(self, f"pairs_{name}").index_select(1, pairs)
+            left, right = (x.index_select(1, f) for f in fields)
+            head = getattr(self, f"head_{name}").index_select(0, pairs)
+            features.append((self.operators[name](left, right) * head).sum(-1))
+        return torch.cat(features, 1).index_select(1, torch.cat(own).argsort())

@@ -167,8 +167,8 @@ class KeptProducts(nn.Module):
             for order in sorted({len(t) for t in tuples})
         }
         pairs = by_order.pop(2, torch.zeros(2, 0, dtype=torch.int64))
-        # All F^2 products in one go are cheaper than gathering 2 K vectors, unless few pairs of many
-        # are kept. A product of two small matrices takes as long as that of a hundred vectors.
+        # All F^2 products in one go are cheaper than gathering 2 K vectors, unless few pairs of
+        # many are kept. However small, a product of matrices takes as long as some dozens of pairs.
         gram = pairs.shape[1] * context.embedding_dim > SMALL_PRODUCT + n * n / 3
         self.dots = PairDots(pairs, n) if gram else None
         self.register_buffer("pairs", pairs.contiguous(), persistent=False)

@@ -89,9 +89,15 @@ class FunctionSearch(nn.Module):
         return straight_through(one_hot_of_largest(self.relaxed), self.relaxed)
 
     def forward(self, e, inputs):
+        choice = self.choice()
+        if self.training and not choice.requires_grad:  # of a draw nothing else is asked
+            drawn = choice.argmax(1).expand(len(self.pairs))
+            features = self.functions.of_choice(e, inputs, drawn)
+            if features is not None:
+                return features
         made = self.functions(e, inputs).unflatten(1, (len(self.names), -1))
         self.made = made.detach()
-        return (made * self.choice().T).sum(1)
+        return (made * choice.T).sum(1)
 
     def set_progress(self, t):
         """Draw functions for the step of the weights, so that none is trained for being ahead."""
@@ -170,10 +176,10 @@ def function_gains(part, network, loss, data):
 
             for p in range(n_pairs):
                 without = logits - seen[0].detach()[:, p, None] * slope[:, p]
-                nothing = lost(without[None])
-                for k in range(n_names):
-                    share = made[:, k, p, None] * slope[:, p]
-                    total[p, k] += nothing - lost(without + sizes.to(share.device) * share)
+                share = made[:, :, p].T.unsqueeze(2) * slope[:, p]  # (O, B, C)
+                sized = without + sizes.to(share.device) * share.unsqueeze(1)
+                found = lost(torch.cat([without[None], sized.flatten(0, 1)]))
+                total[p] += found[0] - found[1:].view(n_names, -1)
     return total.amax(2) / len(data)
 
 

@@ -1,14 +1,18 @@
-"""Gates by user: how an architecture stores them, and how a fitted model tells them."""
+"""Gates by user: how they are updated and stored, and how a fitted model tells them."""
 
 import base64
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.utils.validation import check_is_fitted
 
-from ..nn import pair_index
+from ..engine import batches_of
+from ..nn import SquaredError, pair_index
 
 LEVELS = 255  # a gate is stored in a byte
+PASS_ROWS = 4096  # rows of one forward pass
+MEMORY_CELLS = 2**26  # weights of pairs that are kept from pass to pass
 
 
 def user_field(user_column, context):
@@ -142,3 +146,61 @@ def _gates_of(model):
         levels / LEVELS, pd.Index(index, name=name), list(encoder.field_names_), dtype=float
     )
     return gates, gate["params"]
+
+
+@torch.no_grad()
+def update_gates(network, gates, loss, data, prior, n_sweeps):
+    r"""Coordinate ascent of the gates' probabilities, all users at once; in place.
+
+    Of user u and field i, with the other gates at their means,
+
+    .. math:: \mathrm{logit}\, \pi_{ui} = \mathrm{logit}\, \pi_1
+              + \sum_{n \in u} \left( \log p(y_n | s_{ui} = 1) - \log p(y_n | s_{ui} = 0) \right)
+
+    Parameters
+    ----------
+    network : nn.Module
+        Around ``gates``.
+    gates : SampledGates
+    loss : nn.Module
+        Minus the log likelihood per row; of ratings half of it in units of the noise's variance,
+        which the residuals tell.
+    data : EncodedTensors
+    prior : float in (0, 1)
+    n_sweeps : int
+    """
+    users = data.ids[:, gates.user].long()
+    counts = torch.bincount(users, minlength=len(gates.probabilities))
+    mode = network.training
+    network.eval()
+
+    pairs = network.interaction
+    if len(data) * len(pairs.left) <= MEMORY_CELLS:
+        pairs.memory = []
+
+    def losses(forced=None):
+        gates.forced, rows = forced, []
+        for pairs.batch, batch in enumerate(batches_of(data, PASS_ROWS)):
+            rows.append(loss(network(**batch.inputs), batch.y))
+        rows = torch.cat(rows).double()
+        return rows if data.weight is None else rows * data.weight
+
+    try:
+        scale = 1.0
+        if isinstance(loss, SquaredError):
+            scale = 1 / (2 * losses().mean().clamp(min=1e-6))
+        p = gates.probabilities
+        for _ in range(n_sweeps):
+            for field in range(p.shape[1]):
+                if field == gates.user:
+                    continue
+                gain = scale * (losses((field, 0.0)) - losses((field, 1.0)))
+                evidence = torch.zeros(len(p), dtype=gain.dtype, device=gain.device)
+                evidence.index_add_(0, users, gain)
+                odds = evidence + np.log(prior / (1 - prior))
+                p[:, field] = torch.sigmoid(odds).to(p.dtype)
+                # Who is not among the rows is like everyone in the mean.
+                p[counts == 0, field] = p[counts > 0, field].mean()
+    finally:
+        gates.forced, gates.seen, pairs.memory = None, None, None
+        network.train(mode)

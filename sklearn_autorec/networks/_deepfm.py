@@ -32,7 +32,9 @@ class DeepFMModule(FieldNetwork):
 
     def logits(self, e, inputs):
         logits = (
-            self.linear(inputs) + self.pool(self.interaction(e, inputs)) + self.head(e.flatten(1))
+            self.linear(inputs)
+            + self.pool.of(self.interaction, e, inputs)
+            + self.head(e.flatten(1))
         )
         return logits if self.cross is None else logits + self.cross(e.flatten(1))
 

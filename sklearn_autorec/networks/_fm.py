@@ -14,7 +14,7 @@ class FMModule(FieldNetwork):
         self.pool = SumPool(self.interaction.out_dim, context)
 
     def logits(self, e, inputs):
-        return self.linear(inputs) + self.pool(self.interaction(e, inputs))
+        return self.linear(inputs) + self.pool.of(self.interaction, e, inputs)
 
 
 @register_network("fm")

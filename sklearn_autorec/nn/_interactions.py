@@ -32,14 +32,37 @@ class _PairDots(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        e, symmetric = ctx.saved_tensors
+        return _PairDots.gradient(grad, *ctx.saved_tensors), None, None
+
+    @staticmethod
+    def gradient(grad, e, symmetric):
         n = e.shape[1]
         padded = nn.functional.pad(grad, (0, 1))  # entries that are no pair read the zero column
-        return torch.bmm(padded.index_select(1, symmetric).unflatten(1, (n, n)), e), None, None
+        return torch.bmm(padded.index_select(1, symmetric).unflatten(1, (n, n)), e)
+
+
+class _WeightedPairDots(torch.autograd.Function):
+    """As `_PairDots`, of <e_i o w, e_j> with a vector w (d,)."""
+
+    @staticmethod
+    def forward(ctx, e, weight, flat, symmetric):
+        ctx.save_for_backward(e, weight, symmetric)
+        return torch.bmm(e * weight, e.transpose(1, 2)).flatten(1).index_select(1, flat)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        e, weight, symmetric = ctx.saved_tensors
+        others = _PairDots.gradient(grad, e, symmetric)
+        # Each pair is met from both of its sides.
+        return others * weight, 0.5 * (others * e).sum((0, 1)), None, None
 
 
 class PairDots(nn.Module):
-    """Inner products <e_i, e_j> of the given pairs i < j; (B, F, d) -> (B, P)."""
+    """Inner products <e_i, e_j> of the given pairs i < j; (B, F, d) -> (B, P).
+
+    With a vector w (d,) they are <e_i o w, e_j>.
+    """
 
     def __init__(self, pairs, n_fields):
         super().__init__()
@@ -49,10 +72,13 @@ class PairDots(nn.Module):
         self.register_buffer("flat", left * n_fields + right, persistent=False)
         self.register_buffer("symmetric", symmetric.flatten(), persistent=False)
 
-    def forward(self, e):
+    def forward(self, e, weight=None):
+        if e.requires_grad and weight is not None:
+            return _WeightedPairDots.apply(e, weight, self.flat, self.symmetric)
         if e.requires_grad:
             return _PairDots.apply(e, self.flat, self.symmetric)
-        return torch.bmm(e, e.transpose(1, 2)).flatten(1).index_select(1, self.flat)
+        left = e if weight is None else e * weight
+        return torch.bmm(left, e.transpose(1, 2)).flatten(1).index_select(1, self.flat)
 
 
 class _PairSum(torch.autograd.Function):
@@ -85,7 +111,12 @@ class BiInteraction(nn.Module):
         self.out_dim = context.embedding_dim
 
     def forward(self, e, inputs=None):
-        return _PairSum.apply(e) if e.requires_grad else _pair_sum(e, e.sum(1))
+        return pair_sum(e)
+
+
+def pair_sum(e):
+    """Sum over all pairs of fields of e_i o e_j; (B, F, d) -> (B, d)."""
+    return _PairSum.apply(e) if e.requires_grad else _pair_sum(e, e.sum(1))
 
 
 class PairProducts(PairDots):
@@ -96,8 +127,8 @@ class PairProducts(PairDots):
         super().__init__(pairs, context.n_fields)
         self.out_dim = context.axis("P")
 
-    def forward(self, e, inputs=None):
-        return super().forward(e)
+    def forward(self, e, inputs=None, weight=None):
+        return super().forward(e, weight)
 
 
 class VectorCross(nn.Module):

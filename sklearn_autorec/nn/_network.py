@@ -249,3 +249,12 @@ class SumPool(nn.Module):
 
     def forward(self, features):
         return features.sum(1, keepdim=True) if self.mix is None else self.mix(features)
+
+    def of(self, part, e, inputs):
+        """What the part in the interaction slot adds to the logits, (B, C).
+
+        A part that has ``total``, (e, inputs) -> (B, 1), says the sum of its features itself, where
+        that takes less than the features.
+        """
+        total = None if self.mix is not None else getattr(part, "total", None)
+        return self(part(e, inputs)) if total is None else total(e, inputs)

@@ -10,36 +10,6 @@ PASSES = 3  # over the R d numbers of a row, for each pair of which as much is d
 LISTED = 20_000  # tuples of one order that are scored, at most
 
 
-def symmetric_polynomials(weights, e, order):
-    r"""Sums over all tuples of different fields of their weighted elementwise products.
-
-    .. math:: E_p = \sum_{i_1 < \ldots < i_p} \prod_q w_{i_q} e_{i_q}, \qquad
-              E_k = \frac{1}{k} \sum_{i=1}^{k} (-1)^{i-1} E_{k-i} P_i, \quad
-              P_i = \sum_f w_f^i e_f^i
-
-    Newton's identities need products of matrices alone, and no tuple is made.
-
-    Parameters
-    ----------
-    weights : Tensor (R, F)
-    e : Tensor (B, F, d)
-    order : int
-        p, at least 1.
-
-    Returns
-    -------
-    Tensor (B, R, d)
-    """
-    sums = [weights.pow(k) @ e.pow(k) for k in range(1, order + 1)]
-    found = [None, sums[0]]
-    for k in range(2, order + 1):
-        total = sums[k - 1] * (-1.0) ** (k - 1)
-        for i in range(1, k):
-            total = total + (-1.0) ** (i - 1) * found[k - i] * sums[i - 1]
-        found.append(total / k)
-    return found[order]
-
-
 def pairs_are_cheaper(n_pairs, rank, d):
     """Whether to sum up pairs by their inner products, of which there are F^2 / 2, rather than by
     powers, of which there are R d numbers, each passed over several times.
@@ -48,7 +18,7 @@ def pairs_are_cheaper(n_pairs, rank, d):
 
 
 def summed_pairs(weights, products, pairs):
-    """Sums of `symmetric_polynomials` of order two over the coordinates, (B, R).
+    """`summed_polynomials` of order two, (B, R).
 
     Parameters
     ----------
@@ -68,31 +38,90 @@ def powers_of(x, order):
     return found
 
 
-def summed_polynomials(weights, e, order):
-    """Sums of `symmetric_polynomials` over the coordinates, (B, R); parameters are the same.
+class _SummedPolynomials(torch.autograd.Function):
+    r"""`summed_polynomials` with its gradient, of which the same numbers are a part:
 
-    The last power sum needs no coordinate of its own, nor does what it is multiplied by.
+    .. math:: \frac{\partial E_p}{\partial P_k} = \frac{(-1)^{k-1}}{k} E_{p-k}
     """
-    x, w = powers_of(e.transpose(1, 2).contiguous(), order), powers_of(weights.T, order)
-    sums = [a @ b for a, b in zip(x[:-1], w[:-1], strict=True)]  # (B, d, R)
-    total = (-1.0) ** (order - 1) * (x[-1].sum(1) @ w[-1])
-    if order == 1:
-        return total
-    found = [None, sums[0]]
-    for k in range(2, order):
-        own = sums[k - 1] * (-1.0) ** (k - 1)
-        for i in range(1, k):
-            own = torch.add(own, found[k - i] * sums[i - 1], alpha=(-1.0) ** (i - 1))
-        found.append(own / k)
-    for i in range(1, order):
-        of_power = (found[order - i] * sums[i - 1]).sum(1)
-        total = torch.add(total, of_power, alpha=(-1.0) ** (i - 1))
-    return total / order
+
+    @staticmethod
+    def forward(ctx, weights, e, order):
+        n_rows, n_fields, d = e.shape
+        # Fields first: products of matrices whose longest side is that of the rows are quick.
+        x = powers_of(e.transpose(0, 1).reshape(n_fields, -1), order)
+        w = powers_of(weights.T.contiguous(), order)
+        sums = [torch.mm(a.T, b) for a, b in zip(x[:-1], w[:-1], strict=True)]  # (B d, R)
+        found: list = [None, *sums[:1]]  # E_1, E_2, ...
+        for k in range(2, order):
+            own = sums[k - 1] * (-1.0) ** (k - 1)
+            for i in range(1, k):
+                own.addcmul_(found[k - i], sums[i - 1], value=(-1.0) ** (i - 1))
+            found.append(own.div_(k))
+        last = x[-1].view(n_fields, n_rows, d).sum(2)
+        total = (-1.0) ** (order - 1) * (last.T @ w[-1])
+        for i in range(1, order):
+            of_power = (found[order - i] * sums[i - 1]).view(n_rows, d, -1).sum(1)
+            total.add_(of_power, alpha=(-1.0) ** (i - 1))
+        ctx.shape, ctx.made = e.shape, (x, w, found, last)
+        return total.div_(order)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        n_rows, n_fields, d = ctx.shape
+        x, w, found, last = ctx.made
+        order = len(x)
+        of_weights = (-1.0) ** (order - 1) * torch.mm(last, grad) * power(w, order - 2)
+        of_e = None
+        if ctx.needs_input_grad[1]:
+            of_e = torch.mm(w[-1], grad.T).mul_((-1.0) ** (order - 1)).unsqueeze(2)
+            of_e = (of_e * power(x, order - 2, n_fields, n_rows, d)).view(n_fields, -1)
+        for k in range(1, order):
+            own = found[order - k].view(n_rows, d, -1) * grad.unsqueeze(1)
+            own = own.mul_((-1.0) ** (k - 1)).flatten(0, 1)
+            of_weights.addcmul_(torch.mm(x[k - 1], own), power(w, k - 2))
+            if of_e is not None:
+                of_e.addcmul_(torch.mm(w[k - 1], own.T), power(x, k - 2))
+        if of_e is not None:
+            of_e = of_e.view(n_fields, n_rows, d).transpose(0, 1)
+        return of_weights.T, of_e, None
+
+
+def power(powers, number, *shape):
+    """One of a list of powers, of which the first is the first; of the number -1 it is one."""
+    if number < 0:
+        return torch.ones((), dtype=powers[0].dtype, device=powers[0].device)
+    return powers[number].view(shape) if shape else powers[number]
+
+
+def summed_polynomials(weights, e, order):
+    r"""Sums over all tuples of different fields of their weighted products, and over coordinates.
+
+    .. math:: \sum_f E_p, \quad
+              E_p = \sum_{i_1 < \ldots < i_p} \prod_q w_{i_q} e_{i_q}, \qquad
+              E_k = \frac{1}{k} \sum_{i=1}^{k} (-1)^{i-1} E_{k-i} P_i, \quad
+              P_i = \sum_f w_f^i e_f^i
+
+    Newton's identities need products of matrices alone, and no tuple is made. Of the last power the
+    sum is taken over the coordinates first.
+
+    Parameters
+    ----------
+    weights : Tensor (R, F)
+    e : Tensor (B, F, d)
+    order : int
+        p, at least 2.
+
+    Returns
+    -------
+    Tensor (B, R)
+    """
+    return _SummedPolynomials.apply(weights, e, order)
 
 
 def summed_powers(weights, e, order):
     """(sum_i w_i e_i)^p - sum_i (w_i e_i)^p, summed over the coordinates, (B, R); parameters as of
-    `symmetric_polynomials`.
+    `summed_polynomials`.
     """
     x, w = e.transpose(1, 2).contiguous(), weights.T
     return powers_of(x @ w, order)[-1].sum(1) - powers_of(x, order)[-1].sum(1) @ w.pow(order)

@@ -8,7 +8,13 @@ from sklearn.metrics import roc_auc_score
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import EncodedTensors
-from sklearn_autorec.interaction import BPFIS, _bpfis, user_gates, user_interactions
+from sklearn_autorec.interaction import (
+    BPFIS,
+    _bpfis,
+    _user_gates,
+    user_gates,
+    user_interactions,
+)
 from sklearn_autorec.interaction._bpfis import PersonalPairs, update_gates
 from sklearn_autorec.interaction._user_gates import levels_from_text, levels_to_text, pair_gates
 from sklearn_autorec.networks import FM
@@ -163,6 +169,40 @@ def test_search_and_final_network_agree_with_numpy(heredity, hidden_units):
     concrete.load_state_dict(network.state_dict(), strict=False)
     expected = network(**data.inputs)
     torch.testing.assert_close(concrete.eval()(**data.inputs), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("heredity", ["strong", "weak"])
+@pytest.mark.parametrize("hidden_units", [0, 5])
+def test_the_sum_of_all_pairs_is_told_without_them(heredity, hidden_units):
+    c, network, parts = built(heredity, hidden_units)
+    method = BPFIS("user", heredity, hidden_units=hidden_units)
+    concrete = FM().build(c, method.realise(method.derive(parts, c), c)).eval()
+    concrete.load_state_dict(network.state_dict(), strict=False)
+    data = rows()
+    slopes = []
+    for told in (True, False):
+        if not told:
+            concrete.interaction.total = None
+        out = concrete(**data.inputs)
+        slopes.append([out, *torch.autograd.grad(out.square().sum(), concrete.interaction.mean)])
+        slopes[-1] += torch.autograd.grad(concrete(**data.inputs).sum(), concrete.embedding.weight)
+    for own, other in zip(*slopes, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_of_pairs_are_remembered_where_there_is_room(monkeypatch):
+    found = []
+    for room in (0, 10**6):
+        monkeypatch.setattr(_user_gates, "MEMORY_CELLS", room)
+        monkeypatch.setattr(_user_gates, "PASS_ROWS", 16)
+        _, network, parts = built()
+        calls, scores = [], parts["interaction"].scores
+        parts["interaction"].scores = lambda *a, s=scores, c=calls: c.append(1) or s(*a)
+        update_gates(network, parts["gate"], BinaryLogLoss(), rows(), 0.5, 1)
+        assert len(calls) == (4 if room else 4 * 2 * 3)  # batches, gates held shut and open, fields
+        assert parts["interaction"].memory is None
+        found.append(parts["gate"].probabilities)
+    assert torch.equal(*found)
 
 
 @pytest.mark.parametrize("heredity", ["strong", "weak"])

@@ -12,7 +12,8 @@ from tuple_searches import fit, odd_table, ranking, rows
 from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import EncodedTensors
 from sklearn_autorec.feature_selection import AutoField
-from sklearn_autorec.interaction import L0SIGN
+from sklearn_autorec.interaction import L0SIGN, _hidden_pairs
+from sklearn_autorec.interaction._hidden_pairs import gated_sums, hidden_scores
 from sklearn_autorec.interaction._l0sign import SearchedGraph
 from sklearn_autorec.networks import FM
 from sklearn_autorec.nn import pair_index
@@ -61,6 +62,34 @@ def test_the_sum_of_messages_agrees_with_numpy(level):
     found = module(e, x).detach().numpy()
     assert found.shape == (7, 3) == (7, module.out_dim)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("cells", [1, 40, 10**6])  # a row, two rows and all rows at a time
+def test_hidden_layers_of_pairs_in_chunks_are_plain_ones(monkeypatch, cells):
+    monkeypatch.setattr(_hidden_pairs, "CHUNK_CELLS", cells)
+    torch.manual_seed(0)
+    layer, last = (torch.nn.Linear(n, k, dtype=torch.float64) for n, k in ((3, 4), (4, 1)))
+    left, right = torch.tensor([[0, 0, 1, 2, 1], [1, 3, 3, 3, 2]])
+    e = torch.randn(5, 4, 3, dtype=torch.float64, requires_grad=True)
+    gates = torch.rand(5, 5, dtype=torch.float64, requires_grad=True)
+    products = e[:, left] * e[:, right]
+    hidden = torch.relu(layer(products))
+    both = (gates.unsqueeze(2) * torch.cat([products, hidden], 2)).sum(1)
+    for expected, compute, of in (
+        (both, lambda: gated_sums(e, gates, left, right, layer), [e, gates, *layer.parameters()]),
+        (
+            last(hidden).squeeze(2),
+            lambda: hidden_scores(e, left, right, layer, last),
+            [e, *layer.parameters(), *last.parameters()],
+        ),
+    ):
+        found, slope = compute(), torch.randn_like(expected)
+        torch.testing.assert_close(found, expected)
+        wanted = torch.autograd.grad(expected, of, slope, retain_graph=True)
+        for own, other in zip(torch.autograd.grad(found, of, slope), wanted, strict=True):
+            torch.testing.assert_close(own, other)
+        with torch.no_grad():
+            torch.testing.assert_close(compute(), expected)
 
 
 def test_gates_are_drawn_for_every_row_and_open_ones_cost():

@@ -13,24 +13,50 @@ from sklearn_autorec.engine import EncodedTensors
 from sklearn_autorec.feature_selection import AutoField
 from sklearn_autorec.interaction import PROFIT
 from sklearn_autorec.interaction._evidence import fading_evidence, mean_slopes
-from sklearn_autorec.interaction._factors import scored_tuples, symmetric_polynomials
+from sklearn_autorec.interaction._factors import (
+    scored_tuples,
+    summed_pairs,
+    summed_polynomials,
+    summed_powers,
+)
 from sklearn_autorec.interaction._products import KeptProducts
 from sklearn_autorec.interaction._profit import DecomposedTensors
 from sklearn_autorec.networks import FM
-from sklearn_autorec.nn import BinaryLogLoss
+from sklearn_autorec.nn import BinaryLogLoss, PairDots, pair_index
 
 # Formulas ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("order", [2, 3, 4, 5])
 def test_sums_over_tuples_agree_with_numpy(order):
     rng = np.random.default_rng(0)
-    weights, e = rng.normal(size=(2, 5)), rng.normal(size=(4, 5, 3))
-    expected = np.zeros((4, 2, 3))
+    weights, e = (
+        torch.from_numpy(rng.normal(size=shape)).requires_grad_() for shape in ((2, 5), (4, 5, 3))
+    )
+    expected, pairs = torch.zeros(4, 2, dtype=torch.float64), pair_index(5)
     for t in combinations(range(5), order):
-        expected += np.prod([weights[None, :, i, None] * e[:, None, i] for i in t], axis=0)
-    found = symmetric_polynomials(torch.from_numpy(weights), torch.from_numpy(e), order)
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-10)
+        expected = expected + torch.stack(
+            [weights[:, i, None] * e[:, i].unsqueeze(1) for i in t]
+        ).prod(0).sum(2)
+    slope = torch.from_numpy(rng.normal(size=expected.shape))
+    wanted = torch.autograd.grad(expected, (weights, e), slope)
+    ways = [summed_polynomials(weights, e, order)]
+    if order == 2:
+        dots = PairDots(pairs, 5)
+        ways += [summed_pairs(weights, dots(e), pairs), summed_powers(weights, e, 2) / 2]
+    for found in ways:
+        torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
+        for own, other in zip(torch.autograd.grad(found, (weights, e), slope), wanted, strict=True):
+            torch.testing.assert_close(own, other, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("rank", "dense"), [(1, False), (2, True)])
+def test_pairs_are_summed_by_whatever_takes_less(rank, dense):
+    module = DecomposedTensors(context(), 2, rank, 0.01, 0.2)  # 10 pairs, d = 3
+    assert (module.dots is not None) == dense
+    e = torch.randn(6, 5, 3, generator=torch.Generator().manual_seed(2))
+    by_powers = summed_polynomials(module.factors_2, module.vectors(2, e, None), 2)
+    torch.testing.assert_close(module(e, None), by_powers * module.signs_2)
 
 
 def test_features_are_sums_of_weighted_products_of_each_order():

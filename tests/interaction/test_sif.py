@@ -120,6 +120,22 @@ def test_only_the_largest_counts_and_the_gradient_there_moves_all():
     assert grad[2].abs().min() > 0 and grad[:2].abs().max() == 0
 
 
+def test_of_a_draw_no_other_function_is_computed():
+    module, e = randomised(searched()), torch.randn(8, 3, 3)
+    x, parameters = rows(8), [*module.functions.parameters()]
+    for which, alone in (([2, 0, 1], True), ([0, 0, 1], False)):  # of which "concat" has no pair
+        chosen = torch.tensor(which)
+        module.made, module.drawn = None, module.one_hot(chosen)
+        found = module(e, x)
+        assert (module.made is None) == alone
+        every = module.functions(e, x).unflatten(1, (3, 3))
+        expected = every[:, chosen, torch.arange(3)]
+        torch.testing.assert_close(found, expected)
+        wanted = torch.autograd.grad(expected.sum(), parameters)
+        for own, other in zip(torch.autograd.grad(found.sum(), parameters), wanted, strict=True):
+            torch.testing.assert_close(own, other)
+
+
 def test_draws_are_for_one_pass_each_and_stop_with_the_training():
     module = searched()
     drawn = []

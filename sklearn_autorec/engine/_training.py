@@ -17,6 +17,7 @@ from ._time_limit import BatchesInTime
 from ._training_state import EpochFile
 
 PREDICT_ROWS = 16_384  # rows of one forward pass without gradients
+CPU_ROWS = 4096  # of one on a processor, whose caches hold the tensors of no more
 # Matrix products treat the last rows of a block otherwise than the rest. In whole blocks of sixteen
 # (eight are too few on some processors) a row has the same bits whatever it is predicted with.
 ROW_BLOCK = 16
@@ -87,13 +88,15 @@ class TrainingResult:
     out_of_time: bool = False
 
 
-def forward_in_chunks(module, data, rows=PREDICT_ROWS, forward=None):
+def forward_in_chunks(module, data, rows=None, forward=None):
     """Logits (N, C) of all rows, in eval mode and without gradients; the mode is left as it was
     found.
 
     If a device runs out of memory, its cache is released and the chunks are halved, down to one
     block of rows. With ``forward``, a method of the module, what that gives, (..., N, C)."""
     members = getattr(module, "members", 1)
+    if rows is None:
+        rows = CPU_ROWS if data.ids.device.type == "cpu" else PREDICT_ROWS
     rows = max(rows // members // ROW_BLOCK * ROW_BLOCK, ROW_BLOCK) if members > 1 else rows
     forward = module if forward is None else forward
     training = module.training

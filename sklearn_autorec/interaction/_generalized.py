@@ -14,7 +14,7 @@ class GeneralizedInteraction(nn.Module):
 
     .. math:: \Big( W_k \odot \sum_{ij} \alpha_{ikj}\, e_i b_j^T \Big) h_k
 
-    The sum over edges is :math:`E^T \alpha_k B`, so that no outer product of single edges is made.
+    The operation maps sources before edges sum them up, so that no outer product is made.
 
     Parameters
     ----------
@@ -31,12 +31,13 @@ class GeneralizedInteraction(nn.Module):
 
     def forward(self, e, b, edges):
         """``edges`` are of shape (F, s, n), or (B, F, s, n) where rows have their own."""
-        n_outputs = edges.shape[-2]
-        # Edges first: their products with the fields are of one matrix for all rows.
-        reached = (e.transpose(1, 2) @ edges.flatten(-2)).unflatten(2, (n_outputs, -1))
-        outer = (reached.flatten(1, 2) @ b).unflatten(1, (-1, n_outputs))  # (B, d, s, d)
         operation = self.operation * self.fusion.unsqueeze(1)  # (s, d, d)
-        return (outer * operation.transpose(0, 1)).sum(3).transpose(1, 2)
+        n_outputs, d, _ = operation.shape
+        # The operation is linear: it is taken of every source, not of d^2 sums of products.
+        mapped = (b @ operation.flatten(0, 1).T).unflatten(2, (n_outputs, d))  # (B, n, s, d)
+        by_row = "b" * (edges.ndim == 4)
+        reached = torch.einsum(f"{by_row}ikj,bip->bjkp", edges, e)
+        return (reached * mapped).sum(1)
 
 
 def initial_edge(layer, n_fields, n_sources):

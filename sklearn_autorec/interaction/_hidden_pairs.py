@@ -4,12 +4,13 @@ import torch
 from torch import nn
 
 CHUNK_CELLS = 2**18  # hidden units computed at a time; more do not stay in a processor's caches
+ROW_BLOCK = 16  # a row has the same bits in whole blocks of so many, as in predictions
 mask = torch.ops.aten.threshold_backward.grad_input
 
 
 def chunks_of(n_rows, n_cells):
     """Slices of rows, of each of which ``n_cells`` hidden units are computed."""
-    step = max(CHUNK_CELLS // max(n_cells, 1), 1)
+    step = max(CHUNK_CELLS // max(n_cells, 1) // ROW_BLOCK, 1) * ROW_BLOCK
     return [slice(start, start + step) for start in range(0, n_rows, step)] or [slice(0, 0)]
 
 

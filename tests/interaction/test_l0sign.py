@@ -64,14 +64,14 @@ def test_the_sum_of_messages_agrees_with_numpy(level):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("cells", [1, 40, 10**6])  # a row, two rows and all rows at a time
+@pytest.mark.parametrize("cells", [1, 700, 10**6])  # 16, 32 and all rows at a time
 def test_hidden_layers_of_pairs_in_chunks_are_plain_ones(monkeypatch, cells):
     monkeypatch.setattr(_hidden_pairs, "CHUNK_CELLS", cells)
     torch.manual_seed(0)
     layer, last = (torch.nn.Linear(n, k, dtype=torch.float64) for n, k in ((3, 4), (4, 1)))
     left, right = torch.tensor([[0, 0, 1, 2, 1], [1, 3, 3, 3, 2]])
-    e = torch.randn(5, 4, 3, dtype=torch.float64, requires_grad=True)
-    gates = torch.rand(5, 5, dtype=torch.float64, requires_grad=True)
+    e = torch.randn(40, 4, 3, dtype=torch.float64, requires_grad=True)
+    gates = torch.rand(40, 5, dtype=torch.float64, requires_grad=True)
     products = e[:, left] * e[:, right]
     hidden = torch.relu(layer(products))
     both = (gates.unsqueeze(2) * torch.cat([products, hidden], 2)).sum(1)

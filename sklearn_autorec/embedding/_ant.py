@@ -9,6 +9,7 @@ from torch import nn
 from ..base import SearchMethod
 from ..base._constraints import BUDGET, RETRAIN_OR_NOT, constraints_of
 from ..engine import RowAdam
+from ..engine._optimizers import row_sums
 from ..nn import (
     MAX_ANCHORS,
     AnchoredRows,
@@ -19,6 +20,7 @@ from ..nn import (
 )
 from ..nn._anchored_rows import anchored_bytes
 from ..nn._numeric import initial
+from ..nn._read_rows import read_rows
 from ..nn._statistics import read_in_all
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval
@@ -60,7 +62,7 @@ class ProximalRowAdam(RowAdam):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                rows, state = p.grad.coalesce().indices()[0], self.state[p]
+                (rows, _), state = row_sums(p.grad), self.state[p]
                 correction = 1 - group["betas"][1] ** state["step"]
                 second = state["exp_avg_sq"].index_select(0, rows) / correction
                 size = group["lr"] / (second.sqrt() + group["eps"])
@@ -154,7 +156,7 @@ class AnchorMixture(FieldRows):
         return super().unpooled(inputs)
 
     def lookup(self, ids, rows, fields):
-        weights = nn.functional.embedding(rows, self.transform, sparse=True)
+        weights = read_rows(self.transform, rows, sparse=True)
         if self.training:
             self.read_rows.append(read_in_all(rows))
         else:

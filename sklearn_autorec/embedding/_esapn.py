@@ -12,6 +12,7 @@ from ..engine import ArchSchedule, MovedByAdam
 from ..nn import FieldEmbedding, SizedRows, sizes_from_text, sizes_to_text, tables_by_size
 from ..nn._numeric import initial
 from ..utils._sklearn import Interval, StrOptions
+from ._controllers import by_perceptrons
 from ._value_counts import LossHistory, ValueCounts
 from ._value_sizes import check_sizes_to_choose, check_value_sizes
 from ._widths import check_candidates
@@ -74,7 +75,10 @@ class GrowingTable(MovedByAdam, FieldEmbedding):
         self.min_gain = method.min_gain
         self.register_buffer("level", torch.zeros(context.n_rows, dtype=torch.int64))
         self.register_buffer("widths", torch.tensor(sizes), persistent=False)
-        self.register_buffer("columns", torch.arange(context.embedding_dim), persistent=False)
+        columns = torch.arange(context.embedding_dim) < self.widths.unsqueeze(1)
+        self.register_buffer("prefixes", columns.float(), persistent=False)
+        number = torch.arange(len(sizes)).unsqueeze(1)
+        self.register_buffer("number", number, persistent=False)
         tables = [*context.id_tables]
         for table, length in zip(context.list_tables, context.sequence_lengths, strict=True):
             tables += [table] * length
@@ -87,11 +91,12 @@ class GrowingTable(MovedByAdam, FieldEmbedding):
         self.field_axes |= {name: {0: context.axis("F")} for name in self.policy}
         self.field_axes["level"] = {0: context.axis("V")}
         self.counted = ValueCounts(context)
-        self.history = LossHistory(context.axis("V"), method.history)
+        own = method.baseline == "history"
+        self.history = LossHistory(context.axis("V"), method.history) if own else None
         self.generator = torch.Generator().manual_seed(
             int(torch.randint(2**62, (), generator=context.generator))
         )
-        self.drawing, self.widths_read = False, []
+        self.drawing, self.sizes_read = False, []
         # What passes have told the policy; its own passes would put buffers back. The losses of
         # its pass are kept as ``reward`` until the weights' pass on the same rows.
         self.read = self.drawn = self.reward = self.seen = self.evidence = None
@@ -101,12 +106,11 @@ class GrowingTable(MovedByAdam, FieldEmbedding):
 
     def log_odds(self, rows, level):
         """Log odds of enlarging, (B, n), of rows of the tables (B, n) with sizes of that number."""
-        size = nn.functional.one_hot(level, len(self.sizes))
-        told = torch.cat([self.counted(rows), size], -1).transpose(0, 1)
-        fields = self.field_of_column
-        hidden = torch.tanh(torch.bmm(told, self.entry[fields]) + self.entry_shift[fields])
-        logits = torch.bmm(hidden, self.exit[fields]) + self.exit_shift[fields]
-        return logits[..., 0].T
+        size = level.T.unsqueeze(1) == self.number
+        counts = self.counted(rows.T).transpose(1, 2)
+        told, fields = torch.cat([counts, size.to(counts)], 1).transpose(1, 2), self.field_of_column
+        own = (getattr(self, name)[fields] for name in self.policy)
+        return by_perceptrons(told, *own)[:, 0].T
 
     def sample(self):
         """Let the next pass read by the odds of the policy."""
@@ -118,27 +122,29 @@ class GrowingTable(MovedByAdam, FieldEmbedding):
         larger = torch.zeros_like(level)
         drawing, self.drawing = self.drawing, False
         if self.training and (drawing or torch.is_grad_enabled()):
-            with torch.no_grad():
-                odds = torch.sigmoid(self.log_odds(rows, level)).cpu()
-            chance = torch.rand(rows.shape, generator=self.generator)
-            larger = (chance < (odds if drawing else 0.5)).to(level) * (level < len(self.sizes) - 1)
+            chance, odds = torch.rand(rows.shape, generator=self.generator), 0.5
+            if drawing:
+                with torch.no_grad():
+                    odds = torch.sigmoid(self.log_odds(rows, level)).cpu()
+            larger = (chance < odds).to(level) * (level < len(self.sizes) - 1)
             if drawing:
                 self.drawn = Reads(rows, level, larger, present)
             else:
                 self.read = Reads(rows, level, larger, present)
-        width, n = self.widths[level + larger], self.counted.n_categorical
-        self.widths_read = [width[:, :n]] if n else []
+        size, n = level + larger, self.counted.n_categorical
+        self.sizes_read = [size[:, :n]] if n else []
         if self.sequence_lengths:
-            self.widths_read += width[:, n:].split(self.sequence_lengths, 1)
+            self.sizes_read += size[:, n:].split(self.sequence_lengths, 1)
         return super().unpooled(inputs)
 
     def lookup(self, ids, rows, fields):
-        width = self.widths_read.pop(0)
-        return super().lookup(ids, rows, fields) * (self.columns < width.unsqueeze(-1))
+        kept = nn.functional.embedding(self.sizes_read.pop(0), self.prefixes)
+        return super().lookup(ids, rows, fields) * kept
 
     def observe(self, batch, per_row_loss):
         self.seen = self.read, per_row_loss, batch.weight
-        self.history.push(self.read.rows, self.read.present, per_row_loss)
+        if self.history is not None:
+            self.history.push(self.read.rows, self.read.present, per_row_loss)
         if self.reward is not None:
             self.evidence = self._compare(self.drawn, self.reward)
             self.reward = None
@@ -149,7 +155,7 @@ class GrowingTable(MovedByAdam, FieldEmbedding):
         with torch.no_grad():
             level = self.level[rows]
             grows = (self.log_odds(rows, level) > 0) & (level < len(self.sizes) - 1) & present
-        self.level[rows[grows].unique()] += 1
+        self.level[rows[grows]] = level[grows] + 1  # a value that comes again is set again
 
     def policy_loss(self, reward):
         """What moves the policies: the mean over rows of the sum over what they read.

@@ -36,12 +36,13 @@ class PolicyEmbedding(MovedByAdam, FieldEmbedding):
         self.arch_lr, self.n_actions = method.arch_lr, method.n_actions
         self.logits = nn.Parameter(torch.zeros(choices.valid.shape))
         self.register_buffer("valid", choices.valid, persistent=False)
-        self.register_buffer("column_block", choices.column_block, persistent=False)
+        # Whether categorical fields have all tables, each its own, so that nothing is picked.
+        self.in_turn = list(context.id_tables) == list(range(len(context.table_sizes)))
         # As many numbers are drawn for it whatever the rest of the network needs.
         self.generator = torch.Generator().manual_seed(
             int(torch.randint(2**62, (), generator=context.generator))
         )
-        self.bounds = None  # of the actions drawn, (K, F, T), as this pass reads them
+        self.bounds = None  # by column of the actions drawn, (B, F, d), as this pass reads them
         self.sample()
 
     def arch_parameters(self):
@@ -95,19 +96,25 @@ class PolicyEmbedding(MovedByAdam, FieldEmbedding):
     def unpooled(self, inputs):
         n = len(inputs.ids)
         if self.training:
-            bounds = self.choices.bounds_of(self.actions)
-            bounds = bounds[row_numbers(n) % self.n_actions]
+            bounds = self._by_column(self.actions)
+            bounds = bounds.index_select(0, row_numbers(n) % self.n_actions)
         else:
-            bounds = self.choices.bounds_of(self.best().unsqueeze(0)).expand(n, -1, -1)
+            bounds = self._by_column(self.best().unsqueeze(0)).expand(n, -1, -1)
         self.bounds = bounds.to(inputs.ids.device)
         vectors = super().unpooled(inputs)
         self.bounds = None
         return vectors
 
+    def _by_column(self, actions):
+        """Ids of each field that have each column, int32 (K, F, d), of actions (K, G)."""
+        return self.choices.bounds_of(actions).int()[..., self.choices.column_block]
+
     def lookup(self, ids, rows, fields):
-        bounds = self.bounds[:, fields]  # (B, F, T), or (B, T) of a sequence field
-        bounds = bounds if bounds.ndim == 3 else bounds.unsqueeze(1)
-        kept = ids.unsqueeze(-1) < bounds[..., self.column_block]
+        if isinstance(fields, int):  # of a list (B, d)
+            bounds = self.bounds[:, fields].unsqueeze(1)
+        else:
+            bounds = self.bounds if self.in_turn else self.bounds[:, fields]
+        kept = ids.unsqueeze(-1) < bounds
         return super().lookup(ids, rows, fields) * kept
 
     def summary(self):

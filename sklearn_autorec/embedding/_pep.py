@@ -9,6 +9,7 @@ from torch import nn
 from ..base import SearchMethod
 from ..engine import RowAdam
 from ..nn import FieldEmbedding, mask_to_text
+from ..nn._read_rows import distinct_rows, read_distinct, read_rows
 from ..nn._statistics import distinct_over_rows
 from ..utils._docs import inherits_entries
 from ..utils._parameters import stores_parameters
@@ -35,6 +36,34 @@ class AllRowsAdam(torch.optim.Adam):
                 if p.grad is not None and p.grad.is_sparse:
                     p.grad = p.grad.to_dense()
         return super().step(closure)
+
+
+class _SoftThreshold(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, v, s):
+        threshold = torch.sigmoid(s)
+        out = torch.sign(v) * torch.relu(v.abs() - threshold)
+        ctx.save_for_backward(out, threshold)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        out, threshold = ctx.saved_tensors
+        of_v = of_s = None
+        if ctx.needs_input_grad[0]:
+            of_v = torch.where(out != 0, grad, 0.0)
+        if ctx.needs_input_grad[1]:
+            along = (grad * torch.sign(out)).sum_to_size(threshold.shape)
+            of_s = along.mul_(threshold * (threshold - 1))
+        return of_v, of_s
+
+
+def soft_threshold(v, s):
+    """sign(v) max(|v| - sigmoid(s), 0), with its gradient in a few passes; (n, d) and what
+    broadcasts with it -> (n, d).
+    """
+    return _SoftThreshold.apply(v, s)
 
 
 class ThresholdedEmbedding(FieldEmbedding):
@@ -100,23 +129,27 @@ class ThresholdedEmbedding(FieldEmbedding):
 
     def thresholded(self, rows):
         """Vectors of distinct rows, (n, d)."""
-        v = nn.functional.embedding(rows, self.weight, sparse=True)
+        return soft_threshold(*self._read(rows))
+
+    def _read(self, rows):
+        """Values and s of distinct rows."""
+        v = read_distinct(self.weight, rows)
         if self.unit == "value":
-            s = nn.functional.embedding(rows, self.threshold, sparse=True)
+            s = read_distinct(self.threshold, rows)
         elif self.unit == "field":
             s = self.threshold[torch.bucketize(rows, self.ends, right=True)]
         else:
             s = self.threshold
-        return torch.sign(v) * torch.relu(v.abs() - torch.sigmoid(s))
+        return v, s
 
     def lookup(self, ids, rows, fields):
-        distinct, where = torch.unique(rows, return_inverse=True)
+        distinct, where = distinct_rows(rows, self.n_rows)
         vectors = self.thresholded(distinct)
         if self.training:
             of_all, share = distinct_over_rows(distinct)
             self.read_rows.append(of_all)
             self.read_vectors.append((vectors, share))
-        return nn.functional.embedding(where, vectors)
+        return read_rows(vectors, where)
 
     def unpooled(self, inputs):
         self.read_rows, self.read_vectors = [], []
@@ -145,7 +178,8 @@ class ThresholdedEmbedding(FieldEmbedding):
     def after_step(self):
         """Count what is left in the rows of this batch."""
         for rows in self.trained_rows:
-            now = (self.thresholded(rows) != 0).sum(1)
+            v, s = self._read(rows)
+            now = (v.abs() > torch.sigmoid(s)).sum(1)
             before = self.kept[rows]
             self.n_kept += int((now - before.clamp(min=0)).sum())
             self.n_seen += int((before < 0).sum())

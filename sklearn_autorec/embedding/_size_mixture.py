@@ -5,12 +5,17 @@ from torch import nn
 
 from ..engine import ArchSchedule, MovedByAdam
 from ..nn import FieldRows, annealed, projected_state, row_batch_norm
+from ..nn._fast_tanh import tanh
+from ..nn._normed_mixture import normed_mixture
 from ..nn._numeric import initial
 from ..nn._read_rows import read_rows
+from ..nn._statistics import rows_elsewhere
+from ._controllers import by_perceptrons
 from ._value_counts import LossHistory, ValueCounts, popularity
 
 # Added to variances, of the size of the square of a tenth of the usual initial embeddings.
 EPS = 1e-6
+MOMENTUM = 0.1  # of running statistics
 HARD = 0.1  # last temperature of weights that are to become a choice
 CHUNK = 4096  # values whose vectors are worked out at once
 REPORTED_COUNTS = (0, 1, 4, 16, 64, 256, 1024, 4096, 16384)
@@ -120,11 +125,12 @@ class SizeMixture(MovedByAdam, FieldRows):
         Returns
         -------
         Tensor (n, B, N)
+            With the batch along its memory.
         """
-        hidden = torch.tanh(torch.bmm(told, self.entry[fields]) + self.entry_shift[fields])
-        logits = torch.bmm(hidden, self.exit[fields]) + self.exit_shift[fields]
-        w = torch.softmax(logits / (temperature or self.temperature), -1)
-        return (1 - self.floor) * w + self.floor / len(self.sizes)
+        own = (getattr(self, name)[fields] for name in self.controllers)
+        logits = by_perceptrons(told, *own)
+        w = torch.softmax(logits / (temperature or self.temperature), 1)
+        return ((1 - self.floor) * w + self.floor / len(self.sizes)).transpose(1, 2)
 
     def candidates(self, e, fields, present):
         """The vectors of every candidate, (B, n, N, d), of pieces (n, B, S); zeros, which count in
@@ -132,10 +138,10 @@ class SizeMixture(MovedByAdam, FieldRows):
         """
         maps = (self.projection[fields] * self.used).flatten(2)
         x = torch.bmm(e, maps).transpose(0, 1).flatten(1)
-        mean, variance = self.mean[fields].view(-1), self.variance[fields].view(-1)
+        mean, variance = (t[fields].view(-1) for t in (self.mean, self.variance))
         out = torch.zeros_like(x)
-        out[present] = torch.tanh(
-            row_batch_norm(x[present], mean, variance, None, None, self.training, 0.1, EPS)
+        out[present] = tanh(
+            row_batch_norm(x[present], mean, variance, None, None, self.training, MOMENTUM, EPS)
         )
         return out.view(len(x), len(e), len(self.sizes), -1)
 
@@ -152,22 +158,26 @@ class SizeMixture(MovedByAdam, FieldRows):
 
     def _mixed(self, ids, rows, first, single):
         """Vectors of rows, of fields from the first on, or of the items of a single one."""
-        e = (
-            nn.functional.embedding(rows, self.pieces, sparse=True)
-            if self.sparse
-            else read_rows(self.pieces, rows)
-        )
         rows = rows.long()
         present = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
         if single:
-            present, rows, e = (ids > 0).flatten(), rows.view(-1, 1), e.flatten(0, 1).unsqueeze(1)
+            present, rows = (ids > 0).flatten(), rows.view(-1, 1)
+        e = read_rows(self.pieces, rows.T, self.sparse)
         own = slice(first, first + rows.shape[1])
-        w = self.weights(self.told(rows.T), own).transpose(0, 1)
-        z = self.candidates(e.transpose(0, 1), own, present)
+        w = self.weights(self.told(rows.T), own)
         if self.training and torch.is_grad_enabled():
-            each = (w @ self.widths) / self.counted.counts[rows].clamp(min=1)
-            self.cost.append(each[present].sum() / len(ids))
-        out = (w.unsqueeze(-1) * z).sum(-2) * self.scale[own]
+            size = (w.transpose(1, 2) * self.widths.unsqueeze(1)).sum(1).T
+            each = size / self.counted.counts[rows].clamp(min=1)
+            self.cost.append((each[present] if single else each).sum() / len(ids))
+        if self.training and not single and len(ids) > 1 and rows_elsewhere() is None:
+            n = len(self.sizes)
+            statistics = (t[own].unflatten(1, (n, -1)) for t in (self.mean, self.variance))
+            out = normed_mixture(
+                e, w.transpose(1, 2), self.projection[own], self.sizes, *statistics, MOMENTUM, EPS
+            )
+            return (out * self.scale[own].unsqueeze(-1)).permute(2, 0, 1)
+        z = self.candidates(e, own, present)
+        out = (w.transpose(0, 1).unsqueeze(-1) * z).sum(-2) * self.scale[own]
         return out.view(*ids.shape, -1)
 
     def unpooled(self, inputs):

@@ -1,5 +1,7 @@
 """Steps of the architecture parameters of searchable modules, as a part of the skorch net."""
 
+from contextlib import contextmanager
+
 import torch
 
 from ._arch_steps import first_order_gradient, policy_gradient, unrolled_gradient
@@ -28,6 +30,27 @@ class ArchTurns:
         if hasattr(module, "arch_optimizer"):
             return schedule, module.arch_optimizer(n_steps), module
         return schedule, torch.optim.Adam(module.arch_parameters(), lr=self.lr), module
+
+    @contextmanager
+    def _own_steps_apart(self):
+        """Leave parameters that move in steps of their own out of a pass of the weights, whose
+        gradients of them nobody would read.
+        """
+        apart = [
+            p
+            for schedule, optimizer, _ in self.arch_turns_
+            if schedule.own_step and self.weights_
+            for group in optimizer.param_groups
+            for p in group["params"]
+            if p.requires_grad
+        ]
+        for p in apart:
+            p.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for p in apart:
+                p.requires_grad_(True)
 
     def _arch_step(self, schedule, optimizer, module, train_batch):
         """Move the architecture parameters of one module, and no weight, on the rows that its

@@ -204,7 +204,8 @@ class FieldNet(ArchTurns, NeuralNet):
                 self._arch_step(*turn, batch)
         for optimizer in [*self.weight_optimizers(), *(opt for _, opt, _ in self.arch_turns_)]:
             optimizer.zero_grad()
-        step = self.train_step_single((batch, batch.y), **fit_params)
+        with self._own_steps_apart():
+            step = self.train_step_single((batch, batch.y), **fit_params)
         if self.reference is not None:
             with torch.no_grad():
                 judged = self.get_loss(step["y_pred"].detach(), batch.y, X=batch)

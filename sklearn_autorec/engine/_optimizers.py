@@ -82,6 +82,19 @@ class LeanAdam(torch.optim.Adam):
         return None
 
 
+def row_sums(grad):
+    """Distinct rows (n,), rising, of a row-wise gradient, and its sums (n, d).
+
+    What is added up already, as `nn.read_rows` gives it, is not sorted again: torch forgets on the
+    way to a parameter that it is.
+    """
+    rows = grad._indices()[0]
+    if bool((rows[1:] > rows[:-1]).all()):
+        return rows, grad._values()
+    grad = grad.coalesce()
+    return grad.indices()[0], grad.values()
+
+
 class RowUndo:
     """Rows of tensors as they were before a training that may fail; memory grows with the rows it
     touches.
@@ -143,8 +156,7 @@ class RowAdam(Optimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                grad = p.grad.coalesce()
-                rows, g = grad.indices()[0], grad.values()
+                rows, g = row_sums(p.grad)
                 state = self.state[p]
                 if not state:
                     state["step"], state["exp_avg"], state["exp_avg_sq"] = (
@@ -155,8 +167,9 @@ class RowAdam(Optimizer):
                 state["step"] += 1
                 if self.undo is not None:
                     self.undo.note(rows, state["exp_avg"], state["exp_avg_sq"])
+                now = p.index_select(0, rows)
                 if group["weight_decay"]:
-                    g = g.add(p.index_select(0, rows), alpha=group["weight_decay"])
+                    g = g.add(now, alpha=group["weight_decay"])
                 m = state["exp_avg"].index_select(0, rows).lerp_(g, 1 - beta1)
                 v = (
                     state["exp_avg_sq"]
@@ -168,7 +181,8 @@ class RowAdam(Optimizer):
                 state["exp_avg_sq"].index_copy_(0, rows, v)
                 correction1, correction2 = 1 - beta1 ** state["step"], 1 - beta2 ** state["step"]
                 update = m / (v.div_(correction2).sqrt_().add_(group["eps"]))
-                p.index_add_(0, rows, update, alpha=-group["lr"] / correction1)
+                # No row comes twice, so that torch's sum by index, row by row, is not needed.
+                p.index_copy_(0, rows, now.add_(update, alpha=-group["lr"] / correction1))
         return loss
 
 

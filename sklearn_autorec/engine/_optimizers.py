@@ -167,22 +167,26 @@ class RowAdam(Optimizer):
                 state["step"] += 1
                 if self.undo is not None:
                     self.undo.note(rows, state["exp_avg"], state["exp_avg_sq"])
-                now = p.index_select(0, rows)
-                if group["weight_decay"]:
-                    g = g.add(now, alpha=group["weight_decay"])
-                m = state["exp_avg"].index_select(0, rows).lerp_(g, 1 - beta1)
-                v = (
-                    state["exp_avg_sq"]
-                    .index_select(0, rows)
-                    .mul_(beta2)
-                    .addcmul_(g, g, value=1 - beta2)
+                mean, square = state["exp_avg"], state["exp_avg_sq"]
+                now, m, v = (t.index_select(0, rows) for t in (p, mean, square))
+                # Adam's step as one pass over what was taken out.
+                torch._fused_adam_(
+                    [now],
+                    [g],
+                    [m],
+                    [v],
+                    [],
+                    [torch.full((), float(state["step"]), device=p.device)],
+                    lr=group["lr"],
+                    beta1=beta1,
+                    beta2=beta2,
+                    weight_decay=group["weight_decay"],
+                    eps=group["eps"],
+                    amsgrad=False,
+                    maximize=False,
                 )
-                state["exp_avg"].index_copy_(0, rows, m)
-                state["exp_avg_sq"].index_copy_(0, rows, v)
-                correction1, correction2 = 1 - beta1 ** state["step"], 1 - beta2 ** state["step"]
-                update = m / (v.div_(correction2).sqrt_().add_(group["eps"]))
-                # No row comes twice, so that torch's sum by index, row by row, is not needed.
-                p.index_copy_(0, rows, now.add_(update, alpha=-group["lr"] / correction1))
+                for tensor, moved in ((p, now), (mean, m), (square, v)):
+                    tensor.index_copy_(0, rows, moved)
         return loss
 
 

@@ -18,6 +18,9 @@ FEW = 512
 _ARRAYS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
+_PLACE = torch.Tensor.data_ptr
+
+
 def reads_few(rows):
     """Whether rows of a table (...) are few, and read by a prediction: in torch's inference mode
     alone, on a CPU, and in no graph that is being made.
@@ -35,10 +38,11 @@ def arrays_of(module):
 
     The dict stays as long as the tensors do: what follows from them may be added to it.
     """
-    tensors = {**module._parameters, **module._buffers}
-    places = {name: t.data_ptr() for name, t in tensors.items()}
+    own, buffers = module._parameters, module._buffers
+    places = (*own, *map(_PLACE, own.values()), *buffers, *map(_PLACE, buffers.values()))
     known = _ARRAYS.get(module)
     if known is None or known[0] != places:
+        tensors = {**own, **buffers}
         known = places, {name: t.detach().numpy() for name, t in tensors.items()}
         _ARRAYS[module] = known
     return known[1]

@@ -47,15 +47,16 @@ class _LivingRows(RowNumbers, PackedEmbedding):
         return np.flatnonzero(bits[: self.n_rows])
 
     def few_runs(self, arrays, rows):
-        """In numpy, of rows (n,): their numbers among the living, whether they live, how many
-        numbers are stored of each, and where these are, those of one row after those of another.
+        """In numpy, of rows (n,): their numbers among the living, that of the next where a row does
+        not live, whether they live, how many numbers are stored of each, and where these are,
+        those of one row after those of another.
         """
         behind, living = self.few_row_numbers(arrays, rows)
-        offsets, number = arrays["row_offsets"], behind - 1
-        start = offsets.take(number, mode="clip")
-        lengths = (offsets.take(behind) - start) * living
+        number, offsets = behind - living, arrays["row_offsets"]
+        stop = offsets.take(behind)
+        lengths = stop - offsets.take(number)  # 0 where a row does not live
         ends = lengths.cumsum()
-        where = np.arange(ends[-1]) + (start - ends + lengths).repeat(lengths)
+        where = np.arange(ends[-1]) + (stop - ends).repeat(lengths)
         return number, living, lengths, where
 
     def n_living(self):

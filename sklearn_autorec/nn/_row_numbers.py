@@ -56,5 +56,8 @@ class RowNumbers:
         """In numpy: how many rows live up to each row and it itself, and whether it lives."""
         block = rows >> 6  # of BLOCK rows
         last = (~rows & (BLOCK - 1)).astype(np.uint64)
-        upto = arrays["alive"].view("<u8").take(block) << last
+        words = arrays.get("alive, by block")
+        if words is None:
+            words = arrays["alive, by block"] = arrays["alive"].view("<u8")
+        upto = words.take(block) << last
         return arrays["before"].take(block) + np.bitwise_count(upto), upto.view(np.int64) < 0

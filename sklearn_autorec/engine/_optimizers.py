@@ -7,6 +7,8 @@ from torch.optim import Optimizer
 # way into denormal numbers, on which a CPU is many times slower.
 TINY_WEIGHT, TINY_MOMENT, TINY_SQUARE = 1e-15, 1e-25, 1e-30
 
+AT_ONCE = 2048  # rows of a table that `RowAdam` moves at once
+
 
 @torch.no_grad()
 def flush_denormals(optimizer):
@@ -147,6 +149,28 @@ class RowAdam(Optimizer):
         super().__init__(
             params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         )
+        self._extremes = {}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._extremes = {}
+
+    def extremes(self):
+        """Least and largest of all weights that were moved since this was asked last, a list of
+        Tensors; NaN where one of them is NaN.
+        """
+        found = [t for pair in self._extremes.values() for t in pair]
+        self._extremes = {}
+        return found
+
+    def _note_extremes(self, p, now):
+        if not now.numel():
+            return
+        low, high = torch.aminmax(now)
+        known = self._extremes.get(id(p))
+        if known is not None:
+            low, high = torch.minimum(low, known[0]), torch.maximum(high, known[1])
+        self._extremes[id(p)] = low, high
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -167,26 +191,30 @@ class RowAdam(Optimizer):
                 state["step"] += 1
                 if self.undo is not None:
                     self.undo.note(rows, state["exp_avg"], state["exp_avg_sq"])
-                mean, square = state["exp_avg"], state["exp_avg_sq"]
-                now, m, v = (t.index_select(0, rows) for t in (p, mean, square))
-                # Adam's step as one pass over what was taken out.
-                torch._fused_adam_(
-                    [now],
-                    [g],
-                    [m],
-                    [v],
-                    [],
-                    [torch.full((), float(state["step"]), device=p.device)],
-                    lr=group["lr"],
-                    beta1=beta1,
-                    beta2=beta2,
-                    weight_decay=group["weight_decay"],
-                    eps=group["eps"],
-                    amsgrad=False,
-                    maximize=False,
-                )
-                for tensor, moved in ((p, now), (mean, m), (square, v)):
-                    tensor.index_copy_(0, rows, moved)
+                tensors = p, state["exp_avg"], state["exp_avg_sq"]
+                n_steps = torch.full((), float(state["step"]), device=p.device)
+                # What is taken out is written back before the processor's cache has lost its place.
+                n = AT_ONCE if p.is_cpu else max(len(rows), 1)
+                for some, gradient in zip(rows.split(n), g.split(n), strict=True):
+                    now, m, v = (t.index_select(0, some) for t in tensors)
+                    torch._fused_adam_(
+                        [now],
+                        [gradient],
+                        [m],
+                        [v],
+                        [],
+                        [n_steps],
+                        lr=group["lr"],
+                        beta1=beta1,
+                        beta2=beta2,
+                        weight_decay=group["weight_decay"],
+                        eps=group["eps"],
+                        amsgrad=False,
+                        maximize=False,
+                    )
+                    for tensor, moved in zip(tensors, (now, m, v), strict=True):
+                        tensor.index_copy_(0, some, moved)
+                    self._note_extremes(p, now)
         return loss
 
 

@@ -256,7 +256,7 @@ def _train(net, data, plan, valid, on_epoch, goes_on, checkpoint):
             if kept is not None:
                 kept.begin(epoch)
             net.run_single_epoch(passed, training=True, prefix="train", step_fn=step)
-            _check_finite(trained, net.step_)
+            _check_finite(trained, net, epoch == first)
             losses = {
                 name: net.history[-1][name]
                 for name in ("train_loss", "slot_loss")
@@ -330,15 +330,22 @@ def _train(net, data, plan, valid, on_epoch, goes_on, checkpoint):
     return TrainingResult(net, history, best_epoch, interrupted, diverged, out_of_time)
 
 
-def _check_finite(module, step):
-    """Refuse weights that the last step has made infinite: no loss has seen them."""
-    extremes = [
-        torch.aminmax(t.detach())
-        for t in module.state_dict().values()
-        if t.is_floating_point() and t.numel()
-    ]
-    if extremes and not bool(torch.stack([x.isfinite() for pair in extremes for x in pair]).all()):
-        raise NonFiniteLossError(f"the weights became infinite by step {step}")
+def _check_finite(module, net, whole):
+    """Refuse weights that steps have made infinite and that no loss has seen since.
+
+    Of tables with row-wise gradients these are among the rows that were moved; all are looked at
+    only if the ``whole`` is asked for.
+    """
+    optimizer = getattr(net, "table_optimizer_", None)
+    extremes = [] if optimizer is None else optimizer.extremes()
+    noted = set()
+    if optimizer is not None and not whole:
+        noted = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for t in module.state_dict(keep_vars=True).values():
+        if t.is_floating_point() and t.numel() and id(t) not in noted:
+            extremes += torch.aminmax(t.detach())
+    if extremes and not bool(torch.stack([x.isfinite() for x in extremes]).all()):
+        raise NonFiniteLossError(f"the weights became infinite by step {net.step_}")
 
 
 def scores_of(net, data, plan, name, loss=None):

@@ -332,3 +332,20 @@ def test_no_search_touches_the_rows_of_early_stopping(level, given, monkeypatch)
     for touch in (len, lambda t: t.y, lambda t: t.inputs, lambda t: t.select(slice(1))):
         with pytest.raises(AssertionError, match="held-out"):
             touch(table)
+
+
+@pytest.mark.parametrize("rows", ["held_out", "same", "next"])
+def test_a_pass_of_the_weights_leaves_out_what_has_steps_of_its_own(monkeypatch, rows):
+    """Its gradients would be thrown away; what is held still stays so."""
+    net = FieldNet.__new__(FieldNet)
+    own, other, still = (nn.Parameter(torch.ones(2)) for _ in range(3))
+    still.requires_grad_(False)
+    net.weights_ = [other]
+    net.arch_turns_ = [
+        (ArchSchedule(rows=rows), torch.optim.SGD([own, still], lr=0.1), None),
+        (ArchSchedule(), torch.optim.SGD([other], lr=0.1), None),
+    ]
+    with pytest.raises(KeyboardInterrupt), net._own_steps_apart():
+        assert not own.requires_grad and other.requires_grad
+        raise KeyboardInterrupt
+    assert own.requires_grad and other.requires_grad and not still.requires_grad

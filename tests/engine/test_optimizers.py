@@ -1,9 +1,11 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 
 from sklearn_autorec.engine import GRDA, RowAdam
-from sklearn_autorec.engine._optimizers import LeanAdam, flush_denormals
+from sklearn_autorec.engine._optimizers import AT_ONCE, LeanAdam, flush_denormals, row_sums
 
 
 def run(optimizer, p, grads):
@@ -138,3 +140,40 @@ def test_grda_keeps_its_last_threshold_after_the_planned_steps():
         optimizer.step()
         threshold = 0.25 * min(step / 4, 1) ** 0.7
         torch.testing.assert_close(w.detach(), torch.tensor([1 - threshold, threshold - 2]))
+
+
+@pytest.mark.parametrize("added_up", [True, False])
+def test_rows_of_a_gradient_are_summed_once(added_up):
+    rows = torch.tensor([[0, 2, 3] if added_up else [2, 0, 2]])
+    values = torch.arange(6.0).view(3, 2)
+    grad = torch.sparse_coo_tensor(rows, values, (4, 2), check_invariants=True)
+    found, sums = row_sums(grad)
+    assert found.tolist() == rows[0].unique().tolist()
+    assert torch.equal(torch.zeros(4, 2).index_copy_(0, found, sums), grad.to_dense())
+
+
+def test_many_rows_move_as_few_do():
+    generator = torch.Generator().manual_seed(0)
+    n = 2 * AT_ONCE + 5
+    start = torch.randn(n, 2, generator=generator)
+    p, q = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    grads = torch.randn(3, n, 2, generator=generator)
+    run(torch.optim.Adam([p], lr=0.05, weight_decay=0.1), p, grads)
+    run(RowAdam([q], lr=0.05, weight_decay=0.1), q, [sparse_rows([*range(n)], g, n) for g in grads])
+    torch.testing.assert_close(p, q)
+
+
+@pytest.mark.parametrize("wrong", [np.inf, -np.inf, np.nan])
+def test_rows_that_were_moved_to_infinity_are_told_once(wrong):
+    n = AT_ONCE + 2
+    p = torch.nn.Parameter(torch.zeros(n, 1))
+    optimizer = RowAdam([p], lr=0.1)
+    grad = torch.ones(n, 1)
+    run(optimizer, p, [sparse_rows([*range(n)], grad, n)])
+    assert torch.stack(optimizer.extremes()).isfinite().all()
+    optimizer = copy.deepcopy(optimizer)
+    p = optimizer.param_groups[0]["params"][0]
+    grad[3] = wrong  # in the first of two parts
+    run(optimizer, p, [sparse_rows([*range(n)], grad, n)] * 2)
+    assert not torch.stack(optimizer.extremes()).isfinite().all()
+    assert optimizer.extremes() == []

@@ -5,7 +5,12 @@ import pytest
 import torch
 
 from sklearn_autorec.nn import BiInteraction, BuildContext, FieldEmbedding, FieldLinear, Inputs
-from sklearn_autorec.nn._read_rows import add_by_row, read_rows
+from sklearn_autorec.nn._read_rows import (
+    add_by_row,
+    distinct_rows,
+    read_distinct,
+    read_rows,
+)
 
 
 @pytest.mark.parametrize("width", [1, 2, 8, 17])
@@ -94,3 +99,36 @@ def test_modules_that_embed_otherwise_are_read_alone():
     assert made["piecewise"].embed_with(wider, numeric) is None
     assert made["periodic"].embed_with(made["linear"], numeric) is None
     assert made["linear"].embed_with(FieldEmbedding(BuildContext(**options)), numeric) is None
+
+
+@pytest.mark.parametrize("n_rows", [40, 100_000])
+def test_distinct_rows_are_those_of_torch(n_rows):
+    rows = torch.randint(0, n_rows, (13, 5), generator=torch.Generator().manual_seed(0)).int()
+    distinct, where = distinct_rows(rows, n_rows)
+    expected, expected_where = torch.unique(rows, return_inverse=True)
+    assert distinct.dtype == torch.int64 and torch.equal(distinct, expected.long())
+    assert torch.equal(where, expected_where)
+
+
+@pytest.mark.parametrize("width", [1, 4])
+@pytest.mark.parametrize("n_rows", [40, 10_000])
+def test_row_wise_gradients_come_added_up(width, n_rows):
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(0, n_rows, (30, 5), generator=generator)
+    weight = torch.randn(n_rows, width, generator=generator).requires_grad_()
+    grad = torch.randn(30, 5, width, generator=generator)
+    (got,) = torch.autograd.grad(read_rows(weight, rows, sparse=True), weight, grad)
+    (expected,) = torch.autograd.grad(read_rows(weight, rows), weight, grad)
+    assert got.is_sparse and got.is_coalesced() and got._nnz() == len(rows.unique())
+    assert torch.equal(got.to_dense(), expected)
+
+
+def test_rows_that_are_distinct_have_their_own_gradient():
+    weight = torch.randn(9, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    rows = torch.tensor([1, 4, 8])
+    found = read_distinct(weight, rows)
+    assert torch.equal(found, weight[rows])
+    (found * found).sum().backward()
+    assert weight.grad.is_sparse
+    expected = torch.zeros(9, 3).index_copy_(0, rows, 2 * weight.detach()[rows])
+    assert torch.equal(weight.grad.to_dense(), expected)

@@ -106,7 +106,7 @@ class _ReadRowWise(torch.autograd.Function):
     def backward(ctx, grad):
         (rows,) = ctx.saved_tensors
         n_rows = ctx.shape[0]
-        if torch.is_grad_enabled():  # a gradient of the gradient is wanted
+        if torch.is_grad_enabled():  # as of dense ones
             return torch.ops.aten.embedding_sparse_backward(grad, rows, n_rows, -1, False), None
         distinct, where = distinct_rows(rows, n_rows)
         sums = add_by_row(where.reshape(-1), grad.reshape(-1, ctx.shape[1]), len(distinct))

@@ -195,6 +195,7 @@ class RowAdam(Optimizer):
                 n_steps = torch.full((), float(state["step"]), device=p.device)
                 # What is taken out is written back before the processor's cache has lost its place.
                 n = AT_ONCE if p.is_cpu else max(len(rows), 1)
+                g = g.contiguous()  # the fused step reads memory as it lies
                 for some, gradient in zip(rows.split(n), g.split(n), strict=True):
                     now, m, v = (t.index_select(0, some) for t in tensors)
                     torch._fused_adam_(

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from numbers import Integral
 
-from ._optimizers import LeanAdam
+import torch
 
 ROWS = ("held_out", "same", "previous", "next")
 GRADIENTS = ("direct", "unrolled", "policy")
@@ -165,4 +165,4 @@ class MovedByAdam:
     arch_lr: float
 
     def arch_optimizer(self, n_steps):
-        return LeanAdam(self.arch_parameters(), lr=self.arch_lr)
+        return torch.optim.Adam(self.arch_parameters(), lr=self.arch_lr)

@@ -5,7 +5,7 @@ from pep_cases import GRANULARITIES, context, random_inputs, sigmoid
 
 from sklearn_autorec.embedding import PEP, MagnitudePruning
 from sklearn_autorec.embedding._masks import strongest
-from sklearn_autorec.embedding._pep import WARMUP
+from sklearn_autorec.embedding._pep import WARMUP, soft_threshold
 from sklearn_autorec.engine import EncodedTensors, FieldNet, RowAdam
 from sklearn_autorec.networks import FM
 from sklearn_autorec.nn import BinaryLogLoss, BuildContext
@@ -45,6 +45,22 @@ def reference_vectors(c, table, numeric_weight, x):
             rows.append(np.mean(vectors, 0) if vectors else np.zeros(table.shape[1]))
         out.append(rows)
     return np.array(out)
+
+
+@pytest.mark.parametrize("shape", [(7, 3), (7, 1), (1, 3), (1, 1)])
+def test_gradients_of_thresholds_are_those_of_the_formula(shape):
+    generator = torch.Generator().manual_seed(0)
+    v = torch.randn(7, 3, generator=generator, dtype=torch.float64)
+    s = torch.randn(*shape, generator=generator, dtype=torch.float64)
+    v[0], s[-1] = 0.0, 1.0
+    v.requires_grad_(), s.requires_grad_()
+    expected = torch.sign(v) * torch.relu(v.abs() - torch.sigmoid(s))
+    got, factor = soft_threshold(v, s), torch.randn(7, 3, generator=generator)
+    assert torch.equal(got, expected) and (got == 0).any() and (got != 0).any()
+    torch.testing.assert_close(
+        torch.autograd.grad((got * factor).sum(), [v, s]),
+        torch.autograd.grad((expected * factor).sum(), [v, s]),
+    )
 
 
 def searched_module(c, granularity="value_dim", seed=2, **options):

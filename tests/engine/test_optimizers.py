@@ -177,3 +177,19 @@ def test_rows_that_were_moved_to_infinity_are_told_once(wrong):
     run(optimizer, p, [sparse_rows([*range(n)], grad, n)] * 2)
     assert not torch.stack(optimizer.extremes()).isfinite().all()
     assert optimizer.extremes() == []
+
+
+def test_gradients_may_lie_in_memory_as_they_like():
+    """As those of a sum do, which are one number, or those of a transposed product."""
+    generator = torch.Generator().manual_seed(0)
+    start, n = torch.randn(6, 4, generator=generator), 6
+    for g in (torch.tensor(0.5).expand(6, 4), torch.randn(4, 6, generator=generator).T):
+        p, q = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+        assert not g.is_contiguous()
+        grad = torch.sparse_coo_tensor(
+            torch.arange(n).unsqueeze(0), g, (n, 4), is_coalesced=True, check_invariants=False
+        )
+        p.grad, q.grad = g.clone(memory_format=torch.contiguous_format), grad
+        torch.optim.Adam([p], lr=0.05).step()
+        RowAdam([q], lr=0.05).step()
+        torch.testing.assert_close(q, p)

@@ -1,5 +1,6 @@
 """What all tests share. Modules under ``helpers`` are imported by name, in workers too."""
 
+import functools
 import gc
 import os
 import sys
@@ -42,6 +43,22 @@ def data_home():
 def one_thread():
     """Tests run side by side; each stays on its core."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def functions_of_graphs():
+    """torch parses the source of all its ONNX functions for every graph that it writes, which takes
+    a third of the time: here once.
+    """
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+    except ImportError:  # without onnxscript, or where a release has it elsewhere
+        yield
+        return
+    make = functools.cache(ONNXRegistry.from_torchlib)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", make)
+        yield
 
 
 @pytest.fixture

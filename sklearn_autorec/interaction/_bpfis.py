@@ -138,7 +138,7 @@ class SampledPairs(PersonalPairs):
     decides, whose probability is that both would.
     """
 
-    total = None  # noise and gates are by pair
+    total = None  # type: ignore[assignment]  # noise and gates are by pair
 
     def __init__(self, context, hidden_units, heredity, gates, kl_weight):
         super().__init__(context, hidden_units, heredity)

@@ -178,7 +178,8 @@ class SearchProblem:
 
         Modules whose ``arch_schedule`` is bi-level get rows of their own (see `split`), which the
         weights do not see. Those with ``judge`` see, after the training, a share of the rows that
-        nothing was trained on.
+        nothing was trained on. Where all of them end early, the weights are those of the epoch in
+        which the loss of these rows was least.
 
         Parameters
         ----------
@@ -256,8 +257,10 @@ class SearchProblem:
         if isinstance(unseen, RowsBeside):
             unseen = unseen.data
         if unseen is not None:
+            watch.restore()
             for m in judges:
-                m.judge(module, self.loss, unseen)
+                if hasattr(m, "judge"):
+                    m.judge(module, self.loss, unseen)
             watch.warn(self.slots)
         self.history.extend({"slot": "+".join(self.slots), **record} for record in result.history)
         self.final_state = network_state(module, loss)

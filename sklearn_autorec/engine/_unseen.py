@@ -1,8 +1,10 @@
 """A search beside rows that nothing is trained on, which tell when it only fits the others."""
 
+import copy
 import warnings
 
 from ..exceptions import ConvergenceWarning
+from ._kept_weights import Snapshot
 from ._streams import RowsBeside
 from ._training import scores_of
 
@@ -24,7 +26,8 @@ class UnseenLoss:
         The reference loss.
     modules : list of nn.Module
         The searched ones. If all have a true ``ends_early``, the search ends after ``patience``
-        epochs that have not lowered the loss. Those with ``after_epoch`` are given the loss.
+        epochs that have not lowered the loss, and goes back to the best one. Those with
+        ``after_epoch`` are given the loss.
     """
 
     def __init__(self, net, rows, plan, loss, modules):
@@ -32,6 +35,9 @@ class UnseenLoss:
         self.modules = modules
         self.ends = all(getattr(m, "ends_early", False) for m in modules)
         self.losses = []
+        # Weights of the best epoch, and what the optimisers of the architecture held: of `GRDA`
+        # that is more than the parameters tell.
+        self.best, self.held = Snapshot(), []
 
     def look(self, record):
         """Add "unseen_loss" to the record of an epoch; whether the search is to end."""
@@ -39,10 +45,23 @@ class UnseenLoss:
         own = scores_of(self.net, rows, self.plan, "unseen", self.loss)
         record["unseen_loss"] = own["unseen_loss"]
         self.losses.append(own["unseen_loss"])
+        if self.ends and self.best_epoch == len(self.losses):
+            self.best.take(self.net.trained)
+            self.held = [copy.deepcopy(o.state_dict()) for o in self._optimizers()]
         for m in self.modules:
             if hasattr(m, "after_epoch"):
                 m.after_epoch(own["unseen_loss"])
         return self.ends and len(self.losses) - self.best_epoch >= self.plan.patience
+
+    def restore(self):
+        """Put back the state of the best epoch, of a search that may end early."""
+        if self.best.state is not None and self.best_epoch < len(self.losses):
+            self.best.restore(self.net.trained)
+            for optimizer, held in zip(self._optimizers(), self.held, strict=True):
+                optimizer.load_state_dict(held)
+
+    def _optimizers(self):
+        return [optimizer for _, optimizer, _ in self.net.arch_turns_]
 
     @property
     def best_epoch(self):

@@ -14,6 +14,7 @@ from ..nn._relaxed import own_generator
 from ..nn._statistics import drawn_by_row
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
+from ._evidence import share_spread
 from ._products import check_tuples
 from ._user_gates import (
     LEVELS,
@@ -295,7 +296,7 @@ class BPFIS(SearchMethod):
         return {"gate": gates, "interaction": pairs}
 
     def search(self, problem):
-        probabilities, epochs = None, problem.plan.epochs // self.n_rounds
+        probabilities, spread, epochs = None, None, problem.plan.epochs // self.n_rounds
         if not epochs:
             raise ValueError(
                 f"n_rounds={self.n_rounds} needs as many epochs of the search, search_epochs is "
@@ -312,9 +313,10 @@ class BPFIS(SearchMethod):
                 network, parts["gate"], problem.loss, problem.data, self.prior, self.n_sweeps
             )
             probabilities = parts["gate"].probabilities.cpu()
-        return self.derive(parts, problem.context)
+            spread = share_spread(parts["interaction"], network, problem.data).tolist()
+        return self.derive(parts, problem.context, spread)
 
-    def derive(self, parts, context):
+    def derive(self, parts, context, spread=None):
         gates, pairs = parts["gate"], parts["interaction"]
         levels = (gates.probabilities * LEVELS).round().to(torch.uint8).cpu().numpy()
         # Means over the users that there are; of a table without any all rows are alike.
@@ -330,7 +332,7 @@ class BPFIS(SearchMethod):
             "interaction": {
                 "interactions": tuples,
                 "candidates": tuples,
-                "scores": by_pair.tolist(),
+                "scores": by_pair.tolist() if spread is None else spread,
             },
         }
 

@@ -106,6 +106,26 @@ def mean_slopes(part, network, data):
     return (total / len(data)).cpu()
 
 
+def share_spread(part, network, data):
+    """How much what each feature of the interaction slot adds to the logits varies over rows.
+
+    Parameters as of `fading_evidence`.
+
+    Returns
+    -------
+    float64 Tensor (P,)
+        Standard deviations, of several outputs the root of the sum of their squares.
+    """
+    sums, squares = 0.0, 0.0
+    with cut_behind(part) as seen:
+        for batch in judging_batches(network, data, part.out_dim):
+            logits = network(**batch.inputs)
+            shares = (seen[0].detach().unsqueeze(2) * slopes(logits, seen[0])).double()
+            sums, squares = sums + shares.sum(0), squares + shares.square().sum(0)
+    variance = (squares / len(data) - (sums / len(data)).square()).clamp(min=0)
+    return variance.sum(1).sqrt().cpu()
+
+
 @contextmanager
 def cut_behind(part):
     """Derivatives go back to what the part gives and no further; the list holds that.

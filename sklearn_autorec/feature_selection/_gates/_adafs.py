@@ -19,6 +19,7 @@ from ...utils._sklearn import Interval, StrOptions
 from ._fields import ScoredFields, check_numbers
 
 PREDICT_ROWS = 16_384  # of one forward pass
+JUDGED_SHARE = 0.2  # of the training rows; they end the search and are not trained on
 
 
 class AdaptiveGates(nn.Module):
@@ -69,6 +70,9 @@ class SearchedAdaptiveGates(MovedByAdam, AdaptiveGates):
         super().__init__(context, hidden_units, n_kept)
         self.arch_schedule, self.arch_lr = schedule, arch_lr
         self.warming = schedule.warmup > 0
+        self.judged_share, self.ends_early = JUDGED_SHARE, True
+        # Of the epoch whose weights these are: whether the controller has weighed anything.
+        self.register_buffer("weighed", torch.tensor(not self.warming))
         self.register_buffer("mean_weight", torch.ones(context.n_fields))
         self.field_axes = {"mean_weight": {0: context.axis("F")}}
 
@@ -77,6 +81,8 @@ class SearchedAdaptiveGates(MovedByAdam, AdaptiveGates):
 
     def set_progress(self, t):
         self.warming = t < self.arch_schedule.warmup
+        if not self.warming:
+            self.weighed.fill_(True)
 
     def forward(self, e, inputs):
         if self.warming:
@@ -104,7 +110,8 @@ class AdaFS(ScoredFields, SearchMethod):
 
     With ``mode="hard"`` the ``n_kept`` largest weights of each row are kept, scaled to that sum,
     the others are zero. The network trains on one part of the training rows, the controller on the
-    other. No field is dropped: the controller stays in the network.
+    other. No field is dropped: the controller stays in the network, unless unseen rows say that it
+    is of no use.
 
     Parameters
     ----------
@@ -131,6 +138,11 @@ class AdaFS(ScoredFields, SearchMethod):
 
     Notes
     -----
+    A fifth of the rows of the weights trains nothing. The search ends once their loss has not
+    fallen for ``patience`` epochs, and goes back to the best one. Where that lies in the warm-up,
+    no controller has lowered the loss: the network is trained without one, and
+    ``architecture_["gate"]["controller"]`` is False.
+
     ``field_scores_`` are the mean weights over the last rows of the search, 1 for a field of
     average weight; `field_weights` gives those of single rows. Both are ways to look at the
     network, not a choice: for fields to drop use `AutoField` or `LPFS`.
@@ -209,12 +221,20 @@ class AdaFS(ScoredFields, SearchMethod):
         return SearchedAdaptiveGates(context, *self._sizes(context), schedule, self.arch_lr)
 
     def derive(self, module, context):
-        return {"scores": module.mean_weight.cpu().numpy().astype(float).tolist()}
+        return {
+            "scores": module.mean_weight.cpu().numpy().astype(float).tolist(),
+            "controller": bool(module.weighed),
+        }
 
     def check(self, architecture, context):
         check_numbers("scores", architecture, context.n_fields)
+        controller = architecture.get("controller", True)
+        if not isinstance(controller, bool):
+            raise ValueError(f"controller must be true or false, got {controller!r:.100}.")
 
     def realise(self, architecture, context):
+        if not architecture.get("controller", True):
+            return None
         return AdaptiveGates(context, *self._sizes(context))
 
 

@@ -19,6 +19,7 @@ from ._naive_bayes_tree import tree_search
 from ._products import ScoredTuples, check_pairs_exist, check_tuples
 
 OPERATIONS = ("none", "add", "product", "concat", "inner")
+RIDGE = 1.0  # of the regression that ranks pairs
 FUNCTIONS = {"add": "plus", "product": "hadamard", "concat": "concat"}  # before weights and layers
 
 
@@ -150,8 +151,8 @@ class AutoFeature(ScoredTuples, SearchMethod):
     themselves, and those that have another shape. So a short training is enough to compare them.
     All train on the same rows in the same order.
 
-    ``interaction_scores_`` say how much more often a pair is kept in the better half of all
-    candidates than in the other, as a difference of logarithms. ``search_history_`` has a record a
+    ``interaction_scores_`` say by how much candidates that keep a pair score better, in a ridge
+    regression of the scores on the pairs that are kept. ``search_history_`` has a record a
     candidate.
 
     There is no public code, and the paper's sizes, operations and defaults were not at hand: the
@@ -250,7 +251,7 @@ class AutoFeature(ScoredTuples, SearchMethod):
         return {
             **evaluations.best,
             "candidates": pairs,
-            "scores": keeping_evidence(evaluations, pairs),
+            "scores": keeping_effects(evaluations, pairs),
         }
 
     def _shared_start(self, problem, score, whole):
@@ -304,11 +305,19 @@ def candidate(string, pairs):
     return {"interactions": [list(pair) for pair in kept], "operations": list(kept.values())}
 
 
-def keeping_evidence(evaluations, pairs):
-    """log P(kept | better half of the candidates) - log P(kept | the others) of every pair."""
-    order = np.argsort(-np.nan_to_num(evaluations.scores, nan=-np.inf), kind="stable")
+def keeping_effects(evaluations, pairs):
+    """By how much candidates that keep a pair score better than others, all pairs fitted together:
+    a ridge regression, by which pairs that come along with good ones get no credit; list of floats.
+    """
     kept_pairs = [{tuple(pair) for pair in a["interactions"]} for a in evaluations.architectures]
-    kept = np.array([[tuple(pair) in own for pair in pairs] for own in kept_pairs])[order]
-    halves = kept[: len(kept) // 2], kept[len(kept) // 2 :]
-    good, other = (np.log((half.sum(0) + 1) / (len(half) + 2)) for half in halves)
-    return (good - other).tolist()
+    kept = np.array([[float(tuple(pair) in own) for pair in pairs] for own in kept_pairs])
+    scores = np.array(evaluations.scores, dtype=float)
+    valid = np.isfinite(scores)
+    kept, scores = kept[valid], scores[valid]
+    kept, scores = kept - kept.mean(0), scores - scores.mean()
+    # Of more pairs than candidates the smaller system is solved.
+    if len(kept) < len(pairs):
+        weights = np.linalg.solve(kept @ kept.T + RIDGE * np.eye(len(kept)), scores)
+        return (kept.T @ weights).tolist()
+    gram = kept.T @ kept + RIDGE * np.eye(len(pairs))
+    return np.linalg.solve(gram, kept.T @ scores).tolist()

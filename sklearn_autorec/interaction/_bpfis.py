@@ -15,15 +15,8 @@ from ..nn._statistics import drawn_by_row
 from ..utils._parameters import stores_parameters
 from ..utils._sklearn import Interval, StrOptions
 from ._evidence import share_spread
-from ._products import check_tuples
-from ._user_gates import (
-    LEVELS,
-    levels_from_text,
-    levels_to_text,
-    pair_gates,
-    update_gates,
-    user_field,
-)
+from ._products import ScoredTuples, check_tuples
+from ._user_gates import LEVELS, levels_from_text, levels_to_text, update_gates, user_field
 
 FIRST_LOG_VARIANCE = -4.0
 
@@ -146,7 +139,11 @@ class SampledPairs(PersonalPairs):
         self.spread = nn.Parameter(torch.zeros_like(self.mean))
         self._gates = (gates,)  # it stands in the network already
         self.kl_weight, self.divergence = kl_weight, 0.0
+<<<<<<< HEAD
         self.memory, self.batch = None, 0  # weights of batches, and the number of the present one
+=======
+        self.variation = torch.zeros(self.out_dim)  # of what each pair adds to the logits
+>>>>>>> fc31748 (AutoFeature ranks pairs by a regression; planted pairs for AutoFeature, SIF and BPFIS; figures of searches that ask unseen rows)
         self.generator = own_generator(context.generator)
 
     def forward(self, e, inputs):
@@ -183,12 +180,69 @@ class SampledPairs(PersonalPairs):
         return self.kl_weight * self.divergence
 
 
+<<<<<<< HEAD
 class BPFIS(SearchMethod):
+=======
+@torch.no_grad()
+def update_gates(network, gates, loss, data, prior, n_sweeps):
+    r"""Coordinate ascent of the gates' probabilities, all users at once; in place.
+
+    Of user u and field i, with the other gates at their means,
+
+    .. math:: \mathrm{logit}\, \pi_{ui} = \mathrm{logit}\, \pi_1
+              + \sum_{n \in u} \left( \log p(y_n | s_{ui} = 1) - \log p(y_n | s_{ui} = 0) \right)
+
+    Parameters
+    ----------
+    network : nn.Module
+        Around ``gates``.
+    gates : SampledGates
+    loss : nn.Module
+        Minus the log likelihood per row; of ratings half of it in units of the noise's variance,
+        which the residuals tell.
+    data : EncodedTensors
+    prior : float in (0, 1)
+    n_sweeps : int
+    """
+    users = data.ids[:, gates.user].long()
+    counts = torch.bincount(users, minlength=len(gates.probabilities))
+    mode = network.training
+    network.eval()
+
+    def losses(forced=None):
+        gates.forced = forced
+        rows = [loss(network(**batch.inputs), batch.y) for batch in batches_of(data, PASS_ROWS)]
+        rows = torch.cat(rows).double()
+        return rows if data.weight is None else rows * data.weight
+
+    try:
+        scale = 1.0
+        if isinstance(loss, SquaredError):
+            scale = 1 / (2 * losses().mean().clamp(min=1e-6))
+        p = gates.probabilities
+        for _ in range(n_sweeps):
+            for field in range(p.shape[1]):
+                if field == gates.user:
+                    continue
+                gain = scale * (losses((field, 0.0)) - losses((field, 1.0)))
+                evidence = torch.zeros(len(p), dtype=gain.dtype, device=gain.device)
+                evidence.index_add_(0, users, gain)
+                odds = evidence + np.log(prior / (1 - prior))
+                p[:, field] = torch.sigmoid(odds).to(p.dtype)
+                # Who is not among the rows is like everyone in the mean.
+                p[counts == 0, field] = p[counts > 0, field].mean()
+    finally:
+        gates.forced, gates.seen = None, None
+        network.train(mode)
+
+
+class BPFIS(ScoredTuples, SearchMethod):
+>>>>>>> fc31748 (AutoFeature ranks pairs by a regression; planted pairs for AutoFeature, SIF and BPFIS; figures of searches that ask unseen rows)
     r"""Choose interactions for every user, by Bayesian variable selection (BP-FIS).
 
-    A field i matters to user u (:math:`s_{ui} = 1`) or not. What it says by itself counts only if
-    it does. Its interaction with a field j counts if both matter (strong heredity), by a chance of
-    its own if one of them does (weak heredity), and not if none does:
+    A field i matters to user u (:math:`s_{ui} = 1`) or not: only then does it count by itself. Its
+    interaction with a field j counts if both matter (strong heredity), by a chance of its own if
+    one of them does (weak heredity), and not if none does:
 
     .. math:: b_u + \sum_i s_{ui} w_i + \sum_{i<j} s_{uij} \tilde w_{ij}, \qquad
               \tilde w_{ij} \sim N(\mu^T f(v_i \circ v_j), \sigma_{ij})
@@ -223,8 +277,10 @@ class BPFIS(SearchMethod):
 
     Notes
     -----
-    `user_gates` and `user_interactions` tell the probabilities. ``field_scores_`` and
-    ``interaction_scores_`` are their means over the users of the training rows. No pair is dropped
+    `user_gates` and `user_interactions` tell the probabilities. ``field_scores_`` are their means
+    over the users of the training rows; ``interaction_scores_`` say how much what a pair adds to
+    the logit varies over these rows: two fields that matter each have a gate, whatever they say
+    together. No pair is dropped
     for everyone: ``interactions_`` has them all. A user without training rows has the mean gates.
     The gate of the user's own field is open, as is :math:`b_u` in the paper.
 
@@ -296,7 +352,7 @@ class BPFIS(SearchMethod):
         return {"gate": gates, "interaction": pairs}
 
     def search(self, problem):
-        probabilities, spread, epochs = None, None, problem.plan.epochs // self.n_rounds
+        probabilities, epochs = None, problem.plan.epochs // self.n_rounds
         if not epochs:
             raise ValueError(
                 f"n_rounds={self.n_rounds} needs as many epochs of the search, search_epochs is "
@@ -313,15 +369,14 @@ class BPFIS(SearchMethod):
                 network, parts["gate"], problem.loss, problem.data, self.prior, self.n_sweeps
             )
             probabilities = parts["gate"].probabilities.cpu()
-            spread = share_spread(parts["interaction"], network, problem.data).tolist()
-        return self.derive(parts, problem.context, spread)
+        pairs = parts["interaction"]
+        pairs.variation = share_spread(pairs, network, problem.data)
+        return self.derive(parts, problem.context)
 
-    def derive(self, parts, context, spread=None):
+    def derive(self, parts, context):
         gates, pairs = parts["gate"], parts["interaction"]
         levels = (gates.probabilities * LEVELS).round().to(torch.uint8).cpu().numpy()
-        # Means over the users that there are; of a table without any all rows are alike.
         known = context.counts[gates.user] > 0 if context.counts else np.ones(len(levels), bool)
-        by_pair = pair_gates(levels[known] / LEVELS, pairs.heredity).mean(0)
         tuples = pair_index(context.n_fields).T.tolist()
         return {
             "gate": {
@@ -332,7 +387,7 @@ class BPFIS(SearchMethod):
             "interaction": {
                 "interactions": tuples,
                 "candidates": tuples,
-                "scores": by_pair.tolist() if spread is None else spread,
+                "scores": pairs.variation.tolist(),
             },
         }
 
@@ -343,14 +398,11 @@ class BPFIS(SearchMethod):
             raise ValueError(
                 f"user must be a categorical field below {len(context.n_ids)}, got {user!r}."
             )
-        shape, wanted = (
-            levels_from_text(gate.get("probabilities")).shape,
-            (context.n_ids[user], context.n_fields),
-        )
+        shape = levels_from_text(gate.get("probabilities")).shape
+        wanted = (context.n_ids[user], context.n_fields)
         if shape != wanted:
             raise ValueError(
-                f"the gates have shape {shape}, this table has {wanted[0]} users and {wanted[1]} "
-                f"fields."
+                f"the gates have shape {shape}, not {wanted[0]} users and {wanted[1]} fields."
             )
         check_tuples(pairs, context)
         if [list(t) for t in pairs["interactions"]] != pair_index(context.n_fields).T.tolist():
@@ -360,8 +412,7 @@ class BPFIS(SearchMethod):
             )
 
     def interaction_scores(self, architecture, context):
-        own = architecture["interaction"]
-        return {tuple(t): s for t, s in zip(own["candidates"], own["scores"], strict=True)}
+        return super().interaction_scores(architecture["interaction"], context)
 
     def field_scores(self, architecture, context):
         return architecture["gate"]["scores"]

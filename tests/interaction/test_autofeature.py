@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from searching import ALONE
+from sklearn.linear_model import Ridge
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import FixedArchitecture
@@ -19,7 +20,7 @@ from sklearn_autorec.interaction._autofeature import (
     OPERATIONS,
     PairNetworks,
     candidate,
-    keeping_evidence,
+    keeping_effects,
 )
 from sklearn_autorec.interaction._naive_bayes_tree import (
     NaiveBayesTree,
@@ -169,12 +170,16 @@ def test_a_string_and_its_architecture():
     assert candidate(np.array([2, 3, 0, 2, 0, 0]), pairs) == two  # the same network
 
 
-def test_evidence_of_pairs_is_that_of_the_counts():
-    kept = [[[0, 1]], [[0, 1], [0, 2]], [[0, 2]], []]
-    evaluations = Evaluations([{"interactions": pairs} for pairs in kept], [4.0, 3.0, 1.0, np.nan])
-    expected = [np.log(3 / 4) - np.log(1 / 4), 0.0, 0.0]
-    pairs = [[0, 1], [0, 2], [1, 2]]
-    np.testing.assert_allclose(keeping_evidence(evaluations, pairs), expected, atol=1e-12)
+@pytest.mark.parametrize("n_pairs", [3, 6])
+def test_effects_of_pairs_are_those_of_a_ridge_regression(n_pairs):
+    kept = [[[0, 1]], [[0, 1], [0, 2]], [[0, 2]], [], [[0, 1], [1, 2]], [[1, 2]]]
+    scores = [4.0, 3.0, 1.0, np.nan, 3.5, 1.5]
+    pairs = [[0, 1], [0, 2], [1, 2], [0, 3], [1, 3], [2, 3]][:n_pairs]
+    evaluations = Evaluations([{"interactions": own} for own in kept], scores)
+    table = np.array([[pair in own for pair in pairs] for own in kept], float)
+    valid = np.isfinite(scores)
+    expected = Ridge(alpha=1.0).fit(table[valid], np.array(scores)[valid]).coef_
+    np.testing.assert_allclose(keeping_effects(evaluations, pairs), expected, atol=1e-12)
 
 
 # The operations ---------------------------------------------------------------------------------

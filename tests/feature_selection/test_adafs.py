@@ -205,6 +205,22 @@ def test_field_weights_of_other_models():
         field_weights(single, X)
 
 
+def test_a_controller_that_weighed_nothing_in_the_best_epoch_is_left_out():
+    context = BuildContext(("a", "b", "c"), (5,) * 3, generator=torch.Generator().manual_seed(0))
+    method = AdaFS(warmup=0.2)
+    module = method.build(context)
+    module.set_progress(0.1)
+    found = method.derive(module, context)
+    assert found["controller"] is False and method.realise(found, context) is None
+    module.set_progress(0.5)
+    found = method.derive(module, context)
+    assert found["controller"] is True
+    assert isinstance(method.realise(found, context), AdaptiveGates)
+    assert AdaFS(warmup=0.0).derive(AdaFS(warmup=0.0).build(context), context)["controller"]
+    with pytest.raises(ValueError, match="controller must be true or false, got 1"):
+        method.check({"scores": [1.0] * 3, "controller": 1}, context)
+
+
 def test_wrong_parameters_are_named():
     X, y, _ = make_ctr(100, n_fields=3, pairs=[], random_state=0)
     for options, message in (

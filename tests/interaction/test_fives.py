@@ -16,12 +16,12 @@ from small_tables import mixed_clicks
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import FixedArchitecture
 from sklearn_autorec.datasets import make_ctr, make_tastes
-from sklearn_autorec.engine import ArchSchedule
+from sklearn_autorec.engine import ArchSchedule, EncodedTensors
 from sklearn_autorec.feature_crossing import FieldCrosser
 from sklearn_autorec.interaction import FIVES
 from sklearn_autorec.interaction._fives import OPEN, FieldGraph, tuple_strengths
 from sklearn_autorec.interaction._products import KeptProducts
-from sklearn_autorec.nn import BuildContext, FieldEmbedding, Inputs
+from sklearn_autorec.nn import BinaryLogLoss, BuildContext, FieldEmbedding, Inputs
 
 QUICK = {"embedding_dim": 4, "lr": 0.01, "max_epochs": 2, "device": "cpu", "random_state": 0}
 
@@ -157,6 +157,60 @@ def test_strengths_of_combinations_are_those_of_their_paths():
             ]
             assert one == pytest.approx(np.mean([np.prod(path) for path in paths]))
             assert least == max(map(min, paths))
+
+
+def test_shares_of_combinations_are_those_of_their_paths():
+    module = moved(graph()).eval()
+    module.norm.running_mean.normal_(generator=torch.Generator().manual_seed(2))
+    e = torch.randn(7, 5, 3, generator=torch.Generator().manual_seed(3))
+    slope = torch.randn(7, 15, 2, generator=torch.Generator().manual_seed(4))
+    x = module.norm(e).numpy()
+    edges = module.adjacency().detach().numpy() / 4
+    read, size = module.readout.detach().numpy(), module.confidence.exp().item()
+    messages = np.einsum("bfd,fde->bfe", x, module.transform.detach().numpy())
+    for order in (2, 3, 4):
+        tuples = list(itertools.combinations(range(5), order))
+        found = module.shares(e, torch.tensor(tuples).T, slope).numpy()
+        expected = np.zeros((7, len(tuples), 2))
+        for t, own in enumerate(tuples):
+            for node, *others in itertools.permutations(own):
+                state = x[:, node] * size
+                for k, other in enumerate(others):
+                    state = state * edges[k, node, other] * messages[:, other]
+                made = (state * read[order - 2, node]).sum(1)
+                expected[:, t] += made[:, None] * slope[:, (order - 2) * 5 + node].numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+class Reads(torch.nn.Module):
+    """A network whose logit is the sum of what a graph gives."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+
+    def forward(self, ids, numeric, sequences):
+        return self.part(numeric.view(-1, 5, 3), None).sum(1, keepdim=True)
+
+
+def test_unseen_rows_are_asked_about_what_is_open():
+    module = graph(n_layers=2).eval()
+    with torch.no_grad():
+        module.logits.fill_(-5.0)
+        module.logits[0, 0, 1] = module.logits[0, 3, 4] = module.logits[1, 1, 2] = 5.0
+    numeric = torch.randn(400, 15, generator=torch.Generator().manual_seed(3))
+    dots = (numeric[:, :3] * numeric[:, 3:6]).sum(1)
+    y = (dots > 0).float()
+    empty = torch.zeros(400, 0, dtype=torch.int32)
+    data = EncodedTensors(empty, numeric, empty, y)
+    loss = BinaryLogLoss()
+    module.judge(Reads(module), loss, data)
+    assert {*module.evidence} == {(0, 1), (3, 4), (0, 1, 2)}
+    assert module.evidence[0, 1] > 10 > 3 > abs(module.evidence[3, 4])
+    assert module.proven([[0, 1], [3, 4], [0, 1, 2], [0, 2]]).tolist() == [True] + [False] * 3
+    found = FIVES().derive(module, context())
+    assert found["interactions"] == [[0, 1]]
+    assert [own for own, _ in found["evidence"]] == [[0, 1], [3, 4], [0, 1, 2]]
 
 
 def test_what_is_open_is_kept_and_the_strongest_of_it():

@@ -15,7 +15,7 @@ from small_tables import mixed_clicks
 
 from sklearn_autorec import CTRClassifier, RatingRegressor
 from sklearn_autorec.base import FixedArchitecture
-from sklearn_autorec.datasets import make_ctr, make_tastes
+from sklearn_autorec.datasets import make_ctr
 from sklearn_autorec.engine import ArchSchedule, EncodedTensors
 from sklearn_autorec.feature_crossing import FieldCrosser
 from sklearn_autorec.interaction import FIVES
@@ -199,18 +199,13 @@ def test_unseen_rows_are_asked_about_what_is_open():
         module.logits.fill_(-5.0)
         module.logits[0, 0, 1] = module.logits[0, 3, 4] = module.logits[1, 1, 2] = 5.0
     numeric = torch.randn(400, 15, generator=torch.Generator().manual_seed(3))
-    dots = (numeric[:, :3] * numeric[:, 3:6]).sum(1)
-    y = (dots > 0).float()
+    y = ((numeric[:, :3] * numeric[:, 3:6]).sum(1) > 0).float()
     empty = torch.zeros(400, 0, dtype=torch.int32)
-    data = EncodedTensors(empty, numeric, empty, y)
-    loss = BinaryLogLoss()
-    module.judge(Reads(module), loss, data)
-    assert {*module.evidence} == {(0, 1), (3, 4), (0, 1, 2)}
-    assert module.evidence[0, 1] > 10 > 3 > abs(module.evidence[3, 4])
+    module.judge(Reads(module), BinaryLogLoss(), EncodedTensors(empty, numeric, empty, y))
+    assert {*module.evidence} == {(0, 1), (3, 4), (0, 1, 2)} and module.evidence[0, 1] > 10
     assert module.proven([[0, 1], [3, 4], [0, 1, 2], [0, 2]]).tolist() == [True] + [False] * 3
     found = FIVES().derive(module, context())
-    assert found["interactions"] == [[0, 1]]
-    assert [own for own, _ in found["evidence"]] == [[0, 1], [3, 4], [0, 1, 2]]
+    assert found["interactions"] == [[0, 1]] and len(found["evidence"]) == 3
 
 
 def test_what_is_open_is_kept_and_the_strongest_of_it():
@@ -333,14 +328,6 @@ def test_a_planted_triple_is_ranked_first():
             control = search((X, shuffled), seed, max_order=3)
             chance.append(rank(control))
     assert min(chance) >= 3
-
-
-def test_tastes_are_found():
-    for seed in range(5):
-        X, y, _ = make_tastes(6000, topics=(2, 1), n_values=12, n_noise_fields=2, random_state=seed)
-        model = search((X, y), seed)
-        planted = {("who0", "what0"), ("who1", "what1")}
-        assert ranking(model, planted) >= 0.95 and planted <= {*model.interactions_}
 
 
 # What it is good for ----------------------------------------------------------------------------

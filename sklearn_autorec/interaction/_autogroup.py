@@ -64,7 +64,6 @@ class GroupProducts(nn.Module):
             weight *= (FIRST_SIZE / (len(own) * n_products**0.5)) ** (1 / p)
             self.register_parameter(f"weight_{p}", nn.Parameter(weight))
             self.field_axes |= {f"{name}_{p}": {-1: context.axis("F")} for name in self.by_field}
-
         together = members[2].float().T @ members[2].float() if 2 in members else torch.zeros(0, 0)
         pairs = together.triu(1).nonzero().T.contiguous()
         self.register_buffer("pairs", pairs, persistent=False)

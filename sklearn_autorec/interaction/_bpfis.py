@@ -139,11 +139,8 @@ class SampledPairs(PersonalPairs):
         self.spread = nn.Parameter(torch.zeros_like(self.mean))
         self._gates = (gates,)  # it stands in the network already
         self.kl_weight, self.divergence = kl_weight, 0.0
-<<<<<<< HEAD
         self.memory, self.batch = None, 0  # weights of batches, and the number of the present one
-=======
         self.variation = torch.zeros(self.out_dim)  # of what each pair adds to the logits
->>>>>>> fc31748 (AutoFeature ranks pairs by a regression; planted pairs for AutoFeature, SIF and BPFIS; figures of searches that ask unseen rows)
         self.generator = own_generator(context.generator)
 
     def forward(self, e, inputs):
@@ -180,64 +177,7 @@ class SampledPairs(PersonalPairs):
         return self.kl_weight * self.divergence
 
 
-<<<<<<< HEAD
-class BPFIS(SearchMethod):
-=======
-@torch.no_grad()
-def update_gates(network, gates, loss, data, prior, n_sweeps):
-    r"""Coordinate ascent of the gates' probabilities, all users at once; in place.
-
-    Of user u and field i, with the other gates at their means,
-
-    .. math:: \mathrm{logit}\, \pi_{ui} = \mathrm{logit}\, \pi_1
-              + \sum_{n \in u} \left( \log p(y_n | s_{ui} = 1) - \log p(y_n | s_{ui} = 0) \right)
-
-    Parameters
-    ----------
-    network : nn.Module
-        Around ``gates``.
-    gates : SampledGates
-    loss : nn.Module
-        Minus the log likelihood per row; of ratings half of it in units of the noise's variance,
-        which the residuals tell.
-    data : EncodedTensors
-    prior : float in (0, 1)
-    n_sweeps : int
-    """
-    users = data.ids[:, gates.user].long()
-    counts = torch.bincount(users, minlength=len(gates.probabilities))
-    mode = network.training
-    network.eval()
-
-    def losses(forced=None):
-        gates.forced = forced
-        rows = [loss(network(**batch.inputs), batch.y) for batch in batches_of(data, PASS_ROWS)]
-        rows = torch.cat(rows).double()
-        return rows if data.weight is None else rows * data.weight
-
-    try:
-        scale = 1.0
-        if isinstance(loss, SquaredError):
-            scale = 1 / (2 * losses().mean().clamp(min=1e-6))
-        p = gates.probabilities
-        for _ in range(n_sweeps):
-            for field in range(p.shape[1]):
-                if field == gates.user:
-                    continue
-                gain = scale * (losses((field, 0.0)) - losses((field, 1.0)))
-                evidence = torch.zeros(len(p), dtype=gain.dtype, device=gain.device)
-                evidence.index_add_(0, users, gain)
-                odds = evidence + np.log(prior / (1 - prior))
-                p[:, field] = torch.sigmoid(odds).to(p.dtype)
-                # Who is not among the rows is like everyone in the mean.
-                p[counts == 0, field] = p[counts > 0, field].mean()
-    finally:
-        gates.forced, gates.seen = None, None
-        network.train(mode)
-
-
 class BPFIS(ScoredTuples, SearchMethod):
->>>>>>> fc31748 (AutoFeature ranks pairs by a regression; planted pairs for AutoFeature, SIF and BPFIS; figures of searches that ask unseen rows)
     r"""Choose interactions for every user, by Bayesian variable selection (BP-FIS).
 
     A field i matters to user u (:math:`s_{ui} = 1`) or not: only then does it count by itself. Its

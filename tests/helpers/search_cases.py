@@ -82,7 +82,7 @@ SEARCHES = {
     "AutoSrh": searched(AutoSrh),
     "BPFIS": searched(lambda: BPFIS("a")),
     "EqualSize": searched(lambda: EqualSize(2)),
-    "FIVES": searched(FIVES),
+    "FIVES": searched(FIVES, OF_IDS),
     "Hashing": searched(Hashing),
     "InteractionGain": searched(lambda: InteractionGain(2)),
     "L0SIGN": searched(L0SIGN),

@@ -20,7 +20,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import torch
-from _common import print_machine
+from _common import print_machine, ratio_of, rounds_of
 
 from sklearn_autorec import CTRClassifier, embedding
 from sklearn_autorec.engine import EncodedTensors, SearchProblem, TrainingPlan
@@ -108,21 +108,12 @@ def epoch_seconds(context, data, batch_size, method=None, network="fm", epochs=3
 
 def report(title, lines, rounds, unit):
     """Run callables by name, which give seconds, in turns, and print their table."""
-    times = {name: [] for name in lines}
-    for seconds in lines.values():  # warm
-        seconds()
-    for _ in range(rounds):
-        for name, seconds in lines.items():
-            times[name].append(seconds())
-    base = np.array(next(iter(times.values())))
+    times = rounds_of(lines, rounds)
+    base = next(iter(times.values()))
     print(f"\n{title:40s}{unit[1]:>14s}   ratio, median [min, max]")
     for name, own in times.items():
-        ratio = np.array(own) / base
-        print(
-            f"{name:40s}{unit[0] * np.median(own):14,.1f}   "
-            f"{np.median(ratio):.2f} [{ratio.min():.2f}, {ratio.max():.2f}]",
-            flush=True,
-        )
+        middle = unit[0] * np.median(own)
+        print(f"{name:40s}{middle:14,.1f}   {ratio_of(own, base)}", flush=True)
 
 
 def vocabularies(args):

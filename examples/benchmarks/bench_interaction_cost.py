@@ -18,32 +18,22 @@ import torch
 from _common import print_machine
 from threadpoolctl import threadpool_limits
 
-from sklearn_autorec import CTRClassifier
+from sklearn_autorec import CTRClassifier, interaction
 from sklearn_autorec.datasets import make_ctr
-from sklearn_autorec.interaction import (
-    BPFIS,
-    FIVES,
-    L0SIGN,
-    PROFIT,
-    SIF,
-    AOANet,
-    AutoFIS,
-    AutoGroup,
-)
 
 SEARCHES = {
-    "AutoFIS": AutoFIS(),
-    "AOANet": AOANet(),
-    "FIVES, pairs": FIVES(max_order=2),
-    "FIVES": FIVES(),
-    "BPFIS": BPFIS(user_column="f0"),
-    "SIF": SIF(),
-    "PROFIT, pairs": PROFIT(max_order=2),
-    "PROFIT": PROFIT(),
-    "AutoGroup, pairs": AutoGroup(max_order=2),
-    "AutoGroup": AutoGroup(),
-    "L0SIGN, by field": L0SIGN("field"),
-    "L0SIGN": L0SIGN(),
+    "AutoFIS": interaction.AutoFIS(),
+    "AOANet": interaction.AOANet(),
+    "FIVES, pairs": interaction.FIVES(max_order=2),
+    "FIVES": interaction.FIVES(),
+    "BPFIS": interaction.BPFIS(user_column="f0"),
+    "SIF": interaction.SIF(),
+    "PROFIT, pairs": interaction.PROFIT(max_order=2),
+    "PROFIT": interaction.PROFIT(),
+    "AutoGroup, pairs": interaction.AutoGroup(max_order=2),
+    "AutoGroup": interaction.AutoGroup(),
+    "L0SIGN, by field": interaction.L0SIGN("field"),
+    "L0SIGN": interaction.L0SIGN(),
 }
 
 

@@ -152,6 +152,14 @@ def test_rows_of_a_gradient_are_summed_once(added_up):
     assert torch.equal(torch.zeros(4, 2).index_copy_(0, found, sums), grad.to_dense())
 
 
+def test_a_row_that_comes_twice_in_a_row_is_added_up():
+    """Numbers of rows that rise but for a repetition are not yet those of distinct rows."""
+    values = torch.tensor([[1.0], [2.0], [4.0]])
+    grad = torch.sparse_coo_tensor([[1, 1, 3]], values, (5, 1), check_invariants=True)
+    rows, sums = row_sums(grad)
+    assert rows.tolist() == [1, 3] and sums[:, 0].tolist() == [3.0, 4.0]
+
+
 def test_many_rows_move_as_few_do():
     generator = torch.Generator().manual_seed(0)
     n = 2 * AT_ONCE + 5

@@ -155,6 +155,23 @@ def test_sum_pool_sums_or_mixes():
     torch.testing.assert_close(mixed(x), x @ mixed.mix.weight.T)
 
 
+class TenOfAll(torch.nn.Module):
+    """Features that are their embeddings' first numbers, and a total that is none of theirs."""
+
+    def forward(self, e, inputs):
+        return e[:, :, 0]
+
+    def total(self, e, inputs):
+        return e.new_full((len(e), 1), 10.0)
+
+
+def test_a_part_may_say_its_sum_but_not_what_a_mix_makes():
+    part, e = TenOfAll(), torch.randn(4, 5, 2, generator=torch.Generator().manual_seed(0))
+    assert (SumPool(5, context()).of(part, e, None) == 10).all()
+    mixed = SumPool(5, context(n_outputs=3))
+    torch.testing.assert_close(mixed.of(part, e, None), mixed(e[:, :, 0]))
+
+
 def test_pair_index_is_lexicographic():
     assert pair_index(4).T.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
     assert pair_index(4, 3).T.tolist() == [[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]]
